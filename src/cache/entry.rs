@@ -1,0 +1,168 @@
+//! One cached token: its format on disk, and how long it may be served.
+//!
+//! JSON with a format number. Whatever does not read back as exactly this, names another key, or claims times
+//! that no token of ECR can have, is treated as absent.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::identity::Key;
+use crate::token::Token;
+
+/// Raised when the meaning of a field changes; entries of another format are misses.
+const FORMAT: u32 = 1;
+
+/// Tokens of ECR live 12 hours (Amazon ECR API reference, GetAuthorizationToken). An entry that claims more was
+/// not written by us, or under a clock that was wrong.
+const LONGEST_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Hosts remembered for `list`; beyond that a host is served all the same.
+const MOST_HOSTS: usize = 512;
+
+/// What one cache file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    format: u32,
+    /// The key it was saved under, so that a file copied or renamed to another key's name is not that key's.
+    key: String,
+    /// The hosts it was given to, for `list`.
+    hosts: Vec<String>,
+    token: Token,
+    /// Unix seconds.
+    created_at: u64,
+    /// Unix seconds.
+    expires_at: u64,
+}
+
+/// What may be done with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Less than half its life has passed: served as it is.
+    Fresh,
+    /// Still valid, but to be refreshed; served only when that fails.
+    Stale,
+    /// Expired, or from a time that has not come yet: never served.
+    Dead,
+}
+
+impl Entry {
+    /// An entry for a token that `host` asked for at `now`; `None` when there is no time left in which it could
+    /// be served again, as with emulators that hand out expired tokens.
+    pub fn new(key: &Key, host: &str, token: Token, expires_at: SystemTime, now: SystemTime) -> Option<Self> {
+        let (created_at, expires_at) = (unix_seconds(now), unix_seconds(expires_at));
+        let expires_at = expires_at.min(created_at + LONGEST_LIFE.as_secs());
+        (expires_at > created_at).then(|| Self {
+            format: FORMAT,
+            key: key.to_string(),
+            hosts: vec![host.to_owned()],
+            token,
+            created_at,
+            expires_at,
+        })
+    }
+
+    /// Reads an entry that was saved under `key`; `None` for anything else.
+    pub fn decode(bytes: &[u8], key: &str) -> Option<Self> {
+        let entry: Self = serde_json::from_slice(bytes).ok()?;
+        let life = entry.expires_at.checked_sub(entry.created_at)?;
+        (entry.format == FORMAT && entry.key == key && (1..=LONGEST_LIFE.as_secs()).contains(&life)).then_some(entry)
+    }
+
+    /// The bytes to write; they hold the token and are zeroed when dropped.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(serde_json::to_vec(self).expect("strings and numbers always serialise"))
+    }
+
+    /// Whether it may be served at `now`.
+    pub fn age(&self, now: SystemTime) -> Age {
+        let now = unix_seconds(now);
+        if now < self.created_at || now >= self.expires_at {
+            Age::Dead
+        } else if now - self.created_at < (self.expires_at - self.created_at).div_ceil(2) {
+            Age::Fresh
+        } else {
+            Age::Stale
+        }
+    }
+
+    /// The key it was saved under.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The hosts it was given to.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// The same entry, known to serve `host` too; `None` when there is nothing to add.
+    pub fn with_host(&self, host: &str) -> Option<Self> {
+        let known = self.hosts.iter().any(|known| known == host);
+        (!known && self.hosts.len() < MOST_HOSTS).then(|| {
+            let mut entry = self.clone();
+            entry.hosts.push(host.to_owned());
+            entry
+        })
+    }
+
+    /// The token, without the rest.
+    pub fn into_token(self) -> Token {
+        self.token
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{Age, Entry};
+    use crate::identity::Key;
+    use crate::token::Token;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn entry(life: Duration) -> Option<Entry> {
+        let now = UNIX_EPOCH + 1000 * HOUR;
+        let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
+        Entry::new(&Key::of("k"), "host", token, now + life, now)
+    }
+
+    #[test]
+    fn served_for_half_its_life_then_only_while_valid() {
+        let entry = entry(12 * HOUR).expect("an entry");
+        for (hours, age) in [
+            (999, Age::Dead),
+            (1000, Age::Fresh),
+            (1005, Age::Fresh),
+            (1006, Age::Stale),
+            (1011, Age::Stale),
+            (1012, Age::Dead),
+            (2000, Age::Dead),
+        ] {
+            assert_eq!(entry.age(UNIX_EPOCH + hours * HOUR), age, "{hours}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_time_left_makes_no_entry_and_a_long_one_is_cut() {
+        assert_eq!(entry(Duration::ZERO), None);
+        let long = entry(100 * HOUR).expect("an entry");
+        assert_eq!(long.age(UNIX_EPOCH + 1012 * HOUR), Age::Dead);
+    }
+
+    #[test]
+    fn reads_back_only_under_its_own_key() {
+        let entry = entry(HOUR).expect("an entry");
+        let bytes = entry.encode();
+        assert_eq!(Entry::decode(&bytes, &Key::of("k").to_string()), Some(entry));
+        assert_eq!(Entry::decode(&bytes, &Key::of("other").to_string()), None);
+        assert_eq!(Entry::decode(&bytes[..bytes.len() - 1], &Key::of("k").to_string()), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The only reader of environment variables and of the user's directories.
+//!
+//! The environment is copied once at the start, so that every decision of a run is made from the same settings
+//! and [`VARIABLES`] can be held against what the code asks for.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// Our own variables and what they do, as the help text and the README show them.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
+    ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
+    ("AWS_ECR_IGNORE_CREDS_STORAGE", "true: `store` and `erase` succeed for any host and change nothing"),
+    ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
+    ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
+];
+
+/// A copy of the process environment.
+#[derive(Clone, Default)]
+pub struct Env(BTreeMap<OsString, OsString>);
+
+impl Env {
+    /// The environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of `name` when it is set and not empty: an empty variable means unset everywhere here, as it
+    /// does in the AWS SDKs.
+    pub fn os(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// The same as text; a value that is not UTF-8 counts as unset.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.os(name)?.to_str()
+    }
+
+    /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings
+    /// reach us without a shell that would do it.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.os(name)?);
+        match (path.strip_prefix("~"), dirs::home_dir()) {
+            (Ok(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(path),
+        }
+    }
+
+    /// All variables, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// Where tokens are kept; `None` when the user turned the cache off or the platform names no place for it.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        if self.os("AWS_ECR_DISABLE_CACHE").is_some() {
+            return None;
+        }
+        self.path("AWS_ECR_CACHE_DIR").or_else(|| Some(dirs::cache_dir()?.join(crate::NAME)))
+    }
+
+    /// Whether `store` and `erase` are to be ignored: the incumbent's variable, with its exact value.
+    pub fn ignores_storage(&self) -> bool {
+        self.text("AWS_ECR_IGNORE_CREDS_STORAGE") == Some("true")
+    }
+}
+
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
+        // Windows ignores the case of names and keeps it as first written.
+        let name = |name: OsString| if cfg!(windows) { name.to_ascii_uppercase() } else { name };
+        Self(vars.into_iter().map(|(k, v)| (name(k.into()), v.into())).collect())
+    }
+}

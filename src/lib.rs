@@ -1,0 +1,35 @@
+//! A Docker credential helper for Amazon ECR.
+//!
+//! Imports go downward only, in this order:
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`cli`] | what the arguments ask for, and the help text |
+//! | [`docker`] | the credential helper protocol over a reader and a writer |
+//! | [`login`] | the use case: a registry in, a token out |
+//! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
+//! | [`aws`] | the exchange with AWS; the only asynchronous code |
+//! | [`identity`] | who would call AWS, told from settings: the cache key |
+//! | [`registry`] | what a server URL says |
+//! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
+//!
+//! The library exists for the program and its tests; its interface may change with any release.
+
+pub mod aws;
+pub mod cache;
+pub mod cli;
+pub mod docker;
+pub mod env;
+pub mod error;
+pub mod identity;
+pub mod log;
+pub mod login;
+pub mod registry;
+pub mod secret;
+pub mod token;
+
+/// The program's name, as clients look for it on the PATH.
+pub const NAME: &str = "docker-credential-ecr-login";
+
+/// The version, from Cargo.toml.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,57 @@
+//! The log: off unless asked for, to standard error or to a file that only its owner can read, never to standard
+//! output, which belongs to the protocol.
+//!
+//! Only this crate's events are written. Those of the SDK and of the HTTP stack hold requests and responses, and in
+//! them session tokens.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Registry, fmt};
+
+use crate::env::Env;
+
+/// Starts the log that `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` ask for. A file that cannot be opened leaves the log
+/// off: it must not cost the pull.
+pub fn start(env: &Env) {
+    let file = env.path("AWS_ECR_LOG_FILE");
+    let (level, unknown) = match (env.text("AWS_ECR_LOG"), &file) {
+        (None, None) => return,
+        (None, Some(_)) => (LevelFilter::INFO, false),
+        (Some(text), _) => text.trim().parse().map_or((LevelFilter::INFO, true), |level| (level, false)),
+    };
+    let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    let layer = fmt::layer().with_ansi(false).with_target(false);
+    let started = match file {
+        None => tracing::subscriber::set_global_default(
+            Registry::default().with(filter).with(layer.with_writer(io::stderr)),
+        ),
+        Some(path) => match open(&path) {
+            Ok(file) => tracing::subscriber::set_global_default(
+                Registry::default().with(filter).with(layer.with_writer(Mutex::new(file))),
+            ),
+            Err(_) => return,
+        },
+    };
+    if started.is_ok() && unknown {
+        tracing::event!(Level::WARN, "AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // One that was there already may be open to others.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
+}

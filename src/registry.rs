@@ -1,0 +1,244 @@
+//! What a server URL says: which ECR registry, in which region and partition, over which kind of endpoint.
+//!
+//! Pure: no I/O, no environment. Private registries are
+//! `<account>.dkr.ecr[-fips].<region>.<suffix>`, dual-stack ones `<account>.dkr-ecr[-fips].<region>.on.<…>`
+//! (Amazon ECR user guide, "Private registries" and "Making requests over IPv6"; AWS General Reference, "Amazon
+//! ECR endpoints"). ECR Public has two names. Regions are checked against their partition by the patterns of the
+//! SDKs' `partitions.json`, so a new region of a known partition needs no release, while a host that pairs a
+//! region with another partition's suffix is nobody's registry and gets no token.
+
+/// One partition: its regions are `<prefix>-<word>-<number>`.
+struct Partition {
+    prefixes: &'static [&'static str],
+    /// Suffix of its registry hosts.
+    suffix: &'static str,
+    /// Suffix of its dual-stack registry hosts, where it has any.
+    dual_stack_suffix: Option<&'static str>,
+}
+
+const PARTITIONS: &[Partition] = &[
+    Partition {
+        prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
+        suffix: "amazonaws.com",
+        dual_stack_suffix: Some("on.aws"),
+    },
+    Partition { prefixes: &["us-gov"], suffix: "amazonaws.com", dual_stack_suffix: Some("on.aws") },
+    Partition { prefixes: &["cn"], suffix: "amazonaws.com.cn", dual_stack_suffix: Some("on.amazonwebservices.com.cn") },
+    Partition { prefixes: &["eusc-de"], suffix: "amazonaws.eu", dual_stack_suffix: Some("on.amazonwebservices.eu") },
+    Partition { prefixes: &["us-iso"], suffix: "c2s.ic.gov", dual_stack_suffix: None },
+    Partition { prefixes: &["us-isob"], suffix: "sc2s.sgov.gov", dual_stack_suffix: None },
+    Partition { prefixes: &["eu-isoe"], suffix: "cloud.adc-e.uk", dual_stack_suffix: None },
+    Partition { prefixes: &["us-isof"], suffix: "csp.hci.ic.gov", dual_stack_suffix: None },
+];
+
+/// ECR Public is served from one region ("Amazon ECR Public endpoints", AWS General Reference).
+const PUBLIC_REGION: &str = "us-east-1";
+
+/// Longer input is no server URL: a host name has at most 253 characters and a repository name 255.
+const LONGEST: usize = 2048;
+
+/// A registry that ECR serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// The host alone, in lower case.
+    pub host: String,
+    /// Twelve digits; `None` for ECR Public.
+    pub account: Option<String>,
+    /// The region of the API that gives out tokens.
+    pub region: String,
+    /// The host is a FIPS one, so the API must be called on its FIPS endpoint.
+    pub fips: bool,
+    /// The host is a dual-stack one, so the API must be called on its dual-stack endpoint.
+    pub dual_stack: bool,
+}
+
+impl Registry {
+    /// Reads a server URL in any of the shapes that clients send: a host, with or without scheme, port, path,
+    /// upper case, a trailing dot. `None` means that it names no ECR registry.
+    pub fn parse(server_url: &str) -> Option<Self> {
+        Self::from_host(&host(server_url)?)
+    }
+
+    /// Whether this is ECR Public, whose images need no credentials.
+    pub fn is_public(&self) -> bool {
+        self.account.is_none()
+    }
+
+    fn from_host(host: &str) -> Option<Self> {
+        if let Some(dual_stack) = match host {
+            "public.ecr.aws" => Some(false),
+            "ecr-public.aws.com" => Some(true),
+            _ => None,
+        } {
+            let (host, region) = (host.to_owned(), PUBLIC_REGION.to_owned());
+            return Some(Self { host, account: None, region, fips: false, dual_stack });
+        }
+        let (account, rest) = host.split_once('.')?;
+        if account.len() != 12 || !is_number(account) {
+            return None;
+        }
+        let (fips, dual_stack, rest) = [
+            ("dkr.ecr.", false, false),
+            ("dkr.ecr-fips.", true, false),
+            ("dkr-ecr.", false, true),
+            ("dkr-ecr-fips.", true, true),
+        ]
+        .into_iter()
+        .find_map(|(service, fips, dual_stack)| Some((fips, dual_stack, rest.strip_prefix(service)?)))?;
+        let (region, suffix) = rest.split_once('.')?;
+        PARTITIONS.iter().find(|partition| {
+            let expected = if dual_stack { partition.dual_stack_suffix } else { Some(partition.suffix) };
+            expected == Some(suffix) && partition.prefixes.iter().any(|prefix| is_region(region, prefix))
+        })?;
+        Some(Self {
+            host: host.to_owned(),
+            account: Some(account.to_owned()),
+            region: region.to_owned(),
+            fips,
+            dual_stack,
+        })
+    }
+}
+
+/// The host of a server URL, in lower case, without port and trailing dot; `None` when the input is not the URL
+/// of a registry at all. Strict about everything that other URL readers might see differently than we do.
+pub fn host(server_url: &str) -> Option<String> {
+    if server_url.len() > LONGEST || !server_url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let rest = match server_url.split_once("://") {
+        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => rest,
+        Some(_) => return None,
+        None => server_url,
+    };
+    let authority = rest.split('/').next()?;
+    let host = match authority.split_once(':') {
+        Some((host, port)) if is_number(port) && port.parse::<u16>().is_ok() => host,
+        Some(_) => return None,
+        None => authority,
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    (host.len() <= 253 && host.split('.').all(is_label)).then(|| host.to_ascii_lowercase())
+}
+
+fn is_region(region: &str, prefix: &str) -> bool {
+    let rest = region.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    rest.and_then(|rest| rest.split_once('-')).is_some_and(|(word, number)| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) && is_number(number)
+    })
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Registry;
+
+    #[test]
+    fn every_partition_and_form() {
+        for (host, region, fips, dual_stack) in [
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "us-east-1", false, false),
+            ("123456789012.dkr.ecr-fips.us-west-2.amazonaws.com", "us-west-2", true, false),
+            ("123456789012.dkr-ecr.eu-central-1.on.aws", "eu-central-1", false, true),
+            ("123456789012.dkr-ecr-fips.us-east-2.on.aws", "us-east-2", true, true),
+            ("123456789012.dkr.ecr.mx-newplace-17.amazonaws.com", "mx-newplace-17", false, false),
+            ("123456789012.dkr.ecr.us-gov-west-1.amazonaws.com", "us-gov-west-1", false, false),
+            ("123456789012.dkr-ecr-fips.us-gov-east-1.on.aws", "us-gov-east-1", true, true),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1", false, false),
+            ("123456789012.dkr-ecr.cn-northwest-1.on.amazonwebservices.com.cn", "cn-northwest-1", false, true),
+            ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1", false, false),
+            ("123456789012.dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu", "eusc-de-east-1", false, true),
+            ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "us-iso-east-1", false, false),
+            ("123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "us-isob-east-1", false, false),
+            ("123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "eu-isoe-west-1", false, false),
+            ("123456789012.dkr.ecr.us-isof-south-1.csp.hci.ic.gov", "us-isof-south-1", false, false),
+        ] {
+            let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host} is a registry"));
+            assert_eq!(
+                (registry.host.as_str(), registry.region.as_str(), registry.fips, registry.dual_stack),
+                (host, region, fips, dual_stack)
+            );
+            assert_eq!(registry.account.as_deref(), Some("123456789012"));
+        }
+        for (host, dual_stack) in [("public.ecr.aws", false), ("ecr-public.aws.com", true)] {
+            let registry = Registry::parse(host).expect("ECR Public");
+            assert!(registry.is_public() && registry.dual_stack == dual_stack && registry.region == "us-east-1");
+        }
+    }
+
+    #[test]
+    fn the_shapes_that_clients_send() {
+        let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        for url in [
+            "https://123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "http://123456789012.dkr.ecr.us-east-1.amazonaws.com/",
+            "HTTPS://123456789012.DKR.ECR.us-East-1.AmazonAWS.com/v2/team/app/manifests/latest",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/app@sha256:0123",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:443",
+            "https://123456789012.dkr.ecr.us-east-1.amazonaws.com.:443/v2/",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com.",
+        ] {
+            assert_eq!(Registry::parse(url).map(|registry| registry.host).as_deref(), Some(host), "{url}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_not_ecr() {
+        for url in [
+            "",
+            "docker.io",
+            "https://index.docker.io/v1/",
+            "amazonaws.com",
+            "12345678901.dkr.ecr.us-east-1.amazonaws.com",
+            "1234567890123.dkr.ecr.us-east-1.amazonaws.com",
+            "12345678901a.dkr.ecr.us-east-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.example",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com.cn",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.on.aws",
+            "123456789012.dkr-ecr.us-east-1.amazonaws.com",
+            "123456789012.dkr-ecr.us-iso-east-1.on.c2s.ic.gov",
+            "123456789012.dkr.ecr.us-gov-west-1.amazonaws.eu",
+            "123456789012.dkr.ecr.us-isob-east-1.c2s.ic.gov",
+            "123456789012.dkr.ecr..amazonaws.com",
+            "123456789012.dkr.ecr.us-east.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-one.amazonaws.com",
+            "123456789012.dkr.ecr.us-ea.st-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1/.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1%2f.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1\\.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com..",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:+443",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:65536",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com:443:443",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com?x",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com#x",
+            "user@123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "https://user:pass@123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "https://evil.example/@123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "ftp://123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "oci://123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "//123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "https:///123456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com\nevil.example",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com evil",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/a\0",
+            "１23456789012.dkr.ecr.us-east-1.amazonaws.com",
+            "123456789012.dkr.ecr.us-eаst-1.amazonaws.com",
+            "xpublic.ecr.aws",
+            "public.ecr.aws.example",
+            "api.ecr.us-east-1.amazonaws.com",
+        ] {
+            assert_eq!(Registry::parse(url), None, "{url:?}");
+        }
+        let long = format!("123456789012.dkr.ecr.us-east-1.amazonaws.com{}", "/".repeat(1_000_000));
+        assert_eq!(Registry::parse(&long), None);
+    }
+}

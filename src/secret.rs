@@ -1,0 +1,50 @@
+//! Text that must never be shown: tokens and what they are made from.
+//!
+//! `Debug` is redacted and there is no `Display`, so that no log line or error can carry the text by accident;
+//! the memory is zeroed when the value goes. Serialising writes the text: that is for the two places that exist
+//! to hold it, the cache entry and the answer to the client.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A string that prints as `[redacted]` and is zeroed on drop.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The text itself; every caller is a place where the secret leaves the program.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        secret.expose().to_owned()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn debug_shows_nothing_of_the_text() {
+        assert_eq!(format!("{:?}", Secret::from("hunter2".to_owned())), "[redacted]");
+    }
+}

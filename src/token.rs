@@ -1,0 +1,48 @@
+//! The authorization token as ECR gives it out and as clients want it.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// A user name and password for a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// `AWS`.
+    pub username: String,
+    /// Good for every registry of the principal in one region, for up to 12 hours.
+    pub password: Secret,
+}
+
+impl Token {
+    /// Reads `authorizationToken`: base64 of `user:password`, split at the first colon (Amazon ECR API reference,
+    /// AuthorizationData). `None` when it is not that, or when the user is `<token>`: clients take the password
+    /// of that user for an OAuth identity token.
+    pub fn decode(authorization_token: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(BASE64_STANDARD.decode(authorization_token.trim()).ok()?);
+        let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
+        let usable = !username.is_empty() && username != "<token>" && !password.is_empty();
+        usable.then(|| Self { username: username.to_owned(), password: password.to_owned().into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Token;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+
+    #[test]
+    fn splits_at_the_first_colon_and_refuses_what_clients_would_misread() {
+        let decode = |text: &str| Token::decode(&BASE64_STANDARD.encode(text));
+        let token = decode("AWS:a:b").expect("a token");
+        assert_eq!((token.username.as_str(), token.password.expose()), ("AWS", "a:b"));
+        for bad in ["AWS", "AWS:", ":secret", "<token>:secret", ""] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+        assert_eq!(Token::decode("not base64!"), None);
+    }
+}

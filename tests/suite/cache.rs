@@ -1,0 +1,190 @@
+//! One API call, freshness, refresh, identities kept apart, damaged entries, and a cache that cannot be used.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::HOST;
+use crate::helper::{Helper, Ran, SECRET_KEY};
+use crate::support::aws::{Aws, Plan};
+
+#[test]
+fn a_second_get_asks_aws_nothing() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    // Nobody is there any more.
+    let helper = helper.var("AWS_ECR_LOG_FILE", "");
+    for _ in 0..3 {
+        assert_eq!(helper.get(HOST).password_for(HOST), first);
+    }
+    assert_eq!(aws.count(), 1);
+}
+
+#[test]
+fn files_are_private_and_hold_no_credentials_of_iam() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    assert_eq!(mode(&helper.cache_dir()), 0o700);
+    assert_eq!(mode(helper.cache_dir().parent().expect("a parent")), 0o700);
+    assert_eq!(helper.entries().len(), 1);
+    for file in fs::read_dir(helper.cache_dir()).expect("the cache").flatten() {
+        assert_eq!(mode(&file.path()), 0o600, "{file:?}");
+        let content = fs::read_to_string(file.path()).expect("text");
+        assert!(!content.contains(SECRET_KEY) && !content.contains("AKIAEXAMPLE\""), "{content}");
+    }
+}
+
+#[test]
+fn fifty_at_once_make_one_call() {
+    let aws = Aws::with(Plan { delay: Duration::from_millis(50), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let children: Vec<_> = (0..50).map(|_| helper.start(&["get"], HOST.as_bytes())).collect();
+    for child in children {
+        let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+        assert_eq!(ran.password_for(HOST), "AKIAEXAMPLE.us-east-1.1");
+    }
+    assert_eq!(aws.count(), 1);
+}
+
+#[test]
+fn a_token_is_served_for_half_its_life_and_then_refreshed() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    for (age, password) in [(Duration::from_secs(5 * 3600), ".1"), (Duration::from_secs(6 * 3600), ".2")] {
+        make_older(&helper, age);
+        assert!(helper.get(HOST).password_for(HOST).ends_with(password), "{age:?}");
+    }
+}
+
+#[test]
+fn when_a_refresh_fails_a_valid_token_is_served_and_a_dead_one_never() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "AccessDeniedException", "no more")));
+    make_older(&helper, Duration::from_secs(12 * 3600 - 60));
+    assert_eq!(helper.get(HOST).password_for(HOST), first);
+    assert_eq!(aws.count(), 2, "it did ask");
+    make_older(&helper, Duration::from_secs(12 * 3600));
+    assert!(helper.get(HOST).error().contains("AccessDeniedException"));
+}
+
+#[test]
+fn a_service_that_hangs_does_not_keep_a_valid_token_back_for_long() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    aws.change(|plan| plan.delay = Duration::from_secs(600));
+    make_older(&helper, Duration::from_secs(7 * 3600));
+    let ran = helper.get(HOST);
+    assert_eq!(ran.password_for(HOST), first);
+    assert!(ran.took < Duration::from_secs(7), "{:?}", ran.took);
+}
+
+#[test]
+fn callers_are_kept_apart() {
+    let aws = Aws::start();
+    let mut helper = Helper::of(&aws);
+    let config = "[profile a]\naws_access_key_id = AKIAPROFILEA\naws_secret_access_key = a\n";
+    helper.write(".aws/config", config);
+    helper.write(".aws/credentials", "[b]\naws_access_key_id = AKIAPROFILEB\naws_secret_access_key = b\n");
+    let mut seen = |settings: &[(&str, &str)], who: &str| {
+        for (name, value) in settings {
+            helper.set(name, value);
+        }
+        let password = helper.get(HOST).password_for(HOST);
+        assert!(password.starts_with(who), "{password} for {who}");
+    };
+    for _ in 0..2 {
+        let keys = [("AWS_PROFILE", ""), ("AWS_ACCESS_KEY_ID", "AKIAONE"), ("AWS_SECRET_ACCESS_KEY", "x")];
+        seen(&keys, "AKIAONE");
+        seen(&[("AWS_ACCESS_KEY_ID", "AKIATWO")], "AKIATWO");
+        seen(&[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_PROFILE", "a")], "AKIAPROFILEA");
+        seen(&[("AWS_PROFILE", "b")], "AKIAPROFILEB");
+    }
+    assert_eq!(aws.count(), 4, "and each is cached");
+}
+
+#[test]
+fn a_wrong_secret_does_not_get_the_token_of_the_right_one() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    helper.var("AWS_SECRET_ACCESS_KEY", "a guess").get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), 2);
+}
+
+#[test]
+fn the_cache_can_be_moved_and_turned_off() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", "~/elsewhere/deep");
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!((aws.count(), helper.entries().len()), (1, 0));
+    assert_eq!(crate::helper::entries(&helper.home().join("elsewhere/deep")).len(), 1);
+    let helper = helper.var("AWS_ECR_DISABLE_CACHE", "false");
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!(aws.count(), 3, "any value turns it off");
+}
+
+#[test]
+fn a_damaged_or_foreign_entry_is_a_miss_and_is_replaced() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let [path] = helper.entries().try_into().expect("one entry");
+    let good = fs::read_to_string(&path).expect("an entry");
+    let far = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+    helper.get(far).password_for(far);
+    let other = helper.entries().into_iter().find(|other| *other != path).expect("another entry");
+    let foreign = fs::read_to_string(other).expect("an entry");
+    for bad in ["", "{}", "null", &good[..good.len() / 2], &good.replace("\"format\":1", "\"format\":2"), &foreign] {
+        fs::write(&path, bad).expect("a write");
+        let before = aws.count();
+        let password = helper.get(HOST).password_for(HOST);
+        assert_eq!(password, format!("AKIAEXAMPLE.us-east-1.{}", before + 1), "{bad:.40}");
+        assert_eq!(helper.get(HOST).password_for(HOST), password, "replaced");
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_costs_a_note_in_the_log_and_not_the_pull() {
+    let aws = Aws::start();
+    let log = tempfile::tempdir().expect("a directory");
+    let log = log.path().join("log");
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8"));
+    let file = helper.write("a-file", "");
+    for dir in [file.join("cache"), file] {
+        let helper_there = dir.to_str().expect("UTF-8");
+        let before = fs::read_to_string(&log).unwrap_or_default().len();
+        let command = helper.command().arg("get").env("AWS_ECR_CACHE_DIR", helper_there).spawn();
+        let mut child = command.expect("the program starts");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), HOST.as_bytes()).expect("a write");
+        Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(HOST);
+        let log = fs::read_to_string(&log).expect("a log");
+        assert!(log[before..].contains(helper_there) && log[before..].contains("cache"), "{log}");
+    }
+}
+
+/// Turns the cached entries into ones that were made `age` ago, of the same whole life.
+fn make_older(helper: &Helper, age: Duration) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    for path in helper.entries() {
+        let mut entry: Value = serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
+        let life = entry["expires_at"].as_u64().expect("a time") - entry["created_at"].as_u64().expect("a time");
+        let created = (now - age).as_secs();
+        entry["created_at"] = created.into();
+        entry["expires_at"] = (created + life).into();
+        fs::write(&path, entry.to_string()).expect("a write");
+    }
+}

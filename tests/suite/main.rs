@@ -1,0 +1,29 @@
+//! The program as its users meet it: a process, its standard streams and exit code, real HTTP, real clients.
+//!
+//! | module | what it shows |
+//! | --- | --- |
+//! | `protocol` | every action and every wrong request, byte for byte |
+//! | `hosts` | which server URLs are ECR's, and that hostile input is refused at once |
+//! | `exchange` | what AWS is asked, and what its answers become |
+//! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
+//! | `words` | what people are told: errors, help, the log |
+//! | `manifest` | Cargo.toml and README.md against the code |
+//! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
+
+#[path = "../support/helper.rs"]
+mod helper;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cache;
+mod clients;
+mod exchange;
+mod hosts;
+mod manifest;
+mod protocol;
+mod words;
+
+/// A registry in us-east-1.
+const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
+/// What clients compare for equality.
+const NOT_FOUND: &str = "credentials not found in native keychain";

@@ -1,0 +1,41 @@
+//! Cargo.toml and README.md against the code.
+
+use std::fs;
+use std::process::Command;
+
+use docker_credential_ecr_login::env::VARIABLES;
+use serde_json::Value;
+
+#[test]
+fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
+    let metadata = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let own = |package: &&Value| package["name"] == env!("CARGO_PKG_NAME");
+    let version = |package: &Value| {
+        let text = package["rust_version"].as_str().unwrap_or("0");
+        text.split('.').map(|number| number.parse().expect("a number")).collect::<Vec<u32>>()
+    };
+    let ours = packages.iter().find(own).map(version).expect("this package");
+    let highest = packages.iter().filter(|package| !own(package)).map(version).max().expect("dependencies");
+    assert_eq!(ours, highest);
+}
+
+#[test]
+fn the_readme_has_every_variable_in_the_words_of_the_help() {
+    let readme = fs::read_to_string("README.md").expect("a readme");
+    for (name, what) in VARIABLES {
+        assert!(readme.contains(&format!("| `{name}` | {what} |")), "{name}: {what}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Every action of the credential helper protocol and every wrong request, byte for byte.
+
+use crate::helper::Helper;
+use crate::support::aws::Aws;
+use crate::{HOST, NOT_FOUND};
+
+const USAGE: &str = "Usage: docker-credential-ecr-login <store|get|erase|list|version>";
+
+#[test]
+fn wrong_arguments_print_the_usage_on_stdout_and_fail() {
+    let helper = Helper::bare();
+    for args in [&[][..], &["get", "list"], &["--version", "x"], &["store", "", ""]] {
+        assert_eq!(helper.run(args, HOST).error(), USAGE, "{args:?}");
+    }
+    for (arg, line) in [
+        ("frob", "docker-credential-ecr-login: unknown action: frob"),
+        ("GET", "docker-credential-ecr-login: unknown action: GET"),
+        ("--frob", "docker-credential-ecr-login: unknown action: --frob"),
+        ("a\nb", "docker-credential-ecr-login: unknown action: a b"),
+    ] {
+        assert_eq!(helper.run(&[arg], "").error(), line);
+    }
+}
+
+#[test]
+fn version_and_help_succeed_in_every_spelling() {
+    let helper = Helper::bare();
+    let line = format!("docker-credential-ecr-login (docker-credential-ecr-login) {}\n", env!("CARGO_PKG_VERSION"));
+    for arg in ["version", "--version", "-v"] {
+        let ran = helper.run(&[arg], "");
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), line.as_str(), ""));
+    }
+    for arg in ["--help", "-h"] {
+        let ran = helper.run(&[arg], "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        assert!(ran.stdout.starts_with(USAGE), "{}", ran.stdout);
+        for word in ["get", "store", "erase", "list", "version"] {
+            assert!(ran.stdout.contains(&format!("\n  {word} ")), "{word} in {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn empty_input_is_named() {
+    let helper = Helper::bare();
+    for action in ["get", "erase"] {
+        for input in ["", "\n", " \r\n\t "] {
+            assert_eq!(helper.run(&[action], input).error(), "no credentials server URL");
+        }
+    }
+}
+
+#[test]
+fn get_answers_with_the_trimmed_input_verbatim() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    for (input, url) in [
+        (HOST.to_owned(), HOST.to_owned()),
+        (format!("{HOST}\n"), HOST.to_owned()),
+        (format!(" {HOST} \r\n"), HOST.to_owned()),
+        (format!("https://{HOST}/v2/"), format!("https://{HOST}/v2/")),
+        (HOST.to_uppercase(), HOST.to_uppercase()),
+        (format!("{HOST}.:443/a/b\n"), format!("{HOST}.:443/a/b")),
+    ] {
+        helper.get(&input).password_for(&url);
+    }
+    assert_eq!(aws.count(), 1);
+}
+
+#[test]
+fn store_for_ecr_succeeds_and_keeps_nothing() {
+    let helper = Helper::bare();
+    for body in [
+        format!(r#"{{"ServerURL":"{HOST}","Username":"AWS","Secret":"hunter2"}}"#),
+        format!(r#"{{"serverurl":"https://{HOST}","USERNAME":"AWS","secret":"hunter2","Extra":[1]}}"#),
+        r#"{"ServerURL":"public.ecr.aws","Username":"AWS","Secret":""}"#.to_owned(),
+    ] {
+        helper.run(&["store"], body).silent();
+    }
+    assert_eq!(std::fs::read_dir(helper.home()).expect("a home").count(), 0, "nothing is written");
+}
+
+#[test]
+fn store_refuses_what_it_cannot_serve_and_never_repeats_it() {
+    let helper = Helper::bare();
+    let run = |body: &str| helper.run(&["store"], body).error().to_owned();
+    assert_eq!(run(r#"{"ServerURL":"","Username":"AWS","Secret":"hunter2"}"#), "no credentials server URL");
+    assert_eq!(run(r#"{"Username":"AWS","Secret":"hunter2"}"#), "no credentials server URL");
+    assert_eq!(run(&format!(r#"{{"ServerURL":"{HOST}","Secret":"hunter2"}}"#)), "no credentials username");
+    assert_eq!(run(&format!(r#"{{"ServerURL":"{HOST}","Username":null}}"#)), "no credentials username");
+    let other = run(r#"{"ServerURL":"docker.io","Username":"me","Secret":"hunter2"}"#);
+    assert!(other.contains("only Amazon ECR"), "{other}");
+    for body in ["", "hunter2", "{\"Secret\":\"hunter2\"", r#"{"ServerURL":["hunter2"]}"#, "[\"hunter2\"]", "\0"] {
+        let line = run(body);
+        assert!(!line.contains("hunter2") && line.contains("standard input"), "{body:?}: {line}");
+    }
+}
+
+#[test]
+fn storage_can_be_ignored_as_in_the_incumbent() {
+    let ignoring = Helper::bare().var("AWS_ECR_IGNORE_CREDS_STORAGE", "true");
+    let docker_io = r#"{"ServerURL":"docker.io","Username":"me","Secret":"hunter2"}"#;
+    ignoring.run(&["store"], docker_io).silent();
+    ignoring.run(&["erase"], "docker.io").silent();
+    ignoring.run(&["erase"], HOST).silent();
+    let not = Helper::bare().var("AWS_ECR_IGNORE_CREDS_STORAGE", "false");
+    not.run(&["store"], docker_io).error();
+}
+
+#[test]
+fn erase_drops_the_cached_token_and_succeeds_twice() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    helper.run(&["erase"], format!("https://{HOST}\n")).silent();
+    assert!(helper.entries().is_empty());
+    helper.run(&["erase"], HOST).silent();
+    assert_ne!(helper.get(HOST).password_for(HOST), first);
+    assert_eq!(aws.count(), 2);
+    assert_eq!(helper.run(&["erase"], "docker.io").error(), NOT_FOUND);
+}
+
+#[test]
+fn list_answers_from_the_cache_alone() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let list = |helper: &Helper| {
+        let ran = helper.run(&["list"], "unused");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        ran.stdout
+    };
+    assert_eq!(list(&helper), "{}\n");
+    let other = "444455556666.dkr.ecr.us-east-1.amazonaws.com";
+    let far = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+    for url in [&format!("https://{HOST}/v2/"), other, far, HOST, other] {
+        helper.get(url).password_for(url);
+    }
+    let calls = aws.count();
+    assert_eq!(list(&helper), format!("{{\"{far}\":\"AWS\",\"{HOST}\":\"AWS\",\"{other}\":\"AWS\"}}\n"));
+    assert_eq!(aws.count(), calls);
+    let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIASOMEONEELSE");
+    assert_eq!(list(&helper), "{}\n", "another caller's tokens are not theirs");
+    let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_ECR_DISABLE_CACHE", "1");
+    assert_eq!(list(&helper), "{}\n");
+}
+
+#[test]
+fn list_does_not_wait_for_its_input() {
+    let helper = Helper::bare();
+    let mut child = helper.command().arg("list").spawn().expect("the program starts");
+    let open_input = child.stdin.take();
+    let output = child.wait_with_output().expect("it ends while its input is open");
+    assert_eq!(output.stdout, b"{}\n");
+    drop(open_input);
+}

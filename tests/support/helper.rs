@@ -1,0 +1,162 @@
+//! The program as a process, with an environment of its own and nothing inherited.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::aws::Aws;
+
+/// The program under test: the one in `HELPER`, which `tests/run` sets to the packaged binary, else cargo's.
+pub fn program() -> PathBuf {
+    std::env::var_os("HELPER").map_or_else(|| env!("CARGO_BIN_EXE_docker-credential-ecr-login").into(), PathBuf::from)
+}
+
+/// A home directory and an environment for the program.
+pub struct Helper {
+    home: TempDir,
+    vars: Vec<(String, String)>,
+}
+
+/// What a run printed.
+#[derive(Debug)]
+pub struct Ran {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: Option<i32>,
+    pub took: Duration,
+}
+
+impl Helper {
+    /// An empty home and no AWS settings at all; metadata services are turned off so that no test asks for them
+    /// unawares.
+    pub fn bare() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let vars = vec![
+            ("HOME".to_owned(), home.path().display().to_string()),
+            ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned()),
+        ];
+        Self { home, vars }
+    }
+
+    /// Credentials in the environment, and `aws` as the endpoint.
+    pub fn of(aws: &Aws) -> Self {
+        Self::bare()
+            .var("AWS_ENDPOINT_URL", &aws.url())
+            .var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+            .var("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    }
+
+    /// The same home with one more variable, or another value for it; an empty value unsets it.
+    #[must_use]
+    pub fn var(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.vars.retain(|(known, _)| known != name);
+        if !value.is_empty() {
+            self.vars.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn cache_dir(&self) -> PathBuf {
+        self.home().join(".cache/docker-credential-ecr-login")
+    }
+
+    /// The cached entries.
+    pub fn entries(&self) -> Vec<PathBuf> {
+        entries(&self.cache_dir())
+    }
+
+    /// Writes a file below the home.
+    pub fn write(&self, path: &str, content: &str) -> PathBuf {
+        let path = self.home().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// A command of the program, in this environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(program());
+        command.env_clear().envs(self.vars.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the program with `input` on its standard input.
+    pub fn start(&self, args: &[&str], input: &[u8]) -> Child {
+        let mut child = self.command().args(args).spawn().expect("the program starts");
+        // It may answer and end without reading all of a hostile input.
+        let _ = child.stdin.take().expect("a pipe").write_all(input);
+        child
+    }
+
+    pub fn run(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
+        let started = Instant::now();
+        let output = self.start(args, input.as_ref()).wait_with_output().expect("the program ends");
+        Ran::new(output, started.elapsed())
+    }
+
+    pub fn get(&self, server_url: impl AsRef<[u8]>) -> Ran {
+        self.run(&["get"], server_url)
+    }
+}
+
+/// Of [`Helper::of`]; no output may hold it.
+pub const SECRET_KEY: &str = "wJalrXUtnFEMI-stand-in-secret-key";
+
+/// The entry files in a cache directory.
+pub fn entries(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|file| file.path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect()
+}
+
+impl Ran {
+    pub fn new(output: Output, took: Duration) -> Self {
+        Self {
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+            code: output.status.code(),
+            took,
+        }
+    }
+
+    /// The password of a successful `get`, after a look at all the rest of the answer.
+    #[track_caller]
+    pub fn password_for(&self, server_url: &str) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        let answer: Value = serde_json::from_str(&self.stdout).expect("JSON");
+        let password = answer["Secret"].as_str().expect("a secret").to_owned();
+        let expected = serde_json::json!({"ServerURL": server_url, "Username": "AWS", "Secret": password});
+        assert_eq!(answer, expected);
+        assert_eq!(self.stdout.matches('\n').count(), 1, "one line: {:?}", self.stdout);
+        assert!(self.stdout.ends_with("}\n"));
+        password
+    }
+
+    /// The single line of an error, after a look at all the rest of the answer.
+    #[track_caller]
+    pub fn error(&self) -> &str {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(1), ""), "{self:?}");
+        let line = self.stdout.strip_suffix('\n').expect("a line");
+        assert!(!line.contains(['\n', '\r']), "one line: {line:?}");
+        line
+    }
+
+    /// Success without a word.
+    #[track_caller]
+    pub fn silent(&self) {
+        assert_eq!((self.code, self.stdout.as_str(), self.stderr.as_str()), (Some(0), "", ""));
+    }
+}
