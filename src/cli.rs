@@ -50,7 +50,8 @@ fn usage() -> String {
 fn help() -> String {
     let width = VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let table = |rows: &[(&str, &str)]| {
-        rows.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect::<String>()
+        let lines: Vec<_> = rows.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
+        lines.concat()
     };
     format!(
         "{}\n\n\

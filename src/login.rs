@@ -104,7 +104,7 @@ fn cached(cache: &Cache, key: &Key, registry: &Registry) -> Cached {
     match entry.age(SystemTime::now()) {
         Age::Fresh => {
             remember_host(cache, key, &entry, registry);
-            debug!(registry = registry.host, "served from the cache");
+            debug!(registry = registry.host, "token served from the cache");
             Cached::Fresh(entry.into_token())
         }
         Age::Stale => Cached::Stale(entry.into_token()),

@@ -5,31 +5,34 @@ use std::process::ExitCode;
 
 use docker_credential_ecr_login::cli::Command;
 use docker_credential_ecr_login::env::Env;
+use docker_credential_ecr_login::error::Error;
 use docker_credential_ecr_login::{docker, log};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         // The place alone: a panic's text may hold data.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        answer(&format!("ecr-login: internal error at {place}; please report it"));
+        let _ = writeln!(io::stdout(), "ecr-login: internal error at {place}; please report it");
         std::process::exit(1);
     }));
-    let succeeded = match Command::from_args(std::env::args_os().skip(1)) {
-        Command::Print(text) => answer(&text),
-        Command::Refuse(line) => answer(&docker_credential_ecr_login::error::one_line(&line)) && false,
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // To standard output, where clients look for it. Nobody is left to tell when that fails.
+            let _ = writeln!(io::stdout(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    match Command::from_args(std::env::args_os().skip(1)) {
+        Command::Print(text) => writeln!(io::stdout(), "{text}").map_err(|error| Error::failed(error.to_string())),
+        Command::Refuse(line) => Err(Error::failed(line)),
         Command::Serve(action) => {
             let env = Env::of_process();
             log::start(&env);
-            match docker::serve(action, &env, io::stdin().lock(), io::stdout().lock()) {
-                Ok(()) => true,
-                Err(error) => answer(&error.to_string()) && false,
-            }
+            docker::serve(action, &env, io::stdin().lock(), io::stdout().lock())
         }
-    };
-    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Prints a text and a newline; `false` when nobody reads it.
-fn answer(text: &str) -> bool {
-    writeln!(io::stdout(), "{text}").is_ok()
+    }
 }

@@ -16,7 +16,7 @@ const FORMAT: u32 = 1;
 
 /// Tokens of ECR live 12 hours (Amazon ECR API reference, GetAuthorizationToken). An entry that claims more was
 /// not written by us, or under a clock that was wrong.
-const LONGEST_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_hours(12);
 
 /// Hosts remembered for `list`; beyond that a host is served all the same.
 const MOST_HOSTS: usize = 512;
@@ -126,7 +126,7 @@ mod tests {
     use crate::identity::Key;
     use crate::token::Token;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn entry(life: Duration) -> Option<Entry> {
         let now = UNIX_EPOCH + 1000 * HOUR;

@@ -56,7 +56,7 @@ fn what_is_not_ecr_is_not_found_without_a_call_or_a_file() {
         "111122223333.dkr.ecr.us-east-1.amazonaws.com/\0",
         &long_path,
     ] {
-        assert_eq!(helper.get(url).error(), NOT_FOUND, "{:.80}", url);
+        assert_eq!(helper.get(url).error(), NOT_FOUND, "{url:.80}");
     }
     assert_eq!(aws.count(), 0);
     assert_eq!(std::fs::read_dir(helper.home()).expect("a home").count(), 0);
@@ -69,7 +69,7 @@ fn hostile_input_is_answered_at_once() {
         vec![b'a'; 1_000_000],
         vec![b'/'; 1_000_000],
         vec![b'.'; 1_000_000],
-        [HOST.as_bytes(), &[b'x'; 1_000_000]].concat(),
+        [HOST.as_bytes(), &vec![b'x'; 1_000_000]].concat(),
         b"\0\0\0".to_vec(),
         [HOST.as_bytes(), b"/\xff\xfe"].concat(),
     ];

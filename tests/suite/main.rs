@@ -10,16 +10,18 @@
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 
-#[path = "../support/helper.rs"]
-mod helper;
+#![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
 mod cache;
 mod clients;
 mod exchange;
+mod helper;
 mod hosts;
 mod manifest;
+mod namespace;
 mod protocol;
 mod words;
 

@@ -23,8 +23,6 @@ pub struct Call {
     pub region: String,
     /// Who signed it.
     pub access_key: String,
-    /// The host it was sent to.
-    pub host: String,
     /// The whole body.
     pub body: String,
 }
@@ -83,7 +81,7 @@ impl Aws {
         let address = listener.local_addr().expect("a bound port");
         let shared = Arc::new(Shared { calls: Mutex::default(), plan: Mutex::new(plan) });
         let app = axum::Router::new().fallback(answer).with_state(shared.clone());
-        super::serve(listener, app);
+        crate::support::serve(listener, app);
         Self { shared, address }
     }
 
@@ -159,7 +157,6 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Call {
         service: scope.next().unwrap_or_default().to_owned(),
         region,
         access_key,
-        host: header("host"),
         body: String::from_utf8_lossy(body).into_owned(),
     }
 }

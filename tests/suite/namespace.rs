@@ -1,0 +1,101 @@
+//! Private namespaces, so that a test can rename hosts and take over fixed addresses without touching the machine,
+//! and the daemons that run in them.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A set of namespaces that lives as long as this value, or as the test process.
+pub struct Namespace {
+    holder: Child,
+    _open: ChildStdin,
+}
+
+impl Namespace {
+    /// Makes a mount namespace and runs `setup` in it, a shell script that changes what is mounted there.
+    pub fn of_mounts(setup: &str) -> Self {
+        // The holder ends when its standard input does, so it cannot outlive the tests.
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &format!("{setup}\necho ready\nexec cat")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare runs");
+        let open = holder.stdin.take().expect("a pipe");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n", "the namespace is set up");
+        Self { holder, _open: open }
+    }
+
+    /// A command that runs `program` inside, with an empty environment.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id())).arg("--").arg(program.as_ref());
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A server that is asked to end when this value goes.
+pub struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it with its output in `log`, and waits until `ready` says so.
+    pub fn start(mut command: Command, log: &Path, ready: impl Fn() -> bool) -> Self {
+        let log_file = std::fs::File::create(log).expect("a log");
+        let copy = log_file.try_clone().expect("a log");
+        let child = command.stdin(Stdio::null()).stdout(log_file).stderr(copy).spawn().expect("it starts");
+        let mut daemon = Self(child);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !ready() {
+            let ended = daemon.0.try_wait().expect("a child");
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "{command:?} is not ready: {}",
+                std::fs::read_to_string(log).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a process id"));
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Says that a test is left out and why: `tests/run` repeats it at the end. Where `CI` is set it is a failure.
+pub fn skip(test: &str, reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} may not be skipped in CI: {reason}");
+    eprintln!("SKIPPED {test}: {reason}");
+    if let Some(list) = std::env::var_os("SKIPPED_LIST") {
+        use std::io::Write;
+        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).expect("the list");
+        writeln!(list, "{test}: {reason}").expect("a write");
+    }
+}
+
+/// The first of `programs` that is not installed.
+pub fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
+    let found = |name: &str| {
+        ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(name).exists())
+            || Path::new(name).is_absolute() && Path::new(name).exists()
+    };
+    programs.iter().find(|name| !found(name)).copied()
+}
