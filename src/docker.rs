@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use crate::env::Env;
 use crate::error::Error;
 use crate::login;
-use crate::registry::Registry;
 use crate::secret::Secret;
 
 /// What a client asks for.
@@ -66,8 +65,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
 
 fn get(env: &Env, input: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let server_url = server_url(input)?;
-    let registry = Registry::parse(server_url).ok_or(Error::NotFound)?;
-    let token = login::get(env, &registry)?;
+    let token = login::get(env, server_url)?;
     line(&Credential { server_url, username: &token.username, secret: &token.password })
 }
 
@@ -82,7 +80,7 @@ fn store(env: &Env, input: &[u8]) -> Result<(), Error> {
     if stored.username.is_empty() {
         return Err(Error::failed("no credentials username"));
     }
-    if Registry::parse(stored.server_url.trim()).is_none() {
+    if !login::serves(env, stored.server_url.trim())? {
         return Err(Error::failed(
             "ecr-login keeps no passwords: it serves only Amazon ECR registries; give this one another credential helper",
         ));
@@ -94,12 +92,11 @@ fn erase(env: &Env, input: &[u8]) -> Result<(), Error> {
     if env.ignores_storage() {
         return Ok(());
     }
-    let registry = Registry::parse(server_url(input)?).ok_or(Error::NotFound)?;
-    login::forget(env, &registry)
+    login::forget(env, server_url(input)?)
 }
 
 fn list(env: &Env) -> Result<Zeroizing<Vec<u8>>, Error> {
-    line(&login::list(env).into_iter().collect::<BTreeMap<_, _>>())
+    line(&login::list(env)?.into_iter().collect::<BTreeMap<_, _>>())
 }
 
 const NO_SERVER_URL: &str = "no credentials server URL";

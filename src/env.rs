@@ -10,10 +10,15 @@ use std::path::PathBuf;
 /// Our own variables and what they do, as the help text and the README show them.
 pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
+    ("AWS_ECR_CONFIG_FILE", "our configuration file, instead of the one in the platform's configuration directory"),
     ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
     ("AWS_ECR_IGNORE_CREDS_STORAGE", "true: `store` and `erase` succeed for any host and change nothing"),
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
+    ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
+    ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
+    ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or as in 500ms, 20s, 1m (default 20s)"),
+    ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
 ];
 
 /// A copy of the process environment.
@@ -59,6 +64,11 @@ impl Env {
             return None;
         }
         self.path("AWS_ECR_CACHE_DIR").or_else(|| Some(dirs::cache_dir()?.join(crate::NAME)))
+    }
+
+    /// Whether cached tokens are served only after AWS credentials were resolved.
+    pub fn verifies_identity(&self) -> bool {
+        self.text("AWS_ECR_VERIFY_IDENTITY").is_some_and(|value| !matches!(value, "0" | "false"))
     }
 
     /// Whether `store` and `erase` are to be ignored: the incumbent's variable, with its exact value.

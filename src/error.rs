@@ -15,6 +15,22 @@ pub enum Error {
     Failed(String),
 }
 
+/// Why AWS gave no token, before it is known for which registry that was. Neither text holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened, with which identity.
+    pub what: String,
+    /// What its reader should do next.
+    pub next: String,
+}
+
+impl Failure {
+    /// A failure in two halves of a sentence.
+    pub fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), next: next.into() }
+    }
+}
+
 /// The sentence that clients compare for equality.
 pub const NOT_FOUND: &str = "credentials not found in native keychain";
 

@@ -10,6 +10,7 @@
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
+//! | [`config`] | whose token a registry gets: the configuration file |
 //! | [`registry`] | what a server URL says |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //!
@@ -18,6 +19,7 @@
 pub mod aws;
 pub mod cache;
 pub mod cli;
+pub mod config;
 pub mod docker;
 pub mod env;
 pub mod error;

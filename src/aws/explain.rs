@@ -1,97 +1,391 @@
-//! From the SDK's errors to sentences for people: what happened, and what to do next.
+//! From the SDK's errors to sentences for people: what happened, to whom, and what to do next.
+//!
+//! Classes are told apart by types and error codes where the SDK shows them, by its texts only where it does not.
+//! Nothing here quotes a request, a response body or a credential; what other programs printed is cut short.
 
 use std::error::Error;
-use std::time::Duration;
+use std::fmt::Debug;
+use std::io;
+use std::time::{Duration, SystemTime};
 
+use aws_config::meta::ProviderChainError;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// Why AWS gave no token. Neither text holds a secret.
-#[derive(Debug)]
-pub struct Failure {
-    /// What happened.
-    pub what: String,
-    /// What its reader should do next.
-    pub next: String,
+use super::http::{Network, is_local};
+use crate::config::Target;
+use crate::env::Env;
+use crate::error::{Failure, one_line};
+use crate::identity::{Profiles, Source, sso_session_file};
+
+/// What explanations are made from besides the error.
+pub(super) struct Context {
+    pub(super) env: Env,
+    pub(super) profiles: Profiles,
+    pub(super) target: Target,
+    pub(super) source: Source,
+    pub(super) network: Network,
 }
 
-impl Failure {
-    pub(super) fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), next: next.into() }
+/// The most of a foreign text that is passed on.
+const LONGEST_QUOTE: usize = 400;
+
+/// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
+const TOLERATED: Duration = Duration::from_mins(4);
+
+/// A service's refusal.
+struct Refusal<'a> {
+    code: &'a str,
+    message: &'a str,
+    /// How far the local clock is ahead of the service's, in seconds.
+    skew: Option<i64>,
+}
+
+impl Context {
+    /// Why no credentials could be had.
+    pub(super) fn credentials(&self, error: &CredentialsError) -> Failure {
+        if let CredentialsError::CredentialsNotLoaded(_) = error {
+            return self.nothing_found(error);
+        }
+        let chain = || chain(error);
+        if let Some(refusal) = chain().find_map(refusal::<AssumeRoleError>) {
+            return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal));
+        }
+        if let Some(refusal) = chain().find_map(refusal::<AssumeRoleWithWebIdentityError>) {
+            return self.common(&refusal, "STS").unwrap_or_else(|| {
+                Failure::new(
+                    format!("STS does not accept the web identity token: {}", refusal.words()),
+                    "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE",
+                )
+            });
+        }
+        if let Source::Sso(profile, session) = &self.source {
+            let refusal = chain().find_map(refusal::<GetRoleCredentialsError>);
+            let refused = refusal.as_ref().is_some_and(|refusal| refusal.code == "UnauthorizedException");
+            if refused || self.sso_expired(profile) {
+                return sso_sign_in(profile, session.as_deref());
+            }
+            if let Some(refusal) = refusal {
+                return self.common(&refusal, "SSO").unwrap_or_else(|| {
+                    Failure::new(
+                        format!("SSO gives profile '{profile}' no credentials: {}", refusal.words()),
+                        "check sso_account_id and sso_role_name, and that the role is assigned to you",
+                    )
+                });
+            }
+        }
+        if let Some(failure) = self.network(error) {
+            return failure;
+        }
+        let text = one_line(&causes(error));
+        match &self.source {
+            Source::Sso(profile, session) if text.contains("expired") || text.contains("refresh") => {
+                sso_sign_in(profile, session.as_deref())
+            }
+            Source::Login(profile) => Failure::new(
+                format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
+                format!("run 'aws login --profile {profile}'"),
+            ),
+            Source::Process(profile) if text.contains("external process") => {
+                let status = text.split_once("exited with code ").map(|(_, rest)| quote(rest));
+                let what = status.unwrap_or_else(|| "it printed no credentials that can be read".to_owned());
+                Failure::new(
+                    format!("the credential_process of profile '{profile}' failed: {what}"),
+                    "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
+                )
+            }
+            _ => Failure::new(
+                format!("the AWS credentials cannot be used: {}", quote(&text)),
+                "check them with 'aws sts get-caller-identity' in the same environment",
+            ),
+        }
     }
 
-    pub(super) fn timed_out(budget: Duration) -> Self {
-        Self::new(
-            format!("AWS did not answer within {} s", budget.as_secs().max(1)),
-            "check the network, HTTPS_PROXY and a VPC endpoint if there is one",
+    /// Why ECR did not answer with a token.
+    pub(super) fn service<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + Debug + 'static,
+    {
+        let Some(refusal) = refusal::<E>(error) else {
+            return self.network(error).unwrap_or_else(|| {
+                let text = quote(&one_line(&causes(error)));
+                Failure::new(format!("ECR's answer cannot be read: {text}"), "try again; check AWS_ENDPOINT_URL")
+            });
+        };
+        if let Some(failure) = self.common(&refusal, "ECR") {
+            return failure;
+        }
+        if refusal.code.starts_with("AccessDenied") {
+            let public = self.target.registry.is_public();
+            let action = if public { "ecr-public:GetAuthorizationToken" } else { "ecr:GetAuthorizationToken" };
+            let more = if public { " and sts:GetServiceBearerToken" } else { "" };
+            return Failure::new(
+                format!("ECR denies access: {}", refusal.words()),
+                format!("allow {action}{more} on resource * to this identity"),
+            );
+        }
+        Failure::new(format!("ECR refused: {}", refusal.words()), "try again; if it stays, check the endpoint settings")
+    }
+
+    /// Refusals that mean the same from every service.
+    fn common(&self, refusal: &Refusal, service: &str) -> Option<Failure> {
+        const THROTTLED: &[&str] = &[
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestLimitExceeded",
+            "TooManyRequestsException",
+            "SlowDown",
+        ];
+        let Refusal { code, message, .. } = *refusal;
+        let region = &self.target.registry.region;
+        if let Some(skew) = refusal.skew
+            && (code.contains("Signature") || code.contains("Skewed") || code.starts_with("Request"))
+        {
+            let (seconds, side) = (skew.unsigned_abs(), if skew > 0 { "ahead of" } else { "behind" });
+            return Some(Failure::new(
+                format!("{service} refuses the signature: this machine's clock is {seconds} s {side} AWS's"),
+                "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+            ));
+        }
+        if THROTTLED.contains(&code) {
+            return Some(Failure::new(
+                format!("{service} is throttling this account's requests ({code})"),
+                "wait a little and try again; jobs that share a cache directory make one request between them",
+            ));
+        }
+        if code == "RegionDisabledException" || code.starts_with("OptInRequired") {
+            return Some(Failure::new(
+                format!("the region {region} is disabled for this account ({code})"),
+                format!("enable {region} for the account, or check the registry's host name"),
+            ));
+        }
+        if code.starts_with("ExpiredToken") {
+            return Some(Failure::new(
+                format!("the session token of {} has expired", self.who()),
+                "get new credentials: sign in again or refresh what sets them",
+            ));
+        }
+        if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
+            return Some(Failure::new(
+                format!("{service} in {region} does not know the access key of {}", self.who()),
+                "check that the key exists, is of this partition, and that the account has the region enabled",
+            ));
+        }
+        if code.contains("Signature") {
+            return Some(Failure::new(
+                format!("{service} finds the secret key of {} wrong ({code})", self.who()),
+                "check the secret access key that belongs to the access key id",
+            ));
+        }
+        if message.is_empty() && code.is_empty() {
+            return Some(Failure::new(
+                format!("{} answered with an error that is not AWS's", self.network.last_endpoint()),
+                "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
+            ));
+        }
+        None
+    }
+
+    fn role_denied(&self, refusal: &Refusal) -> Failure {
+        let (mut role, mut mfa) = (self.target.role.as_ref().map(|role| role.arn.clone()), false);
+        let mut name = Some(self.profile_name());
+        for _ in 0..8 {
+            let Some(profile) = name.and_then(|name| self.profiles.profile(&name)) else { break };
+            role = role.or_else(|| profile.get("role_arn").cloned());
+            mfa |= profile.contains_key("mfa_serial");
+            name = profile.get("source_profile").cloned();
+        }
+        let role = role.unwrap_or_else(|| "the role".to_owned());
+        if mfa || refusal.message.contains("MultiFactor") {
+            return Failure::new(
+                format!("{role} wants MFA, which a credential helper cannot ask for"),
+                "get session credentials first, with 'aws sts get-session-token' or a credential_process that keeps them",
+            );
+        }
+        Failure::new(
+            format!("{} may not assume {role}: {}", self.who(), refusal.words()),
+            "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
     }
 
-    /// Another process has been asking for all the time that there was.
-    pub fn busy(budget: Duration) -> Self {
-        Self::new(
-            format!("another process has been asking AWS for this token for {} s", budget.as_secs()),
-            "try again; AWS_ECR_DISABLE_CACHE=1 asks without waiting",
-        )
+    /// A connection that did not come about. The types below the SDK's are looked at first.
+    fn network(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
+        let endpoint = self.network.last_endpoint();
+        if let Some(tls) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
+            return Some(match tls {
+                rustls::Error::InvalidCertificate(reason) => Failure::new(
+                    format!("the certificate of {endpoint} is not trusted ({reason:?}) by {}", self.network.roots),
+                    "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
+                ),
+                _ => Failure::new(
+                    format!("no TLS connection to {endpoint}: {tls}"),
+                    "check AWS_ENDPOINT_URL, and what lies between",
+                ),
+            });
+        }
+        let text = causes(error);
+        if let Some((_, tunnel)) = text.split_once("tunnel error: ") {
+            let proxy = self.proxy();
+            return Some(Failure::new(
+                format!("the proxy {proxy} does not connect to {endpoint}: {}", quote(&one_line(tunnel))),
+                "check HTTPS_PROXY and its user and password, or add the host to NO_PROXY",
+            ));
+        }
+        let io = chain(error).find_map(|error| error.downcast_ref::<io::Error>());
+        let what = if text.contains("dns error") {
+            "its name is not known"
+        } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            "connection refused"
+        } else if text.contains("timeout occurred") || text.contains("timed out") {
+            "no answer in time"
+        } else if let Some(io) = io {
+            return Some(unreachable(&endpoint, &io.kind().to_string()));
+        } else {
+            return None;
+        };
+        Some(unreachable(&endpoint, what))
     }
 
-    pub(super) fn unreadable_token() -> Self {
-        Self::new("ECR's answer holds no token that can be read", "check AWS_ENDPOINT_URL and what answers there")
+    /// The chain came to its end, or a profile has no credentials in it.
+    fn nothing_found(&self, error: &CredentialsError) -> Failure {
+        if let Some(profile) = &self.target.profile {
+            return Failure::new(
+                format!("the profile '{profile}' has no credentials"),
+                format!(
+                    "add keys, a role or a sign-in to it: 'aws configure --profile {profile}' or 'aws configure sso'"
+                ),
+            );
+        }
+        let attempts = chain(error).find_map(|error| error.downcast_ref::<ProviderChainError<CredentialsError>>());
+        let tried = |name: &str| match name {
+            "Environment" => "environment variables".to_owned(),
+            "Profile" => format!("profile '{}' in the AWS config files", self.profile_name()),
+            "WebIdentityToken" => "a web identity token".to_owned(),
+            "EcsContainer" => "a container endpoint".to_owned(),
+            _ if self.env.text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) => {
+                "not the instance role, since AWS_EC2_METADATA_DISABLED is set".to_owned()
+            }
+            _ => "an instance role".to_owned(),
+        };
+        let attempts = attempts.map(ProviderChainError::attempts).unwrap_or_default();
+        let names: Vec<String> = attempts.iter().map(|attempt| tried(attempt.name())).collect();
+        let what = format!("no AWS credentials found; tried {}", names.join(", "));
+        if attempts.iter().any(|attempt| causes(attempt.error()).contains("read timeout occurred")) {
+            return Failure::new(
+                format!("{what}; the instance metadata service accepts connections but does not answer"),
+                "in a container, raise the instance's metadata hop limit to 2: \
+                 'aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2'",
+            );
+        }
+        Failure::new(what, "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role")
+    }
+
+    fn profile_name(&self) -> String {
+        let name = self.target.profile.as_deref().or(self.env.text("AWS_PROFILE"));
+        name.unwrap_or("default").to_owned()
+    }
+
+    /// The identity in words.
+    fn who(&self) -> String {
+        match &self.source {
+            Source::Environment => "the environment (AWS_ACCESS_KEY_ID)".to_owned(),
+            Source::Keys(profile) | Source::Sso(profile, _) | Source::Login(profile) | Source::Process(profile) => {
+                format!("profile '{profile}'")
+            }
+            Source::WebIdentity => "the web identity".to_owned(),
+            Source::Container => "the container's role".to_owned(),
+            Source::Instance => "the instance's role".to_owned(),
+        }
+    }
+
+    /// The proxy without user and password.
+    fn proxy(&self) -> String {
+        let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+        let url = names.iter().find_map(|name| self.env.text(name)).unwrap_or_default();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/').to_owned()
+    }
+
+    /// Whether the sign-in that the AWS CLI keeps is gone or over.
+    fn sso_expired(&self, profile: &str) -> bool {
+        let file = self.profiles.profile(profile).and_then(|profile| sso_session_file(&self.env, profile));
+        let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return true };
+        let session: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let expires_at = session["expiresAt"].as_str().and_then(|at| DateTime::from_str(at, Format::DateTime).ok());
+        expires_at.and_then(|at| SystemTime::try_from(at).ok()).is_none_or(|at| at <= SystemTime::now())
     }
 }
 
-/// Why no credentials could be had.
-pub(super) fn credentials(error: &CredentialsError) -> Failure {
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => Failure::new(
-            "no AWS credentials found in the environment, the AWS config files, a container or an instance role",
-            "set AWS_PROFILE, run 'aws configure' or 'aws sso login', or give this machine a role",
-        ),
-        _ => Failure::new(
-            format!("the AWS credentials cannot be used: {}", causes(error)),
-            "check them with 'aws sts get-caller-identity' in the same environment",
-        ),
+impl Refusal<'_> {
+    fn words(&self) -> String {
+        let Self { code, message, .. } = self;
+        quote(&one_line(&format!("{code}: {message}")))
     }
 }
 
-/// Why ECR did not answer with a token.
-pub(super) fn service<E, R>(error: &SdkError<E, R>) -> Failure
+fn unreachable(endpoint: &str, what: &str) -> Failure {
+    let local = is_local(endpoint.split(':').next().unwrap_or_default());
+    let next = if local {
+        "check what is to answer there"
+    } else {
+        "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
+    };
+    Failure::new(format!("cannot reach {endpoint}: {what}"), next)
+}
+
+fn sso_sign_in(profile: &str, session: Option<&str>) -> Failure {
+    let session = session.map_or(String::new(), |session| format!(" (session '{session}')"));
+    Failure::new(
+        format!("the SSO sign-in of profile '{profile}'{session} has expired or is gone"),
+        format!("run 'aws sso login --profile {profile}'"),
+    )
+}
+
+/// The refusal in an error of operation `E`, if it is one.
+fn refusal<'a, E>(error: &'a (dyn Error + 'static)) -> Option<Refusal<'a>>
 where
     E: Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
 {
-    match error {
-        SdkError::ServiceError(answer) => {
-            let (code, message) = (answer.err().code().unwrap_or("an error"), answer.err().message().unwrap_or(""));
-            let next = match code {
-                "AccessDeniedException" => "allow ecr:GetAuthorizationToken on * to this identity",
-                "ThrottlingException" | "TooManyRequestsException" => "wait a little and try again",
-                "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
-                    "the access key is wrong, deleted or of another partition: check it with 'aws sts get-caller-identity'"
-                }
-                "ExpiredTokenException" | "ExpiredToken" => "get new session credentials",
-                _ => "try again; if it stays, check the AWS health dashboard and AWS_ENDPOINT_URL",
-            };
-            Failure::new(format!("ECR answered {code}: {message}"), next)
-        }
-        _ => Failure::new(
-            format!("ECR cannot be reached: {}", causes(error)),
-            "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL and the region",
-        ),
-    }
+    let SdkError::ServiceError(answer) = error.downcast_ref::<SdkError<E, HttpResponse>>()? else { return None };
+    let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
+    let date = answer.raw().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let now = DateTime::from(SystemTime::now());
+    let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
+    Some(Refusal { code, message, skew })
+}
+
+/// An error and what caused it. An `io::Error` hides its payload from `source`.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
 }
 
 /// The texts of an error and its causes, each once.
-fn causes(error: &dyn Error) -> String {
+fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
+    for text in chain(error).map(ToString::to_string) {
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }
-        next = error.source();
     }
     texts.join(": ")
+}
+
+fn quote(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }

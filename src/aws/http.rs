@@ -2,36 +2,116 @@
 //!
 //! TLS is rustls with ring: the SDK's default, aws-lc, gathers CPU-jitter entropy at start-up, 22 ms of CPU in a
 //! process that lives for five. Three connectors, each built when a request first needs it, so that a request over
-//! plain http never reads the system's certificates. Proxies come from the environment, as curl and the AWS CLI
-//! read it, but never for loopback and the link-local addresses of metadata services: the SDK itself would send
-//! those to the proxy, which answers for another machine or not at all.
+//! plain http never reads certificates.
+//!
+//! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK knows neither of the first two.
+//!
+//! Proxies come from the environment, as curl and the AWS CLI read it, but never for loopback and the link-local
+//! addresses of metadata services: the SDK itself would send those to the proxy, which answers for another machine
+//! or not at all.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Builder, Connector, ConnectorBuilder, tls};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
-/// The client to give to the SDK.
-pub(super) fn client() -> SharedHttpClient {
-    let provider = || tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
-    SharedHttpClient::new(Client(Arc::new(Connectors {
-        plain: Builder::new()
-            .build_with_connector_fn(|settings, components| connector(settings, components).build_http()),
-        tls: Builder::new().build_with_connector_fn(move |settings, components| {
-            connector(settings, components).tls_provider(provider()).build()
-        }),
-        proxied: Builder::new().build_with_connector_fn(move |settings, components| {
-            let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
-            builder.tls_provider(provider()).build()
-        }),
-    })))
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::Profiles;
+
+/// The way to AWS, and what explanations want to know about it.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    connectors: Arc<Connectors>,
+    /// Whose certificates are trusted, in words.
+    pub(super) roots: String,
+}
+
+#[derive(Debug)]
+struct Connectors {
+    plain: SharedHttpClient,
+    tls: SharedHttpClient,
+    /// Goes through a proxy where the environment names one for the request, else directly.
+    proxied: SharedHttpClient,
+    /// The host and port that the last request went to.
+    last: Mutex<String>,
+}
+
+impl Network {
+    /// Reads the CA bundle, if one is set, for the profile that is in use.
+    pub(super) fn new(env: &Env, profiles: &Profiles, profile: &str) -> Result<Self, Failure> {
+        let of_profile = || profiles.profile(profile)?.get("ca_bundle").filter(|path| !path.is_empty());
+        let bundle = match env.path("AWS_CA_BUNDLE") {
+            Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
+            None => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
+        };
+        let (trust, roots) = if let Some((path, setting)) = bundle {
+            (trust(&path, &setting)?, format!("{} ({setting})", path.display()))
+        } else {
+            let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| Some((name, env.path(name)?)));
+            let words = set.map(|(name, path)| format!("{} ({name})", path.display()));
+            (TrustStore::default(), words.unwrap_or_else(|| "the system's certificates".to_owned()))
+        };
+        let context = TlsContext::builder().with_trust_store(trust).build().expect("nothing in it can be wrong");
+        let again = context.clone();
+        let connectors = Connectors {
+            plain: Builder::new()
+                .build_with_connector_fn(|settings, components| connector(settings, components).build_http()),
+            tls: Builder::new().build_with_connector_fn(move |settings, components| {
+                connector(settings, components).tls_provider(provider()).tls_context(context.clone()).build()
+            }),
+            proxied: Builder::new().build_with_connector_fn(move |settings, components| {
+                let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
+                builder.tls_provider(provider()).tls_context(again.clone()).build()
+            }),
+            last: Mutex::default(),
+        };
+        Ok(Self { connectors: Arc::new(connectors), roots })
+    }
+
+    /// The client to give to the SDK.
+    pub(super) fn client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// The host and port that the last request went to; empty before the first.
+    pub(super) fn last_endpoint(&self) -> String {
+        self.connectors.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn provider() -> tls::Provider {
+    tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)
+}
+
+/// A trust store of this file alone. Checked here, since the connector panics over what it cannot read.
+fn trust(path: &std::path::Path, setting: &str) -> Result<TrustStore, Failure> {
+    let unusable = |why: String| {
+        let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
+        Failure::new(format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()), next)
+    };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        store.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(unusable("no certificate in it".to_owned()));
+    }
+    Ok(TrustStore::empty().with_pem_certificate(pem))
 }
 
 fn connector(settings: Option<&HttpConnectorSettings>, components: Option<&RuntimeComponents>) -> ConnectorBuilder {
@@ -41,21 +121,10 @@ fn connector(settings: Option<&HttpConnectorSettings>, components: Option<&Runti
     builder
 }
 
-#[derive(Debug)]
-struct Connectors {
-    plain: SharedHttpClient,
-    tls: SharedHttpClient,
-    /// Goes through a proxy where the environment names one for the request, else directly.
-    proxied: SharedHttpClient,
-}
-
-#[derive(Debug)]
-struct Client(Arc<Connectors>);
-
-impl HttpClient for Client {
+impl HttpClient for Network {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Router {
-            connectors: self.0.clone(),
+            connectors: self.connectors.clone(),
             settings: settings.clone(),
             components: components.clone(),
         })
@@ -79,7 +148,9 @@ impl HttpConnector for Router {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let uri = request.uri();
         let (scheme, rest) = uri.split_once("://").unwrap_or(("https", uri));
-        let client = match (is_local(authority_host(rest)), scheme) {
+        let authority = authority(rest);
+        authority.clone_into(&mut self.connectors.last.lock().unwrap_or_else(PoisonError::into_inner));
+        let client = match (is_local(host(authority)), scheme) {
             (true, "http") => &self.connectors.plain,
             (true, _) => &self.connectors.tls,
             (false, _) => &self.connectors.proxied,
@@ -88,10 +159,14 @@ impl HttpConnector for Router {
     }
 }
 
-/// The host in `host:port/path`, without the brackets of an IPv6 address.
-fn authority_host(rest: &str) -> &str {
+/// `host:port` in `user@host:port/path`.
+fn authority(rest: &str) -> &str {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// The host in `host:port`, without the brackets of an IPv6 address.
+fn host(authority: &str) -> &str {
     match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => authority.split(':').next().unwrap_or(authority),
@@ -99,13 +174,11 @@ fn authority_host(rest: &str) -> &str {
 }
 
 /// Loopback, the instance metadata service, and the credential endpoints of ECS and EKS.
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     const METADATA_V6: [Ipv6Addr; 2] =
         [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)];
     match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.octets()[..2] == Ipv4Addr::new(169, 254, 0, 0).octets()[..2]
-        }
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
         Ok(IpAddr::V6(address)) => address.is_loopback() || METADATA_V6.contains(&address),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
@@ -113,7 +186,7 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{authority_host, is_local};
+    use super::{authority, host, is_local};
 
     #[test]
     fn metadata_and_loopback_are_local_and_nothing_else_is() {
@@ -127,10 +200,10 @@ mod tests {
             "[fd00:ec2::254]",
             "[fd00:ec2::23]:80",
         ] {
-            assert!(is_local(authority_host(local)), "{local}");
+            assert!(is_local(host(authority(local))), "{local}");
         }
         for other in ["api.ecr.us-east-1.amazonaws.com/", "10.0.0.1", "localhost.example", "[fd00:ec2::1]"] {
-            assert!(!is_local(authority_host(other)), "{other}");
+            assert!(!is_local(host(authority(other))), "{other}");
         }
     }
 }

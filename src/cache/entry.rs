@@ -88,6 +88,11 @@ impl Entry {
         }
     }
 
+    /// Whether it was made before `time`. In whole seconds, like its own times.
+    pub fn is_older_than(&self, time: SystemTime) -> bool {
+        self.created_at < unix_seconds(time)
+    }
+
     /// The key it was saved under.
     pub fn key(&self) -> &str {
         &self.key

@@ -1,0 +1,433 @@
+//! The configuration file and its twin in the environment: whose token a registry gets.
+//!
+//! TOML at `AWS_ECR_CONFIG_FILE`, else `docker-credential-ecr-login/config.toml` in the platform's configuration
+//! directory. `[[registry]]` tables are tried in order, and the first whose glob matches the host applies.
+//! `AWS_ECR_PROFILE_<account>` and `AWS_ECR_ROLE_ARN_<account>` say the same for one account without a file; where
+//! either is set, it decides alone who calls, and the file's profile and role for that account do not count.
+//!
+//! A mistake in the file fails every request with one line that names file, line and key: going on would mean to
+//! guess whose credentials to use.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use glob::Pattern;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::env::Env;
+use crate::error::Error;
+use crate::registry::{self, Registry};
+
+/// The whole of one `get` when nothing else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The session name of roles that we assume, as CloudTrail shows it.
+const SESSION_NAME: &str = crate::NAME;
+
+/// What a registry's token is asked for with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host that the client named.
+    pub host: String,
+    /// The ECR registry behind it: the same, or what the file says of a custom domain.
+    pub registry: Registry,
+    /// Instead of the default credential chain.
+    pub profile: Option<String>,
+    /// To be assumed with the credentials of the profile or of the chain.
+    pub role: Option<Role>,
+    /// Of the ECR API, instead of the one that the registry's host implies.
+    pub endpoint_url: Option<String>,
+}
+
+/// A role for STS AssumeRole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub arn: String,
+    /// What the role's trust policy may ask for.
+    pub external_id: Option<String>,
+    /// Shown in CloudTrail.
+    pub session_name: String,
+    /// Of STS; the registry's when unset.
+    pub region: Option<String>,
+}
+
+/// All settings of one run that are ours.
+#[derive(Debug)]
+pub struct Config {
+    timeout: Duration,
+    registries: Vec<Entry>,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pattern: Pattern,
+    line: usize,
+    registry: Option<Registry>,
+    profile: Option<String>,
+    role: Option<Role>,
+    endpoint_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    timeout: Option<Spanned<String>>,
+    fallback: Option<Spanned<String>>,
+    #[serde(default)]
+    registry: Vec<Spanned<Table>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(rename = "match")]
+    pattern: Spanned<String>,
+    profile: Option<Spanned<String>>,
+    role_arn: Option<Spanned<String>>,
+    external_id: Option<Spanned<String>>,
+    role_session_name: Option<Spanned<String>>,
+    region: Option<Spanned<String>>,
+    registry: Option<Spanned<String>>,
+    endpoint_url: Option<Spanned<String>>,
+}
+
+impl Config {
+    /// Reads the settings. A file that was named must exist; the one in the default place need not.
+    pub fn load(env: &Env) -> Result<Self, Error> {
+        let named = env.path("AWS_ECR_CONFIG_FILE");
+        let default = || Some(dirs::config_dir()?.join(crate::NAME).join("config.toml"));
+        let mut config = match named.clone().or_else(default) {
+            None => Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path: PathBuf::new() },
+            Some(path) => match fs::read_to_string(&path) {
+                Ok(text) => Self::read(&text, path)?,
+                // Nobody asked for this file, and it is not there: also when the directory is no directory.
+                Err(error)
+                    if named.is_none()
+                        && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                {
+                    Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path }
+                }
+                Err(error) => {
+                    let path = path.display();
+                    return Err(Error::failed(format!(
+                        "ecr-login: cannot read the configuration {path}: {error}; mend or remove it, \
+                         or point AWS_ECR_CONFIG_FILE elsewhere"
+                    )));
+                }
+            },
+        };
+        if let Some(text) = env.text("AWS_ECR_TIMEOUT") {
+            config.timeout = duration(text).ok_or_else(|| {
+                Error::failed(format!(
+                    "ecr-login: AWS_ECR_TIMEOUT is '{text}': expected seconds, or as in 20s, 500ms, 1m"
+                ))
+            })?;
+        }
+        Ok(config)
+    }
+
+    /// The whole of one `get`.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whose token the server at `server_url` gets. [`Error::NotFound`] for what is neither an ECR host nor named in
+    /// the file.
+    pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
+        let host = registry::host(server_url).ok_or(Error::NotFound)?;
+        let own = Registry::parse(server_url);
+        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&host));
+        let registry = match (own, entry) {
+            (Some(own), Some(Entry { registry: Some(other), line, .. })) if own != *other => {
+                return Err(Error::failed(format!(
+                    "ecr-login: {}, line {line}: this entry gives '{host}' the token of '{}', but it is an ECR \
+                     registry itself; make 'match' narrower",
+                    self.path.display(),
+                    other.host
+                )));
+            }
+            (Some(own), _) => own,
+            (None, Some(Entry { registry: Some(behind), .. })) => behind.clone(),
+            (None, _) => return Err(Error::NotFound),
+        };
+        let mut target = Target {
+            host,
+            registry,
+            profile: entry.and_then(|entry| entry.profile.clone()),
+            role: entry.and_then(|entry| entry.role.clone()),
+            endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
+        };
+        if let Some(account) = &target.registry.account {
+            let of_account = |prefix: &str| env.text(&format!("{prefix}{account}")).map(str::to_owned);
+            let (profile, role_arn) = (of_account("AWS_ECR_PROFILE_"), of_account("AWS_ECR_ROLE_ARN_"));
+            if let Some(arn) = role_arn.as_deref().filter(|arn| !is_role_arn(arn)) {
+                let name = format!("AWS_ECR_ROLE_ARN_{account}");
+                return Err(Error::failed(format!("ecr-login: {name} is '{arn}': expected {ROLE_ARN_FORM}")));
+            }
+            if profile.is_some() || role_arn.is_some() {
+                target.profile = profile;
+                target.role = role_arn.map(|arn| Role {
+                    arn,
+                    external_id: None,
+                    session_name: SESSION_NAME.to_owned(),
+                    region: None,
+                });
+            }
+        }
+        Ok(target)
+    }
+
+    fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
+        let at = |offset: usize, what: &str| {
+            let line = line_of(text, offset);
+            Error::failed(format!("ecr-login: {}, line {line}: {what}", path.display()))
+        };
+        let file: File = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            // Its own Display draws the line over several; this is the sentence alone.
+            at(offset, error.message())
+        })?;
+        let timeout = match &file.timeout {
+            None => DEFAULT_TIMEOUT,
+            Some(value) => duration(value.get_ref())
+                .ok_or_else(|| at(value.span().start, "timeout: expected as in 20s, 500ms, 1m"))?,
+        };
+        if let Some(name) = file.fallback.filter(|name| !is_helper_name(name.get_ref())) {
+            return Err(at(name.span().start, "fallback: expected the name of a helper, as in 'desktop'"));
+        }
+        let mut registries: Vec<Entry> = Vec::new();
+        for table in file.registry {
+            let start = table.span().start;
+            let entry = Entry::read(table.into_inner(), line_of(text, start), &at)?;
+            if registries.iter().any(|earlier| earlier.pattern == entry.pattern) {
+                let what = format!("match: '{}' stands in an earlier entry, so this one never applies", entry.pattern);
+                return Err(at(start, &what));
+            }
+            registries.push(entry);
+        }
+        Ok(Self { timeout, registries, path })
+    }
+}
+
+impl Entry {
+    fn read(table: Table, line: usize, at: &impl Fn(usize, &str) -> Error) -> Result<Self, Error> {
+        // Every field by name, so that a new one cannot be forgotten here.
+        let Table { pattern, profile, role_arn, external_id, role_session_name, region, registry, endpoint_url } =
+            table;
+        let fields = [&profile, &role_arn, &external_id, &role_session_name, &region, &registry, &endpoint_url];
+        if let Some(empty) = fields.into_iter().flatten().find(|field| field.get_ref().trim().is_empty()) {
+            return Err(at(empty.span().start, "a value is empty: leave its key out instead"));
+        }
+        for (name, field) in
+            [("external_id", &external_id), ("role_session_name", &role_session_name), ("region", &region)]
+        {
+            if let (Some(field), None) = (field, &role_arn) {
+                return Err(at(field.span().start, &format!("{name}: has a meaning only beside role_arn")));
+            }
+        }
+        let glob = Pattern::new(&pattern.get_ref().to_ascii_lowercase())
+            .map_err(|error| at(pattern.span().start, &format!("match: not a glob: {}", error.msg)))?;
+        if glob.as_str().is_empty() {
+            return Err(at(pattern.span().start, "match: empty"));
+        }
+        if let Some(arn) = role_arn.as_ref().filter(|arn| !is_role_arn(arn.get_ref())) {
+            return Err(at(arn.span().start, &format!("role_arn: expected {ROLE_ARN_FORM}")));
+        }
+        if let Some(url) = endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
+            return Err(at(url.span().start, "endpoint_url: expected as in https://host"));
+        }
+        let behind = match &registry {
+            None => None,
+            Some(host) => Some(
+                Registry::parse(host.get_ref())
+                    .ok_or_else(|| at(host.span().start, "registry: not the host of an ECR registry"))?,
+            ),
+        };
+        // A token must not go to whoever: with `registry`, the glob has to end in a domain that somebody chose.
+        if let (Some(host), false) = (&registry, ends_in_domain(glob.as_str())) {
+            let what = "registry: 'match' must end in a whole domain name here, or any host could get the token";
+            return Err(at(host.span().start, what));
+        }
+        if let (Some(behind), Some(own), Some(host)) = (&behind, Registry::parse(glob.as_str()), &registry)
+            && *behind != own
+        {
+            return Err(at(host.span().start, "registry: 'match' is an ECR registry itself, and another one"));
+        }
+        let text = |field: Option<Spanned<String>>| field.map(Spanned::into_inner);
+        Ok(Self {
+            pattern: glob,
+            line,
+            registry: behind,
+            profile: text(profile),
+            role: text(role_arn).map(|arn| Role {
+                arn,
+                external_id: text(external_id),
+                session_name: text(role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
+                region: text(region),
+            }),
+            endpoint_url: text(endpoint_url),
+        })
+    }
+}
+
+const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
+
+fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(parts.as_slice(), ["arn", partition, "iam", "", account, resource]
+        if partition.starts_with("aws")
+            && account.len() == 12
+            && account.bytes().all(|byte| byte.is_ascii_digit())
+            && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()))
+}
+
+fn is_url(url: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What `docker-credential-<name>` may be called.
+fn is_helper_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Whether the last two labels of a glob are literal.
+fn ends_in_domain(glob: &str) -> bool {
+    let literal = |label: &str| !label.is_empty() && !label.contains(['*', '?', '[', ']']);
+    let mut labels = glob.rsplit('.');
+    labels.next().is_some_and(literal) && labels.next().is_some_and(literal)
+}
+
+/// Seconds, or a number with `ms`, `s` or `m`. Neither nothing nor more than an hour.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.trim_end().parse().ok()?;
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        _ => return None,
+    };
+    let duration = Duration::try_from_secs_f64(number * unit).ok()?;
+    (Duration::from_millis(1)..=Duration::from_hours(1)).contains(&duration).then_some(duration)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::{Config, Target, duration};
+    use crate::env::Env;
+    use crate::error::Error;
+
+    fn read(text: &str) -> Result<Config, Error> {
+        Config::read(text, PathBuf::from("/c.toml"))
+    }
+
+    fn target(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Target, Error> {
+        read(text).expect("a good file").target(&vars.iter().copied().collect::<Env>(), host)
+    }
+
+    const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+
+    #[test]
+    fn the_first_match_wins_and_globs_cross_dots() {
+        let text = r#"
+            [[registry]]
+            match = "111122223333.dkr.ecr.*.amazonaws.com"
+            profile = "prod"
+            [[registry]]
+            match = "1111*"
+            profile = "other"
+            [[registry]]
+            match = "222233334444.*"
+            role_arn = "arn:aws:iam::222233334444:role/path/EcrPull"
+            external_id = "x"
+            region = "eu-west-1"
+        "#;
+        assert_eq!(target(text, &[], ONE).unwrap().profile.as_deref(), Some("prod"));
+        let dual_stack = target(text, &[], "https://111122223333.dkr-ecr.eu-west-1.on.aws/v2/").unwrap();
+        assert_eq!(dual_stack.profile.as_deref(), Some("other"));
+        let role = target(text, &[], "222233334444.DKR.ECR.eu-west-1.amazonaws.com").unwrap().role.unwrap();
+        assert_eq!((role.session_name.as_str(), role.external_id.as_deref()), (crate::NAME, Some("x")));
+        let none = target(text, &[], "999999999999.dkr.ecr.eu-west-1.amazonaws.com").unwrap();
+        assert_eq!((none.profile, none.role), (None, None));
+    }
+
+    #[test]
+    fn the_environment_decides_alone_for_its_account() {
+        let text = "[[registry]]\nmatch = '111122223333.*'\nprofile = 'file'\nendpoint_url = 'https://e.example'";
+        let arn = "arn:aws:iam::111122223333:role/ci";
+        let mapped = target(text, &[("AWS_ECR_ROLE_ARN_111122223333", arn)], ONE).unwrap();
+        assert_eq!((mapped.profile, mapped.role.unwrap().arn.as_str()), (None, arn));
+        assert_eq!(mapped.endpoint_url.as_deref(), Some("https://e.example"));
+        let mapped = target(text, &[("AWS_ECR_PROFILE_111122223333", "ci")], ONE).unwrap();
+        assert_eq!((mapped.profile.as_deref(), mapped.role), (Some("ci"), None));
+        let other = target(text, &[("AWS_ECR_PROFILE_999999999999", "ci")], ONE).unwrap();
+        assert_eq!(other.profile.as_deref(), Some("file"));
+        assert!(target(text, &[("AWS_ECR_ROLE_ARN_111122223333", "EcrPull")], ONE).is_err());
+    }
+
+    #[test]
+    fn only_named_hosts_beside_ecr_get_a_token() {
+        let text = format!("[[registry]]\nmatch = '*.images.example.com'\nregistry = '{ONE}'");
+        let custom = target(&text, &[], "https://eu.images.example.com/v2/").unwrap();
+        assert_eq!((custom.host.as_str(), custom.registry.host.as_str()), ("eu.images.example.com", ONE));
+        for host in ["images.example.com.evil.example", "docker.io", "user@eu.images.example.com"] {
+            assert!(matches!(target(&text, &[], host), Err(Error::NotFound)), "{host}");
+        }
+        let no_registry = "[[registry]]\nmatch = '*'\nprofile = 'all'";
+        assert!(matches!(target(no_registry, &[], "docker.io"), Err(Error::NotFound)));
+        assert_eq!(target(no_registry, &[], ONE).unwrap().profile.as_deref(), Some("all"));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_file_line_and_key() {
+        for (text, words) in [
+            ("timeout = 'soon'", &["line 1", "timeout"][..]),
+            ("\ntimeot = '1s'", &["line 2", "timeot"]),
+            ("fallback = '../x'", &["line 1", "fallback"]),
+            ("[[registry]]\nmatch = '1*'\nprofil = 'x'", &["line 3", "profil"]),
+            ("[[registry]]\nprofile = 'x'", &["line 1", "match"]),
+            ("[[registry]]\nmatch = 'a[b'\nprofile = 'x'", &["line 2", "match"]),
+            ("[[registry]]\nmatch = '1***'", &["line 2", "match"]),
+            ("[[registry]]\nmatch = '1*'\nprofile = ' '", &["line 3", "empty"]),
+            ("[[registry]]\nmatch = '1*'\nexternal_id = 'x'", &["line 3", "external_id", "role_arn"]),
+            ("[[registry]]\nmatch = '1*'\nrole_arn = 'EcrPull'", &["line 3", "role_arn"]),
+            ("[[registry]]\nmatch = '1*'\nendpoint_url = 'vpce'", &["line 3", "endpoint_url"]),
+            ("[[registry]]\nmatch = 'a.example'\nregistry = 'docker.io'", &["line 3", "registry"]),
+            ("[[registry]]\nmatch = '1*'\n[[registry]]\nmatch = '1*'", &["line 3", "match"]),
+            ("[[registry]\n", &["line 1"]),
+        ] {
+            let error = read(text).expect_err(text).to_string();
+            for word in ["/c.toml", "ecr-login"].iter().chain(words) {
+                assert!(error.contains(word), "{word} in {error}");
+            }
+        }
+        for glob in ["*", "images.*", "*.com", "?xample.com"] {
+            let text = format!("[[registry]]\nmatch = '{glob}'\nregistry = '{ONE}'");
+            assert!(read(&text).expect_err(glob).to_string().contains("line 3: registry"), "{glob}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_have_a_unit() {
+        for (text, millis) in [("20", 20_000), ("20s", 20_000), (" 1.5s ", 1500), ("250ms", 250), ("2m", 120_000)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "0", "-1", "1h", "2 weeks", "nan", "1e9", "61m"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The AWS config and credentials files, read as far as it takes to see which profile leads where. The SDK's own reading
+//! decides in the end; both files also enter the cache key whole, so a rule that is read differently here can cost
+//! a miss and not a mix-up (AWS SDKs and Tools reference, "Shared config and credentials files").
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::env::Env;
+
+/// The settings of one section, names in lower case.
+pub type Section = BTreeMap<String, String>;
+
+/// A file's bytes, or in a word why there are none. They may hold keys and are zeroed when dropped.
+pub(super) type Content = Result<Zeroizing<Vec<u8>>, &'static str>;
+
+/// A longer file is none that AWS tools write.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Reads a regular file. Nothing else: opening a pipe could wait for ever.
+pub(super) fn content(path: &Path) -> Content {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err("absent"),
+        Err(_) => return Err("unreadable"),
+        Ok(metadata) if !metadata.is_file() => return Err("no file"),
+        Ok(_) => {}
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|_| "unreadable")
+}
+
+/// The home directory as the SDK finds it.
+pub fn home(env: &Env) -> Option<PathBuf> {
+    env.os("HOME").or_else(|| env.os("USERPROFILE")).map(PathBuf::from)
+}
+
+/// Where the config and the credentials file are.
+pub fn paths(env: &Env) -> [PathBuf; 2] {
+    [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")].map(|(variable, name)| {
+        env.path(variable).unwrap_or_else(|| home(env).unwrap_or_default().join(".aws").join(name))
+    })
+}
+
+/// What both files say.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    profiles: BTreeMap<String, Section>,
+    sso_sessions: BTreeMap<String, Section>,
+}
+
+impl Profiles {
+    /// Reads both; the credentials file overrides key by key.
+    pub(super) fn parse(config: &Content, credentials: &Content) -> Self {
+        let mut all = Self::default();
+        let text = |content: &Content| {
+            content.as_ref().map_or(String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        for (header, key, value) in settings(&Zeroizing::new(text(config))) {
+            let section = match header.split_once(char::is_whitespace) {
+                Some(("profile", name)) => all.profiles.entry(unquote(name)).or_default(),
+                Some(("sso-session", name)) => all.sso_sessions.entry(unquote(name)).or_default(),
+                None if header == "default" => all.profiles.entry(header).or_default(),
+                _ => continue,
+            };
+            section.extend(key.map(|key| (key, value)));
+        }
+        for (header, key, value) in settings(&Zeroizing::new(text(credentials))) {
+            let section = all.profiles.entry(header).or_default();
+            section.extend(key.map(|key| (key, value)));
+        }
+        all
+    }
+
+    /// Reads the files that `env` names.
+    pub fn load(env: &Env) -> Self {
+        let [config, credentials] = paths(env).map(|path| content(&path));
+        Self::parse(&config, &credentials)
+    }
+
+    /// A profile by its name.
+    pub fn profile(&self, name: &str) -> Option<&Section> {
+        self.profiles.get(name)
+    }
+
+    /// The `[sso-session …]` section that a profile refers to.
+    pub fn sso_session(&self, name: &str) -> Option<&Section> {
+        self.sso_sessions.get(name)
+    }
+}
+
+/// Every section's header with its settings one by one; a header alone has one entry without a key.
+fn settings(text: &str) -> Vec<(String, Option<String>, String)> {
+    let mut found = Vec::new();
+    let mut header: Option<String> = None;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(inner) = trimmed.strip_prefix('[') {
+            let name = inner.split(']').next().unwrap_or_default().trim().to_owned();
+            found.push((name.clone(), None, String::new()));
+            header = Some(name);
+        } else if line.starts_with(char::is_whitespace) {
+            // The settings of a service, nested below it.
+        } else if let (Some(header), Some((key, value))) = (&header, trimmed.split_once('=')) {
+            let value = [" #", " ;", "\t#", "\t;"]
+                .iter()
+                .fold(value, |value, mark| value.split_once(mark).map_or(value, |(value, _comment)| value));
+            found.push((header.clone(), Some(key.trim().to_ascii_lowercase()), value.trim().to_owned()));
+        }
+    }
+    found
+}
+
+fn unquote(name: &str) -> String {
+    let name = name.trim();
+    let inner = ['"', '\''].iter().find_map(|&quote| name.strip_prefix(quote)?.strip_suffix(quote));
+    inner.unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Profiles;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn sections_are_named_and_merged_as_the_sdk_does() {
+        let config = "[default]\nregion = x # not this\n[profile a]\nRole_ARN=r\nservices = s\n\
+                      [profile \"b c\"]\n[sso-session s]\nsso_start_url = https://s # c\n[services s]\necr =\n  endpoint_url = u\n[d]\n";
+        let credentials = "[a]\naws_access_key_id = k=1\nrole_arn = over\n";
+        let all = Profiles::parse(
+            &Ok(Zeroizing::new(config.as_bytes().to_vec())),
+            &Ok(Zeroizing::new(credentials.as_bytes().to_vec())),
+        );
+        let a = all.profile("a").expect("a");
+        assert_eq!((a["role_arn"].as_str(), a["aws_access_key_id"].as_str()), ("over", "k=1"));
+        assert_eq!(all.profile("default").expect("default")["region"], "x");
+        assert_eq!(all.sso_session("s").expect("s")["sso_start_url"], "https://s");
+        assert!(all.profile("b c").is_some() && all.profile("d").is_none());
+    }
+}
