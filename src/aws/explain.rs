@@ -14,7 +14,7 @@ use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -220,6 +220,8 @@ impl Context {
 
     /// A connection that did not come about. The types below the SDK's are looked at first.
     fn network(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
+        // Other errors of input and output are about files.
+        chain(error).find_map(|error| error.downcast_ref::<ConnectorError>())?;
         let endpoint = self.network.last_endpoint();
         if let Some(tls) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
             return Some(match tls {

@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
 use crate::support::aws::Aws;
 
 /// The program under test: the one in `HELPER`, which `tests/run` sets to the packaged binary, else cargo's.
@@ -19,6 +21,7 @@ pub fn program() -> PathBuf {
 pub struct Helper {
     home: TempDir,
     vars: Vec<(String, String)>,
+    namespace: Option<Rc<Namespace>>,
 }
 
 /// What a run printed.
@@ -40,7 +43,7 @@ impl Helper {
             ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
             ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned()),
         ];
-        Self { home, vars }
+        Self { home, vars, namespace: None }
     }
 
     /// Credentials in the environment, and `aws` as the endpoint.
@@ -63,6 +66,13 @@ impl Helper {
         if !value.is_empty() {
             self.vars.push((name.to_owned(), value.to_owned()));
         }
+    }
+
+    /// Runs the program in there, with the instance metadata service on.
+    #[must_use]
+    pub fn inside(mut self, namespace: &Rc<Namespace>) -> Self {
+        self.namespace = Some(namespace.clone());
+        self.var("AWS_EC2_METADATA_DISABLED", "")
     }
 
     pub fn home(&self) -> &Path {
@@ -88,7 +98,10 @@ impl Helper {
 
     /// A command of the program, in this environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.namespace {
+            Some(namespace) => namespace.command(program()),
+            None => Command::new(program()),
+        };
         command.env_clear().envs(self.vars.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

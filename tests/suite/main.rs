@@ -6,6 +6,9 @@
 //! | `hosts` | which server URLs are ECR's, and that hostile input is refused at once |
 //! | `exchange` | what AWS is asked, and what its answers become |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
+//! | `sources` | every source of credentials, and that it is asked once |
+//! | `mapping` | profiles and roles by registry, custom domains, one token a region |
+//! | `waiting` | the deadline, and what is stopped at it |
 //! | `words` | what people are told: errors, help, the log |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
@@ -21,8 +24,11 @@ mod exchange;
 mod helper;
 mod hosts;
 mod manifest;
+mod mapping;
 mod namespace;
 mod protocol;
+mod sources;
+mod waiting;
 mod words;
 
 /// A registry in us-east-1.

@@ -1,11 +1,14 @@
 //! Private namespaces, so that a test can rename hosts and take over fixed addresses without touching the machine,
 //! and the daemons that run in them.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,9 +21,19 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a mount namespace and runs `setup` in it, a shell script that changes what is mounted there.
     pub fn of_mounts(setup: &str) -> Self {
+        Self::new(&["--mount", "--propagation", "private"], setup)
+    }
+
+    /// Makes a network without any other machine, and a mount namespace; `setup` adds addresses to it.
+    pub fn of_network(setup: &str) -> Self {
+        Self::new(&["--net", "--mount", "--propagation", "private"], &format!("ip link set lo up\n{setup}"))
+    }
+
+    fn new(kinds: &[&str], setup: &str) -> Self {
         // The holder ends when its standard input does, so it cannot outlive the tests.
         let mut holder = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-ec", &format!("{setup}\necho ready\nexec cat")])
+            .args(kinds)
+            .args(["sh", "-ec", &format!("{setup}\necho ready\nexec cat")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -34,10 +47,26 @@ impl Namespace {
 
     /// A command that runs `program` inside, with an empty environment.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id())).arg("--").arg(program.as_ref());
+        let mut command = Command::new("/usr/bin/nsenter");
+        for kind in ["net", "mnt"] {
+            let flag = if kind == "mnt" { "mount" } else { kind };
+            command.arg(format!("--{flag}=/proc/{}/ns/{kind}", self.holder.id()));
+        }
+        command.arg("--").arg(program.as_ref());
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
+    }
+
+    /// A socket that listens inside, for a server of this process.
+    pub fn listen(&self, address: &str) -> TcpListener {
+        let network = File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("a network");
+        let address = address.to_owned();
+        // A thread of its own: what it enters it cannot leave.
+        let thread = std::thread::spawn(move || {
+            setns(network, CloneFlags::CLONE_NEWNET).expect("the thread enters it");
+            TcpListener::bind(&address).expect("the address is there")
+        });
+        thread.join().expect("a socket")
     }
 }
 

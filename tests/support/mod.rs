@@ -1,6 +1,7 @@
 //! What the tests and the demo share: stand-ins on loopback, and the program as a process.
 
 pub mod aws;
+mod credentials;
 
 use std::net::TcpListener;
 

@@ -1,0 +1,183 @@
+//! Whose token: profiles and roles by registry, custom domains, one token for a whole region.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::helper::{Helper, Ran};
+use crate::support::aws::{Aws, Plan};
+use crate::{HOST, NOT_FOUND};
+
+const CONFIG: &str = ".config/docker-credential-ecr-login/config.toml";
+const PROFILES: &str = "[profile a]\naws_access_key_id = AKIAPROFILEA\naws_secret_access_key = a\n\
+                        [profile b]\naws_access_key_id = AKIAPROFILEB\naws_secret_access_key = b\n";
+const OTHER: &str = "444455556666.dkr.ecr.us-east-1.amazonaws.com";
+
+#[track_caller]
+fn gets_as(helper: &Helper, host: &str, who: &str) -> String {
+    let password = helper.get(host).password_for(host);
+    assert!(password.starts_with(&format!("{who}.")), "{password} for {who}");
+    password
+}
+
+#[test]
+fn a_mapped_profile_wins_over_keys_in_the_environment() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write(".aws/config", PROFILES);
+    helper.write(CONFIG, "[[registry]]\nmatch = '111122223333.dkr.ecr.*.amazonaws.com'\nprofile = 'a'\n");
+    for _ in 0..2 {
+        gets_as(&helper, HOST, "AKIAPROFILEA");
+        gets_as(&helper, OTHER, "AKIAEXAMPLE");
+    }
+    assert_eq!(aws.count(), 2);
+    helper.write(CONFIG, "[[registry]]\nmatch = '1111*'\nprofile = 'b'\n");
+    gets_as(&helper, HOST, "AKIAPROFILEB");
+}
+
+#[test]
+fn a_mapped_role_is_assumed_once_with_all_its_settings() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write(
+        CONFIG,
+        "[[registry]]\nmatch = '111122223333.*'\nrole_arn = 'arn:aws:iam::111122223333:role/team/EcrPull'\n\
+         external_id = 'ticket-7'\nregion = 'eu-west-1'\n",
+    );
+    let first = gets_as(&helper, HOST, "ASIA-EcrPull-by-AKIAEXAMPLE");
+    assert_eq!(gets_as(&helper, HOST, "ASIA-EcrPull-by-AKIAEXAMPLE"), first);
+    let calls = aws.calls();
+    let [sts, ecr] = calls.as_slice() else { panic!("two calls: {calls:?}") };
+    assert_eq!((sts.service.as_str(), sts.region.as_str(), ecr.region.as_str()), ("sts", "eu-west-1", "us-east-1"));
+    for field in ["ExternalId=ticket-7", "RoleSessionName=docker-credential-ecr-login", "role%2Fteam%2FEcrPull"] {
+        assert!(sts.body.contains(field), "{field} in {}", sts.body);
+    }
+}
+
+#[test]
+fn the_environment_maps_an_account_without_a_file_and_wins_over_it() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_PROFILE_111122223333", "b");
+    helper.write(".aws/config", PROFILES);
+    gets_as(&helper, HOST, "AKIAPROFILEB");
+    gets_as(&helper, OTHER, "AKIAEXAMPLE");
+    helper.write(CONFIG, "[[registry]]\nmatch = '*'\nprofile = 'a'\n");
+    gets_as(&helper, HOST, "AKIAPROFILEB");
+    gets_as(&helper, OTHER, "AKIAPROFILEA");
+    let helper = helper
+        .var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Ci")
+        .var("AWS_ECR_PROFILE_111122223333", "");
+    gets_as(&helper, HOST, "ASIA-Ci-by-AKIAEXAMPLE");
+    let helper = helper.var("AWS_ECR_PROFILE_111122223333", "b");
+    gets_as(&helper, HOST, "ASIA-Ci-by-AKIAPROFILEB");
+}
+
+#[test]
+fn a_custom_domain_gets_the_token_of_the_registry_behind_it() {
+    let (aws, endpoint) = (Aws::start(), Aws::start());
+    let helper = Helper::of(&aws);
+    let behind = "333344445555.dkr.ecr.eu-west-1.amazonaws.com";
+    helper.write(
+        CONFIG,
+        &format!(
+            "[[registry]]\nmatch = 'images.example.com'\nregistry = '{behind}'\nendpoint_url = '{}'\n",
+            endpoint.url()
+        ),
+    );
+    let url = "https://images.example.com/v2/";
+    helper.get(url).password_for(url);
+    assert_eq!((aws.count(), endpoint.count()), (0, 1));
+    assert_eq!(endpoint.calls()[0].region, "eu-west-1");
+    let credential = r#"{"ServerURL":"images.example.com","Username":"AWS","Secret":"x"}"#;
+    helper.run(&["store"], credential).silent();
+    assert_eq!(helper.run(&["list"], "").stdout, "{\"images.example.com\":\"AWS\"}\n");
+    for other in ["example.com", "images.example.com.evil.example", "x.images.example.com"] {
+        assert_eq!(helper.get(other).error(), NOT_FOUND, "{other}");
+    }
+    helper.run(&["erase"], url).silent();
+    assert!(helper.entries().is_empty());
+}
+
+#[test]
+fn a_mistake_fails_the_pull_with_file_line_and_key() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let path = helper.write(CONFIG, "timeout = '5s'\n[[registry]]\nmatch = '*'\nprofil = 'a'\n");
+    for ran in [helper.get(HOST), helper.run(&["list"], "")] {
+        let line = ran.error();
+        for word in [path.to_str().expect("UTF-8"), "line 4", "profil"] {
+            assert!(line.contains(word), "{word} in {line}");
+        }
+    }
+    let elsewhere = helper.write("other.toml", "[[registry]]\nmatch = '*'\nprofile = 'gone'\n");
+    let helper = helper.var("AWS_ECR_CONFIG_FILE", elsewhere.to_str().expect("UTF-8"));
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("'gone'") && line.contains(".aws/config"), "{line}");
+    let helper = helper.var("AWS_ECR_CONFIG_FILE", "/nonexistent/config.toml");
+    assert!(helper.get(HOST).error().contains("/nonexistent/config.toml"));
+    assert_eq!(aws.count(), 0, "nobody is asked with the wrong identity");
+}
+
+#[test]
+fn twenty_accounts_in_a_region_make_one_call_and_four_regions_four() {
+    let aws = Aws::with(Plan { delay: Duration::from_millis(50), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    for regions in [&["us-east-1"][..], &["eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1"]] {
+        let before = aws.count();
+        let hosts: Vec<String> = (0..20)
+            .map(|n| {
+                format!("{:012}.dkr.ecr.{}.amazonaws.com", 100_000_000_000_u64 + n, regions[n as usize % regions.len()])
+            })
+            .collect();
+        let children: Vec<_> = hosts.iter().map(|host| helper.start(&["get"], host.as_bytes())).collect();
+        let mut passwords = BTreeSet::new();
+        for (child, host) in children.into_iter().zip(&hosts) {
+            let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+            passwords.insert(ran.password_for(host));
+        }
+        assert_eq!((aws.count() - before, passwords.len()), (regions.len(), regions.len()));
+        for host in &hosts {
+            helper.get(host).password_for(host);
+        }
+        assert_eq!(aws.count() - before, regions.len(), "then all from the cache");
+        let listed = helper.run(&["list"], "").stdout;
+        assert!(hosts.iter().all(|host| listed.contains(host.as_str())), "{listed}");
+    }
+}
+
+#[test]
+fn identities_in_parallel_are_never_mixed_up() {
+    let aws = Aws::with(Plan { delay: Duration::from_millis(20), ..Plan::default() });
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    helper.write(".aws/config", PROFILES);
+    let role = "arn:aws:iam::111122223333:role/";
+    let identities: [(&[(&str, &str)], &str); 6] = [
+        (&[("AWS_PROFILE", "a")], "AKIAPROFILEA."),
+        (&[("AWS_PROFILE", "b")], "AKIAPROFILEB."),
+        (&[("AWS_ACCESS_KEY_ID", "AKIAKEY"), ("AWS_SECRET_ACCESS_KEY", "k")], "AKIAKEY."),
+        (&[("AWS_ECR_PROFILE_111122223333", "a")], "AKIAPROFILEA."),
+        (&[("AWS_PROFILE", "a"), ("AWS_ECR_ROLE_ARN_111122223333", "X")], "ASIA-X-by-AKIAPROFILEA."),
+        (&[("AWS_PROFILE", "b"), ("AWS_ECR_ROLE_ARN_111122223333", "Y")], "ASIA-Y-by-AKIAPROFILEB."),
+    ];
+    for _ in 0..2 {
+        let mut children = Vec::new();
+        for _ in 0..5 {
+            for (settings, who) in &identities {
+                let mut command = helper.command();
+                for (name, value) in *settings {
+                    let role = if name.contains("ROLE") { format!("{role}{value}") } else { (*value).to_owned() };
+                    command.env(name, role);
+                }
+                let mut child = command.arg("get").spawn().expect("the program starts");
+                let mut input = child.stdin.take().expect("a pipe");
+                std::io::Write::write_all(&mut input, HOST.as_bytes()).expect("a write");
+                children.push((child, *who));
+            }
+        }
+        for (child, who) in children {
+            let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+            let password = ran.password_for(HOST);
+            assert!(password.starts_with(who), "{password} for {who}");
+        }
+    }
+    assert_eq!(aws.count_of("ecr"), identities.len());
+}

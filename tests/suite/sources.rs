@@ -1,0 +1,285 @@
+//! Every source of credentials: its identity gets the token, and a second process asks nobody anything.
+//!
+//! The stand-in's tokens name the access key that asked, and its access keys name what they were given for.
+
+use std::fs;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use crate::HOST;
+use crate::helper::Helper;
+use crate::namespace::{Namespace, skip};
+use crate::support::aws::Aws;
+
+const BASE: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = b\n";
+
+/// No credentials yet, but `aws` as the endpoint of everything.
+fn helper(aws: &Aws) -> Helper {
+    Helper::bare().var("AWS_ENDPOINT_URL", &aws.url())
+}
+
+/// A first `get` is made as `who`; a second makes no request at all.
+#[track_caller]
+fn cached_as(aws: &Aws, helper: &Helper, who: &str) {
+    let password = helper.get(HOST).password_for(HOST);
+    assert!(password.starts_with(&format!("{who}.us-east-1.")), "{password} for {who}");
+    let before = aws.count();
+    assert_eq!(helper.get(HOST).password_for(HOST), password);
+    assert_eq!(aws.count(), before, "{:?}", aws.calls().split_off(before));
+}
+
+#[test]
+fn static_profile() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_PROFILE", "base");
+    helper.write(".aws/config", BASE);
+    cached_as(&aws, &helper, "AKIABASE");
+    helper.write(".aws/config", &BASE.replace("AKIABASE", "AKIAEDITED"));
+    cached_as(&aws, &helper, "AKIAEDITED");
+}
+
+#[test]
+fn source_profile_chain() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_PROFILE", "top");
+    let chain = "[profile top]\nrole_arn = arn:aws:iam::111122223333:role/Top\nsource_profile = middle\n\
+                 [profile middle]\nrole_arn = arn:aws:iam::111122223333:role/Middle\nsource_profile = base\n";
+    helper.write(".aws/config", &format!("{chain}{BASE}"));
+    cached_as(&aws, &helper, "ASIA-Top-by-ASIA-Middle-by-AKIABASE");
+    assert_eq!(aws.count_of("sts"), 2);
+}
+
+#[test]
+fn credential_source_environment() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write(
+        ".config/docker-credential-ecr-login/config.toml",
+        "[[registry]]\nmatch = '111122223333.*'\nprofile = 'role'\n",
+    );
+    let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/R\ncredential_source = Environment\n";
+    helper.write(".aws/config", role);
+    cached_as(&aws, &helper, "ASIA-R-by-AKIAEXAMPLE");
+    let other = helper.var("AWS_ACCESS_KEY_ID", "AKIAOTHER");
+    cached_as(&aws, &other, "ASIA-R-by-AKIAOTHER");
+}
+
+#[test]
+fn credential_process() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("WHO", "one");
+    let script = helper.write(
+        "process",
+        "#!/bin/sh\necho run >> \"$HOME/runs\"\n\
+         echo \"{\\\"Version\\\":1,\\\"AccessKeyId\\\":\\\"AKIAPROCESS-$WHO\\\",\\\"SecretAccessKey\\\":\\\"s\\\"}\"\n",
+    );
+    let config = format!("[default]\ncredential_process = sh {}\n", script.display());
+    helper.write(".aws/config", &config);
+    let runs = |helper: &Helper| fs::read_to_string(helper.home().join("runs")).expect("runs").lines().count();
+    cached_as(&aws, &helper, "AKIAPROCESS-one");
+    assert_eq!(runs(&helper), 1);
+    // What only the terminal goes by is no reason to ask again; what the process may go by is.
+    let helper = helper.var("TERM", "xterm").var("PWD", "/elsewhere");
+    cached_as(&aws, &helper, "AKIAPROCESS-one");
+    assert_eq!(runs(&helper), 1);
+    let helper = helper.var("WHO", "two");
+    cached_as(&aws, &helper, "AKIAPROCESS-two");
+    let text = fs::read_to_string(&script).expect("the script");
+    fs::write(&script, text.replace("AKIAPROCESS", "AKIAREWRITTEN")).expect("a write");
+    cached_as(&aws, &helper, "AKIAREWRITTEN-two");
+}
+
+/// A JSON web token, as far as anybody reads it here.
+fn jwt(subject: &str, nonce: u32) -> String {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
+    let claims = format!(r#"{{"iss":"https://oidc.example","sub":"{subject}","iat":{nonce}}}"#);
+    format!("{}.{}.{}", CODE.encode("{}"), CODE.encode(claims), CODE.encode("signature"))
+}
+
+#[test]
+fn web_identity_from_environment_and_profile() {
+    let aws = Aws::start();
+    for from_profile in [false, true] {
+        let helper = helper(&aws);
+        let file = helper.write("token", &jwt("pod-a", 1));
+        let (role, path) = ("arn:aws:iam::111122223333:role/Irsa", file.to_str().expect("UTF-8"));
+        let helper = if from_profile {
+            helper.write(".aws/config", &format!("[default]\nrole_arn = {role}\nweb_identity_token_file = {path}\n"));
+            helper
+        } else {
+            helper.var("AWS_ROLE_ARN", role).var("AWS_WEB_IDENTITY_TOKEN_FILE", path)
+        };
+        cached_as(&aws, &helper, "ASIA-Irsa-by-jwt");
+        let calls = aws.count();
+        helper.write("token", &jwt("pod-a", 2));
+        cached_as(&aws, &helper, "ASIA-Irsa-by-jwt");
+        assert_eq!(aws.count(), calls, "a rotated token is the same identity");
+        helper.write("token", &jwt("pod-b", 1));
+        cached_as(&aws, &helper, "ASIA-Irsa-by-jwt");
+        assert_eq!(aws.count(), calls + 2, "another subject is another identity");
+    }
+}
+
+const SSO: &str = "sso_account_id = 111122223333\nsso_role_name = Developer\n";
+const SESSION: &str = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+
+/// What the AWS CLI keeps of a sign-in; the name is the SHA-1 of `of`.
+fn sign_in(helper: &Helper, of: &str, expires_at: &str) -> std::path::PathBuf {
+    use sha1::{Digest, Sha1};
+    let content = format!(
+        r#"{{"startUrl":"https://corp.example/start","region":"eu-west-1","accessToken":"sso-access","expiresAt":"{expires_at}",
+        "clientId":"client","clientSecret":"sso-secret","registrationExpiresAt":"2099-01-01T00:00:00Z","refreshToken":"sso-refresh"}}"#
+    );
+    helper.write(&format!(".aws/sso/cache/{:x}.json", Sha1::digest(of)), &content)
+}
+
+#[test]
+fn sso_in_both_forms_and_not_after_the_log_out() {
+    let aws = Aws::start();
+    let legacy = "[profile dev]\nsso_start_url = https://corp.example/start\nsso_region = eu-west-1\n".to_owned() + SSO;
+    let session = format!("[profile dev]\nsso_session = corp\n{SSO}{SESSION}");
+    for (config, file) in [(&legacy, "https://corp.example/start"), (&session, "corp")] {
+        let helper = helper(&aws).var("AWS_PROFILE", "dev");
+        helper.write(".aws/config", config);
+        let file = sign_in(&helper, file, "2099-01-01T00:00:00Z");
+        cached_as(&aws, &helper, "ASIA-sso-Developer");
+
+        fs::remove_file(&file).expect("the log-out");
+        let calls = aws.count();
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("aws sso login --profile dev"), "{line}");
+        assert_eq!(aws.count(), calls);
+
+        // Somebody signs in again, perhaps somebody else: nothing from before is served.
+        let name = if *config == legacy { "https://corp.example/start" } else { "corp" };
+        let file = sign_in(&helper, name, "2099-01-01T00:00:00Z");
+        let later = SystemTime::now() + Duration::from_secs(2);
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(later)).expect("a time");
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), calls + 2, "SSO and ECR");
+    }
+}
+
+#[test]
+fn sso_session_that_is_refreshed_on_the_way() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_PROFILE", "dev");
+    helper.write(".aws/config", &format!("[profile dev]\nsso_session = corp\n{SSO}{SESSION}"));
+    sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+    cached_as(&aws, &helper, "ASIA-sso-Developer");
+    assert_eq!(aws.count_of("sso-oidc"), 1);
+}
+
+#[test]
+fn aws_login_session() {
+    use sha2::{Digest, Sha256};
+    let aws = Aws::start();
+    let helper = helper(&aws);
+    let arn = "arn:aws:iam::111122223333:user/Somebody";
+    helper.write(".aws/config", &format!("[default]\nlogin_session = {arn}\n"));
+    let content = r#"{"accessToken":{"accessKeyId":"ASIA-login","secretAccessKey":"s","sessionToken":"t","accountId":"111122223333",
+        "expiresAt":"2099-01-01T00:00:00Z"},"tokenType":"aws_sigv4","refreshToken":"r","idToken":"i","clientId":"c",
+        "dpopKey":"-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n"}"#;
+    let file = helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(arn)), content);
+    cached_as(&aws, &helper, "ASIA-login");
+    fs::remove_file(file).expect("the log-out");
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("aws login --profile default"), "{line}");
+}
+
+#[test]
+fn container_full_uri_with_a_token_file() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/credentials", aws.url()));
+    let file = helper.write("token", &jwt("system:serviceaccount:a:pod", 1));
+    let helper = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    cached_as(&aws, &helper, "ASIA-container-v1-credentials");
+    let calls = aws.count();
+    helper.write("token", &jwt("system:serviceaccount:a:pod", 2));
+    cached_as(&aws, &helper, "ASIA-container-v1-credentials");
+    assert_eq!(aws.count(), calls, "a rotated token is the same pod");
+    helper.write("token", &jwt("system:serviceaccount:b:pod", 1));
+    cached_as(&aws, &helper, "ASIA-container-v1-credentials");
+    assert_eq!(aws.count(), calls + 2, "another service account");
+}
+
+/// A network with the fixed addresses of ECS, EKS and EC2, where `aws` answers on all of them.
+fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
+    if !nix::unistd::geteuid().is_root() {
+        skip(test, "network namespaces need root");
+        return None;
+    }
+    let addresses = ["169.254.169.254", "169.254.170.2", "169.254.170.23"];
+    let setup: String = addresses.iter().map(|address| format!("ip address add {address}/32 dev lo\n")).collect();
+    let namespace = Namespace::of_network(&setup);
+    for address in addresses {
+        aws.also(namespace.listen(&format!("{address}:80")));
+    }
+    aws.also(namespace.listen("127.0.0.1:8000"));
+    Some(Rc::new(namespace))
+}
+
+const INSIDE: &str = "http://127.0.0.1:8000";
+
+#[test]
+fn ecs_eks_and_instance_roles_at_their_fixed_addresses() {
+    let aws = Aws::start();
+    let Some(network) = metadata_network(&aws, "fixed addresses") else { return };
+    let inside = || Helper::bare().inside(&network).var("AWS_ENDPOINT_URL", INSIDE);
+    let task = inside().var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/task-1");
+    cached_as(&aws, &task, "ASIA-container-v2-credentials-task-1");
+    let task = task.var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/task-2");
+    cached_as(&aws, &task, "ASIA-container-v2-credentials-task-2");
+
+    let pod = inside().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
+    let file = pod.write("token", "no JWT but a token");
+    let pod = pod.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    cached_as(&aws, &pod, "ASIA-container-v1-credentials");
+    assert_eq!(aws.count_of("imds"), 0);
+
+    let instance = inside();
+    cached_as(&aws, &instance, "ASIA-instance");
+    assert!(aws.count_of("imds") > 0);
+
+    for (source, who) in
+        [("Ec2InstanceMetadata", "ASIA-R-by-ASIA-instance"), ("EcsContainer", "ASIA-R-by-ASIA-container-v2-c")]
+    {
+        let role = inside().var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/c");
+        let config = format!("[default]\nrole_arn = arn:aws:iam::111122223333:role/R\ncredential_source = {source}\n");
+        role.write(".aws/config", &config);
+        cached_as(&aws, &role, who);
+    }
+}
+
+#[test]
+fn a_home_directory_carries_no_instance_token_to_another_machine() {
+    let aws = Aws::start();
+    let Some(network) = metadata_network(&aws, "another machine") else { return };
+    let helper = Helper::bare().inside(&network).var("AWS_ENDPOINT_URL", INSIDE);
+    cached_as(&aws, &helper, "ASIA-instance");
+    let boot = helper.write("boot", "11111111-2222-3333-4444-555555555555\n");
+    let other = network
+        .command("mount")
+        .args(["--bind", boot.to_str().expect("UTF-8"), "/proc/sys/kernel/random/boot_id"])
+        .status();
+    assert!(other.expect("mount runs").success());
+    let calls = aws.count_of("ecr");
+    cached_as(&aws, &helper, "ASIA-instance");
+    assert_eq!(aws.count_of("ecr"), calls + 1, "the other machine asks for itself");
+}
+
+#[test]
+fn strict_mode_resolves_credentials_before_it_serves() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_PROFILE", "role").var("AWS_ECR_VERIFY_IDENTITY", "1");
+    let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = base\n";
+    helper.write(".aws/config", &format!("{role}{BASE}"));
+    for round in 1..=2 {
+        helper.get(HOST).password_for(HOST);
+        assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), (round, 1), "same access key");
+    }
+    let helper = helper.var("AWS_PROFILE", "base");
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count_of("ecr"), 2);
+}

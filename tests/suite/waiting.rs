@@ -1,0 +1,95 @@
+//! No get waits longer than its deadline, whatever does not answer, and nothing is left behind.
+
+use std::fs;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::HOST;
+use crate::helper::Helper;
+use crate::namespace::{Namespace, skip};
+use crate::support::aws::{Aws, Plan};
+
+/// A network where packets to the metadata addresses vanish.
+fn silent_network(test: &str) -> Option<Rc<Namespace>> {
+    if !nix::unistd::geteuid().is_root() {
+        skip(test, "network namespaces need root");
+        return None;
+    }
+    // A bridge without a port swallows what is sent to the neighbour that it is told of.
+    let setup = "ip link add silent type bridge\nip address add 169.254.1.1/16 dev silent\nip link set silent up\n\
+                 ip neigh add 169.254.169.254 lladdr 02:00:00:00:00:01 dev silent\n";
+    Some(Rc::new(Namespace::of_network(setup)))
+}
+
+#[test]
+fn without_credentials_and_without_an_answer_from_the_metadata_service() {
+    let Some(network) = silent_network("dropped packets") else { return };
+    let ran = Helper::bare().inside(&network).get(HOST);
+    assert!(ran.took < Duration::from_millis(2500), "{:?}", ran.took);
+    assert!(ran.took > Duration::from_millis(500), "the packets were dropped: {:?}", ran.took);
+    let line = ran.error();
+    assert!(line.contains("no AWS credentials found") && line.contains("an instance role"), "{line}");
+    assert!(!line.contains("hop limit"), "{line}");
+}
+
+#[test]
+fn a_metadata_service_behind_a_hop_limit_of_one() {
+    // It accepts the connection, and the answer does not get through.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let helper =
+        Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint);
+    let ran = helper.get(HOST);
+    assert!(ran.took < Duration::from_millis(2500), "{:?}", ran.took);
+    assert!(ran.error().contains("hop limit"), "{ran:?}");
+}
+
+#[test]
+fn the_deadline_comes_from_the_environment_before_the_file() {
+    let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    helper.write(".config/docker-credential-ecr-login/config.toml", "timeout = '1s'\n");
+    for (setting, millis) in [("", 1000), ("500ms", 500), ("2", 2000)] {
+        let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", setting);
+        helper.write(".config/docker-credential-ecr-login/config.toml", "timeout = '1s'\n");
+        let ran = helper.get(HOST);
+        let bound = Duration::from_millis(millis);
+        assert!(ran.took >= bound && ran.took < bound + Duration::from_millis(700), "{setting}: {:?}", ran.took);
+        assert!(ran.error().contains("AWS_ECR_TIMEOUT"), "{ran:?}");
+    }
+    assert!(helper.var("AWS_ECR_TIMEOUT", "soon").get(HOST).error().contains("AWS_ECR_TIMEOUT"));
+}
+
+#[test]
+fn a_process_that_asks_for_something_is_stopped_and_not_left_behind() {
+    let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "700ms");
+    // A shell below the SDK's shell, as real ones are.
+    let script = helper.write("ask", "echo $$ > \"$HOME/pid\"\nsleep 300\necho never\n");
+    helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}; true\n", script.display()));
+    let ran = helper.get(HOST);
+    assert!(ran.took < Duration::from_millis(1500), "{:?}", ran.took);
+    let line = ran.error();
+    assert!(line.contains("credential_process of profile 'default'") && line.contains("stopped"), "{line}");
+    let pid = fs::read_to_string(helper.home().join("pid")).expect("it ran");
+    let alive = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // A killed process stays a zombie until somebody reaps it.
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while alive() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!alive(), "it is gone");
+}
+
+#[test]
+fn a_token_file_that_never_yields_anything() {
+    let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "700ms").var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R");
+    let pipe = helper.home().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let ran = helper.var("AWS_WEB_IDENTITY_TOKEN_FILE", pipe.to_str().expect("UTF-8")).get(HOST);
+    assert!(ran.took < Duration::from_millis(1500), "{:?}", ran.took);
+    assert!(ran.error().contains("in time"), "{ran:?}");
+}
