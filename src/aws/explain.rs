@@ -94,8 +94,12 @@ impl Context {
                 format!("run 'aws login --profile {profile}'"),
             ),
             Source::Process(profile) if text.contains("external process") => {
-                let status = text.split_once("exited with code ").map(|(_, rest)| quote(rest));
-                let what = status.unwrap_or_else(|| "it printed no credentials that can be read".to_owned());
+                // The SDK's only account of it is a text: "… exited with code <status>. Stderr: <text>".
+                let what = match text.split_once("exited with code ").map(|(_, rest)| rest.split_once(". Stderr:")) {
+                    Some(Some((status, "" | " "))) => format!("{status}, and nothing on standard error"),
+                    Some(Some((status, stderr))) => format!("{status}: {}", quote(stderr.trim())),
+                    _ => "it printed no credentials that can be read".to_owned(),
+                };
                 Failure::new(
                     format!("the credential_process of profile '{profile}' failed: {what}"),
                     "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
@@ -249,7 +253,7 @@ impl Context {
         } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             "connection refused"
         } else if text.contains("timeout occurred") || text.contains("timed out") {
-            "no answer in time"
+            "it does not answer"
         } else if let Some(io) = io {
             return Some(unreachable(&endpoint, &io.kind().to_string()));
         } else {

@@ -9,6 +9,8 @@
 //! | `sources` | every source of credentials, and that it is asked once |
 //! | `mapping` | profiles and roles by registry, custom domains, one token a region |
 //! | `waiting` | the deadline, and what is stopped at it |
+//! | `network` | proxies, private authorities, endpoints |
+//! | `causes` | a line and a next step for each cause of failure |
 //! | `words` | what people are told: errors, help, the log |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
@@ -19,6 +21,7 @@
 mod support;
 
 mod cache;
+mod causes;
 mod clients;
 mod exchange;
 mod helper;
@@ -26,8 +29,10 @@ mod hosts;
 mod manifest;
 mod mapping;
 mod namespace;
+mod network;
 mod protocol;
 mod sources;
+mod tls;
 mod waiting;
 mod words;
 

@@ -1,0 +1,285 @@
+//! Each cause of a failure has its own line with the next step, and no other cause's, and no secret.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY};
+use crate::support::aws::{Aws, Plan};
+use crate::tls::Authority;
+
+/// What tells each class from the others; only one of them may stand in a line.
+const MARKS: &[&str] = &[
+    "no AWS credentials found",
+    "aws sso login",
+    "is in neither",
+    "may not assume",
+    "wants MFA",
+    "ECR denies access",
+    "clock is",
+    "cannot reach",
+    "is not trusted",
+    "the proxy",
+    "is disabled",
+    "is throttling",
+    "the credential_process of",
+    "has expired; get new",
+    "does not know the access key",
+    "secret key of",
+    "no credentials; add",
+    "web identity token:",
+    "hop limit",
+    "in time;",
+];
+
+/// The line of a failing `get` has this mark and no other, and these words.
+#[track_caller]
+fn fails(helper: &Helper, mark: &str, words: &[&str]) {
+    let ran = helper.get(HOST);
+    let line = ran.error();
+    assert!(MARKS.contains(&mark), "{mark}");
+    for other in MARKS {
+        let expected = *other == mark;
+        assert_eq!(line.contains(other), expected, "'{other}' in {line}");
+    }
+    for word in [HOST, "us-east-1"].iter().chain(words) {
+        assert!(line.contains(word), "'{word}' in {line}");
+    }
+    for secret in [SECRET_KEY, "hunter2", "session-secret"] {
+        assert!(!line.contains(secret), "{line}");
+    }
+}
+
+/// ECR answers with this error.
+fn refusing(code: &'static str, message: &'static str) -> Aws {
+    Aws::with(Plan { failures: usize::MAX, failure: (400, code, message), ..Plan::default() })
+}
+
+/// STS answers with this error to a role that profile `role` wants.
+fn role_refused(code: &'static str, message: &'static str, more: &str) -> (Aws, Helper) {
+    let aws =
+        Aws::with(Plan { service: "sts", failures: usize::MAX, failure: (403, code, message), ..Plan::default() });
+    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "role");
+    let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\n";
+    let base = format!("[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}\n");
+    helper.write(".aws/config", &format!("{role}{more}\n{base}"));
+    (aws, helper)
+}
+
+#[test]
+fn no_credentials_anywhere() {
+    let words =
+        ["environment variables", "profile 'default'", "web identity", "container", "AWS_EC2_METADATA_DISABLED"];
+    fails(&Helper::bare(), "no AWS credentials found", &words);
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_not_replaced_by_another_identity() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "prdo");
+    helper.write(".aws/config", "[profile prod]\naws_access_key_id = k\naws_secret_access_key = s\n");
+    fails(&helper, "is in neither", &["'prdo'", "AWS_PROFILE", ".aws/config", ".aws/credentials"]);
+    let helper = Helper::of(&aws).var("AWS_ECR_PROFILE_111122223333", "prdo");
+    fails(&helper, "is in neither", &["'prdo'", "the configuration maps"]);
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
+fn a_mapped_profile_without_credentials() {
+    let helper = Helper::bare().var("AWS_ECR_PROFILE_111122223333", "empty");
+    helper.write(".aws/config", "[profile empty]\nregion = eu-west-1\n");
+    fails(&helper, "no credentials; add", &["'empty'"]);
+}
+
+#[test]
+fn an_sso_sign_in_that_is_over() {
+    let config = "[profile dev]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n\
+                  [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    let legacy = "[profile dev]\nsso_start_url = https://corp.example/start\nsso_region = eu-west-1\n\
+                  sso_account_id = 111122223333\nsso_role_name = R\n";
+    let aws = Aws::with(Plan {
+        service: "sso",
+        failures: usize::MAX,
+        failure: (401, "UnauthorizedException", "Session token not found or invalid"),
+        ..Plan::default()
+    });
+    for (config, file) in [(config, "corp"), (legacy, "https://corp.example/start")] {
+        for content in [
+            "",
+            r#"{"accessToken":"session-secret","expiresAt":"2020-01-01T00:00:00Z"}"#,
+            r#"{"accessToken":"session-secret","expiresAt":"2099-01-01T00:00:00Z"}"#,
+        ] {
+            let helper = Helper::bare().var("AWS_PROFILE", "dev").var("AWS_ENDPOINT_URL", &aws.url());
+            helper.write(".aws/config", config);
+            if !content.is_empty() {
+                use sha1::{Digest, Sha1};
+                helper.write(&format!(".aws/sso/cache/{:x}.json", Sha1::digest(file)), content);
+            }
+            fails(&helper, "aws sso login", &["aws sso login --profile dev"]);
+        }
+    }
+}
+
+#[test]
+fn a_role_that_may_not_be_assumed() {
+    let message = "User: arn:aws:iam::1:user/me is not authorized to perform: sts:AssumeRole";
+    let (_aws, helper) = role_refused("AccessDenied", message, "");
+    fails(&helper, "may not assume", &["role/Pull", "user/me", "sts:AssumeRole", "profile 'base'"]);
+    let aws = Aws::with(Plan {
+        service: "sts",
+        failures: usize::MAX,
+        failure: (403, "AccessDenied", message),
+        ..Plan::default()
+    });
+    let mapped = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Mapped");
+    fails(&mapped, "may not assume", &["role/Mapped", "the environment"]);
+}
+
+#[test]
+fn a_role_that_wants_a_second_factor() {
+    let (_aws, helper) = role_refused("AccessDenied", "no", "mfa_serial = arn:aws:iam::111122223333:mfa/me");
+    fails(&helper, "wants MFA", &["role/Pull", "get-session-token"]);
+}
+
+#[test]
+fn a_web_identity_that_is_not_accepted() {
+    let aws = Aws::with(Plan {
+        service: "sts",
+        failures: usize::MAX,
+        failure: (400, "InvalidIdentityToken", "No OpenIDConnect provider found"),
+        ..Plan::default()
+    });
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let token = helper.write("token", "hunter2");
+    let helper = helper
+        .var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R")
+        .var("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("UTF-8"));
+    fails(&helper, "web identity token:", &["No OpenIDConnect provider", "trust policy"]);
+}
+
+#[test]
+fn ecr_denies() {
+    let aws = refusing("AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized");
+    fails(&Helper::of(&aws), "ECR denies access", &["user/me", "ecr:GetAuthorizationToken"]);
+    assert_eq!(aws.count(), 1, "no use in asking again");
+}
+
+#[test]
+fn a_clock_that_is_wrong() {
+    let aws = refusing("InvalidSignatureException", "Signature expired: 2026 is now earlier than 2026");
+    for (ahead, words) in [(3600, "behind"), (-7200, "ahead of")] {
+        aws.change(|plan| plan.ahead = ahead);
+        let line = Helper::of(&aws).get(HOST).error().to_owned();
+        let seconds: i64 =
+            line.split("clock is ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+        assert!((seconds - ahead.abs()).abs() <= 5, "{line}");
+        fails(&Helper::of(&aws), "clock is", &[words, "timedatectl"]);
+    }
+}
+
+#[test]
+fn keys_that_are_wrong_or_over() {
+    let unknown = refusing("UnrecognizedClientException", "The security token included in the request is invalid");
+    fails(&Helper::of(&unknown), "does not know the access key", &["the environment", "region enabled"]);
+    let secret = refusing("InvalidSignatureException", "The request signature we calculated does not match");
+    fails(&Helper::of(&secret), "secret key of", &["the environment"]);
+    let expired = refusing("ExpiredTokenException", "The security token included in the request is expired");
+    fails(&Helper::of(&expired), "has expired; get new", &["the environment"]);
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached() {
+    let helper = Helper::of(&Aws::start());
+    fails(&helper.var("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), "cannot reach", &["127.0.0.1:1", "refused"]);
+    let unknown = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "http://nowhere.invalid");
+    fails(&unknown, "cannot reach", &["nowhere.invalid", "name is not known", "region"]);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let silent = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address).var("AWS_MAX_ATTEMPTS", "1");
+    fails(&silent, "cannot reach", &["it does not answer"]);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted() {
+    if crate::namespace::missing(&["openssl"]).is_some() {
+        return crate::namespace::skip("untrusted certificate", "openssl is not installed");
+    }
+    let aws = Aws::start();
+    let (server, other) = (Authority::for_names(&["localhost"]), Authority::for_names(&["localhost"]));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    server.serve(listener, &aws.url());
+    let with = |variable: &str, authority: &Authority| {
+        let bundle = authority.bundle();
+        Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var(variable, bundle.to_str().expect("UTF-8"))
+    };
+    with("AWS_CA_BUNDLE", &server).get(HOST).password_for(HOST);
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        fails(&with(variable, &other), "is not trusted", &["localhost:", &format!("({variable})")]);
+    }
+    let named = with("AWS_CA_BUNDLE", &server).var("AWS_ENDPOINT_URL", &url.replace("localhost", "127.0.0.1"));
+    fails(&named, "is not trusted", &["127.0.0.1:"]);
+}
+
+#[test]
+fn a_proxy_that_refuses() {
+    let refusing = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = refusing.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in refusing.incoming().flatten() {
+            use std::io::{Read, Write};
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    for proxy in [address.as_str(), "127.0.0.1:1"] {
+        let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "");
+        let helper = helper.var("HTTPS_PROXY", &format!("http://me:hunter2@{proxy}"));
+        fails(&helper, "the proxy", &[proxy, "api.ecr.us-east-1.amazonaws.com", "NO_PROXY"]);
+    }
+}
+
+#[test]
+fn a_region_that_is_disabled() {
+    let (_aws, helper) = role_refused("RegionDisabledException", "STS is not activated in this region", "");
+    fails(&helper, "is disabled", &["enable us-east-1"]);
+}
+
+#[test]
+fn too_many_requests() {
+    let aws = refusing("ThrottlingException", "Rate exceeded");
+    fails(&Helper::of(&aws), "is throttling", &["ECR"]);
+    assert_eq!(aws.count(), 3, "it was tried again");
+}
+
+#[test]
+fn a_credential_process_that_fails() {
+    for (script, words) in [
+        ("echo 'vault is sealed' >&2; exit 3", &["vault is sealed", "exit status: 3"][..]),
+        ("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1", &["xxx", "…"]),
+        ("exit 4", &["exit status: 4", "nothing on standard error"]),
+        ("echo hunter2", &["printed no credentials"]),
+    ] {
+        let helper = Helper::bare().var("AWS_PROFILE", "p");
+        let path = helper.write("process", script);
+        helper.write(".aws/config", &format!("[profile p]\ncredential_process = sh {}\n", path.display()));
+        fails(&helper, "the credential_process of", &[&["profile 'p'"], words].concat());
+        assert!(helper.get(HOST).stdout.len() < 1200);
+    }
+}
+
+#[test]
+fn nothing_that_answers() {
+    let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
+    fails(&Helper::of(&aws).var("AWS_ECR_TIMEOUT", "300ms"), "in time;", &["AWS_ECR_TIMEOUT"]);
+}
+
+#[test]
+fn a_config_file_that_cannot_be_parsed() {
+    let helper = Helper::bare();
+    helper.write(".aws/config", "[default\nregion=x\n");
+    assert!(Path::new(&helper.home().join(".aws/config")).exists());
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains(HOST) && line.contains("config"), "{line}");
+}

@@ -1,0 +1,201 @@
+//! Company networks: proxies, private authorities, and the endpoints that host names lead to.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY};
+use crate::namespace::{Daemon, Namespace, missing, skip};
+use crate::support::aws::Aws;
+use crate::tls::Authority;
+
+const API: &str = "api.ecr.us-east-1.amazonaws.com";
+
+/// A proxy that notes where it is asked to connect to, and refuses.
+fn noting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&notes);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+            let _ = reader.read_line(&mut line);
+            let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            kept.lock().expect("notes").push(target);
+            let mut header = String::new();
+            while reader.read_line(&mut header).is_ok_and(|length| length > 2) {
+                header.clear();
+            }
+            let _ = (&stream).write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    (url, notes)
+}
+
+fn with_keys() -> Helper {
+    Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+}
+
+#[test]
+fn each_host_form_leads_to_its_endpoint() {
+    let (proxy, notes) = noting_proxy();
+    let asked = |helper: &Helper, host: &str| {
+        notes.lock().expect("notes").clear();
+        let line = helper.get(host).stdout;
+        let mut endpoints = notes.lock().expect("notes").clone();
+        endpoints.dedup();
+        assert_eq!(endpoints.len(), 1, "{host}: {endpoints:?} {line}");
+        endpoints.remove(0)
+    };
+    let helper = with_keys().var("HTTPS_PROXY", &proxy).var("AWS_MAX_ATTEMPTS", "1");
+    for (host, endpoint) in [
+        (HOST, "api.ecr.us-east-1.amazonaws.com"),
+        ("111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
+        ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "api.ecr-fips.us-gov-west-1.amazonaws.com"),
+        ("111122223333.dkr-ecr.eu-west-1.on.aws", "ecr.eu-west-1.api.aws"),
+        ("111122223333.dkr-ecr-fips.us-west-2.on.aws", "ecr-fips.us-west-2.api.aws"),
+        ("111122223333.dkr.ecr.us-gov-west-1.amazonaws.com", "api.ecr.us-gov-west-1.amazonaws.com"),
+        ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn"),
+        ("111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", "ecr.cn-north-1.api.amazonwebservices.com.cn"),
+        ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu", "api.ecr.eusc-de-east-1.amazonaws.eu"),
+        ("111122223333.dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu", "ecr.eusc-de-east-1.api.amazonwebservices.eu"),
+        ("111122223333.dkr.ecr.us-iso-east-1.c2s.ic.gov", "api.ecr.us-iso-east-1.c2s.ic.gov"),
+        ("111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "api.ecr.us-isob-east-1.sc2s.sgov.gov"),
+        ("111122223333.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "api.ecr.eu-isoe-west-1.cloud.adc-e.uk"),
+        ("111122223333.dkr.ecr.us-isof-east-1.csp.hci.ic.gov", "api.ecr.us-isof-east-1.csp.hci.ic.gov"),
+        ("111122223333.dkr.ecr.mx-somewhere-7.amazonaws.com", "api.ecr.mx-somewhere-7.amazonaws.com"),
+        ("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com"),
+        ("ecr-public.aws.com", "ecr-public.us-east-1.api.aws"),
+    ] {
+        assert_eq!(asked(&helper, host), format!("{endpoint}:443"), "{host}");
+    }
+    let fips = with_keys().var("HTTPS_PROXY", &proxy).var("AWS_USE_FIPS_ENDPOINT", "true");
+    assert_eq!(asked(&fips, HOST), "api.ecr-fips.us-east-1.amazonaws.com:443");
+    let dual_stack = with_keys().var("HTTPS_PROXY", &proxy).var("AWS_USE_DUALSTACK_ENDPOINT", "true");
+    assert_eq!(asked(&dual_stack, HOST), "ecr.us-east-1.api.aws:443");
+}
+
+#[test]
+fn an_endpoint_that_was_named_stands_for_hosts_of_every_kind() {
+    let aws = Aws::start();
+    for host in ["111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", "111122223333.dkr-ecr.us-east-1.on.aws"] {
+        let helper = with_keys().var("AWS_ENDPOINT_URL_ECR", &aws.url());
+        helper.get(host).password_for(host);
+    }
+}
+
+/// A network with the API's name, served with TLS by `aws`, and with a proxy that wants a password.
+struct Company {
+    network: Rc<Namespace>,
+    authority: Authority,
+    log: PathBuf,
+    _proxy: Daemon,
+    _dir: tempfile::TempDir,
+}
+
+const PROXY_PASSWORD: &str = "proxy-password";
+
+impl Company {
+    fn start(aws: &Aws, test: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip(test, "network namespaces need root");
+            return None;
+        }
+        if let Some(program) = missing(&["tinyproxy", "openssl", "ip"]) {
+            skip(test, &format!("{program} is not installed"));
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("hosts"), format!("127.0.0.1 localhost\n127.83.0.1 {API}\n")).expect("a write");
+        let log = path("proxy.log");
+        let config = format!(
+            "Port 8888\nListen 127.0.0.1\nTimeout 10\nLogFile \"{}\"\nLogLevel Info\nMaxClients 20\n\
+             BasicAuth user {PROXY_PASSWORD}\nConnectPort 443\n",
+            log.display()
+        );
+        fs::write(path("proxy.conf"), config).expect("a write");
+        let setup =
+            format!("mount --bind {} /etc/hosts\nip address add 169.254.169.254/32 dev lo\n", path("hosts").display());
+        let network = Rc::new(Namespace::of_network(&setup));
+        let authority = Authority::for_names(&[API]);
+        authority.serve(network.listen("127.83.0.1:443"), &aws.url());
+        aws.also(network.listen("169.254.169.254:80"));
+        let mut proxy = network.command("tinyproxy");
+        proxy.args(["-d", "-c"]).arg(path("proxy.conf"));
+        let ready = || fs::read_to_string(&log).is_ok_and(|log| log.contains("Accepting connections"));
+        let proxy = Daemon::start(proxy, &path("proxy.out"), ready);
+        Some(Self { network, authority, log, _proxy: proxy, _dir: dir })
+    }
+
+    fn user(&self) -> Helper {
+        with_keys().inside(&self.network)
+    }
+
+    fn bundle(&self) -> String {
+        self.authority.bundle().display().to_string()
+    }
+
+    fn connects(&self) -> usize {
+        fs::read_to_string(&self.log).expect("a log").matches(": CONNECT ").count()
+    }
+}
+
+#[test]
+fn proxies_and_private_authorities() {
+    let aws = Aws::start();
+    let Some(company) = Company::start(&aws, "company network") else { return };
+    let bundle = company.bundle();
+
+    // Three ways to trust the authority, and none.
+    let line = company.user().get(HOST).error().to_owned();
+    for word in [API, "not trusted", "the system's certificates", "AWS_CA_BUNDLE"] {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    company.user().var("AWS_CA_BUNDLE", &bundle).get(HOST).password_for(HOST);
+    company.user().var("SSL_CERT_FILE", &bundle).get(HOST).password_for(HOST);
+    let by_profile = company.user();
+    by_profile.write(".aws/config", &format!("[default]\nca_bundle = {bundle}\n"));
+    by_profile.get(HOST).password_for(HOST);
+    let other = Authority::for_names(&["elsewhere.example"]);
+    let wrong = company.user().var("AWS_CA_BUNDLE", other.bundle().to_str().expect("UTF-8"));
+    assert!(wrong.get(HOST).error().contains("(AWS_CA_BUNDLE)"));
+    for (name, content) in [("empty", ""), ("junk", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")] {
+        let user = company.user();
+        let file = user.write(name, content);
+        let line = user.var("AWS_CA_BUNDLE", file.to_str().expect("UTF-8")).get(HOST).error().to_owned();
+        assert!(line.contains("CA bundle") && line.contains(name), "{line}");
+    }
+    assert!(company.user().var("AWS_CA_BUNDLE", "/nonexistent").get(HOST).error().contains("/nonexistent"));
+    assert_eq!(company.connects(), 0);
+
+    // The proxy, in both cases of its variables, with and without the right password.
+    let url = format!("http://user:{PROXY_PASSWORD}@127.0.0.1:8888");
+    for (number, name) in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"].into_iter().enumerate() {
+        let user = company.user().var("AWS_CA_BUNDLE", &bundle).var(name, &url);
+        user.get(HOST).password_for(HOST);
+        assert_eq!(company.connects(), number + 1, "{name}");
+    }
+    let refused = company.user().var("HTTPS_PROXY", &url.replace(PROXY_PASSWORD, "wrong-password"));
+    let line = refused.get(HOST).error().to_owned();
+    assert!(line.contains("the proxy 127.0.0.1:8888") && !line.contains("wrong-password"), "{line}");
+    let before = company.connects();
+    for name in ["NO_PROXY", "no_proxy"] {
+        let direct = company.user().var("AWS_CA_BUNDLE", &bundle).var("HTTPS_PROXY", &url).var(name, ".amazonaws.com");
+        direct.get(HOST).password_for(HOST);
+    }
+    assert_eq!(company.connects(), before);
+
+    // The metadata service is never asked through a proxy.
+    let role = company.user().var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let role = role.var("AWS_CA_BUNDLE", &bundle).var("HTTP_PROXY", &url).var("HTTPS_PROXY", &url);
+    assert!(role.get(HOST).password_for(HOST).starts_with("ASIA-instance."));
+    let log = fs::read_to_string(&company.log).expect("a log");
+    assert!(!log.contains("169.254"), "{log}");
+}

@@ -1,0 +1,78 @@
+//! TLS in front of a stand-in, with a private authority.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::copy_bidirectional;
+use tokio_rustls::TlsAcceptor;
+
+/// A private authority and a certificate that it signed.
+pub struct Authority {
+    dir: tempfile::TempDir,
+}
+
+impl Authority {
+    /// Makes both, for these names.
+    pub fn for_names(names: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let script = format!(
+            "cd {}; curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+             openssl req -x509 $curve -keyout ca.key -out ca.pem -days 2 -subj '/CN=private authority'
+             openssl req $curve -keyout key.pem -out request.pem -subj /CN=server
+             echo 'subjectAltName={}' > extensions
+             openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+                 -extfile extensions -out cert.pem",
+            dir.path().display(),
+            names.join(",")
+        );
+        let made = Command::new("sh").args(["-ec", &script]).output().expect("a shell");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self { dir }
+    }
+
+    /// What its clients must trust.
+    pub fn bundle(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Serves TLS on `listener` and passes what is in it on to `plain`, until the process ends.
+    pub fn serve(&self, listener: TcpListener, plain: &str) {
+        let read = |name: &str| std::fs::read(Path::new(self.dir.path()).join(name)).expect("a file");
+        let certificate = CertificateDer::from_pem_slice(&read("cert.pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let plain = plain.trim_start_matches("http://").to_owned();
+        listener.set_nonblocking(true).expect("a non-blocking listener");
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                let local = tokio::task::LocalSet::new();
+                let accept = async {
+                    loop {
+                        let Ok((stream, _)) = listener.accept().await else { continue };
+                        let (acceptor, plain) = (acceptor.clone(), plain.clone());
+                        tokio::task::spawn_local(async move {
+                            let mut secure = acceptor.accept(stream).await.ok()?;
+                            let mut plain = tokio::net::TcpStream::connect(&plain).await.ok()?;
+                            copy_bidirectional(&mut secure, &mut plain).await.ok()
+                        });
+                    }
+                };
+                local.run_until(accept).await
+            })
+        });
+    }
+}
