@@ -124,9 +124,7 @@ fn twenty_accounts_in_a_region_make_one_call_and_four_regions_four() {
     for regions in [&["us-east-1"][..], &["eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1"]] {
         let before = aws.count();
         let hosts: Vec<String> = (0..20)
-            .map(|n| {
-                format!("{:012}.dkr.ecr.{}.amazonaws.com", 100_000_000_000_u64 + n, regions[n as usize % regions.len()])
-            })
+            .map(|n| format!("{:012}.dkr.ecr.{}.amazonaws.com", 100_000_000_000_usize + n, regions[n % regions.len()]))
             .collect();
         let children: Vec<_> = hosts.iter().map(|host| helper.start(&["get"], host.as_bytes())).collect();
         let mut passwords = BTreeSet::new();

@@ -211,8 +211,8 @@ fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
         return None;
     }
     let addresses = ["169.254.169.254", "169.254.170.2", "169.254.170.23"];
-    let setup: String = addresses.iter().map(|address| format!("ip address add {address}/32 dev lo\n")).collect();
-    let namespace = Namespace::of_network(&setup);
+    let setup = addresses.map(|address| format!("ip address add {address}/32 dev lo\n"));
+    let namespace = Namespace::of_network(&setup.concat());
     for address in addresses {
         aws.also(namespace.listen(&format!("{address}:80")));
     }
