@@ -13,6 +13,7 @@
 //! | [`config`] | whose token a registry gets: the configuration file |
 //! | [`registry`] | what a server URL says |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
+//! | [`platform`] | what differs between operating systems |
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
@@ -26,6 +27,7 @@ pub mod error;
 pub mod identity;
 pub mod log;
 pub mod login;
+pub mod platform;
 pub mod registry;
 pub mod secret;
 pub mod token;

@@ -16,6 +16,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt};
 
 use crate::env::Env;
+use crate::platform;
+
+/// When a log file is moved aside, in bytes. With the one before, the log takes twice as much at the most.
+const LARGEST: u64 = 1024 * 1024;
 
 /// Starts the log that `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` ask for. A file that cannot be opened leaves the log
 /// off: it must not cost the pull.
@@ -44,14 +48,15 @@ pub fn start(env: &Env) {
     }
 }
 
+/// Opens the file, and first moves one that has grown large to `<name>.old`, over the one before.
 fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > LARGEST) {
+        let mut old = path.as_os_str().to_owned();
+        old.push(".old");
+        std::fs::rename(path, old)?;
+    }
+    let file = platform::open_private(path, OpenOptions::new().append(true).create(true))?;
     // One that was there already may be open to others.
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    platform::make_private(&file)?;
     Ok(file)
 }

@@ -1,8 +1,8 @@
 //! The use case: a server URL in, a token out, from the cache or from AWS.
 //!
-//! A fresh entry is served at once. Otherwise one process at a time holds the entry's lock and asks AWS; the others
-//! watch for the entry to appear, or serve the stale one that is still valid. Every wait ends at one deadline. When
-//! the cache cannot be used, AWS is asked without it.
+//! A fresh entry is served at once. Otherwise one process at a time has the turn to ask AWS ([`cache`](crate::cache)); the
+//! others wait for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline.
+//! When the cache cannot be used, AWS is asked without it.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
 
 use crate::aws::{Issued, Session};
-use crate::cache::{Age, Cache, Entry, Lock};
+use crate::cache::{Age, Cache, Entry, Wait};
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure};
@@ -21,11 +21,9 @@ use crate::token::Token;
 /// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a waiting process looks for the entry; doubles from the first to the second.
-const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
-
-/// How often the lock is tried for when only the name of a host is to be added.
+/// How often the lock is tried for when only the name of a host is to be added, and the pause between.
 const MOST_TRIES: usize = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// A token for the registry at `server_url` under the settings of `env`.
 pub fn get(env: &Env, server_url: &str) -> Result<Token, Error> {
@@ -50,7 +48,7 @@ pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
     let Some(dir) = env.cache_dir() else { return Ok(()) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, &target) else { return Ok(()) };
-    let cache = Cache::at(dir);
+    let Ok(cache) = Cache::open(dir) else { return Ok(()) };
     cache.remove(&identity.key).map_err(|error| {
         let dir = cache.dir().display();
         Error::failed(format!(
@@ -64,8 +62,9 @@ pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
 pub fn list(env: &Env) -> Result<Vec<(String, String)>, Error> {
     let config = Config::load(env)?;
     let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
+    let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
     let mut hosts = Vec::new();
-    for entry in Cache::at(dir).entries() {
+    for entry in cache.entries() {
         let served = |host: &&String| {
             let identity = config.target(env, host).ok().and_then(|target| Identity::of(env, &target).ok());
             identity
@@ -102,39 +101,66 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure
         };
         session.request_token(deadline)
     };
-    let Some(dir) = env.cache_dir().filter(|_| identity.cacheable) else {
-        info!(host = target.host, "not cached: turned off, no directory for it, or nothing binds it to this machine");
-        return ask(deadline).map(|issued| issued.token);
+    let slot = match open_cache(env, &identity) {
+        Ok(cache) => Slot { cache, identity: &identity, host: &target.host },
+        Err(why) => {
+            warn!(host = target.host, "not cached: {why}");
+            return ask(deadline).map(|issued| issued.token);
+        }
     };
-    let slot = Slot { cache: Cache::at(dir), identity: &identity, host: &target.host };
-    let stale = match slot.look_up(None) {
+    let stale = match slot.look_up(false) {
         Cached::Fresh(token) => return Ok(token),
         Cached::Stale(token) => Some(token),
         Cached::Nothing => None,
     };
-    let lock = match slot.wait(deadline, stale.is_some()) {
-        Turn::Ours(lock) => lock,
-        Turn::Served(token) => return Ok(token),
-        Turn::GiveUp => return stale.ok_or_else(busy),
+    let fresh = |held| match slot.look_up(held) {
+        Cached::Fresh(token) => Some(token),
+        _ => None,
+    };
+    let turn = match slot.cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
+        Ok(Wait::Ask(turn)) => turn,
+        Ok(Wait::Got(token)) => return Ok(token),
+        Ok(Wait::Failed(failure)) => return Err(failure),
+        Ok(Wait::TooLong) => return stale.ok_or_else(busy),
+        Err(error) => {
+            debug!(dir = %slot.cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
+            None
+        }
     };
     let soon = Instant::now() + REFRESH_TIMEOUT;
-    let answer = match (&stale, ask(if stale.is_some() { deadline.min(soon) } else { deadline })) {
-        (_, Ok(issued)) => {
+    match ask(if stale.is_some() { deadline.min(soon) } else { deadline }) {
+        Ok(issued) => {
             slot.save(&issued);
+            if let Some(turn) = turn {
+                turn.succeeded();
+            }
             Ok(issued.token)
         }
-        // It was valid when it was read, and asking took time: look again.
-        (Some(_), Err(failure)) => match slot.look_up(lock.as_ref()) {
-            Cached::Nothing => Err(failure),
-            Cached::Fresh(token) | Cached::Stale(token) => {
-                warn!(host = target.host, why = failure.what, "cannot refresh the token; serving the cached one");
-                Ok(token)
+        Err(failure) => {
+            if let Some(turn) = turn {
+                turn.failed(&failure);
             }
-        },
-        (None, Err(failure)) => Err(failure),
+            // A stale one was valid when it was read, and asking took time: look again.
+            match (stale, slot.look_up(false)) {
+                (Some(_), Cached::Fresh(token) | Cached::Stale(token)) => {
+                    warn!(host = target.host, why = failure.what, "cannot refresh the token; serving the cached one");
+                    Ok(token)
+                }
+                _ => Err(failure),
+            }
+        }
+    }
+}
+
+/// The cache, or why this identity's tokens are not kept there.
+fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
+    if !identity.cacheable {
+        return Err("nothing on this system tells which machine the credentials are good on".to_owned());
+    }
+    let Some(dir) = env.cache_dir() else {
+        return Err("the cache is turned off, or no directory is known for it; see AWS_ECR_CACHE_DIR".to_owned());
     };
-    drop(lock);
-    answer
+    Cache::open(dir)
 }
 
 /// Another process has been asking for all the time that there was.
@@ -175,22 +201,13 @@ enum Cached {
     Nothing,
 }
 
-enum Turn {
-    /// Ask AWS. Without a lock when the cache cannot be locked at all.
-    Ours(Option<Lock>),
-    /// Somebody else did.
-    Served(Token),
-    /// Somebody else is at it, and longer than we may wait.
-    GiveUp,
-}
-
 impl Slot<'_> {
     fn key(&self) -> &Key {
         &self.identity.key
     }
 
     /// What the cache has now.
-    fn look_up(&self, held: Option<&Lock>) -> Cached {
+    fn look_up(&self, held: bool) -> Cached {
         let Some(entry) = self.cache.look_up(self.key()) else { return Cached::Nothing };
         match age(&entry, self.identity) {
             Age::Fresh => {
@@ -205,21 +222,22 @@ impl Slot<'_> {
 
     /// Adds the host to the entry, for `list`: another registry of the region may have fetched it. Happens once for
     /// each host, and is left out when too many others are at the same.
-    fn remember_host(&self, entry: &Entry, held: Option<&Lock>) {
+    fn remember_host(&self, entry: &Entry, held: bool) {
         if entry.with_host(self.host).is_none() {
             return;
         }
-        let lock = match held {
-            Some(_) => None,
-            None => (0..MOST_TRIES).find_map(|_| {
+        let lock = if held {
+            None
+        } else {
+            (0..MOST_TRIES).find_map(|_| {
                 let lock = self.cache.try_lock(self.key()).ok().flatten();
                 if lock.is_none() {
-                    thread::sleep(POLL.0);
+                    thread::sleep(BETWEEN_TRIES);
                 }
                 lock
-            }),
+            })
         };
-        if held.or(lock.as_ref()).is_some()
+        if (held || lock.is_some())
             && let Some(extended) = self.cache.look_up(self.key()).and_then(|entry| entry.with_host(self.host))
             && let Err(error) = self.cache.save(&extended)
         {
@@ -227,36 +245,9 @@ impl Slot<'_> {
         }
     }
 
-    /// Waits for the lock or for the entry, whichever comes first; with a stale token at hand not at all.
-    fn wait(&self, deadline: Instant, have_stale: bool) -> Turn {
-        let mut pause = POLL.0;
-        loop {
-            let lock = match self.cache.try_lock(self.key()) {
-                Ok(lock) => lock,
-                Err(error) => {
-                    let dir = self.cache.dir().display();
-                    warn!(%dir, %error, "the cache cannot be locked; asking AWS without it");
-                    return Turn::Ours(None);
-                }
-            };
-            if let Cached::Fresh(token) = self.look_up(lock.as_ref()) {
-                return Turn::Served(token);
-            }
-            if lock.is_some() {
-                return Turn::Ours(lock);
-            }
-            if have_stale || Instant::now() >= deadline {
-                return Turn::GiveUp;
-            }
-            thread::sleep(pause);
-            pause = (pause * 2).min(POLL.1);
-        }
-    }
-
     fn save(&self, issued: &Issued) {
-        let entry = issued
-            .expires_at
-            .and_then(|at| Entry::new(self.key(), self.host, issued.token.clone(), at, SystemTime::now()));
+        let now = SystemTime::now();
+        let entry = issued.life.and_then(|life| Entry::new(self.key(), self.host, issued.token.clone(), life, now));
         let Some(entry) = entry else {
             info!(host = self.host, "not cached: the token came expired or without an expiry");
             return;

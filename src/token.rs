@@ -24,8 +24,13 @@ impl Token {
     pub fn decode(authorization_token: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(authorization_token.trim()).ok()?);
         let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
-        let usable = !username.is_empty() && username != "<token>" && !password.is_empty();
-        usable.then(|| Self { username: username.to_owned(), password: password.to_owned().into() })
+        let token = Self { username: username.to_owned(), password: password.to_owned().into() };
+        token.is_usable().then_some(token)
+    }
+
+    /// Whether clients can log in with it.
+    pub fn is_usable(&self) -> bool {
+        !self.username.is_empty() && self.username != "<token>" && !self.password.expose().is_empty()
     }
 }
 

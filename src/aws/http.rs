@@ -14,7 +14,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
@@ -24,6 +25,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -45,8 +48,16 @@ struct Connectors {
     tls: SharedHttpClient,
     /// Goes through a proxy where the environment names one for the request, else directly.
     proxied: SharedHttpClient,
-    /// The host and port that the last request went to.
-    last: Mutex<String>,
+    seen: Mutex<Seen>,
+}
+
+/// Of the last request.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Host and port.
+    endpoint: String,
+    /// The `Date` of the answer: what time it is at AWS.
+    date: Option<SystemTime>,
 }
 
 impl Network {
@@ -76,7 +87,7 @@ impl Network {
                 let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
                 builder.tls_provider(provider()).tls_context(again.clone()).build()
             }),
-            last: Mutex::default(),
+            seen: Mutex::default(),
         };
         Ok(Self { connectors: Arc::new(connectors), roots })
     }
@@ -88,7 +99,18 @@ impl Network {
 
     /// The host and port that the last request went to; empty before the first.
     pub(super) fn last_endpoint(&self) -> String {
-        self.connectors.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connectors.seen().endpoint.clone()
+    }
+
+    /// The time at AWS when it last answered; by the local clock when it did not say.
+    pub(super) fn time_at_aws(&self) -> SystemTime {
+        self.connectors.seen().date.unwrap_or_else(SystemTime::now)
+    }
+}
+
+impl Connectors {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,13 +171,20 @@ impl HttpConnector for Router {
         let uri = request.uri();
         let (scheme, rest) = uri.split_once("://").unwrap_or(("https", uri));
         let authority = authority(rest);
-        authority.clone_into(&mut self.connectors.last.lock().unwrap_or_else(PoisonError::into_inner));
+        *self.connectors.seen() = Seen { endpoint: authority.to_owned(), date: None };
         let client = match (is_local(host(authority)), scheme) {
             (true, "http") => &self.connectors.plain,
             (true, _) => &self.connectors.tls,
             (false, _) => &self.connectors.proxied,
         };
-        client.http_connector(&self.settings, &self.components).call(request)
+        let answer = client.http_connector(&self.settings, &self.components).call(request);
+        let connectors = self.connectors.clone();
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            let date = answer.headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+            connectors.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
+            Ok(answer)
+        })
     }
 }
 

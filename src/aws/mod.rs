@@ -9,7 +9,6 @@
 
 mod explain;
 mod http;
-mod leftovers;
 
 use std::sync::mpsc;
 use std::thread;
@@ -30,14 +29,16 @@ use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Profiles, Source};
+use crate::platform;
 use crate::token::Token;
 use explain::Context;
 use http::Network;
 
 /// How long one connection attempt may take; what the other AWS SDKs use.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
-/// How long a service may be silent before the attempt counts as failed: AWS answers within a second or not at all.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a service may be silent before the attempt counts as failed. Half of the default deadline, so that a
+/// service that hangs is asked twice at the most.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest pause before a retry; the SDK's 20 s would eat the whole budget.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3);
 /// What the exchange has to notice its deadline itself, before it is left to its fate.
@@ -48,8 +49,9 @@ const GRACE: Duration = Duration::from_millis(200);
 pub struct Issued {
     /// What clients log in with.
     pub token: Token,
-    /// When AWS says that it ends.
-    pub expires_at: Option<SystemTime>,
+    /// How long AWS says it lives on, by AWS's own clock, so that a wrong one here does no harm. `None` when it came
+    /// expired, as those of emulators do, or without an expiry.
+    pub life: Option<Duration>,
 }
 
 /// Credentials that were resolved, and what to use them with.
@@ -65,7 +67,7 @@ impl Session {
         let (env, target, source) = (env.clone(), target.clone(), source.clone());
         let process = if let Source::Process(profile) = &source { Some(profile.clone()) } else { None };
         run(deadline, async move { resolve(env, target, source).await }).unwrap_or_else(|| {
-            Err(match (leftovers::end(), process) {
+            Err(match (platform::kill_descendants(), process) {
                 (true, Some(profile)) => Failure::new(
                     format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
                     "run it by hand to see what it waits for: it cannot ask for anything here, \
@@ -100,7 +102,9 @@ impl Session {
                 "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
             )
         })?;
-        Ok(Issued { token, expires_at: expires_at.and_then(|at| SystemTime::try_from(at).ok()) })
+        let expires_at = expires_at.and_then(|at| SystemTime::try_from(at).ok());
+        let life = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
+        Ok(Issued { token, life })
     }
 }
 

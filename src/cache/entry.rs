@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::Key;
+use crate::platform;
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
@@ -35,6 +36,8 @@ pub struct Entry {
     created_at: u64,
     /// Unix seconds.
     expires_at: u64,
+    /// Seconds since boot when it was made, where the system tells: a clock that no one can set.
+    made_at_uptime: Option<u64>,
 }
 
 /// What may be done with an entry.
@@ -49,18 +52,18 @@ pub enum Age {
 }
 
 impl Entry {
-    /// An entry for a token that `host` asked for at `now`; `None` when there is no time left in which it could
-    /// be served again, as with emulators that hand out expired tokens.
-    pub fn new(key: &Key, host: &str, token: Token, expires_at: SystemTime, now: SystemTime) -> Option<Self> {
-        let (created_at, expires_at) = (unix_seconds(now), unix_seconds(expires_at));
-        let expires_at = expires_at.min(created_at + LONGEST_LIFE.as_secs());
-        (expires_at > created_at).then(|| Self {
+    /// An entry for a token that `host` was given at `now` and that lives for `life` more; `None` when that is less
+    /// than a second.
+    pub fn new(key: &Key, host: &str, token: Token, life: Duration, now: SystemTime) -> Option<Self> {
+        let (created_at, life) = (unix_seconds(now), life.min(LONGEST_LIFE).as_secs());
+        (life > 0).then(|| Self {
             format: FORMAT,
             key: key.to_string(),
             hosts: vec![host.to_owned()],
             token,
             created_at,
-            expires_at,
+            expires_at: created_at + life,
+            made_at_uptime: platform::seconds_since_boot(),
         })
     }
 
@@ -68,7 +71,8 @@ impl Entry {
     pub fn decode(bytes: &[u8], key: &str) -> Option<Self> {
         let entry: Self = serde_json::from_slice(bytes).ok()?;
         let life = entry.expires_at.checked_sub(entry.created_at)?;
-        (entry.format == FORMAT && entry.key == key && (1..=LONGEST_LIFE.as_secs()).contains(&life)).then_some(entry)
+        let usable = entry.format == FORMAT && entry.key == key && entry.token.is_usable();
+        (usable && (1..=LONGEST_LIFE.as_secs()).contains(&life)).then_some(entry)
     }
 
     /// The bytes to write; they hold the token and are zeroed when dropped.
@@ -78,10 +82,18 @@ impl Entry {
 
     /// Whether it may be served at `now`.
     pub fn age(&self, now: SystemTime) -> Age {
-        let now = unix_seconds(now);
-        if now < self.created_at || now >= self.expires_at {
+        self.age_at(now, platform::seconds_since_boot())
+    }
+
+    /// Its age by the wall clock, or by the time since boot where that says more: a wall clock can be set back. After
+    /// a reboot the time since boot says less, and is no less true.
+    fn age_at(&self, now: SystemTime, uptime: Option<u64>) -> Age {
+        let Some(age) = unix_seconds(now).checked_sub(self.created_at) else { return Age::Dead };
+        let since_boot = uptime.zip(self.made_at_uptime).and_then(|(now, then)| now.checked_sub(then));
+        let (age, life) = (age.max(since_boot.unwrap_or(0)), self.expires_at - self.created_at);
+        if age >= life {
             Age::Dead
-        } else if now - self.created_at < (self.expires_at - self.created_at).div_ceil(2) {
+        } else if age < life.div_ceil(2) {
             Age::Fresh
         } else {
             Age::Stale
@@ -136,7 +148,7 @@ mod tests {
     fn entry(life: Duration) -> Option<Entry> {
         let now = UNIX_EPOCH + 1000 * HOUR;
         let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
-        Entry::new(&Key::of("k"), "host", token, now + life, now)
+        Entry::new(&Key::of("k"), "host", token, life, now)
     }
 
     #[test]
@@ -151,7 +163,7 @@ mod tests {
             (1012, Age::Dead),
             (2000, Age::Dead),
         ] {
-            assert_eq!(entry.age(UNIX_EPOCH + hours * HOUR), age, "{hours}");
+            assert_eq!(entry.age_at(UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
         }
     }
 
@@ -159,7 +171,24 @@ mod tests {
     fn a_token_without_time_left_makes_no_entry_and_a_long_one_is_cut() {
         assert_eq!(entry(Duration::ZERO), None);
         let long = entry(100 * HOUR).expect("an entry");
-        assert_eq!(long.age(UNIX_EPOCH + 1012 * HOUR), Age::Dead);
+        assert_eq!(long.age_at(UNIX_EPOCH + 1012 * HOUR, None), Age::Dead);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_token_younger() {
+        let mut entry = entry(12 * HOUR).expect("an entry");
+        entry.made_at_uptime = Some(100);
+        let hour = |hours: u64| Some(100 + hours * HOUR.as_secs());
+        for (wall, uptime, age) in [
+            (1001, hour(13), Age::Dead),
+            (1001, hour(7), Age::Stale),
+            (1001, hour(1), Age::Fresh),
+            // Rebooted since.
+            (1007, Some(5), Age::Stale),
+            (1001, None, Age::Fresh),
+        ] {
+            assert_eq!(entry.age_at(UNIX_EPOCH + wall * HOUR, uptime), age, "{wall} {uptime:?}");
+        }
     }
 
     #[test]

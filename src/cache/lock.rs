@@ -1,13 +1,13 @@
-//! One kernel lock for each entry, so that of any number of processes one asks AWS and the others wait for it.
-//!
-//! The lock belongs to the open file, not to the file's existence: it ends with the process that holds it, however
-//! that process ends, and nobody ever has to remove a lock file.
+//! A kernel lock on a file. It belongs to the open file, not to the file's existence: it ends with the process that
+//! holds it, however that process ends, and nobody ever has to remove a lock file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
 use fs2::FileExt;
+
+use crate::platform;
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -16,15 +16,21 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock at `path` if nobody has it: `Ok(None)` means that somebody does.
+    /// Takes the lock at `path` if nobody has it; `Ok(None)` means that somebody does.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
+        let file = match platform::open_private(path, options.write(true)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = platform::open_private(path, options.create(true).truncate(false))?;
+                platform::make_private(&file)?;
+                file
+            }
+            opened => opened?,
+        };
         match FileExt::try_lock_exclusive(&file) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            // Between our opening and locking, it may have been removed as an old one, and another be in its place.
+            Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(None),
             Err(error) if error.kind() == fs2::lock_contended_error().kind() => Ok(None),
             Err(error) => Err(error),
         }

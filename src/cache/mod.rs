@@ -1,25 +1,34 @@
 //! Tokens on disk, one file an entry, shared by all processes of a user.
 //!
 //! An entry `<key>.json` only ever appears by a rename of a finished temporary file, so readers need no lock and
-//! never see half of one. Beside it `<key>.lock` is what [`Lock`] locks while somebody asks AWS. Directories are
-//! made with mode 0700 and files with 0600. There is no fsync: an entry torn by a power cut does not decode, and
-//! costs one API call.
+//! never see half of one. Beside it lie the locks of those who ask AWS ([`turn`]). Directories have mode 0700 and
+//! files 0600, whatever the umask; a directory or file that others could have written to is not believed, and nothing
+//! is opened through a link. There is no fsync: an entry torn by a power cut does not decode, and costs one API call.
+//!
+//! Each write removes some of what is over: expired or damaged entries with their locks, and temporary files of
+//! processes that were killed.
 //!
 //! The cache is an optimisation. Its errors are for the log; no caller fails because of them.
 
 mod entry;
 mod lock;
+mod prune;
+mod turn;
 
 pub use entry::{Age, Entry};
 pub use lock::Lock;
+pub use turn::{Turn, Wait};
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::identity::Key;
+use crate::platform;
 
 /// A longer file is not an entry: a token has some 4 KiB, and the hosts have room enough in the rest.
 const LARGEST: u64 = 256 * 1024;
@@ -31,9 +40,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache in `dir`, which need not exist until something is written.
-    pub fn at(dir: PathBuf) -> Self {
-        Self { dir }
+    /// A cache in `dir`, which need not exist until something is written. Fails with what is to be mended when others
+    /// have their hands in it.
+    pub fn open(dir: PathBuf) -> Result<Self, String> {
+        match platform::distrust_dir(&dir) {
+            Some(why) => Err(format!("the cache {} is not trusted: {why}", dir.display())),
+            None => Ok(Self { dir }),
+        }
     }
 
     /// The directory, for messages.
@@ -49,24 +62,38 @@ impl Cache {
 
     /// Takes the key's lock if nobody has it; `Ok(None)` means that somebody does.
     pub fn try_lock(&self, key: &Key) -> io::Result<Option<Lock>> {
-        self.create_dir()?;
+        platform::create_private_dir(&self.dir)?;
         Lock::try_take(&self.dir.join(format!("{key}.lock")))
     }
 
-    /// Writes an entry over the one of the same key.
+    /// Waits for the turn to ask for `key`, or until `look` finds its entry; see [`turn::wait`].
+    pub fn wait<T>(
+        &self,
+        key: &Key,
+        deadline: Instant,
+        patient: bool,
+        look: impl Fn(bool) -> Option<T>,
+    ) -> io::Result<Wait<T>> {
+        platform::create_private_dir(&self.dir)?;
+        turn::wait(&self.dir.join(key.to_string()), deadline, patient, look)
+    }
+
+    /// Writes an entry over the one of the same key, and removes some of what is over.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
-        self.create_dir()?;
-        let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(&self.dir)?;
+        platform::create_private_dir(&self.dir)?;
+        let mut file = tempfile::Builder::new().prefix(prune::TEMPORARY).suffix(".tmp").tempfile_in(&self.dir)?;
+        platform::make_private(file.as_file())?;
         file.write_all(&entry.encode())?;
         file.flush()?;
         file.persist(self.entry_path(entry.key()))?;
+        prune::some(&self.dir);
         Ok(())
     }
 
     /// Removes the key's entry; one that is not there is no error.
     pub fn remove(&self, key: &Key) -> io::Result<()> {
         match fs::remove_file(self.entry_path(&key.to_string())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
             _ => Ok(()),
         }
     }
@@ -83,25 +110,29 @@ impl Cache {
     fn entry_path(&self, key: &str) -> PathBuf {
         self.dir.join(format!("{key}.json"))
     }
-
-    fn create_dir(&self) -> io::Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.dir)
-    }
 }
 
 /// The content of a file that may be an entry.
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let file = File::open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
+    let file = match platform::open_private(path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                warn!(path = %path.display(), %error, "a cached entry cannot be read; it will be replaced");
+            }
+            return None;
+        }
+    };
+    if let Some(why) = platform::distrust_file(&file) {
+        warn!(path = %path.display(), why, "a cached entry is not trusted; it will be replaced");
+        return None;
+    }
+    let length = file.metadata().ok()?.len();
+    if length > LARGEST {
         return None;
     }
     // Room for the whole file at once: growing would leave copies of the token in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).ok()? + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).ok()? + 1));
     file.take(LARGEST).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -16,6 +16,7 @@ use super::files::{Profiles, Section, content, home, paths};
 use super::key::Parts;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::platform;
 
 /// Where the credentials of an identity come from first, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +238,7 @@ impl<'a> Walk<'a> {
     }
 
     fn bind_to_machine(&mut self) {
-        match boot() {
+        match platform::boot() {
             Some(boot) => {
                 self.parts.add("boot", boot);
                 self.machine = Machine::This;
@@ -252,17 +253,6 @@ impl<'a> Walk<'a> {
 pub fn sso_session_file(env: &Env, profile: &Section) -> Option<PathBuf> {
     let name = profile.get("sso_session").or_else(|| profile.get("sso_start_url"))?;
     Some(home(env)?.join(".aws/sso/cache").join(format!("{:x}.json", Sha1::digest(name))))
-}
-
-/// This boot of this machine: Linux makes a random id at every boot, and EC2 shows the instance's id as the asset tag
-/// of its board (Amazon EC2 user guide, "Identify EC2 instances").
-fn boot() -> Option<String> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let boot = read("/proc/sys/kernel/random/boot_id").filter(|boot| !boot.is_empty())?;
-    Some(format!("{boot} {}", read("/sys/devices/virtual/dmi/id/board_asset_tag").unwrap_or_default()))
 }
 
 fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
