@@ -105,11 +105,8 @@ impl Config {
             None => Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path: PathBuf::new() },
             Some(path) => match fs::read_to_string(&path) {
                 Ok(text) => Self::read(&text, path)?,
-                // Nobody asked for this file, and it is not there: also when the directory is no directory.
-                Err(error)
-                    if named.is_none()
-                        && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-                {
+                // Nobody asked for this file, and it is not there; or nobody can tell, as in a home that is closed to us.
+                Err(error) if named.is_none() && (is_absent(&error) || fs::symlink_metadata(&path).is_err()) => {
                     Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path }
                 }
                 Err(error) => {
@@ -182,7 +179,8 @@ impl Config {
         Ok(target)
     }
 
-    fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
+    /// Reads the text of a file; `path` is for messages.
+    pub fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
         let at = |offset: usize, what: &str| {
             let line = line_of(text, offset);
             Error::failed(format!("ecr-login: {}, line {line}: {what}", path.display()))
@@ -276,6 +274,10 @@ impl Entry {
 }
 
 const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
 
 fn is_role_arn(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use crate::env::Env;
 use crate::error::Error;
 use crate::login;
-use crate::platform;
 use crate::secret::Secret;
 
 /// What a client asks for.
@@ -51,7 +50,6 @@ struct Credential<'a> {
 
 /// Does what `action` asks for.
 pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<(), Error> {
-    platform::hide_memory();
     let answer = match action {
         Action::Get => get(env, &read(input)?)?,
         Action::Store => return store(env, &read(input)?),

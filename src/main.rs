@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use docker_credential_ecr_login::cli::Command;
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::error::Error;
-use docker_credential_ecr_login::{docker, log};
+use docker_credential_ecr_login::{docker, log, platform};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
@@ -30,6 +30,7 @@ fn run() -> Result<(), Error> {
         Command::Print(text) => writeln!(io::stdout(), "{text}").map_err(|error| Error::failed(error.to_string())),
         Command::Refuse(line) => Err(Error::failed(line)),
         Command::Serve(action) => {
+            platform::hide_memory();
             let env = Env::of_process();
             log::start(&env);
             docker::serve(action, &env, io::stdin().lock(), io::stdout().lock())

@@ -3,12 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use serde_json::Value;
+use std::time::Duration;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, SECRET_KEY};
+use crate::helper::{Helper, Ran, SECRET_KEY, make_older, many};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -42,9 +40,7 @@ fn files_are_private_and_hold_no_credentials_of_iam() {
 fn fifty_at_once_make_one_call() {
     let aws = Aws::with(Plan { delay: Duration::from_millis(50), ..Plan::default() });
     let helper = Helper::of(&aws);
-    let children: Vec<_> = (0..50).map(|_| helper.start(&["get"], HOST.as_bytes())).collect();
-    for child in children {
-        let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+    for ran in many(&helper, 50, HOST).0 {
         assert_eq!(ran.password_for(HOST), "AKIAEXAMPLE.us-east-1.1");
     }
     assert_eq!(aws.count(), 1);
@@ -171,18 +167,5 @@ fn a_cache_that_cannot_be_written_costs_a_note_in_the_log_and_not_the_pull() {
         Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(HOST);
         let log = fs::read_to_string(&log).expect("a log");
         assert!(log[before..].contains(helper_there) && log[before..].contains("cache"), "{log}");
-    }
-}
-
-/// Turns the cached entries into ones that were made `age` ago, of the same whole life.
-fn make_older(helper: &Helper, age: Duration) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    for path in helper.entries() {
-        let mut entry: Value = serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
-        let life = entry["expires_at"].as_u64().expect("a time") - entry["created_at"].as_u64().expect("a time");
-        let created = now.checked_sub(age).unwrap().as_secs();
-        entry["created_at"] = created.into();
-        entry["expires_at"] = (created + life).into();
-        fs::write(&path, entry.to_string()).expect("a write");
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -123,6 +123,28 @@ impl Helper {
 
     pub fn get(&self, server_url: impl AsRef<[u8]>) -> Ran {
         self.run(&["get"], server_url)
+    }
+}
+
+/// Starts `count` processes at once, each asking for `host`, and waits for all.
+pub fn many(helper: &Helper, count: usize, host: &str) -> (Vec<Ran>, Duration) {
+    let started = Instant::now();
+    let children: Vec<_> = (0..count).map(|_| helper.start(&["get"], host.as_bytes())).collect();
+    let ended = |child: Child| Ran::new(child.wait_with_output().expect("an end"), started.elapsed());
+    let runs = children.into_iter().map(ended).collect();
+    (runs, started.elapsed())
+}
+
+/// Turns the cached entries into ones that were made `age` ago, of the same whole life.
+pub fn make_older(helper: &Helper, age: Duration) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    for path in helper.entries() {
+        let mut entry: Value = serde_json::from_slice(&std::fs::read(&path).expect("an entry")).expect("JSON");
+        let life = entry["expires_at"].as_u64().expect("a time") - entry["created_at"].as_u64().expect("a time");
+        let created = now.saturating_sub(age).as_secs();
+        entry["created_at"] = created.into();
+        entry["expires_at"] = (created + life).into();
+        std::fs::write(&path, entry.to_string()).expect("a write");
     }
 }
 

@@ -11,6 +11,9 @@
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `causes` | a line and a next step for each cause of failure |
+//! | `storms` | many at once; holders that are killed, stopped or slow |
+//! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
@@ -23,6 +26,7 @@ mod support;
 mod cache;
 mod causes;
 mod clients;
+mod disks;
 mod exchange;
 mod helper;
 mod hosts;
@@ -30,8 +34,10 @@ mod manifest;
 mod mapping;
 mod namespace;
 mod network;
+mod properties;
 mod protocol;
 mod sources;
+mod storms;
 mod tls;
 mod waiting;
 mod words;

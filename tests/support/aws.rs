@@ -146,14 +146,14 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     };
     tokio::time::sleep(plan.delay).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a time in our days")]
+    let date = DateTime::from_secs((now + plan.ahead as f64) as i64).fmt(Format::HttpDate).expect("a date");
     if let Some(junk) = plan.junk {
         return json(StatusCode::OK, junk.to_owned());
     }
     if failing {
         let (status, code, message) = plan.failure;
         let status = StatusCode::from_u16(status).expect("a status");
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a time in our days")]
-        let date = DateTime::from_secs((now + plan.ahead as f64) as i64).fmt(Format::HttpDate).expect("a date");
         let mut response = if call.service == "sts" {
             let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
             (status, format!("<ErrorResponse>{error}</ErrorResponse>")).into_response()
@@ -172,10 +172,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let password = plan.password.unwrap_or_else(|| format!("{}.{}.{number}", call.access_key, call.region));
     let token = BASE64_STANDARD.encode(format!("AWS:{password}"));
     #[expect(clippy::cast_precision_loss, reason = "lives are small numbers")]
-    let expires = now + plan.life as f64;
-    let data = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires:.3}}}"#);
-    let data = if call.service == "ecr-public" { data } else { format!("[{data}]") };
-    json(StatusCode::OK, format!(r#"{{"authorizationData":{data}}}"#))
+    let expires = now + (plan.life + plan.ahead) as f64;
+    let token = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires:.3}}}"#);
+    let token = if call.service == "ecr-public" { token } else { format!("[{token}]") };
+    let mut response = json(StatusCode::OK, format!(r#"{{"authorizationData":{token}}}"#));
+    response.headers_mut().insert(header::DATE, date.parse().expect("a header"));
+    response
 }
 
 pub(super) fn json(status: StatusCode, body: String) -> Response {

@@ -1,0 +1,16 @@
+//! Cache entries: whatever is read can be asked for its age and written again.
+#![no_main]
+
+use std::time::SystemTime;
+
+use docker_credential_ecr_login::cache::Entry;
+use libfuzzer_sys::fuzz_target;
+
+const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Some(entry) = Entry::decode(bytes, KEY) {
+        let _ = entry.age(SystemTime::now());
+        assert_eq!(Entry::decode(&entry.encode(), KEY), Some(entry));
+    }
+});

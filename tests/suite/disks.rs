@@ -1,0 +1,410 @@
+//! Bad disks and bad neighbours: the pull works, one line in the log says why it is not cached, and nothing leaks.
+//! A fault that a test injects is seen to have happened.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::HOST;
+use crate::helper::{Helper, Ran, entries, program};
+use crate::namespace::{Namespace, missing, skip};
+use crate::support::aws::{Aws, Plan};
+
+/// Is not cached, says so once with these words, and works.
+#[track_caller]
+fn works_uncached(aws: &Aws, helper: &Helper, words: &[&str]) {
+    let helper_log = helper.home().join("log");
+    let before = aws.count();
+    for _ in 0..2 {
+        let _ = fs::remove_file(&helper_log);
+        helper.get(HOST).password_for(HOST);
+        let log = fs::read_to_string(&helper_log).expect("a log");
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("not cached")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        for word in words {
+            assert!(lines[0].contains(word), "{word} in {log}");
+        }
+    }
+    assert_eq!(aws.count(), before + 2);
+}
+
+fn logging(aws: &Aws) -> Helper {
+    Helper::of(aws).var("AWS_ECR_LOG_FILE", "~/log").var("AWS_ECR_LOG", "warn")
+}
+
+fn needs_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip(test, "mounts and other users need root");
+    }
+    !root
+}
+
+#[test]
+fn full_and_read_only_disks() {
+    if needs_root("full disk") {
+        return;
+    }
+    let aws = Aws::start();
+    let mount = tempfile::tempdir().expect("a directory");
+    let at = mount.path().display();
+    let namespace = std::rc::Rc::new(Namespace::of_mounts(&format!(
+        "mkdir {at}/full {at}/fixed\nmount -t tmpfs -o size=16k tmpfs {at}/full\n\
+         mount -t tmpfs -o ro tmpfs {at}/fixed\nmkdir -m 700 {at}/full/cache\n\
+         ! head -c 1000000 /dev/zero > {at}/full/filler\n! touch {at}/fixed/x 2>/dev/null"
+    )));
+    // The set-up itself fails unless both writes did.
+    for (dir, words) in [("full/cache", "No space left"), ("fixed/cache", "Read-only file system")] {
+        let helper = logging(&aws).inside(&namespace).var("AWS_ECR_CACHE_DIR", &format!("{at}/{dir}"));
+        works_uncached(&aws, &helper, &[words, dir]);
+    }
+    // A home that cannot be written to.
+    let home = format!("{at}/fixed");
+    let helper = logging(&aws).inside(&namespace);
+    let log = helper.home().join("log");
+    let helper = helper.var("HOME", &home).var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8"));
+    works_uncached(&aws, &helper, &["Read-only file system"]);
+}
+
+#[test]
+fn no_home_and_no_cache_directory() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("HOME", "/dev/null");
+    helper.get(HOST).password_for(HOST);
+    // What stands in the user database is somebody's real home: it is left out of this.
+    let helper = Helper::of(&aws).var("HOME", "").var("AWS_ECR_DISABLE_CACHE", "1");
+    helper.get(HOST).password_for(HOST);
+}
+
+#[test]
+fn a_directory_that_vanishes_half_way() {
+    let aws = Aws::with(Plan { delay: Duration::from_millis(300), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let child = helper.start(&["get"], HOST.as_bytes());
+    while aws.count() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    fs::remove_dir_all(helper.cache_dir()).expect("the directory was there");
+    Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(HOST);
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), 1, "it was made again");
+}
+
+/// Runs the program under strace, which makes `fault` happen; the trace comes back.
+fn with_fault(helper: &Helper, fault: &str) -> (Ran, String) {
+    let trace = helper.home().join("trace");
+    let _ = fs::remove_file(&trace);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-o"]).arg(&trace).arg("-e").arg(format!("inject={fault}")).arg(program()).arg("get");
+    let plain = helper.command();
+    traced.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child =
+        traced.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strace runs");
+    child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+    let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+    (ran, fs::read_to_string(trace).expect("a trace"))
+}
+
+#[test]
+fn locks_that_are_not_supported_and_quotas() {
+    if missing(&["strace"]).is_some() {
+        return skip("injected faults", "strace is not installed");
+    }
+    let aws = Aws::start();
+    for error in ["ENOLCK", "EOPNOTSUPP"] {
+        let helper = logging(&aws);
+        let before = aws.count();
+        let (ran, trace) = with_fault(&helper, &format!("flock:error={error}"));
+        ran.password_for(HOST);
+        assert!(trace.contains("INJECTED"), "{trace}");
+        // Entries need no lock to be whole, so the token is kept all the same.
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), before + 1);
+    }
+    let helper = logging(&aws);
+    let (ran, trace) = with_fault(&helper, "rename,renameat,renameat2:error=EDQUOT");
+    ran.password_for(HOST);
+    assert!(trace.contains("INJECTED"), "{trace}");
+    let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+    assert!(log.contains("not cached") && log.contains("quota"), "{log}");
+    assert!(helper.entries().is_empty());
+    let left = fs::read_dir(helper.cache_dir()).expect("a cache").flatten();
+    let left: Vec<_> = left.filter(|file| file.path().extension().is_some_and(|ending| ending == "tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(trace.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"), "memory is kept out of core dumps: {trace}");
+    // A disk that is slow to flush cannot matter: nothing is flushed.
+    let helper = Helper::of(&aws);
+    let (ran, trace) = with_fault(&helper, "fsync,fdatasync,sync:delay_enter=2000000");
+    ran.password_for(HOST);
+    assert!(!trace.contains("fsync(") && !trace.contains("fdatasync("), "{trace}");
+}
+
+#[test]
+fn entries_of_every_bad_kind_are_replaced() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let [path] = helper.entries().try_into().expect("one entry");
+    let good = fs::read_to_string(&path).expect("an entry");
+    let edit = |field: &str, value: serde_json::Value| {
+        let mut entry: serde_json::Value = serde_json::from_str(&good).expect("JSON");
+        match field {
+            "username" | "password" => entry["token"][field] = value,
+            _ => entry[field] = value,
+        }
+        entry.to_string()
+    };
+    let year_9999 = 253_370_764_800_u64;
+    let cases = [
+        String::new(),
+        "garbage".to_owned(),
+        "[".repeat(200_000),
+        "{\"a\":".repeat(50_000),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}{good}"),
+        edit("format", 2.into()),
+        edit("format", "1".into()),
+        edit("expires_at", year_9999.into()),
+        edit("expires_at", 0.into()),
+        edit("created_at", year_9999.into()),
+        edit("created_at", (-1).into()),
+        edit("created_at", 1e300.into()),
+        edit("expires_at", serde_json::Value::Null),
+        edit("username", "".into()),
+        edit("username", "<token>".into()),
+        edit("password", "".into()),
+        edit("password", 7.into()),
+        edit("hosts", "none".into()),
+        edit("key", "0".repeat(64).into()),
+        edit("surplus", 1.into()),
+    ];
+    for bad in cases {
+        fs::write(&path, &bad).expect("a write");
+        let before = aws.count();
+        let ran = helper.get(HOST);
+        ran.password_for(HOST);
+        assert!(ran.took < Duration::from_millis(500), "{:?}", ran.took);
+        assert_eq!(aws.count(), before + 1, "{bad:.60}");
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), before + 1, "replaced: {bad:.60}");
+    }
+    // Not even a regular file, or one of gigabytes.
+    for kind in ["gigabytes", "pipe", "directory"] {
+        fs::remove_file(&path).expect("an entry");
+        match kind {
+            "gigabytes" => fs::File::create(&path).and_then(|file| file.set_len(8 << 30)).expect("a sparse file"),
+            "pipe" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
+            _ => fs::create_dir(&path).expect("a directory"),
+        }
+        let started = Instant::now();
+        helper.get(HOST).password_for(HOST);
+        assert!(started.elapsed() < Duration::from_secs(1), "{kind}");
+        if path.is_dir() {
+            fs::remove_dir(&path).expect("a directory");
+            fs::write(&path, "").expect("a write");
+        }
+    }
+}
+
+#[test]
+fn clocks_that_are_a_day_off_neither_serve_dead_tokens_nor_ask_each_time() {
+    for ahead in [-86_400, 86_400] {
+        let aws = Aws::with(Plan { ahead, ..Plan::default() });
+        let helper = Helper::of(&aws);
+        for _ in 0..3 {
+            helper.get(HOST).password_for(HOST);
+        }
+        assert_eq!(aws.count(), 1, "AWS's clock is {ahead} s ahead");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    // Made tomorrow: the clock was set back since.
+    let path = helper.entries().remove(0);
+    let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
+    for field in ["created_at", "expires_at"] {
+        entry[field] = (entry[field].as_u64().expect("a time") + 86_400).into();
+    }
+    fs::write(&path, entry.to_string()).expect("a write");
+    for _ in 0..3 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!(aws.count(), 2);
+}
+
+#[test]
+fn what_others_could_have_written_is_not_believed() {
+    let aws = Aws::start();
+    let helper = logging(&aws);
+    helper.get(HOST).password_for(HOST);
+    let dir = helper.cache_dir();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    for open in [0o770, 0o777, 0o1777, 0o720] {
+        mode(&dir, open);
+        works_uncached(&aws, &helper, &["not trusted", "chmod 700"]);
+    }
+    mode(&dir, 0o700);
+    let elsewhere = helper.home().join("elsewhere");
+    fs::rename(&dir, &elsewhere).expect("a move");
+    symlink(&elsewhere, &dir).expect("a link");
+    works_uncached(&aws, &helper, &["not trusted", "symbolic link"]);
+    fs::remove_file(&dir).expect("the link");
+    fs::rename(&elsewhere, &dir).expect("a move");
+
+    let path = helper.entries().remove(0);
+    for open in [0o644, 0o660, 0o602] {
+        mode(&path, open);
+        let before = aws.count();
+        helper.get(HOST).password_for(HOST);
+        assert_eq!((aws.count(), fs::metadata(&path).expect("an entry").mode() & 0o777), (before + 1, 0o600));
+    }
+    // A link in the place of an entry or a lock: not followed, nothing is written through it.
+    let target = helper.write("target", "precious");
+    for ending in ["json", "lock"] {
+        helper.run(&["erase"], HOST).silent();
+        let link = path.with_extension(ending);
+        let _ = fs::remove_file(&link);
+        symlink(&target, &link).expect("a link");
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(fs::read_to_string(&target).expect("a file"), "precious");
+        let _ = fs::remove_file(path.with_extension("lock"));
+    }
+    let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+    assert!(log.contains("not trusted") || log.contains("cannot be read"), "{log}");
+    // The log itself is not written through one either.
+    let linked = Helper::of(&aws).var("AWS_ECR_LOG_FILE", "~/link").var("AWS_ECR_LOG", "trace");
+    let target = linked.write("target", "precious");
+    symlink(&target, linked.home().join("link")).expect("a link");
+    linked.get(HOST).password_for(HOST);
+    assert_eq!(fs::read_to_string(target).expect("a file"), "precious");
+}
+
+#[test]
+fn modes_hold_under_any_umask() {
+    let aws = Aws::start();
+    for umask in ["0000", "0022", "0277", "0777"] {
+        let helper = Helper::of(&aws);
+        let script = format!("umask {umask}; exec {} get", program().display());
+        let plain = helper.command();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+        child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+        assert!(child.wait_with_output().expect("an end").status.success());
+        let mode = |path: &Path| fs::metadata(path).expect("metadata").mode() & 0o777;
+        assert_eq!(mode(&helper.cache_dir()), 0o700, "{umask}");
+        for file in fs::read_dir(helper.cache_dir()).expect("a cache").flatten() {
+            assert_eq!(mode(&file.path()), 0o600, "{umask} {file:?}");
+        }
+    }
+}
+
+#[test]
+fn two_users_of_one_directory_get_nothing_of_each_other() {
+    if needs_root("two users") {
+        return;
+    }
+    let aws = Aws::start();
+    let shared = tempfile::tempdir().expect("a directory");
+    let copy = shared.path().join("docker-credential-ecr-login");
+    fs::copy(program(), &copy).expect("a copy that everybody may run");
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    for (name, mode) in [("private", 0o700), ("open", 0o1777)] {
+        let cache = shared.path().join(name);
+        fs::create_dir(&cache).expect("a directory");
+        fs::set_permissions(&cache, fs::Permissions::from_mode(mode)).expect("a mode");
+        let before = aws.count();
+        let mut passwords = Vec::new();
+        let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", cache.to_str().expect("UTF-8"));
+        for user in ["0", "65534", "0", "65534"] {
+            let plain = helper.command();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(&copy).arg("get");
+            command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+            let mut child = spawned.expect("setpriv runs");
+            child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+            let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+            passwords.push(ran.password_for(HOST));
+        }
+        let calls = aws.count() - before;
+        if name == "private" {
+            assert_eq!((calls, passwords[0] == passwords[2]), (3, true), "the owner's is cached, the other's is not");
+        } else {
+            assert_eq!(calls, 4, "nobody trusts a directory that all may write to");
+        }
+        assert!(passwords[0] != passwords[1] && passwords[1] != passwords[3]);
+    }
+}
+
+#[test]
+fn ten_thousand_expired_entries_cost_a_hit_nothing_and_are_gone_after_two_hundred_writes() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let good = fs::read_to_string(helper.entries().remove(0)).expect("an entry");
+    let mut entry: serde_json::Value = serde_json::from_str(&good).expect("JSON");
+    entry["created_at"] = 1_600_000_000.into();
+    entry["expires_at"] = 1_600_043_200.into();
+    for number in 0..10_000_u32 {
+        let name = format!("{:064x}", u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        entry["key"] = name.clone().into();
+        for (ending, content) in [("json", entry.to_string()), ("lock", String::new())] {
+            let path = helper.cache_dir().join(format!("{name}.{ending}"));
+            fs::write(&path, content).expect("a write");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
+    }
+    if missing(&["strace"]).is_none() {
+        let small = Helper::of(&aws);
+        small.get(HOST).password_for(HOST);
+        let calls = |helper: &Helper| with_fault(helper, "sync:delay_enter=1").1.lines().count();
+        assert_eq!(calls(&helper), calls(&small), "system calls of a hit");
+    }
+    let mut writes = 0;
+    while entries(&helper.cache_dir()).len() > writes + 1 {
+        writes += 1;
+        assert!(writes <= 200, "{} are left", entries(&helper.cache_dir()).len());
+        let mut command = helper.command();
+        command.arg("get").env("AWS_ACCESS_KEY_ID", format!("AKIA{writes}"));
+        let mut child = command.spawn().expect("the program starts");
+        child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+        Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(HOST);
+    }
+    let files = fs::read_dir(helper.cache_dir()).expect("a cache").count();
+    assert!(files <= 2 * (writes + 1), "the locks are gone too: {files} files");
+}
+
+#[test]
+fn temporary_files_of_killed_processes_go_once_they_are_old() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let (old, new) = (helper.cache_dir().join(".entry-old.tmp"), helper.cache_dir().join(".entry-new.tmp"));
+    for path in [&old, &new] {
+        fs::write(path, "half").expect("a write");
+    }
+    let then = std::time::SystemTime::now() - Duration::from_hours(3);
+    fs::File::options().write(true).open(&old).and_then(|file| file.set_modified(then)).expect("a time");
+    helper.run(&["erase"], HOST).silent();
+    helper.get(HOST).password_for(HOST);
+    assert!(!old.exists() && new.exists(), "a new one may still be in use");
+}
+
+#[test]
+fn the_log_stays_below_a_bound() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_LOG_FILE", "~/log");
+    let path = helper.write("log", &"x".repeat(3 << 20));
+    for _ in 0..3 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert!(fs::metadata(&path).expect("a log").len() < 1 << 20);
+    assert_eq!(fs::metadata(helper.home().join("log.old")).expect("the one before").len(), 3 << 20);
+}
