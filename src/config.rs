@@ -100,7 +100,7 @@ impl Config {
     /// Reads the settings. A file that was named must exist; the one in the default place need not.
     pub fn load(env: &Env) -> Result<Self, Error> {
         let named = env.path("AWS_ECR_CONFIG_FILE");
-        let default = || Some(dirs::config_dir()?.join(crate::NAME).join("config.toml"));
+        let default = || Some(env.config_dir()?.join("config.toml"));
         let mut config = match named.clone().or_else(default) {
             None => Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path: PathBuf::new() },
             Some(path) => match fs::read_to_string(&path) {

@@ -47,10 +47,16 @@ impl Env {
     /// reach us without a shell that would do it.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         let path = PathBuf::from(self.os(name)?);
-        match (path.strip_prefix("~"), dirs::home_dir()) {
+        match (path.strip_prefix("~"), self.home()) {
             (Ok(rest), Some(home)) => Some(home.join(rest)),
             _ => Some(path),
         }
+    }
+
+    /// The home directory, from the environment alone, as the AWS SDK finds it. The user database is not asked: that
+    /// could load modules of another C library into a static program, and wait for a server.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.os("HOME").or_else(|| self.os("USERPROFILE")).map(PathBuf::from)
     }
 
     /// All variables, sorted by name.
@@ -63,7 +69,18 @@ impl Env {
         if self.os("AWS_ECR_DISABLE_CACHE").is_some() {
             return None;
         }
-        self.path("AWS_ECR_CACHE_DIR").or_else(|| Some(dirs::cache_dir()?.join(crate::NAME)))
+        self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
+    }
+
+    /// The directory of our configuration.
+    pub fn config_dir(&self) -> Option<PathBuf> {
+        self.own_dir("XDG_CONFIG_HOME", dirs::config_dir)
+    }
+
+    /// Ours below the platform's directory for something. Without a home it would ask the user database for one.
+    fn own_dir(&self, xdg: &str, find: fn() -> Option<PathBuf>) -> Option<PathBuf> {
+        let known = cfg!(windows) || self.os("HOME").is_some() || self.os(xdg).is_some();
+        Some(known.then(find)??.join(crate::NAME))
     }
 
     /// Whether cached tokens are served only after AWS credentials were resolved.

@@ -158,7 +158,7 @@ fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
         return Err("nothing on this system tells which machine the credentials are good on".to_owned());
     }
     let Some(dir) = env.cache_dir() else {
-        return Err("the cache is turned off, or no directory is known for it; see AWS_ECR_CACHE_DIR".to_owned());
+        return Err("the cache is turned off, or there is no home directory for it; see AWS_ECR_CACHE_DIR".to_owned());
     };
     Cache::open(dir)
 }

@@ -13,6 +13,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::DateTime;
@@ -248,7 +249,7 @@ impl Context {
             ));
         }
         let io = chain(error).find_map(|error| error.downcast_ref::<io::Error>());
-        let what = if text.contains("dns error") {
+        let what = if chain(error).any(<dyn Error>::is::<ResolveDnsError>) || text.contains("dns error") {
             "its name is not known"
         } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             "connection refused"

@@ -30,6 +30,7 @@ use aws_smithy_types::date_time::Format;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::dns::Resolver;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::Profiles;
@@ -44,6 +45,7 @@ pub(super) struct Network {
 
 #[derive(Debug)]
 struct Connectors {
+    /// Trusts no certificate, so it reads none.
     plain: SharedHttpClient,
     tls: SharedHttpClient,
     /// Goes through a proxy where the environment names one for the request, else directly.
@@ -75,17 +77,22 @@ impl Network {
             let words = set.map(|(name, path)| format!("{} ({name})", path.display()));
             (TrustStore::default(), words.unwrap_or_else(|| "the system's certificates".to_owned()))
         };
-        let context = TlsContext::builder().with_trust_store(trust).build().expect("nothing in it can be wrong");
-        let again = context.clone();
+        let trusting =
+            |trust| TlsContext::builder().with_trust_store(trust).build().expect("nothing in it can be wrong");
+        let (nobody, direct, behind) = (trusting(TrustStore::empty()), trusting(trust.clone()), trusting(trust));
         let connectors = Connectors {
-            plain: Builder::new()
-                .build_with_connector_fn(|settings, components| connector(settings, components).build_http()),
+            plain: Builder::new().build_with_connector_fn(move |settings, components| {
+                let builder = connector(settings, components).tls_provider(provider()).tls_context(nobody.clone());
+                builder.build_with_resolver(Resolver::new())
+            }),
             tls: Builder::new().build_with_connector_fn(move |settings, components| {
-                connector(settings, components).tls_provider(provider()).tls_context(context.clone()).build()
+                let builder = connector(settings, components).tls_provider(provider()).tls_context(direct.clone());
+                builder.build_with_resolver(Resolver::new())
             }),
             proxied: Builder::new().build_with_connector_fn(move |settings, components| {
                 let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
-                builder.tls_provider(provider()).tls_context(again.clone()).build()
+                let builder = builder.tls_provider(provider()).tls_context(behind.clone());
+                builder.build_with_resolver(Resolver::new())
             }),
             seen: Mutex::default(),
         };

@@ -7,6 +7,7 @@
 //! registry ids are sent: a token is good for every registry that the principal can reach in the region (Amazon ECR
 //! API reference, GetAuthorizationToken).
 
+mod dns;
 mod explain;
 mod http;
 

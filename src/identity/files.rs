@@ -33,15 +33,10 @@ pub(super) fn content(path: &Path) -> Content {
     read.map(|_| bytes).map_err(|_| "unreadable")
 }
 
-/// The home directory as the SDK finds it.
-pub fn home(env: &Env) -> Option<PathBuf> {
-    env.os("HOME").or_else(|| env.os("USERPROFILE")).map(PathBuf::from)
-}
-
 /// Where the config and the credentials file are.
 pub fn paths(env: &Env) -> [PathBuf; 2] {
     [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")].map(|(variable, name)| {
-        env.path(variable).unwrap_or_else(|| home(env).unwrap_or_default().join(".aws").join(name))
+        env.path(variable).unwrap_or_else(|| env.home().unwrap_or_default().join(".aws").join(name))
     })
 }
 

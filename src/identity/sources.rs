@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::files::{Profiles, Section, content, home, paths};
+use super::files::{Profiles, Section, content, paths};
 use super::key::Parts;
 use crate::env::Env;
 use crate::error::Failure;
@@ -175,7 +175,8 @@ impl<'a> Walk<'a> {
 
     fn login(&mut self, session: &str) {
         let name = format!("{:x}.json", Sha256::digest(session.trim()));
-        let dir = self.env.path("AWS_LOGIN_CACHE_DIRECTORY").or_else(|| Some(home(self.env)?.join(".aws/login/cache")));
+        let dir =
+            self.env.path("AWS_LOGIN_CACHE_DIRECTORY").or_else(|| Some(self.env.home()?.join(".aws/login/cache")));
         self.session_file(&dir.unwrap_or_default().join(name), &["clientId", "dpopKey"]);
     }
 
@@ -252,7 +253,7 @@ impl<'a> Walk<'a> {
 /// legacy form of the start URL.
 pub fn sso_session_file(env: &Env, profile: &Section) -> Option<PathBuf> {
     let name = profile.get("sso_session").or_else(|| profile.get("sso_start_url"))?;
-    Some(home(env)?.join(".aws/sso/cache").join(format!("{:x}.json", Sha1::digest(name))))
+    Some(env.home()?.join(".aws/sso/cache").join(format!("{:x}.json", Sha1::digest(name))))
 }
 
 fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {

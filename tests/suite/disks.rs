@@ -74,9 +74,10 @@ fn no_home_and_no_cache_directory() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("HOME", "/dev/null");
     helper.get(HOST).password_for(HOST);
-    // What stands in the user database is somebody's real home: it is left out of this.
-    let helper = Helper::of(&aws).var("HOME", "").var("AWS_ECR_DISABLE_CACHE", "1");
-    helper.get(HOST).password_for(HOST);
+    let helper = logging(&aws);
+    let log_here = helper.home().join("log");
+    let helper = helper.var("HOME", "").var("AWS_ECR_LOG_FILE", log_here.to_str().expect("UTF-8"));
+    works_uncached(&aws, &helper, &["no home directory", "AWS_ECR_CACHE_DIR"]);
 }
 
 #[test]

@@ -65,8 +65,11 @@ impl Authority {
                         let Ok((stream, _)) = listener.accept().await else { continue };
                         let (acceptor, plain) = (acceptor.clone(), plain.clone());
                         tokio::task::spawn_local(async move {
+                            // Or small writes would wait for each other, 40 ms at a time.
+                            stream.set_nodelay(true).ok()?;
                             let mut secure = acceptor.accept(stream).await.ok()?;
                             let mut plain = tokio::net::TcpStream::connect(&plain).await.ok()?;
+                            plain.set_nodelay(true).ok()?;
                             copy_bidirectional(&mut secure, &mut plain).await.ok()
                         });
                     }

@@ -173,7 +173,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let token = BASE64_STANDARD.encode(format!("AWS:{password}"));
     #[expect(clippy::cast_precision_loss, reason = "lives are small numbers")]
     let expires = now + (plan.life + plan.ahead) as f64;
-    let token = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires:.3}}}"#);
+    let proxy = format!("https://111122223333.dkr.ecr.{}.amazonaws.com", call.region);
+    let token = format!(r#"{{"authorizationToken":"{token}","expiresAt":{expires:.3},"proxyEndpoint":"{proxy}"}}"#);
     let token = if call.service == "ecr-public" { token } else { format!("[{token}]") };
     let mut response = json(StatusCode::OK, format!(r#"{{"authorizationData":{token}}}"#));
     response.headers_mut().insert(header::DATE, date.parse().expect("a header"));
