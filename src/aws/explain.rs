@@ -20,7 +20,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::http::{Network, is_local};
+use super::http::{Network, PROXIES, is_local};
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::{Failure, one_line};
@@ -317,15 +317,14 @@ impl Context {
 
     /// The proxy without user and password.
     fn proxy(&self) -> String {
-        let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-        let url = names.iter().find_map(|name| self.env.text(name)).unwrap_or_default();
+        let url = PROXIES.iter().find_map(|name| self.env.text(name)).unwrap_or_default();
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/').to_owned()
     }
 
     /// Whether the sign-in that the AWS CLI keeps is gone or over.
     fn sso_expired(&self, profile: &str) -> bool {
-        let file = self.profiles.profile(profile).and_then(|profile| sso_session_file(&self.env, profile));
+        let file = self.profiles.profile(profile).and_then(|profile| sso_session_file(&self.env, &profile));
         let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return true };
         let session: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let expires_at = session["expiresAt"].as_str().and_then(|at| DateTime::from_str(at, Format::DateTime).ok());

@@ -5,7 +5,7 @@
 //! plain http never reads certificates.
 //!
 //! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK knows neither of the first two.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's bundle. The SDK knows neither of the first two.
 //!
 //! Proxies come from the environment, as curl and the AWS CLI read it, but never for loopback and the link-local
 //! addresses of metadata services: the SDK itself would send those to the proxy, which answers for another machine
@@ -35,6 +35,10 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::Profiles;
 
+/// Where proxies are named.
+pub(super) const PROXIES: &[&str] =
+    &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// The way to AWS, and what explanations want to know about it.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
@@ -50,6 +54,8 @@ struct Connectors {
     tls: SharedHttpClient,
     /// Goes through a proxy where the environment names one for the request, else directly.
     proxied: SharedHttpClient,
+    /// Whether the environment names any.
+    has_proxies: bool,
     seen: Mutex<Seen>,
 }
 
@@ -65,35 +71,37 @@ struct Seen {
 impl Network {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
     pub(super) fn new(env: &Env, profiles: &Profiles, profile: &str) -> Result<Self, Failure> {
-        let of_profile = || profiles.profile(profile)?.get("ca_bundle").filter(|path| !path.is_empty());
+        let of_profile = || profiles.profile(profile)?.remove("ca_bundle").filter(|path| !path.is_empty());
         let bundle = match env.path("AWS_CA_BUNDLE") {
             Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
             None => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
         };
-        let (trust, roots) = if let Some((path, setting)) = bundle {
-            (trust(&path, &setting)?, format!("{} ({setting})", path.display()))
+        let (trusted, roots) = if let Some((path, setting)) = bundle {
+            (Roots::These(trust(&path, &setting)?), format!("{} ({setting})", path.display()))
         } else {
             let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| Some((name, env.path(name)?)));
-            let words = set.map(|(name, path)| format!("{} ({name})", path.display()));
-            (TrustStore::default(), words.unwrap_or_else(|| "the system's certificates".to_owned()))
+            let words = set.as_ref().map(|(name, path)| format!("{} ({name})", path.display()));
+            let roots = if set.is_none() { Roots::System } else { Roots::These(TrustStore::default()) };
+            (roots, words.unwrap_or_else(|| "the system's certificates".to_owned()))
         };
-        let trusting =
-            |trust| TlsContext::builder().with_trust_store(trust).build().expect("nothing in it can be wrong");
-        let (nobody, direct, behind) = (trusting(TrustStore::empty()), trusting(trust.clone()), trusting(trust));
+        let behind_proxy = trusted.clone();
         let connectors = Connectors {
             plain: Builder::new().build_with_connector_fn(move |settings, components| {
-                let builder = connector(settings, components).tls_provider(provider()).tls_context(nobody.clone());
+                let builder =
+                    connector(settings, components).tls_provider(provider()).tls_context(trusting(TrustStore::empty()));
                 builder.build_with_resolver(Resolver::new())
             }),
             tls: Builder::new().build_with_connector_fn(move |settings, components| {
-                let builder = connector(settings, components).tls_provider(provider()).tls_context(direct.clone());
+                let builder =
+                    connector(settings, components).tls_provider(provider()).tls_context(trusting(trusted.store()));
                 builder.build_with_resolver(Resolver::new())
             }),
             proxied: Builder::new().build_with_connector_fn(move |settings, components| {
                 let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
-                let builder = builder.tls_provider(provider()).tls_context(behind.clone());
+                let builder = builder.tls_provider(provider()).tls_context(trusting(behind_proxy.store()));
                 builder.build_with_resolver(Resolver::new())
             }),
+            has_proxies: PROXIES.iter().any(|name| env.os(name).is_some()),
             seen: Mutex::default(),
         };
         Ok(Self { connectors: Arc::new(connectors), roots })
@@ -123,6 +131,45 @@ impl Connectors {
 
 fn provider() -> tls::Provider {
     tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)
+}
+
+fn trusting(store: TrustStore) -> TlsContext {
+    TlsContext::builder().with_trust_store(store).build().expect("nothing in it can be wrong")
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug)]
+enum Roots {
+    These(TrustStore),
+    /// Read when the first connection with TLS is made.
+    System,
+}
+
+impl Roots {
+    fn store(&self) -> TrustStore {
+        match self {
+            Self::These(store) => store.clone(),
+            Self::System => system_bundle().unwrap_or_default(),
+        }
+    }
+}
+
+/// The bundle file of a Linux system, where it has one that can be used whole. The same certificates also lie in a
+/// directory, one each; reading that too, as is the default, takes 2 ms more of a cold start. `None` leaves it to the
+/// default.
+fn system_bundle() -> Option<TrustStore> {
+    const BUNDLES: &[&str] = &[
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let path = BUNDLES.iter().find(|path| std::path::Path::new(path).exists())?;
+    trust(path.as_ref(), "the system's").ok()
 }
 
 /// A trust store of this file alone. Checked here, since the connector panics over what it cannot read.
@@ -179,10 +226,11 @@ impl HttpConnector for Router {
         let (scheme, rest) = uri.split_once("://").unwrap_or(("https", uri));
         let authority = authority(rest);
         *self.connectors.seen() = Seen { endpoint: authority.to_owned(), date: None };
-        let client = match (is_local(host(authority)), scheme) {
-            (true, "http") => &self.connectors.plain,
-            (true, _) => &self.connectors.tls,
-            (false, _) => &self.connectors.proxied,
+        let local = is_local(host(authority));
+        let client = match scheme {
+            _ if self.connectors.has_proxies && !local => &self.connectors.proxied,
+            "http" => &self.connectors.plain,
+            _ => &self.connectors.tls,
         };
         let answer = client.http_connector(&self.settings, &self.components).call(request);
         let connectors = self.connectors.clone();

@@ -40,82 +40,82 @@ pub fn paths(env: &Env) -> [PathBuf; 2] {
     })
 }
 
-/// What both files say.
-#[derive(Debug, Default)]
+/// What both files say. Kept as they are and searched when asked: of two hundred profiles a run wants one or two.
+#[derive(Default)]
 pub struct Profiles {
-    profiles: BTreeMap<String, Section>,
-    sso_sessions: BTreeMap<String, Section>,
+    config: Zeroizing<String>,
+    credentials: Zeroizing<String>,
 }
 
 impl Profiles {
-    /// Reads both; the credentials file overrides key by key.
-    pub(super) fn parse(config: &Content, credentials: &Content) -> Self {
-        let mut all = Self::default();
+    pub(super) fn new(config: &Content, credentials: &Content) -> Self {
         let text = |content: &Content| {
-            content.as_ref().map_or(String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+            Zeroizing::new(content.as_ref().map_or(String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned()))
         };
-        for (header, key, value) in settings(&Zeroizing::new(text(config))) {
-            let section = match header.split_once(char::is_whitespace) {
-                Some(("profile", name)) => all.profiles.entry(unquote(name)).or_default(),
-                Some(("sso-session", name)) => all.sso_sessions.entry(unquote(name)).or_default(),
-                None if header == "default" => all.profiles.entry(header).or_default(),
-                _ => continue,
-            };
-            section.extend(key.map(|key| (key, value)));
-        }
-        for (header, key, value) in settings(&Zeroizing::new(text(credentials))) {
-            let section = all.profiles.entry(header).or_default();
-            section.extend(key.map(|key| (key, value)));
-        }
-        all
+        Self { config: text(config), credentials: text(credentials) }
     }
 
     /// Reads the files that `env` names.
     pub fn load(env: &Env) -> Self {
         let [config, credentials] = paths(env).map(|path| content(&path));
-        Self::parse(&config, &credentials)
+        Self::new(&config, &credentials)
     }
 
-    /// A profile by its name.
-    pub fn profile(&self, name: &str) -> Option<&Section> {
-        self.profiles.get(name)
+    /// A profile by its name; the credentials file overrides the other key by key.
+    pub fn profile(&self, name: &str) -> Option<Section> {
+        let of_config = section(&self.config, |header| match header.split_once(char::is_whitespace) {
+            Some(("profile", quoted)) => unquote(quoted) == name,
+            _ => header == "default" && name == "default",
+        });
+        let of_credentials = section(&self.credentials, |header| header == name);
+        match (of_config, of_credentials) {
+            (Some(mut profile), Some(over)) => {
+                profile.extend(over);
+                Some(profile)
+            }
+            (one, other) => one.or(other),
+        }
     }
 
     /// The `[sso-session …]` section that a profile refers to.
-    pub fn sso_session(&self, name: &str) -> Option<&Section> {
-        self.sso_sessions.get(name)
+    pub fn sso_session(&self, name: &str) -> Option<Section> {
+        section(&self.config, |header| {
+            header
+                .split_once(char::is_whitespace)
+                .is_some_and(|(kind, quoted)| kind == "sso-session" && unquote(quoted) == name)
+        })
     }
 }
 
-/// Every section's header with its settings one by one; a header alone has one entry without a key.
-fn settings(text: &str) -> Vec<(String, Option<String>, String)> {
-    let mut found = Vec::new();
-    let mut header: Option<String> = None;
+/// The settings of all sections whose header is `wanted`; `None` when there is none.
+fn section(text: &str, wanted: impl Fn(&str) -> bool) -> Option<Section> {
+    let mut found: Option<Section> = None;
+    let mut inside = false;
     for line in text.lines() {
         let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+        if let Some(inner) = trimmed.strip_prefix('[') {
+            inside = wanted(inner.split(']').next().unwrap_or_default().trim());
+            if inside {
+                found.get_or_insert_default();
+            }
             continue;
         }
-        if let Some(inner) = trimmed.strip_prefix('[') {
-            let name = inner.split(']').next().unwrap_or_default().trim().to_owned();
-            found.push((name.clone(), None, String::new()));
-            header = Some(name);
-        } else if line.starts_with(char::is_whitespace) {
-            // The settings of a service, nested below it.
-        } else if let (Some(header), Some((key, value))) = (&header, trimmed.split_once('=')) {
+        // What is indented belongs to the setting above it.
+        let is_setting = inside && !trimmed.starts_with(['#', ';']) && !line.starts_with(char::is_whitespace);
+        if let (true, Some((key, value)), Some(found)) = (is_setting, trimmed.split_once('='), &mut found) {
             let value = [" #", " ;", "\t#", "\t;"]
                 .iter()
                 .fold(value, |value, mark| value.split_once(mark).map_or(value, |(value, _comment)| value));
-            found.push((header.clone(), Some(key.trim().to_ascii_lowercase()), value.trim().to_owned()));
+            found.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
     }
     found
 }
 
-fn unquote(name: &str) -> String {
+fn unquote(name: &str) -> &str {
     let name = name.trim();
     let inner = ['"', '\''].iter().find_map(|&quote| name.strip_prefix(quote)?.strip_suffix(quote));
-    inner.unwrap_or(name).to_owned()
+    inner.unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
         let config = "[default]\nregion = x # not this\n[profile a]\nRole_ARN=r\nservices = s\n\
                       [profile \"b c\"]\n[sso-session s]\nsso_start_url = https://s # c\n[services s]\necr =\n  endpoint_url = u\n[d]\n";
         let credentials = "[a]\naws_access_key_id = k=1\nrole_arn = over\n";
-        let all = Profiles::parse(
+        let all = Profiles::new(
             &Ok(Zeroizing::new(config.as_bytes().to_vec())),
             &Ok(Zeroizing::new(credentials.as_bytes().to_vec())),
         );

@@ -101,7 +101,7 @@ impl Identity {
             parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
         }
         let [config, credentials] = paths(env).map(|path| parts.add_file("aws file", &path));
-        let profiles = Profiles::parse(&config, &credentials);
+        let profiles = Profiles::new(&config, &credentials);
         let mut walk = Walk::new(env, &profiles, parts);
         let source = walk.start(profile.as_deref())?;
         let Walk { parts, not_before, machine, .. } = walk;

@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
             source = Some(Source::Login(name.to_owned()));
         }
         if get("sso_account_id").is_some() && (get("sso_session").is_some() || get("sso_start_url").is_some()) {
-            self.sso(profile);
+            self.sso(&profile);
             source = Some(Source::Sso(name.to_owned(), get("sso_session").map(str::to_owned)));
         }
         source
