@@ -33,16 +33,18 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
 }
 
 #[test]
-fn the_tests_that_the_threat_model_names_exist() {
-    let text = fs::read_to_string("SECURITY.md").expect("SECURITY.md");
-    let mut named = 0;
-    for name in text.split('`').filter(|word| word.contains("::") && !word.contains(' ')) {
-        let Some((module, test)) = name.split_once("::").filter(|(_, test)| *test != "test") else { continue };
-        let source = fs::read_to_string(format!("tests/suite/{module}.rs")).expect(name);
-        assert!(source.contains(&format!("fn {test}(")), "{name}");
-        named += 1;
+fn the_tests_that_the_documents_name_exist() {
+    for document in ["SECURITY.md", "README.md"] {
+        let text = fs::read_to_string(document).expect(document);
+        let mut named = 0;
+        for name in text.split('`').filter(|word| word.contains("::") && !word.contains(' ')) {
+            let Some((module, test)) = name.split_once("::").filter(|(_, test)| *test != "test") else { continue };
+            let source = fs::read_to_string(format!("tests/suite/{module}.rs")).expect(name);
+            assert!(source.contains(&format!("fn {test}(")), "{name}");
+            named += 1;
+        }
+        assert!(named > 10, "{named}");
     }
-    assert!(named > 10, "{named}");
 }
 
 #[test]

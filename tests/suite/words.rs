@@ -36,7 +36,7 @@ fn the_help_names_every_variable_that_the_program_reads() {
     for (name, what) in VARIABLES {
         assert!(help.contains(name) && help.contains(what), "{name}");
     }
-    let sources = ["src/env.rs", "src/log.rs", "src/login.rs", "src/config.rs", "src/aws/mod.rs"];
+    let sources = ["src/env.rs", "src/log.rs", "src/login.rs", "src/config/mod.rs", "src/aws/mod.rs"];
     for source in sources {
         let text = fs::read_to_string(source).expect("a source file");
         for name in text.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|w| w.starts_with("AWS_ECR_")) {

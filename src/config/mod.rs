@@ -8,14 +8,16 @@
 //! A mistake in the file fails every request with one line that names file, line and key: going on would mean to
 //! guess whose credentials to use.
 
+mod file;
+
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use glob::Pattern;
-use serde::Deserialize;
-use toml::Spanned;
+
+use file::{ROLE_ARN_FORM, duration, is_role_arn};
 
 use crate::env::Env;
 use crate::error::Error;
@@ -71,29 +73,6 @@ struct Entry {
     profile: Option<String>,
     role: Option<Role>,
     endpoint_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    timeout: Option<Spanned<String>>,
-    fallback: Option<Spanned<String>>,
-    #[serde(default)]
-    registry: Vec<Spanned<Table>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    #[serde(rename = "match")]
-    pattern: Spanned<String>,
-    profile: Option<Spanned<String>>,
-    role_arn: Option<Spanned<String>>,
-    external_id: Option<Spanned<String>>,
-    role_session_name: Option<Spanned<String>>,
-    region: Option<Spanned<String>>,
-    registry: Option<Spanned<String>>,
-    endpoint_url: Option<Spanned<String>>,
 }
 
 impl Config {
@@ -178,150 +157,10 @@ impl Config {
         }
         Ok(target)
     }
-
-    /// Reads the text of a file; `path` is for messages.
-    pub fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
-        let at = |offset: usize, what: &str| {
-            let line = line_of(text, offset);
-            Error::failed(format!("ecr-login: {}, line {line}: {what}", path.display()))
-        };
-        let file: File = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            // Its own Display draws the line over several; this is the sentence alone.
-            at(offset, error.message())
-        })?;
-        let timeout = match &file.timeout {
-            None => DEFAULT_TIMEOUT,
-            Some(value) => duration(value.get_ref())
-                .ok_or_else(|| at(value.span().start, "timeout: expected as in 20s, 500ms, 1m"))?,
-        };
-        if let Some(name) = file.fallback.filter(|name| !is_helper_name(name.get_ref())) {
-            return Err(at(name.span().start, "fallback: expected the name of a helper, as in 'desktop'"));
-        }
-        let mut registries: Vec<Entry> = Vec::new();
-        for table in file.registry {
-            let start = table.span().start;
-            let entry = Entry::read(table.into_inner(), line_of(text, start), &at)?;
-            if registries.iter().any(|earlier| earlier.pattern == entry.pattern) {
-                let what = format!("match: '{}' stands in an earlier entry, so this one never applies", entry.pattern);
-                return Err(at(start, &what));
-            }
-            registries.push(entry);
-        }
-        Ok(Self { timeout, registries, path })
-    }
 }
-
-impl Entry {
-    fn read(table: Table, line: usize, at: &impl Fn(usize, &str) -> Error) -> Result<Self, Error> {
-        // Every field by name, so that a new one cannot be forgotten here.
-        let Table { pattern, profile, role_arn, external_id, role_session_name, region, registry, endpoint_url } =
-            table;
-        let fields = [&profile, &role_arn, &external_id, &role_session_name, &region, &registry, &endpoint_url];
-        if let Some(empty) = fields.into_iter().flatten().find(|field| field.get_ref().trim().is_empty()) {
-            return Err(at(empty.span().start, "a value is empty: leave its key out instead"));
-        }
-        for (name, field) in
-            [("external_id", &external_id), ("role_session_name", &role_session_name), ("region", &region)]
-        {
-            if let (Some(field), None) = (field, &role_arn) {
-                return Err(at(field.span().start, &format!("{name}: has a meaning only beside role_arn")));
-            }
-        }
-        let glob = Pattern::new(&pattern.get_ref().to_ascii_lowercase())
-            .map_err(|error| at(pattern.span().start, &format!("match: not a glob: {}", error.msg)))?;
-        if glob.as_str().is_empty() {
-            return Err(at(pattern.span().start, "match: empty"));
-        }
-        if let Some(arn) = role_arn.as_ref().filter(|arn| !is_role_arn(arn.get_ref())) {
-            return Err(at(arn.span().start, &format!("role_arn: expected {ROLE_ARN_FORM}")));
-        }
-        if let Some(url) = endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
-            return Err(at(url.span().start, "endpoint_url: expected as in https://host"));
-        }
-        let behind = match &registry {
-            None => None,
-            Some(host) => Some(
-                Registry::parse(host.get_ref())
-                    .ok_or_else(|| at(host.span().start, "registry: not the host of an ECR registry"))?,
-            ),
-        };
-        // A token must not go to whoever: with `registry`, the glob has to end in a domain that somebody chose.
-        if let (Some(host), false) = (&registry, ends_in_domain(glob.as_str())) {
-            let what = "registry: 'match' must end in a whole domain name here, or any host could get the token";
-            return Err(at(host.span().start, what));
-        }
-        if let (Some(behind), Some(own), Some(host)) = (&behind, Registry::parse(glob.as_str()), &registry)
-            && *behind != own
-        {
-            return Err(at(host.span().start, "registry: 'match' is an ECR registry itself, and another one"));
-        }
-        let text = |field: Option<Spanned<String>>| field.map(Spanned::into_inner);
-        Ok(Self {
-            pattern: glob,
-            line,
-            registry: behind,
-            profile: text(profile),
-            role: text(role_arn).map(|arn| Role {
-                arn,
-                external_id: text(external_id),
-                session_name: text(role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
-                region: text(region),
-            }),
-            endpoint_url: text(endpoint_url),
-        })
-    }
-}
-
-const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn is_role_arn(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(parts.as_slice(), ["arn", partition, "iam", "", account, resource]
-        if partition.starts_with("aws")
-            && account.len() == 12
-            && account.bytes().all(|byte| byte.is_ascii_digit())
-            && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()))
-}
-
-fn is_url(url: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-        && url.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// What `docker-credential-<name>` may be called.
-fn is_helper_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-/// Whether the last two labels of a glob are literal.
-fn ends_in_domain(glob: &str) -> bool {
-    let literal = |label: &str| !label.is_empty() && !label.contains(['*', '?', '[', ']']);
-    let mut labels = glob.rsplit('.');
-    labels.next().is_some_and(literal) && labels.next().is_some_and(literal)
-}
-
-/// Seconds, or a number with `ms`, `s` or `m`. Neither nothing nor more than an hour.
-fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.trim_end().parse().ok()?;
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        _ => return None,
-    };
-    let duration = Duration::try_from_secs_f64(number * unit).ok()?;
-    (Duration::from_millis(1)..=Duration::from_hours(1)).contains(&duration).then_some(duration)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
 }
 
 #[cfg(test)]
@@ -329,7 +168,8 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
-    use super::{Config, Target, duration};
+    use super::file::duration;
+    use super::{Config, Target};
     use crate::env::Env;
     use crate::error::Error;
 
