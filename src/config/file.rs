@@ -16,6 +16,7 @@ use crate::registry::Registry;
 #[serde(deny_unknown_fields)]
 struct File {
     timeout: Option<Spanned<String>>,
+    /// Checked for its form; other hosts are not handed on to it yet.
     fallback: Option<Spanned<String>>,
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
