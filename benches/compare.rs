@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use support::aws::{Aws, Plan};
 use tls::Authority;
 
@@ -34,6 +36,8 @@ const NAMES: &[&str] = &["api.ecr.us-east-1.amazonaws.com", "sts.us-east-1.amazo
 
 /// A program in a home of its own.
 struct Side {
+    /// In the table.
+    name: &'static str,
     program: PathBuf,
     home: PathBuf,
 }
@@ -84,23 +88,26 @@ fn inside(dir: &Path) {
     let bundle = fs::OpenOptions::new().append(true).open(CERTIFICATES);
     let added = bundle.and_then(|mut file| file.write_all(&fs::read(authority.bundle())?));
     added.expect("the authority is trusted here");
-    authority.serve(TcpListener::bind("127.83.0.1:443").expect("a port"), &aws.url());
+    authority.serve(TcpListener::bind("127.83.0.1:443").expect("a port"), aws.app());
     let ours = std::env::var("BENCH_PROGRAM").expect("set outside");
 
-    let side = |name: &str, program: &str| {
-        let home = dir.join(name);
+    let side = |name: &'static str, program: &str| {
+        let home = dir.join(name.trim_start_matches("`/bin/").trim_end_matches('`'));
         fs::create_dir(&home).expect("a directory");
-        Side { program: program.into(), home }
+        Side { name, program: program.into(), home }
     };
-    let (ours, nothing) = (side("ours", &ours), side("nothing", "/bin/true"));
+    let (crowded, ours) = (side("crowded", &ours), side("one entry", &ours));
+    let nothing = side("`/bin/true`", "/bin/true");
     let incumbent = Path::new(INCUMBENT).exists().then(|| side("incumbent", INCUMBENT));
     let mut bench = Bench { aws, table: String::new() };
     bench.line(
-        "| what | against | ratio, median [middle half] | ours, ms | theirs, ms |\n| --- | --- | --- | --- | --- |",
+        "| what | against | time, median ratio [middle half] | CPU, ratio | ours, ms | theirs, ms |\n\
+         | --- | --- | --- | --- | --- | --- |",
     );
 
     let keys: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "stand-in")];
     bench.compare("cached get", 400, keys, &ours, &nothing, Work::Cached);
+    bench.compare("cached get among 10,000 entries", 400, keys, &crowded, &ours, Work::Crowded(10_000));
     let role = "[default]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\nregion = us-east-1\n\
                 [profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = stand-in\n";
     let mut config = role.to_owned();
@@ -136,6 +143,12 @@ fn inside(dir: &Path) {
         println!("no comparison with the incumbent: {INCUMBENT} is not installed");
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let machine = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = machine.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().expect("a number");
+    let date = Command::new("date").arg("+%Y-%m-%d").output().expect("a date");
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
+    bench.line(&format!("\nMeasured on {date}, {cores} cores of {}.", model.trim_start_matches([' ', '\t', ':'])));
     fs::write(Path::new(&target).join("bench.md"), &bench.table).expect("a write");
 }
 
@@ -143,6 +156,8 @@ fn inside(dir: &Path) {
 enum Work {
     /// From the cache, which a run before has filled.
     Cached,
+    /// The same, with as many other entries as this in the cache of the first side.
+    Crowded(usize),
     /// From an empty cache, with as many calls as this.
     Cold(usize),
 }
@@ -155,7 +170,7 @@ impl Bench {
     }
 
     fn compare(&mut self, what: &str, rounds: usize, vars: &[(&str, &str)], ours: &Side, theirs: &Side, work: Work) {
-        let mut times = [Vec::new(), Vec::new()];
+        let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         let mut ratios = Vec::new();
         for round in 0..=rounds {
             let mut took = [Duration::ZERO; 2];
@@ -164,16 +179,22 @@ impl Bench {
                 if matches!(work, Work::Cold(_)) || round == 0 {
                     clear(side);
                 }
-                let before = self.aws.count();
+                let (before, cpu_before) = (self.aws.count(), cpu_of_children());
                 took[index] = once(vars, side, !silent);
+                if round > 0 {
+                    cpu[index] += cpu_of_children() - cpu_before;
+                }
                 let calls = self.aws.count() - before;
                 let expected = match work {
                     _ if silent => 0,
                     Work::Cold(calls) => calls,
-                    Work::Cached if round == 0 => calls,
-                    Work::Cached => 0,
+                    _ if round == 0 => calls,
+                    _ => 0,
                 };
                 assert_eq!(calls, expected, "calls of {} for {what}", side.program.display());
+            }
+            if let (0, Work::Crowded(entries)) = (round, work) {
+                crowd(ours, entries);
             }
             if round > 0 {
                 times[0].push(took[0]);
@@ -181,17 +202,17 @@ impl Bench {
                 ratios.push(took[0].as_secs_f64() / took[1].as_secs_f64());
             }
         }
-        self.row(what, theirs, &mut ratios, times);
+        self.row(what, theirs, &mut ratios, times, cpu);
     }
 
     fn storm(&mut self, vars: &[(&str, &str)], ours: &Side, theirs: &Side) {
-        let mut times = [Vec::new(), Vec::new()];
-        let mut ratios = Vec::new();
+        let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
+        let (mut ratios, mut calls) = (Vec::new(), [0; 2]);
         for _ in 0..7 {
             let mut took = [Duration::ZERO; 2];
             for (index, side) in [ours, theirs].into_iter().enumerate() {
                 clear(side);
-                let before = self.aws.count();
+                let (before, cpu_before) = (self.aws.count(), cpu_of_children());
                 let started = Instant::now();
                 let children: Vec<_> = (0..50).map(|_| start(vars, side)).collect();
                 for child in children {
@@ -199,26 +220,60 @@ impl Bench {
                     assert!(String::from_utf8_lossy(&output.stdout).contains(PASSWORD));
                 }
                 took[index] = started.elapsed();
+                cpu[index] += cpu_of_children() - cpu_before;
+                calls[index] = self.aws.count() - before;
                 // The incumbent makes as many calls as it makes; that is the difference.
-                assert!(index == 1 || self.aws.count() - before == 1, "one call for all of ours");
+                assert!(index == 1 || calls[0] == 1, "one call for all of ours");
             }
             times[0].push(took[0]);
             times[1].push(took[1]);
             ratios.push(took[0].as_secs_f64() / took[1].as_secs_f64());
         }
-        self.row("50 cold gets at once over TLS, all of them", theirs, &mut ratios, times);
+        let what = format!("50 cold gets at once over TLS, all of them; 1 call to AWS, theirs {}", calls[1]);
+        self.row(&what, theirs, &mut ratios, times, cpu);
     }
 
-    fn row(&mut self, what: &str, theirs: &Side, ratios: &mut [f64], mut times: [Vec<Duration>; 2]) {
+    fn row(
+        &mut self,
+        what: &str,
+        theirs: &Side,
+        ratios: &mut [f64],
+        mut times: [Vec<Duration>; 2],
+        cpu: [Duration; 2],
+    ) {
         ratios.sort_by(f64::total_cmp);
         times[0].sort();
         times[1].sort();
         let at = |part: usize| ratios[ratios.len() * part / 4];
         let [ours, other] = times.map(|times| times[times.len() / 2].as_secs_f64() * 1000.0);
-        let name = if theirs.program == Path::new("/bin/true") { "`/bin/true`" } else { "incumbent" };
-        let row =
-            format!("| {what} | {name} | **{:.2}** [{:.2}–{:.2}] | {ours:.2} | {other:.2} |", at(2), at(1), at(3));
+        let (name, cpu) = (theirs.name, cpu[0].as_secs_f64() / cpu[1].as_secs_f64());
+        let row = format!(
+            "| {what} | {name} | **{:.2}** [{:.2}–{:.2}] | {cpu:.2} | {ours:.2} | {other:.2} |",
+            at(2),
+            at(1),
+            at(3)
+        );
         self.line(&row);
+    }
+}
+
+/// What all processes that have ended so far took.
+fn cpu_of_children() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage");
+    let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).expect("a time span");
+    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// Puts copies of a side's one entry beside it.
+fn crowd(side: &Side, entries: usize) {
+    let cache = side.home.join(".cache/docker-credential-ecr-login");
+    let files = fs::read_dir(&cache).expect("a cache").flatten().map(|entry| entry.path());
+    let entry = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "json"));
+    let (name, text) = entry.map(|path| (path.clone(), fs::read_to_string(path).expect("an entry"))).expect("an entry");
+    let key = name.file_stem().expect("a name").to_string_lossy().into_owned();
+    for number in 0..entries {
+        let other = format!("{number:064x}");
+        fs::write(cache.join(format!("{other}.json")), text.replace(&key, &other)).expect("a write");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
-use crate::aws::{Issued, Session};
+use crate::aws::{self, Issued, Session};
 use crate::cache::{Age, Cache, Entry, Wait};
 use crate::config::{Config, Target};
 use crate::env::Env;
@@ -94,12 +94,9 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure
     } else {
         None
     };
-    let ask = |deadline: Instant| {
-        let session = match session {
-            Some(session) => session,
-            None => Session::open(env, target, &identity.source, deadline)?,
-        };
-        session.request_token(deadline)
+    let ask = |deadline: Instant| match session {
+        Some(session) => session.request_token(deadline),
+        None => aws::request_token(env, target, &identity.source, deadline),
     };
     let slot = match open_cache(env, &identity) {
         Ok(cache) => Slot { cache, identity: &identity, host: &target.host },

@@ -8,12 +8,71 @@
 
 pub(super) use system::Resolver;
 
+/// A name without an address; in the causes of a failed connection.
+#[derive(Debug)]
+pub(super) struct UnknownName(String);
+
+impl std::fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
 #[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
-    use std::net::ToSocketAddrs;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+    use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+    use tower_service::Service;
 
+    use super::UnknownName;
+
+    /// Blocks in a thread of its own; no deadline waits for that.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Resolver(GaiResolver);
+
+    impl Resolver {
+        pub(in super::super) fn new() -> Self {
+            Self(GaiResolver::new())
+        }
+    }
+
+    impl Service<Name> for Resolver {
+        type Response = GaiAddrs;
+        type Error = UnknownName;
+        type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, UnknownName>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, name: Name) -> Self::Future {
+            let found = self.0.call(name);
+            Box::pin(async { found.await.map_err(|error| UnknownName(error.to_string())) })
+        }
+    }
+}
+
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod system {
+    use std::net::{IpAddr, SocketAddr};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hickory_resolver::config::ResolveHosts;
+    use hickory_resolver::net::NetError;
+    use hickory_resolver::proto::op::Query;
+    use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
+    use hickory_resolver::{Hosts, TokioResolver};
+    use hyper_util::client::legacy::connect::dns::Name;
+    use tower_service::Service;
+
+    use super::UnknownName;
+
+    /// Reads the system's settings with every name: there are one or two in the life of the process.
     #[derive(Clone, Debug)]
     pub(in super::super) struct Resolver;
 
@@ -23,51 +82,38 @@ mod system {
         }
     }
 
-    impl ResolveDns for Resolver {
-        fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-            let name = name.to_owned();
-            // It blocks, so it gets a thread; the deadline does not wait for that.
-            let found = tokio::task::spawn_blocking(move || (name, 0).to_socket_addrs());
-            DnsFuture::new(async move {
-                let addresses = found.await.map_err(ResolveDnsError::new)?.map_err(ResolveDnsError::new)?;
-                Ok(addresses.map(|address| address.ip()).collect())
+    impl Service<Name> for Resolver {
+        type Response = std::vec::IntoIter<SocketAddr>;
+        type Error = UnknownName;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UnknownName>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, name: Name) -> Self::Future {
+            Box::pin(async move {
+                let found = look_up(name.as_str()).await.map_err(|error| UnknownName(error.to_string()))?;
+                Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
             })
         }
     }
-}
 
-#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-mod system {
-    use std::sync::{Arc, OnceLock};
-
-    use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
-    use hickory_resolver::TokioResolver;
-
-    /// Reads the system's settings when the first name is looked up.
-    #[derive(Clone, Debug)]
-    pub(in super::super) struct Resolver(Arc<OnceLock<TokioResolver>>);
-
-    impl Resolver {
-        pub(in super::super) fn new() -> Self {
-            Self(Arc::default())
+    async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
+        // A name in the hosts file is not asked for elsewhere, not even for its other kind of address: the server may
+        // be out of reach, which is why the name is in there.
+        let hosts = Hosts::from_system().unwrap_or_default();
+        let dns_name = DnsName::from_utf8(name)?;
+        let listed = [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| hosts.lookup_static_host(&Query::query(dns_name.clone(), kind)))
+            .flat_map(|found| found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            .collect::<Vec<_>>();
+        if !listed.is_empty() {
+            return Ok(listed);
         }
-
-        fn get(&self) -> Result<&TokioResolver, ResolveDnsError> {
-            if let Some(resolver) = self.0.get() {
-                return Ok(resolver);
-            }
-            let builder = TokioResolver::builder_tokio().map_err(ResolveDnsError::new)?;
-            let resolver = builder.build().map_err(ResolveDnsError::new)?;
-            Ok(self.0.get_or_init(|| resolver))
-        }
-    }
-
-    impl ResolveDns for Resolver {
-        fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-            DnsFuture::new(async move {
-                let found = self.get()?.lookup_ip(name).await.map_err(ResolveDnsError::new)?;
-                Ok(found.iter().collect())
-            })
-        }
+        let mut builder = TokioResolver::builder_tokio()?;
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        Ok(builder.build()?.lookup_ip(name).await?.iter().collect())
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here quotes a request, a response body or a credential; what other programs printed is cut short.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -13,14 +14,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
-use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::http::{Network, PROXIES, is_local};
+use super::http::{Network, PROXIES, Trouble, is_local};
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::{Failure, one_line};
@@ -50,6 +50,12 @@ struct Refusal<'a> {
 }
 
 impl Context {
+    /// Whether the environment or the configuration say where a service is: then it may be one without TLS.
+    pub(super) fn names_endpoint(&self) -> bool {
+        let by_variable = |name: &OsStr| name.as_encoded_bytes().starts_with(b"AWS_ENDPOINT_URL");
+        self.target.endpoint_url.is_some() || self.env.iter().any(|(name, _)| by_variable(name))
+    }
+
     /// Why no credentials could be had.
     pub(super) fn credentials(&self, error: &CredentialsError) -> Failure {
         if let CredentialsError::CredentialsNotLoaded(_) = error {
@@ -223,44 +229,25 @@ impl Context {
         )
     }
 
-    /// A connection that did not come about. The types below the SDK's are looked at first.
+    /// A request that got no answer.
     fn network(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
-        // Other errors of input and output are about files.
-        chain(error).find_map(|error| error.downcast_ref::<ConnectorError>())?;
+        let trouble = chain(error).find_map(|error| error.downcast_ref::<Trouble>())?;
         let endpoint = self.network.last_endpoint();
-        if let Some(tls) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
-            return Some(match tls {
-                rustls::Error::InvalidCertificate(reason) => Failure::new(
-                    format!("the certificate of {endpoint} is not trusted ({reason:?}) by {}", self.network.roots),
-                    "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
-                ),
-                _ => Failure::new(
-                    format!("no TLS connection to {endpoint}: {tls}"),
-                    "check AWS_ENDPOINT_URL, and what lies between",
-                ),
-            });
-        }
-        let text = causes(error);
-        if let Some((_, tunnel)) = text.split_once("tunnel error: ") {
-            let proxy = self.proxy();
-            return Some(Failure::new(
-                format!("the proxy {proxy} does not connect to {endpoint}: {}", quote(&one_line(tunnel))),
+        Some(match trouble {
+            Trouble::Tls(rustls::Error::InvalidCertificate(reason)) => Failure::new(
+                format!("the certificate of {endpoint} is not trusted ({reason:?}) by {}", self.network.roots()),
+                "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
+            ),
+            Trouble::Tls(_) => Failure::new(
+                format!("no TLS connection to {endpoint}: {trouble}"),
+                "check AWS_ENDPOINT_URL, and what lies between",
+            ),
+            Trouble::RefusedByProxy(_) | Trouble::NoProxy(_) => Failure::new(
+                format!("the proxy {} does not connect to {endpoint}: {trouble}", self.proxy()),
                 "check HTTPS_PROXY and its user and password, or add the host to NO_PROXY",
-            ));
-        }
-        let io = chain(error).find_map(|error| error.downcast_ref::<io::Error>());
-        let what = if chain(error).any(<dyn Error>::is::<ResolveDnsError>) || text.contains("dns error") {
-            "its name is not known"
-        } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
-            "connection refused"
-        } else if text.contains("timeout occurred") || text.contains("timed out") {
-            "it does not answer"
-        } else if let Some(io) = io {
-            return Some(unreachable(&endpoint, &io.kind().to_string()));
-        } else {
-            return None;
-        };
-        Some(unreachable(&endpoint, what))
+            ),
+            _ => unreachable(&endpoint, &trouble.to_string()),
+        })
     }
 
     /// The chain came to its end, or a profile has no credentials in it.
@@ -287,7 +274,7 @@ impl Context {
         let attempts = attempts.map(ProviderChainError::attempts).unwrap_or_default();
         let names: Vec<String> = attempts.iter().map(|attempt| tried(attempt.name())).collect();
         let what = format!("no AWS credentials found; tried {}", names.join(", "));
-        if attempts.iter().any(|attempt| causes(attempt.error()).contains("read timeout occurred")) {
+        if attempts.iter().any(|attempt| chain(attempt.error()).any(is_silence)) {
             return Failure::new(
                 format!("{what}; the instance metadata service accepts connections but does not answer"),
                 "in a container, raise the instance's metadata hop limit to 2: \
@@ -368,6 +355,11 @@ where
     let now = DateTime::from(SystemTime::now());
     let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
     Some(Refusal { code, message, skew })
+}
+
+/// Whether a service accepted the connection and said nothing.
+fn is_silence(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref::<Trouble>(), Some(Trouble::SlowAnswer))
 }
 
 /// An error and what caused it. An `io::Error` hides its payload from `source`.

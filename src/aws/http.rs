@@ -1,39 +1,48 @@
 //! The HTTP client under every request to AWS: STS, SSO, metadata services and ECR alike.
 //!
-//! TLS is rustls with ring: the SDK's default, aws-lc, gathers CPU-jitter entropy at start-up, 22 ms of CPU in a
-//! process that lives for five. Three connectors, each built when a request first needs it, so that a request over
-//! plain http never reads certificates.
-//!
-//! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's bundle. The SDK knows neither of the first two.
+//! hyper and rustls, put together for a process that makes one or two requests and ends: a connection for each,
+//! HTTP/1.1, no pool. The SDK's own client has all that a server wants; here its start-up would be a third of the CPU
+//! time of a cold answer, and it panics over a certificate that it cannot read. A connection can be begun before there
+//! is a request for it, so that it comes about while credentials are asked for elsewhere.
 //!
 //! Proxies come from the environment, as curl and the AWS CLI read it, but never for loopback and the link-local
 //! addresses of metadata services: the SDK itself would send those to the proxy, which answers for another machine
 //! or not at all.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, Connector, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Request, StatusCode, Uri};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::client::legacy::connect::HttpConnector as Tcp;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
 
-use super::dns::Resolver;
+use super::dns::{Resolver, UnknownName};
+use super::tls::Trust;
 use crate::env::Env;
-use crate::error::Failure;
-use crate::identity::Profiles;
 
 /// Where proxies are named.
 pub(super) const PROXIES: &[&str] =
@@ -41,22 +50,24 @@ pub(super) const PROXIES: &[&str] =
 
 /// The way to AWS, and what explanations want to know about it.
 #[derive(Clone, Debug)]
-pub(super) struct Network {
-    connectors: Arc<Connectors>,
-    /// Whose certificates are trusted, in words.
-    pub(super) roots: String,
-}
+pub(super) struct Network(Arc<Shared>);
 
 #[derive(Debug)]
-struct Connectors {
-    /// Trusts no certificate, so it reads none.
-    plain: SharedHttpClient,
-    tls: SharedHttpClient,
-    /// Goes through a proxy where the environment names one for the request, else directly.
-    proxied: SharedHttpClient,
-    /// Whether the environment names any.
-    has_proxies: bool,
+struct Shared {
+    trust: Trust,
+    tcp: Tcp<Resolver>,
+    /// `None` when the environment names no proxy.
+    proxies: Option<Matcher>,
+    begun: Mutex<Option<Begun>>,
     seen: Mutex<Seen>,
+}
+
+/// A connection that was begun early.
+#[derive(Debug)]
+struct Begun {
+    scheme: Option<Scheme>,
+    endpoint: String,
+    connection: JoinHandle<Result<SendRequest<SdkBody>, Trouble>>,
 }
 
 /// Of the last request.
@@ -68,43 +79,68 @@ struct Seen {
     date: Option<SystemTime>,
 }
 
+/// Why a request got no answer.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The host's name has no address.
+    UnknownName,
+    /// No connection: refused, reset, no route.
+    Connect(io::Error),
+    /// No connection in time.
+    SlowConnection,
+    /// A connection, and no answer in time.
+    SlowAnswer,
+    /// The other side's certificate or its TLS is not right.
+    Tls(rustls::Error),
+    /// The proxy refuses to connect.
+    RefusedByProxy(StatusCode),
+    /// There is no way to the proxy.
+    NoProxy(Box<Trouble>),
+    /// Not HTTP, or it broke off.
+    Http(hyper::Error),
+}
+
 impl Network {
-    /// Reads the CA bundle, if one is set, for the profile that is in use.
-    pub(super) fn new(env: &Env, profiles: &Profiles, profile: &str) -> Result<Self, Failure> {
-        let of_profile = || profiles.profile(profile)?.remove("ca_bundle").filter(|path| !path.is_empty());
-        let bundle = match env.path("AWS_CA_BUNDLE") {
-            Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
-            None => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
-        };
-        let (trusted, roots) = if let Some((path, setting)) = bundle {
-            (Roots::These(trust(&path, &setting)?), format!("{} ({setting})", path.display()))
-        } else {
-            let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| Some((name, env.path(name)?)));
-            let words = set.as_ref().map(|(name, path)| format!("{} ({name})", path.display()));
-            let roots = if set.is_none() { Roots::System } else { Roots::These(TrustStore::default()) };
-            (roots, words.unwrap_or_else(|| "the system's certificates".to_owned()))
-        };
-        let behind_proxy = trusted.clone();
-        let connectors = Connectors {
-            plain: Builder::new().build_with_connector_fn(move |settings, components| {
-                let builder =
-                    connector(settings, components).tls_provider(provider()).tls_context(trusting(TrustStore::empty()));
-                builder.build_with_resolver(Resolver::new())
-            }),
-            tls: Builder::new().build_with_connector_fn(move |settings, components| {
-                let builder =
-                    connector(settings, components).tls_provider(provider()).tls_context(trusting(trusted.store()));
-                builder.build_with_resolver(Resolver::new())
-            }),
-            proxied: Builder::new().build_with_connector_fn(move |settings, components| {
-                let builder = connector(settings, components).proxy_config(ProxyConfig::from_env());
-                let builder = builder.tls_provider(provider()).tls_context(trusting(behind_proxy.store()));
-                builder.build_with_resolver(Resolver::new())
-            }),
-            has_proxies: PROXIES.iter().any(|name| env.os(name).is_some()),
-            seen: Mutex::default(),
-        };
-        Ok(Self { connectors: Arc::new(connectors), roots })
+    /// By the proxies of `env`.
+    pub(super) fn new(env: &Env, trust: Trust) -> Self {
+        let has_proxies = PROXIES.iter().any(|name| env.os(name).is_some());
+        let mut tcp = Tcp::new_with_resolver(Resolver::new());
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let proxies = has_proxies.then(Matcher::from_env);
+        Self(Arc::new(Shared { trust, tcp, proxies, begun: Mutex::default(), seen: Mutex::default() }))
+    }
+
+    /// Begins to read the certificates that connections will need.
+    pub(super) async fn read_certificates(&self) {
+        let network = self.clone();
+        tokio::spawn(async move { network.0.trust.config().await });
+        tokio::task::yield_now().await;
+    }
+
+    /// Begins a connection to where a request will go.
+    pub(super) async fn begin(&self, uri: Uri, limit: Duration) {
+        let (scheme, endpoint) = (uri.scheme().cloned(), endpoint(&uri));
+        let network = self.clone();
+        let connecting = async move { within(Some(limit), Trouble::SlowConnection, network.connect(&uri)).await };
+        let begun = Begun { scheme, endpoint, connection: tokio::spawn(connecting) };
+        *self.0.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        // Or it would begin no earlier than the caller first waits for something else.
+        tokio::task::yield_now().await;
+    }
+
+    /// The connection that was begun to this place, once and while it lasts; else a new one.
+    async fn begun_or_new(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, Trouble> {
+        let is_there = |begun: &mut Begun| begun.scheme.as_ref() == uri.scheme() && begun.endpoint == endpoint(uri);
+        let begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).take_if(is_there);
+        match begun {
+            Some(begun) => match begun.connection.await {
+                Ok(Ok(connection)) if connection.is_closed() => self.connect(uri).await,
+                Ok(result) => result,
+                Err(_) => self.connect(uri).await,
+            },
+            None => self.connect(uri).await,
+        }
     }
 
     /// The client to give to the SDK.
@@ -112,149 +148,233 @@ impl Network {
         SharedHttpClient::new(self.clone())
     }
 
+    /// Whose certificates are trusted, in words.
+    pub(super) fn roots(&self) -> String {
+        self.0.trust.words()
+    }
+
     /// The host and port that the last request went to; empty before the first.
     pub(super) fn last_endpoint(&self) -> String {
-        self.connectors.seen().endpoint.clone()
+        self.seen().endpoint.clone()
     }
 
     /// The time at AWS when it last answered; by the local clock when it did not say.
     pub(super) fn time_at_aws(&self) -> SystemTime {
-        self.connectors.seen().date.unwrap_or_else(SystemTime::now)
+        self.seen().date.unwrap_or_else(SystemTime::now)
     }
-}
 
-impl Connectors {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The proxy for `uri`, if there is one.
+    fn proxy(&self, uri: &Uri) -> Option<Intercept> {
+        self.0.proxies.as_ref().filter(|_| !is_local(host(uri)))?.intercept(uri)
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<SdkBody>,
+        settings: &HttpConnectorSettings,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let uri = request.uri().clone();
+        let endpoint = endpoint(&uri);
+        let named = HeaderValue::from_str(&endpoint).map_err(|error| ConnectorError::user(error.into()))?;
+        request.headers_mut().entry(HOST).or_insert(named);
+        *self.seen() = Seen { endpoint, date: None };
+        if let Some(proxy) = self.proxy(&uri).filter(|_| uri.scheme() == Some(&Scheme::HTTP)) {
+            // A proxy is asked for the whole URL.
+            let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));
+            request.headers_mut().extend(password);
+        } else {
+            let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+            *request.uri_mut() = path.into();
+        }
+        let connecting = within(settings.connect_timeout(), Trouble::SlowConnection, self.begun_or_new(&uri));
+        let mut connection = connecting.await?;
+        let asking = async { connection.send_request(request).await.map_err(Trouble::Http) };
+        let answer = within(settings.read_timeout(), Trouble::SlowAnswer, asking).await?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+        self.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
+        HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+            .map_err(|error| ConnectorError::other(error.into(), None))
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, Trouble> {
+        let https = uri.scheme() == Some(&Scheme::HTTPS);
+        match self.proxy(uri) {
+            None if https => converse(self.connect_tls(uri).await?).await,
+            None => converse(self.connect_tcp(uri).await?).await,
+            Some(proxy) if proxy.uri().scheme() == Some(&Scheme::HTTPS) => {
+                let stream = self.connect_tls(proxy.uri()).await.map_err(Trouble::of_proxy)?;
+                if https { self.tunnel(stream, &proxy, uri).await } else { converse(stream).await }
+            }
+            Some(proxy) => {
+                let stream = self.connect_tcp(proxy.uri()).await.map_err(Trouble::of_proxy)?;
+                if https { self.tunnel(stream, &proxy, uri).await } else { converse(stream).await }
+            }
+        }
+    }
+
+    async fn connect_tcp(&self, uri: &Uri) -> Result<TcpStream, Trouble> {
+        match self.0.tcp.clone().call(uri.clone()).await {
+            Ok(stream) => Ok(stream.into_inner()),
+            Err(error) => Err(Trouble::from_connecting(&error)),
+        }
+    }
+
+    async fn connect_tls(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, Trouble> {
+        // The certificates are read while the connection comes about.
+        let (stream, _) = tokio::join!(self.connect_tcp(uri), self.0.trust.config());
+        self.secure(stream?, uri).await
+    }
+
+    async fn secure<S: Stream>(&self, stream: S, uri: &Uri) -> Result<TlsStream<S>, Trouble> {
+        let no_name = |_| Trouble::Tls(rustls::Error::General("the host's name is not one for TLS".to_owned()));
+        let name = ServerName::try_from(host(uri).to_owned()).map_err(no_name)?;
+        let connector = TlsConnector::from(self.0.trust.config().await);
+        connector.connect(name, stream).await.map_err(Trouble::from_io)
+    }
+
+    /// A connection to `uri` through the proxy at the other end of `stream` (RFC 9110, section 9.3.6).
+    async fn tunnel<S: Stream>(
+        &self,
+        stream: S,
+        proxy: &Intercept,
+        uri: &Uri,
+    ) -> Result<SendRequest<SdkBody>, Trouble> {
+        let to = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+        let mut request =
+            Request::connect(&to).header(HOST, &to).body(SdkBody::empty()).expect("made of a URL's parts");
+        request.headers_mut().extend(proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password)));
+        let answer = converse(stream).await?.send_request(request).await.map_err(Trouble::Http)?;
+        if !answer.status().is_success() {
+            return Err(Trouble::RefusedByProxy(answer.status()));
+        }
+        let tunnel = hyper::upgrade::on(answer).await.map_err(Trouble::Http)?;
+        converse(self.secure(TokioIo::new(tunnel), uri).await?).await
     }
 }
 
-fn provider() -> tls::Provider {
-    tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)
+/// What bytes go through.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// Speaks HTTP on `stream`, in a task of its own that ends with the sender or the answer.
+async fn converse<S: Stream>(stream: S) -> Result<SendRequest<SdkBody>, Trouble> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Trouble::Http)?;
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }
 
-fn trusting(store: TrustStore) -> TlsContext {
-    TlsContext::builder().with_trust_store(store).build().expect("nothing in it can be wrong")
+async fn within<T>(
+    limit: Option<Duration>,
+    late: Trouble,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    match limit {
+        Some(limit) => timeout(limit, work).await.unwrap_or(Err(late)),
+        None => work.await,
+    }
 }
 
-/// Whose certificates are trusted.
-#[derive(Clone, Debug)]
-enum Roots {
-    These(TrustStore),
-    /// Read when the first connection with TLS is made.
-    System,
-}
+impl Trouble {
+    /// hyper-util tells what went wrong by what it was caused by.
+    fn from_connecting(error: &(dyn std::error::Error + 'static)) -> Self {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        for cause in causes {
+            if cause.is::<UnknownName>() {
+                return Self::UnknownName;
+            }
+            if let Some(error) = cause.downcast_ref::<io::Error>() {
+                return Self::Connect(io::Error::new(error.kind(), error.to_string()));
+            }
+        }
+        Self::Connect(io::Error::other(error.to_string()))
+    }
 
-impl Roots {
-    fn store(&self) -> TrustStore {
-        match self {
-            Self::These(store) => store.clone(),
-            Self::System => system_bundle().unwrap_or_default(),
+    fn of_proxy(self) -> Self {
+        Self::NoProxy(Box::new(self))
+    }
+
+    /// tokio-rustls puts its errors into those of input and output.
+    fn from_io(error: io::Error) -> Self {
+        match error.downcast::<rustls::Error>() {
+            Ok(error) => Self::Tls(error),
+            Err(error) => Self::Connect(error),
         }
     }
 }
 
-/// The bundle file of a Linux system, where it has one that can be used whole. The same certificates also lie in a
-/// directory, one each; reading that too, as is the default, takes 2 ms more of a cold start. `None` leaves it to the
-/// default.
-fn system_bundle() -> Option<TrustStore> {
-    const BUNDLES: &[&str] = &[
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    if !cfg!(target_os = "linux") {
-        return None;
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownName => f.write_str("its name is not known"),
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                f.write_str("connection refused")
+            }
+            Self::Connect(error) if error.kind() == io::ErrorKind::Other => error.fmt(f),
+            Self::Connect(error) => error.kind().fmt(f),
+            Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
+            Self::Tls(error) => error.fmt(f),
+            Self::RefusedByProxy(status) => status.fmt(f),
+            Self::NoProxy(trouble) => trouble.fmt(f),
+            Self::Http(error) => error.fmt(f),
+        }
     }
-    let path = BUNDLES.iter().find(|path| std::path::Path::new(path).exists())?;
-    trust(path.as_ref(), "the system's").ok()
 }
 
-/// A trust store of this file alone. Checked here, since the connector panics over what it cannot read.
-fn trust(path: &std::path::Path, setting: &str) -> Result<TrustStore, Failure> {
-    let unusable = |why: String| {
-        let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
-        Failure::new(format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()), next)
-    };
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let mut store = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        store.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    if store.is_empty() {
-        return Err(unusable("no certificate in it".to_owned()));
-    }
-    Ok(TrustStore::empty().with_pem_certificate(pem))
-}
+impl std::error::Error for Trouble {}
 
-fn connector(settings: Option<&HttpConnectorSettings>, components: Option<&RuntimeComponents>) -> ConnectorBuilder {
-    let mut builder = Connector::builder();
-    builder.set_connector_settings(settings.cloned());
-    builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-    builder
+impl From<Trouble> for ConnectorError {
+    /// Tells the SDK what is worth another try: neither certificates nor proxies change their mind.
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::SlowConnection | Trouble::SlowAnswer => Self::timeout(trouble.into()),
+            Trouble::Tls(_) | Trouble::RefusedByProxy(_) => Self::other(trouble.into(), None),
+            Trouble::UnknownName | Trouble::Connect(_) | Trouble::NoProxy(_) | Trouble::Http(_) => {
+                Self::io(trouble.into())
+            }
+        }
+    }
 }
 
 impl HttpClient for Network {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Router {
-            connectors: self.connectors.clone(),
-            settings: settings.clone(),
-            components: components.clone(),
-        })
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Timed { network: self.clone(), settings: settings.clone() })
     }
 }
 
-/// Chooses the connector for each request.
-struct Router {
-    connectors: Arc<Connectors>,
+/// The network under the time limits of one of the SDK's clients.
+#[derive(Debug)]
+struct Timed {
+    network: Network,
     settings: HttpConnectorSettings,
-    components: RuntimeComponents,
 }
 
-impl fmt::Debug for Router {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Router")
-    }
-}
-
-impl HttpConnector for Router {
+impl HttpConnector for Timed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let uri = request.uri();
-        let (scheme, rest) = uri.split_once("://").unwrap_or(("https", uri));
-        let authority = authority(rest);
-        *self.connectors.seen() = Seen { endpoint: authority.to_owned(), date: None };
-        let local = is_local(host(authority));
-        let client = match scheme {
-            _ if self.connectors.has_proxies && !local => &self.connectors.proxied,
-            "http" => &self.connectors.plain,
-            _ => &self.connectors.tls,
-        };
-        let answer = client.http_connector(&self.settings, &self.components).call(request);
-        let connectors = self.connectors.clone();
+        let (network, settings) = (self.network.clone(), self.settings.clone());
         HttpConnectorFuture::new(async move {
-            let answer = answer.await?;
-            let date = answer.headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-            connectors.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
-            Ok(answer)
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            network.exchange(request, &settings).await
         })
     }
 }
 
-/// `host:port` in `user@host:port/path`.
-fn authority(rest: &str) -> &str {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+/// The host, and the port unless it is the scheme's own: what the SDK signs.
+fn endpoint(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(443), Some("https")) | (Some(80), Some("http")) => host.to_owned(),
+        (Some(port), _) => format!("{host}:{port}"),
+    }
 }
 
-/// The host in `host:port`, without the brackets of an IPv6 address.
-fn host(authority: &str) -> &str {
-    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => authority.split(':').next().unwrap_or(authority),
-    }
+/// The host without the brackets of an IPv6 address.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }
 
 /// Loopback, the instance metadata service, and the credential endpoints of ECS and EKS.
@@ -270,24 +390,30 @@ pub(super) fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{authority, host, is_local};
+    use super::{host, is_local};
 
     #[test]
     fn metadata_and_loopback_are_local_and_nothing_else_is() {
-        for local in [
-            "127.0.0.1:80/x",
-            "localhost:4566",
-            "[::1]:8080/",
-            "169.254.169.254/latest",
-            "169.254.170.2",
-            "169.254.170.23",
-            "[fd00:ec2::254]",
-            "[fd00:ec2::23]:80",
+        let local = |url: &str| is_local(host(&url.parse().expect("a URL")));
+        for url in [
+            "http://127.0.0.1:80/x",
+            "http://localhost:4566",
+            "http://[::1]:8080/",
+            "http://169.254.169.254/latest",
+            "http://169.254.170.2",
+            "http://169.254.170.23",
+            "http://[fd00:ec2::254]",
+            "http://[fd00:ec2::23]:80",
         ] {
-            assert!(is_local(host(authority(local))), "{local}");
+            assert!(local(url), "{url}");
         }
-        for other in ["api.ecr.us-east-1.amazonaws.com/", "10.0.0.1", "localhost.example", "[fd00:ec2::1]"] {
-            assert!(!is_local(host(authority(other))), "{other}");
+        for url in [
+            "https://api.ecr.us-east-1.amazonaws.com/",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://[fd00:ec2::1]",
+        ] {
+            assert!(!local(url), "{url}");
         }
     }
 }

@@ -10,18 +10,24 @@
 mod dns;
 mod explain;
 mod http;
+mod tls;
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use ::http::Uri;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_types::DateTime;
 use aws_types::service_config::ServiceConfigKey;
 use tracing::debug;
@@ -34,6 +40,7 @@ use crate::platform;
 use crate::token::Token;
 use explain::Context;
 use http::Network;
+use tls::Trust;
 
 /// How long one connection attempt may take; what the other AWS SDKs use.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -55,28 +62,33 @@ pub struct Issued {
     pub life: Option<Duration>,
 }
 
+/// Asks ECR for a token for `target`, with the credentials that its settings lead to, by `deadline`.
+pub fn request_token(env: &Env, target: &Target, source: &Source, deadline: Instant) -> Result<Issued, Failure> {
+    let (env, target, of) = (env.clone(), target.clone(), source.clone());
+    run(deadline, source, async move {
+        let context = context(env, target, of)?;
+        if !context.names_endpoint() {
+            context.network.read_certificates().await;
+        }
+        let caller = Caller::new(context).await;
+        caller.begin_connection().await;
+        Box::pin(caller.credentials()).await?.ask().await
+    })
+}
+
 /// Credentials that were resolved, and what to use them with.
 pub struct Session {
     config: SdkConfig,
+    place: Place,
     credentials: Credentials,
     context: Context,
 }
 
 impl Session {
-    /// Resolves the credentials for `target`, by `deadline`.
+    /// Resolves the credentials for `target`, by `deadline`, for those who want to know them before they ask.
     pub fn open(env: &Env, target: &Target, source: &Source, deadline: Instant) -> Result<Self, Failure> {
-        let (env, target, source) = (env.clone(), target.clone(), source.clone());
-        let process = if let Source::Process(profile) = &source { Some(profile.clone()) } else { None };
-        run(deadline, async move { resolve(env, target, source).await }).unwrap_or_else(|| {
-            Err(match (platform::kill_descendants(), process) {
-                (true, Some(profile)) => Failure::new(
-                    format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
-                    "run it by hand to see what it waits for: it cannot ask for anything here, \
-                     so sign in before, or raise AWS_ECR_TIMEOUT",
-                ),
-                _ => timed_out(),
-            })
-        })
+        let (env, target, of) = (env.clone(), target.clone(), source.clone());
+        run(deadline, source, async move { Box::pin(Caller::new(context(env, target, of)?).await.credentials()).await })
     }
 
     /// The id of the access key that answered.
@@ -86,16 +98,17 @@ impl Session {
 
     /// Asks ECR for the token, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
-        run(deadline, async move { self.ask().await }).unwrap_or_else(|| Err(timed_out()))
+        let source = self.context.source.clone();
+        run(deadline, &source, self.ask())
     }
 
     async fn ask(self) -> Result<Issued, Failure> {
-        let Self { config, credentials, context } = self;
+        let Self { config, place, credentials, context } = self;
         let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
         let (authorization_token, expires_at) = if context.target.registry.is_public() {
-            ask_public(&config, &context).await?
+            ask_public(&config, place, &context).await?
         } else {
-            ask_private(&config, &context).await?
+            ask_private(&config, place, &context).await?
         };
         let token = authorization_token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
@@ -109,11 +122,12 @@ impl Session {
     }
 }
 
-/// Runs `work` in a thread and a runtime of its own; `None` when it is not done by `deadline`.
+/// Runs `work` in a thread and a runtime of its own, until `deadline` at the latest.
 fn run<T: Send + 'static>(
     deadline: Instant,
+    source: &Source,
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Option<Result<T, Failure>> {
+) -> Result<T, Failure> {
     let (send, receive) = mpsc::sync_channel(1);
     let left = || deadline.saturating_duration_since(Instant::now());
     let budget = left();
@@ -123,12 +137,13 @@ fn run<T: Send + 'static>(
             Err(error) => return send.send(Some(Err(cannot_start(&error)))),
         };
         let answer = runtime.block_on(async { tokio::time::timeout(budget, work).await });
+        let sent = send.send(answer.ok());
         runtime.shutdown_background();
-        send.send(answer.ok())
+        sent
     });
     match worker {
-        Ok(_) => receive.recv_timeout(left() + GRACE).ok().flatten(),
-        Err(error) => Some(Err(cannot_start(&error))),
+        Ok(_) => receive.recv_timeout(left() + GRACE).ok().flatten().unwrap_or_else(|| Err(timed_out(source))),
+        Err(error) => Err(cannot_start(&error)),
     }
 }
 
@@ -136,100 +151,177 @@ fn cannot_start(error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot start asking AWS: {error}"), "check the limits on processes and open files")
 }
 
-fn timed_out() -> Failure {
-    Failure::new(
-        "AWS did not answer in time",
-        "check the network, HTTPS_PROXY and a VPC endpoint if there is one, or raise AWS_ECR_TIMEOUT",
-    )
+fn timed_out(source: &Source) -> Failure {
+    match (platform::kill_descendants(), source) {
+        (true, Source::Process(profile)) => Failure::new(
+            format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
+            "run it by hand to see what it waits for: it cannot ask for anything here, \
+             so sign in before, or raise AWS_ECR_TIMEOUT",
+        ),
+        _ => Failure::new(
+            "AWS did not answer in time",
+            "check the network, HTTPS_PROXY and a VPC endpoint if there is one, or raise AWS_ECR_TIMEOUT",
+        ),
+    }
 }
 
-async fn resolve(env: Env, target: Target, source: Source) -> Result<Session, Failure> {
+fn context(env: Env, target: Target, source: Source) -> Result<Context, Failure> {
     let profiles = Profiles::load(&env);
     let profile = target.profile.as_deref().or(env.text("AWS_PROFILE")).unwrap_or("default");
-    let network = Network::new(&env, &profiles, profile)?;
-    let region = Region::new(target.registry.region.clone());
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(region.clone())
-        .http_client(network.client())
-        .retry_config(retry_config(&env))
-        .timeout_config(timeouts.clone())
-        .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"));
-    if let Some(profile) = &target.profile {
-        // Not the chain: it would prefer keys in the environment to the profile that was asked for.
-        let config = ProviderConfig::without_region()
+    let network = Network::new(&env, Trust::new(&env, &profiles, profile)?);
+    Ok(Context { env, profiles, target, source, network })
+}
+
+/// Everything for a call but the credentials.
+struct Caller {
+    config: SdkConfig,
+    for_providers: ProviderConfig,
+    place: Place,
+    context: Context,
+}
+
+impl Caller {
+    async fn new(context: Context) -> Self {
+        let Context { env, target, network, .. } = &context;
+        let region = Region::new(target.registry.region.clone());
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(region.clone())
+            .http_client(network.client())
+            .retry_config(retry_config(env))
+            .timeout_config(timeouts.clone())
+            .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"))
+            .no_credentials();
+        if let Some(profile) = &target.profile {
+            loader = loader.profile_name(profile);
+        }
+        let config = loader.load().await;
+        let for_providers = ProviderConfig::without_region()
             .with_region(Some(region))
             .with_http_client(network.client())
-            .with_retry_config(retry_config(&env))
+            .with_retry_config(retry_config(env))
             .with_timeout_config(timeouts);
-        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
-        loader = loader.profile_name(profile).credentials_provider(provider);
+        let place = Place::new(&config, target);
+        Self { config, for_providers, place, context }
     }
-    let config = loader.load().await;
-    let context = Context { env, profiles, target, source, network };
-    let base = config.credentials_provider().expect("a chain or a profile was set");
-    let mut credentials = base.provide_credentials().await.map_err(|error| context.credentials(&error))?;
-    if let Some(role) = &context.target.role {
-        debug!(role = role.arn, "assuming the role");
-        let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(&config);
-        if let Some(external_id) = &role.external_id {
-            builder = builder.external_id(external_id);
+
+    /// Begins the connection to ECR, to have it when the credentials are there.
+    async fn begin_connection(&self) {
+        if let Some(uri) = self.place.resolve(&self.context.target).await {
+            self.context.network.begin(uri, CONNECT_TIMEOUT).await;
         }
-        if let Some(region) = &role.region {
-            builder = builder.region(Region::new(region.clone()));
-        }
-        let provider = builder.build_from_provider(credentials).await;
-        credentials = provider.provide_credentials().await.map_err(|error| context.credentials(&error))?;
     }
-    debug!(source = ?context.source, "credentials found");
-    Ok(Session { config, credentials, context })
+
+    async fn credentials(self) -> Result<Session, Failure> {
+        let Self { config, for_providers, place, context } = self;
+        let found = Box::pin(base_credentials(&for_providers, &context)).await;
+        let mut credentials = found.map_err(|error| context.credentials(&error))?;
+        if let Some(role) = &context.target.role {
+            debug!(role = role.arn, "assuming the role");
+            let mut builder =
+                AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(&config);
+            if let Some(external_id) = &role.external_id {
+                builder = builder.external_id(external_id);
+            }
+            if let Some(region) = &role.region {
+                builder = builder.region(Region::new(region.clone()));
+            }
+            let provider = builder.build_from_provider(credentials).await;
+            credentials = provider.provide_credentials().await.map_err(|error| context.credentials(&error))?;
+        }
+        debug!(source = ?context.source, "credentials found");
+        Ok(Session { config, place, credentials, context })
+    }
+}
+
+/// The credentials of the mapped profile, else of the SDK's chain. Its first two links, environment and profile, are
+/// tried by themselves when the answer is to be expected there: the whole chain also makes clients for STS and
+/// metadata services, a tenth of the CPU time of a cold answer.
+async fn base_credentials(config: &ProviderConfig, context: &Context) -> provider::Result {
+    let of_profile = ProfileFileCredentialsProvider::builder().configure(config);
+    if let Some(profile) = &context.target.profile {
+        // Not the chain: it would prefer keys in the environment to the profile that was asked for.
+        return of_profile.profile_name(profile).build().provide_credentials().await;
+    }
+    if !matches!(context.source, Source::WebIdentity | Source::Container | Source::Instance) {
+        let first = CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
+            .or_else("Profile", of_profile.build());
+        let found = first.provide_credentials().await;
+        if !matches!(found, Err(CredentialsError::CredentialsNotLoaded(_))) {
+            return found;
+        }
+    }
+    let region = Region::new(context.target.registry.region.clone());
+    let chain = DefaultCredentialsChain::builder().configure(config.clone()).region(region).build().await;
+    chain.provide_credentials().await
+}
+
+/// Which endpoint of the service is asked, in the terms of the SDK.
+struct Place {
+    /// As the user named it. It then stands as it is: the SDK refuses to combine it with FIPS or dual-stack where
+    /// these come from the spelling of the registry's host and not from a wish of the user.
+    url: Option<String>,
+    fips: Option<bool>,
+    dual_stack: Option<bool>,
+}
+
+impl Place {
+    fn new(config: &SdkConfig, target: &Target) -> Self {
+        let Target { registry, endpoint_url, .. } = target;
+        if endpoint_url.is_some() {
+            return Self { url: endpoint_url.clone(), fips: None, dual_stack: None };
+        }
+        let service_id = if registry.is_public() { "ECR PUBLIC" } else { "ECR" };
+        let key =
+            ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+        let key = key.expect("all three parts are set");
+        let url = config.service_config().and_then(|settings| settings.load_config(key));
+        let url = url.or_else(|| config.endpoint_url().map(str::to_owned));
+        let spelled = url.is_none();
+        let wish = |of_host: bool| (spelled && of_host).then_some(true);
+        Self {
+            url,
+            fips: wish(registry.fips).or(config.use_fips()),
+            dual_stack: wish(registry.dual_stack).or(config.use_dual_stack()),
+        }
+    }
+
+    /// Its URL by the SDK's rules; `None` where these have none.
+    async fn resolve(&self, target: &Target) -> Option<Uri> {
+        let Self { url, fips, dual_stack } = self;
+        let region = target.registry.region.as_str();
+        let endpoint = if target.registry.is_public() {
+            use aws_sdk_ecrpublic::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+            let params = Params::builder().region(region).set_endpoint(url.clone());
+            let params = params.set_use_dual_stack(*dual_stack).build().ok()?;
+            DefaultResolver::new().resolve_endpoint(&params).await.ok()?
+        } else {
+            use aws_sdk_ecr::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+            let params = Params::builder().region(region).set_endpoint(url.clone());
+            let params = params.set_use_fips(*fips).set_use_dual_stack(*dual_stack).build().ok()?;
+            DefaultResolver::new().resolve_endpoint(&params).await.ok()?
+        };
+        endpoint.url().parse().ok()
+    }
 }
 
 type Answer = (Option<String>, Option<DateTime>);
 
-async fn ask_private(config: &SdkConfig, context: &Context) -> Result<Answer, Failure> {
-    let Target { registry, endpoint_url, .. } = &context.target;
+async fn ask_private(config: &SdkConfig, place: Place, context: &Context) -> Result<Answer, Failure> {
     let mut builder = aws_sdk_ecr::config::Builder::from(config);
-    if let Some(url) = endpoint_url {
-        builder.set_endpoint_url(Some(url.clone()));
-        builder.set_use_fips(None);
-        builder.set_use_dual_stack(None);
-    } else if !has_custom_endpoint(config, "ECR") {
-        builder.set_use_fips(registry.fips.then_some(true).or(config.use_fips()));
-        builder.set_use_dual_stack(registry.dual_stack.then_some(true).or(config.use_dual_stack()));
-    }
+    builder.set_endpoint_url(place.url).set_use_fips(place.fips).set_use_dual_stack(place.dual_stack);
     let client = aws_sdk_ecr::Client::from_conf(builder.build());
     let output = client.get_authorization_token().send().await.map_err(|error| context.service(&error))?;
     let data = output.authorization_data.and_then(|data| data.into_iter().next());
     Ok(data.map_or((None, None), |data| (data.authorization_token, data.expires_at)))
 }
 
-async fn ask_public(config: &SdkConfig, context: &Context) -> Result<Answer, Failure> {
-    let Target { registry, endpoint_url, .. } = &context.target;
+async fn ask_public(config: &SdkConfig, place: Place, context: &Context) -> Result<Answer, Failure> {
     let mut builder = aws_sdk_ecrpublic::config::Builder::from(config);
-    if let Some(url) = endpoint_url {
-        builder.set_endpoint_url(Some(url.clone()));
-    } else if !has_custom_endpoint(config, "ECR PUBLIC") {
-        builder.set_use_dual_stack(registry.dual_stack.then_some(true).or(config.use_dual_stack()));
-    }
+    builder.set_endpoint_url(place.url).set_use_dual_stack(place.dual_stack);
     let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());
     let output = client.get_authorization_token().send().await.map_err(|error| context.service(&error))?;
     Ok(output.authorization_data.map_or((None, None), |data| (data.authorization_token, data.expires_at)))
-}
-
-/// Whether the user named the endpoint of a service. It then stands as it is: the SDK refuses to combine it with
-/// FIPS or dual-stack, which here come from the spelling of the registry's host and not from a wish of the user.
-fn has_custom_endpoint(config: &SdkConfig, service_id: &str) -> bool {
-    let of_service = || {
-        let key = ServiceConfigKey::builder()
-            .service_id(service_id)
-            .env("AWS_ENDPOINT_URL")
-            .profile("endpoint_url")
-            .build()
-            .expect("all three parts are set");
-        config.service_config()?.load_config(key)
-    };
-    config.endpoint_url().is_some() || of_service().is_some()
 }
 
 /// Three attempts unless `AWS_MAX_ATTEMPTS` says otherwise. Set here because the SDK panics over a value that it

@@ -209,7 +209,7 @@ fn a_certificate_that_is_not_trusted() {
     let (server, other) = (Authority::for_names(&["localhost"]), Authority::for_names(&["localhost"]));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
-    server.serve(listener, &aws.url());
+    server.serve(listener, aws.app());
     let with = |variable: &str, authority: &Authority| {
         let bundle = authority.bundle();
         Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var(variable, bundle.to_str().expect("UTF-8"))

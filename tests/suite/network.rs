@@ -125,8 +125,8 @@ impl Company {
             format!("mount --bind {} /etc/hosts\nip address add 169.254.169.254/32 dev lo\n", path("hosts").display());
         let network = Rc::new(Namespace::of_network(&setup));
         let authority = Authority::for_names(&[API]);
-        authority.serve(network.listen("127.83.0.1:443"), &aws.url());
-        aws.also(network.listen("169.254.169.254:80"));
+        authority.serve(network.listen("127.83.0.1:443"), aws.app());
+        crate::support::serve(network.listen("169.254.169.254:80"), aws.app());
         let mut proxy = network.command("tinyproxy");
         proxy.args(["-d", "-c"]).arg(path("proxy.conf"));
         let ready = || fs::read_to_string(&log).is_ok_and(|log| log.contains("Accepting connections"));

@@ -214,9 +214,9 @@ fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
     let setup = addresses.map(|address| format!("ip address add {address}/32 dev lo\n"));
     let namespace = Namespace::of_network(&setup.concat());
     for address in addresses {
-        aws.also(namespace.listen(&format!("{address}:80")));
+        crate::support::serve(namespace.listen(&format!("{address}:80")), aws.app());
     }
-    aws.also(namespace.listen("127.0.0.1:8000"));
+    crate::support::serve(namespace.listen("127.0.0.1:8000"), aws.app());
     Some(Rc::new(namespace))
 }
 

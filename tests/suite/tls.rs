@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::copy_bidirectional;
 use tokio_rustls::TlsAcceptor;
 
 /// A private authority and a certificate that it signed.
@@ -40,8 +42,8 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
-    /// Serves TLS on `listener` and passes what is in it on to `plain`, until the process ends.
-    pub fn serve(&self, listener: TcpListener, plain: &str) {
+    /// Serves `app` over TLS on `listener`, until the process ends.
+    pub fn serve(&self, listener: TcpListener, app: axum::Router) {
         let read = |name: &str| std::fs::read(Path::new(self.dir.path()).join(name)).expect("a file");
         let certificate = CertificateDer::from_pem_slice(&read("cert.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).expect("a key");
@@ -53,29 +55,22 @@ impl Authority {
             .with_single_cert(vec![certificate], key)
             .expect("a certificate and its key");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let plain = plain.trim_start_matches("http://").to_owned();
         listener.set_nonblocking(true).expect("a non-blocking listener");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let local = tokio::task::LocalSet::new();
-                let accept = async {
-                    loop {
-                        let Ok((stream, _)) = listener.accept().await else { continue };
-                        let (acceptor, plain) = (acceptor.clone(), plain.clone());
-                        tokio::task::spawn_local(async move {
-                            // Or small writes would wait for each other, 40 ms at a time.
-                            stream.set_nodelay(true).ok()?;
-                            let mut secure = acceptor.accept(stream).await.ok()?;
-                            let mut plain = tokio::net::TcpStream::connect(&plain).await.ok()?;
-                            plain.set_nodelay(true).ok()?;
-                            copy_bidirectional(&mut secure, &mut plain).await.ok()
-                        });
-                    }
-                };
-                local.run_until(accept).await
-            })
+                loop {
+                    let Ok((stream, _)) = listener.accept().await else { continue };
+                    let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(app.clone()));
+                    tokio::spawn(async move {
+                        // Or small writes would wait for each other, 40 ms at a time.
+                        stream.set_nodelay(true).ok()?;
+                        let secure = TokioIo::new(acceptor.accept(stream).await.ok()?);
+                        http1::Builder::new().serve_connection(secure, service).await.ok()
+                    });
+                }
+            });
         });
     }
 }

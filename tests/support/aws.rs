@@ -93,14 +93,14 @@ impl Aws {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shared = Arc::new(Shared { calls: Mutex::default(), plan: Mutex::new(plan) });
-        let app = axum::Router::new().fallback(answer).with_state(shared.clone());
-        crate::support::serve(listener, app);
-        Self { shared, address }
+        let aws = Self { shared, address };
+        crate::support::serve(listener, aws.app());
+        aws
     }
 
-    /// Answers on `listener` too.
-    pub fn also(&self, listener: TcpListener) {
-        crate::support::serve(listener, axum::Router::new().fallback(answer).with_state(self.shared.clone()));
+    /// What answers, to be served elsewhere too.
+    pub fn app(&self) -> axum::Router {
+        axum::Router::new().fallback(answer).with_state(self.shared.clone())
     }
 
     /// For `AWS_ENDPOINT_URL`.
@@ -144,7 +144,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let junk = if meant { plan.junk } else { None };
         (Plan { delay, junk, ..plan.clone() }, calls.len(), failing)
     };
-    tokio::time::sleep(plan.delay).await;
+    // A pause of nothing would still last until the timer's next millisecond.
+    if !plan.delay.is_zero() {
+        tokio::time::sleep(plan.delay).await;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a time in our days")]
     let date = DateTime::from_secs((now + plan.ahead as f64) as i64).fmt(Format::HttpDate).expect("a date");

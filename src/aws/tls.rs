@@ -1,0 +1,141 @@
+//! TLS: rustls with ring, and whose certificates are trusted.
+//!
+//! Not aws-lc, which is the SDK's choice: it gathers CPU-jitter entropy at start-up, 22 ms of CPU in a process that
+//! lives for five. ring has no post-quantum key exchange yet; that is the price.
+//!
+//! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's bundle. The SDK knows neither of the first two. They are
+//! read once, when the first connection with TLS is wanted, in a thread beside the one that connects.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::{load_certs_from_paths, load_native_certs};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
+
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::Profiles;
+
+/// Where Linux systems keep all certificates in one file. The same ones also lie in a directory, one each; reading
+/// that too, as rustls-native-certs does by itself, takes 2 ms more of a cold start.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Whose certificates are trusted.
+#[derive(Debug)]
+pub(super) struct Trust {
+    roots: Roots,
+    config: OnceCell<Arc<ClientConfig>>,
+}
+
+#[derive(Clone, Debug)]
+enum Roots {
+    /// Of a file that the user named, and which setting named it.
+    These(Arc<RootCertStore>, PathBuf, String),
+    /// Of a file, of a directory or of both; the rest is the words for it.
+    Among(Option<PathBuf>, Option<PathBuf>, String),
+    System,
+}
+
+impl Trust {
+    /// Reads the CA bundle, if one is set, for the profile that is in use.
+    pub(super) fn new(env: &Env, profiles: &Profiles, profile: &str) -> Result<Self, Failure> {
+        let of_profile = || profiles.profile(profile)?.remove("ca_bundle").filter(|path| !path.is_empty());
+        let bundle = match env.path("AWS_CA_BUNDLE") {
+            Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
+            None => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
+        };
+        let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
+            (Some((path, setting)), ..) => Roots::These(Arc::new(strictly(&path, &setting)?), path, setting),
+            (None, None, None) => Roots::System,
+            (None, file, dir) => {
+                let words = file.iter().map(|file| format!("{} (SSL_CERT_FILE)", file.display()));
+                let words = words.chain(dir.iter().map(|dir| format!("{} (SSL_CERT_DIR)", dir.display())));
+                let words = words.collect::<Vec<_>>().join(" and ");
+                Roots::Among(file, dir, words)
+            }
+        };
+        Ok(Self { roots, config: OnceCell::new() })
+    }
+
+    /// In words, for explanations.
+    pub(super) fn words(&self) -> String {
+        match &self.roots {
+            Roots::These(_, path, setting) => format!("{} ({setting})", path.display()),
+            Roots::Among(.., words) => words.clone(),
+            Roots::System => "the system's certificates".to_owned(),
+        }
+    }
+
+    /// What a connection is secured with.
+    pub(super) async fn config(&self) -> Arc<ClientConfig> {
+        let config = self.config.get_or_init(|| async {
+            let roots = self.roots.clone();
+            let loaded = tokio::task::spawn_blocking(move || client_config(roots.load())).await;
+            Arc::new(loaded.expect("reading certificates does not panic"))
+        });
+        Arc::clone(config.await)
+    }
+}
+
+impl Roots {
+    fn load(self) -> Arc<RootCertStore> {
+        let among = |file: Option<&Path>, dir: Option<&Path>| parsable(load_certs_from_paths(file, dir).certs);
+        match self {
+            Self::These(store, ..) => store,
+            Self::Among(file, dir, _) => among(file.as_deref(), dir.as_deref()),
+            Self::System => {
+                let bundle = BUNDLES.iter().map(Path::new).find(|path| cfg!(target_os = "linux") && path.exists());
+                let pem = bundle.and_then(|bundle| std::fs::read(bundle).ok()).unwrap_or_default();
+                let store = parsable(CertificateDer::pem_slice_iter(&pem).flatten());
+                let store = Some(store).filter(|store| !store.is_empty());
+                store.unwrap_or_else(|| parsable(load_native_certs().certs))
+            }
+        }
+    }
+}
+
+/// The system's certificates may hold some that rustls cannot read; the others are as good without them.
+fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(certificates);
+    Arc::new(store)
+}
+
+/// What the user names must be right as a whole.
+fn strictly(path: &Path, setting: &str) -> Result<RootCertStore, Failure> {
+    let unusable = |why: String| {
+        let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
+        Failure::new(format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()), next)
+    };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        store.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(unusable("no certificate in it".to_owned()));
+    }
+    Ok(store)
+}
+
+fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = versions.expect("ring has both").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Nobody connects twice.
+    config.resumption = Resumption::disabled();
+    config
+}
