@@ -182,7 +182,7 @@ impl Bench {
                 let (before, cpu_before) = (self.aws.count(), cpu_of_children());
                 took[index] = once(vars, side, !silent);
                 if round > 0 {
-                    cpu[index] += cpu_of_children() - cpu_before;
+                    cpu[index] += cpu_of_children().saturating_sub(cpu_before);
                 }
                 let calls = self.aws.count() - before;
                 let expected = match work {
@@ -220,7 +220,7 @@ impl Bench {
                     assert!(String::from_utf8_lossy(&output.stdout).contains(PASSWORD));
                 }
                 took[index] = started.elapsed();
-                cpu[index] += cpu_of_children() - cpu_before;
+                cpu[index] += cpu_of_children().saturating_sub(cpu_before);
                 calls[index] = self.aws.count() - before;
                 // The incumbent makes as many calls as it makes; that is the difference.
                 assert!(index == 1 || calls[0] == 1, "one call for all of ours");
