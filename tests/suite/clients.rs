@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
@@ -18,7 +19,7 @@ use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
 
 /// What moto hands out: its own account's number and a suffix.
-const PASSWORD: &str = "123456789012-auth-token";
+pub const PASSWORD: &str = "123456789012-auth-token";
 /// A loopback address that nothing else on the machine listens on.
 const ADDRESS: &str = "127.83.67.82";
 const MOTO: &str = "127.83.67.82:5000";
@@ -105,16 +106,20 @@ fn real_clients_push_and_pull_through_the_helper() {
     assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "an expired token is not kept");
 }
 
-/// The registry, the docker daemon and the user who talks to them.
-struct Site {
+/// The registry, the docker daemon and the user who talks to them. There is one at a time: all have the same address.
+pub struct Site {
     endpoint: String,
     _daemons: Vec<Daemon>,
     namespace: Namespace,
     dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
+static TURN: Mutex<()> = Mutex::new(());
+
 impl Site {
-    fn start(endpoint: &str) -> Self {
+    pub fn start(endpoint: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let hosts = format!("127.0.0.1 localhost\n{ADDRESS} {HOST}\n");
@@ -158,10 +163,18 @@ impl Site {
         let socket = path("socket");
         let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let dockerd = Daemon::start(dockerd, Path::new(&path("dockerd.log")), answers);
-        Self { endpoint: endpoint.to_owned(), _daemons: vec![dockerd, registry], namespace, dir }
+        Self { endpoint: endpoint.to_owned(), _daemons: vec![dockerd, registry], namespace, dir, _turn: turn }
     }
 
-    fn home(&self) -> PathBuf {
+    /// Has clients use this program from now on, with an empty cache.
+    pub fn install(&self, program: &Path) {
+        let link = self.dir.path().join("bin/docker-credential-ecr-login");
+        fs::remove_file(&link).expect("a link");
+        symlink(program, link).expect("a link");
+        let _ = fs::remove_dir_all(self.cache());
+    }
+
+    pub fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
 
@@ -193,15 +206,15 @@ impl Site {
         command
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> String {
+    pub fn run(&self, program: &str, args: &[&str]) -> String {
         finish(&mut self.command(program, args))
     }
 
-    fn docker_command(&self, args: &[&str]) -> Command {
+    pub fn docker_command(&self, args: &[&str]) -> Command {
         self.command("/usr/bin/docker", args)
     }
 
-    fn docker(&self, args: &[&str]) -> String {
+    pub fn docker(&self, args: &[&str]) -> String {
         finish(&mut self.docker_command(args))
     }
 
@@ -212,7 +225,7 @@ impl Site {
     }
 
     /// Runs a client and sees in the helper's log that it got its token there.
-    fn with_helper(&self, client: impl FnOnce() -> String) -> String {
+    pub fn with_helper(&self, client: impl FnOnce() -> String) -> String {
         let _ = fs::remove_file(self.log());
         let output = client();
         let log = fs::read_to_string(self.log()).unwrap_or_default();
@@ -228,6 +241,6 @@ fn finish(command: &mut Command) -> String {
     said
 }
 
-fn shell(script: &str) {
+pub fn shell(script: &str) {
     assert!(Command::new("sh").args(["-ec", script]).status().expect("a shell").success(), "{script}");
 }

@@ -17,6 +17,7 @@
 //! | `words` | what people are told: errors, help, the log |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
+//! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
 
@@ -34,6 +35,7 @@ mod manifest;
 mod mapping;
 mod namespace;
 mod network;
+mod packages;
 mod properties;
 mod protocol;
 mod sources;

@@ -1,0 +1,217 @@
+//! Packages as people install them: each is built by its own `packaging/*/build`, put into a root of its own, and the
+//! program there answers a `get` and serves a `docker pull`. They take minutes, so only `./tests/run --packages` runs
+//! them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::HOST;
+use crate::clients::{PASSWORD, Site, shell};
+use crate::helper::{Ran, program};
+use crate::namespace::{missing, skip};
+use crate::support::aws::{Aws, Plan};
+
+const NAME: &str = "docker-credential-ecr-login";
+
+#[test]
+#[ignore = "takes minutes: ./tests/run --packages"]
+fn every_package_installs_and_then_docker_pulls() {
+    let programs =
+        ["debootstrap", "dpkg", "rpm", "buildah", "skopeo", "dockerd", "docker", "docker-registry", "htpasswd"];
+    if !nix::unistd::geteuid().is_root() {
+        return skip("packages", "chroot and dockerd need root");
+    }
+    if let Some(program) = missing(&programs) {
+        return skip("packages", &format!("{program} is not installed"));
+    }
+    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+    let debian = deb(&aws);
+    let rpm = rpm(&aws);
+    let tarball = tarball(&aws);
+
+    let site = Site::start(&aws.url());
+    let image = format!("{HOST}/team/app:1");
+    let rootfs = site.home().join("rootfs.tar");
+    shell(&format!("tar cf {} -C /etc hostname", rootfs.display()));
+    site.docker(&["import", rootfs.to_str().unwrap(), &image]);
+    site.with_helper(|| site.docker(&["push", &image]));
+    let pull = |program: &Path| {
+        site.install(program);
+        let calls = aws.count();
+        site.docker(&["rmi", &image]);
+        site.with_helper(|| site.docker(&["pull", &image]));
+        assert_eq!(aws.count(), calls + 1, "{} asked", program.display());
+    };
+    pull(&debian.path().join("usr/bin").join(NAME));
+    pull(&rpm.path().join("usr/bin").join(NAME));
+    pull(&tarball.path().join("bin").join(NAME));
+    pull(&in_a_container(&site, &aws));
+}
+
+/// The package in a fresh Debian, in the place of the incumbent.
+fn deb(aws: &Aws) -> TempDir {
+    let package = build("deb");
+    let root = debian();
+    let path = root.path().display();
+    shell(&format!(
+        "cd {path}; apt-get -qq download amazon-ecr-credential-helper; chroot . sh -c 'dpkg -i /*.deb'; rm ./*.deb"
+    ));
+    let version = || text(chroot(root.path(), aws).arg("version"));
+    let before = version();
+    assert!(!before.is_empty() && !before.contains(NAME), "the incumbent is there: {before}");
+    // What its user has written and what it has left behind.
+    let theirs =
+        [(".docker/config.json", "{\"credsStore\":\"ecr-login\"}"), (".ecr/cache.json", "{\"Registries\":{}}")];
+    for (file, content) in theirs {
+        let file = root.path().join("root").join(file);
+        fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+        fs::write(file, content).expect("a write");
+    }
+
+    shell(&format!("cp {} {path}/new.deb; chroot {path} dpkg -i /new.deb", package.display()));
+
+    for (file, content) in theirs {
+        assert_eq!(fs::read_to_string(root.path().join("root").join(file)).expect("a file"), content, "{file}");
+    }
+    let ours = format!("{NAME} ({NAME}) {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version().trim_end(), ours);
+    shell(&format!(
+        "! chroot {path} dpkg-query -W -f '${{Status}}' amazon-ecr-credential-helper | grep -q ' installed'"
+    ));
+    shell(&format!("test -z \"$(chroot {path} dpkg --verify {NAME})\""));
+    holds(&root.path().join("usr"), ".gz", "zsh/vendor-completions");
+    gets(root.path(), aws);
+    root
+}
+
+/// The package in an empty root, where there is nothing that it could need.
+fn rpm(aws: &Aws) -> TempDir {
+    let package = build("rpm");
+    let root = tempfile::tempdir().expect("a directory");
+    let rpm = format!("rpm --root {} --dbpath /var/lib/rpm", root.path().display());
+    shell(&format!(
+        "{rpm} -i {}; {rpm} -V {NAME}; {rpm} -q --whatprovides amazon-ecr-credential-helper",
+        package.display()
+    ));
+    holds(&root.path().join("usr"), "", "zsh/site-functions");
+    gets(root.path(), aws);
+    root
+}
+
+/// The archive, unpacked as its README says, and right by its checksum.
+fn tarball(aws: &Aws) -> TempDir {
+    let package = build("tarball");
+    let root = tempfile::tempdir().expect("a directory");
+    let (dir, name) =
+        (package.parent().expect("a directory").display(), package.file_name().expect("a name").display());
+    shell(&format!(
+        "cd {dir}; sha256sum --quiet -c {name}.sha256; tar -x -C {} --strip-components 1 -f {name}",
+        root.path().display()
+    ));
+    holds(root.path(), "", "zsh/site-functions");
+    // An empty root again: /usr is the archive.
+    std::os::unix::fs::symlink(".", root.path().join("usr")).expect("a link");
+    gets(root.path(), aws);
+    root
+}
+
+/// The image in docker; first by itself, then behind a script that makes it the helper.
+fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
+    let archive = build("image");
+    let home = site.home();
+    let load = home.join("image.tar");
+    let to = format!("docker-archive:{}:ecr-login:test", load.display());
+    site.run("skopeo", &["copy", "--quiet", &format!("oci-archive:{}", archive.display()), &to]);
+    site.docker(&["load", "-i", load.to_str().unwrap()]);
+    let settings = "-e AWS_ENDPOINT_URL -e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY";
+    let run = format!("run --rm -i --pull never --network host {settings} ecr-login:test get");
+    let args: Vec<_> = run.split(' ').collect();
+    let input = home.join("host");
+    fs::write(&input, HOST).expect("a write");
+    let calls = aws.count();
+    let output =
+        site.docker_command(&args).stdin(fs::File::open(input).expect("a file")).output().expect("docker runs");
+    assert_eq!(Ran::new(output, std::time::Duration::ZERO).password_for(HOST), PASSWORD);
+    assert_eq!(aws.count(), calls + 1);
+
+    let script = home.join("in-a-container");
+    let text = format!(
+        "#!/bin/sh\nexec docker run --rm -i --pull never --network host {settings} -e AWS_ECR_LOG -e \
+         AWS_ECR_LOG_FILE=/home/helper.log -v {}:/home --user 0:0 ecr-login:test \"$@\"\n",
+        home.display()
+    );
+    fs::write(&script, text).expect("a write");
+    shell(&format!("chmod 755 {}", script.display()));
+    script
+}
+
+#[test]
+#[ignore = "builds the program once more: ./tests/run --packages"]
+fn two_builds_are_the_same_byte_for_byte() {
+    let output = Command::new("packaging/reproduce").env("HELPER", program()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Builds a package of the program under test.
+fn build(format: &str) -> PathBuf {
+    let output = Command::new(format!("packaging/{format}/build")).env("HELPER", program()).output().expect("it runs");
+    assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").lines().next_back().expect("a path"))
+}
+
+/// A copy of a minimal Debian, which is made once and kept below `target`.
+fn debian() -> TempDir {
+    shell(
+        "cd target; test -d debian || { rm -rf debian.new; debootstrap --variant=minbase --include=ca-certificates bookworm debian.new >&2; \
+         mv debian.new debian; }",
+    );
+    let root = tempfile::tempdir().expect("a directory");
+    shell(&format!("cp -a target/debian/. {}", root.path().display()));
+    root
+}
+
+/// What is in every package beside the program.
+fn holds(usr: &Path, packed: &str, zsh: &str) {
+    for file in [
+        format!("man/man1/{NAME}.1{packed}"),
+        format!("man/man5/{NAME}-config.5{packed}"),
+        format!("bash-completion/completions/{NAME}"),
+        format!("{zsh}/_{NAME}"),
+        format!("fish/vendor_completions.d/{NAME}.fish"),
+        format!("doc/{NAME}/LICENSE-MIT"),
+        format!("doc/{NAME}/LICENSE-APACHE"),
+    ] {
+        let file = usr.join("share").join(file);
+        assert!(fs::metadata(&file).is_ok_and(|there| there.len() > 0), "{}", file.display());
+    }
+}
+
+/// The installed program, with the root as its whole file system.
+fn chroot(root: &Path, aws: &Aws) -> Command {
+    let mut command = Command::new("/usr/sbin/chroot");
+    command.arg(root).arg(format!("/usr/bin/{NAME}")).env_clear().env("HOME", "/root");
+    command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE");
+    command.env("AWS_SECRET_ACCESS_KEY", "stand-in");
+    command
+}
+
+/// It asks AWS once, and then has its answer from the cache.
+fn gets(root: &Path, aws: &Aws) {
+    let input = root.join("host");
+    fs::write(&input, HOST).expect("a write");
+    let calls = aws.count();
+    for _ in 0..2 {
+        let input = Stdio::from(fs::File::open(&input).expect("a file"));
+        let output = chroot(root, aws).arg("get").stdin(input).output().expect("it runs");
+        assert_eq!(Ran::new(output, std::time::Duration::ZERO).password_for(HOST), PASSWORD);
+    }
+    assert_eq!(aws.count(), calls + 1, "in {}", root.display());
+}
+
+fn text(command: &mut Command) -> String {
+    String::from_utf8(command.output().expect("it runs").stdout).expect("UTF-8")
+}
