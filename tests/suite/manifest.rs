@@ -1,10 +1,35 @@
 //! Cargo.toml and README.md against the code.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
 use docker_credential_ecr_login::env::VARIABLES;
 use serde_json::Value;
+
+/// The tables of dependencies in Cargo.toml, those of one platform included: normal ones or those for tests.
+fn dependencies(kind: &str) -> BTreeSet<String> {
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml").expect("a manifest").parse().expect("TOML");
+    let targets = manifest["target"].as_table().expect("targets").values().filter_map(toml::Value::as_table);
+    let tables = std::iter::once(&manifest).chain(targets).filter_map(|table| table.get(kind)?.as_table());
+    tables.flat_map(toml::Table::keys).cloned().collect()
+}
+
+#[test]
+fn every_dependency_is_explained() {
+    let text = fs::read_to_string("CONTRIBUTING.md").expect("a document");
+    let section = text.split("## Dependencies").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
+    let needed = dependencies("dependencies");
+    assert_eq!(explained, needed);
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        assert!(row.split('|').filter(|cell| cell.trim().len() > 2).count() == 3, "a cell lacks its words: {row}");
+    }
+    for name in dependencies("dev-dependencies").difference(&needed) {
+        assert!(section.contains(&format!("`{name}`")), "{name}");
+    }
+}
 
 #[test]
 fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
