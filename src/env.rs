@@ -43,6 +43,14 @@ impl Env {
         self.os(name)?.to_str()
     }
 
+    /// The same with one more variable, or another value for it. The AWS SDK reads the real environment, so this is for
+    /// what only we read.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings
     /// reach us without a shell that would do it.
     pub fn path(&self, name: &str) -> Option<PathBuf> {

@@ -4,8 +4,9 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`cli`] | what the arguments ask for, and the help text |
+//! | [`cli`] | what the arguments ask for |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
+//! | [`export`] | tokens for programs that do not speak the protocol |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod docker;
 pub mod env;
 pub mod error;
+pub mod export;
 pub mod identity;
 pub mod log;
 pub mod login;
