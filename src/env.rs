@@ -12,7 +12,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
     ("AWS_ECR_CONFIG_FILE", "our configuration file, instead of the one in the platform's configuration directory"),
     ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
-    ("AWS_ECR_IGNORE_CREDS_STORAGE", "true: `store` and `erase` succeed for any host and change nothing"),
+    (
+        "AWS_ECR_IGNORE_CREDS_STORAGE",
+        "true: `store` and `erase` succeed and change nothing, for any host that has no fallback helper",
+    ),
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),

@@ -7,6 +7,7 @@
 //! | [`cli`] | what the arguments ask for |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`export`] | tokens for programs that do not speak the protocol |
+//! | [`fallback`] | another helper, for the registries that are not ECR's |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
@@ -26,6 +27,7 @@ pub mod docker;
 pub mod env;
 pub mod error;
 pub mod export;
+pub mod fallback;
 pub mod identity;
 pub mod log;
 pub mod login;

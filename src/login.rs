@@ -34,15 +34,13 @@ pub struct Grant {
     pub left: Option<Duration>,
 }
 
-/// A token for the registry at `server_url` under the settings of `env`.
-pub fn get(env: &Env, server_url: &str) -> Result<Token, Error> {
-    let started = Instant::now();
-    let (config, target) = target(env, server_url)?;
-    match grant(env, &target, started + config.timeout()) {
+/// The answer to a client: a token for `target`, by `deadline`.
+pub fn get(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Error> {
+    match grant(env, target, deadline) {
         Ok(grant) => Ok(grant.token),
         // Images of ECR Public need no credentials, so whatever goes wrong leaves the anonymous way open.
         Err(_) if target.registry.is_public() => Err(Error::NotFound),
-        Err(failure) => Err(Error::failed(sentence(&target, &failure))),
+        Err(failure) => Err(Error::failed(sentence(target, &failure))),
     }
 }
 
@@ -57,21 +55,11 @@ pub fn sentence(target: &Target, failure: &Failure) -> String {
     format!("ecr-login: no token for {} (region {}): {what}; {next}", target.host, target.registry.region)
 }
 
-/// Whether `server_url` is an ECR registry or named in the configuration.
-pub fn serves(env: &Env, server_url: &str) -> Result<bool, Error> {
-    match target(env, server_url) {
-        Ok(_) => Ok(true),
-        Err(Error::NotFound) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Drops the cached token of the registry at `server_url`, if there is one.
-pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
-    let (_, target) = target(env, server_url)?;
+/// Drops the cached token of `target`, if there is one.
+pub fn forget(env: &Env, target: &Target) -> Result<(), Error> {
     let Some(dir) = env.cache_dir() else { return Ok(()) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, &target) else { return Ok(()) };
+    let Ok(identity) = Identity::of(env, target) else { return Ok(()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(()) };
     cache.remove(&identity.key).map_err(|error| {
         let dir = cache.dir().display();
@@ -83,8 +71,7 @@ pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
 }
 
 /// The hosts whose cached token would be served now, each with its user name.
-pub fn list(env: &Env) -> Result<Vec<(String, String)>, Error> {
-    let config = Config::load(env)?;
+pub fn list(env: &Env, config: &Config) -> Result<Vec<(String, String)>, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
     let mut hosts = Vec::new();

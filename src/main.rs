@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         // To standard output, where clients of the protocol look for them.
         Command::Serve(action) => {
             let served = docker::serve(action, &settings(), io::stdin().lock(), io::stdout().lock());
-            (served.map(|()| ExitCode::SUCCESS), Box::new(io::stdout()))
+            (served, Box::new(io::stdout()))
         }
         Command::Refuse(line) => (Err(Error::failed(line)), Box::new(io::stdout())),
         Command::Print(text) => {

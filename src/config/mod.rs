@@ -61,6 +61,7 @@ pub struct Role {
 #[derive(Debug)]
 pub struct Config {
     timeout: Duration,
+    fallback: Option<String>,
     registries: Vec<Entry>,
     path: PathBuf,
 }
@@ -81,12 +82,12 @@ impl Config {
         let named = env.path("AWS_ECR_CONFIG_FILE");
         let default = || Some(env.config_dir()?.join("config.toml"));
         let mut config = match named.clone().or_else(default) {
-            None => Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path: PathBuf::new() },
+            None => Self::empty(PathBuf::new()),
             Some(path) => match fs::read_to_string(&path) {
                 Ok(text) => Self::read(&text, path)?,
                 // Nobody asked for this file, and it is not there; or nobody can tell, as in a home that is closed to us.
                 Err(error) if named.is_none() && (is_absent(&error) || fs::symlink_metadata(&path).is_err()) => {
-                    Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path }
+                    Self::empty(path)
                 }
                 Err(error) => {
                     let path = path.display();
@@ -105,6 +106,15 @@ impl Config {
             })?;
         }
         Ok(config)
+    }
+
+    fn empty(path: PathBuf) -> Self {
+        Self { timeout: DEFAULT_TIMEOUT, fallback: None, registries: Vec::new(), path }
+    }
+
+    /// The helper for registries that are not ours: `docker-credential-<name>`.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// The whole of one `get`.
@@ -240,6 +250,7 @@ mod tests {
             ("timeout = 'soon'", &["line 1", "timeout"][..]),
             ("\ntimeot = '1s'", &["line 2", "timeot"]),
             ("fallback = '../x'", &["line 1", "fallback"]),
+            ("\nfallback = 'ecr-login'", &["line 2", "fallback"]),
             ("[[registry]]\nmatch = '1*'\nprofil = 'x'", &["line 3", "profil"]),
             ("[[registry]]\nprofile = 'x'", &["line 1", "match"]),
             ("[[registry]]\nmatch = 'a[b'\nprofile = 'x'", &["line 2", "match"]),

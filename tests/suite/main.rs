@@ -8,6 +8,7 @@
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, and that it is asked once |
 //! | `mapping` | profiles and roles by registry, custom domains, one token a region |
+//! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `causes` | a line and a next step for each cause of failure |
@@ -28,6 +29,7 @@ mod causes;
 mod clients;
 mod disks;
 mod exchange;
+mod fallback;
 mod helper;
 mod hosts;
 mod manifest;
