@@ -2,7 +2,8 @@
 //!
 //! The protocol's part, one word and nothing else, is told from a table, and its mistakes are answered as its clients
 //! expect: on standard output, with exit code 1. Everything else is for people and goes to clap: help on standard
-//! output, mistakes on standard error. The definitions here also make the man page and the shell completions.
+//! output, mistakes on standard error. The definitions here also make the manual page and the shell completions
+//! ([`pages`]).
 
 use std::ffi::OsString;
 use std::io;
@@ -13,7 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
-use crate::{NAME, VERSION, export};
+use crate::{NAME, VERSION, export, pages};
 
 /// What to do.
 #[derive(Debug)]
@@ -44,14 +45,19 @@ struct Arguments {
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum Words {
     /// Read a registry's host on standard input, print its user name and password
+    #[command(disable_help_flag = true)]
     Get,
     /// Accept and drop the password of an ECR registry, so that docker login works
+    #[command(disable_help_flag = true)]
     Store,
     /// Read a registry's host on standard input, drop its cached token
+    #[command(disable_help_flag = true)]
     Erase,
     /// Print the registries whose cached token is valid, without asking AWS
+    #[command(disable_help_flag = true)]
     List,
     /// Print the version; also -v, --version
+    #[command(disable_help_flag = true)]
     Version,
     #[command(flatten)]
     Tool(Tool),
@@ -64,6 +70,9 @@ pub enum Tool {
     GetLoginPassword(export::LoginPassword),
     /// Print a docker config.json, a Kubernetes secret or shell variables for registries
     Export(export::Export),
+    /// Write manual pages and shell completions into a directory
+    #[command(hide = true)]
+    Generate(pages::Generate),
 }
 
 impl Tool {
@@ -72,6 +81,7 @@ impl Tool {
         match self {
             Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Generate(options) => options.run(Arguments::command()),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | module | what it is for |
 //! | --- | --- |
 //! | [`cli`] | what the arguments ask for |
+//! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`export`] | tokens for programs that do not speak the protocol |
 //! | [`fallback`] | another helper, for the registries that are not ECR's |
@@ -31,6 +32,7 @@ pub mod fallback;
 pub mod identity;
 pub mod log;
 pub mod login;
+pub mod pages;
 pub mod platform;
 pub mod registry;
 pub mod secret;

@@ -9,6 +9,7 @@
 //! guess whose credentials to use.
 
 mod file;
+mod keys;
 
 use std::fs;
 use std::io;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use glob::Pattern;
+
+pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
 
 use file::{ROLE_ARN_FORM, duration, is_role_arn};
 

@@ -17,6 +17,7 @@
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
 //! | `manifest` | Cargo.toml and README.md against the code |
+//! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
@@ -36,6 +37,7 @@ mod manifest;
 mod mapping;
 mod namespace;
 mod network;
+mod pages;
 mod properties;
 mod protocol;
 mod sources;
