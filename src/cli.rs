@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
-use crate::{NAME, VERSION, export};
+use crate::{NAME, VERSION, doctor, export};
 
 /// What to do.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ enum Words {
 /// The commands for people and clusters.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
+    /// Say what would happen for a registry, step by step, and what to mend
+    Doctor(doctor::Doctor),
     /// Print the password alone, for docker login --password-stdin, helm and oras
     GetLoginPassword(export::LoginPassword),
     /// Print a docker config.json, a Kubernetes secret or shell variables for registries
@@ -70,6 +72,7 @@ impl Tool {
     /// Runs it; errors are for standard error.
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
+            Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
             Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
         }

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`cli`] | what the arguments ask for |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
+//! | [`doctor`] | what would happen for a registry, and what to mend |
 //! | [`export`] | tokens for programs that do not speak the protocol |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
@@ -23,6 +24,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod docker;
+pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod export;

@@ -15,7 +15,7 @@ use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -145,6 +145,29 @@ impl Context {
         Failure::new(format!("ECR refused: {}", refusal.words()), "try again; if it stays, check the endpoint settings")
     }
 
+    /// Why STS did not say who the caller is.
+    pub(super) fn sts<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + Debug + 'static,
+    {
+        let refused = refusal::<E>(error).map(|refusal| {
+            self.common(&refusal, "STS")
+                .unwrap_or_else(|| Failure::new(format!("STS refused: {}", refusal.words()), "check the credentials"))
+        });
+        refused.or_else(|| self.network(error)).unwrap_or_else(|| {
+            let text = quote(&one_line(&causes(error)));
+            Failure::new(format!("STS's answer cannot be read: {text}"), "try again; check AWS_ENDPOINT_URL")
+        })
+    }
+
+    /// Why the registry itself did not answer.
+    pub(super) fn registry(&self, error: &ConnectorError) -> Failure {
+        self.network(error).unwrap_or_else(|| {
+            let text = quote(&one_line(&causes(error)));
+            Failure::new(format!("the registry's answer cannot be read: {text}"), "try again; check the network")
+        })
+    }
+
     /// Refusals that mean the same from every service.
     fn common(&self, refusal: &Refusal, service: &str) -> Option<Failure> {
         const THROTTLED: &[&str] = &[
@@ -182,19 +205,19 @@ impl Context {
         }
         if code.starts_with("ExpiredToken") {
             return Some(Failure::new(
-                format!("the session token of {} has expired", self.who()),
+                format!("the session token of {} has expired", self.source),
                 "get new credentials: sign in again or refresh what sets them",
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
             return Some(Failure::new(
-                format!("{service} in {region} does not know the access key of {}", self.who()),
+                format!("{service} in {region} does not know the access key of {}", self.source),
                 "check that the key exists, is of this partition, and that the account has the region enabled",
             ));
         }
         if code.contains("Signature") {
             return Some(Failure::new(
-                format!("{service} finds the secret key of {} wrong ({code})", self.who()),
+                format!("{service} finds the secret key of {} wrong ({code})", self.source),
                 "check the secret access key that belongs to the access key id",
             ));
         }
@@ -224,7 +247,7 @@ impl Context {
             );
         }
         Failure::new(
-            format!("{} may not assume {role}: {}", self.who(), refusal.words()),
+            format!("{} may not assume {role}: {}", self.source, refusal.words()),
             "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
     }
@@ -287,19 +310,6 @@ impl Context {
     fn profile_name(&self) -> String {
         let name = self.target.profile.as_deref().or(self.env.text("AWS_PROFILE"));
         name.unwrap_or("default").to_owned()
-    }
-
-    /// The identity in words.
-    fn who(&self) -> String {
-        match &self.source {
-            Source::Environment => "the environment (AWS_ACCESS_KEY_ID)".to_owned(),
-            Source::Keys(profile) | Source::Sso(profile, _) | Source::Login(profile) | Source::Process(profile) => {
-                format!("profile '{profile}'")
-            }
-            Source::WebIdentity => "the web identity".to_owned(),
-            Source::Container => "the container's role".to_owned(),
-            Source::Instance => "the instance's role".to_owned(),
-        }
     }
 
     /// The proxy without user and password.

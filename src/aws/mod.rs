@@ -8,11 +8,12 @@
 //! API reference, GetAuthorizationToken).
 
 mod dns;
+mod examine;
 mod explain;
 mod http;
 mod tls;
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +39,7 @@ use crate::error::Failure;
 use crate::identity::{Profiles, Source};
 use crate::platform;
 use crate::token::Token;
+pub use examine::{Route, route};
 use explain::Context;
 use http::Network;
 use tls::Trust;
@@ -77,11 +79,12 @@ pub fn request_token(env: &Env, target: &Target, source: &Source, deadline: Inst
 }
 
 /// Credentials that were resolved, and what to use them with.
+#[derive(Clone)]
 pub struct Session {
     config: SdkConfig,
     place: Place,
     credentials: Credentials,
-    context: Context,
+    context: Arc<Context>,
 }
 
 impl Session {
@@ -104,7 +107,7 @@ impl Session {
 
     async fn ask(self) -> Result<Issued, Failure> {
         let Self { config, place, credentials, context } = self;
-        let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+        let config = with_credentials(config, credentials);
         let (authorization_token, expires_at) = if context.target.registry.is_public() {
             ask_public(&config, place, &context).await?
         } else {
@@ -120,6 +123,10 @@ impl Session {
         let life = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
         Ok(Issued { token, life })
     }
+}
+
+fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
 }
 
 /// Runs `work` in a thread and a runtime of its own, until `deadline` at the latest.
@@ -230,7 +237,7 @@ impl Caller {
             credentials = provider.provide_credentials().await.map_err(|error| context.credentials(&error))?;
         }
         debug!(source = ?context.source, "credentials found");
-        Ok(Session { config, place, credentials, context })
+        Ok(Session { config, place, credentials, context: Arc::new(context) })
     }
 }
 
@@ -257,6 +264,7 @@ async fn base_credentials(config: &ProviderConfig, context: &Context) -> provide
 }
 
 /// Which endpoint of the service is asked, in the terms of the SDK.
+#[derive(Clone)]
 struct Place {
     /// As the user named it. It then stands as it is: the SDK refuses to combine it with FIPS or dual-stack where
     /// these come from the spelling of the registry's host and not from a wish of the user.

@@ -112,6 +112,18 @@ impl Config {
         self.timeout
     }
 
+    /// What decided about `target`, in words; `None` when nothing did but the AWS settings.
+    pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
+        if let Some(account) = &target.registry.account {
+            let names = ["AWS_ECR_PROFILE_", "AWS_ECR_ROLE_ARN_"].map(|prefix| format!("{prefix}{account}"));
+            if let Some(name) = names.iter().find(|name| env.text(name).is_some()) {
+                return Some(name.clone());
+            }
+        }
+        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&target.host))?;
+        Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
+    }
+
     /// Whose token the server at `server_url` gets. [`Error::NotFound`] for what is neither an ECR host nor named in
     /// the file.
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {

@@ -3,6 +3,7 @@
 //! container, instance. Where this walk is less exact than the SDK it adds more to the key, never less.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -37,6 +38,21 @@ pub enum Source {
     Container,
     /// The role of the instance, or nothing at all.
     Instance,
+}
+
+impl fmt::Display for Source {
+    /// In words, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
+            Self::Keys(profile) | Self::Sso(profile, _) | Self::Login(profile) | Self::Process(profile) => {
+                write!(f, "profile '{profile}'")
+            }
+            Self::WebIdentity => f.write_str("the web identity"),
+            Self::Container => f.write_str("the container's role"),
+            Self::Instance => f.write_str("the instance's role"),
+        }
+    }
 }
 
 /// Whether an identity is bound to this machine's present run.
