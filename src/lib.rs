@@ -13,6 +13,7 @@
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
 //! | [`config`] | whose token a registry gets: the configuration file |
+//! | [`clients`] | what docker and podman do for a registry |
 //! | [`registry`] | what a server URL says |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
@@ -22,6 +23,7 @@
 pub mod aws;
 pub mod cache;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod docker;
 pub mod doctor;

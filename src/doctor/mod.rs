@@ -52,7 +52,8 @@ struct Registry {
 /// One step.
 #[derive(Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    name: &'static str,
     status: Status,
     what: String,
     fix: Option<String>,
@@ -67,20 +68,20 @@ enum Status {
 }
 
 impl Check {
-    fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, status: Status::Ok, what: what.into(), fix: None }
+    fn ok(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, what: what.into(), fix: None }
     }
 
-    fn warning(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, status: Status::Warning, what: what.into(), fix: Some(fix.into()) }
+    fn warning(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, status: Status::Warning, what: what.into(), fix: Some(fix.into()) }
     }
 
-    fn failure(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, status: Status::Failure, what: what.into(), fix: Some(fix.into()) }
+    fn failure(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, status: Status::Failure, what: what.into(), fix: Some(fix.into()) }
     }
 
-    fn failed(check: &'static str, Failure { what, next }: Failure) -> Self {
-        Self::failure(check, what, next)
+    fn failed(name: &'static str, Failure { what, next }: Failure) -> Self {
+        Self::failure(name, what, next)
     }
 }
 
@@ -124,7 +125,7 @@ impl Report {
         let mut lines = Vec::new();
         for Registry { host, checks, .. } in &self.registries {
             lines.push(one_line(host));
-            for Check { check, status, what, fix } in checks {
+            for Check { name, status, what, fix } in checks {
                 let word = match (status, colour) {
                     (Status::Ok, true) => "\x1b[32mok     \x1b[0m",
                     (Status::Warning, true) => "\x1b[33mwarning\x1b[0m",
@@ -133,7 +134,7 @@ impl Report {
                     (Status::Warning, false) => "warning",
                     (Status::Failure, false) => "failure",
                 };
-                lines.push(format!("  {word}  {check:<11}  {}", one_line(what)));
+                lines.push(format!("  {word}  {name:<11}  {}", one_line(what)));
                 lines.extend(fix.iter().map(|fix| format!("{:24}fix: {}", "", one_line(fix))));
             }
         }

@@ -13,6 +13,7 @@
 //! | `causes` | a line and a next step for each cause of failure |
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `doctor` | what doctor says of a set-up |
 //! | `export` | tokens for programs that do not speak the protocol |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
@@ -28,6 +29,7 @@ mod cache;
 mod causes;
 mod clients;
 mod disks;
+mod doctor;
 mod exchange;
 mod export;
 mod helper;
