@@ -112,6 +112,14 @@ impl Context {
                     "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
                 )
             }
+            // On machines of others something else may answer at the metadata service's address.
+            Source::Instance => Failure::new(
+                format!(
+                    "no AWS credentials found; what answers as the instance metadata service gives none: {}",
+                    quote(&text)
+                ),
+                "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
+            ),
             _ => Failure::new(
                 format!("the AWS credentials cannot be used: {}", quote(&text)),
                 "check them with 'aws sts get-caller-identity' in the same environment",
