@@ -7,6 +7,7 @@
 //! | [`cli`] | what the arguments ask for |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`export`] | tokens for programs that do not speak the protocol |
+//! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
@@ -27,6 +28,7 @@ pub mod env;
 pub mod error;
 pub mod export;
 pub mod identity;
+pub mod kubelet;
 pub mod log;
 pub mod login;
 pub mod platform;

@@ -21,7 +21,7 @@ use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::http::{Network, PROXIES, Trouble, is_local};
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
 use crate::identity::{Profiles, Source, sso_session_file};
@@ -66,6 +66,9 @@ impl Context {
             return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal));
         }
         if let Some(refusal) = chain().find_map(refusal::<AssumeRoleWithWebIdentityError>) {
+            if let Some(account) = &self.target.service_account {
+                return self.service_account_denied(account, &refusal);
+            }
             return self.common(&refusal, "STS").unwrap_or_else(|| {
                 Failure::new(
                     format!("STS does not accept the web identity token: {}", refusal.words()),
@@ -207,6 +210,21 @@ impl Context {
         None
     }
 
+    fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
+        // In common terms this would be a session's end, and something to sign in to.
+        let expired = refusal.code.starts_with("ExpiredToken");
+        self.common(refusal, "STS").filter(|_| !expired).unwrap_or_else(|| {
+            // STS quotes parameters that it finds wrong.
+            let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
+            let words = Refusal { message: &message, ..*refusal }.words();
+            Failure::new(
+                format!("STS does not accept the token of {}: {words}", self.who()),
+                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
+                 and the token's audience",
+            )
+        })
+    }
+
     fn role_denied(&self, refusal: &Refusal) -> Failure {
         let (mut role, mut mfa) = (self.target.role.as_ref().map(|role| role.arn.clone()), false);
         let mut name = Some(self.profile_name());
@@ -297,6 +315,10 @@ impl Context {
                 format!("profile '{profile}'")
             }
             Source::WebIdentity => "the web identity".to_owned(),
+            Source::ServiceAccount => {
+                let name = self.target.service_account.as_ref().map(|account| account.session_name.as_str());
+                format!("the service account '{}'", name.unwrap_or_default())
+            }
             Source::Container => "the container's role".to_owned(),
             Source::Instance => "the instance's role".to_owned(),
         }

@@ -15,6 +15,8 @@
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
+//! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
+//! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 
@@ -23,6 +25,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod cache;
 mod causes;
 mod clients;
@@ -30,6 +33,7 @@ mod disks;
 mod exchange;
 mod helper;
 mod hosts;
+mod kubelet;
 mod manifest;
 mod mapping;
 mod namespace;

@@ -90,7 +90,7 @@ fn credential_process() {
 }
 
 /// A JSON web token, as far as anybody reads it here.
-fn jwt(subject: &str, nonce: u32) -> String {
+pub fn jwt(subject: &str, nonce: u32) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
     let claims = format!(r#"{{"iss":"https://oidc.example","sub":"{subject}","iat":{nonce}}}"#);
