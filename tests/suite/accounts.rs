@@ -4,7 +4,7 @@ use crate::HOST;
 use crate::helper::{Helper, Ran, SECRET_KEY};
 use crate::kubelet::{HOUR, ROLE, V1, ask, ask_for, bare, credential, error, image, is_about};
 use crate::network::noting_proxy;
-use crate::sources::jwt;
+use crate::sources::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -48,6 +48,24 @@ fn a_service_account_pulls_with_its_own_role() {
     assert_eq!(helper.get(HOST).password_for(HOST), node, "the node keeps its own");
     assert_eq!(credential(&ask(&helper, &image()), V1, HOST).0, node);
     assert_eq!(asked("team-a:builder", 3, ROLE), (first, false));
+}
+
+#[test]
+fn accounts_are_told_apart_by_cluster_and_whole_name() {
+    let aws = Aws::start();
+    let helper = bare(&aws);
+    let long = |end| format!("system:serviceaccount:{}:{}{end}", "n".repeat(63), "a".repeat(200));
+    let tokens = [
+        jwt_by("https://one.example", &long("x"), 1),
+        jwt_by("https://one.example", &long("y"), 1),
+        jwt_by("https://two.example", &long("x"), 1),
+    ];
+    let ask = |token: &String| credential(&ask_for(&helper, &image(), token, Some(ROLE)), V1, HOST).0;
+    let mut passwords: Vec<String> = tokens.iter().chain(&tokens).map(ask).collect();
+    assert_eq!(passwords[..3], passwords[3..]);
+    passwords.sort();
+    passwords.dedup();
+    assert_eq!((passwords.len(), aws.count_of("sts")), (3, 3));
 }
 
 #[test]

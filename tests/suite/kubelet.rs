@@ -160,13 +160,16 @@ fn every_version_from_the_cache_that_get_uses() {
 }
 
 #[test]
-fn a_token_of_unknown_life_is_not_kept() {
+fn half_of_what_is_left_and_nothing_when_that_is_unknown() {
     let aws = Aws::with(Plan { life: -1, ..Plan::default() });
     let (_, keep) = credential(&ask(&Helper::of(&aws), &image()), V1, HOST);
     assert_eq!(keep, Duration::ZERO);
-    let aws = Aws::with(Plan { life: 91, ..Plan::default() });
-    let (_, keep) = credential(&ask(&Helper::of(&aws), &image()), V1, HOST);
-    assert!((40..=45).contains(&keep.as_secs()), "{keep:?}");
+    for life in [91, 600, 3599] {
+        let aws = Aws::with(Plan { life, ..Plan::default() });
+        let (_, keep) = credential(&ask(&Helper::of(&aws), &image()), V1, HOST);
+        let half = life.unsigned_abs() / 2;
+        assert!((half - 5..=half).contains(&keep.as_secs()), "{keep:?} of {life} s");
+    }
 }
 
 #[test]
