@@ -4,8 +4,9 @@
 //! expect: on standard output, with exit code 1. Everything else is for people and goes to clap: help on standard
 //! output, mistakes on standard error. The definitions here also make the man page and the shell completions.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -13,7 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
-use crate::{NAME, VERSION, doctor, export};
+use crate::{NAME, VERSION, doctor, export, kubelet};
 
 /// What to do.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub enum Tool {
     GetLoginPassword(export::LoginPassword),
     /// Print a docker config.json, a Kubernetes secret or shell variables for registries
     Export(export::Export),
+    /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
+    Kubelet,
 }
 
 impl Tool {
@@ -75,13 +78,19 @@ impl Tool {
             Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
             Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),
         }
     }
 }
 
 impl Command {
-    /// Reads the arguments after the program's name.
-    pub fn from_args(args: impl Iterator<Item = OsString>) -> Self {
+    /// Reads the program's name and the arguments after it.
+    pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
+        let name = args.next().unwrap_or_default();
+        let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if name.strip_suffix(".exe").unwrap_or(name) == KUBELET_NAME {
+            return Self::Run(Tool::Kubelet);
+        }
         let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         match words[..] {
@@ -109,6 +118,9 @@ impl Command {
         }
     }
 }
+
+/// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.
+const KUBELET_NAME: &str = "ecr-credential-provider";
 
 const ABOUT: &str = "Passwords for Amazon ECR, asked for by docker, podman and others";
 

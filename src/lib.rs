@@ -8,6 +8,7 @@
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`doctor`] | what would happen for a registry, and what to mend |
 //! | [`export`] | tokens for programs that do not speak the protocol |
+//! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
@@ -31,6 +32,7 @@ pub mod env;
 pub mod error;
 pub mod export;
 pub mod identity;
+pub mod kubelet;
 pub mod log;
 pub mod login;
 pub mod platform;

@@ -21,7 +21,7 @@ use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::http::{Network, PROXIES, Trouble, is_local};
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
 use crate::identity::{Profiles, Source, sso_session_file};
@@ -66,6 +66,9 @@ impl Context {
             return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal));
         }
         if let Some(refusal) = chain().find_map(refusal::<AssumeRoleWithWebIdentityError>) {
+            if let Some(account) = &self.target.service_account {
+                return self.service_account_denied(account, &refusal);
+            }
             return self.common(&refusal, "STS").unwrap_or_else(|| {
                 Failure::new(
                     format!("STS does not accept the web identity token: {}", refusal.words()),
@@ -213,19 +216,19 @@ impl Context {
         }
         if code.starts_with("ExpiredToken") {
             return Some(Failure::new(
-                format!("the session token of {} has expired", self.source),
+                format!("the session token of {} has expired", self.who()),
                 "get new credentials: sign in again or refresh what sets them",
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
             return Some(Failure::new(
-                format!("{service} in {region} does not know the access key of {}", self.source),
+                format!("{service} in {region} does not know the access key of {}", self.who()),
                 "check that the key exists, is of this partition, and that the account has the region enabled",
             ));
         }
         if code.contains("Signature") {
             return Some(Failure::new(
-                format!("{service} finds the secret key of {} wrong ({code})", self.source),
+                format!("{service} finds the secret key of {} wrong ({code})", self.who()),
                 "check the secret access key that belongs to the access key id",
             ));
         }
@@ -236,6 +239,21 @@ impl Context {
             ));
         }
         None
+    }
+
+    fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
+        // In common terms this would be a session's end, and something to sign in to.
+        let expired = refusal.code.starts_with("ExpiredToken");
+        self.common(refusal, "STS").filter(|_| !expired).unwrap_or_else(|| {
+            // STS quotes parameters that it finds wrong.
+            let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
+            let words = Refusal { message: &message, ..*refusal }.words();
+            Failure::new(
+                format!("STS does not accept the token of {}: {words}", self.who()),
+                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
+                 and the token's audience",
+            )
+        })
     }
 
     fn role_denied(&self, refusal: &Refusal) -> Failure {
@@ -255,7 +273,7 @@ impl Context {
             );
         }
         Failure::new(
-            format!("{} may not assume {role}: {}", self.source, refusal.words()),
+            format!("{} may not assume {role}: {}", self.who(), refusal.words()),
             "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
     }
@@ -318,6 +336,14 @@ impl Context {
     fn profile_name(&self) -> String {
         let name = self.target.profile.as_deref().or(self.env.text("AWS_PROFILE"));
         name.unwrap_or("default").to_owned()
+    }
+
+    /// The identity in words.
+    fn who(&self) -> String {
+        match &self.target.service_account {
+            Some(account) => format!("the service account '{}'", account.session_name),
+            None => self.source.to_string(),
+        }
     }
 
     /// The proxy without user and password.

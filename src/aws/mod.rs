@@ -33,7 +33,7 @@ use aws_smithy_types::DateTime;
 use aws_types::service_config::ServiceConfigKey;
 use tracing::debug;
 
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Profiles, Source};
@@ -221,7 +221,10 @@ impl Caller {
 
     async fn credentials(self) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
-        let found = Box::pin(base_credentials(&for_providers, &context)).await;
+        let found = match &context.target.service_account {
+            Some(account) => Box::pin(credentials_of(account, &config)).await,
+            None => Box::pin(base_credentials(&for_providers, &context)).await,
+        };
         let mut credentials = found.map_err(|error| context.credentials(&error))?;
         if let Some(role) = &context.target.role {
             debug!(role = role.arn, "assuming the role");
@@ -239,6 +242,18 @@ impl Caller {
         debug!(source = ?context.source, "credentials found");
         Ok(Session { config, place, credentials, context: Arc::new(context) })
     }
+}
+
+/// The credentials of the service account's role. The token is the proof, so nothing signs this call.
+async fn credentials_of(account: &ServiceAccount, config: &SdkConfig) -> provider::Result {
+    let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
+    let call = call.role_arn(&account.role_arn).role_session_name(&account.session_name);
+    let answer = call.web_identity_token(account.token.expose()).send().await;
+    let answer = answer.map_err(CredentialsError::provider_error)?.credentials;
+    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
+    let expiry = SystemTime::try_from(answer.expiration).ok();
+    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
+    Ok(Credentials::new(id, secret, token, expiry, "service account"))
 }
 
 /// The credentials of the mapped profile, else of the SDK's chain. Its first two links, environment and profile, are

@@ -34,6 +34,8 @@ pub enum Source {
     Process(String),
     /// A token of another identity provider.
     WebIdentity,
+    /// The token that a kubelet sent for a service account.
+    ServiceAccount,
     /// The endpoint of ECS or EKS.
     Container,
     /// The role of the instance, or nothing at all.
@@ -49,6 +51,7 @@ impl fmt::Display for Source {
                 write!(f, "profile '{profile}'")
             }
             Self::WebIdentity => f.write_str("the web identity"),
+            Self::ServiceAccount => f.write_str("the service account"),
             Self::Container => f.write_str("the container's role"),
             Self::Instance => f.write_str("the instance's role"),
         }
@@ -272,7 +275,8 @@ pub fn sso_session_file(env: &Env, profile: &Section) -> Option<PathBuf> {
     Some(env.home()?.join(".aws/sso/cache").join(format!("{:x}.json", Sha1::digest(name))))
 }
 
-fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
+/// Who a JWT is about, by its own account.
+pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
     let payload = std::str::from_utf8(token).ok()?.trim().split('.').nth(1)?;
     let claims: Value =
         serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;

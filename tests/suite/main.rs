@@ -17,6 +17,8 @@
 //! | `export` | tokens for programs that do not speak the protocol |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
+//! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
+//! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 
@@ -25,6 +27,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod cache;
 mod causes;
 mod clients;
@@ -34,6 +37,7 @@ mod exchange;
 mod export;
 mod helper;
 mod hosts;
+mod kubelet;
 mod manifest;
 mod mapping;
 mod namespace;

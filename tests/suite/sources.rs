@@ -90,10 +90,15 @@ fn credential_process() {
 }
 
 /// A JSON web token, as far as anybody reads it here.
-fn jwt(subject: &str, nonce: u32) -> String {
+pub fn jwt(subject: &str, nonce: u32) -> String {
+    jwt_by("https://oidc.example", subject, nonce)
+}
+
+/// The same, given out by `issuer`.
+pub fn jwt_by(issuer: &str, subject: &str, nonce: u32) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
-    let claims = format!(r#"{{"iss":"https://oidc.example","sub":"{subject}","iat":{nonce}}}"#);
+    let claims = format!(r#"{{"iss":"{issuer}","sub":"{subject}","iat":{nonce}}}"#);
     format!("{}.{}.{}", CODE.encode("{}"), CODE.encode(claims), CODE.encode("signature"))
 }
 
