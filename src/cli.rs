@@ -5,8 +5,9 @@
 //! output, mistakes on standard error. The definitions here also make the manual page and the shell completions
 //! ([`pages`]).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -14,7 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
-use crate::{NAME, VERSION, export, pages};
+use crate::{NAME, VERSION, doctor, export, kubelet, pages};
 
 /// What to do.
 #[derive(Debug)]
@@ -66,10 +67,14 @@ enum Words {
 /// The commands for people and clusters.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
+    /// Say what would happen for a registry, step by step, and what to mend
+    Doctor(doctor::Doctor),
     /// Print the password alone, for docker login --password-stdin, helm and oras
     GetLoginPassword(export::LoginPassword),
     /// Print a docker config.json, a Kubernetes secret or shell variables for registries
     Export(export::Export),
+    /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
+    Kubelet,
     /// Write manual pages and shell completions into a directory
     #[command(hide = true)]
     Generate(pages::Generate),
@@ -79,16 +84,23 @@ impl Tool {
     /// Runs it; errors are for standard error.
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
+            Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
             Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Generate(options) => options.run(Arguments::command()),
+            Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),
+            Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
 }
 
 impl Command {
-    /// Reads the arguments after the program's name.
-    pub fn from_args(args: impl Iterator<Item = OsString>) -> Self {
+    /// Reads the program's name and the arguments after it.
+    pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
+        let name = args.next().unwrap_or_default();
+        let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if name.strip_suffix(".exe").unwrap_or(name) == KUBELET_NAME {
+            return Self::Run(Tool::Kubelet);
+        }
         let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         match words[..] {
@@ -116,6 +128,9 @@ impl Command {
         }
     }
 }
+
+/// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.
+const KUBELET_NAME: &str = "ecr-credential-provider";
 
 const ABOUT: &str = "Passwords for Amazon ECR, asked for by docker, podman and others";
 

@@ -19,6 +19,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
+    ("AWS_ECR_ROLE_ARN", "role for service account tokens of kubelets whose service account names none"),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
     ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or as in 500ms, 20s, 1m (default 20s)"),
     ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),

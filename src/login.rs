@@ -4,6 +4,7 @@
 //! others wait for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline.
 //! When the cache cannot be used, AWS is asked without it.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,6 +54,14 @@ pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Fai
 pub fn sentence(target: &Target, failure: &Failure) -> String {
     let Failure { what, next } = failure;
     format!("ecr-login: no token for {} (region {}): {what}; {next}", target.host, target.registry.region)
+}
+
+/// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
+/// place there.
+pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
+    let cache = open_cache(env, identity)?;
+    let entry = cache.look_up(&identity.key).map(|entry| (age(&entry, identity), entry));
+    Ok((cache.dir().to_owned(), entry))
 }
 
 /// Drops the cached token of `target`, if there is one.
@@ -212,7 +221,7 @@ impl From<Issued> for Grant {
 
 impl From<Entry> for Grant {
     fn from(entry: Entry) -> Self {
-        let left = entry.left(SystemTime::now());
+        let left = entry.left();
         Self { token: entry.into_token(), left: Some(left) }
     }
 }

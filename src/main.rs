@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         std::process::exit(1);
     }));
     // Nobody is left to tell when an error cannot be written.
-    let (result, mut errors): (_, Box<dyn Write>) = match Command::from_args(std::env::args_os().skip(1)) {
+    let (result, mut errors): (_, Box<dyn Write>) = match Command::from_args(std::env::args_os()) {
         // To standard output, where clients of the protocol look for them.
         Command::Serve(action) => {
             let served = docker::serve(action, &settings(), io::stdin().lock(), io::stdout().lock());

@@ -27,24 +27,21 @@ pub struct Generate {
 
 impl Generate {
     /// Writes all files for `command`, the whole program's.
-    pub fn run(&self, mut command: Command) -> Result<ExitCode, Error> {
+    pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
         let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut files = vec![
-            (format!("{NAME}.1"), of_program(&command).map_err(failed)?),
+            (format!("{NAME}.1"), of_program(command).map_err(failed)?),
             (format!("{NAME}-config.5"), of_configuration().map_err(failed)?),
         ];
-        // Completions offer what is shown; clap_complete itself would offer hidden commands too.
-        let shown: Vec<_> = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned().collect();
-        let about = command.get_about().cloned().unwrap_or_default();
-        command = Command::new(NAME).version(VERSION).about(about).disable_help_subcommand(true).subcommands(shown);
+        let mut shown = shown(command).version(VERSION).disable_help_subcommand(true);
         for (shell, name) in [
             (Shell::Bash, format!("{NAME}.bash")),
             (Shell::Zsh, format!("_{NAME}")),
             (Shell::Fish, format!("{NAME}.fish")),
         ] {
             let mut text = Vec::new();
-            generate(shell, &mut command, NAME, &mut text);
+            generate(shell, &mut shown, NAME, &mut text);
             if shell == Shell::Bash {
                 // clap_complete 4.6 spells a name with hyphens one way where bash looks for the command and another way
                 // where it finds its options (clap-rs/clap#6421), so that none would be offered.
@@ -58,6 +55,17 @@ impl Generate {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The commands and options that help shows, for completions: clap_complete would also offer what is hidden.
+fn shown(command: &Command) -> Command {
+    // clap takes names that live as long as the process, which is short here.
+    let name: &'static str = command.get_name().to_owned().leak();
+    Command::new(name)
+        .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_flag(command.is_disable_help_flag_set())
+        .args(command.get_arguments().filter(|one| !one.is_hide_set()))
+        .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown))
 }
 
 /// Whole or not at all.
@@ -94,14 +102,10 @@ fn of_program(command: &Command) -> io::Result<Vec<u8>> {
         let about = word.get_long_about().or_else(|| word.get_about()).map(ToString::to_string).unwrap_or_default();
         roff.text([roman(format!("{about}."))]);
         roff.to_writer(&mut page)?;
-        if word.get_arguments().any(|argument| !argument.is_hide_set()) {
-            let mut options = Vec::new();
-            Man::new(word.clone()).render_options_section(&mut options)?;
-            // Its entries, below our heading.
-            page.extend(
-                options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten(),
-            );
-        }
+        let mut options = Vec::new();
+        Man::new(word.clone()).render_options_section(&mut options)?;
+        // Its entries, below our heading.
+        page.extend(options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
     }
 
     let mut roff = Roff::new();

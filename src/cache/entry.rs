@@ -86,10 +86,14 @@ impl Entry {
     }
 
     /// How much longer it is valid.
-    pub fn left(&self, now: SystemTime) -> Duration {
-        let lived = self.seconds_lived(now, platform::seconds_since_boot());
-        let life = self.expires_at - self.created_at;
-        Duration::from_secs(lived.map_or(0, |lived| life.saturating_sub(lived)))
+    pub fn left(&self) -> Duration {
+        Duration::from_secs(self.expires_at - self.created_at).saturating_sub(self.lived())
+    }
+
+    /// How long ago it was made; all its life when that is in the future.
+    pub fn lived(&self) -> Duration {
+        let lived = self.seconds_lived(SystemTime::now(), platform::seconds_since_boot());
+        Duration::from_secs(lived.unwrap_or(self.expires_at - self.created_at))
     }
 
     /// By the wall clock, or by the time since boot where that says more: a wall clock can be set back. After a reboot

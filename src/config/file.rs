@@ -136,9 +136,9 @@ impl Entry {
     }
 }
 
-pub(super) const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
+pub(crate) const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
 
-pub(super) fn is_role_arn(arn: &str) -> bool {
+pub(crate) fn is_role_arn(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     matches!(parts.as_slice(), ["arn", partition, "iam", "", account, resource]
         if partition.starts_with("aws")

@@ -18,19 +18,21 @@ use std::time::Duration;
 
 use glob::Pattern;
 
+pub(crate) use file::{ROLE_ARN_FORM, is_role_arn};
 pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
 
-use file::{ROLE_ARN_FORM, duration, is_role_arn};
+use file::duration;
 
 use crate::env::Env;
 use crate::error::Error;
 use crate::registry::{self, Registry};
+use crate::secret::Secret;
 
 /// The whole of one `get` when nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The session name of roles that we assume, as CloudTrail shows it.
-const SESSION_NAME: &str = crate::NAME;
+pub(crate) const SESSION_NAME: &str = crate::NAME;
 
 /// What a registry's token is asked for with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Target {
     pub profile: Option<String>,
     /// To be assumed with the credentials of the profile or of the chain.
     pub role: Option<Role>,
+    /// Calls instead of profile, role and chain.
+    pub service_account: Option<ServiceAccount>,
     /// Of the ECR API, instead of the one that the registry's host implies.
     pub endpoint_url: Option<String>,
 }
@@ -58,6 +62,21 @@ pub struct Role {
     pub session_name: String,
     /// Of STS; the registry's when unset.
     pub region: Option<String>,
+}
+
+/// A Kubernetes service account with a role of its own, for STS AssumeRoleWithWebIdentity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// A JWT that tells who it is.
+    pub token: Secret,
+    /// The cluster, from the token.
+    pub issuer: String,
+    /// The service account, from the token.
+    pub subject: String,
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub role_arn: String,
+    /// Shown in CloudTrail.
+    pub session_name: String,
 }
 
 /// All settings of one run that are ours.
@@ -125,6 +144,18 @@ impl Config {
         self.timeout
     }
 
+    /// What decided about `target`, in words; `None` when nothing did but the AWS settings.
+    pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
+        if let Some(account) = &target.registry.account {
+            let names = ["AWS_ECR_PROFILE_", "AWS_ECR_ROLE_ARN_"].map(|prefix| format!("{prefix}{account}"));
+            if let Some(name) = names.iter().find(|name| env.text(name).is_some()) {
+                return Some(name.clone());
+            }
+        }
+        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&target.host))?;
+        Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
+    }
+
     /// Whose token the server at `server_url` gets. [`Error::NotFound`] for what is neither an ECR host nor named in
     /// the file.
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
@@ -149,6 +180,7 @@ impl Config {
             registry,
             profile: entry.and_then(|entry| entry.profile.clone()),
             role: entry.and_then(|entry| entry.role.clone()),
+            service_account: None,
             endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
         };
         if let Some(account) = &target.registry.account {

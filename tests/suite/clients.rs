@@ -55,6 +55,10 @@ fn real_clients_push_and_pull_through_the_helper() {
     site.with_helper(|| site.docker(&["manifest", "inspect", &image]));
     assert_eq!(aws.count(), 1, "the pull asks AWS nothing");
 
+    let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
+    assert!(doctor.contains(HOST) && doctor.contains("accepts the token"), "{doctor}");
+    assert!(!doctor.contains("warning") && !doctor.contains("failure"), "all is well: {doctor}");
+
     // docker login and logout, which the incumbent refuses; and that the password is really checked.
     let login = site.with_helper(|| site.docker(&["login", HOST]));
     assert!(login.contains("Login Succeeded"), "{login}");
@@ -175,7 +179,7 @@ impl Site {
         fs::write(path("hosts"), hosts).expect("a write");
         shell(&format!(
             "cd {}; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=ecr \
-             -addext subjectAltName=DNS:{HOST} 2>/dev/null; htpasswd -Bbn AWS {PASSWORD} > htpasswd",
+             -addext subjectAltName=DNS:{HOST} -addext basicConstraints=critical,CA:FALSE 2>/dev/null; htpasswd -Bbn AWS {PASSWORD} > htpasswd",
             dir.path().display()
         ));
         fs::write(

@@ -14,8 +14,12 @@
 //! | `causes` | a line and a next step for each cause of failure |
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `doctor` | what doctor says of a set-up |
+//! | `export` | tokens for programs that do not speak the protocol |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
+//! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
+//! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
@@ -25,14 +29,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod cache;
 mod causes;
 mod clients;
 mod disks;
+mod doctor;
 mod exchange;
+mod export;
 mod fallback;
 mod helper;
 mod hosts;
+mod kubelet;
 mod manifest;
 mod mapping;
 mod namespace;
