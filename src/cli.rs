@@ -1,13 +1,25 @@
-//! What the arguments ask for, and the texts about it.
+//! What the arguments ask for.
+//!
+//! The protocol's part, one word and nothing else, is told from a table, and its mistakes are answered as its clients
+//! expect: on standard output, with exit code 1. Everything else is for people and goes to clap: help on standard
+//! output, mistakes on standard error. The definitions here also make the manual page and the shell completions
+//! ([`pages`]).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::docker::Action;
-use crate::env::VARIABLES;
-use crate::{NAME, VERSION};
+use crate::env::{Env, VARIABLES};
+use crate::error::Error;
+use crate::{NAME, VERSION, doctor, export, kubelet, pages};
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 pub enum Command {
     /// Serve a request of the credential helper protocol.
     Serve(Action),
@@ -15,53 +27,126 @@ pub enum Command {
     Print(String),
     /// Print this line and fail.
     Refuse(String),
+    /// Run a command for people.
+    Run(Tool),
+    /// Let clap print its help, or what is wrong with the arguments.
+    Explain(clap::Error),
 }
 
-impl Command {
-    /// Reads the arguments after the program's name: exactly one, as the protocol has it.
-    pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
-        let (Some(arg), None) = (args.next(), args.next()) else { return Self::Refuse(usage()) };
-        match arg.to_str() {
-            Some("get") => Self::Serve(Action::Get),
-            Some("store") => Self::Serve(Action::Store),
-            Some("erase") => Self::Serve(Action::Erase),
-            Some("list") => Self::Serve(Action::List),
-            Some("version" | "--version" | "-v") => Self::Print(format!("{NAME} ({PACKAGE}) {VERSION}")),
-            Some("--help" | "-h") => Self::Print(help()),
-            _ => Self::Refuse(format!("{NAME}: unknown action: {}", arg.to_string_lossy())),
+#[derive(Parser)]
+#[command(name = NAME, version, about = ABOUT, after_help = notes(), disable_help_subcommand = true)]
+#[command(override_usage = USAGES, help_template = "{usage-heading} {usage}\n\n{about}\n\n{all-args}{after-help}\n")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Words,
+}
+
+/// Every command, for help, man page and completions.
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
+enum Words {
+    /// Read a registry's host on standard input, print its user name and password
+    #[command(disable_help_flag = true)]
+    Get,
+    /// Accept and drop the password of an ECR registry, so that docker login works
+    #[command(disable_help_flag = true)]
+    Store,
+    /// Read a registry's host on standard input, drop its cached token
+    #[command(disable_help_flag = true)]
+    Erase,
+    /// Print the registries whose cached token is valid, without asking AWS
+    #[command(disable_help_flag = true)]
+    List,
+    /// Print the version; also -v, --version
+    #[command(disable_help_flag = true)]
+    Version,
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// The commands for people and clusters.
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// Say what would happen for a registry, step by step, and what to mend
+    Doctor(doctor::Doctor),
+    /// Print the password alone, for docker login --password-stdin, helm and oras
+    GetLoginPassword(export::LoginPassword),
+    /// Print a docker config.json, a Kubernetes secret or shell variables for registries
+    Export(export::Export),
+    /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
+    Kubelet,
+    /// Write manual pages and shell completions into a directory
+    #[command(hide = true)]
+    Generate(pages::Generate),
+}
+
+impl Tool {
+    /// Runs it; errors are for standard error.
+    pub fn run(self, env: Env) -> Result<ExitCode, Error> {
+        match self {
+            Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
+            Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),
+            Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
 }
 
-const PACKAGE: &str = env!("CARGO_PKG_NAME");
-
-const COMMANDS: &[(&str, &str)] = &[
-    ("get", "read a registry's host on standard input, print its user name and password"),
-    ("store", "accept and drop the password of an ECR registry, so that docker login works"),
-    ("erase", "read a registry's host on standard input, drop its cached token"),
-    ("list", "print the registries whose cached token is valid, without asking AWS"),
-    ("version", "print the version; also -v, --version"),
-];
-
-fn usage() -> String {
-    format!("Usage: {NAME} <store|get|erase|list|version>")
+impl Command {
+    /// Reads the program's name and the arguments after it.
+    pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
+        let name = args.next().unwrap_or_default();
+        let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if name.strip_suffix(".exe").unwrap_or(name) == KUBELET_NAME {
+            return Self::Run(Tool::Kubelet);
+        }
+        let args: Vec<OsString> = args.collect();
+        let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+        match words[..] {
+            ["get"] => return Self::Serve(Action::Get),
+            ["store"] => return Self::Serve(Action::Store),
+            ["erase"] => return Self::Serve(Action::Erase),
+            ["list"] => return Self::Serve(Action::List),
+            ["version" | "--version" | "-v" | "-V"] => {
+                return Self::Print(format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME")));
+            }
+            [] | ["get" | "store" | "erase" | "list" | "version", ..] => return Self::Refuse(USAGE.to_owned()),
+            _ => {}
+        }
+        let known = Arguments::command().get_subcommands().any(|command| command.get_name() == words[0]);
+        if !known && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+            return Self::Refuse(match args.len() {
+                1 => format!("{NAME}: unknown action: {}", args[0].to_string_lossy()),
+                _ => USAGE.to_owned(),
+            });
+        }
+        match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
+            Ok(Arguments { command: Words::Tool(tool) }) => Self::Run(tool),
+            Ok(_) => Self::Refuse(USAGE.to_owned()),
+            Err(error) => Self::Explain(error),
+        }
+    }
 }
 
-fn help() -> String {
+/// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.
+const KUBELET_NAME: &str = "ecr-credential-provider";
+
+const ABOUT: &str = "Passwords for Amazon ECR, asked for by docker, podman and others";
+
+const USAGES: &str = "docker-credential-ecr-login <store|get|erase|list|version>
+       docker-credential-ecr-login <command> [options]";
+
+const USAGE: &str = "Usage: docker-credential-ecr-login <store|get|erase|list|version>";
+
+fn notes() -> String {
     let width = VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let table = |rows: &[(&str, &str)]| {
-        let lines: Vec<_> = rows.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
-        lines.concat()
-    };
+    let lines: Vec<_> = VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
+    let lines = lines.concat();
     format!(
-        "{}\n\n\
-         Passwords for Amazon ECR, asked for by docker, podman and others. In ~/.docker/config.json:\n  \
+        "In ~/.docker/config.json:\n  \
          {{\"credHelpers\": {{\"<account>.dkr.ecr.<region>.amazonaws.com\": \"ecr-login\"}}}}\n\n\
-         Commands:\n{}\n\
-         Environment:\n{}  {:width$}  as in every AWS tool: credentials, profile, endpoints",
-        usage(),
-        table(COMMANDS),
-        table(VARIABLES),
+         Environment:\n{lines}  {:width$}  as in every AWS tool: credentials, profile, endpoints",
         "AWS_*"
     )
 }

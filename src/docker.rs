@@ -3,15 +3,23 @@
 //!
 //! Docker passes standard error through to the terminal and some clients merge it into the answer, so nothing is
 //! ever written there. A success is one JSON object and a newline, or nothing; an error is one line.
+//!
+//! What is neither ECR's nor named in the configuration goes to the [`fallback`] helper, where one is configured: also
+//! what is no URL of a registry for us, since the other may see that differently.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::time::Instant;
 
 use serde::Serialize;
+use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::Error;
+use crate::fallback::{self, Answer};
 use crate::login;
 use crate::secret::Secret;
 
@@ -48,72 +56,152 @@ struct Credential<'a> {
     secret: &'a Secret,
 }
 
-/// Does what `action` asks for.
-pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<(), Error> {
-    let answer = match action {
-        Action::Get => get(env, &read(input)?)?,
-        Action::Store => return store(env, &read(input)?),
-        Action::Erase => return erase(env, &read(input)?),
+/// Whose request it is.
+#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
+enum Route {
+    /// Ours, to be answered by then.
+    Ours(Target, Instant),
+    /// The helper's of this name, by then.
+    Other(String, Instant),
+    /// Nobody's.
+    None,
+}
+
+/// Does what `action` asks for. The exit code is that of the helper that answered.
+pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<ExitCode, Error> {
+    let started = Instant::now();
+    let Answer { output: answer, code } = match action {
+        Action::Get => get(env, read(input)?, started)?,
+        Action::Store => store(env, read(input)?, started)?,
+        Action::Erase => erase(env, read(input)?, started)?,
         // Its input is the word `unused`, or nothing; a terminal must not make it wait.
-        Action::List => list(env)?,
+        Action::List => list(env, started)?,
     };
     output
         .write_all(&answer)
         .and_then(|()| output.flush())
-        .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))
+        .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))?;
+    Ok(ExitCode::from(code))
 }
 
-fn get(env: &Env, input: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let server_url = server_url(input)?;
-    let token = login::get(env, server_url)?;
-    line(&Credential { server_url, username: &token.username, secret: &token.password })
-}
-
-fn store(env: &Env, input: &[u8]) -> Result<(), Error> {
-    if env.ignores_storage() {
-        return Ok(());
+fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
+    match route(env, server_url(&input)?, started)? {
+        Route::Ours(target, deadline) => {
+            let token = login::get(env, &target, deadline)?;
+            let server_url = server_url(&input)?.unwrap_or_default();
+            Ok(ours(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
+        }
+        Route::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
+        Route::None => Err(Error::NotFound),
     }
-    let stored = read_stored(input)?;
+}
+
+fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
+    let stored = read_stored(&input);
+    let server_url = stored.as_ref().ok().map(|stored| stored.server_url.trim()).filter(|url| !url.is_empty());
+    let route = route(env, server_url, started);
+    if let (Some(_), Ok(Route::Other(name, deadline))) = (server_url, &route) {
+        return hand_on(env, name, "store", input, *deadline);
+    }
+    if env.ignores_storage() {
+        return Ok(done());
+    }
+    let stored = stored?;
     if stored.server_url.is_empty() {
         return Err(Error::failed(NO_SERVER_URL));
     }
     if stored.username.is_empty() {
         return Err(Error::failed("no credentials username"));
     }
-    if !login::serves(env, stored.server_url.trim())? {
-        return Err(Error::failed(
-            "ecr-login keeps no passwords: it serves only Amazon ECR registries; give this one another credential helper",
-        ));
+    match route? {
+        Route::Ours(..) => Ok(done()),
+        _ => Err(Error::failed(
+            "ecr-login keeps no passwords: it serves only Amazon ECR registries; give this one another credential \
+             helper, or name one as 'fallback' in the configuration",
+        )),
     }
-    Ok(())
 }
 
-fn erase(env: &Env, input: &[u8]) -> Result<(), Error> {
-    if env.ignores_storage() {
-        return Ok(());
+fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
+    let route = server_url(&input).and_then(|url| route(env, url, started));
+    match route {
+        Ok(Route::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
+        _ if env.ignores_storage() => Ok(done()),
+        Ok(Route::Ours(target, _)) => login::forget(env, &target).map(|()| done()),
+        Ok(Route::None) => Err(Error::NotFound),
+        Err(error) => Err(error),
     }
-    login::forget(env, server_url(input)?)
 }
 
-fn list(env: &Env) -> Result<Zeroizing<Vec<u8>>, Error> {
-    line(&login::list(env)?.into_iter().collect::<BTreeMap<_, _>>())
+/// Ours and the other helper's. When its list cannot be had, ours alone, and a line in the log: docker's classic build
+/// asks for a list first, drops an error of it without a word, and goes on without any credentials.
+fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
+    let config = Config::load(env)?;
+    let mut hosts: BTreeMap<String, String> = BTreeMap::new();
+    if let Some(name) = config.fallback() {
+        fallback::refuse_loop(env)?;
+        let input = Zeroizing::new(b"unused".to_vec());
+        match fallback::ask(env, name, "list", input, started + config.timeout()) {
+            // Go's `null` is an empty map.
+            Ok(Answer { output, code: 0 }) => match serde_json::from_slice::<Option<_>>(&output) {
+                Ok(others) => hosts = others.unwrap_or_default(),
+                Err(error) => {
+                    let (line, column) = (error.line(), error.column());
+                    warn!(name, "the fallback helper's list is not one of user names: line {line} column {column}");
+                }
+            },
+            Ok(Answer { code, .. }) => warn!(name, code, "the fallback helper has no list"),
+            Err(error) => warn!("{error}"),
+        }
+    }
+    hosts.extend(login::list(env, &config)?);
+    Ok(ours(line(&hosts)?))
+}
+
+/// Whose the request about `server_url` is; `None` stands for what is not even text.
+fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Route, Error> {
+    let config = Config::load(env)?;
+    let deadline = started + config.timeout();
+    match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
+        Ok(target) => Ok(Route::Ours(target, deadline)),
+        Err(Error::NotFound) => {
+            Ok(config.fallback().map_or(Route::None, |name| Route::Other(name.to_owned(), deadline)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn hand_on(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
+    if input.len() as u64 == LONGEST_INPUT {
+        return Err(Error::failed("ecr-login: the request is longer than 4 MiB, which is no request"));
+    }
+    fallback::ask(env, name, action, input, deadline)
+}
+
+fn ours(output: Zeroizing<Vec<u8>>) -> Answer {
+    Answer { output, code: 0 }
+}
+
+/// Success without a word.
+fn done() -> Answer {
+    ours(Zeroizing::default())
 }
 
 const NO_SERVER_URL: &str = "no credentials server URL";
 
-/// The request without the white space around it. What is not text names no server.
-fn server_url(input: &[u8]) -> Result<&str, Error> {
+/// The request without the white space around it; `None` when it is not text.
+fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     match str::from_utf8(input.trim_ascii()) {
         Ok("") => Err(Error::failed(NO_SERVER_URL)),
-        Ok(text) => Ok(text),
-        Err(_) => Err(Error::NotFound),
+        text => Ok(text.ok()),
     }
 }
 
-/// Field names are matched without case, as Go's decoder does.
+/// Field names are matched without case, and what is not UTF-8 is replaced, as Go's decoder does.
 fn read_stored(input: &[u8]) -> Result<Stored, Error> {
     let unreadable = |error| Error::failed(format!("the credentials on standard input cannot be read: {error}"));
-    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_slice(input).map_err(|error| {
+    let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
+    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
         // The error's own text may quote the input, which holds a password.
         unreadable(format!("not a JSON object at line {} column {}", error.line(), error.column()))
     })?;

@@ -12,10 +12,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
     ("AWS_ECR_CONFIG_FILE", "our configuration file, instead of the one in the platform's configuration directory"),
     ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
-    ("AWS_ECR_IGNORE_CREDS_STORAGE", "true: `store` and `erase` succeed for any host and change nothing"),
+    (
+        "AWS_ECR_IGNORE_CREDS_STORAGE",
+        "true: `store` and `erase` succeed and change nothing, for any host that has no fallback helper",
+    ),
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
+    ("AWS_ECR_ROLE_ARN", "role for service account tokens of kubelets whose service account names none"),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
     ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or as in 500ms, 20s, 1m (default 20s)"),
     ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
@@ -41,6 +45,14 @@ impl Env {
     /// The same as text; a value that is not UTF-8 counts as unset.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.os(name)?.to_str()
+    }
+
+    /// The same with one more variable, or another value for it. The AWS SDK reads the real environment, so this is for
+    /// what only we read.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
     }
 
     /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings

@@ -4,13 +4,19 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`cli`] | what the arguments ask for, and the help text |
+//! | [`cli`] | what the arguments ask for |
+//! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
+//! | [`doctor`] | what would happen for a registry, and what to mend |
+//! | [`export`] | tokens for programs that do not speak the protocol |
+//! | [`fallback`] | another helper, for the registries that are not ECR's |
+//! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
 //! | [`config`] | whose token a registry gets: the configuration file |
+//! | [`clients`] | what docker and podman do for a registry |
 //! | [`registry`] | what a server URL says |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
@@ -20,13 +26,19 @@
 pub mod aws;
 pub mod cache;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod docker;
+pub mod doctor;
 pub mod env;
 pub mod error;
+pub mod export;
+pub mod fallback;
 pub mod identity;
+pub mod kubelet;
 pub mod log;
 pub mod login;
+pub mod pages;
 pub mod platform;
 pub mod registry;
 pub mod secret;

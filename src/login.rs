@@ -4,6 +4,7 @@
 //! others wait for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline.
 //! When the cache cannot be used, AWS is asked without it.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,29 +26,49 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_TRIES: usize = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
-/// A token for the registry at `server_url` under the settings of `env`.
-pub fn get(env: &Env, server_url: &str) -> Result<Token, Error> {
-    let started = Instant::now();
-    let (config, target) = target(env, server_url)?;
-    let deadline = started + config.timeout();
-    fetch(env, &target, deadline).map_err(|failure| explain(&target, &failure))
+/// A token and for how long it is good.
+#[derive(Debug)]
+pub struct Grant {
+    /// What clients log in with.
+    pub token: Token,
+    /// How much longer AWS accepts it; `None` when it did not say, or said that it does not.
+    pub left: Option<Duration>,
 }
 
-/// Whether `server_url` is an ECR registry or named in the configuration.
-pub fn serves(env: &Env, server_url: &str) -> Result<bool, Error> {
-    match target(env, server_url) {
-        Ok(_) => Ok(true),
-        Err(Error::NotFound) => Ok(false),
-        Err(error) => Err(error),
+/// The answer to a client: a token for `target`, by `deadline`.
+pub fn get(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Error> {
+    match grant(env, target, deadline) {
+        Ok(grant) => Ok(grant.token),
+        // Images of ECR Public need no credentials, so whatever goes wrong leaves the anonymous way open.
+        Err(_) if target.registry.is_public() => Err(Error::NotFound),
+        Err(failure) => Err(Error::failed(sentence(target, &failure))),
     }
 }
 
-/// Drops the cached token of the registry at `server_url`, if there is one.
-pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
-    let (_, target) = target(env, server_url)?;
+/// A token for `target`, by `deadline`. A failure is also in the log.
+pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
+    fetch(env, target, deadline).inspect_err(|failure| warn!("{}", sentence(target, failure)))
+}
+
+/// A failure with the registry that it is about.
+pub fn sentence(target: &Target, failure: &Failure) -> String {
+    let Failure { what, next } = failure;
+    format!("ecr-login: no token for {} (region {}): {what}; {next}", target.host, target.registry.region)
+}
+
+/// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
+/// place there.
+pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
+    let cache = open_cache(env, identity)?;
+    let entry = cache.look_up(&identity.key).map(|entry| (age(&entry, identity), entry));
+    Ok((cache.dir().to_owned(), entry))
+}
+
+/// Drops the cached token of `target`, if there is one.
+pub fn forget(env: &Env, target: &Target) -> Result<(), Error> {
     let Some(dir) = env.cache_dir() else { return Ok(()) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, &target) else { return Ok(()) };
+    let Ok(identity) = Identity::of(env, target) else { return Ok(()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(()) };
     cache.remove(&identity.key).map_err(|error| {
         let dir = cache.dir().display();
@@ -59,13 +80,15 @@ pub fn forget(env: &Env, server_url: &str) -> Result<(), Error> {
 }
 
 /// The hosts whose cached token would be served now, each with its user name.
-pub fn list(env: &Env) -> Result<Vec<(String, String)>, Error> {
-    let config = Config::load(env)?;
+pub fn list(env: &Env, config: &Config) -> Result<Vec<(String, String)>, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
     let mut hosts = Vec::new();
     for entry in cache.entries() {
         let served = |host: &&String| {
+            if host.starts_with(registry::ANY_ACCOUNT) {
+                return false;
+            }
             let identity = config.target(env, host).ok().and_then(|target| Identity::of(env, &target).ok());
             identity
                 .is_some_and(|identity| identity.key.to_string() == entry.key() && age(&entry, &identity) != Age::Dead)
@@ -77,15 +100,16 @@ pub fn list(env: &Env) -> Result<Vec<(String, String)>, Error> {
     Ok(hosts)
 }
 
-/// What is no URL of a registry is refused before any file is read.
-fn target(env: &Env, server_url: &str) -> Result<(Config, Target), Error> {
+/// The settings, and what they say of the registry at `server_url`. What is no URL of a registry is refused before any
+/// file is read.
+pub fn target(env: &Env, server_url: &str) -> Result<(Config, Target), Error> {
     registry::host(server_url).ok_or(Error::NotFound)?;
     let config = Config::load(env)?;
     let target = config.target(env, server_url)?;
     Ok((config, target))
 }
 
-fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure> {
+fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
     let mut identity = Identity::of(env, target)?;
     let session = if env.verifies_identity() {
         let session = Session::open(env, target, &identity.source, deadline)?;
@@ -102,21 +126,21 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure
         Ok(cache) => Slot { cache, identity: &identity, host: &target.host },
         Err(why) => {
             warn!(host = target.host, "not cached: {why}");
-            return ask(deadline).map(|issued| issued.token);
+            return ask(deadline).map(Grant::from);
         }
     };
     let stale = match slot.look_up(false) {
-        Cached::Fresh(token) => return Ok(token),
-        Cached::Stale(token) => Some(token),
+        Cached::Fresh(grant) => return Ok(grant),
+        Cached::Stale(grant) => Some(grant),
         Cached::Nothing => None,
     };
     let fresh = |held| match slot.look_up(held) {
-        Cached::Fresh(token) => Some(token),
+        Cached::Fresh(grant) => Some(grant),
         _ => None,
     };
     let turn = match slot.cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
         Ok(Wait::Ask(turn)) => turn,
-        Ok(Wait::Got(token)) => return Ok(token),
+        Ok(Wait::Got(grant)) => return Ok(grant),
         Ok(Wait::Failed(failure)) => return Err(failure),
         Ok(Wait::TooLong) => return stale.ok_or_else(busy),
         Err(error) => {
@@ -131,7 +155,7 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure
             if let Some(turn) = turn {
                 turn.succeeded();
             }
-            Ok(issued.token)
+            Ok(issued.into())
         }
         Err(failure) => {
             if let Some(turn) = turn {
@@ -139,9 +163,9 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Failure
             }
             // A stale one was valid when it was read, and asking took time: look again.
             match (stale, slot.look_up(false)) {
-                (Some(_), Cached::Fresh(token) | Cached::Stale(token)) => {
+                (Some(_), Cached::Fresh(grant) | Cached::Stale(grant)) => {
                     warn!(host = target.host, why = failure.what, "cannot refresh the token; serving the cached one");
-                    Ok(token)
+                    Ok(grant)
                 }
                 _ => Err(failure),
             }
@@ -168,15 +192,6 @@ fn busy() -> Failure {
     )
 }
 
-/// Images of ECR Public need no credentials, so whatever goes wrong there leaves the anonymous way open.
-fn explain(target: &Target, failure: &Failure) -> Error {
-    let Failure { what, next } = failure;
-    let Target { host, registry, .. } = target;
-    let text = format!("ecr-login: no token for {host} (region {}): {what}; {next}", registry.region);
-    warn!("{text}");
-    if registry.is_public() { Error::NotFound } else { Error::failed(text) }
-}
-
 /// How an entry's age looks to an identity.
 fn age(entry: &Entry, identity: &Identity) -> Age {
     if identity.not_before.is_some_and(|changed| entry.is_older_than(changed)) {
@@ -193,9 +208,22 @@ struct Slot<'a> {
 }
 
 enum Cached {
-    Fresh(Token),
-    Stale(Token),
+    Fresh(Grant),
+    Stale(Grant),
     Nothing,
+}
+
+impl From<Issued> for Grant {
+    fn from(Issued { token, life }: Issued) -> Self {
+        Self { token, left: life }
+    }
+}
+
+impl From<Entry> for Grant {
+    fn from(entry: Entry) -> Self {
+        let left = entry.left();
+        Self { token: entry.into_token(), left: Some(left) }
+    }
 }
 
 impl Slot<'_> {
@@ -210,9 +238,9 @@ impl Slot<'_> {
             Age::Fresh => {
                 self.remember_host(&entry, held);
                 debug!(host = self.host, "token served from the cache");
-                Cached::Fresh(entry.into_token())
+                Cached::Fresh(entry.into())
             }
-            Age::Stale => Cached::Stale(entry.into_token()),
+            Age::Stale => Cached::Stale(entry.into()),
             Age::Dead => Cached::Nothing,
         }
     }

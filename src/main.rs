@@ -15,25 +15,31 @@ fn main() -> ExitCode {
         let _ = writeln!(io::stdout(), "ecr-login: internal error at {place}; please report it");
         std::process::exit(1);
     }));
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // To standard output, where clients look for it. Nobody is left to tell when that fails.
-            let _ = writeln!(io::stdout(), "{error}");
-            ExitCode::FAILURE
+    // Nobody is left to tell when an error cannot be written.
+    let (result, mut errors): (_, Box<dyn Write>) = match Command::from_args(std::env::args_os()) {
+        // To standard output, where clients of the protocol look for them.
+        Command::Serve(action) => {
+            let served = docker::serve(action, &settings(), io::stdin().lock(), io::stdout().lock());
+            (served, Box::new(io::stdout()))
         }
-    }
+        Command::Refuse(line) => (Err(Error::failed(line)), Box::new(io::stdout())),
+        Command::Print(text) => {
+            let printed = writeln!(io::stdout(), "{text}").map_err(|error| Error::failed(error.to_string()));
+            (printed.map(|()| ExitCode::SUCCESS), Box::new(io::stdout()))
+        }
+        Command::Run(tool) => (tool.run(settings()), Box::new(io::stderr())),
+        Command::Explain(error) => error.exit(),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(errors, "{error}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run() -> Result<(), Error> {
-    match Command::from_args(std::env::args_os().skip(1)) {
-        Command::Print(text) => writeln!(io::stdout(), "{text}").map_err(|error| Error::failed(error.to_string())),
-        Command::Refuse(line) => Err(Error::failed(line)),
-        Command::Serve(action) => {
-            platform::hide_memory();
-            let env = Env::of_process();
-            log::start(&env);
-            docker::serve(action, &env, io::stdin().lock(), io::stdout().lock())
-        }
-    }
+/// The environment, once the memory that secrets will lie in is closed to others and the log is open.
+fn settings() -> Env {
+    platform::hide_memory();
+    let env = Env::of_process();
+    log::start(&env);
+    env
 }

@@ -7,7 +7,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a file that only its owner may read, creating it if `options` say so; never through a link, and never one
 /// that would make us wait, such as a pipe.
@@ -94,6 +94,21 @@ pub fn distrust_file(file: &File) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// The path of a program that can be run, as it is or with the ending that programs have here.
+pub fn as_program(path: &Path) -> Option<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = std::fs::metadata(path).ok()?;
+        (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| path.to_owned())
+    }
+    #[cfg(not(unix))]
+    {
+        let path = path.with_extension("exe");
+        path.is_file().then_some(path)
+    }
 }
 
 /// Whether `path` still names this open file.

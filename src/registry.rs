@@ -34,6 +34,9 @@ const PARTITIONS: &[Partition] = &[
 /// ECR Public is served from one region ("Amazon ECR Public endpoints", AWS General Reference).
 const PUBLIC_REGION: &str = "us-east-1";
 
+/// Stands for every account of a region in hosts that are composed from a region alone; no account has this number.
+pub const ANY_ACCOUNT: &str = "000000000000";
+
 /// Longer input is no server URL: a host name has at most 253 characters and a repository name 255.
 const LONGEST: usize = 2048;
 
@@ -57,6 +60,12 @@ impl Registry {
     /// upper case, a trailing dot. `None` means that it names no ECR registry.
     pub fn parse(server_url: &str) -> Option<Self> {
         Self::from_host(&host(server_url)?)
+    }
+
+    /// The registry of `account` in `region`; `None` when there can be none.
+    pub fn of_account(account: &str, region: &str) -> Option<Self> {
+        let hosts = PARTITIONS.iter().map(|partition| format!("{account}.dkr.ecr.{region}.{}", partition.suffix));
+        hosts.into_iter().find_map(|host| Self::from_host(&host))
     }
 
     /// Whether this is ECR Public, whose images need no credentials.

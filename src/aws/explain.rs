@@ -15,13 +15,13 @@ use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::http::{Network, PROXIES, Trouble, is_local};
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
 use crate::identity::{Profiles, Source, sso_session_file};
@@ -66,6 +66,9 @@ impl Context {
             return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal));
         }
         if let Some(refusal) = chain().find_map(refusal::<AssumeRoleWithWebIdentityError>) {
+            if let Some(account) = &self.target.service_account {
+                return self.service_account_denied(account, &refusal);
+            }
             return self.common(&refusal, "STS").unwrap_or_else(|| {
                 Failure::new(
                     format!("STS does not accept the web identity token: {}", refusal.words()),
@@ -112,6 +115,14 @@ impl Context {
                     "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
                 )
             }
+            // On machines of others something else may answer at the metadata service's address.
+            Source::Instance => Failure::new(
+                format!(
+                    "no AWS credentials found; what answers as the instance metadata service gives none: {}",
+                    quote(&text)
+                ),
+                "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
+            ),
             _ => Failure::new(
                 format!("the AWS credentials cannot be used: {}", quote(&text)),
                 "check them with 'aws sts get-caller-identity' in the same environment",
@@ -143,6 +154,29 @@ impl Context {
             );
         }
         Failure::new(format!("ECR refused: {}", refusal.words()), "try again; if it stays, check the endpoint settings")
+    }
+
+    /// Why STS did not say who the caller is.
+    pub(super) fn sts<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + Debug + 'static,
+    {
+        let refused = refusal::<E>(error).map(|refusal| {
+            self.common(&refusal, "STS")
+                .unwrap_or_else(|| Failure::new(format!("STS refused: {}", refusal.words()), "check the credentials"))
+        });
+        refused.or_else(|| self.network(error)).unwrap_or_else(|| {
+            let text = quote(&one_line(&causes(error)));
+            Failure::new(format!("STS's answer cannot be read: {text}"), "try again; check AWS_ENDPOINT_URL")
+        })
+    }
+
+    /// Why the registry itself did not answer.
+    pub(super) fn registry(&self, error: &ConnectorError) -> Failure {
+        self.network(error).unwrap_or_else(|| {
+            let text = quote(&one_line(&causes(error)));
+            Failure::new(format!("the registry's answer cannot be read: {text}"), "try again; check the network")
+        })
     }
 
     /// Refusals that mean the same from every service.
@@ -205,6 +239,21 @@ impl Context {
             ));
         }
         None
+    }
+
+    fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
+        // In common terms this would be a session's end, and something to sign in to.
+        let expired = refusal.code.starts_with("ExpiredToken");
+        self.common(refusal, "STS").filter(|_| !expired).unwrap_or_else(|| {
+            // STS quotes parameters that it finds wrong.
+            let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
+            let words = Refusal { message: &message, ..*refusal }.words();
+            Failure::new(
+                format!("STS does not accept the token of {}: {words}", self.who()),
+                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
+                 and the token's audience",
+            )
+        })
     }
 
     fn role_denied(&self, refusal: &Refusal) -> Failure {
@@ -291,14 +340,9 @@ impl Context {
 
     /// The identity in words.
     fn who(&self) -> String {
-        match &self.source {
-            Source::Environment => "the environment (AWS_ACCESS_KEY_ID)".to_owned(),
-            Source::Keys(profile) | Source::Sso(profile, _) | Source::Login(profile) | Source::Process(profile) => {
-                format!("profile '{profile}'")
-            }
-            Source::WebIdentity => "the web identity".to_owned(),
-            Source::Container => "the container's role".to_owned(),
-            Source::Instance => "the instance's role".to_owned(),
+        match &self.target.service_account {
+            Some(account) => format!("the service account '{}'", account.session_name),
+            None => self.source.to_string(),
         }
     }
 

@@ -153,6 +153,11 @@ impl Network {
         self.0.trust.words()
     }
 
+    /// Host and port of the proxy that a request to `uri` would go through.
+    pub(super) fn proxy_for(&self, uri: &Uri) -> Option<String> {
+        self.proxy(uri).map(|proxy| endpoint(proxy.uri()))
+    }
+
     /// The host and port that the last request went to; empty before the first.
     pub(super) fn last_endpoint(&self) -> String {
         self.seen().endpoint.clone()
@@ -172,7 +177,8 @@ impl Network {
         self.0.proxies.as_ref().filter(|_| !is_local(host(uri)))?.intercept(uri)
     }
 
-    async fn exchange(
+    /// One request and its answer.
+    pub(super) async fn exchange(
         &self,
         mut request: Request<SdkBody>,
         settings: &HttpConnectorSettings,

@@ -8,11 +8,12 @@
 //! API reference, GetAuthorizationToken).
 
 mod dns;
+mod examine;
 mod explain;
 mod http;
 mod tls;
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,12 +33,13 @@ use aws_smithy_types::DateTime;
 use aws_types::service_config::ServiceConfigKey;
 use tracing::debug;
 
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Profiles, Source};
 use crate::platform;
 use crate::token::Token;
+pub use examine::{Route, route};
 use explain::Context;
 use http::Network;
 use tls::Trust;
@@ -77,11 +79,12 @@ pub fn request_token(env: &Env, target: &Target, source: &Source, deadline: Inst
 }
 
 /// Credentials that were resolved, and what to use them with.
+#[derive(Clone)]
 pub struct Session {
     config: SdkConfig,
     place: Place,
     credentials: Credentials,
-    context: Context,
+    context: Arc<Context>,
 }
 
 impl Session {
@@ -104,7 +107,7 @@ impl Session {
 
     async fn ask(self) -> Result<Issued, Failure> {
         let Self { config, place, credentials, context } = self;
-        let config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+        let config = with_credentials(config, credentials);
         let (authorization_token, expires_at) = if context.target.registry.is_public() {
             ask_public(&config, place, &context).await?
         } else {
@@ -120,6 +123,10 @@ impl Session {
         let life = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
         Ok(Issued { token, life })
     }
+}
+
+fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
 }
 
 /// Runs `work` in a thread and a runtime of its own, until `deadline` at the latest.
@@ -214,7 +221,10 @@ impl Caller {
 
     async fn credentials(self) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
-        let found = Box::pin(base_credentials(&for_providers, &context)).await;
+        let found = match &context.target.service_account {
+            Some(account) => Box::pin(credentials_of(account, &config)).await,
+            None => Box::pin(base_credentials(&for_providers, &context)).await,
+        };
         let mut credentials = found.map_err(|error| context.credentials(&error))?;
         if let Some(role) = &context.target.role {
             debug!(role = role.arn, "assuming the role");
@@ -230,8 +240,20 @@ impl Caller {
             credentials = provider.provide_credentials().await.map_err(|error| context.credentials(&error))?;
         }
         debug!(source = ?context.source, "credentials found");
-        Ok(Session { config, place, credentials, context })
+        Ok(Session { config, place, credentials, context: Arc::new(context) })
     }
+}
+
+/// The credentials of the service account's role. The token is the proof, so nothing signs this call.
+async fn credentials_of(account: &ServiceAccount, config: &SdkConfig) -> provider::Result {
+    let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
+    let call = call.role_arn(&account.role_arn).role_session_name(&account.session_name);
+    let answer = call.web_identity_token(account.token.expose()).send().await;
+    let answer = answer.map_err(CredentialsError::provider_error)?.credentials;
+    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
+    let expiry = SystemTime::try_from(answer.expiration).ok();
+    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
+    Ok(Credentials::new(id, secret, token, expiry, "service account"))
 }
 
 /// The credentials of the mapped profile, else of the SDK's chain. Its first two links, environment and profile, are
@@ -257,6 +279,7 @@ async fn base_credentials(config: &ProviderConfig, context: &Context) -> provide
 }
 
 /// Which endpoint of the service is asked, in the terms of the SDK.
+#[derive(Clone)]
 struct Place {
     /// As the user named it. It then stands as it is: the SDK refuses to combine it with FIPS or dual-stack where
     /// these come from the spelling of the registry's host and not from a wish of the user.

@@ -85,12 +85,28 @@ impl Entry {
         self.age_at(now, platform::seconds_since_boot())
     }
 
-    /// Its age by the wall clock, or by the time since boot where that says more: a wall clock can be set back. After
-    /// a reboot the time since boot says less, and is no less true.
-    fn age_at(&self, now: SystemTime, uptime: Option<u64>) -> Age {
-        let Some(age) = unix_seconds(now).checked_sub(self.created_at) else { return Age::Dead };
+    /// How much longer it is valid.
+    pub fn left(&self) -> Duration {
+        Duration::from_secs(self.expires_at - self.created_at).saturating_sub(self.lived())
+    }
+
+    /// How long ago it was made; all its life when that is in the future.
+    pub fn lived(&self) -> Duration {
+        let lived = self.seconds_lived(SystemTime::now(), platform::seconds_since_boot());
+        Duration::from_secs(lived.unwrap_or(self.expires_at - self.created_at))
+    }
+
+    /// By the wall clock, or by the time since boot where that says more: a wall clock can be set back. After a reboot
+    /// the time since boot says less, and is no less true. `None` when it was made in the future.
+    fn seconds_lived(&self, now: SystemTime, uptime: Option<u64>) -> Option<u64> {
+        let age = unix_seconds(now).checked_sub(self.created_at)?;
         let since_boot = uptime.zip(self.made_at_uptime).and_then(|(now, then)| now.checked_sub(then));
-        let (age, life) = (age.max(since_boot.unwrap_or(0)), self.expires_at - self.created_at);
+        Some(age.max(since_boot.unwrap_or(0)))
+    }
+
+    fn age_at(&self, now: SystemTime, uptime: Option<u64>) -> Age {
+        let Some(age) = self.seconds_lived(now, uptime) else { return Age::Dead };
+        let life = self.expires_at - self.created_at;
         if age >= life {
             Age::Dead
         } else if age < life.div_ceil(2) {

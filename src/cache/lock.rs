@@ -1,9 +1,11 @@
 //! A kernel lock on a file. It belongs to the open file, not to the file's existence: it ends with the process that
 //! holds it, however that process ends, and nobody ever has to remove a lock file.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+
+use fs2::FileExt;
 
 use crate::platform;
 
@@ -25,11 +27,12 @@ impl Lock {
             }
             opened => opened?,
         };
-        match file.try_lock() {
+        match FileExt::try_lock_exclusive(&file) {
             // Between our opening and locking, it may have been removed as an old one, and another be in its place.
             Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { _file: file })),
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == fs2::lock_contended_error().kind() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::registry::Registry;
 #[serde(deny_unknown_fields)]
 struct File {
     timeout: Option<Spanned<String>>,
-    /// Checked for its form; other hosts are not handed on to it yet.
     fallback: Option<Spanned<String>>,
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
@@ -53,8 +52,13 @@ impl Config {
             Some(value) => duration(value.get_ref())
                 .ok_or_else(|| at(value.span().start, "timeout: expected as in 20s, 500ms, 1m"))?,
         };
-        if let Some(name) = file.fallback.filter(|name| !is_helper_name(name.get_ref())) {
-            return Err(at(name.span().start, "fallback: expected the name of a helper, as in 'desktop'"));
+        if let Some(name) = &file.fallback {
+            if !is_helper_name(name.get_ref()) {
+                return Err(at(name.span().start, "fallback: expected the name of a helper, as in 'desktop'"));
+            }
+            if name.get_ref() == "ecr-login" {
+                return Err(at(name.span().start, "fallback: ecr-login is this helper; expected another one"));
+            }
         }
         let mut registries: Vec<Entry> = Vec::new();
         for table in file.registry {
@@ -66,7 +70,8 @@ impl Config {
             }
             registries.push(entry);
         }
-        Ok(Self { timeout, registries, path })
+        let fallback = file.fallback.map(Spanned::into_inner);
+        Ok(Self { timeout, fallback, registries, path })
     }
 }
 
@@ -131,9 +136,9 @@ impl Entry {
     }
 }
 
-pub(super) const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
+pub(crate) const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
 
-pub(super) fn is_role_arn(arn: &str) -> bool {
+pub(crate) fn is_role_arn(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     matches!(parts.as_slice(), ["arn", partition, "iam", "", account, resource]
         if partition.starts_with("aws")

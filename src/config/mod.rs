@@ -9,6 +9,7 @@
 //! guess whose credentials to use.
 
 mod file;
+mod keys;
 
 use std::fs;
 use std::io;
@@ -17,17 +18,21 @@ use std::time::Duration;
 
 use glob::Pattern;
 
-use file::{ROLE_ARN_FORM, duration, is_role_arn};
+pub(crate) use file::{ROLE_ARN_FORM, is_role_arn};
+pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
+
+use file::duration;
 
 use crate::env::Env;
 use crate::error::Error;
 use crate::registry::{self, Registry};
+use crate::secret::Secret;
 
 /// The whole of one `get` when nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The session name of roles that we assume, as CloudTrail shows it.
-const SESSION_NAME: &str = crate::NAME;
+pub(crate) const SESSION_NAME: &str = crate::NAME;
 
 /// What a registry's token is asked for with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct Target {
     pub profile: Option<String>,
     /// To be assumed with the credentials of the profile or of the chain.
     pub role: Option<Role>,
+    /// Calls instead of profile, role and chain.
+    pub service_account: Option<ServiceAccount>,
     /// Of the ECR API, instead of the one that the registry's host implies.
     pub endpoint_url: Option<String>,
 }
@@ -57,10 +64,26 @@ pub struct Role {
     pub region: Option<String>,
 }
 
+/// A Kubernetes service account with a role of its own, for STS AssumeRoleWithWebIdentity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// A JWT that tells who it is.
+    pub token: Secret,
+    /// The cluster, from the token.
+    pub issuer: String,
+    /// The service account, from the token.
+    pub subject: String,
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub role_arn: String,
+    /// Shown in CloudTrail.
+    pub session_name: String,
+}
+
 /// All settings of one run that are ours.
 #[derive(Debug)]
 pub struct Config {
     timeout: Duration,
+    fallback: Option<String>,
     registries: Vec<Entry>,
     path: PathBuf,
 }
@@ -81,12 +104,12 @@ impl Config {
         let named = env.path("AWS_ECR_CONFIG_FILE");
         let default = || Some(env.config_dir()?.join("config.toml"));
         let mut config = match named.clone().or_else(default) {
-            None => Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path: PathBuf::new() },
+            None => Self::empty(PathBuf::new()),
             Some(path) => match fs::read_to_string(&path) {
                 Ok(text) => Self::read(&text, path)?,
                 // Nobody asked for this file, and it is not there; or nobody can tell, as in a home that is closed to us.
                 Err(error) if named.is_none() && (is_absent(&error) || fs::symlink_metadata(&path).is_err()) => {
-                    Self { timeout: DEFAULT_TIMEOUT, registries: Vec::new(), path }
+                    Self::empty(path)
                 }
                 Err(error) => {
                     let path = path.display();
@@ -107,9 +130,30 @@ impl Config {
         Ok(config)
     }
 
+    fn empty(path: PathBuf) -> Self {
+        Self { timeout: DEFAULT_TIMEOUT, fallback: None, registries: Vec::new(), path }
+    }
+
+    /// The helper for registries that are not ours: `docker-credential-<name>`.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
     /// The whole of one `get`.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// What decided about `target`, in words; `None` when nothing did but the AWS settings.
+    pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
+        if let Some(account) = &target.registry.account {
+            let names = ["AWS_ECR_PROFILE_", "AWS_ECR_ROLE_ARN_"].map(|prefix| format!("{prefix}{account}"));
+            if let Some(name) = names.iter().find(|name| env.text(name).is_some()) {
+                return Some(name.clone());
+            }
+        }
+        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&target.host))?;
+        Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
     }
 
     /// Whose token the server at `server_url` gets. [`Error::NotFound`] for what is neither an ECR host nor named in
@@ -136,6 +180,7 @@ impl Config {
             registry,
             profile: entry.and_then(|entry| entry.profile.clone()),
             role: entry.and_then(|entry| entry.role.clone()),
+            service_account: None,
             endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
         };
         if let Some(account) = &target.registry.account {
@@ -240,6 +285,7 @@ mod tests {
             ("timeout = 'soon'", &["line 1", "timeout"][..]),
             ("\ntimeot = '1s'", &["line 2", "timeot"]),
             ("fallback = '../x'", &["line 1", "fallback"]),
+            ("\nfallback = 'ecr-login'", &["line 2", "fallback"]),
             ("[[registry]]\nmatch = '1*'\nprofil = 'x'", &["line 3", "profil"]),
             ("[[registry]]\nprofile = 'x'", &["line 1", "match"]),
             ("[[registry]]\nmatch = 'a[b'\nprofile = 'x'", &["line 2", "match"]),

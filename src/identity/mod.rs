@@ -17,6 +17,7 @@
 //! | static profile | its keys are in the files | at once |
 //! | `role_arn` with `source_profile` | what its source adds, along the chain | settings at once; what IAM changes behind the ARN at the next refresh |
 //! | web identity, from environment or profile | path of the token file; `iss` and `sub` in it, or all of it if it is no JWT | at once, a rotated token of the same subject is no change |
+//! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name | at once, a rotated token of the same subject is no change |
 //! | SSO, `sso-session` or legacy | the session file's `clientId`, `registrationExpiresAt`, `startUrl`, `region`, or that it is gone; entries older than the file's last change are not served | log-out and log-in at once |
 //! | `aws login` session | the session file's `clientId` and `dpopKey`, or that it is gone; entries older than its last change are not served | log-out and log-in at once |
 //! | `credential_process` | the command; size and change time of every absolute path in it; the whole environment but terminal and shell bookkeeping; this boot | all this at once; what else it reads at the next refresh |
@@ -32,12 +33,12 @@ mod sources;
 
 pub use files::{Profiles, paths};
 pub use key::Key;
-pub use sources::{Source, sso_session_file};
+pub use sources::{Source, issuer_and_subject, sso_session_file};
 
 use std::ffi::OsStr;
 use std::time::SystemTime;
 
-use crate::config::Target;
+use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use key::Parts;
@@ -83,7 +84,7 @@ impl Identity {
     pub fn of(env: &Env, target: &Target) -> Result<Self, Failure> {
         let mut parts = Parts::default();
         // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
-        let Target { host: _, registry, profile, role, endpoint_url } = target;
+        let Target { host: _, registry, profile, role, service_account, endpoint_url } = target;
         parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
         parts.add("region", &registry.region);
         parts.add("fips", if registry.fips { "yes" } else { "no" });
@@ -101,6 +102,16 @@ impl Identity {
             parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
         }
         let [config, credentials] = paths(env).map(|path| parts.add_file("aws file", &path));
+        if let Some(account) = service_account {
+            // Tokens of one subject take turns.
+            let ServiceAccount { token: _, issuer, subject, role_arn, session_name } = account;
+            parts.add("service account's issuer", issuer);
+            parts.add("service account's subject", subject);
+            parts.add("service account's role", role_arn);
+            parts.add("service account's session name", session_name);
+            let (key, source) = (parts.into_key(), Source::ServiceAccount);
+            return Ok(Self { key, not_before: None, cacheable: true, source });
+        }
         let profiles = Profiles::new(&config, &credentials);
         let mut walk = Walk::new(env, &profiles, parts);
         let source = walk.start(profile.as_deref())?;

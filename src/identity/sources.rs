@@ -3,6 +3,7 @@
 //! container, instance. Where this walk is less exact than the SDK it adds more to the key, never less.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -33,10 +34,28 @@ pub enum Source {
     Process(String),
     /// A token of another identity provider.
     WebIdentity,
+    /// The token that a kubelet sent for a service account.
+    ServiceAccount,
     /// The endpoint of ECS or EKS.
     Container,
     /// The role of the instance, or nothing at all.
     Instance,
+}
+
+impl fmt::Display for Source {
+    /// In words, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
+            Self::Keys(profile) | Self::Sso(profile, _) | Self::Login(profile) | Self::Process(profile) => {
+                write!(f, "profile '{profile}'")
+            }
+            Self::WebIdentity => f.write_str("the web identity"),
+            Self::ServiceAccount => f.write_str("the service account"),
+            Self::Container => f.write_str("the container's role"),
+            Self::Instance => f.write_str("the instance's role"),
+        }
+    }
 }
 
 /// Whether an identity is bound to this machine's present run.
@@ -256,7 +275,8 @@ pub fn sso_session_file(env: &Env, profile: &Section) -> Option<PathBuf> {
     Some(env.home()?.join(".aws/sso/cache").join(format!("{:x}.json", Sha1::digest(name))))
 }
 
-fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
+/// Who a JWT is about, by its own account.
+pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
     let payload = std::str::from_utf8(token).ok()?.trim().split('.').nth(1)?;
     let claims: Value =
         serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;

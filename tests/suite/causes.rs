@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
@@ -33,9 +35,40 @@ const MARKS: &[&str] = &[
     "in time;",
 ];
 
-/// The line of a failing `get` has this mark and no other, and these words.
+/// A failing `get` and `doctor` give this cause and no other.
 #[track_caller]
 fn fails(helper: &Helper, mark: &str, words: &[&str]) {
+    get_fails(helper, mark, words);
+    doctor_fails(helper, mark);
+}
+
+/// The checks of `doctor` that failed give this cause and no other.
+#[track_caller]
+fn doctor_fails(helper: &Helper, mark: &str) {
+    let ran = helper.run(&["doctor", "--json", HOST], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let checks = report["registries"][0]["checks"].as_array().expect("checks");
+    let failed = checks.iter().filter(|check| check["status"] == "failure");
+    let text = |check: &Value| {
+        format!("{}; {}", check["what"].as_str().expect("a text"), check["fix"].as_str().expect("what to do"))
+    };
+    let of_clients = |check: &&Value| ["program", "docker", "podman"].iter().any(|name| check["check"] == *name);
+    let failed: Vec<String> = failed.filter(|check| !of_clients(check)).map(text).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    for other in MARKS {
+        assert_eq!(failed[0].contains(other), *other == mark, "'{other}' in {failed:?}");
+    }
+    for secret in SECRETS {
+        assert!(!ran.stdout.contains(secret), "{}", ran.stdout);
+    }
+}
+
+const SECRETS: &[&str] = &[SECRET_KEY, "hunter2", "session-secret"];
+
+/// The line of a failing `get` has this mark and no other, and these words.
+#[track_caller]
+fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
     let ran = helper.get(HOST);
     let line = ran.error();
     assert!(MARKS.contains(&mark), "{mark}");
@@ -46,7 +79,7 @@ fn fails(helper: &Helper, mark: &str, words: &[&str]) {
     for word in [HOST, "us-east-1"].iter().chain(words) {
         assert!(line.contains(word), "'{word}' in {line}");
     }
-    for secret in [SECRET_KEY, "hunter2", "session-secret"] {
+    for secret in SECRETS {
         assert!(!line.contains(secret), "{line}");
     }
 }
@@ -161,8 +194,9 @@ fn a_web_identity_that_is_not_accepted() {
 #[test]
 fn ecr_denies() {
     let aws = refusing("AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized");
-    fails(&Helper::of(&aws), "ECR denies access", &["user/me", "ecr:GetAuthorizationToken"]);
+    get_fails(&Helper::of(&aws), "ECR denies access", &["user/me", "ecr:GetAuthorizationToken"]);
     assert_eq!(aws.count(), 1, "no use in asking again");
+    doctor_fails(&Helper::of(&aws), "ECR denies access");
 }
 
 #[test]
@@ -249,8 +283,9 @@ fn a_region_that_is_disabled() {
 #[test]
 fn too_many_requests() {
     let aws = refusing("ThrottlingException", "Rate exceeded");
-    fails(&Helper::of(&aws), "is throttling", &["ECR"]);
+    get_fails(&Helper::of(&aws), "is throttling", &["ECR"]);
     assert_eq!(aws.count(), 3, "it was tried again");
+    doctor_fails(&Helper::of(&aws), "is throttling");
 }
 
 #[test]

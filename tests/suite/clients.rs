@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 use crate::HOST;
+use crate::fallback::KEEPER;
 use crate::helper::program;
 use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
@@ -23,6 +24,8 @@ pub const PASSWORD: &str = "123456789012-auth-token";
 /// A loopback address that nothing else on the machine listens on.
 const ADDRESS: &str = "127.83.67.82";
 const MOTO: &str = "127.83.67.82:5000";
+/// A registry that is not ECR's. On loopback docker does without TLS.
+const OTHER: &str = "127.83.67.83:5000";
 
 #[test]
 fn real_clients_push_and_pull_through_the_helper() {
@@ -52,6 +55,10 @@ fn real_clients_push_and_pull_through_the_helper() {
     site.with_helper(|| site.docker(&["pull", &image]));
     site.with_helper(|| site.docker(&["manifest", "inspect", &image]));
     assert_eq!(aws.count(), 1, "the pull asks AWS nothing");
+
+    let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
+    assert!(doctor.contains(HOST) && doctor.contains("accepts the token"), "{doctor}");
+    assert!(!doctor.contains("warning") && !doctor.contains("failure"), "all is well: {doctor}");
 
     // docker login and logout, which the incumbent refuses; and that the password is really checked.
     let login = site.with_helper(|| site.docker(&["login", HOST]));
@@ -104,6 +111,57 @@ fn real_clients_push_and_pull_through_the_helper() {
     }
     site.with_helper(|| site.run("skopeo", &["inspect", &original]));
     assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "an expired token is not kept");
+
+    site.endpoint = aws.url();
+    one_store_serves_ecr_and_an_ordinary_registry(&site, &image);
+}
+
+/// docker with us as `credsStore`, and a fallback helper that keeps the passwords of everything else.
+fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
+    let path = |name: &str| site.dir.path().join(name).display().to_string();
+    shell(&format!("htpasswd -Bbn me hunter2 > {}", path("passwords")));
+    let yaml = format!(
+        "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: \"{OTHER}\"}}\nauth: {{htpasswd: {{realm: other, path: {}}}}}\n",
+        path("others"),
+        path("passwords")
+    );
+    fs::write(path("other.yml"), yaml).expect("a write");
+    let mut registry = site.namespace.command("docker-registry");
+    registry.args(["serve", &path("other.yml")]);
+    let _registry = Daemon::start(registry, Path::new(&path("other.log")), || TcpStream::connect(OTHER).is_ok());
+
+    let docker_config = site.home().join(".docker/config.json");
+    fs::write(&docker_config, "{\"credsStore\":\"ecr-login\"}").expect("a write");
+    let ours = site.home().join(".config/docker-credential-ecr-login");
+    fs::create_dir_all(&ours).expect("a directory");
+    fs::write(ours.join("config.toml"), "fallback = 'keeper'").expect("a write");
+    let keeper = path("bin/docker-credential-keeper");
+    fs::write(&keeper, KEEPER).expect("a write");
+    shell(&format!("chmod 755 {keeper}"));
+
+    let theirs = format!("{OTHER}/team/app:1");
+    let fails = |args: &[&str]| !site.docker_command(args).output().expect("docker runs").status.success();
+    site.docker(&["tag", image, &theirs]);
+    assert!(fails(&["push", &theirs]), "it wants a password");
+    assert!(fails(&["login", "-u", "me", "-p", "wrong", OTHER]), "and the right one");
+    let login = site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
+    assert!(login.contains("Login Succeeded"), "{login}");
+    site.with_helper(|| site.docker(&["login", HOST]));
+    let config = fs::read_to_string(&docker_config).expect("a config");
+    assert!(!config.contains("auth\""), "no password in {config}");
+    for _ in 0..2 {
+        site.docker(&["push", &theirs]);
+        site.with_helper(|| site.docker(&["push", image]));
+        site.docker(&["rmi", &theirs, image]);
+        site.docker(&["pull", &theirs]);
+        site.with_helper(|| site.docker(&["pull", image]));
+    }
+    let listed = site.run("docker-credential-ecr-login", &["list"]);
+    assert_eq!(listed, format!("{{\"{HOST}\":\"AWS\",\"{OTHER}\":\"me\"}}\n"));
+    site.docker(&["logout", OTHER]);
+    assert!(fails(&["push", &theirs]), "logout reaches the fallback");
+    site.with_helper(|| site.docker(&["push", image]));
 }
 
 /// The registry, the docker daemon and the user who talks to them. There is one at a time: all have the same address.
@@ -126,7 +184,7 @@ impl Site {
         fs::write(path("hosts"), hosts).expect("a write");
         shell(&format!(
             "cd {}; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=ecr \
-             -addext subjectAltName=DNS:{HOST} 2>/dev/null; htpasswd -Bbn AWS {PASSWORD} > htpasswd",
+             -addext subjectAltName=DNS:{HOST} -addext basicConstraints=critical,CA:FALSE 2>/dev/null; htpasswd -Bbn AWS {PASSWORD} > htpasswd",
             dir.path().display()
         ));
         fs::write(

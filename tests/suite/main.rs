@@ -8,14 +8,20 @@
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, and that it is asked once |
 //! | `mapping` | profiles and roles by registry, custom domains, one token a region |
+//! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `causes` | a line and a next step for each cause of failure |
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `doctor` | what doctor says of a set-up |
+//! | `export` | tokens for programs that do not speak the protocol |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
+//! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
+//! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
+//! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 
@@ -24,18 +30,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod cache;
 mod causes;
 mod clients;
 mod disks;
+mod doctor;
 mod exchange;
+mod export;
+mod fallback;
 mod helper;
 mod hosts;
+mod kubelet;
 mod manifest;
 mod mapping;
 mod namespace;
 mod network;
 mod packages;
+mod pages;
 mod properties;
 mod protocol;
 mod sources;

@@ -16,7 +16,7 @@ use crate::tls::Authority;
 const API: &str = "api.ecr.us-east-1.amazonaws.com";
 
 /// A proxy that notes where it is asked to connect to, and refuses.
-fn noting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+pub fn noting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let notes = Arc::new(Mutex::new(Vec::new()));

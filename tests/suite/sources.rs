@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{Namespace, skip};
-use crate::support::aws::Aws;
+use crate::support::aws::{Aws, Plan};
 
 const BASE: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = b\n";
 
@@ -90,10 +90,15 @@ fn credential_process() {
 }
 
 /// A JSON web token, as far as anybody reads it here.
-fn jwt(subject: &str, nonce: u32) -> String {
+pub fn jwt(subject: &str, nonce: u32) -> String {
+    jwt_by("https://oidc.example", subject, nonce)
+}
+
+/// The same, given out by `issuer`.
+pub fn jwt_by(issuer: &str, subject: &str, nonce: u32) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
-    let claims = format!(r#"{{"iss":"https://oidc.example","sub":"{subject}","iat":{nonce}}}"#);
+    let claims = format!(r#"{{"iss":"{issuer}","sub":"{subject}","iat":{nonce}}}"#);
     format!("{}.{}.{}", CODE.encode("{}"), CODE.encode(claims), CODE.encode("signature"))
 }
 
@@ -249,6 +254,17 @@ fn ecs_eks_and_instance_roles_at_their_fixed_addresses() {
         let config = format!("[default]\nrole_arn = arn:aws:iam::111122223333:role/R\ncredential_source = {source}\n");
         role.write(".aws/config", &config);
         cached_as(&aws, &role, who);
+    }
+}
+
+#[test]
+fn a_metadata_service_of_somebody_else_is_named() {
+    let plan = Plan { service: "imds", failures: usize::MAX, failure: (403, "Forbidden", "no"), ..Plan::default() };
+    let aws = Aws::with(plan);
+    let Some(network) = metadata_network(&aws, "forbidden metadata") else { return };
+    let ran = Helper::bare().inside(&network).var("AWS_ENDPOINT_URL", INSIDE).get(HOST);
+    for word in ["no AWS credentials found", "instance metadata service", "AWS_PROFILE"] {
+        assert!(ran.error().contains(word), "{word} in {ran:?}");
     }
 }
 

@@ -38,6 +38,13 @@ pub fn answer(call: &Call) -> Option<Response> {
         json(StatusCode::OK, body)
     };
     Some(match (call.service.as_str(), call.operation.as_str(), call.path.as_str()) {
+        ("sts", "GetCallerIdentity", _) => format!(
+            "<GetCallerIdentityResponse><GetCallerIdentityResult>\
+             <Arn>arn:aws:iam::111122223333:user/{}</Arn><UserId>i</UserId><Account>111122223333</Account>\
+             </GetCallerIdentityResult></GetCallerIdentityResponse>",
+            call.access_key
+        )
+        .into_response(),
         ("sts", operation, _) => {
             let role = field(&call.body, "RoleArn").unwrap_or_default();
             let role = role.rsplit("%2F").next().unwrap_or_default();

@@ -1,0 +1,143 @@
+//! Every key of the configuration file, for the manual page. `file.rs` decides what is read; the test here holds the two
+//! together.
+
+/// A key and what its reader wants to know.
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: &'static str,
+    /// What goes without it.
+    pub default: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// A value, in TOML.
+    pub example: &'static str,
+}
+
+/// Keys of the whole file.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "timeout",
+        kind: "string: a number of seconds, or as in 500ms, 20s, 1m",
+        default: "20s",
+        what: "The longest time for one answer. AWS_ECR_TIMEOUT overrides it.",
+        example: "\"20s\"",
+    },
+    Key {
+        name: "fallback",
+        kind: "string: NAME of a program docker-credential-NAME on the PATH",
+        default: "none: other registries are not found",
+        what: "The credential helper for all registries that are neither Amazon ECR's nor named in this file. It gets their \
+               requests and answers them as if the client had called it.",
+        example: "\"desktop\"",
+    },
+];
+
+/// Keys of a `[[registry]]` table.
+pub const REGISTRY_KEYS: &[Key] = &[
+    Key {
+        name: "match",
+        kind: "string: a glob over the host, in which * also stands for dots",
+        default: "required",
+        what: "The registries that the table is for. Of several tables, the first that matches applies.",
+        example: "\"images.example.com\"",
+    },
+    Key {
+        name: "profile",
+        kind: "string",
+        default: "the default credentials of the AWS SDK",
+        what: "The AWS profile that asks for the token. AWS_ECR_PROFILE_<account> and AWS_ECR_ROLE_ARN_<account> override it.",
+        example: "\"prod\"",
+    },
+    Key {
+        name: "role_arn",
+        kind: "string: arn:<partition>:iam::<account>:role/<name>",
+        default: "none",
+        what: "The role to assume, with the profile's or the default credentials. AWS_ECR_PROFILE_<account> and \
+               AWS_ECR_ROLE_ARN_<account> override it.",
+        example: "\"arn:aws:iam::222233334444:role/EcrPull\"",
+    },
+    Key {
+        name: "external_id",
+        kind: "string",
+        default: "none",
+        what: "What the role's trust policy asks for. Only beside role_arn.",
+        example: "\"ticket-7\"",
+    },
+    Key {
+        name: "role_session_name",
+        kind: "string",
+        default: "docker-credential-ecr-login",
+        what: "The name of the session that CloudTrail shows. Only beside role_arn.",
+        example: "\"builds\"",
+    },
+    Key {
+        name: "region",
+        kind: "string",
+        default: "the region of the registry",
+        what: "The region of STS. Only beside role_arn.",
+        example: "\"eu-west-1\"",
+    },
+    Key {
+        name: "registry",
+        kind: "string: the host of an ECR registry",
+        default: "the host itself",
+        what: "The registry behind a custom domain or a mirror. The match has to end in a whole domain name.",
+        example: "\"333344445555.dkr.ecr.eu-west-1.amazonaws.com\"",
+    },
+    Key {
+        name: "endpoint_url",
+        kind: "string: a URL",
+        default: "the one that the registry's host implies",
+        what: "The endpoint of the ECR API.",
+        example: "\"https://vpce-0a1b.api.ecr.eu-west-1.vpce.amazonaws.com\"",
+    },
+];
+
+/// A file with every key in it.
+pub fn sample() -> String {
+    let lines = |keys: &[Key]| {
+        keys.iter().map(|Key { name, example, .. }| format!("{name} = {example}")).collect::<Vec<_>>().join("\n")
+    };
+    format!("{}\n\n[[registry]]\n{}\n", lines(KEYS), lines(REGISTRY_KEYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{KEYS, Key, REGISTRY_KEYS, sample};
+    use crate::config::Config;
+
+    fn error_of(text: &str) -> String {
+        Config::read(text, PathBuf::from("/c.toml")).expect_err(text).to_string()
+    }
+
+    fn names(keys: &[Key]) -> Vec<&str> {
+        keys.iter().map(|key| key.name).collect()
+    }
+
+    #[test]
+    fn they_are_those_that_the_file_may_have() {
+        for (text, expected) in [
+            ("wrong = 1", [names(KEYS), vec!["registry"]].concat()),
+            ("[[registry]]\nmatch = 'a.example'\nwrong = 1", names(REGISTRY_KEYS)),
+        ] {
+            let error = error_of(text);
+            let listed: Vec<_> = error.split('`').skip(1).step_by(2).filter(|name| *name != "wrong").collect();
+            assert_eq!(listed, expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn each_is_read_with_its_example_and_with_no_other_type() {
+        let text = sample();
+        Config::read(&text, PathBuf::from("/c.toml")).expect(&text);
+        for key in KEYS.iter().chain(REGISTRY_KEYS) {
+            let line = text.lines().position(|line| line.starts_with(&format!("{} = ", key.name))).expect("a line") + 1;
+            let wrong = text.replace(&format!("{} = {}", key.name, key.example), &format!("{} = 1", key.name));
+            assert!(error_of(&wrong).contains(&format!("line {line}:")), "{}", key.name);
+        }
+    }
+}

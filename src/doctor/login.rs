@@ -1,0 +1,188 @@
+//! From the host to the registry's answer, as `get` goes, but past the cache.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::Check;
+use crate::aws::{self, Route, Session};
+use crate::cache::Age;
+use crate::config::{Config, Target};
+use crate::env::Env;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::login;
+
+/// A clock that differs by more may make AWS refuse signatures; its limit is five minutes.
+const TOLERATED: Duration = Duration::from_mins(4);
+
+/// All checks from the host on, up to the first that the rest stands on.
+pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
+    let mut checks = Vec::new();
+    // The way ends where there is nothing to go on with.
+    let _ = walk(env, host, &mut checks);
+    checks
+}
+
+fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
+    let (config, target) = match login::target(env, host) {
+        Ok(found) => found,
+        Err(error) => {
+            checks.push(refused(error));
+            return None;
+        }
+    };
+    checks.push(Check::ok("host", understood(&target)));
+    checks.push(Check::ok("mapping", mapping(env, &config, &target)));
+    let identity = match Identity::of(env, &target) {
+        Ok(identity) => identity,
+        Err(failure) => {
+            checks.push(Check::failed("credentials", failure));
+            return None;
+        }
+    };
+    checks.push(cache(env, &identity));
+    let deadline = || Instant::now() + config.timeout();
+    match aws::route(env, &target, &identity.source, deadline()) {
+        Ok(Route { endpoint, proxy, roots }) => {
+            let proxy = proxy.map_or_else(|| "directly".to_owned(), |proxy| format!("through the proxy {proxy}"));
+            checks.push(Check::ok("endpoint", format!("{endpoint} {proxy}, trusting {roots}")));
+        }
+        Err(failure) => {
+            checks.push(Check::failed("endpoint", failure));
+            return None;
+        }
+    }
+    let started = Instant::now();
+    let session = match Session::open(env, &target, &identity.source, deadline()) {
+        Ok(session) => session,
+        Err(failure) => {
+            checks.push(Check::failed("credentials", failure));
+            return None;
+        }
+    };
+    let (source, key) = (&identity.source, session.access_key_id());
+    checks.push(Check::ok("credentials", format!("from {source}: access key {key}, in {}", took(started))));
+    checks.push(match session.principal(deadline()) {
+        Ok(arn) => Check::ok("principal", arn),
+        // Not needed for a token: a network may let through ECR alone.
+        Err(failure) => Check::warning("principal", format!("unknown: {}", failure.what), failure.next),
+    });
+    let started = Instant::now();
+    let issued = match session.clone().request_token(deadline()) {
+        Ok(issued) => issued,
+        Err(failure) => {
+            checks.push(Check::failed("token", failure));
+            return None;
+        }
+    };
+    let took = took(started);
+    checks.push(match issued.life {
+        Some(life) => Check::ok("token", format!("AWS gave one in {took}, good for {}", span(life))),
+        None => Check::warning(
+            "token",
+            format!("AWS gave one in {took}, but it came expired or without an expiry, so it is never cached"),
+            "an emulator does that; from AWS itself it should not happen",
+        ),
+    });
+    checks.push(clock(session.clock_ahead()));
+    checks.push(match session.check_registry(&issued.token, deadline()) {
+        Ok(StatusCode::OK) => Check::ok("registry", format!("https://{}/v2/ accepts the token", target.host)),
+        Ok(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => Check::failure(
+            "registry",
+            format!("https://{}/v2/ refuses the token: {status}", target.host),
+            "check that the host is the registry itself and not a proxy in front of it, and the registry's policy",
+        ),
+        Ok(status) => Check::warning(
+            "registry",
+            format!("https://{}/v2/ answers {status}", target.host),
+            "check what answers there: a proxy, a captive portal, the host's spelling",
+        ),
+        Err(failure) => Check::failed("registry", failure),
+    });
+    Some(())
+}
+
+fn refused(error: Error) -> Check {
+    match error {
+        Error::NotFound => Check::failure(
+            "host",
+            "not an ECR registry, and the configuration does not name it: clients get no credentials from us",
+            "check the spelling, as in 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain needs a \
+             [[registry]] entry with 'registry'",
+        ),
+        Error::Failed(what) => Check::failure("mapping", what, "correct the configuration"),
+    }
+}
+
+fn understood(target: &Target) -> String {
+    let Target { host, registry, .. } = target;
+    let kind = match (registry.fips, registry.dual_stack) {
+        (true, true) => ", FIPS and dual-stack",
+        (true, false) => ", FIPS",
+        (false, true) => ", dual-stack",
+        (false, false) => "",
+    };
+    let behind = if *host == registry.host { String::new() } else { format!("{} behind it: ", registry.host) };
+    match &registry.account {
+        Some(account) => format!("{behind}account {account}, region {}{kind}", registry.region),
+        None => format!("{behind}ECR Public, whose tokens come from {}{kind}", registry.region),
+    }
+}
+
+fn mapping(env: &Env, config: &Config, target: &Target) -> String {
+    let decided = config.decision(env, target);
+    let mut parts: Vec<String> = target.profile.iter().map(|profile| format!("profile '{profile}'")).collect();
+    parts.extend(target.role.iter().map(|role| format!("role {}", role.arn)));
+    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {url}")));
+    match decided {
+        Some(by) if parts.is_empty() => format!("by {by}: the AWS settings as they are"),
+        Some(by) => format!("by {by}: {}", parts.join(", ")),
+        None => "none: the AWS settings as they are".to_owned(),
+    }
+}
+
+fn cache(env: &Env, identity: &Identity) -> Check {
+    match login::cached(env, identity) {
+        Err(why) => Check::warning("cache", format!("not used: {why}"), "every get asks AWS until that is mended"),
+        Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
+        Ok((dir, Some((age, entry)))) => {
+            let (lived, left) = (entry.lived(), entry.left());
+            let what = match age {
+                Age::Fresh => format!("refreshed in {}", span(left.saturating_sub(lived) / 2)),
+                Age::Stale => "refreshed with the next get".to_owned(),
+                Age::Dead => "over; the next get asks AWS".to_owned(),
+            };
+            Check::ok("cache", format!("{}: a token {} old, {what}", dir.display(), span(lived)))
+        }
+    }
+}
+
+fn clock(ahead: i64) -> Check {
+    let seconds = Duration::from_secs(ahead.unsigned_abs());
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    if seconds <= Duration::from_secs(2) {
+        Check::ok("clock", "agrees with AWS's")
+    } else if seconds <= TOLERATED {
+        Check::ok("clock", format!("{} {side} AWS's", span(seconds)))
+    } else {
+        Check::warning(
+            "clock",
+            format!("{} {side} AWS's", span(seconds)),
+            "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+        )
+    }
+}
+
+fn took(started: Instant) -> String {
+    format!("{} ms", started.elapsed().as_millis())
+}
+
+/// As people say it, to the minute when it is long.
+fn span(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

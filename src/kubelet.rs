@@ -1,0 +1,237 @@
+//! The image credential provider of kubelets: an image on standard input, a credential for its registry on standard
+//! output, in all versions of `credentialprovider.kubelet.k8s.io` (Kubernetes API reference, "Kubelet
+//! CredentialProvider").
+//!
+//! Kubelet writes the request and closes the pipe, refuses answers with a field that it does not know, shows standard
+//! error when the exit code is not 0, and kills what runs for a minute. It compares the keys of `auth` with the image's
+//! host and port letter by letter, so the key is what the image says.
+//!
+//! An answer without a credential is for hosts that are not ours, and for ECR Public when there is no token: then the
+//! image is pulled anonymously. Kubelet shall not keep such an answer: to ask again costs a millisecond, while a kept
+//! one would outlive by hours the setting or the outage that it came from.
+//!
+//! A request with a service account's token is answered with that account's role or not at all, never with the node's
+//! identity: who may pull what is decided by that role.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
+use crate::env::Env;
+use crate::error::Error;
+use crate::identity::issuer_and_subject;
+use crate::login::{self, Grant};
+use crate::secret::Secret;
+
+const VERSIONS: [&str; 3] = [
+    "credentialprovider.kubelet.k8s.io/v1",
+    "credentialprovider.kubelet.k8s.io/v1beta1",
+    "credentialprovider.kubelet.k8s.io/v1alpha1",
+];
+
+/// Where a service account says which role pulls its images.
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/ecr-role-arn";
+/// The role of service accounts that do not say.
+const ROLE_VARIABLE: &str = "AWS_ECR_ROLE_ARN";
+
+/// More is no request: the annotations of a Kubernetes object end at 256 KiB.
+const LONGEST_INPUT: u64 = 1024 * 1024;
+
+/// The most that STS takes for a session name.
+const LONGEST_SESSION_NAME: usize = 64;
+
+/// What kubelet asks. Fields of versions to come are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    image: String,
+    service_account_token: Option<Secret>,
+    service_account_annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    api_version: &'a str,
+    kind: &'static str,
+    cache_key_type: &'static str,
+    cache_duration: String,
+    auth: BTreeMap<&'a str, Credential<'a>>,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    username: &'a str,
+    password: &'a Secret,
+}
+
+/// Answers the request on standard input.
+pub fn run(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+    let config = Config::load(env)?;
+    let deadline = Instant::now() + config.timeout();
+    let request = Request::decode(&read(deadline)?)?;
+    let grant = grant(env, &config, &request, deadline)?;
+    let answer = Response::new(&request, grant.as_ref()).encode()?;
+    output
+        .write_all(&answer)
+        .and_then(|()| output.flush())
+        .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The token for the image; `None` when it is to be pulled without one.
+fn grant(env: &Env, config: &Config, request: &Request, deadline: Instant) -> Result<Option<Grant>, Error> {
+    let mut target = match config.target(env, request.registry()) {
+        Ok(target) => target,
+        Err(Error::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let granted = request.service_account(env).and_then(|account| {
+        if account.is_some() {
+            (target.profile, target.role, target.service_account) = (None, None, account);
+        }
+        login::grant(env, &target, deadline).map_err(|failure| Error::failed(login::sentence(&target, &failure)))
+    });
+    match granted {
+        Err(error) if target.registry.is_public() => {
+            info!(%error, "answered without a token: images of ECR Public need none");
+            Ok(None)
+        }
+        granted => granted.map(Some),
+    }
+}
+
+impl Request {
+    fn decode(input: &[u8]) -> Result<Self, Error> {
+        let request: Self = serde_json::from_slice(input).map_err(|error| {
+            // The error's own text may quote the input, which may hold a token.
+            let (line, column) = (error.line(), error.column());
+            Error::failed(format!(
+                "ecr-login: the request on standard input cannot be read: not a CredentialProviderRequest at line \
+                 {line} column {column}"
+            ))
+        })?;
+        if request.kind != "CredentialProviderRequest" {
+            return Err(Error::failed("ecr-login: the request's kind is not CredentialProviderRequest"));
+        }
+        if !VERSIONS.contains(&request.api_version.as_str()) {
+            let known = VERSIONS.join(", ");
+            return Err(Error::failed(format!("ecr-login: the request's apiVersion is none of {known}")));
+        }
+        if request.image.is_empty() {
+            return Err(Error::failed("ecr-login: the request names no image"));
+        }
+        Ok(request)
+    }
+
+    /// Host and port as the image spells them.
+    fn registry(&self) -> &str {
+        self.image.split_once('/').map_or(self.image.as_str(), |(registry, _)| registry)
+    }
+
+    /// Who pulls, when kubelet says so. Errors name neither the token nor what the annotations hold.
+    fn service_account(&self, env: &Env) -> Result<Option<ServiceAccount>, Error> {
+        let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
+            return Ok(None);
+        };
+        let (issuer, subject) = issuer_and_subject(token.expose().as_bytes()).ok_or_else(|| {
+            Error::failed("ecr-login: the service account token is not a JWT that names its issuer and subject")
+        })?;
+        let session_name = session_name(&subject);
+        let annotations = self.service_account_annotations.as_ref();
+        let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
+        let (place, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
+            (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
+            (None, Some(arn)) => (ROLE_VARIABLE, arn),
+            (None, None) => {
+                return Err(Error::failed(format!(
+                    "ecr-login: no role for the service account '{session_name}': annotate it with {ROLE_ANNOTATION} \
+                     and let kubelet pass that on (tokenAttributes.optionalServiceAccountAnnotationKeys), or set \
+                     {ROLE_VARIABLE} for all"
+                )));
+            }
+        };
+        if !is_role_arn(arn) {
+            return Err(Error::failed(format!(
+                "ecr-login: the role of the service account '{session_name}', from {place}, is not of the form \
+                 {ROLE_ARN_FORM}"
+            )));
+        }
+        let (token, role_arn) = (token.clone(), arn.to_owned());
+        Ok(Some(ServiceAccount { token, issuer, subject, role_arn, session_name }))
+    }
+}
+
+/// `<namespace>.<name>` in the characters that STS allows; a namespace has no dots.
+fn session_name(subject: &str) -> String {
+    let Some((namespace, name)) = subject.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))
+    else {
+        return SESSION_NAME.to_owned();
+    };
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
+    format!("{namespace}.{name}").chars().map(allowed).take(LONGEST_SESSION_NAME).collect()
+}
+
+impl<'a> Response<'a> {
+    fn new(request: &'a Request, grant: Option<&'a Grant>) -> Self {
+        let auth = |grant: &'a Grant| {
+            let Grant { token, .. } = grant;
+            (request.registry(), Credential { username: &token.username, password: &token.password })
+        };
+        Self {
+            api_version: &request.api_version,
+            kind: "CredentialProviderResponse",
+            cache_key_type: "Registry",
+            cache_duration: go_duration(grant.and_then(|grant| grant.left).unwrap_or_default() / 2),
+            auth: grant.map(auth).into_iter().collect(),
+        }
+    }
+
+    fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        // Of a size that need not grow, which would leave copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
+        serde_json::to_writer(&mut *bytes, self)
+            .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+/// Whole seconds as Go writes them, for `metav1.Duration`.
+fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+/// Standard input up to its end, which has to come by `deadline`. A thread reads, since nothing else ends a read.
+fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let unreadable = |error: io::Error| Error::failed(format!("ecr-login: cannot read standard input: {error}"));
+    let (send, receive) = mpsc::sync_channel(1);
+    let reader = thread::Builder::new().spawn(move || {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = io::stdin().lock().take(LONGEST_INPUT).read_to_end(&mut bytes);
+        send.send(read.map(|_| bytes))
+    });
+    reader.map_err(unreadable)?;
+    match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(read) => read.map_err(unreadable),
+        Err(_) => Err(Error::failed("ecr-login: the request on standard input did not end in time")),
+    }
+}

@@ -1,0 +1,238 @@
+//! Manual pages and shell completions, written for packages by the hidden command `generate`.
+//!
+//! Everything comes from the definitions that the program itself works by: commands and options from clap's,
+//! variables from [`VARIABLES`], keys from [`KEYS`] and [`REGISTRY_KEYS`]. What only a manual says stands here.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+use crate::config::{KEYS, Key, REGISTRY_KEYS, sample};
+use crate::env::VARIABLES;
+use crate::error::Error;
+use crate::{NAME, VERSION};
+
+/// Arguments of `generate`.
+#[derive(Args, Debug)]
+pub struct Generate {
+    /// Directory for the files; made if it is not there
+    dir: PathBuf,
+}
+
+impl Generate {
+    /// Writes all files for `command`, the whole program's.
+    pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
+        let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
+        fs::create_dir_all(&self.dir).map_err(failed)?;
+        let mut files = vec![
+            (format!("{NAME}.1"), of_program(command).map_err(failed)?),
+            (format!("{NAME}-config.5"), of_configuration().map_err(failed)?),
+        ];
+        let mut shown = shown(command).version(VERSION).disable_help_subcommand(true);
+        for (shell, name) in [
+            (Shell::Bash, format!("{NAME}.bash")),
+            (Shell::Zsh, format!("_{NAME}")),
+            (Shell::Fish, format!("{NAME}.fish")),
+        ] {
+            let mut text = Vec::new();
+            generate(shell, &mut shown, NAME, &mut text);
+            if shell == Shell::Bash {
+                // clap_complete 4.6 spells a name with hyphens one way where bash looks for the command and another way
+                // where it finds its options (clap-rs/clap#6421), so that none would be offered.
+                let found = NAME.replace('-', "__subcmd__");
+                text = String::from_utf8_lossy(&text).replace(&found, &NAME.replace('-', "__")).into_bytes();
+            }
+            files.push((name, text));
+        }
+        for (name, text) in files {
+            write(&self.dir.join(name), &text).map_err(failed)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The commands and options that help shows, for completions: clap_complete would also offer what is hidden.
+fn shown(command: &Command) -> Command {
+    // clap takes names that live as long as the process, which is short here.
+    let name: &'static str = command.get_name().to_owned().leak();
+    Command::new(name)
+        .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_flag(command.is_disable_help_flag_set())
+        .args(command.get_arguments().filter(|one| !one.is_hide_set()))
+        .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown))
+}
+
+/// Whole or not at all.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let scratch = path.with_extension("new");
+    fs::write(&scratch, text)?;
+    fs::rename(scratch, path)
+}
+
+/// Section 1.
+fn of_program(command: &Command) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    head(&mut page, NAME, "1", &about)?;
+    Man::new(command.clone()).render_synopsis_section(&mut page)?;
+
+    let mut roff = Roff::new();
+    section(&mut roff, "DESCRIPTION");
+    paragraphs(
+        &mut roff,
+        &[
+            "A credential helper for Amazon ECR. Clients find it on the PATH by the name ecr-login in their configuration, and \
+             call it with one word and a request on standard input. It exchanges AWS credentials for an ECR token, keeps the \
+             token in a cache that only its user can read, and hands it out until it ages.",
+            "Registries that are not ECR's are not found, or served by another helper: see fallback in \
+             docker-credential-ecr-login-config(5).",
+        ],
+    );
+    section(&mut roff, "COMMANDS");
+    roff.to_writer(&mut page)?;
+    for word in command.get_subcommands().filter(|word| !word.is_hide_set()) {
+        let mut roff = Roff::new();
+        roff.control("SS", [word.get_name()]);
+        let about = word.get_long_about().or_else(|| word.get_about()).map(ToString::to_string).unwrap_or_default();
+        roff.text([roman(format!("{about}."))]);
+        roff.to_writer(&mut page)?;
+        let mut options = Vec::new();
+        Man::new(word.clone()).render_options_section(&mut options)?;
+        // Its entries, below our heading.
+        page.extend(options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
+    }
+
+    let mut roff = Roff::new();
+    section(&mut roff, "ENVIRONMENT");
+    for (name, what) in VARIABLES {
+        entry(&mut roff, name, [roman(*what)]);
+    }
+    entry(&mut roff, "AWS_*", [roman("as in every AWS tool: credentials, profile, endpoints")]);
+    section(&mut roff, "FILES");
+    for (name, what) in [
+        ("~/.docker/config.json", "Where docker and others look for the name of a helper."),
+        (
+            "~/.config/docker-credential-ecr-login/config.toml",
+            "Whose token a registry gets: docker-credential-ecr-login-config(5). On other systems than Linux it lies in their \
+             directory for configuration.",
+        ),
+        ("~/.cache/docker-credential-ecr-login", "The token cache, or in the system's directory for caches."),
+    ] {
+        entry(&mut roff, name, [roman(what)]);
+    }
+    section(&mut roff, "EXIT STATUS");
+    entry(&mut roff, "0", [roman("Success.")]);
+    entry(
+        &mut roff,
+        "1",
+        [roman(
+            "Failure, with one line that says why: on standard output for get, store, erase and list, as clients expect, else \
+                on standard error.",
+        )],
+    );
+    entry(&mut roff, "2", [roman("Wrong options of the other commands.")]);
+    entry(&mut roff, "other", [roman("A fallback helper's, passed on.")]);
+    section(&mut roff, "EXAMPLES");
+    for (what, text) in EXAMPLES {
+        example(&mut roff, what, text);
+    }
+    section(&mut roff, "SEE ALSO");
+    roff.text([bold("docker-credential-ecr-login-config"), roman("(5), "), bold("docker-login"), roman("(1)")]);
+    roff.to_writer(&mut page)?;
+    Ok(page)
+}
+
+const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "In ~/.docker/config.json, for a registry:",
+        "{\"credHelpers\": {\"111122223333.dkr.ecr.eu-west-1.amazonaws.com\": \"ecr-login\"}}",
+    ),
+    ("or, with a fallback helper in config.toml, for all registries:", "{\"credsStore\": \"ecr-login\"}"),
+    (
+        "What docker would be told, with a log of how it came about:",
+        "echo 111122223333.dkr.ecr.eu-west-1.amazonaws.com | AWS_ECR_LOG=debug docker-credential-ecr-login get",
+    ),
+];
+
+/// Section 5.
+fn of_configuration() -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    head(&mut page, &format!("{NAME}-config"), "5", "whose token a registry gets")?;
+    let mut roff = Roff::new();
+    section(&mut roff, "SYNOPSIS");
+    entry(&mut roff, "$AWS_ECR_CONFIG_FILE", [roman("or, where that is not set,")]);
+    entry(
+        &mut roff,
+        "~/.config/docker-credential-ecr-login/config.toml",
+        [roman("or the same in the system's directory for configuration.")],
+    );
+    section(&mut roff, "DESCRIPTION");
+    paragraphs(
+        &mut roff,
+        &[
+            "A TOML file. Without it every registry of Amazon ECR gets the identity that the AWS CLI would use. A mistake in it \
+             fails every request, with a line that names the file, the line and the key.",
+        ],
+    );
+    for (title, keys) in [("KEYS", KEYS), ("KEYS OF A [[REGISTRY]] TABLE", REGISTRY_KEYS)] {
+        section(&mut roff, title);
+        for Key { name, kind, default, what, example } in keys {
+            entry(&mut roff, name, [italic(*kind), roman(". Default: "), roman(*default), roman(".")]);
+            roff.control("IP", []);
+            roff.text([roman(*what)]);
+            roff.control("IP", []);
+            roff.text([roman(format!("{name} = {example}"))]);
+        }
+    }
+    section(&mut roff, "EXAMPLE");
+    example(&mut roff, "Every key at once:", &sample());
+    section(&mut roff, "SEE ALSO");
+    roff.text([bold(NAME), roman("(1)")]);
+    roff.to_writer(&mut page)?;
+    Ok(page)
+}
+
+fn head(page: &mut Vec<u8>, name: &str, number: &str, what: &str) -> io::Result<()> {
+    // By hand, because `Roff` leaves out empty arguments. No date, so that two builds of one version make the same page.
+    writeln!(page, ".TH {} {number} \"\" \"{NAME} {VERSION}\" \"\"", name.to_uppercase())?;
+    let mut roff = Roff::new();
+    section(&mut roff, "NAME");
+    roff.text([roman(format!("{name} - {what}"))]);
+    roff.to_writer(page)
+}
+
+fn section(roff: &mut Roff, title: &str) {
+    roff.control("SH", [title]);
+}
+
+fn paragraphs(roff: &mut Roff, texts: &[&str]) {
+    for (number, text) in texts.iter().enumerate() {
+        if number > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(*text)]);
+    }
+}
+
+fn entry(roff: &mut Roff, name: &str, what: impl Into<Vec<Inline>>) {
+    roff.control("TP", []);
+    roff.text([bold(name)]);
+    roff.text(what);
+}
+
+fn example(roff: &mut Roff, what: &str, text: &str) {
+    roff.text([roman(what)]);
+    roff.control("PP", []);
+    roff.control("nf", []);
+    for line in text.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff.control("sp", []);
+}

@@ -1,0 +1,236 @@
+//! `doctor`: what it says of a set-up that works, and of what stands in the way before AWS is asked. What AWS and the
+//! network can do is in `causes`.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use serde_json::Value;
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY, make_older, program};
+use crate::namespace::{Namespace, missing, skip};
+use crate::support::aws::{Aws, Plan};
+use crate::tls::Authority;
+
+const PASSWORD: &str = "the-password-of-the-registry";
+
+/// A machine where everything is right: docker is set up, AWS answers, and so does the registry, with TLS.
+struct Healthy {
+    aws: Aws,
+    helper: Helper,
+}
+
+impl Healthy {
+    fn start(test: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip(test, "network namespaces need root");
+            return None;
+        }
+        if let Some(program) = missing(&["openssl", "ip"]) {
+            skip(test, &format!("{program} is not installed"));
+            return None;
+        }
+        let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+        let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", "http://127.0.0.1:8000").var("AWS_ECR_TIMEOUT", "5s");
+        let hosts = helper.write("hosts", &format!("127.0.0.1 localhost\n127.83.0.1 {HOST}\n"));
+        let network = Rc::new(Namespace::of_network(&format!("mount --bind {} /etc/hosts", hosts.display())));
+        crate::support::serve(network.listen("127.0.0.1:8000"), aws.app());
+        let authority = Authority::for_names(&[HOST]);
+        authority.serve(network.listen("127.83.0.1:443"), registry());
+        let pem = std::fs::read_to_string(authority.bundle()).expect("a bundle");
+        let bundle = helper.write("ca.pem", &pem);
+        let helper = helper.inside(&network).var("AWS_EC2_METADATA_DISABLED", "true");
+        let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+        let helper = helper.var("SSL_CERT_FILE", bundle.to_str().expect("UTF-8")).var("PATH", &path);
+        let link = helper.write("bin/docker", "").with_file_name("docker-credential-ecr-login");
+        symlink(program(), link).expect("a link");
+        let healthy = Self { aws, helper };
+        healthy.docker(&format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+        Some(healthy)
+    }
+
+    fn docker(&self, config: &str) {
+        self.helper.write(".docker/config.json", config);
+    }
+}
+
+/// A registry that knows one password.
+fn registry() -> Router {
+    use base64::Engine;
+    let expected = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("AWS:{PASSWORD}")));
+    let answer = move |headers: HeaderMap| async move {
+        let given = headers.get("authorization").and_then(|value| value.to_str().ok());
+        if given == Some(&expected) { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    };
+    Router::new().route("/v2/", get(answer))
+}
+
+/// The report and the exit code.
+#[track_caller]
+fn report(helper: &Helper, hosts: &[&str]) -> (Value, Option<i32>) {
+    let ran = helper.run(&[&["doctor", "--json"], hosts].concat(), "");
+    assert_eq!(ran.stderr, "");
+    for secret in [SECRET_KEY, PASSWORD] {
+        assert!(!ran.stdout.contains(secret), "{}", ran.stdout);
+    }
+    (serde_json::from_str(&ran.stdout).expect("JSON"), ran.code)
+}
+
+/// Status, text and fix of one check of the first registry.
+#[track_caller]
+fn check(report: &Value, name: &str) -> (String, String) {
+    let checks = report["registries"][0]["checks"].as_array().expect("checks");
+    let check = checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("{name} in {report}"));
+    let what = format!("{} {}", check["what"].as_str().expect("a text"), check["fix"].as_str().unwrap_or_default());
+    (check["status"].as_str().expect("a status").to_owned(), what)
+}
+
+#[test]
+fn a_healthy_machine_is_ok_in_every_step() {
+    let Some(Healthy { aws, helper }) = Healthy::start("doctor") else { return };
+    let (all, code) = report(&helper, &[HOST]);
+    assert_eq!((code, &all["ok"], &all["schema"]), (Some(0), &Value::Bool(true), &Value::from(1)), "{all:#}");
+    for (name, words) in [
+        ("docker", &["asks us", "credHelpers", ".docker/config.json"][..]),
+        ("host", &["111122223333", "us-east-1"]),
+        ("mapping", &["none"]),
+        ("credentials", &["AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"]),
+        ("principal", &["arn:aws:iam::111122223333:user/AKIAEXAMPLE"]),
+        ("endpoint", &["http://127.0.0.1:8000", "directly", "ca.pem (SSL_CERT_FILE)"]),
+        ("clock", &["agrees"]),
+        ("cache", &["nothing for this identity"]),
+        ("token", &["ms", "11 h 59 min"]),
+        ("registry", &[HOST, "/v2/"]),
+    ] {
+        let (status, what) = check(&all, name);
+        assert_eq!(status, "ok", "{name}: {what}");
+        for word in words {
+            // The twelve hours may be whole.
+            let found = what.contains(word) || (*word == "11 h 59 min" && what.contains("12 h 0 min"));
+            assert!(found, "{word} in {what}");
+        }
+    }
+    assert_eq!(helper.entries().len(), 0, "nothing is changed");
+    // Without a host: those that docker gives to us.
+    let (all, code) = report(&helper, &[]);
+    assert_eq!((code, &all["registries"][0]["host"]), (Some(0), &Value::from(HOST)));
+    helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(2));
+    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("2 h 0 min old, refreshed in "));
+    make_older(&helper, Duration::from_hours(7));
+    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("refreshed with the next get"));
+    // A token that AWS gives and the registry refuses.
+    aws.change(|plan| plan.password = Some("another".to_owned()));
+    let (all, code) = report(&helper, &[HOST]);
+    assert_eq!((code, check(&all, "registry").0.as_str()), (Some(1), "failure"));
+    aws.change(|plan| plan.ahead = 620);
+    let (status, what) = check(&report(&helper, &[HOST]).0, "clock");
+    assert!(status == "warning" && what.contains("10 min behind"), "{what}");
+}
+
+#[test]
+fn what_keeps_docker_from_asking_us_is_named() {
+    let Some(healthy) = Healthy::start("doctor of clients") else { return };
+    let elsewhere = healthy.helper.write("elsewhere/config.json", "{}").with_file_name("");
+    for (config, words) in [
+        (r#"{"credsStore": "desktop"}"#.to_owned(), &["docker-credential-desktop", "credsStore", "setup"][..]),
+        (format!(r#"{{"credHelpers": {{"{HOST}": "gcloud"}}}}"#), &["docker-credential-gcloud", "credHelpers"]),
+        (format!(r#"{{"auths": {{"https://{HOST}/v1/": {{"auth": "QVdTOmE="}}}}}}"#), &["earlier login", "logout"]),
+        ("{}".to_owned(), &["asks nobody", "setup"]),
+        ("{\n  \"credHelpers\": oops".to_owned(), &["line 2", "not JSON"]),
+        ("[]".to_owned(), &["not a JSON object"]),
+    ] {
+        healthy.docker(&config);
+        let (all, code) = report(&healthy.helper, &[HOST]);
+        let (status, what) = check(&all, "docker");
+        assert_eq!((status.as_str(), code), ("failure", Some(1)), "{config}: {what}");
+        for word in words {
+            assert!(what.contains(word), "{word} in {what}");
+        }
+        assert_eq!(check(&all, "token").0, "ok", "the rest goes on");
+    }
+    healthy.docker(r#"{"credsStore": "ecr-login"}"#);
+    let (all, code) = report(&healthy.helper, &[HOST]);
+    assert_eq!((check(&all, "docker").0.as_str(), code), ("ok", Some(0)));
+    let moved = healthy.helper.var("DOCKER_CONFIG", elsewhere.to_str().expect("UTF-8"));
+    let (_, what) = check(&report(&moved, &[HOST]).0, "docker");
+    assert!(what.contains("asks nobody"), "{what}");
+    let sudo = moved.var("DOCKER_CONFIG", "").var("SUDO_USER", "me");
+    let (status, what) = check(&report(&sudo, &[HOST]).0, "user");
+    assert!(status == "warning" && what.contains("me's"), "{what}");
+    let lost = sudo.var("SUDO_USER", "").var("PATH", "/nonexistent");
+    let (status, what) = check(&report(&lost, &[HOST]).0, "program");
+    assert!(status == "failure" && what.contains("not on the PATH"), "{what}");
+}
+
+#[test]
+fn podman_goes_by_its_own_files_first() {
+    let Some(healthy) = Healthy::start("doctor of podman") else { return };
+    healthy.helper.write("bin/podman", "");
+    shell(&format!("chmod +x {}/bin/podman", healthy.helper.home().display()));
+    let (all, code) = report(&healthy.helper, &[HOST]);
+    assert_eq!((check(&all, "podman").0.as_str(), code), ("ok", Some(0)), "podman reads docker's file");
+    let stale = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
+    healthy.helper.write(".config/containers/auth.json", &stale);
+    let (all, code) = report(&healthy.helper, &[HOST]);
+    let (status, what) = check(&all, "podman");
+    assert!(status == "warning" && what.contains("earlier login") && what.contains("containers/auth.json"), "{what}");
+    assert_eq!(code, Some(0), "docker works");
+    healthy.helper.write(
+        ".config/containers/registries.conf",
+        "credential-helpers = [\"ecr-login\", \"containers-auth.json\"]\n",
+    );
+    let (status, what) = check(&report(&healthy.helper, &[HOST]).0, "podman");
+    assert!(status == "ok" && what.contains("credential-helpers in"), "{what}");
+}
+
+#[test]
+fn a_host_or_a_configuration_that_is_wrong() {
+    let helper = Helper::bare();
+    let (all, code) = report(&helper, &["1111.dkr.ecr.us-east-1.amazonaws.com"]);
+    assert_eq!((check(&all, "host").0.as_str(), code), ("failure", Some(1)));
+    helper.write(".config/docker-credential-ecr-login/config.toml", "timeot = '1s'\n");
+    let (_, what) = check(&report(&helper, &[HOST]).0, "mapping");
+    assert!(what.contains("line 1") && what.contains("timeot"), "{what}");
+    let none = helper.run(&["doctor"], "");
+    assert!(none.code == Some(1) && none.stderr.contains("setup"), "{none:?}");
+}
+
+#[test]
+fn what_a_mapping_decides_is_shown_with_its_place() {
+    let helper = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "true");
+    helper.write(
+        ".config/docker-credential-ecr-login/config.toml",
+        "timeout = '2s'\n\n[[registry]]\nmatch = '111122223333.*'\nprofile = 'prod'\n",
+    );
+    let (_, what) = check(&report(&helper, &[HOST]).0, "mapping");
+    assert!(what.contains("config.toml, line 3") && what.contains("profile 'prod'"), "{what}");
+    let helper = helper.var("AWS_ECR_PROFILE_111122223333", "ci");
+    let (_, what) = check(&report(&helper, &[HOST]).0, "mapping");
+    assert!(what.contains("AWS_ECR_PROFILE_111122223333") && what.contains("profile 'ci'"), "{what}");
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let helper = Helper::bare();
+    let plain = helper.run(&["doctor", HOST], "").stdout;
+    assert!(plain.contains("ok       host") && plain.contains("fix: ") && !plain.contains('\x1b'), "{plain}");
+    for (name, value, coloured) in [("TERM", "xterm", true), ("NO_COLOR", "1", false), ("TERM", "dumb", false)] {
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{} doctor {HOST}; true", program().display()), "/dev/null"]).env_clear();
+        let vars = helper.command();
+        command.envs(vars.get_envs().filter_map(|(name, value)| Some((name, value?)))).env(name, value);
+        let output = command.stdin(Stdio::null()).output().expect("script runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text.contains("\x1b[3"), coloured, "{name}={value}: {text}");
+    }
+}
+
+fn shell(script: &str) {
+    assert!(Command::new("sh").args(["-ec", script]).status().expect("a shell").success(), "{script}");
+}

@@ -1,0 +1,286 @@
+//! The helper that serves the registries that are not ECR's: what it gets and says, byte for byte, and what becomes of
+//! one that misbehaves.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::helper::{Helper, program};
+use crate::support::aws::{Aws, Plan};
+use crate::{HOST, NOT_FOUND};
+
+/// Keeps credentials in files of `~/kept`, as `pass` and others do, unencrypted.
+pub const KEEPER: &str = r#"#!/bin/sh
+set -e
+mkdir -p "$HOME/kept"
+request="$(cat)"
+case "$1" in
+store) name="$(printf %s "$request" | sed 's/.*"ServerURL":"\([^"]*\)".*/\1/')" ;;
+*) name="$request" ;;
+esac
+file="$HOME/kept/$(printf %s "$name" | tr / +)"
+case "$1" in
+store) printf %s "$request" >"$file" ;;
+get) cat "$file" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+erase) rm "$file" ;;
+list)
+    cd "$HOME/kept"
+    printf '{'
+    for file in *; do printf '%s"%s":"me"' "$comma" "$(printf %s "$file" | tr + /)"; comma=,; done
+    printf '}'
+    ;;
+esac
+"#;
+
+/// Writes down its argument and its input, and answers with what the files say.
+const RECORDER: &str = r#"printf %s "$1" >"$HOME/action"
+cat >"$HOME/input"
+cat "$HOME/output"
+exit "$(cat "$HOME/code")""#;
+
+const STORED: &str = r#"{"ServerURL":"ghcr.io","Username":"me","Secret":"hunter2"}"#;
+
+/// A helper whose configuration names `fake`, which is this script.
+fn with(helper: Helper, script: &str) -> Helper {
+    helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+    install(&helper, script);
+    let path = format!("{}/bin:/usr/local/bin:/usr/bin:/bin", helper.home().display());
+    helper.var("PATH", &path)
+}
+
+/// Written by another process: a descriptor that a fork of this one had inherited would make the script "busy".
+fn install(helper: &Helper, script: &str) {
+    let script = if script.starts_with("#!") { script.to_owned() } else { format!("#!/bin/sh\n{script}\n") };
+    let path = helper.home().join("bin/docker-credential-fake");
+    let mut install = Command::new("install");
+    install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().expect("install runs");
+    install.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("a write");
+    assert!(install.wait().expect("an end").success());
+}
+
+fn output(helper: &Helper, action: &str, input: &[u8]) -> Output {
+    helper.start(&[action], input).wait_with_output().expect("an end")
+}
+
+#[test]
+fn requests_and_answers_pass_byte_for_byte() {
+    let helper = with(Helper::bare(), RECORDER);
+    let long = format!("ghcr.io{}", "/".repeat(900_000));
+    let hosts: [&[u8]; 9] = [
+        b"ghcr.io",
+        b" ghcr.io \r\n",
+        b"https://index.docker.io/v1/\n",
+        b"ftp://ghcr.io",
+        b"user@111122223333.dkr.ecr.us-east-1.amazonaws.com",
+        b"gh\xff\xfecr.io\n",
+        b"[::1]:5000",
+        b"a\0b",
+        long.as_bytes(),
+    ];
+    let credentials: [&[u8]; 4] = [
+        STORED.as_bytes(),
+        b" { \"serverurl\" : \"https://index.docker.io/v1/\", \"Username\": \"me\", \"More\": [1] }\r\n",
+        b"{\"ServerURL\":\"not a URL\",\"Username\":\"\",\"Secret\":\"\"}",
+        b"{\"ServerURL\":\"ghcr.io\",\"Username\":\"me\",\"Secret\":\"\xff\xfe\"}\n",
+    ];
+    let outputs: [(&[u8], u8); 6] = [
+        (b"", 0),
+        (b"{\"ServerURL\":\"ghcr.io\",\"Username\":\"me\",\"Secret\":\"s\"}", 0),
+        (b" {\"Secret\" : \"s\"}\r\n\n", 0),
+        (b"credentials not found in native keychain\n", 1),
+        (b"\xff\xfe\0\x1b[31m", 2),
+        (long.as_bytes(), 255),
+    ];
+    for (action, inputs) in [("get", &hosts[..]), ("erase", &hosts), ("store", &credentials)] {
+        for (number, input) in inputs.iter().enumerate() {
+            let (said, code) = outputs[number % outputs.len()];
+            fs::write(helper.home().join("output"), said).expect("a write");
+            fs::write(helper.home().join("code"), code.to_string()).expect("a write");
+            let answer = output(&helper, action, input);
+            let got = |name: &str| fs::read(helper.home().join(name)).expect("the fallback was called");
+            let text = String::from_utf8_lossy(&input[..input.len().min(80)]);
+            assert_eq!(got("action"), action.as_bytes(), "{text}");
+            assert!(got("input") == *input, "{action} {text}");
+            assert!(answer.stdout == said && answer.stderr.is_empty(), "{action} {text}: {answer:?}");
+            assert_eq!(answer.status.code(), Some(code.into()), "{action} {text}");
+            fs::remove_file(helper.home().join("input")).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn it_keeps_what_docker_login_stores() {
+    let helper = with(Helper::bare(), KEEPER);
+    assert_eq!(helper.get("ghcr.io").error(), NOT_FOUND);
+    helper.run(&["store"], STORED).silent();
+    let hub = STORED.replace("ghcr.io", "https://index.docker.io/v1/");
+    helper.run(&["store"], &hub).silent();
+    assert_eq!(helper.get("ghcr.io").stdout, STORED);
+    assert_eq!(helper.get("https://index.docker.io/v1/").stdout, hub);
+    let listed = helper.run(&["list"], "");
+    assert_eq!(listed.stdout, "{\"ghcr.io\":\"me\",\"https://index.docker.io/v1/\":\"me\"}\n");
+    helper.run(&["erase"], "ghcr.io").silent();
+    assert_eq!(helper.get("ghcr.io").error(), NOT_FOUND);
+}
+
+#[test]
+fn one_that_cannot_answer_is_named_in_one_line() {
+    let helper = with(Helper::bare(), "");
+    let path = helper.home().join("bin/docker-credential-fake");
+    let named = |what: &str| {
+        for (action, input) in [("get", "ghcr.io"), ("store", STORED), ("erase", "ghcr.io")] {
+            let ran = helper.run(&[action], input);
+            let line = ran.error();
+            assert!(line.contains("docker-credential-fake") && line.contains(what), "{what} in {line}");
+            assert!(!line.contains("hunter2"));
+            assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
+        }
+    };
+    install(&helper, "echo half; kill -9 $$");
+    named("SIGKILL");
+    for much in ["yes | head -c 3000000", "exec yes"] {
+        install(&helper, much);
+        named("more than 1 MiB");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    named("ermission denied");
+    install(&helper, "#!/nonexistent/interpreter\n");
+    named("not on the PATH");
+    fs::remove_file(&path).expect("a file");
+    named("not on the PATH");
+}
+
+#[test]
+fn one_that_hangs_is_stopped_with_its_children() {
+    let helper = with(Helper::bare(), "").var("AWS_ECR_TIMEOUT", "500ms");
+    for script in ["sleep 1000 & echo $! >>$HOME/pids; sleep 1000", "exec >&-; sleep 1000"] {
+        install(&helper, &format!("echo $$ >>$HOME/pids; {script}"));
+        for (action, input) in [("get", "ghcr.io"), ("store", STORED), ("erase", "ghcr.io")] {
+            let ran = helper.run(&[action], input);
+            assert!(ran.error().contains("docker-credential-fake did not answer in time"), "{ran:?}");
+            assert!(ran.took < Duration::from_secs(5), "{:?}", ran.took);
+        }
+    }
+    let pids = fs::read_to_string(helper.home().join("pids")).expect("it ran");
+    assert_eq!(pids.lines().count(), 9);
+    for pid in pids.lines() {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while runs(pid) {
+            assert!(Instant::now() < deadline, "{pid} still runs");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Whether there is such a process, not counting a dead one that nobody has waited for.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[test]
+fn one_that_leads_back_to_us_is_refused() {
+    let helper = with(Helper::bare(), "").var("AWS_ECR_TIMEOUT", "5s");
+    let path = helper.home().join("bin/docker-credential-fake");
+    fs::remove_file(&path).expect("a file");
+    symlink(program(), &path).expect("a link");
+    for (action, input) in [("get", "ghcr.io"), ("store", STORED), ("erase", "ghcr.io")] {
+        let ran = helper.run(&[action], input);
+        let line = ran.error();
+        assert!(line.contains("docker-credential-fake leads back to ecr-login"), "{line}");
+    }
+    let listed = helper.run(&["list"], "");
+    assert_eq!((listed.stdout.as_str(), listed.code), ("{}\n", Some(0)));
+    helper.write(".config/docker-credential-ecr-login/config.toml", "\nfallback = 'ecr-login'");
+    let ran = helper.get("ghcr.io");
+    assert!(ran.error().contains("line 2: fallback"), "{ran:?}");
+}
+
+#[test]
+fn nothing_about_ecr_reaches_it() {
+    let aws = Aws::start();
+    let denied =
+        Aws::with(Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", "no"), ..Plan::default() });
+    let config = format!("fallback = 'fake'\n[[registry]]\nmatch = 'images.example.com'\nregistry = '{HOST}'\n");
+    for (aws, works) in [(&aws, true), (&denied, false)] {
+        let helper = with(Helper::of(aws), "touch $HOME/called");
+        helper.write(".config/docker-credential-ecr-login/config.toml", &config);
+        for host in [HOST, "images.example.com", "public.ecr.aws", "https://HOST.:443/v2/"] {
+            let url = host.replace("HOST", HOST);
+            let ran = helper.get(&url);
+            assert_eq!(ran.code == Some(0), works, "{ran:?}");
+            let stored = STORED.replace("ghcr.io", &url);
+            helper.run(&["store"], stored).silent();
+            helper.run(&["erase"], &url).silent();
+        }
+        for bad in ["", " \n"] {
+            helper.get(bad).error();
+        }
+        helper.run(&["store"], "hunter2").error();
+        helper.write(".config/docker-credential-ecr-login/config.toml", &format!("{config}\nwrong = 1"));
+        helper.get("ghcr.io").error();
+        assert!(!helper.home().join("called").exists(), "{works}");
+        helper.write(".config/docker-credential-ecr-login/config.toml", &config);
+        helper.get("ghcr.io").silent();
+        assert!(helper.home().join("called").exists(), "and it would have been seen");
+    }
+}
+
+#[test]
+fn lists_are_merged_and_ours_survives_a_bad_one() {
+    let aws = Aws::start();
+    let helper = with(Helper::of(&aws), "").var("AWS_ECR_LOG", "warn").var("AWS_ECR_TIMEOUT", "2s");
+    helper.get(HOST).password_for(HOST);
+    let list = |script: &str| {
+        install(&helper, script);
+        let ran = helper.run(&["list"], "");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        (ran.stdout, ran.stderr)
+    };
+    let (both, log) = list(&format!(
+        r#"[ "$(cat)" = unused ] && echo '{{"{HOST}":"other","https://index.docker.io/v1/":"me","A/é":"\u003ctoken\u003e"}}'"#
+    ));
+    let expected = format!("{{\"{HOST}\":\"AWS\",\"A/é\":\"<token>\",\"https://index.docker.io/v1/\":\"me\"}}\n");
+    assert_eq!((both.as_str(), log.as_str()), (expected.as_str(), ""));
+    let alone = format!("{{\"{HOST}\":\"AWS\"}}\n");
+    assert_eq!(list("echo null"), (alone.clone(), String::new()));
+    for bad in
+        ["echo '{}'; exit 3", "echo hunter2", "", "echo '{\"hunter2\":[\"hunter2\"]}'", "exec yes", "exec sleep 1000"]
+    {
+        let (stdout, log) = list(bad);
+        assert_eq!(stdout, alone, "{bad}");
+        assert!(log.contains("WARN") && log.contains("fake") && !log.contains("hunter2"), "{bad}: {log}");
+    }
+}
+
+#[test]
+fn ignored_storage_is_for_what_it_does_not_serve() {
+    let helper = with(Helper::bare(), KEEPER).var("AWS_ECR_IGNORE_CREDS_STORAGE", "true");
+    helper.run(&["store"], STORED.replace("ghcr.io", HOST)).silent();
+    helper.run(&["erase"], HOST).silent();
+    assert!(!helper.home().join("kept").exists());
+    helper.run(&["store"], STORED).silent();
+    assert_eq!(helper.get("ghcr.io").stdout, STORED);
+    helper.run(&["erase"], "ghcr.io").silent();
+    assert_eq!(helper.get("ghcr.io").error(), NOT_FOUND);
+}
+
+#[test]
+fn no_password_of_others_in_the_log_at_any_level() {
+    let helper = with(Helper::bare(), KEEPER).var("AWS_ECR_LOG", "trace");
+    for (action, input) in [
+        ("store", STORED),
+        ("get", "ghcr.io"),
+        ("get", "https://me:hunter2@ghcr.io"),
+        ("list", ""),
+        ("erase", "ghcr.io"),
+    ] {
+        let ran = helper.run(&[action], input);
+        assert!(!ran.stderr.contains("hunter2"), "{action}: {}", ran.stderr);
+        assert!(action == "list" || ran.stderr.contains("docker-credential-fake"), "{action}: {}", ran.stderr);
+    }
+}
