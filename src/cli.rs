@@ -15,7 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
-use crate::{NAME, VERSION, doctor, export, kubelet, pages};
+use crate::{NAME, VERSION, doctor, export, kubelet, pages, setup};
 
 /// What to do.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ enum Words {
 pub enum Tool {
     /// Say what would happen for a registry, step by step, and what to mend
     Doctor(doctor::Doctor),
+    /// Have docker or podman ask this program for registries, by changing their settings
+    Setup(setup::Setup),
     /// Print the password alone, for docker login --password-stdin, helm and oras
     GetLoginPassword(export::LoginPassword),
     /// Print a docker config.json, a Kubernetes secret or shell variables for registries
@@ -85,6 +87,7 @@ impl Tool {
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
             Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Setup(options) => options.run(&env, &mut io::stdout().lock()),
             Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),

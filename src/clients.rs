@@ -1,4 +1,5 @@
-//! What docker, podman and the like would do for a registry, read from their settings. Nothing is written here.
+//! What docker, podman and the like would do for a registry, read from their settings. Nothing is written here; see
+//! [`setup`](crate::setup).
 //!
 //! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
 //! `auths` (docker CLI reference, "Credential helpers"). podman, buildah and skopeo ask the helpers that
@@ -13,10 +14,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::env::Env;
-use crate::registry;
+use crate::{platform, registry};
 
 /// What we are called in the settings of clients.
 pub const OURS: &str = "ecr-login";
+
+/// More is no file of settings.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Where a client gets the credentials of a host.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,16 +44,11 @@ pub struct AuthFile {
 impl AuthFile {
     /// Reads it; one that does not exist is empty. `Err` says what is wrong.
     pub fn read(path: PathBuf) -> Result<Self, String> {
-        let text = match fs::read(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Self { path, content: Map::new() });
-            }
-            text => text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?,
-        };
+        let text = text(&path)?;
         if text.trim_ascii().is_empty() {
             return Ok(Self { path, content: Map::new() });
         }
-        match serde_json::from_slice(&text) {
+        match serde_json::from_str(&text) {
             Ok(Value::Object(content)) => Ok(Self { path, content }),
             Ok(_) => Err(format!("{} is not a JSON object", path.display())),
             // The error's own text may quote a password.
@@ -59,7 +58,8 @@ impl AuthFile {
         }
     }
 
-    fn helper(&self, host: &str) -> Option<&str> {
+    /// The helper that it names for the host.
+    pub fn helper(&self, host: &str) -> Option<&str> {
         self.content.get("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
     }
 
@@ -68,7 +68,7 @@ impl AuthFile {
     }
 
     /// Whether a password for the host is in it, under any of the spellings that clients use.
-    fn has_password(&self, host: &str) -> bool {
+    pub fn has_password(&self, host: &str) -> bool {
         let Some(Value::Object(auths)) = self.content.get("auths") else { return false };
         let holds = |entry: &Value| {
             ["auth", "password", "identitytoken"]
@@ -79,10 +79,26 @@ impl AuthFile {
     }
 
     /// The hosts that it gives to us.
-    fn hosts(&self) -> impl Iterator<Item = &str> {
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers.filter(|(_, name)| name.as_str() == Some(OURS)).map(|(host, _)| host.as_str())
     }
+}
+
+/// What is in a file of settings, nothing when there is none. `Err` says what is wrong with it.
+pub fn text(path: &Path) -> Result<String, String> {
+    let failed = |what: &str| format!("{} cannot be read: {what}", path.display());
+    match fs::metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(String::new());
+        }
+        Err(error) => return Err(failed(&error.to_string())),
+        Ok(metadata) if !metadata.is_file() => return Err(failed("it is not a regular file")),
+        Ok(metadata) if metadata.len() > LONGEST => return Err(failed("it is longer than 16 MiB")),
+        Ok(_) => {}
+    }
+    let bytes = fs::read(path).map_err(|error| failed(&error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8"))
 }
 
 /// Docker's config.json; `None` without a home.
@@ -141,15 +157,27 @@ pub fn podman_files(env: &Env) -> Vec<PathBuf> {
     if let Some(path) = env.path("REGISTRY_AUTH_FILE") {
         return vec![path];
     }
-    let runtime = env.path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
-    let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")));
-    let config = config.map(|dir| dir.join("containers/auth.json"));
+    let runtime = env.path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers")).or_else(platform::podman_runtime_dir);
+    let runtime = runtime.map(|dir| dir.join("auth.json"));
     let old = env.home().map(|home| home.join(".dockercfg"));
-    [runtime, config, docker_config(env), old].into_iter().flatten().collect()
+    [runtime, podman_config(env), docker_config(env), old].into_iter().flatten().collect()
+}
+
+/// The one of them that outlives the machine's next start and is podman's alone.
+pub fn podman_config(env: &Env) -> Option<PathBuf> {
+    env.path("REGISTRY_AUTH_FILE").or_else(|| {
+        let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")))?;
+        Some(config.join("containers/auth.json"))
+    })
+}
+
+/// The directory of the user's additions to registries.conf.
+pub fn registries_conf_d(env: &Env) -> Option<PathBuf> {
+    Some(env.home()?.join(".config/containers/registries.conf.d"))
 }
 
 /// `credential-helpers` of registries.conf and its drop-ins, each with the file that says so.
-fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, String> {
+pub fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, String> {
     let own = env.home().map(|home| home.join(".config/containers"));
     let system = PathBuf::from("/etc/containers");
     let main = env.path("CONTAINERS_REGISTRIES_CONF").or_else(|| {
@@ -174,6 +202,12 @@ fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, String> {
         }
     }
     Ok(helpers)
+}
+
+/// Where the PATH leads to for a program.
+pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
+    let path = env.os("PATH")?;
+    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path))
 }
 
 fn is_conf(path: &Path) -> bool {

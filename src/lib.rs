@@ -8,6 +8,7 @@
 //! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`doctor`] | what would happen for a registry, and what to mend |
+//! | [`setup`] | has docker or podman ask us for a registry |
 //! | [`export`] | tokens for programs that do not speak the protocol |
 //! | [`fallback`] | another helper, for the registries that are not ECR's |
 //! | [`kubelet`] | the image credential provider of kubelets |
@@ -42,6 +43,7 @@ pub mod pages;
 pub mod platform;
 pub mod registry;
 pub mod secret;
+pub mod setup;
 pub mod token;
 
 /// The program's name, as clients look for it on the PATH.

@@ -96,6 +96,48 @@ pub fn distrust_file(file: &File) -> Option<&'static str> {
     None
 }
 
+/// Exchanges two files in one step; an error of kind `Unsupported` where system or file system cannot.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|error| match error {
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
+            error => error.into(),
+        })
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Gives a new file of ours the mode of another, and its owner where that is allowed.
+pub fn resemble(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        if file.metadata()?.uid() != other.uid() || file.metadata()?.gid() != other.gid() {
+            // As docker does when it writes the file: somebody who may replace a file need not be able to give it away.
+            let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+        }
+        file.set_permissions(other.permissions())?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, other);
+    Ok(())
+}
+
+/// Where podman keeps logins for as long as the machine runs, when the environment names no directory for such.
+pub fn podman_runtime_dir() -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    return Some(PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw())));
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// The path of a program that can be run, as it is or with the ending that programs have here.
 pub fn as_program(path: &Path) -> Option<PathBuf> {
     #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Check, Status};
 use crate::clients::{self, OURS, Way};
 use crate::env::Env;
-use crate::{NAME, platform, registry};
+use crate::{NAME, registry};
 
 /// Every registry that some client would ask us for.
 pub(super) fn hosts(env: &Env) -> Vec<String> {
@@ -17,8 +17,8 @@ pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
     let mut checks = vec![program(env)];
     checks.extend(sudo(env));
     let host = registry::host(host).unwrap_or_else(|| host.to_owned());
-    let docker = client("docker", on_path(env, "docker"), clients::docker(env, &host), &host);
-    let podman = ["podman", "buildah", "skopeo"].iter().find_map(|name| on_path(env, name));
+    let docker = client("docker", clients::on_path(env, "docker"), clients::docker(env, &host), &host);
+    let podman = ["podman", "buildah", "skopeo"].iter().find_map(|name| clients::on_path(env, name));
     let podman = client("podman", podman, clients::podman(env, &host), &host);
     let mut found: Vec<Check> = [docker, podman].into_iter().flatten().collect();
     if found.is_empty() {
@@ -67,7 +67,7 @@ fn client(name: &'static str, program: Option<PathBuf>, way: Result<Way, String>
 fn program(env: &Env) -> Check {
     let us = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
     let here = us.as_ref().map(|us| us.display().to_string()).unwrap_or_default();
-    match on_path(env, NAME) {
+    match clients::on_path(env, NAME) {
         None => Check::failure(
             "program",
             format!("{NAME} is not on the PATH, so no client finds it"),
@@ -93,9 +93,4 @@ fn sudo(env: &Env) -> Option<Check> {
         format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
         "set docker up for that user too, or let the user run docker without sudo",
     ))
-}
-
-fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
-    let path = env.os("PATH")?;
-    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path))
 }

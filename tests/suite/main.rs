@@ -15,6 +15,7 @@
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `doctor` | what doctor says of a set-up |
+//! | `setup` | what setup does to the settings of docker and podman |
 //! | `export` | tokens for programs that do not speak the protocol |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
@@ -50,6 +51,7 @@ mod packages;
 mod pages;
 mod properties;
 mod protocol;
+mod setup;
 mod sources;
 mod storms;
 mod tls;

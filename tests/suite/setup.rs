@@ -1,0 +1,438 @@
+//! `setup`: what it does to the settings of docker and podman, and what it leaves alone.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::HOST;
+use crate::helper::{Helper, Ran, program};
+use crate::namespace::{missing, skip};
+
+const OTHER: &str = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
+const CONFIG: &str = ".docker/config.json";
+const AUTH: &str = ".config/containers/auth.json";
+const ADDITION: &str = ".config/containers/registries.conf.d/ecr-login.conf";
+const NO_WARNING: &str = "";
+
+/// A home whose PATH leads to the program.
+fn home() -> Helper {
+    let helper = Helper::bare();
+    let link = helper.write("bin/x", "").with_file_name("docker-credential-ecr-login");
+    symlink(program(), link).expect("a link");
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    // Else podman's is the one of this user of the machine.
+    let runtime = helper.home().join("run").display().to_string();
+    helper.var("PATH", &path).var("XDG_RUNTIME_DIR", &runtime)
+}
+
+/// Runs `setup` with these words as its arguments.
+fn setup(helper: &Helper, args: &str) -> Ran {
+    let args: Vec<&str> = ["setup"].into_iter().chain(args.split_whitespace()).collect();
+    helper.run(&args, "")
+}
+
+#[track_caller]
+fn succeeds(helper: &Helper, args: &str, warning: &str) -> String {
+    let ran = setup(helper, args);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), warning), "{ran:?}");
+    ran.stdout
+}
+
+#[track_caller]
+fn fails(helper: &Helper, args: &str) -> String {
+    let ran = setup(helper, args);
+    assert!(ran.code == Some(1) && ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{ran:?}");
+    ran.stderr
+}
+
+fn read(helper: &Helper, path: &str) -> String {
+    fs::read_to_string(helper.home().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn mode(helper: &Helper, path: &str) -> u32 {
+    fs::metadata(helper.home().join(path)).expect("a file").permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_new_file_is_private_and_a_second_run_leaves_it_alone() {
+    let helper = home();
+    let printed = succeeds(&helper, HOST, NO_WARNING);
+    assert_eq!(printed, format!("changed {}\n", helper.home().join(CONFIG).display()));
+    let expected = format!("{{\n\t\"credHelpers\": {{\n\t\t\"{HOST}\": \"ecr-login\"\n\t}}\n}}\n");
+    assert_eq!(read(&helper, CONFIG), expected);
+    assert_eq!((mode(&helper, CONFIG), mode(&helper, ".docker")), (0o600, 0o700));
+    let inode = || fs::metadata(helper.home().join(CONFIG)).expect("a file").ino();
+    let before = inode();
+    assert_eq!(succeeds(&helper, HOST, NO_WARNING), "nothing to change\n");
+    assert_eq!((inode(), read(&helper, CONFIG)), (before, expected));
+    let files: Vec<_> = fs::read_dir(helper.home().join(".docker")).expect("files").collect();
+    assert_eq!(files.len(), 1, "nothing left behind: {files:?}");
+}
+
+#[test]
+fn every_other_byte_stays() {
+    for (before, after) in [
+        ("{}", "{\n\t\"credHelpers\": {\n\t\t\"HOST\": \"ecr-login\"\n\t}\n}"),
+        (" \n", "{\n\t\"credHelpers\": {\n\t\t\"HOST\": \"ecr-login\"\n\t}\n}\n"),
+        (
+            "{\"z\":1.50e3,\"a\":\"\\u00e9\"}",
+            "{\"z\":1.50e3,\"a\":\"\\u00e9\",\"credHelpers\":{\"HOST\":\"ecr-login\"}}",
+        ),
+        (
+            "{\n  \"b\" : [ 1,2 ],\n  \"a\" : 12345678901234567890123\n}\n\n",
+            "{\n  \"b\" : [ 1,2 ],\n  \"a\" : 12345678901234567890123,\n  \"credHelpers\" : {\n    \"HOST\" : \"ecr-login\"\n  }\n}\n\n",
+        ),
+        (
+            "{\r\n\t\"credHelpers\": {\r\n\t\t\"gcr.io\": \"gcloud\"\r\n\t},\r\n\t\"psFormat\": \"x\"\r\n}",
+            "{\r\n\t\"credHelpers\": {\r\n\t\t\"gcr.io\": \"gcloud\",\r\n\t\t\"HOST\": \"ecr-login\"\r\n\t},\r\n\t\"psFormat\": \"x\"\r\n}",
+        ),
+        (
+            "{\"credHelpers\": {}, \"auths\": {}, \"auths\": {\"a\\\"b\": {}}}",
+            "{\"credHelpers\": { \"HOST\": \"ecr-login\" }, \"auths\": {}, \"auths\": {\"a\\\"b\": {}}}",
+        ),
+        ("{\"credhelpers\":null}", "{\"credhelpers\":{\"HOST\":\"ecr-login\"}}"),
+        ("{\"credHelpers\":{\"HOST\":\"\"}}", "{\"credHelpers\":{\"HOST\":\"ecr-login\"}}"),
+    ] {
+        let helper = home();
+        helper.write(CONFIG, &before.replace("HOST", HOST));
+        succeeds(&helper, HOST, NO_WARNING);
+        assert_eq!(read(&helper, CONFIG), after.replace("HOST", HOST), "{before}");
+        assert_eq!(succeeds(&helper, HOST, NO_WARNING), "nothing to change\n");
+    }
+}
+
+#[test]
+fn mode_owner_and_links_stay() {
+    let helper = home();
+    let file = helper.write("dotfiles/docker.json", "{}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let root = nix::unistd::geteuid().is_root();
+    if root {
+        std::os::unix::fs::chown(&file, Some(12345), Some(54321)).expect("an owner");
+    }
+    fs::create_dir(helper.home().join(".docker")).expect("a directory");
+    symlink("../link", helper.home().join(CONFIG)).expect("a link");
+    symlink("dotfiles/docker.json", helper.home().join("link")).expect("a link");
+    succeeds(&helper, HOST, NO_WARNING);
+    assert!(fs::read_to_string(&file).expect("a file").contains(HOST));
+    for (link, to) in [(CONFIG, "../link"), ("link", "dotfiles/docker.json")] {
+        assert_eq!(fs::read_link(helper.home().join(link)).expect("a link"), Path::new(to));
+    }
+    let metadata = fs::metadata(&file).expect("a file");
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
+    assert!(!root || (metadata.uid(), metadata.gid()) == (12345, 54321));
+
+    // A link to nowhere is followed too.
+    let helper = home();
+    fs::create_dir(helper.home().join(".docker")).expect("a directory");
+    symlink("../later/config.json", helper.home().join(CONFIG)).expect("a link");
+    succeeds(&helper, HOST, NO_WARNING);
+    assert!(read(&helper, "later/config.json").contains(HOST));
+    assert!(fs::symlink_metadata(helper.home().join(CONFIG)).expect("a link").is_symlink());
+}
+
+#[test]
+fn hosts_are_given_as_urls_images_accounts_and_regions() {
+    let helper = home().var("DOCKER_CONFIG", "~/elsewhere");
+    let image = format!("https://{}/team/app", HOST.to_uppercase());
+    succeeds(&helper, &format!("{image} --public"), NO_WARNING);
+    let accounts = "--account 111122223333 --account 222233334444 --region eu-west-1 --region cn-north-1";
+    succeeds(&helper, accounts, NO_WARNING);
+    let config: Value = serde_json::from_str(&read(&helper, "elsewhere/config.json")).expect("JSON");
+    let expected = json!({
+        HOST: "ecr-login",
+        "public.ecr.aws": "ecr-login",
+        "111122223333.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login",
+        "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn": "ecr-login",
+        "222233334444.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login",
+        "222233334444.dkr.ecr.cn-north-1.amazonaws.com.cn": "ecr-login",
+    });
+    assert_eq!(config["credHelpers"], expected);
+
+    for (args, named) in [
+        ("", "name a registry"),
+        ("ghcr.io", "ghcr.io is not an ECR registry"),
+        ("ftp://x", "ftp://x is not"),
+        ("--account 1234 --region eu-west-1", "'1234'"),
+        ("--account 111122223333 --region nowhere", "'nowhere'"),
+    ] {
+        let line = fails(&helper, args);
+        assert!(line.contains(named), "{args}: {line}");
+    }
+    assert_eq!(setup(&helper, "--account 111122223333").code, Some(2), "an account without a region");
+    helper.write(
+        ".config/docker-credential-ecr-login/config.toml",
+        &format!("[[registry]]\nmatch = 'images.example.com'\nregistry = '{HOST}'"),
+    );
+    succeeds(&helper, "images.example.com", NO_WARNING);
+    assert!(read(&helper, "elsewhere/config.json").contains("\"images.example.com\": \"ecr-login\""));
+}
+
+#[test]
+fn a_dry_run_shows_a_diff_without_secrets_and_changes_nothing() {
+    let helper = home();
+    let before = format!(
+        "{{\n\t\"auths\": {{\n\t\t\"{HOST}\": {{\n\t\t\t\"auth\": \"c2VjcmV0\"\n\t\t}}\n\t}},\n\t\"HttpHeaders\": {{\n\t\t\"X\": \"c2VjcmV0\"\n\t}},\n\t\
+         \"credHelpers\": {{\n\t\t\"gcr.io\": \"gcloud\"\n\t}}\n}}"
+    );
+    helper.write(CONFIG, &before);
+    let diff = succeeds(&helper, &format!("{HOST} --remove-auths --dry-run"), NO_WARNING);
+    for line in ["--- ", "+++ ", "@@ ", &format!("-\t\t\"{HOST}\": {{"), &format!("+\t\t\"{HOST}\": \"ecr-login\"")] {
+        assert!(diff.lines().any(|known| known.starts_with(line)), "{line} in {diff}");
+    }
+    assert!(diff.contains(CONFIG) && diff.contains("\"gcr.io\": \"gcloud\"") && !diff.contains("c2VjcmV0"), "{diff}");
+    assert_eq!(read(&helper, CONFIG), before);
+    let fresh = home();
+    let diff = succeeds(&fresh, &format!("{HOST} --dry-run"), NO_WARNING);
+    assert!(diff.starts_with("--- /dev/null\n") && !fresh.home().join(".docker").exists(), "{diff}");
+}
+
+#[test]
+fn passwords_of_earlier_logins_are_told_of_and_removed_on_request() {
+    let helper = home();
+    let auth = json!({"auth": "QVdTOnNlY3JldA=="});
+    let config = json!({"auths": {HOST: auth, format!("https://{HOST}/v1/"): auth, OTHER: {}, "ghcr.io": auth}});
+    helper.write(CONFIG, &config.to_string());
+    let warning = setup(&helper, &format!("{HOST} {OTHER}")).stderr;
+    assert_eq!(warning.lines().count(), 1, "{warning}");
+    assert!(warning.contains(HOST) && warning.contains("--remove-auths") && !warning.contains("QVdT"), "{warning}");
+    succeeds(&helper, &format!("{HOST} --remove-auths"), NO_WARNING);
+    let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
+    assert_eq!(config["auths"], json!({OTHER: {}, "ghcr.io": auth}));
+
+    let helper = home().var("PATH", "/usr/bin:/bin");
+    let warning = setup(&helper, HOST).stderr;
+    assert!(
+        warning.contains("not on the PATH") || Path::new("/usr/bin/docker-credential-ecr-login").exists(),
+        "{warning}"
+    );
+    let helper = home().var("SUDO_USER", "me");
+    let warning = setup(&helper, HOST).stderr;
+    assert!(warning.contains("sudo") && warning.contains("me's"), "{warning}");
+}
+
+#[test]
+fn entries_of_other_helpers_stay_unless_forced() {
+    let helper = home();
+    let before = json!({"credHelpers": {HOST: "pass", "gcr.io": "gcloud"}}).to_string();
+    helper.write(CONFIG, &before);
+    let line = fails(&helper, &format!("{OTHER} {HOST}"));
+    assert!(line.contains("docker-credential-pass") && line.contains("--force") && line.contains(HOST), "{line}");
+    assert_eq!(read(&helper, CONFIG), before);
+    assert_eq!(succeeds(&helper, &format!("{HOST} --remove"), NO_WARNING), "nothing to change\n");
+    succeeds(&helper, &format!("{HOST} --force"), NO_WARNING);
+    assert_eq!(read(&helper, CONFIG), before.replace("pass", "ecr-login"));
+    succeeds(&helper, "--remove", NO_WARNING);
+    assert_eq!(read(&helper, CONFIG), json!({"credHelpers": {"gcr.io": "gcloud"}}).to_string());
+}
+
+#[test]
+fn what_cannot_be_understood_is_left_alone() {
+    for (text, named) in [
+        ("{\n  \"auths\": {\"x\": {\"auth\": \"c2VjcmV0\"}},\n}", "line 3"),
+        ("\n\n{\"auths\": c2VjcmV0}", "line 3"),
+        ("[]", "not a JSON object"),
+        ("\"c2VjcmV0\"", "not a JSON object"),
+        ("{\"credHelpers\": [\"c2VjcmV0\"]}", "credHelpers"),
+        ("{} {}", "line 1"),
+        ("\u{feff}{}", "line 1"),
+    ] {
+        for args in [HOST.to_owned(), "--remove".to_owned(), format!("{HOST} --dry-run --remove-auths")] {
+            let helper = home();
+            helper.write(CONFIG, text);
+            let line = fails(&helper, &args);
+            assert!(line.contains(CONFIG) && line.contains(named) && !line.contains("c2VjcmV0"), "{text}: {line}");
+            assert_eq!(read(&helper, CONFIG), text);
+        }
+    }
+    let helper = home();
+    fs::create_dir_all(helper.home().join(CONFIG)).expect("a directory");
+    assert!(fails(&helper, HOST).contains(CONFIG));
+    let helper = home();
+    fs::create_dir(helper.home().join(".docker")).expect("a directory");
+    fs::write(helper.home().join(CONFIG), b"{\"a\": \"\xff\"}").expect("a write");
+    assert!(fails(&helper, HOST).contains("UTF-8"));
+    assert!(Command::new("mkfifo").arg(helper.home().join("pipe")).status().expect("mkfifo runs").success());
+    fs::rename(helper.home().join("pipe"), helper.home().join(CONFIG)).expect("a pipe in its place");
+    assert!(fails(&helper, HOST).contains("not a regular file"));
+    assert!(fails(&Helper::bare().var("HOME", ""), HOST).contains("HOME"));
+}
+
+#[test]
+fn podman_is_set_up_in_its_own_files() {
+    let helper = home();
+    succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
+    assert_eq!(read(&helper, AUTH), format!("{{\n\t\"credHelpers\": {{\n\t\t\"{HOST}\": \"ecr-login\"\n\t}}\n}}\n"));
+    assert_eq!(mode(&helper, AUTH), 0o600);
+    // A login that podman finds first.
+    helper.write("run/containers/auth.json", &json!({"auths": {HOST: {"auth": "YTpi"}}}).to_string());
+    helper.write(CONFIG, &json!({"auths": {HOST: {"auth": "YTpi"}}, "credHelpers": {OTHER: "ecr-login"}}).to_string());
+    let warning = setup(&helper, &format!("--podman {HOST}")).stderr;
+    assert!(warning.lines().count() == 2 && warning.contains("run/containers/auth.json"), "{warning}");
+    succeeds(&helper, &format!("--podman {HOST} --remove-auths"), NO_WARNING);
+    assert_eq!(read(&helper, "run/containers/auth.json"), "{\"auths\":{}}");
+
+    // For all registries: one of the helpers, after those that are there.
+    succeeds(&helper, "--podman", NO_WARNING);
+    assert!(read(&helper, ADDITION).ends_with("credential-helpers = [\"containers-auth.json\",\"ecr-login\"]\n"));
+    assert_eq!(succeeds(&helper, "--podman", NO_WARNING), "nothing to change\n");
+    succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert!(!helper.home().join(ADDITION).exists());
+    assert_eq!(read(&helper, AUTH), "{}\n");
+    assert!(read(&helper, CONFIG).contains(OTHER), "docker's own entries stay");
+
+    helper.write(".config/containers/registries.conf", "credential-helpers = ['pass']\n");
+    let mine = "credential-helpers = ['mine']\n";
+    helper.write(ADDITION, mine);
+    succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert_eq!(read(&helper, ADDITION), mine, "not a file of ours");
+    fs::remove_file(helper.home().join(ADDITION)).expect("a file");
+    helper.write(".config/containers/registries.conf.d/z.conf", mine);
+    let warning = setup(&helper, "--podman").stderr;
+    assert!(warning.contains("z.conf overrides"), "{warning}");
+    assert!(read(&helper, ADDITION).contains("[\"mine\",\"ecr-login\"]"));
+
+    let file = helper.home().join("a.json").display().to_string();
+    let helper = helper.var("REGISTRY_AUTH_FILE", &file);
+    succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
+    assert!(read(&helper, "a.json").contains(HOST));
+}
+
+#[test]
+fn nobody_elses_change_is_lost() {
+    let helper = home();
+    let file = helper.home().join(CONFIG);
+    helper.write(CONFIG, "{}");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // As docker writes: it reads, takes its time, and puts a new file in the place of the old one.
+        let docker = scope.spawn(|| {
+            let mut logins = Map::new();
+            for number in 0.. {
+                let mut config: Value =
+                    serde_json::from_slice(&fs::read(&file).expect("a file")).expect("always whole");
+                logins.insert(format!("{number}.example.com"), json!({"auth": "YTpi"}));
+                config["auths"] = Value::Object(logins.clone());
+                let scratch = file.with_extension("docker");
+                fs::write(&scratch, config.to_string()).expect("a write");
+                fs::rename(&scratch, &file).expect("a rename");
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                thread::yield_now();
+            }
+            logins
+        });
+        for round in 0..100 {
+            let change = if round % 2 == 0 { "" } else { "--remove" };
+            let ran = setup(&helper, &format!("{HOST} {change}"));
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+        }
+        done.store(true, Ordering::Relaxed);
+        let logins = docker.join().expect("the writer ends");
+        let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
+        assert!(config["auths"] == Value::Object(logins), "a login was lost");
+    });
+
+    // Many of us at once: every entry arrives.
+    helper.write(CONFIG, "{}");
+    let children: Vec<_> = (0..20)
+        .map(|number| {
+            let mut command = helper.command();
+            command.args(["setup", "--account", &format!("{number:012}"), "--region", "us-east-1"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a start")
+        })
+        .collect();
+    assert!(children.into_iter().all(|mut child| child.wait().expect("an end").success()));
+    let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
+    assert_eq!(config["credHelpers"].as_object().expect("entries").len(), 20);
+}
+
+/// Between its reading and its replacing, held up by strace, somebody else replaces the file.
+#[test]
+fn a_change_at_the_last_moment_is_kept() {
+    if missing(&["strace"]).is_some() {
+        return skip("setup", "strace is not installed");
+    }
+    let helper = home();
+    let file = helper.write(CONFIG, "{}");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=rename,renameat2"]);
+    strace.args(["-e", "inject=rename,renameat2:delay_enter=300000:when=1"]).arg(program()).args(["setup", HOST]);
+    strace.env("HOME", helper.home()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut strace = strace.spawn().expect("strace runs");
+    let is_ready = |entry: std::io::Result<fs::DirEntry>| {
+        let Ok(entry) = entry else { return false };
+        let new = entry.file_name().to_string_lossy().starts_with(".ecr-login-");
+        new && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    };
+    while !fs::read_dir(file.parent().expect("a directory")).expect("files").any(is_ready) {
+        assert!(strace.try_wait().expect("a look").is_none(), "it ended without a new file");
+        thread::yield_now();
+    }
+    let theirs = helper.write(".docker/theirs", r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#);
+    fs::rename(theirs, &file).expect("a rename");
+    assert!(strace.wait().expect("an end").success());
+    let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
+    let expected = json!({"auths": {"ghcr.io": {"auth": "YTpi"}}, "credHelpers": {HOST: "ecr-login"}});
+    assert_eq!(config, expected);
+}
+
+/// Any JSON that may stand in a member that nobody here knows.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-z\"\\\\{},: ]{0,6}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn setting_up_and_taking_back_changes_nothing_else(
+        members in prop::collection::btree_map("[A-Za-z\"\\\\{},: ]{1,8}", anything(), 0..5),
+        helpers in prop::option::of(prop::collection::btree_map("[a-z.]{1,9}", "[a-z]{1,5}", 0..3)),
+        pretty in any::<bool>(),
+    ) {
+        let mut before: Map<String, Value> = members.into_iter().collect();
+        before.retain(|name, _| !name.eq_ignore_ascii_case("credHelpers"));
+        if let Some(helpers) = &helpers {
+            before.insert("credHelpers".to_owned(), json!(helpers));
+        }
+        let before = Value::Object(before);
+        let text = if pretty { serde_json::to_string_pretty(&before).unwrap() } else { before.to_string() };
+        let helper = home();
+        helper.write(CONFIG, &text);
+        let parsed = || serde_json::from_str::<Value>(&read(&helper, CONFIG)).expect("JSON");
+
+        succeeds(&helper, &format!("{HOST} {OTHER}"), NO_WARNING);
+        let mut expected = before.clone();
+        expected["credHelpers"][HOST] = "ecr-login".into();
+        expected["credHelpers"][OTHER] = "ecr-login".into();
+        prop_assert_eq!(parsed(), expected);
+
+        succeeds(&helper, "--remove", NO_WARNING);
+        let mut expected = before.clone();
+        if helpers.as_ref().is_some_and(std::collections::BTreeMap::is_empty) {
+            expected.as_object_mut().unwrap().remove("credHelpers");
+        } else {
+            prop_assert_eq!(read(&helper, CONFIG), if before == json!({}) { "{}".to_owned() } else { text });
+        }
+        prop_assert_eq!(parsed(), expected);
+    }
+}
