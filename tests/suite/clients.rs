@@ -6,49 +6,31 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
 
-use tempfile::TempDir;
+use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::fallback::KEEPER;
-use crate::helper::program;
-use crate::namespace::{Daemon, Namespace, missing, skip};
+use crate::namespace::Daemon;
+use crate::site::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
-/// What moto hands out: its own account's number and a suffix.
-pub const PASSWORD: &str = "123456789012-auth-token";
-/// A loopback address that nothing else on the machine listens on.
-const ADDRESS: &str = "127.83.67.82";
 const MOTO: &str = "127.83.67.82:5000";
-/// A registry that is not ECR's. On loopback docker does without TLS.
-const OTHER: &str = "127.83.67.83:5000";
 
 #[test]
 fn real_clients_push_and_pull_through_the_helper() {
     let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
     let moto = fs::canonicalize(&moto).unwrap_or(PathBuf::from(moto));
-    let programs = ["dockerd", "docker", "podman", "buildah", "skopeo", "docker-registry", "htpasswd", "openssl"];
-    let needed = [&programs[..], &[moto.to_str().expect("UTF-8")]].concat();
-    if !nix::unistd::geteuid().is_root() {
-        return skip("clients", "mount namespaces and dockerd need root");
+    if !possible("clients", &[moto.to_str().expect("UTF-8")]) {
+        return;
     }
-    if let Some(program) = missing(&needed) {
-        return skip("clients", &format!("{program} is not installed"));
-    }
-
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
     let mut site = Site::start(&aws.url());
     let image = format!("{HOST}/team/app:1");
 
     // docker: the whole way, from an empty cache.
-    let rootfs = site.dir.path().join("rootfs.tar");
-    let tar = Command::new("tar").args(["cf", rootfs.to_str().unwrap(), "-C", "/etc", "hostname"]).status();
-    assert!(tar.expect("tar runs").success());
-    site.docker(&["import", rootfs.to_str().unwrap(), &image]);
+    site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));
     assert_eq!(aws.count(), 1, "one call for the push");
     site.docker(&["rmi", &image]);
@@ -119,18 +101,7 @@ fn real_clients_push_and_pull_through_the_helper() {
 /// docker with us as `credsStore`, and a fallback helper that keeps the passwords of everything else.
 fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
     let path = |name: &str| site.dir.path().join(name).display().to_string();
-    shell(&format!("htpasswd -Bbn me hunter2 > {}", path("passwords")));
-    let yaml = format!(
-        "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-         http: {{addr: \"{OTHER}\"}}\nauth: {{htpasswd: {{realm: other, path: {}}}}}\n",
-        path("others"),
-        path("passwords")
-    );
-    fs::write(path("other.yml"), yaml).expect("a write");
-    let mut registry = site.namespace.command("docker-registry");
-    registry.args(["serve", &path("other.yml")]);
-    let _registry = Daemon::start(registry, Path::new(&path("other.log")), || TcpStream::connect(OTHER).is_ok());
-
+    let _registry = site.other_registry();
     let docker_config = site.home().join(".docker/config.json");
     fs::write(&docker_config, "{\"credsStore\":\"ecr-login\"}").expect("a write");
     let ours = site.home().join(".config/docker-credential-ecr-login");
@@ -164,141 +135,109 @@ fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
     site.with_helper(|| site.docker(&["push", image]));
 }
 
-/// The registry, the docker daemon and the user who talks to them. There is one at a time: all have the same address.
-pub struct Site {
-    endpoint: String,
-    _daemons: Vec<Daemon>,
-    namespace: Namespace,
-    dir: TempDir,
-    _turn: MutexGuard<'static, ()>,
+/// `setup` among the files that docker and podman write themselves.
+#[test]
+fn docker_and_podman_are_set_up_and_back() {
+    if !possible("setup", &[]) {
+        return;
+    }
+    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+    let site = Site::start(&aws.url());
+    let _registry = site.other_registry();
+    let (image, theirs) = (format!("{HOST}/team/app:1"), format!("{OTHER}/team/app:1"));
+    let file = |path: &str| site.home().join(path);
+    let json = |path: &str| -> Value { serde_json::from_slice(&fs::read(file(path)).expect(path)).expect("JSON") };
+    let setup = |args: &[&str]| site.run("docker-credential-ecr-login", &[&["setup"], args].concat());
+    let fails = |args: &[&str]| !site.docker_command(args).output().expect("docker runs").status.success();
+    let docker = ".docker/config.json";
+
+    // docker's own file, with logins of both registries in it.
+    fs::remove_file(file(docker)).expect("a file");
+    site.import(&image);
+    site.docker(&["tag", &image, &theirs]);
+    site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
+    site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
+    let written = json(docker);
+    let said = setup(&[HOST]);
+    assert!(said.contains("earlier login"), "{said}");
+    let mut expected = written.clone();
+    expected["credHelpers"] = json!({HOST: "ecr-login"});
+    assert_eq!(json(docker), expected);
+    site.with_helper(|| site.docker(&["push", &image]));
+    setup(&[HOST, "--remove-auths"]);
+    // docker writes it anew, and keeps what is ours.
+    site.docker(&["push", &theirs]);
+    site.docker(&["logout", OTHER]);
+    assert!(fails(&["push", &theirs]));
+    site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
+    site.docker(&["rmi", &image]);
+    site.with_helper(|| site.docker(&["pull", &image]));
+    setup(&["--remove"]);
+    let mut expected = written;
+    expected["auths"].as_object_mut().expect("logins").remove(HOST);
+    assert_eq!(json(docker), expected);
+    assert!(fails(&["push", &image]), "nobody is asked any more");
+
+    // podman's, with docker's out of the way; podman itself writes the login.
+    fs::remove_file(file(docker)).expect("a file");
+    site.run("podman", &["login", "--tls-verify=false", "-u", "me", "-p", "hunter2", OTHER]);
+    let login = json("containers/auth.json");
+    let inspect =
+        |image: &str| site.command("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{image}")]);
+    let works = |image: &str| inspect(image).output().expect("skopeo runs").status.success();
+    assert!(works(&theirs) && !works(&image), "one login");
+    for set_up in [&["--podman", HOST][..], &["--podman"]] {
+        setup(set_up);
+        site.with_helper(|| site.run("skopeo", &["inspect", &format!("docker://{image}")]));
+        assert!(works(&theirs));
+        setup(&["--podman", "--remove"]);
+        assert!(works(&theirs) && !works(&image), "as before");
+    }
+    assert_eq!(json("containers/auth.json"), login);
+    // And in a file that podman has written.
+    let auth_file = file("auth.json").display().to_string();
+    fs::rename(file("containers/auth.json"), &auth_file).expect("a rename");
+    let with_file = |program: &str, args: &[&str]| {
+        let mut command = site.command(program, args);
+        command.env("REGISTRY_AUTH_FILE", &auth_file).output().expect("it runs").status.success()
+    };
+    assert!(with_file("docker-credential-ecr-login", &["setup", "--podman", HOST]));
+    assert!(with_file("podman", &["logout", OTHER]), "podman writes it anew");
+    assert_eq!(json("auth.json")["credHelpers"], json!({HOST: "ecr-login"}));
+    assert!(with_file("skopeo", &["inspect", &format!("docker://{image}")]));
+    assert_eq!(aws.count(), 1, "one call for all of this");
 }
 
-static TURN: Mutex<()> = Mutex::new(());
-
-impl Site {
-    pub fn start(endpoint: &str) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let hosts = format!("127.0.0.1 localhost\n{ADDRESS} {HOST}\n");
-        fs::write(path("hosts"), hosts).expect("a write");
-        shell(&format!(
-            "cd {}; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=ecr \
-             -addext subjectAltName=DNS:{HOST} -addext basicConstraints=critical,CA:FALSE 2>/dev/null; htpasswd -Bbn AWS {PASSWORD} > htpasswd",
-            dir.path().display()
-        ));
-        fs::write(
-            path("registry.yml"),
-            format!(
-                "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-                 http: {{addr: \"{ADDRESS}:443\", tls: {{certificate: {}, key: {}}}}}\n\
-                 auth: {{htpasswd: {{realm: ecr, path: {}}}}}\n",
-                path("images"),
-                path("cert.pem"),
-                path("key.pem"),
-                path("htpasswd")
-            ),
-        )
-        .expect("a write");
-        fs::create_dir_all(path("home/.docker")).expect("a directory");
-        let config = format!("{{\"credHelpers\":{{\"{HOST}\":\"ecr-login\"}}}}");
-        fs::write(path("home/.docker/config.json"), config).expect("a write");
-        fs::create_dir(path("bin")).expect("a directory");
-        symlink(program(), path("bin/docker-credential-ecr-login")).expect("a link");
-
-        let namespace = Namespace::of_mounts(&format!("mount --bind {} /etc/hosts", path("hosts")));
-        let mut registry = namespace.command("docker-registry");
-        registry.args(["serve", &path("registry.yml")]);
-        let listens = || TcpStream::connect((ADDRESS, 443)).is_ok();
-        let registry = Daemon::start(registry, Path::new(&path("registry.log")), listens);
-        let mut dockerd = namespace.command("dockerd");
-        dockerd.args(["--bridge", "none", "--iptables=false", "--storage-driver", "vfs"]);
-        for (flag, file) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-            dockerd.args([flag, &path(file)]);
+/// What the README tells people to type, on a machine that is set up for nothing.
+#[test]
+fn the_recipes_work() {
+    if !possible("recipes", &[]) {
+        return;
+    }
+    let readme = fs::read_to_string("README.md").expect("a readme");
+    let section = readme.split("\n## Recipes\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("recipes");
+    let recipes: Vec<&str> =
+        section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
+    assert!(recipes.len() >= 6, "{recipes:?}");
+    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+    let site = Site::start(&aws.url());
+    let image = format!("{HOST}/team/app:1");
+    site.import(&image);
+    site.with_helper(|| site.docker(&["push", &image]));
+    for recipe in recipes {
+        site.docker(&["rmi", &image]);
+        for part in [".docker", ".config", "containers", ".cache"] {
+            let _ = fs::remove_dir_all(site.home().join(part));
         }
-        dockerd.args(["-H", &format!("unix://{}", path("socket"))]);
-        dockerd.env("SSL_CERT_FILE", path("cert.pem"));
-        let socket = path("socket");
-        let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
-        let dockerd = Daemon::start(dockerd, Path::new(&path("dockerd.log")), answers);
-        Self { endpoint: endpoint.to_owned(), _daemons: vec![dockerd, registry], namespace, dir, _turn: turn }
+        let calls = aws.count();
+        let mut shell = site.command("bash", &["-euo", "pipefail", "-c", recipe]);
+        shell.current_dir(site.home());
+        finish(&mut shell);
+        assert!(aws.count() > calls, "we were asked: {recipe}");
+        assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
+        // For the next one to remove; most have pulled it themselves.
+        fs::create_dir_all(site.home().join(".docker")).expect("a directory");
+        site.run("docker-credential-ecr-login", &["setup", HOST]);
+        site.docker(&["pull", &image]);
     }
-
-    /// Has clients use this program from now on, with an empty cache.
-    pub fn install(&self, program: &Path) {
-        let link = self.dir.path().join("bin/docker-credential-ecr-login");
-        fs::remove_file(&link).expect("a link");
-        symlink(program, link).expect("a link");
-        let _ = fs::remove_dir_all(self.cache());
-    }
-
-    pub fn home(&self) -> PathBuf {
-        self.dir.path().join("home")
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.home().join(".cache/docker-credential-ecr-login")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.home().join("helper.log")
-    }
-
-    /// A client with the helper on its PATH and a user's settings.
-    fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = self.namespace.command(program);
-        command
-            .args(args)
-            .env("PATH", format!("{}/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.path().display()))
-            .env("HOME", self.home())
-            .env("XDG_RUNTIME_DIR", self.home())
-            .env("SSL_CERT_FILE", self.dir.path().join("cert.pem"))
-            .env("DOCKER_HOST", format!("unix://{}/socket", self.dir.path().display()))
-            .env("DOCKER_CLI_EXPERIMENTAL", "enabled")
-            .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ECR_LOG", "debug")
-            .env("AWS_ECR_LOG_FILE", self.log())
-            .stdin(Stdio::null());
-        command
-    }
-
-    pub fn run(&self, program: &str, args: &[&str]) -> String {
-        finish(&mut self.command(program, args))
-    }
-
-    pub fn docker_command(&self, args: &[&str]) -> Command {
-        self.command("/usr/bin/docker", args)
-    }
-
-    pub fn docker(&self, args: &[&str]) -> String {
-        finish(&mut self.docker_command(args))
-    }
-
-    fn docker_in(&self, args: &[&str], input: &str) -> String {
-        let file = self.home().join("input");
-        fs::write(&file, input).expect("a write");
-        finish(self.docker_command(args).stdin(fs::File::open(file).expect("a file")))
-    }
-
-    /// Runs a client and sees in the helper's log that it got its token there.
-    pub fn with_helper(&self, client: impl FnOnce() -> String) -> String {
-        let _ = fs::remove_file(self.log());
-        let output = client();
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        assert!(log.contains("token") && log.contains(HOST), "the helper was asked: {log}\n{output}");
-        output
-    }
-}
-
-fn finish(command: &mut Command) -> String {
-    let output = command.output().expect("the client runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
-}
-
-pub fn shell(script: &str) {
-    assert!(Command::new("sh").args(["-ec", script]).status().expect("a shell").success(), "{script}");
 }

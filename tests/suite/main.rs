@@ -23,7 +23,7 @@
 //! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
-//! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
+//! | `clients` | docker, podman, buildah and skopeo against a registry with TLS; the README's recipes |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
@@ -52,6 +52,7 @@ mod pages;
 mod properties;
 mod protocol;
 mod setup;
+mod site;
 mod sources;
 mod storms;
 mod tls;

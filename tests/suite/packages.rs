@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::HOST;
-use crate::clients::{PASSWORD, Site, shell};
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
+use crate::site::{PASSWORD, Site, shell};
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
