@@ -152,6 +152,14 @@ pub fn hosts(env: &Env) -> Vec<String> {
     hosts
 }
 
+/// The file that has a client ask us for every registry, if one does.
+pub fn asks_for_all(env: &Env) -> Option<PathBuf> {
+    let docker = docker_config(env).and_then(|path| AuthFile::read(path).ok());
+    let docker = docker.filter(|file| file.store() == Some(OURS)).map(|file| file.path);
+    let podman = || credential_helpers(env).ok()?.into_iter().find(|(name, _)| name == OURS).map(|(_, path)| path);
+    docker.or_else(podman)
+}
+
 /// The files behind `containers-auth.json`, in podman's order.
 pub fn podman_files(env: &Env) -> Vec<PathBuf> {
     if let Some(path) = env.path("REGISTRY_AUTH_FILE") {

@@ -7,9 +7,21 @@ use crate::clients::{self, OURS, Way};
 use crate::env::Env;
 use crate::{NAME, registry};
 
-/// Every registry that some client would ask us for.
-pub(super) fn hosts(env: &Env) -> Vec<String> {
-    clients::hosts(env)
+/// Every registry that some client's settings give to us by name; `Err` says why there is none.
+pub(super) fn hosts(env: &Env) -> Result<Vec<String>, String> {
+    let hosts = clients::hosts(env);
+    if !hosts.is_empty() {
+        return Ok(hosts);
+    }
+    Err(match clients::asks_for_all(env) {
+        Some(path) => format!(
+            "{} has us asked for every registry and names none; run '{NAME} doctor HOST' for one of them",
+            path.display()
+        ),
+        None => format!(
+            "neither docker nor podman is set up to ask for a registry here; run '{NAME} setup HOST', or name a registry"
+        ),
+    })
 }
 
 /// The checks before we are called.
@@ -40,7 +52,7 @@ pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
 
 /// What one client does for the host; `None` when it is neither installed nor set up.
 fn client(name: &'static str, program: Option<PathBuf>, way: Result<Way, String>, host: &str) -> Option<Check> {
-    let setup = format!("run '{NAME} setup{} {host}'", if name == "podman" { " --podman" } else { "" });
+    let setup = format!("run '{NAME} setup{} {host}", if name == "podman" { " --podman" } else { "" });
     Some(match way {
         Err(what) => Check::failure(name, what, "correct or remove the file"),
         Ok(Way::Helper(helper, setting, path)) if helper == OURS => {
@@ -49,16 +61,16 @@ fn client(name: &'static str, program: Option<PathBuf>, way: Result<Way, String>
         Ok(Way::Helper(helper, setting, path)) => Check::failure(
             name,
             format!("asks docker-credential-{helper} and not us: {setting} in {}", path.display()),
-            setup,
+            format!("{setup} --force'"),
         ),
         Ok(Way::Password(path)) => Check::failure(
             name,
             format!("uses a password that an earlier login left in {}, and does not ask us", path.display()),
-            format!("run '{name} logout {host}', then '{NAME} setup {host}'"),
+            format!("{setup} --remove-auths'"),
         ),
         Ok(Way::Nothing) => {
             program?;
-            Check::failure(name, "asks nobody for this host's credentials", setup)
+            Check::failure(name, "asks nobody for this host's credentials", setup + "'")
         }
     })
 }

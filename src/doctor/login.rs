@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::Check;
 use crate::aws::{self, Route, Session};
 use crate::cache::Age;
+use crate::clients;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::Error;
@@ -28,7 +29,7 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
     let (config, target) = match login::target(env, host) {
         Ok(found) => found,
         Err(error) => {
-            checks.push(refused(error));
+            checks.push(refused(env, error));
             return None;
         }
     };
@@ -103,15 +104,25 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
     Some(())
 }
 
-fn refused(error: Error) -> Check {
-    match error {
-        Error::NotFound => Check::failure(
+fn refused(env: &Env, error: Error) -> Check {
+    let fallback =
+        Config::load(env).ok().and_then(|config| config.fallback().map(|name| format!("docker-credential-{name}")));
+    match (error, fallback) {
+        (Error::NotFound, Some(program)) if clients::on_path(env, &program).is_some() => {
+            Check::ok("host", format!("not an ECR registry; handed on to {program}, the fallback helper"))
+        }
+        (Error::NotFound, Some(program)) => Check::failure(
+            "host",
+            format!("not an ECR registry, and {program}, the fallback helper for such, is not on the PATH"),
+            "install it, or take 'fallback' out of the configuration",
+        ),
+        (Error::NotFound, None) => Check::failure(
             "host",
             "not an ECR registry, and the configuration does not name it: clients get no credentials from us",
             "check the spelling, as in 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain needs a \
              [[registry]] entry with 'registry'",
         ),
-        Error::Failed(what) => Check::failure("mapping", what, "correct the configuration"),
+        (Error::Failed(what), _) => Check::failure("mapping", what, "correct the configuration"),
     }
 }
 

@@ -90,14 +90,8 @@ impl Doctor {
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let hosts = match self.host {
             Some(host) => vec![host],
-            None => clients::hosts(env),
+            None => clients::hosts(env).map_err(|what| Error::failed(format!("ecr-login: {what}")))?,
         };
-        if hosts.is_empty() {
-            return Err(Error::failed(
-                "ecr-login: neither docker nor podman is set up to ask for a registry here; run \
-                 'docker-credential-ecr-login setup HOST', or name a registry",
-            ));
-        }
         let registries: Vec<Registry> = hosts.into_iter().map(|host| examine(env, host)).collect();
         let ok = registries.iter().all(|registry| registry.ok);
         let report = Report { schema: 1, version: VERSION, ok, registries };

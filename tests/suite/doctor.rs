@@ -140,7 +140,10 @@ fn what_keeps_docker_from_asking_us_is_named() {
     for (config, words) in [
         (r#"{"credsStore": "desktop"}"#.to_owned(), &["docker-credential-desktop", "credsStore", "setup"][..]),
         (format!(r#"{{"credHelpers": {{"{HOST}": "gcloud"}}}}"#), &["docker-credential-gcloud", "credHelpers"]),
-        (format!(r#"{{"auths": {{"https://{HOST}/v1/": {{"auth": "QVdTOmE="}}}}}}"#), &["earlier login", "logout"]),
+        (
+            format!(r#"{{"auths": {{"https://{HOST}/v1/": {{"auth": "QVdTOmE="}}}}}}"#),
+            &["earlier login", "--remove-auths"],
+        ),
         ("{}".to_owned(), &["asks nobody", "setup"]),
         ("{\n  \"credHelpers\": oops".to_owned(), &["line 2", "not JSON"]),
         ("[]".to_owned(), &["not a JSON object"]),
@@ -153,6 +156,13 @@ fn what_keeps_docker_from_asking_us_is_named() {
             assert!(what.contains(word), "{word} in {what}");
         }
         assert_eq!(check(&all, "token").0, "ok", "the rest goes on");
+        // What it says to do is done, and mends it.
+        if let Some((_, fix)) = what.split_once("run 'docker-credential-ecr-login ") {
+            let args: Vec<&str> = fix.trim_end_matches('\'').split(' ').collect();
+            let ran = healthy.helper.run(&args, "");
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert_eq!(check(&report(&healthy.helper, &[HOST]).0, "docker").0, "ok", "{config}: {what}");
+        }
     }
     healthy.docker(r#"{"credsStore": "ecr-login"}"#);
     let (all, code) = report(&healthy.helper, &[HOST]);
@@ -199,6 +209,22 @@ fn a_host_or_a_configuration_that_is_wrong() {
     assert!(what.contains("line 1") && what.contains("timeot"), "{what}");
     let none = helper.run(&["doctor"], "");
     assert!(none.code == Some(1) && none.stderr.contains("setup"), "{none:?}");
+    helper.write(".docker/config.json", r#"{"credsStore": "ecr-login"}"#);
+    let all = helper.run(&["doctor"], "");
+    assert!(all.code == Some(1) && all.stderr.contains("every registry"), "{all:?}");
+}
+
+#[test]
+fn a_registry_for_the_fallback_helper_is_told_as_such() {
+    let helper = Helper::bare();
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    let helper = helper.var("PATH", &path);
+    helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'keeper'\n");
+    let (status, what) = check(&report(&helper, &["ghcr.io"]).0, "host");
+    assert!(status == "failure" && what.contains("docker-credential-keeper") && what.contains("PATH"), "{what}");
+    symlink(program(), helper.write("bin/x", "").with_file_name("docker-credential-keeper")).expect("a link");
+    let (status, what) = check(&report(&helper, &["ghcr.io"]).0, "host");
+    assert!(status == "ok" && what.contains("docker-credential-keeper"), "{what}");
 }
 
 #[test]
