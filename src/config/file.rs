@@ -61,9 +61,13 @@ impl Config {
             }
         }
         let mut registries: Vec<Entry> = Vec::new();
+        // Lines are counted on from table to table, which many tables would notice.
+        let (mut line, mut counted) = (1, 0);
         for table in file.registry {
             let start = table.span().start;
-            let entry = Entry::read(table.into_inner(), line_of(text, start), &at)?;
+            line += line_of(&text[counted..], start - counted) - 1;
+            counted = start;
+            let entry = Entry::read(table.into_inner(), line, &at)?;
             if registries.iter().any(|earlier| earlier.pattern == entry.pattern) {
                 let what = format!("match: '{}' stands in an earlier entry, so this one never applies", entry.pattern);
                 return Err(at(start, &what));

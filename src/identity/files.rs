@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
@@ -40,19 +42,23 @@ pub fn paths(env: &Env) -> [PathBuf; 2] {
     })
 }
 
-/// What both files say. Kept as they are and searched when asked: of two hundred profiles a run wants one or two.
+/// What both files say. Searched when asked: of two hundred profiles a run wants one or two.
 #[derive(Default)]
 pub struct Profiles {
-    config: Zeroizing<String>,
-    credentials: Zeroizing<String>,
+    config: Document,
+    credentials: Document,
+}
+
+/// A file's text, and where its sections are, found out when one is first asked for.
+#[derive(Default)]
+struct Document {
+    text: Zeroizing<String>,
+    sections: OnceLock<Vec<(Range<usize>, Range<usize>)>>,
 }
 
 impl Profiles {
     pub(super) fn new(config: &Content, credentials: &Content) -> Self {
-        let text = |content: &Content| {
-            Zeroizing::new(content.as_ref().map_or(String::new(), |bytes| String::from_utf8_lossy(bytes).into_owned()))
-        };
-        Self { config: text(config), credentials: text(credentials) }
+        Self { config: Document::new(config), credentials: Document::new(credentials) }
     }
 
     /// Reads the files that `env` names.
@@ -63,11 +69,11 @@ impl Profiles {
 
     /// A profile by its name; the credentials file overrides the other key by key.
     pub fn profile(&self, name: &str) -> Option<Section> {
-        let of_config = section(&self.config, |header| match header.split_once(char::is_whitespace) {
+        let of_config = self.config.section(|header| match header.split_once(char::is_whitespace) {
             Some(("profile", quoted)) => unquote(quoted) == name,
             _ => header == "default" && name == "default",
         });
-        let of_credentials = section(&self.credentials, |header| header == name);
+        let of_credentials = self.credentials.section(|header| header == name);
         match (of_config, of_credentials) {
             (Some(mut profile), Some(over)) => {
                 profile.extend(over);
@@ -79,7 +85,7 @@ impl Profiles {
 
     /// The `[sso-session …]` section that a profile refers to.
     pub fn sso_session(&self, name: &str) -> Option<Section> {
-        section(&self.config, |header| {
+        self.config.section(|header| {
             header
                 .split_once(char::is_whitespace)
                 .is_some_and(|(kind, quoted)| kind == "sso-session" && unquote(quoted) == name)
@@ -87,29 +93,61 @@ impl Profiles {
     }
 }
 
-/// The settings of all sections whose header is `wanted`; `None` when there is none.
-fn section(text: &str, wanted: impl Fn(&str) -> bool) -> Option<Section> {
-    let mut found: Option<Section> = None;
-    let mut inside = false;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if let Some(inner) = trimmed.strip_prefix('[') {
-            inside = wanted(inner.split(']').next().unwrap_or_default().trim());
-            if inside {
-                found.get_or_insert_default();
+impl Document {
+    fn new(content: &Content) -> Self {
+        let text = match content {
+            Ok(bytes) => str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into(), str::to_owned),
+            Err(_) => String::new(),
+        };
+        Self { text: Zeroizing::new(text), sections: OnceLock::new() }
+    }
+
+    /// Header and settings of each section. A header is a line that begins with a bracket, so brackets are what is looked
+    /// for, of which there are fewer than lines.
+    fn sections(&self) -> &[(Range<usize>, Range<usize>)] {
+        self.sections.get_or_init(|| {
+            let text = self.text.as_str();
+            let mut sections: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+            for (bracket, _) in text.match_indices('[') {
+                let line = text[..bracket].rfind('\n').map_or(0, |end| end + 1);
+                if !text[line..bracket].chars().all(char::is_whitespace) {
+                    continue;
+                }
+                let end = text[bracket..].find('\n').map_or(text.len(), |length| bracket + length);
+                let header = text[bracket + 1..end].find(']').map_or(end, |length| bracket + 1 + length);
+                if let Some((_, before)) = sections.last_mut() {
+                    before.end = line;
+                }
+                sections.push((bracket + 1..header, end..text.len()));
             }
+            sections
+        })
+    }
+
+    /// The settings of all sections whose header is `wanted`; `None` when there is none.
+    fn section(&self, wanted: impl Fn(&str) -> bool) -> Option<Section> {
+        let found = self.sections().iter().filter(|(header, _)| wanted(self.text[header.clone()].trim()));
+        found.fold(None, |section, (_, settings)| {
+            let mut section = section.unwrap_or_default();
+            read(&self.text[settings.clone()], &mut section);
+            Some(section)
+        })
+    }
+}
+
+fn read(settings: &str, into: &mut Section) {
+    for line in settings.lines() {
+        // What is indented belongs to the setting above it.
+        if line.starts_with(['#', ';']) || line.starts_with(char::is_whitespace) {
             continue;
         }
-        // What is indented belongs to the setting above it.
-        let is_setting = inside && !trimmed.starts_with(['#', ';']) && !line.starts_with(char::is_whitespace);
-        if let (true, Some((key, value)), Some(found)) = (is_setting, trimmed.split_once('='), &mut found) {
+        if let Some((key, value)) = line.split_once('=') {
             let value = [" #", " ;", "\t#", "\t;"]
                 .iter()
                 .fold(value, |value, mark| value.split_once(mark).map_or(value, |(value, _comment)| value));
-            found.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
+            into.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
     }
-    found
 }
 
 fn unquote(name: &str) -> &str {

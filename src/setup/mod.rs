@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use similar::TextDiff;
+use diffy::DiffOptions;
 
 use crate::clients::{self, AuthFile, OURS, Way};
 use crate::env::Env;
@@ -259,6 +259,7 @@ fn diff(path: &Path, old: &str, new: &str) -> String {
     let name = path.display().to_string();
     let was = if old.is_empty() { "/dev/null" } else { &name };
     let (old, new) = (shown(old), shown(new));
-    let diff = TextDiff::from_lines(&old, &new);
-    diff.unified_diff().missing_newline_hint(false).header(was, &name).to_string().trim_end().to_owned()
+    let mut options = DiffOptions::new();
+    options.set_original_filename(was.to_owned()).set_modified_filename(name.clone());
+    options.create_patch(&old, &new).to_string().trim_end().to_owned()
 }
