@@ -58,14 +58,18 @@ mod system {
 
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 mod system {
+    use std::fs;
+    use std::io::ErrorKind;
     use std::net::{IpAddr, SocketAddr};
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use hickory_resolver::config::ResolveHosts;
+    use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::NetError;
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::proto::op::Query;
     use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
+    use hickory_resolver::system_conf::parse_resolv_conf;
     use hickory_resolver::{Hosts, TokioResolver};
     use hyper_util::client::legacy::connect::dns::Name;
     use tower_service::Service;
@@ -112,8 +116,22 @@ mod system {
         if !listed.is_empty() {
             return Ok(listed);
         }
-        let mut builder = TokioResolver::builder_tokio()?;
-        builder.options_mut().use_hosts_file = ResolveHosts::Never;
-        Ok(builder.build()?.lookup_ip(name).await?.iter().collect())
+        let (config, mut options) = servers()?;
+        options.use_hosts_file = ResolveHosts::Never;
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
+    }
+
+    /// Whom to ask, and how. A file that is not there, or names nobody, means this machine, as to the C library
+    /// (resolv.conf(5)).
+    fn servers() -> Result<(ResolverConfig, ResolverOpts), NetError> {
+        let mut text = match fs::read("/etc/resolv.conf") {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            text => text?,
+        };
+        parse_resolv_conf(&text).or_else(|_| {
+            text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
+            parse_resolv_conf(&text)
+        })
     }
 }

@@ -11,6 +11,7 @@
 //! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
+//! | `names` | hosts file and DNS; modules of the C library |
 //! | `causes` | a line and a next step for each cause of failure |
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
@@ -45,6 +46,7 @@ mod hosts;
 mod kubelet;
 mod manifest;
 mod mapping;
+mod names;
 mod namespace;
 mod network;
 mod packages;

@@ -1,0 +1,193 @@
+//! How names become addresses: by the hosts file and DNS, as /etc says, and by no module of the C library in a static
+//! program. dnsmasq answers, in a network and an /etc of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::HOST;
+use crate::helper::{Helper, Ran, program};
+use crate::namespace::{Daemon, Namespace, missing, skip};
+use crate::support::aws::Aws;
+
+const SERVER: &str = "nameserver 127.83.0.53\n";
+/// Takes what is sent to it, and never answers.
+const SILENT: &str = "nameserver 169.254.9.9\n";
+
+struct Names {
+    network: Rc<Namespace>,
+    dir: TempDir,
+    _aws: Aws,
+    _server: Daemon,
+}
+
+impl Names {
+    fn start(test: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip(test, "network namespaces need root");
+            return None;
+        }
+        if let Some(program) = missing(&["dnsmasq", "ip"]) {
+            skip(test, &format!("{program} is not installed"));
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let etc = dir.path().join("etc");
+        assert!(Command::new("cp").arg("-a").arg("/etc").arg(&etc).status().expect("cp runs").success());
+        // A file of its own, whatever it is on this machine.
+        let _ = fs::remove_file(etc.join("resolv.conf"));
+        let network = Rc::new(Namespace::of_network(&format!(
+            "mount --bind {} /etc\nip link add silent type bridge\nip address add 169.254.1.1/16 dev silent\n\
+             ip link set silent up",
+            etc.display()
+        )));
+        let aws = Aws::start();
+        crate::support::serve(network.listen("[::]:8123"), aws.app());
+        let log = dir.path().join("queries");
+        let mut server = network.command("dnsmasq");
+        server.args(["--keep-in-foreground", "--user=root", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
+        server.args(["--bind-interfaces", "--log-queries", &format!("--log-facility={}", log.display())]);
+        for address in ["127.83.0.53", "127.0.0.53", "127.0.0.1"] {
+            server.arg(format!("--listen-address={address}"));
+        }
+        server.args([
+            "--local=/test/",
+            "--host-record=api.corp.test,127.83.0.1",
+            "--host-record=api.eu.corp.test,127.83.0.1",
+        ]);
+        server.args(["--host-record=six.corp.test,::1", "--cname=alias.corp.test,other.corp.test,api.corp.test"]);
+        let many: Vec<String> = (1..=120).map(|last| format!("--host-record=many.corp.test,127.84.0.{last}")).collect();
+        server.args(many);
+        let ready = || fs::read_to_string(&log).is_ok_and(|log| log.contains("started"));
+        let server = Daemon::start(server, &dir.path().join("dnsmasq.out"), ready);
+        let names = Self { network, dir, _aws: aws, _server: server };
+        names.write("hosts", "127.0.0.1 localhost\n");
+        names.write("nsswitch.conf", "passwd: files\nhosts: files dns\n");
+        Some(names)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join("etc").join(name), text).expect("a write");
+    }
+
+    /// A cold `get` from an endpoint of that name, with this resolv.conf.
+    fn get(&self, name: &str, resolv_conf: &str) -> Ran {
+        self.write("resolv.conf", resolv_conf);
+        self.helper(name).get(HOST)
+    }
+
+    fn helper(&self, name: &str) -> Helper {
+        let helper = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "stand-in");
+        helper.var("AWS_ENDPOINT_URL", &format!("http://{name}:8123")).inside(&self.network)
+    }
+
+    fn queries(&self) -> usize {
+        fs::read_to_string(self.dir.path().join("queries")).expect("a log").matches("query[").count()
+    }
+}
+
+#[test]
+fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
+    let Some(names) = Names::start("names") else { return };
+    names.write("hosts", "127.0.0.1 localhost\n127.83.0.1 listed.corp.test short # a comment\n::1 listed6.test\n");
+    for name in ["listed.corp.test", "LISTED.corp.TEST", "short", "listed6.test", "localhost", "127.83.0.1", "[::1]"] {
+        let ran = names.get(name, SILENT);
+        ran.password_for(HOST);
+        assert!(ran.took < Duration::from_secs(2), "{name} took {:?}", ran.took);
+    }
+    assert_eq!(names.queries(), 0, "nobody was asked");
+    for (name, resolv_conf) in [
+        ("api.corp.test", SERVER.to_owned()),
+        ("api.corp.test.", SERVER.to_owned()),
+        ("six.corp.test", SERVER.to_owned()),
+        ("alias.corp.test", SERVER.to_owned()),
+        ("many.corp.test", SERVER.to_owned()),
+        ("many.corp.test", format!("options edns0\n{SERVER}")),
+        ("api", format!("search elsewhere.test corp.test\n{SERVER}")),
+        ("api", format!("domain corp.test\n{SERVER}")),
+        ("api.eu", format!("{SERVER}search corp.test\noptions ndots:2\n")),
+        ("api.eu", format!("{SERVER}search corp.test\n")),
+        ("api.corp.test", "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n".to_owned()),
+        (
+            "api.corp.test",
+            format!("# a comment\n; another\n\n{SERVER}options timeout:1 attempts:2 rotate single-request\n"),
+        ),
+        ("api.corp.test", format!("{SERVER}options use-vc\n")),
+        ("api.corp.test", format!("{SERVER}options something-new:7\nsortlist 127.0.0.0\nnonsense\n")),
+    ] {
+        let before = names.queries();
+        let ran = names.get(name, &resolv_conf);
+        assert_eq!(ran.code, Some(0), "{name} by {resolv_conf:?}: {ran:?}");
+        assert!(ran.took < Duration::from_secs(4), "{name} took {:?}", ran.took);
+        assert!(names.queries() > before, "{name} was asked for");
+    }
+    let log = fs::read_to_string(names.dir.path().join("queries")).expect("a log");
+    let asked = log.matches("query[A] many.corp.test").count();
+    assert!(asked >= 4, "what does not fit a packet is asked for again over TCP, twice here: {asked}");
+}
+
+#[test]
+fn bad_servers_and_files_cost_time_at_most() {
+    let Some(names) = Names::start("bad names") else { return };
+    let ran = names.get("api.corp.test", &format!("{SILENT}{SERVER}"));
+    ran.password_for(HOST);
+    assert!(ran.took < Duration::from_secs(10), "the second server after {:?}", ran.took);
+    for (name, resolv_conf) in [("gone.corp.test", SERVER), ("gone", "search corp.test\nnameserver 127.83.0.53\n")] {
+        let ran = names.get(name, resolv_conf);
+        let line = ran.error();
+        assert!(line.contains(name) && line.contains(HOST), "{line}");
+        assert!(ran.took < Duration::from_secs(5), "{:?}", ran.took);
+    }
+    names.write("resolv.conf", SILENT);
+    let ran = names.helper("api.corp.test").var("AWS_ECR_TIMEOUT", "3s").get(HOST);
+    assert!(ran.error().contains(HOST) && ran.took < Duration::from_secs(5), "{ran:?}");
+
+    // Without servers the C library asks 127.0.0.1; so do we.
+    names.get("api.corp.test", "").password_for(HOST);
+    names.get("api.corp.test", "# nothing\n").password_for(HOST);
+    names.write("hosts", "127.83.0.1 listed.corp.test\n");
+    fs::remove_file(names.dir.path().join("etc/resolv.conf")).expect("a file");
+    names.helper("listed.corp.test").get(HOST).password_for(HOST);
+    names.helper("api.corp.test").get(HOST).password_for(HOST);
+    fs::remove_file(names.dir.path().join("etc/hosts")).expect("a file");
+    names.get("api.corp.test", SERVER).password_for(HOST);
+}
+
+/// A module that another C library was built with may do anything once it is loaded. This one ends its process.
+#[test]
+fn modules_of_nsswitch_cannot_crash_a_static_program() {
+    if !is_static(&program()) {
+        return skip("nsswitch", "this program is dynamic; packaging/build makes the static one");
+    }
+    let Some(names) = Names::start("nsswitch") else { return };
+    let path = |name: &str| names.dir.path().join(name).display().to_string();
+    fs::write(
+        path("evil.c"),
+        "#include <stdlib.h>\n__attribute__((constructor)) static void evil(void) { abort(); }\n",
+    )
+    .expect("a write");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o", &path("libnss_evil.so.2"), &path("evil.c")]).status();
+    assert!(built.expect("cc runs").success());
+    names.write("nsswitch.conf", "passwd: evil\ngroup: evil\nhosts: evil\n");
+    names.write("resolv.conf", SERVER);
+    let libraries = names.dir.path().display().to_string();
+    let mut getent = names.network.command("getent");
+    getent.args(["hosts", "api.corp.test"]).env("LD_LIBRARY_PATH", &libraries);
+    let crashed = getent.output().expect("getent runs").status;
+    assert!(!crashed.success() && crashed.code() != Some(2), "the module is deadly: {crashed}");
+    let helper = names.helper("api.corp.test").var("LD_LIBRARY_PATH", &libraries);
+    helper.get(HOST).password_for(HOST);
+    let homeless = names.helper("api.corp.test").var("LD_LIBRARY_PATH", &libraries).var("HOME", "");
+    homeless.get(HOST).password_for(HOST);
+}
+
+/// Whether a program needs no loader.
+pub fn is_static(program: &Path) -> bool {
+    let output = Command::new("readelf").arg("-lW").arg(program).output().expect("readelf runs");
+    output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("INTERP")
+}
