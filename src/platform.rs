@@ -77,23 +77,23 @@ pub fn distrust_dir(dir: &Path) -> Option<String> {
     None
 }
 
-/// The same for an open file.
-pub fn distrust_file(file: &File) -> Option<&'static str> {
-    let Ok(metadata) = file.metadata() else { return Some("it cannot be examined") };
+/// What is known of an open file that may be believed; `Err` says why it may not, as for a directory.
+pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
+    let metadata = file.metadata().map_err(|_| "it cannot be examined")?;
     if !metadata.is_file() {
-        return Some("it is not a regular file");
+        return Err("it is not a regular file");
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Some("it belongs to another user");
+            return Err("it belongs to another user");
         }
         if metadata.mode() & 0o077 != 0 {
-            return Some("others may read or write it");
+            return Err("others may read or write it");
         }
     }
-    None
+    Ok(metadata)
 }
 
 /// Exchanges two files in one step; an error of kind `Unsupported` where system or file system cannot.

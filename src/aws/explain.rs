@@ -6,8 +6,7 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Debug;
-use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_config::meta::ProviderChainError;
 use aws_credential_types::provider::error::CredentialsError;
@@ -20,6 +19,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::errors::{Refusal, causes, chain, is_silence, quote, refusal};
 use super::http::{Network, PROXIES, Trouble, is_local};
 use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
@@ -33,20 +33,6 @@ pub(super) struct Context {
     pub(super) target: Target,
     pub(super) source: Source,
     pub(super) network: Network,
-}
-
-/// The most of a foreign text that is passed on.
-const LONGEST_QUOTE: usize = 400;
-
-/// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
-const TOLERATED: Duration = Duration::from_mins(4);
-
-/// A service's refusal.
-struct Refusal<'a> {
-    code: &'a str,
-    message: &'a str,
-    /// How far the local clock is ahead of the service's, in seconds.
-    skew: Option<i64>,
 }
 
 impl Context {
@@ -363,13 +349,6 @@ impl Context {
     }
 }
 
-impl Refusal<'_> {
-    fn words(&self) -> String {
-        let Self { code, message, .. } = self;
-        quote(&one_line(&format!("{code}: {message}")))
-    }
-}
-
 fn unreachable(endpoint: &str, what: &str) -> Failure {
     let local = is_local(endpoint.split(':').next().unwrap_or_default());
     let next = if local {
@@ -386,48 +365,4 @@ fn sso_sign_in(profile: &str, session: Option<&str>) -> Failure {
         format!("the SSO sign-in of profile '{profile}'{session} has expired or is gone"),
         format!("run 'aws sso login --profile {profile}'"),
     )
-}
-
-/// The refusal in an error of operation `E`, if it is one.
-fn refusal<'a, E>(error: &'a (dyn Error + 'static)) -> Option<Refusal<'a>>
-where
-    E: Error + ProvideErrorMetadata + 'static,
-{
-    let SdkError::ServiceError(answer) = error.downcast_ref::<SdkError<E, HttpResponse>>()? else { return None };
-    let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
-    let date = answer.raw().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-    let now = DateTime::from(SystemTime::now());
-    let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
-    Some(Refusal { code, message, skew })
-}
-
-/// Whether a service accepted the connection and said nothing.
-fn is_silence(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref::<Trouble>(), Some(Trouble::SlowAnswer))
-}
-
-/// An error and what caused it. An `io::Error` hides its payload from `source`.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-        None => error.source(),
-    })
-}
-
-/// The texts of an error and its causes, each once.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for text in chain(error).map(ToString::to_string) {
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    texts.join(": ")
-}
-
-fn quote(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

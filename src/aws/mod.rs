@@ -8,6 +8,7 @@
 //! API reference, GetAuthorizationToken).
 
 mod dns;
+mod errors;
 mod examine;
 mod explain;
 mod http;

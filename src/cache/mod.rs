@@ -123,11 +123,13 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
             return None;
         }
     };
-    if let Some(why) = platform::distrust_file(&file) {
-        warn!(path = %path.display(), why, "a cached entry is not trusted; it will be replaced");
-        return None;
-    }
-    let length = file.metadata().ok()?.len();
+    let length = match platform::trusted(&file) {
+        Ok(metadata) => metadata.len(),
+        Err(why) => {
+            warn!(path = %path.display(), why, "a cached entry is not trusted; it will be replaced");
+            return None;
+        }
+    };
     if length > LARGEST {
         return None;
     }

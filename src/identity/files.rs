@@ -24,13 +24,14 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Reads a regular file. Nothing else: opening a pipe could wait for ever.
 pub(super) fn content(path: &Path) -> Content {
-    match fs::metadata(path) {
+    let length = match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err("absent"),
         Err(_) => return Err("unreadable"),
         Ok(metadata) if !metadata.is_file() => return Err("no file"),
-        Ok(_) => {}
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
+        Ok(metadata) => metadata.len().min(LARGEST),
+    };
+    // Room for all of it and one more read: growing would take more calls, and leave copies that are not zeroed.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
     let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|_| "unreadable")
 }

@@ -96,17 +96,7 @@ fn a_directory_that_vanishes_half_way() {
 
 /// Runs the program under strace, which makes `fault` happen; the trace comes back.
 fn with_fault(helper: &Helper, fault: &str) -> (Ran, String) {
-    let trace = helper.home().join("trace");
-    let _ = fs::remove_file(&trace);
-    let mut traced = Command::new("strace");
-    traced.args(["-f", "-o"]).arg(&trace).arg("-e").arg(format!("inject={fault}")).arg(program()).arg("get");
-    let plain = helper.command();
-    traced.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut child =
-        traced.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strace runs");
-    child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
-    let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
-    (ran, fs::read_to_string(trace).expect("a trace"))
+    helper.traced(HOST, &["-e", &format!("inject={fault}")])
 }
 
 #[test]

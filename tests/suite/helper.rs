@@ -121,6 +121,26 @@ impl Helper {
         Ran::new(output, started.elapsed())
     }
 
+    /// Runs `get` for a host under strace with these options; the trace comes back.
+    pub fn traced(&self, host: &str, options: &[&str]) -> (Ran, String) {
+        let trace = self.home().join("trace");
+        let _ = std::fs::remove_file(&trace);
+        let output = self.under("strace", &["-f", "-o", trace.to_str().expect("UTF-8")], options, host);
+        (Ran::new(output, Duration::ZERO), std::fs::read_to_string(trace).expect("a trace"))
+    }
+
+    /// Runs `get` for a host as an argument of another program.
+    pub fn under(&self, tool: &str, args: &[&str], more: &[&str], host: &str) -> Output {
+        let mut command = Command::new(tool);
+        command.args(args).args(more).arg(program()).arg("get");
+        let plain = self.command();
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the tool runs");
+        child.stdin.take().expect("a pipe").write_all(host.as_bytes()).expect("a write");
+        child.wait_with_output().expect("an end")
+    }
+
     pub fn get(&self, server_url: impl AsRef<[u8]>) -> Ran {
         self.run(&["get"], server_url)
     }

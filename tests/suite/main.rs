@@ -18,6 +18,7 @@
 //! | `doctor` | what doctor says of a set-up |
 //! | `setup` | what setup does to the settings of docker and podman |
 //! | `export` | tokens for programs that do not speak the protocol |
+//! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
 //! | `words` | what people are told: errors, help, the log |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
@@ -41,6 +42,7 @@ mod doctor;
 mod exchange;
 mod export;
 mod fallback;
+mod guards;
 mod helper;
 mod hosts;
 mod kubelet;

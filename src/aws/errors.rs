@@ -1,0 +1,79 @@
+//! What is inside the SDK's errors: a service's refusal, causes of causes, and their texts, cut short.
+
+use std::error::Error;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::http::Trouble;
+use crate::error::one_line;
+
+/// The most of a foreign text that is passed on.
+const LONGEST_QUOTE: usize = 400;
+
+/// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
+const TOLERATED: Duration = Duration::from_mins(4);
+
+/// A service's refusal.
+pub(super) struct Refusal<'a> {
+    pub(super) code: &'a str,
+    pub(super) message: &'a str,
+    /// How far the local clock is ahead of the service's, in seconds.
+    pub(super) skew: Option<i64>,
+}
+
+impl Refusal<'_> {
+    pub(super) fn words(&self) -> String {
+        let Self { code, message, .. } = self;
+        quote(&one_line(&format!("{code}: {message}")))
+    }
+}
+
+/// The refusal in an error of operation `E`, if it is one.
+pub(super) fn refusal<'a, E>(error: &'a (dyn Error + 'static)) -> Option<Refusal<'a>>
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    let SdkError::ServiceError(answer) = error.downcast_ref::<SdkError<E, HttpResponse>>()? else { return None };
+    let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
+    let date = answer.raw().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let now = DateTime::from(SystemTime::now());
+    let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
+    Some(Refusal { code, message, skew })
+}
+
+/// Whether a service accepted the connection and said nothing.
+pub(super) fn is_silence(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref::<Trouble>(), Some(Trouble::SlowAnswer))
+}
+
+/// An error and what caused it. An `io::Error` hides its payload from `source`.
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+/// The texts of an error and its causes, each once.
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in chain(error).map(ToString::to_string) {
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,296 @@
+//! What a cached answer costs, counted and not timed: system calls, files, threads, memory, instructions; the calls to
+//! AWS in each scenario; the size of the program. Each limit is on record here, so that whoever needs more has to say so.
+//!
+//! What the C library's loader would do is not ours to count: all but the calls to AWS need the static program that
+//! packaging/build makes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde_json::{Value, json};
+
+use crate::HOST;
+use crate::helper::{Helper, many, program};
+use crate::names::is_static;
+use crate::namespace::{missing, skip};
+use crate::support::aws::Aws;
+
+const LARGEST: u64 = 8_000_000;
+const SYSTEM_CALLS: usize = 60;
+const KILOBYTES: u64 = 2560;
+/// Of the plain set-up and of the large one, by callgrind on x86-64; a tenth more is too much.
+const INSTRUCTIONS: [u64; 2] = [180_500, 2_612_000];
+
+/// Two users whose token is cached: one with keys in the environment, and one who assumes a role by a config file of
+/// two hundred profiles, with fifty registries in our own.
+fn users(aws: &Aws) -> [(&'static str, Helper); 2] {
+    let plain = Helper::of(aws);
+    let large = Helper::of(aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let mut config = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = stand-in\n".to_owned();
+    for number in 0..200 {
+        let role = format!("role_arn = arn:aws:iam::111122223333:role/R{number}\nsource_profile = base\n");
+        let _ = write!(config, "[profile p{number}]\n{role}region = us-east-1\n");
+    }
+    large.write(".aws/config", &config);
+    let mut registries = String::new();
+    for number in 0..49 {
+        let _ = write!(registries, "[[registry]]\nmatch = \"{:012}.*\"\nprofile = \"p{number}\"\n", 5_000 + number);
+    }
+    registries += "[[registry]]\nmatch = \"111122223333.*\"\nprofile = \"p150\"\n";
+    large.write(".config/docker-credential-ecr-login/config.toml", &registries);
+    for user in [&plain, &large] {
+        user.get(HOST).password_for(HOST);
+        user.get(HOST).password_for(HOST);
+    }
+    [("plain", plain), ("large", large)]
+}
+
+/// Whether the packaged program is under test, and the tool is here.
+fn possible(test: &str, tool: &str) -> bool {
+    if missing(&[tool, "readelf"]).is_some() {
+        skip(test, &format!("{tool} or readelf is not installed"));
+    } else if !is_static(&program()) {
+        skip(test, "this program is dynamic; packaging/build makes the static one");
+    } else {
+        return true;
+    }
+    false
+}
+
+#[test]
+fn a_hit_makes_few_system_calls_opens_what_it_must_and_has_one_thread() {
+    if !possible("system calls", "strace") {
+        return;
+    }
+    let aws = Aws::start();
+    let ours = ".config/docker-credential-ecr-login/config.toml";
+    for ((name, user), files) in users(&aws).into_iter().zip([&[ours][..], &[ours, ".aws/config"]]) {
+        let (ran, trace) = user.traced(HOST, &[]);
+        ran.password_for(HOST);
+        let calls = trace.lines().filter(|line| !line.contains("+++")).count();
+        assert!(calls <= SYSTEM_CALLS, "{name}: {calls} system calls: {trace}");
+        let home = user.home().display().to_string();
+        let opened: Vec<&str> = trace
+            .lines()
+            .filter(|line| line.contains(" open") || line.contains("creat("))
+            .map(|line| line.split('"').nth(1).expect("a path"))
+            .map(|path| path.strip_prefix(&format!("{home}/")).unwrap_or(path))
+            .collect();
+        let entry = user.entries()[0].strip_prefix(&home).expect("in the home").display().to_string();
+        // The first is Rust's, which looks for the end of its stack.
+        let expected = [&["/proc/self/maps"], files, &[entry.as_str()]].concat();
+        assert_eq!(opened, expected, "{name}");
+        for word in ["socket", "connect", "clone", "fork", "epoll", "eventfd", "timerfd", "pipe", "execveat"] {
+            assert!(!trace.contains(&format!(" {word}")), "{name}: {word} in {trace}");
+        }
+    }
+}
+
+#[test]
+fn a_hit_takes_little_memory() {
+    if !possible("memory", "strace") {
+        return;
+    }
+    let aws = Aws::start();
+    for (name, user) in users(&aws) {
+        // A full pipe holds it up in its last step, when it has all the memory that it will ever have.
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+        while writer.write(&[0; 4096]).is_ok() {}
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
+        let mut child = user.command().arg("get").stdout(Stdio::from(writer)).spawn().expect("the program starts");
+        child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+        let status = loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it still runs");
+            // The number of the system call that it is in: write.
+            let call = fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap_or_default();
+            if call.starts_with("1 ") || call.starts_with("64 ") || (call.is_empty() && status.contains("State:\tS")) {
+                break status;
+            }
+            thread::yield_now();
+        };
+        drop(reader);
+        child.kill().and_then(|()| child.wait()).expect("an end");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+            line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number")
+        };
+        assert!(field("VmHWM") <= KILOBYTES, "{name}: {} kB", field("VmHWM"));
+        assert_eq!(field("Threads"), 1);
+    }
+}
+
+#[test]
+fn a_hit_takes_as_many_instructions_as_are_on_record() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip("instructions", "the record is for x86-64");
+    }
+    if !possible("instructions", "valgrind") {
+        return;
+    }
+    let aws = Aws::start();
+    for ((name, user), record) in users(&aws).into_iter().zip(INSTRUCTIONS) {
+        let output = user.under("valgrind", &["--tool=callgrind", "--callgrind-out-file=/dev/null"], &[], HOST);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.stdout.starts_with(b"{\"ServerURL\""), "{said}");
+        let count = said.split("Collected : ").nth(1).and_then(|rest| rest.lines().next()).expect("a count");
+        let count: u64 = count.parse().expect("a number");
+        println!("{name}: {count} instructions, {record} on record");
+        assert!(count <= record + record / 10, "{name}: {count} instructions instead of {record}");
+    }
+}
+
+#[test]
+fn the_program_is_static_and_small() {
+    if !possible("size", "readelf") {
+        return;
+    }
+    let size = fs::metadata(program()).expect("a program").len();
+    assert!(size <= LARGEST, "{size} bytes");
+}
+
+/// Writes `packaging/hot.ld`, by which the linker puts what a cached answer runs through side by side: the kernel maps
+/// sixteen pages for one that is touched, and scattered over the program these are twice as many as need be. For a
+/// program with its symbols: `CARGO_PROFILE_RELEASE_STRIP=none packaging/build`.
+#[test]
+#[ignore = "records what runs now: HELPER=… cargo test --test suite guards::record -- --ignored"]
+fn record_hot_functions() {
+    let aws = Aws::start();
+    let mut functions = BTreeSet::new();
+    for (_, user) in users(&aws) {
+        let profile = user.home().join("profile");
+        let out = format!("--callgrind-out-file={}", profile.display());
+        let output = user.under("valgrind", &["--tool=callgrind", "--demangle=no", &out], &[], HOST);
+        assert!(output.status.success(), "{output:?}");
+        let profile = fs::read_to_string(profile).expect("a profile");
+        let names = profile.lines().filter_map(|line| line.strip_prefix("fn=(").or_else(|| line.strip_prefix("cfn=(")));
+        let names = names.filter_map(|rest| rest.split_once(") ")).map(|(_, name)| name);
+        // Callgrind marks recursion with an apostrophe. Hashes of crates and functions change with every version.
+        let names = names.map(|name| name.split('\'').next().expect("a name"));
+        functions.extend(names.map(str::to_owned));
+    }
+    let is_rust = |name: &&String| name.starts_with("_R") || name.starts_with("_ZN");
+    let rust: BTreeSet<String> = functions.iter().filter(is_rust).map(|name| without_hashes(name)).collect();
+    assert!(rust.len() > 100, "the program has its symbols: {functions:?}");
+    // The C library has a section for each of its source files and not for each function.
+    let find = "nm --print-file-name --defined-only \"$(cc -print-file-name=libc.a)\" 2>/dev/null";
+    let known = Command::new("sh").args(["-c", find]).output().expect("a shell").stdout;
+    let known = String::from_utf8_lossy(&known);
+    let objects: BTreeSet<&str> = known
+        .lines()
+        .filter(|line| line.split(' ').next_back().is_some_and(|name| functions.contains(name)))
+        .filter_map(|line| line.split(':').nth(1))
+        .collect();
+    let mut script = HOT.to_owned();
+    for function in rust {
+        let _ = writeln!(script, "    *(.text.{function})");
+    }
+    for object in objects {
+        let _ = writeln!(script, "    *libc.a:{object}(.text .text.*)");
+    }
+    script += "  }\n}\nINSERT BEFORE .text;\n";
+    fs::write("packaging/hot.ld", script).expect("a write");
+}
+
+const HOT: &str = "/* What a cached answer runs through, side by side: guards::record_hot_functions in tests/suite. */
+SECTIONS
+{
+  .text.hot_get :
+  {
+";
+
+/// A mangled name as a pattern for every build of the same function.
+fn without_hashes(name: &str) -> String {
+    if let Some((path, _)) = name.split_once("17h").filter(|_| name.starts_with("_ZN")) {
+        return format!("{path}17h*");
+    }
+    // A crate is `Cs`, its hash in base 62, and `_`.
+    let hash = |part: &str| part.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let parts = name.split("Cs").enumerate().map(|(number, part)| match hash(part) {
+        length @ 10.. if number > 0 && part[length..].starts_with('_') => format!("*{}", &part[length..]),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("Cs")
+}
+
+/// What AWS is asked, scenario by scenario.
+#[test]
+fn calls_to_aws() {
+    let host = |account: u64, region: &str| format!("{account:012}.dkr.ecr.{region}.amazonaws.com");
+    let aws = Aws::start();
+    let asked = |scenario: &str, expected: &[&str], run: &dyn Fn()| {
+        let before = aws.count();
+        run();
+        let calls: Vec<String> =
+            aws.calls()[before..].iter().map(|call| format!("{} {}", call.service, call.operation)).collect();
+        assert_eq!(calls, expected, "{scenario}");
+    };
+    let ecr = "ecr GetAuthorizationToken";
+    let role = ["sts AssumeRole", ecr];
+    let user = Helper::of(&aws);
+    asked("the first get", &[ecr], &|| drop(user.get(HOST).password_for(HOST)));
+    asked("the second", &[], &|| drop(user.get(HOST).password_for(HOST)));
+    asked("other accounts of the region", &[], &|| {
+        for account in 1..=20 {
+            user.get(host(account, "us-east-1")).password_for(&host(account, "us-east-1"));
+        }
+    });
+    asked("two more regions", &[ecr, ecr], &|| {
+        for region in ["eu-west-1", "cn-north-1"] {
+            let host = format!("{}{}", host(1, region), if region.starts_with("cn") { ".cn" } else { "" });
+            user.get(&host).password_for(&host);
+        }
+    });
+    asked("list, version, help, store", &[], &|| {
+        for args in [&["list"][..], &["version"], &["--help"]] {
+            assert_eq!(user.run(args, "").code, Some(0));
+        }
+        let login = json!({"ServerURL": HOST, "Username": "AWS", "Secret": "s"}).to_string();
+        user.run(&["store"], login).silent();
+    });
+    asked("get-login-password, export and kubelet after get", &[], &|| {
+        let kubelet = json!({
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+            "kind": "CredentialProviderRequest",
+            "image": format!("{HOST}/team/app:1"),
+        });
+        for (args, input) in [
+            (&["get-login-password", "--region", "us-east-1"][..], Value::Null),
+            (&["export", HOST, &host(7, "us-east-1"), &host(8, "eu-west-1")], Value::Null),
+            (&["kubelet"], kubelet),
+        ] {
+            let ran = user.run(args, input.to_string());
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+        }
+    });
+    asked("erase, then get", &[ecr], &|| {
+        user.run(&["erase"], HOST).silent();
+        user.get(HOST).password_for(HOST);
+    });
+    asked("doctor", &["sts GetCallerIdentity", ecr], &|| drop(user.run(&["doctor", HOST], "")));
+    asked("an assumed role, twice", &role, &|| {
+        let user = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
+        user.get(HOST).password_for(HOST);
+        user.get(HOST).password_for(HOST);
+    });
+    asked("ECR Public, twice", &["ecr-public GetAuthorizationToken"], &|| {
+        user.get("public.ecr.aws").password_for("public.ecr.aws");
+        user.get("public.ecr.aws").password_for("public.ecr.aws");
+    });
+    asked("twenty at once", &[ecr], &|| {
+        let (runs, _) = many(&Helper::of(&aws), 20, HOST);
+        for ran in runs {
+            ran.password_for(HOST);
+        }
+    });
+    asked("hosts that are not ECR's", &[], &|| {
+        for host in ["ghcr.io", "", "https://index.docker.io/v1/"] {
+            user.get(host).error();
+        }
+    });
+}
