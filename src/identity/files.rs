@@ -30,10 +30,21 @@ pub(super) fn content(path: &Path) -> Content {
         Ok(metadata) if !metadata.is_file() => return Err("no file"),
         Ok(metadata) => metadata.len().min(LARGEST),
     };
-    // Room for all of it and one more read: growing would take more calls, and leave copies that are not zeroed.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1));
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|_| "unreadable")
+    // As long as it was a moment ago; what has been added since is for the next run. A buffer that grows would leave copies
+    // that are not zeroed.
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).map_err(|_| "unreadable")?]);
+    let mut file = File::open(path).map_err(|_| "unreadable")?;
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Err("unreadable"),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Where the config and the credentials file are.

@@ -22,9 +22,10 @@ use crate::support::aws::Aws;
 
 const LARGEST: u64 = 8_000_000;
 const SYSTEM_CALLS: usize = 60;
-const KILOBYTES: u64 = 2560;
+/// Of the plain set-up and of the large one.
+const KILOBYTES: [u64; 2] = [2560, 3072];
 /// Of the plain set-up and of the large one, by callgrind on x86-64; a tenth more is too much.
-const INSTRUCTIONS: [u64; 2] = [180_500, 2_612_000];
+const INSTRUCTIONS: [u64; 2] = [180_500, 2_632_000];
 
 /// Two users whose token is cached: one with keys in the environment, and one who assumes a role by a config file of
 /// two hundred profiles, with fifty registries in our own.
@@ -97,7 +98,7 @@ fn a_hit_takes_little_memory() {
         return;
     }
     let aws = Aws::start();
-    for (name, user) in users(&aws) {
+    for ((name, user), limit) in users(&aws).into_iter().zip(KILOBYTES) {
         // A full pipe holds it up in its last step, when it has all the memory that it will ever have.
         let (reader, mut writer) = io::pipe().expect("a pipe");
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
@@ -120,7 +121,7 @@ fn a_hit_takes_little_memory() {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
             line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number")
         };
-        assert!(field("VmHWM") <= KILOBYTES, "{name}: {} kB", field("VmHWM"));
+        assert!(field("VmHWM") <= limit, "{name}: {} kB", field("VmHWM"));
         assert_eq!(field("Threads"), 1);
     }
 }
