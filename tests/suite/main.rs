@@ -24,6 +24,8 @@
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
+//! | `recipes` | formula, manifest, DaemonSet, kubelet configuration, check of a tag |
+//! | `action` | the GitHub Action, on a release that was tampered with too |
 
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
 
@@ -31,6 +33,7 @@
 mod support;
 
 mod accounts;
+mod action;
 mod cache;
 mod causes;
 mod clients;
@@ -50,6 +53,7 @@ mod packages;
 mod pages;
 mod properties;
 mod protocol;
+mod recipes;
 mod sources;
 mod storms;
 mod tls;

@@ -138,6 +138,12 @@ fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
     assert_eq!(Ran::new(output, std::time::Duration::ZERO).password_for(HOST), PASSWORD);
     assert_eq!(aws.count(), calls + 1);
 
+    // What `COPY --from` and the DaemonSet take.
+    let copy = home.join("copy");
+    let container = site.docker(&["create", "ecr-login:test"]);
+    site.docker(&["cp", &format!("{}:/usr/bin/{NAME}", container.trim()), copy.to_str().unwrap()]);
+    assert!(fs::read(copy).expect("a copy") == fs::read(program()).expect("a program"), "the program itself");
+
     let script = home.join("in-a-container");
     let text = format!(
         "#!/bin/sh\nexec docker run --rm -i --pull never --network host {settings} -e AWS_ECR_LOG -e \
