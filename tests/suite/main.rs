@@ -27,6 +27,8 @@
 //! | `recipes` | formula, manifest, DaemonSet, kubelet configuration, check of a tag |
 //! | `action` | the GitHub Action, on a release that was tampered with too |
 
+// What reads modes, signals and namespaces has no counterpart on Windows; the unit tests and the demo run there.
+#![cfg(unix)]
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
 
 #[path = "../support/mod.rs"]
