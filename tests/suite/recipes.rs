@@ -207,7 +207,7 @@ fn the_scoop_manifest_names_the_archives_of_windows() {
     let manifest: Manifest = serde_json::from_str(&text).expect("a manifest");
     assert_eq!((manifest.version.as_str(), manifest.homepage.as_str()), (VERSION, HOMEPAGE));
     assert_eq!((manifest.license.as_str(), manifest.bin), ("MIT|Apache-2.0", format!("bin\\{NAME}.exe")));
-    assert!(env!("CARGO_PKG_DESCRIPTION").starts_with(&manifest.description) && manifest.description.len() > 20);
+    assert_eq!(manifest.description, env!("CARGO_PKG_DESCRIPTION"));
     let machines: Vec<_> = manifest.architecture.keys().map(String::as_str).collect();
     assert_eq!(machines, ["64bit", "arm64"]);
     for (machine, platform) in [("64bit", "windows-x86_64"), ("arm64", "windows-aarch64")] {
