@@ -3,11 +3,22 @@
 //!
 //! On Unix, files and directories are private by their mode, whatever the umask is, and nothing is opened through a
 //! symbolic link in its last component. On Windows the user's profile directories are private by their inherited
-//! access lists, and links take a privilege to make, so nothing is checked there.
+//! access lists, and links take a privilege to make, so nothing is checked there. A cache directory that the user put
+//! elsewhere is as private as what it inherits from the directory above it.
+//!
+//! What else was weighed, by the platforms' documentation:
+//!
+//! - Locks (`cache::lock`) are `flock` on Unix and `LockFileEx` on Windows, which is mandatory: nobody could read a
+//!   locked file. Locks have files of their own, which nobody reads. Both end with the process.
+//! - Ctrl-C reaches all processes of a console or terminal; what it would leave behind is a temporary file.
+//! - Nothing is synced to disk, so `F_FULLFSYNC` of macOS has no part in this.
+//! - `cmd.exe` runs a `credential_process` on Windows. It is not killed at the deadline, but does not keep the answer.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 /// Opens a file that only its owner may read, creating it if `options` say so; never through a link, and never one
 /// that would make us wait, such as a pipe.
@@ -39,10 +50,11 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_private_dir(parent)?;
     }
-    let mut builder = DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(dir) {
+    let created = std::os::unix::fs::DirBuilderExt::mode(&mut DirBuilder::new(), 0o700).create(dir);
+    #[cfg(not(unix))]
+    let created = DirBuilder::new().create(dir);
+    match created {
         // Somebody was quicker.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(error) => Err(error),
@@ -52,6 +64,17 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Puts a finished temporary file in the place of whatever `path` names, so that readers see the one or the other.
+pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    file.persist(path)?;
+    // Windows refuses the call behind `persist` while somebody reads the old file. The standard library then asks for
+    // POSIX semantics, which NTFS has. Nothing is left at the temporary path for its drop to remove.
+    #[cfg(not(unix))]
+    std::fs::rename(file.into_temp_path(), path)?;
+    Ok(())
 }
 
 /// Why a directory may not hold tokens, or what is in it may not be believed: others could read, replace or plant
@@ -148,12 +171,15 @@ pub fn as_program(path: &Path) -> Option<PathBuf> {
     }
     #[cfg(not(unix))]
     {
-        let path = path.with_extension("exe");
-        path.is_file().then_some(path)
+        // Not `with_extension`, which would take the end of a name with a dot for one.
+        let mut with_ending = path.as_os_str().to_owned();
+        with_ending.push(".exe");
+        [path.to_owned(), with_ending.into()].into_iter().find(|path| path.is_file())
     }
 }
 
-/// Whether `path` still names this open file.
+/// Whether `path` still names this open file. The standard library has no safe call for it on Windows; a lock on a file
+/// that was removed at the same moment costs one more call to AWS there.
 pub fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -171,13 +197,19 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Seconds since this machine booted, sleep included; `None` where there is no such clock.
+/// Seconds since this machine booted, sleep included; `None` where no safe call tells, as on Windows.
 pub fn seconds_since_boot() -> Option<u64> {
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
-        u64::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec).ok()
+        use rustix::time::{ClockId, clock_gettime};
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::Boottime;
+        // Unlike Linux's, it goes on while the system sleeps: clock_gettime(3) of macOS.
+        #[cfg(target_vendor = "apple")]
+        let clock = ClockId::Monotonic;
+        u64::try_from(clock_gettime(clock).tv_sec).ok()
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
     None
 }
 

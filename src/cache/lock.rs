@@ -31,7 +31,8 @@ impl Lock {
             // Between our opening and locking, it may have been removed as an old one, and another be in its place.
             Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { _file: file })),
             Ok(()) => Ok(None),
-            Err(error) if error.kind() == fs2::lock_contended_error().kind() => Ok(None),
+            // By its number: Windows has no kind of error for it.
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -85,7 +85,7 @@ impl Cache {
         platform::make_private(file.as_file())?;
         file.write_all(&entry.encode())?;
         file.flush()?;
-        file.persist(self.entry_path(entry.key()))?;
+        platform::replace(file, &self.entry_path(entry.key()))?;
         prune::some(&self.dir);
         Ok(())
     }

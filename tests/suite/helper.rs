@@ -80,7 +80,8 @@ impl Helper {
     }
 
     pub fn cache_dir(&self) -> PathBuf {
-        self.home().join(".cache/docker-credential-ecr-login")
+        let caches = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        self.home().join(caches).join("docker-credential-ecr-login")
     }
 
     /// The cached entries.

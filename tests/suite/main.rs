@@ -27,13 +27,18 @@
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS; the README's recipes |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
+//! | `recipes` | formula, manifest, DaemonSet, kubelet configuration, check of a tag |
+//! | `action` | the GitHub Action, on a release that was tampered with too |
 
+// What reads modes, signals and namespaces has no counterpart on Windows; the unit tests and the demo run there.
+#![cfg(unix)]
 #![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod accounts;
+mod action;
 mod cache;
 mod causes;
 mod clients;
@@ -55,6 +60,7 @@ mod packages;
 mod pages;
 mod properties;
 mod protocol;
+mod recipes;
 mod setup;
 mod site;
 mod sources;

@@ -1,6 +1,7 @@
 //! Private namespaces, so that a test can rename hosts and take over fixed addresses without touching the machine,
 //! and the daemons that run in them.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -8,7 +9,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -58,7 +58,9 @@ impl Namespace {
     }
 
     /// A socket that listens inside, for a server of this process.
+    #[cfg(target_os = "linux")]
     pub fn listen(&self, address: &str) -> TcpListener {
+        use nix::sched::{CloneFlags, setns};
         let network = File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("a network");
         let address = address.to_owned();
         // A thread of its own: what it enters it cannot leave.
@@ -67,6 +69,12 @@ impl Namespace {
             TcpListener::bind(&address).expect("the address is there")
         });
         thread.join().expect("a socket")
+    }
+
+    /// Other systems have no such namespaces.
+    #[cfg(not(target_os = "linux"))]
+    pub fn listen(&self, _address: &str) -> TcpListener {
+        unreachable!("{} is no namespace", self.holder.id())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -15,6 +16,8 @@ use crate::site::{PASSWORD, Site, shell};
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
+/// All packages are laid out in the same place, so they are built one at a time.
+static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 #[ignore = "takes minutes: ./tests/run --packages"]
@@ -27,6 +30,7 @@ fn every_package_installs_and_then_docker_pulls() {
     if let Some(program) = missing(&programs) {
         return skip("packages", &format!("{program} is not installed"));
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
     let debian = deb(&aws);
     let rpm = rpm(&aws);
@@ -56,9 +60,6 @@ fn deb(aws: &Aws) -> TempDir {
     let package = build("deb");
     let root = debian();
     let path = root.path().display();
-    shell(&format!(
-        "cd {path}; apt-get -qq download amazon-ecr-credential-helper; chroot . sh -c 'dpkg -i /*.deb'; rm ./*.deb"
-    ));
     let version = || text(chroot(root.path(), aws).arg("version"));
     let before = version();
     assert!(!before.is_empty() && !before.contains(NAME), "the incumbent is there: {before}");
@@ -137,6 +138,12 @@ fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
     assert_eq!(Ran::new(output, std::time::Duration::ZERO).password_for(HOST), PASSWORD);
     assert_eq!(aws.count(), calls + 1);
 
+    // What `COPY --from` and the DaemonSet take.
+    let copy = home.join("copy");
+    let container = site.docker(&["create", "ecr-login:test"]);
+    site.docker(&["cp", &format!("{}:/usr/bin/{NAME}", container.trim()), copy.to_str().unwrap()]);
+    assert!(fs::read(copy).expect("a copy") == fs::read(program()).expect("a program"), "the program itself");
+
     let script = home.join("in-a-container");
     let text = format!(
         "#!/bin/sh\nexec docker run --rm -i --pull never --network host {settings} -e AWS_ECR_LOG -e \
@@ -151,6 +158,7 @@ fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
 #[test]
 #[ignore = "builds the program once more: ./tests/run --packages"]
 fn two_builds_are_the_same_byte_for_byte() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new("packaging/reproduce").env("HELPER", program()).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
@@ -163,10 +171,12 @@ fn build(format: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").lines().next_back().expect("a path"))
 }
 
-/// A copy of a minimal Debian, which is made once and kept below `target`.
+/// A copy of a minimal Debian with the incumbent, which is made once and kept below `target`.
 fn debian() -> TempDir {
+    // A mirror that does not answer is a failure after ten minutes, with debootstrap's own words above it.
     shell(
-        "cd target; test -d debian || { rm -rf debian.new; debootstrap --variant=minbase --include=ca-certificates bookworm debian.new >&2; \
+        "cd target; test -d debian || { rm -rf debian.new; \
+         timeout 600 debootstrap --variant=minbase --include=ca-certificates,amazon-ecr-credential-helper bookworm debian.new >&2; \
          mv debian.new debian; }",
     );
     let root = tempfile::tempdir().expect("a directory");
