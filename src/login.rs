@@ -57,10 +57,15 @@ pub fn sentence(target: &Target, failure: &Failure) -> String {
 }
 
 /// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
-/// place there.
+/// place there, or cannot keep or use what it has.
 pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
     let cache = open_cache(env, identity)?;
+    let dir = cache.dir().display();
+    cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; mend it, or set AWS_ECR_CACHE_DIR"))?;
     let entry = cache.look_up(&identity.key).map(|entry| (age(&entry, identity), entry));
+    if entry.is_none() && cache.holds(&identity.key) {
+        return Err(format!("what is in {dir} for this identity is damaged, or others could have written it"));
+    }
     Ok((cache.dir().to_owned(), entry))
 }
 

@@ -24,6 +24,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use fs2::FileExt;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -58,6 +59,20 @@ impl Cache {
     pub fn look_up(&self, key: &Key) -> Option<Entry> {
         let name = key.to_string();
         Entry::decode(&read(&self.entry_path(&name))?, &name)
+    }
+
+    /// Whether there is a file for `key`, usable or not.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.entry_path(&key.to_string()).symlink_metadata().is_ok()
+    }
+
+    /// Whether an entry could be written and locked: tried with a file that has no name, in the directory or in the one
+    /// in which it would be made.
+    pub fn probe(&self) -> io::Result<()> {
+        let there = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
+        let mut file = tempfile::tempfile_in(there)?;
+        file.write_all(&[0; 8 * 1024])?;
+        FileExt::try_lock_exclusive(&file)
     }
 
     /// Takes the key's lock if nobody has it; `Ok(None)` means that somebody does.

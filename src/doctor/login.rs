@@ -155,7 +155,11 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
 
 fn cache(env: &Env, identity: &Identity) -> Check {
     match login::cached(env, identity) {
-        Err(why) => Check::warning("cache", format!("not used: {why}"), "every get asks AWS until that is mended"),
+        Err(why) => Check::warning(
+            "cache",
+            format!("not used: {why}"),
+            "every get asks AWS until that is mended; a damaged entry is replaced by the next one",
+        ),
         Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
         Ok((dir, Some((age, entry)))) => {
             let (lived, left) = (entry.lived(), entry.left());

@@ -1,7 +1,9 @@
 //! `doctor`: what it says of a set-up that works, and of what stands in the way before AWS is asked. What AWS and the
 //! network can do is in `causes`.
 
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
@@ -225,6 +227,58 @@ fn a_registry_for_the_fallback_helper_is_told_as_such() {
     symlink(program(), helper.write("bin/x", "").with_file_name("docker-credential-keeper")).expect("a link");
     let (status, what) = check(&report(&helper, &["ghcr.io"]).0, "host");
     assert!(status == "ok" && what.contains("docker-credential-keeper"), "{what}");
+}
+
+#[test]
+fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
+    let aws = Aws::start();
+    let cache = |helper: &Helper, words: &[&str]| {
+        let (status, what) = check(&report(helper, &[HOST]).0, "cache");
+        assert!(status == "warning" && words.iter().all(|word| what.contains(word)), "{words:?} in {what}");
+    };
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let [entry] = helper.entries().try_into().expect("one entry");
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(&entry, 0o644);
+    cache(&helper, &["others could have written it"]);
+    mode(&entry, 0o600);
+    fs::write(&entry, "{\"format\":1").expect("a write");
+    cache(&helper, &["damaged"]);
+    assert_eq!(fs::read_to_string(&entry).expect("an entry"), "{\"format\":1", "nothing is changed");
+    fs::remove_file(&entry).expect("a file");
+    assert_eq!(check(&report(&helper, &[HOST]).0, "cache").0, "ok");
+    assert_eq!(
+        fs::read_dir(helper.cache_dir())
+            .expect("a cache")
+            .filter(|file| {
+                file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|ending| ending != "lock"))
+            })
+            .count(),
+        0,
+        "nothing is left behind"
+    );
+    mode(&helper.cache_dir(), 0o777);
+    cache(&helper, &["others may write", "chmod 700"]);
+    cache(&Helper::of(&aws).var("AWS_ECR_DISABLE_CACHE", "1"), &["turned off"]);
+    cache(&Helper::of(&aws).var("HOME", ""), &["no home directory"]);
+    let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", "~/file");
+    helper.write("file", "");
+    cache(&helper, &["not a directory"]);
+
+    if !nix::unistd::geteuid().is_root() {
+        return skip("doctor of disks", "mounts need root");
+    }
+    let mount = tempfile::tempdir().expect("a directory");
+    let at = mount.path().display();
+    let namespace = Rc::new(Namespace::of_mounts(&format!(
+        "mkdir {at}/full {at}/fixed\nmount -t tmpfs -o size=16k,mode=700 tmpfs {at}/full\n\
+         mount -t tmpfs -o ro tmpfs {at}/fixed\n! head -c 1000000 /dev/zero 2>/dev/null > {at}/full/filler"
+    )));
+    for (dir, words) in [("full", "No space left"), ("fixed/not/yet", "Read-only file system")] {
+        let helper = Helper::of(&aws).inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+        cache(&helper.var("AWS_ECR_CACHE_DIR", &format!("{at}/{dir}")), &[words]);
+    }
 }
 
 #[test]

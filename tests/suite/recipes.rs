@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::HOST;
-use crate::site::shell;
 use crate::helper::{Ran, program};
 use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::{missing, skip};
+use crate::site::shell;
 use crate::sources::jwt;
 use crate::support::aws::Aws;
 
