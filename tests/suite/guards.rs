@@ -178,21 +178,26 @@ fn record_hot_functions() {
     let is_rust = |name: &&String| name.starts_with("_R") || name.starts_with("_ZN");
     let rust: BTreeSet<String> = functions.iter().filter(is_rust).map(|name| without_hashes(name)).collect();
     assert!(rust.len() > 100, "the program has its symbols: {functions:?}");
-    // The C library has a section for each of its source files and not for each function.
-    let find = "nm --print-file-name --defined-only \"$(cc -print-file-name=libc.a)\" 2>/dev/null";
+    // C libraries have a section for each of their source files and not for each function.
+    let find = "c=$(cc -print-file-name=libc.a); \
+                nm --print-file-name --defined-only \"$c\" \"${c%/*}\"/libm-*.a \"$(cc -print-file-name=libgcc_eh.a)\" 2>/dev/null";
     let known = Command::new("sh").args(["-c", find]).output().expect("a shell").stdout;
     let known = String::from_utf8_lossy(&known);
-    let objects: BTreeSet<&str> = known
+    let objects: BTreeSet<String> = known
         .lines()
         .filter(|line| line.split(' ').next_back().is_some_and(|name| functions.contains(name)))
-        .filter_map(|line| line.split(':').nth(1))
+        .filter_map(|line| {
+            let (archive, rest) = line.rsplit_once('/')?.1.split_once(':')?;
+            let archive = archive.split_once('-').map_or(archive.to_owned(), |(name, _version)| format!("{name}-*.a"));
+            Some(format!("{archive}:{}", rest.split(':').next()?))
+        })
         .collect();
     let mut script = HOT.to_owned();
     for function in rust {
-        let _ = writeln!(script, "    *(.text.{function})");
+        let _ = writeln!(script, "    *(.text.{function} .text.unlikely.{function})");
     }
     for object in objects {
-        let _ = writeln!(script, "    *libc.a:{object}(.text .text.*)");
+        let _ = writeln!(script, "    *{object}(.text .text.*)");
     }
     script += "  }\n}\nINSERT BEFORE .text;\n";
     fs::write("packaging/hot.ld", script).expect("a write");
