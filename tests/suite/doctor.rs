@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -301,12 +301,10 @@ fn colour_is_for_terminals_that_want_it() {
     let plain = helper.run(&["doctor", HOST], "").stdout;
     assert!(plain.contains("ok       host") && plain.contains("fix: ") && !plain.contains('\x1b'), "{plain}");
     for (name, value, coloured) in [("TERM", "xterm", true), ("NO_COLOR", "1", false), ("TERM", "dumb", false)] {
-        let mut command = Command::new("script");
-        command.args(["-qec", &format!("{} doctor {HOST}; true", program().display()), "/dev/null"]).env_clear();
-        let vars = helper.command();
-        command.envs(vars.get_envs().filter_map(|(name, value)| Some((name, value?)))).env(name, value);
-        let output = command.stdin(Stdio::null()).output().expect("script runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut helper = Helper::bare();
+        helper.set(name, value);
+        let (text, code) = helper.on_terminal(&["doctor", HOST], "");
+        assert_eq!(code, Some(1));
         assert_eq!(text.contains("\x1b[3"), coloured, "{name}={value}: {text}");
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens for programs that do not speak the protocol: `get-login-password` and `export`.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -181,13 +181,8 @@ fn shell_variables_survive_a_shell() {
 fn a_terminal_is_warned_that_it_shows_a_secret() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
-    for args in [format!("get-login-password {HOST}"), format!("export {HOST}")] {
-        // script(1) runs its command on a terminal of its own.
-        let mut command = Command::new("script");
-        command.args(["-qec", &format!("{} {args}", program().display()), "/dev/null"]).env_clear();
-        command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
-        let output = command.output().expect("script runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && text.contains("secret"), "{text}");
+    for args in [["get-login-password", HOST], ["export", HOST]] {
+        let (shown, code) = helper.on_terminal(&args, "");
+        assert!(code == Some(0) && shown.contains("secret"), "{shown}");
     }
 }

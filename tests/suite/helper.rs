@@ -142,6 +142,18 @@ impl Helper {
         child.wait_with_output().expect("an end")
     }
 
+    /// Runs the program on a terminal of its own, by script(1), with `typed` on the keyboard; what the terminal showed.
+    pub fn on_terminal(&self, args: &[&str], typed: &str) -> (String, Option<i32>) {
+        let words: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{} {}", program().display(), words.join(" ")), "/dev/null"]).env_clear();
+        command.envs(self.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+        child.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("a write");
+        let output = child.wait_with_output().expect("an end");
+        (String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n"), output.status.code())
+    }
+
     pub fn get(&self, server_url: impl AsRef<[u8]>) -> Ran {
         self.run(&["get"], server_url)
     }

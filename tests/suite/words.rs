@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use docker_credential_ecr_login::env::VARIABLES;
+use serde_json::json;
 
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
+use crate::namespace::{missing, skip};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -90,4 +92,44 @@ fn no_secret_in_the_log_at_any_level() {
 fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
     let aws = Aws::start();
     Helper::of(&aws).var("AWS_ECR_LOG_FILE", "/nonexistent/log").get(HOST).password_for(HOST);
+}
+
+/// Whoever types a command sees what a pipe gets, ends input with Ctrl-D, and waits for nothing else.
+#[test]
+fn every_command_on_a_terminal() {
+    if missing(&["script"]).is_some() {
+        return skip("terminals", "script is not installed");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let image = format!("{HOST}/team/app:1");
+    let request = json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": image,
+    });
+    let login = json!({"ServerURL": HOST, "Username": "AWS", "Secret": "s"});
+    let pages = helper.home().join("pages").display().to_string();
+    for (args, typed, shown) in [
+        (&["get"][..], format!("{HOST}\n\x04"), "\"Username\":\"AWS\""),
+        (&["list"], String::new(), "\"AWS\"}"),
+        (&["store"], format!("{login}\n\x04"), ""),
+        (&["kubelet"], format!("{request}\n\x04"), "CredentialProviderResponse"),
+        (&["setup", HOST, "--dry-run"], String::new(), "+++ "),
+        (&["setup", HOST], String::new(), "changed "),
+        (&["setup", "--remove"], String::new(), "changed "),
+        (&["doctor", "--json", HOST], String::new(), "\"schema\": 1"),
+        (&["get-login-password", HOST], String::new(), "AKIAEXAMPLE.us-east-1"),
+        (&["export", "--format", "env", HOST], String::new(), "ECR_PASSWORD="),
+        (&["generate", &pages], String::new(), ""),
+        (&["erase"], format!("{HOST}\n\x04"), ""),
+        (&["version"], String::new(), "docker-credential-ecr-login"),
+        (&["--help"], String::new(), "Commands:"),
+        (&["setup", "--help"], String::new(), "--dry-run"),
+    ] {
+        let (screen, code) = helper.on_terminal(args, &typed);
+        // No network here has that registry.
+        let expected = i32::from(args[0] == "doctor");
+        assert_eq!(code, Some(expected), "{args:?}: {screen}");
+        assert!(screen.contains(shown) && !screen.contains('\x1b'), "{args:?}: {screen}");
+    }
+    assert_eq!(aws.count_of("ecr"), 2, "one for all, and doctor's own");
 }
