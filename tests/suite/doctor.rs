@@ -236,7 +236,7 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
         let (status, what) = check(&report(helper, &[HOST]).0, "cache");
         assert!(status == "warning" && words.iter().all(|word| what.contains(word)), "{words:?} in {what}");
     };
-    let helper = Helper::of(&aws);
+    let helper = Helper::without_registry(&aws);
     helper.get(HOST).password_for(HOST);
     let [entry] = helper.entries().try_into().expect("one entry");
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -260,9 +260,9 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
     );
     mode(&helper.cache_dir(), 0o777);
     cache(&helper, &["others may write", "chmod 700"]);
-    cache(&Helper::of(&aws).var("AWS_ECR_DISABLE_CACHE", "1"), &["turned off"]);
-    cache(&Helper::of(&aws).var("HOME", ""), &["no home directory"]);
-    let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", "~/file");
+    cache(&Helper::without_registry(&aws).var("AWS_ECR_DISABLE_CACHE", "1"), &["turned off"]);
+    cache(&Helper::without_registry(&aws).var("HOME", ""), &["no home directory"]);
+    let helper = Helper::without_registry(&aws).var("AWS_ECR_CACHE_DIR", "~/file");
     helper.write("file", "");
     cache(&helper, &["not a directory"]);
 
@@ -276,7 +276,7 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
          mount -t tmpfs -o ro tmpfs {at}/fixed\n! head -c 1000000 /dev/zero 2>/dev/null > {at}/full/filler"
     )));
     for (dir, words) in [("full", "No space left"), ("fixed/not/yet", "Read-only file system")] {
-        let helper = Helper::of(&aws).inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+        let helper = Helper::without_registry(&aws).inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
         cache(&helper.var("AWS_ECR_CACHE_DIR", &format!("{at}/{dir}")), &[words]);
     }
 }

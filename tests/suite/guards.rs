@@ -238,7 +238,7 @@ fn calls_to_aws() {
     };
     let ecr = "ecr GetAuthorizationToken";
     let role = ["sts AssumeRole", ecr];
-    let user = Helper::of(&aws);
+    let user = Helper::without_registry(&aws);
     asked("the first get", &[ecr], &|| drop(user.get(HOST).password_for(HOST)));
     asked("the second", &[], &|| drop(user.get(HOST).password_for(HOST)));
     asked("other accounts of the region", &[], &|| {

@@ -54,6 +54,11 @@ impl Helper {
             .var("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     }
 
+    /// The same for doctor, which also asks the registry itself: by a proxy that is not there, and no further.
+    pub fn without_registry(aws: &Aws) -> Self {
+        Self::of(aws).var("HTTPS_PROXY", "http://127.0.0.1:1")
+    }
+
     /// The same home with one more variable, or another value for it; an empty value unsets it.
     #[must_use]
     pub fn var(mut self, name: &str, value: &str) -> Self {
