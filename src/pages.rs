@@ -150,10 +150,18 @@ fn of_program(command: &Command) -> io::Result<Vec<u8>> {
 
 const EXAMPLES: &[(&str, &str)] = &[
     (
-        "In ~/.docker/config.json, for a registry:",
+        "Have docker ask for a registry:",
+        "docker-credential-ecr-login setup 111122223333.dkr.ecr.eu-west-1.amazonaws.com",
+    ),
+    (
+        "which writes to ~/.docker/config.json:",
         "{\"credHelpers\": {\"111122223333.dkr.ecr.eu-west-1.amazonaws.com\": \"ecr-login\"}}",
     ),
-    ("or, with a fallback helper in config.toml, for all registries:", "{\"credsStore\": \"ecr-login\"}"),
+    ("What would happen for it, and what to mend:", "docker-credential-ecr-login doctor"),
+    (
+        "In ~/.docker/config.json, with a fallback helper in config.toml, for all registries:",
+        "{\"credsStore\": \"ecr-login\"}",
+    ),
     (
         "What docker would be told, with a log of how it came about:",
         "echo 111122223333.dkr.ecr.eu-west-1.amazonaws.com | AWS_ECR_LOG=debug docker-credential-ecr-login get",
