@@ -16,12 +16,13 @@ use serde::Serialize;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Target};
+use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::Error;
 use crate::fallback::{self, Answer};
 use crate::login;
 use crate::secret::Secret;
+use crate::token::Token;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ struct Credential<'a> {
 /// Whose request it is.
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum Route {
-    /// Ours, to be answered by then.
-    Ours(Target, Instant),
+    /// Ours, by this configuration, to be answered by then.
+    Ours(Config, Target, Instant),
     /// The helper's of this name, by then.
     Other(String, Instant),
     /// Nobody's.
@@ -85,12 +86,17 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
-    match route(env, server_url(&input)?, started)? {
-        Route::Ours(target, deadline) => {
-            let token = login::get(env, &target, deadline)?;
-            let server_url = server_url(&input)?.unwrap_or_default();
-            Ok(ours(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
-        }
+    let server_url = server_url(&input)?;
+    let answer = |token: &Token| {
+        let server_url = server_url.unwrap_or_default();
+        Ok(ours(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
+    };
+    config::timeout(env)?;
+    if let Some(token) = server_url.and_then(|url| login::known(env, url)) {
+        return answer(&token);
+    }
+    match route(env, server_url, started)? {
+        Route::Ours(config, target, deadline) => answer(&login::get(env, &config, &target, deadline)?),
         Route::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
         Route::None => Err(Error::NotFound),
     }
@@ -127,7 +133,7 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     match route {
         Ok(Route::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
         _ if env.ignores_storage() => Ok(done()),
-        Ok(Route::Ours(target, _)) => login::forget(env, &target).map(|()| done()),
+        Ok(Route::Ours(_, target, deadline)) => login::forget(env, &target, deadline).map(|()| done()),
         Ok(Route::None) => Err(Error::NotFound),
         Err(error) => Err(error),
     }
@@ -136,12 +142,13 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
 /// Ours and the other helper's. When its list cannot be had, ours alone, and a line in the log: docker's classic build
 /// asks for a list first, drops an error of it without a word, and goes on without any credentials.
 fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
-    let config = Config::load(env)?;
+    let config = Config::load(env, config::deadline(env, started))?;
+    let deadline = started + config.timeout();
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
     if let Some(name) = config.fallback() {
         fallback::refuse_loop(env)?;
         let input = Zeroizing::new(b"unused".to_vec());
-        match fallback::ask(env, name, "list", input, started + config.timeout()) {
+        match fallback::ask(env, name, "list", input, deadline) {
             // Go's `null` is an empty map.
             Ok(Answer { output, code: 0 }) => match serde_json::from_slice::<Option<_>>(&output) {
                 Ok(others) => hosts = others.unwrap_or_default(),
@@ -154,16 +161,16 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
             Err(error) => warn!("{error}"),
         }
     }
-    hosts.extend(login::list(env, &config)?);
+    hosts.extend(login::list(env, &config, deadline)?);
     Ok(ours(line(&hosts)?))
 }
 
 /// Whose the request about `server_url` is; `None` stands for what is not even text.
 fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Route, Error> {
-    let config = Config::load(env)?;
+    let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
     match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
-        Ok(target) => Ok(Route::Ours(target, deadline)),
+        Ok(target) => Ok(Route::Ours(config, target, deadline)),
         Err(Error::NotFound) => {
             Ok(config.fallback().map_or(Route::None, |name| Route::Other(name.to_owned(), deadline)))
         }
@@ -217,6 +224,10 @@ fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut bytes = Zeroizing::new(Vec::new());
     match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::failed(
+            "ecr-login: the request on standard input did not end in time; close it after the server URL, or raise \
+             AWS_ECR_TIMEOUT",
+        )),
         Err(error) => Err(Error::failed(format!("cannot read standard input: {error}"))),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Our own variables and what they do, as the help text and the README show them.
 pub const VARIABLES: &[(&str, &str)] = &[
@@ -55,20 +55,40 @@ impl Env {
         self
     }
 
+    /// Whether `name` is set to nothing. That means unset here and in the AWS CLI, and something else to some parts of
+    /// the AWS SDK, which read the process environment themselves.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.0.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
+    }
+
     /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings
     /// reach us without a shell that would do it.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        let path = PathBuf::from(self.os(name)?);
+        Some(self.expand(Path::new(self.os(name)?)))
+    }
+
+    /// `path` with a leading `~` component replaced by the home directory, if there is one.
+    pub fn expand(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), self.home()) {
-            (Ok(rest), Some(home)) => Some(home.join(rest)),
-            _ => Some(path),
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path.to_owned(),
         }
     }
 
-    /// The home directory, from the environment alone, as the AWS SDK finds it. The user database is not asked: that
-    /// could load modules of another C library into a static program, and wait for a server.
+    /// The home directory, from the environment alone, as the AWS SDK finds it, but never a relative one: settings out
+    /// of whatever directory a client runs in could be anybody's. The user database is not asked: that could load
+    /// modules of another C library into a static program, and wait for a server.
     pub fn home(&self) -> Option<PathBuf> {
-        self.os("HOME").or_else(|| self.os("USERPROFILE")).map(PathBuf::from)
+        let drive_and_path = || {
+            let mut home = self.os("HOMEDRIVE")?.to_owned();
+            home.push(self.os("HOMEPATH")?);
+            Some(home)
+        };
+        let mut home = self.os("HOME").map(OsStr::to_owned);
+        if cfg!(windows) {
+            home = home.or_else(|| self.os("USERPROFILE").map(OsStr::to_owned)).or_else(drive_and_path);
+        }
+        home.map(PathBuf::from).filter(|home| home.is_absolute())
     }
 
     /// All variables, sorted by name.
@@ -91,8 +111,9 @@ impl Env {
 
     /// Ours below the platform's directory for something. Without a home it would ask the user database for one.
     fn own_dir(&self, xdg: &str, find: fn() -> Option<PathBuf>) -> Option<PathBuf> {
-        let known = cfg!(windows) || self.os("HOME").is_some() || self.os(xdg).is_some();
-        Some(known.then(find)??.join(crate::NAME))
+        let has_xdg = || self.os(xdg).is_some_and(|dir| Path::new(dir).is_absolute());
+        let known = cfg!(windows) || self.home().is_some() || has_xdg();
+        Some(known.then(find)??.join(crate::NAME)).filter(|dir| dir.is_absolute())
     }
 
     /// Whether cached tokens are served only after AWS credentials were resolved.

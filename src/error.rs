@@ -15,19 +15,50 @@ pub enum Error {
     Failed(String),
 }
 
-/// Why AWS gave no token, before it is known for which registry that was. Neither text holds a secret.
+/// Why AWS gave no token, before it is known for which registry that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What happened, with which identity.
+    /// What happened, with which identity. Holds no secret.
     pub what: String,
-    /// What its reader should do next.
+    /// What another program or a service said of it, without what looks like a secret in it. For the person who waits alone:
+    /// neither the log nor another process gets it.
+    pub quote: Option<String>,
+    /// What its reader should do next. Holds no secret.
     pub next: String,
 }
 
 impl Failure {
     /// A failure in two halves of a sentence.
     pub fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), next: next.into() }
+        Self { what: what.into(), quote: None, next: next.into() }
+    }
+
+    /// The same with what somebody else said of it.
+    #[must_use]
+    pub fn quoting(mut self, said: &str) -> Self {
+        self.quote = Some(without_secrets(said)).filter(|said| !said.is_empty());
+        self
+    }
+
+    /// The same for the log and for other processes.
+    #[must_use]
+    pub fn without_quote(mut self) -> Self {
+        self.quote = None;
+        self
+    }
+
+    /// What happened, and what was said of it.
+    pub fn whole(&self) -> String {
+        match &self.quote {
+            Some(said) => format!("{}: {said}", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.whole(), self.next)
     }
 }
 
@@ -61,9 +92,106 @@ pub fn one_line(text: &str) -> String {
         .join(" ")
 }
 
+/// The most of a foreign text that is passed on, in characters.
+const LONGEST_QUOTE: usize = 400;
+
+/// A word of this length or more that mixes letters and digits may be a key or a token.
+const SHORTEST_SECRET: usize = 16;
+
+/// What somebody else said, in one line, cut short, with an ellipsis for each word that may be a secret: what stands behind
+/// "password=" and the like, and long words of letters and digits that are neither a path nor part of an ARN.
+pub fn without_secrets(said: &str) -> String {
+    let mut words = Vec::new();
+    let mut named = false;
+    for word in one_line(said).split(' ') {
+        words.push(if named { "…".to_owned() } else { mask(word) });
+        let lower = word.to_ascii_lowercase();
+        named = SECRETS.iter().any(|name| {
+            lower.trim_end_matches([':', '=', '"', '\'']).ends_with(name)
+                && (lower.ends_with([':', '=']) || *name == "bearer" || *name == "basic")
+        });
+    }
+    let text = words.join(" ");
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Names that announce a secret.
+const SECRETS: &[&str] =
+    &["password", "passwd", "secret", "token", "bearer", "basic", "key", "credential", "authorization", "signature"];
+
+fn mask(word: &str) -> String {
+    if let Some((name, _)) = word.split_once(['=', ':'])
+        && SECRETS.iter().any(|secret| name.to_ascii_lowercase().trim_matches(['"', '\'', '{', ',']).ends_with(secret))
+        && word.len() > name.len() + 1
+    {
+        return format!("{name}=…");
+    }
+    if word.contains("arn:aws") || (word.starts_with(['/', '~']) && !word.contains('=')) {
+        return word.to_owned();
+    }
+    if word.contains("://") {
+        return mask_user_info(word);
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=_.-~".contains(c);
+    let mut masked = String::new();
+    for part in word.split_inclusive(|c| !is_part(c)) {
+        let (piece, end) = match part.chars().next_back() {
+            Some(c) if !is_part(c) => part.split_at(part.len() - c.len_utf8()),
+            _ => (part, ""),
+        };
+        let has = |test: fn(&char) -> bool| piece.chars().any(|c| test(&c));
+        let is_secret = piece.len() >= SHORTEST_SECRET && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
+        masked.push_str(if is_secret { "…" } else { piece });
+        masked.push_str(end);
+    }
+    masked
+}
+
+/// A URL, or a text with one, without the user and password in it.
+pub fn mask_user_info(url: &str) -> String {
+    let masked = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let (_, host) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://…@{host}{}", &rest[authority.len()..]))
+    };
+    masked().unwrap_or_else(|| url.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, mask_user_info, without_secrets};
+
+    #[test]
+    fn what_others_say_is_passed_on_without_what_may_be_a_secret() {
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkIn0.c2lnbmF0dXJl";
+        for (said, expected) in [
+            (
+                format!("Value '{jwt}' at 'webIdentityToken' failed"),
+                "Value '…' at 'webIdentityToken' failed".to_owned(),
+            ),
+            (format!("error: Bearer {jwt}"), "error: Bearer …".to_owned()),
+            ("Authorization: Bearer short".to_owned(), "Authorization: … …".to_owned()),
+            ("password=hunter2 token: abc".to_owned(), "password=… token: …".to_owned()),
+            ("key wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, too".to_owned(), "key …, too".to_owned()),
+            ("at http://me:pass@proxy:3128/x".to_owned(), "at http://…@proxy:3128/x".to_owned()),
+            (
+                "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
+                "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
+            ),
+            (
+                "cannot open /home/me/.vault/session-0123456789".to_owned(),
+                "cannot open /home/me/.vault/session-0123456789".to_owned(),
+            ),
+        ] {
+            assert_eq!(without_secrets(&said), expected);
+        }
+        assert_eq!(without_secrets(&"a ".repeat(1000)).chars().count(), 401);
+        assert_eq!(mask_user_info("https://a.example/@x"), "https://a.example/@x");
+    }
 
     #[test]
     fn a_failure_is_one_line_without_control_characters() {

@@ -15,9 +15,10 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::Error;
-use crate::identity::Profiles;
+use crate::identity::{Profiles, Selected};
 use crate::login;
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
@@ -83,12 +84,12 @@ impl LoginPassword {
                 host.clone()
             }
             (None, Some(region)) => any_registry(region)?,
-            (None, None) => any_registry(&default_region(&env, self.profile.as_deref())?)?,
+            (None, None) => any_registry(&default_region(&env, self.profile.as_deref(), started)?)?,
         };
         if let Some(bundle) = self.ca_bundle {
             env = env.with("AWS_CA_BUNDLE", bundle);
         }
-        let (config, mut target) = target(&env, &host)?;
+        let (config, mut target) = target(&env, &host, started)?;
         if let Some(profile) = self.profile {
             (target.profile, target.role) = (Some(profile), None);
         }
@@ -132,7 +133,7 @@ impl Export {
         let mut tokens = BTreeMap::new();
         for host in &self.hosts {
             let started = Instant::now();
-            let (config, target) = target(env, host)?;
+            let (config, target) = target(env, host, started)?;
             let grant = login::grant(env, &target, started + config.timeout());
             let grant = grant.map_err(|failure| Error::failed(login::sentence(&target, &failure)))?;
             tokens.insert(target.host, grant.token);
@@ -196,8 +197,8 @@ fn print(output: &mut impl Write, secret: &str) -> Result<ExitCode, Error> {
 }
 
 /// The settings for a host that a person named: one that is not ours is a mistake.
-fn target(env: &Env, host: &str) -> Result<(crate::config::Config, crate::config::Target), Error> {
-    login::target(env, host).map_err(|error| match error {
+fn target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
+    login::target(env, host, started).map_err(|error| match error {
         Error::NotFound => Error::failed(format!(
             "ecr-login: {host} is not an ECR registry, and the configuration does not name it; \
              expected as in 111122223333.dkr.ecr.us-east-1.amazonaws.com"
@@ -213,10 +214,11 @@ fn any_registry(region: &str) -> Result<String, Error> {
 }
 
 /// The region in the order of the AWS CLI.
-fn default_region(env: &Env, profile: Option<&str>) -> Result<String, Error> {
+fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
     let of_profile = || {
-        let profile = profile.or(env.text("AWS_PROFILE")).unwrap_or("default");
-        Profiles::load(env).profile(profile)?.remove("region")
+        let selected = Selected::new(env, profile);
+        let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
+        profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };
     let of_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
     of_environment

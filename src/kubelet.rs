@@ -16,19 +16,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tracing::info;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
+use crate::config::{self, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::issuer_and_subject;
 use crate::login::{self, Grant};
+use crate::platform::StandardInput;
 use crate::secret::Secret;
 
 const VERSIONS: [&str; 3] = [
@@ -80,8 +79,9 @@ struct Credential<'a> {
 
 /// Answers the request on standard input.
 pub fn run(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let config = Config::load(env)?;
-    let deadline = Instant::now() + config.timeout();
+    let started = Instant::now();
+    let config = Config::load(env, config::deadline(env, started))?;
+    let deadline = started + config.timeout();
     let request = Request::decode(&read(deadline)?)?;
     let grant = grant(env, &config, &request, deadline)?;
     let answer = Response::new(&request, grant.as_ref()).encode()?;
@@ -144,15 +144,22 @@ impl Request {
 
     /// Who pulls, when kubelet says so. Errors name neither the token nor what the annotations hold.
     fn service_account(&self, env: &Env) -> Result<Option<ServiceAccount>, Error> {
+        let annotations = self.service_account_annotations.as_ref();
+        let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
-            return Ok(None);
+            // To go on would answer with the node's identity where a service account's was asked for.
+            return match annotation {
+                None => Ok(None),
+                Some(_) => Err(Error::failed(format!(
+                    "ecr-login: the request has {ROLE_ANNOTATION} and no service account token; let kubelet send one \
+                     (tokenAttributes.serviceAccountTokenAudience)"
+                ))),
+            };
         };
         let (issuer, subject) = issuer_and_subject(token.expose().as_bytes()).ok_or_else(|| {
             Error::failed("ecr-login: the service account token is not a JWT that names its issuer and subject")
         })?;
         let session_name = session_name(&subject);
-        let annotations = self.service_account_annotations.as_ref();
-        let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let (place, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
             (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
             (None, Some(arn)) => (ROLE_VARIABLE, arn),
@@ -220,18 +227,14 @@ fn go_duration(duration: Duration) -> String {
     }
 }
 
-/// Standard input up to its end, which has to come by `deadline`. A thread reads, since nothing else ends a read.
+/// Standard input up to its end, which has to come by `deadline`.
 fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let unreadable = |error: io::Error| Error::failed(format!("ecr-login: cannot read standard input: {error}"));
-    let (send, receive) = mpsc::sync_channel(1);
-    let reader = thread::Builder::new().spawn(move || {
-        let mut bytes = Zeroizing::new(Vec::new());
-        let read = io::stdin().lock().take(LONGEST_INPUT).read_to_end(&mut bytes);
-        send.send(read.map(|_| bytes))
-    });
-    reader.map_err(unreadable)?;
-    match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(read) => read.map_err(unreadable),
-        Err(_) => Err(Error::failed("ecr-login: the request on standard input did not end in time")),
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    match StandardInput::until(deadline).take(LONGEST_INPUT).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(Error::failed("ecr-login: the request on standard input did not end in time"))
+        }
+        Err(error) => Err(Error::failed(format!("ecr-login: cannot read standard input: {error}"))),
     }
 }

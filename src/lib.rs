@@ -19,6 +19,7 @@
 //! | [`config`] | whose token a registry gets: the configuration file |
 //! | [`clients`] | what docker and podman do for a registry |
 //! | [`registry`] | what a server URL says |
+//! | [`input`] | bounded reading of standard input and files |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
 //!
@@ -36,6 +37,7 @@ pub mod error;
 pub mod export;
 pub mod fallback;
 pub mod identity;
+pub mod input;
 pub mod kubelet;
 pub mod log;
 pub mod login;

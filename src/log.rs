@@ -48,14 +48,24 @@ pub fn start(env: &Env) {
     }
 }
 
-/// Opens the file, and first moves one that has grown large to `<name>.old`, over the one before.
+/// Opens the file, and first moves one that has grown large to `<name>.old`, over the one before. Only a regular file of
+/// this user is a log: whatever else is at the path is left alone, its mode too.
 fn open(path: &Path) -> io::Result<File> {
-    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > LARGEST) {
-        let mut old = path.as_os_str().to_owned();
-        old.push(".old");
-        std::fs::rename(path, old)?;
+    let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+    if let Ok(metadata) = std::fs::symlink_metadata(path) {
+        if !platform::is_own_regular_file(&metadata) {
+            return Err(refused());
+        }
+        if metadata.len() > LARGEST {
+            let mut old = path.as_os_str().to_owned();
+            old.push(".old");
+            std::fs::rename(path, old)?;
+        }
     }
     let file = platform::open_private(path, OpenOptions::new().append(true).create(true))?;
+    if !platform::is_own_regular_file(&file.metadata()?) {
+        return Err(refused());
+    }
     // One that was there already may be open to others.
     platform::make_private(&file)?;
     Ok(file)

@@ -1,30 +1,34 @@
 //! The use case: a server URL in, a token out, from the cache or from AWS.
 //!
-//! A fresh entry is served at once. Otherwise one process at a time has the turn to ask AWS ([`cache`](crate::cache)); the
-//! others wait for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline.
-//! When the cache cannot be used, AWS is asked without it.
+//! Who asks is told from the settings ([`identity`](crate::identity)), and with that a fresh entry is served at once. For a
+//! request that was answered before, not even the settings are read: its manifest leads to the entry, if nothing that it
+//! lists has changed. Otherwise one process at a time has the turn to ask AWS ([`cache`](crate::cache)); the others wait
+//! for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline. When the cache
+//! cannot be used, AWS is asked without it.
+//!
+//! A sign-in that AWS's side renews on the way changes the settings, and with them the key: then everything starts over,
+//! so that whoever asked meanwhile finds the token under the key that now counts.
 
 use std::path::PathBuf;
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
 use crate::aws::{self, Issued, Session};
-use crate::cache::{Age, Cache, Entry, Wait};
+use crate::cache::{Age, Cache, Entry, Manifest, Wait};
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::identity::{Identity, Key};
+use crate::identity::{Identity, Observed, Source, request_key};
 use crate::registry;
 use crate::token::Token;
 
 /// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the lock is tried for when only the name of a host is to be added, and the pause between.
-const MOST_TRIES: usize = 50;
-const BETWEEN_TRIES: Duration = Duration::from_millis(1);
+/// How often it starts over because the settings have changed under it.
+const MOST_CHANGES: usize = 3;
 
 /// A token and for how long it is good.
 #[derive(Debug)]
@@ -35,10 +39,34 @@ pub struct Grant {
     pub left: Option<Duration>,
 }
 
+/// The answer to a client when it takes no reading of settings: the fresh token of a request that was answered before,
+/// under settings that are still the same.
+pub fn known(env: &Env, server_url: &str) -> Option<Token> {
+    if env.verifies_identity() {
+        return None;
+    }
+    let host = registry::host(server_url)?;
+    let cache = Cache::open(env.cache_dir()?).ok()?;
+    let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
+    // The entry first: where it is over, there is nothing to observe anything for.
+    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.age(SystemTime::now()) == Age::Fresh)?;
+    if !manifest.holds(env) {
+        debug!(host, "settings have changed since this registry was last asked for");
+        return None;
+    }
+    debug!(host, "token served from the cache");
+    Some(entry.into_token())
+}
+
 /// The answer to a client: a token for `target`, by `deadline`.
-pub fn get(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Error> {
-    match grant(env, target, deadline) {
-        Ok(grant) => Ok(grant.token),
+pub fn get(env: &Env, config: &Config, target: &Target, deadline: Instant) -> Result<Token, Error> {
+    match fetch(env, target, deadline).inspect_err(|failure| log(target, failure)) {
+        Ok((grant, identity)) => {
+            if let Some(identity) = identity {
+                remember(env, config, target, &identity);
+            }
+            Ok(grant.token)
+        }
         // Images of ECR Public need no credentials, so whatever goes wrong leaves the anonymous way open.
         Err(_) if target.registry.is_public() => Err(Error::NotFound),
         Err(failure) => Err(Error::failed(sentence(target, &failure))),
@@ -47,13 +75,18 @@ pub fn get(env: &Env, target: &Target, deadline: Instant) -> Result<Token, Error
 
 /// A token for `target`, by `deadline`. A failure is also in the log.
 pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
-    fetch(env, target, deadline).inspect_err(|failure| warn!("{}", sentence(target, failure)))
+    let fetched = fetch(env, target, deadline).inspect_err(|failure| log(target, failure))?;
+    Ok(fetched.0)
 }
 
 /// A failure with the registry that it is about.
 pub fn sentence(target: &Target, failure: &Failure) -> String {
-    let Failure { what, next } = failure;
-    format!("ecr-login: no token for {} (region {}): {what}; {next}", target.host, target.registry.region)
+    format!("ecr-login: no token for {} (region {}): {failure}", target.host, target.registry.region)
+}
+
+/// The log gets nothing that others said.
+fn log(target: &Target, failure: &Failure) {
+    warn!("{}", sentence(target, &failure.clone().without_quote()));
 }
 
 /// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
@@ -62,7 +95,7 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, E
     let cache = open_cache(env, identity)?;
     let dir = cache.dir().display();
     cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; mend it, or set AWS_ECR_CACHE_DIR"))?;
-    let entry = cache.look_up(&identity.key).map(|entry| (age(&entry, identity), entry));
+    let entry = cache.look_up(&identity.key).map(|entry| (entry.age(SystemTime::now()), entry));
     if entry.is_none() && cache.holds(&identity.key) {
         return Err(format!("what is in {dir} for this identity is damaged, or others could have written it"));
     }
@@ -70,10 +103,10 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, E
 }
 
 /// Drops the cached token of `target`, if there is one.
-pub fn forget(env: &Env, target: &Target) -> Result<(), Error> {
+pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
     let Some(dir) = env.cache_dir() else { return Ok(()) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, target) else { return Ok(()) };
+    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(()) };
     cache.remove(&identity.key).map_err(|error| {
         let dir = cache.dir().display();
@@ -85,108 +118,91 @@ pub fn forget(env: &Env, target: &Target) -> Result<(), Error> {
 }
 
 /// The hosts whose cached token would be served now, each with its user name.
-pub fn list(env: &Env, config: &Config) -> Result<Vec<(String, String)>, Error> {
+pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String, String)>, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
     let mut hosts = Vec::new();
-    for entry in cache.entries() {
-        let served = |host: &&String| {
-            if host.starts_with(registry::ANY_ACCOUNT) {
-                return false;
-            }
-            let identity = config.target(env, host).ok().and_then(|target| Identity::of(env, &target).ok());
-            identity
-                .is_some_and(|identity| identity.key.to_string() == entry.key() && age(&entry, &identity) != Age::Dead)
+    for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(registry::ANY_ACCOUNT)) {
+        let Manifest { host, entry, .. } = &manifest;
+        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.age(SystemTime::now()) != Age::Dead) else {
+            continue;
         };
-        let mine: Vec<String> = entry.hosts().iter().filter(served).cloned().collect();
-        let username = entry.into_token().username;
-        hosts.extend(mine.into_iter().map(|host| (host, username.clone())));
+        let is_mine = || {
+            let target = config.target(env, host).ok()?;
+            Some(Identity::of(env, &target, deadline).ok()?.key.to_string() == entry.key())
+        };
+        if is_mine().unwrap_or(false) {
+            hosts.push((host.clone(), entry.username().to_owned()));
+        }
     }
     Ok(hosts)
 }
 
 /// The settings, and what they say of the registry at `server_url`. What is no URL of a registry is refused before any
 /// file is read.
-pub fn target(env: &Env, server_url: &str) -> Result<(Config, Target), Error> {
+pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
     registry::host(server_url).ok_or(Error::NotFound)?;
-    let config = Config::load(env)?;
+    let config = Config::load(env, crate::config::deadline(env, started))?;
     let target = config.target(env, server_url)?;
     Ok((config, target))
 }
 
-fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
-    let mut identity = Identity::of(env, target)?;
-    let session = if env.verifies_identity() {
-        let session = Session::open(env, target, &identity.source, deadline)?;
-        identity.key = identity.key.with_access_key(session.access_key_id());
-        Some(session)
-    } else {
-        None
-    };
-    let ask = |deadline: Instant| match session {
-        Some(session) => session.request_token(deadline),
-        None => aws::request_token(env, target, &identity.source, deadline),
-    };
-    let slot = match open_cache(env, &identity) {
-        Ok(cache) => Slot { cache, identity: &identity, host: &target.host },
-        Err(why) => {
-            warn!(host = target.host, "not cached: {why}");
-            return ask(deadline).map(Grant::from);
-        }
-    };
-    let stale = match slot.look_up(false) {
-        Cached::Fresh(grant) => return Ok(grant),
-        Cached::Stale(grant) => Some(grant),
-        Cached::Nothing => None,
-    };
-    let fresh = |held| match slot.look_up(held) {
-        Cached::Fresh(grant) => Some(grant),
-        _ => None,
-    };
-    let turn = match slot.cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
-        Ok(Wait::Ask(turn)) => turn,
-        Ok(Wait::Got(grant)) => return Ok(grant),
-        Ok(Wait::Failed(failure)) => return Err(failure),
-        Ok(Wait::TooLong) => return stale.ok_or_else(busy),
-        Err(error) => {
-            debug!(dir = %slot.cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
-            None
-        }
-    };
-    let soon = Instant::now() + REFRESH_TIMEOUT;
-    match ask(if stale.is_some() { deadline.min(soon) } else { deadline }) {
-        Ok(issued) => {
-            slot.save(&issued);
-            if let Some(turn) = turn {
-                turn.succeeded();
+/// What came of one round.
+enum Round {
+    Granted(Grant),
+    /// The settings are others now.
+    Changed,
+}
+
+/// A token, and the identity that it is cached for.
+fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
+    for _ in 0..MOST_CHANGES {
+        let identity = Arc::new(Identity::of(env, target, deadline)?);
+        let asking = Asking { env, target, identity: &identity, deadline };
+        let round = match open_cache(env, &identity) {
+            Ok(cache) => asking.with_cache(&cache)?,
+            Err(why) => {
+                warn!(host = target.host, "not cached: {why}");
+                asking.without_cache()?
             }
-            Ok(issued.into())
-        }
-        Err(failure) => {
-            if let Some(turn) = turn {
-                turn.failed(&failure);
-            }
-            // A stale one was valid when it was read, and asking took time: look again.
-            match (stale, slot.look_up(false)) {
-                (Some(_), Cached::Fresh(grant) | Cached::Stale(grant)) => {
-                    warn!(host = target.host, why = failure.what, "cannot refresh the token; serving the cached one");
-                    Ok(grant)
-                }
-                _ => Err(failure),
-            }
+        };
+        match round {
+            Round::Granted(grant) => return Ok((grant, Some(identity))),
+            Round::Changed => debug!(host = target.host, "the settings have changed meanwhile; starting over"),
         }
     }
+    Err(Failure::new("the sign-in changes all the time", "find out what else renews it, and try again"))
 }
 
 /// The cache, or why this identity's tokens are not kept there.
 fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
-    if !identity.cacheable {
-        return Err("nothing on this system tells which machine the credentials are good on".to_owned());
+    if let Some(why) = &identity.uncacheable {
+        return Err(why.clone());
     }
     let Some(dir) = env.cache_dir() else {
         return Err("the cache is turned off, or there is no home directory for it; see AWS_ECR_CACHE_DIR".to_owned());
     };
     Cache::open(dir)
+}
+
+/// Keeps the way from the request to its entry, for [`known`] and [`list`].
+fn remember(env: &Env, config: &Config, target: &Target, identity: &Identity) {
+    let Ok(cache) = open_cache(env, identity) else { return };
+    if !config.is_steady() {
+        return;
+    }
+    let mut observed: Vec<Observed> =
+        config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
+    observed.extend(identity.observed.iter().cloned());
+    let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
+    let manifest =
+        Manifest::new(&request.to_string(), &target.host, identity.chain.source.to_string(), &entry, observed);
+    // It leads nowhere when the token could not be kept.
+    if cache.holds(&identity.key)
+        && let Err(error) = cache.save_manifest(&request, &manifest)
+    {
+        debug!(%error, "the way to the cached token cannot be kept");
+    }
 }
 
 /// Another process has been asking for all the time that there was.
@@ -197,21 +213,15 @@ fn busy() -> Failure {
     )
 }
 
-/// How an entry's age looks to an identity.
-fn age(entry: &Entry, identity: &Identity) -> Age {
-    if identity.not_before.is_some_and(|changed| entry.is_older_than(changed)) {
-        return Age::Dead;
-    }
-    entry.age(SystemTime::now())
+/// One identity that asks for a token.
+struct Asking<'a> {
+    env: &'a Env,
+    target: &'a Target,
+    identity: &'a Arc<Identity>,
+    deadline: Instant,
 }
 
-/// The place of one identity in the cache, and for whom it is asked.
-struct Slot<'a> {
-    cache: Cache,
-    identity: &'a Identity,
-    host: &'a str,
-}
-
+/// What the cache has for an identity.
 enum Cached {
     Fresh(Grant),
     Stale(Grant),
@@ -219,7 +229,7 @@ enum Cached {
 }
 
 impl From<Issued> for Grant {
-    fn from(Issued { token, life }: Issued) -> Self {
+    fn from(Issued { token, life, .. }: Issued) -> Self {
         Self { token, left: life }
     }
 }
@@ -231,18 +241,114 @@ impl From<Entry> for Grant {
     }
 }
 
-impl Slot<'_> {
-    fn key(&self) -> &Key {
-        &self.identity.key
+impl Asking<'_> {
+    fn without_cache(&self) -> Result<Round, Failure> {
+        if aws::renew_sign_in(self.target, self.identity, self.deadline)? {
+            return Ok(Round::Changed);
+        }
+        Ok(Round::Granted(aws::request_token(self.target, self.identity, self.deadline)?.into()))
     }
 
-    /// What the cache has now.
-    fn look_up(&self, held: bool) -> Cached {
-        let Some(entry) = self.cache.look_up(self.key()) else { return Cached::Nothing };
-        match age(&entry, self.identity) {
+    fn with_cache(&self, cache: &Cache) -> Result<Round, Failure> {
+        let Self { env, target, identity, deadline } = *self;
+        // Strict mode: the credentials first, and an entry counts only when the same access key asked for it.
+        let mut session = None;
+        if env.verifies_identity() {
+            session = self.open_session()?;
+            if session.is_none() {
+                return Ok(Round::Changed);
+            }
+        }
+        let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
+        let look_up = || self.look_up(cache, access_key.as_deref());
+        let stale = match look_up() {
+            Cached::Fresh(grant) => return Ok(Round::Granted(grant)),
+            Cached::Stale(grant) => Some(grant),
+            Cached::Nothing => None,
+        };
+        let fresh = || match look_up() {
+            Cached::Fresh(grant) => Some(grant),
+            _ => None,
+        };
+        let turn = match cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
+            Ok(Wait::Ask(turn)) => turn,
+            Ok(Wait::Got(grant)) => return Ok(Round::Granted(grant)),
+            Ok(Wait::Failed(failure)) => return Err(failure),
+            Ok(Wait::TooLong) => return stale.map(Round::Granted).ok_or_else(busy),
+            Err(error) => {
+                debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
+                None
+            }
+        };
+        let soon = Instant::now() + REFRESH_TIMEOUT;
+        let by = if stale.is_some() { deadline.min(soon) } else { deadline };
+        let issued = match self.ask(session, by) {
+            Ok(issued) => issued,
+            Err(failure) => {
+                if let Some(turn) = turn {
+                    turn.failed(&failure.clone().without_quote());
+                }
+                // A stale one was valid when it was read, and asking took time: look again.
+                return match (stale, look_up()) {
+                    (Some(_), Cached::Fresh(grant) | Cached::Stale(grant)) => {
+                        warn!(
+                            host = target.host,
+                            why = failure.what,
+                            "cannot refresh the token; serving the cached one"
+                        );
+                        Ok(Round::Granted(grant))
+                    }
+                    _ => Err(failure),
+                };
+            }
+        };
+        if let Some(issued) = &issued {
+            self.save(cache, issued);
+        }
+        if let Some(turn) = turn {
+            turn.succeeded();
+        }
+        Ok(issued.map_or(Round::Changed, |issued| Round::Granted(issued.into())))
+    }
+
+    /// Asks AWS; `None` when that has shown the settings to be others now.
+    fn ask(&self, session: Option<Session>, deadline: Instant) -> Result<Option<Issued>, Failure> {
+        let Self { target, identity, .. } = *self;
+        if let Some(session) = session {
+            return session.request_token(deadline).map(Some);
+        }
+        match identity.source() {
+            // Whoever had the turn before may have renewed the sign-in; else it may be time to.
+            Source::Sso(_) if !self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? => {
+                return Ok(None);
+            }
+            Source::Login { .. } => {
+                let session = self.open_session()?;
+                return session.map(|session| session.request_token(deadline)).transpose();
+            }
+            _ => {}
+        }
+        aws::request_token(target, identity, deadline).map(Some)
+    }
+
+    /// Resolves the credentials; `None` when the settings are others now.
+    fn open_session(&self) -> Result<Option<Session>, Failure> {
+        let Self { target, identity, deadline, .. } = *self;
+        if aws::renew_sign_in(target, identity, deadline)? {
+            return Ok(None);
+        }
+        let session = Session::open(target, identity, deadline)?;
+        Ok(self.is_unchanged().then_some(session))
+    }
+
+    /// What the cache has now, for this access key where one is given.
+    fn look_up(&self, cache: &Cache, access_key: Option<&str>) -> Cached {
+        let entry = cache.look_up(&self.identity.key);
+        let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
+        let Some(entry) = entry else { return Cached::Nothing };
+        match entry.age(SystemTime::now()) {
             Age::Fresh => {
-                self.remember_host(&entry, held);
-                debug!(host = self.host, "token served from the cache");
+                debug!(host = self.target.host, "token served from the cache");
                 Cached::Fresh(entry.into())
             }
             Age::Stale => Cached::Stale(entry.into()),
@@ -250,42 +356,33 @@ impl Slot<'_> {
         }
     }
 
-    /// Adds the host to the entry, for `list`: another registry of the region may have fetched it. Happens once for
-    /// each host, and is left out when too many others are at the same.
-    fn remember_host(&self, entry: &Entry, held: bool) {
-        if entry.with_host(self.host).is_none() {
-            return;
-        }
-        let lock = if held {
-            None
-        } else {
-            (0..MOST_TRIES).find_map(|_| {
-                let lock = self.cache.try_lock(self.key()).ok().flatten();
-                if lock.is_none() {
-                    thread::sleep(BETWEEN_TRIES);
-                }
-                lock
-            })
-        };
-        if (held || lock.is_some())
-            && let Some(extended) = self.cache.look_up(self.key()).and_then(|entry| entry.with_host(self.host))
-            && let Err(error) = self.cache.save(&extended)
-        {
-            debug!(%error, "cannot add the host to the cached entry");
-        }
+    fn is_unchanged(&self) -> bool {
+        let now = Identity::of(self.env, self.target, self.deadline);
+        now.is_ok_and(|now| now.key == self.identity.key)
     }
 
-    fn save(&self, issued: &Issued) {
+    fn save(&self, cache: &Cache, issued: &Issued) {
+        let (host, key) = (&self.target.host, &self.identity.key);
+        if !issued.as_foreseen {
+            info!(host, "not cached: another provider of credentials answered than the settings say");
+            return;
+        }
+        // These read files for themselves, and may have seen others than those in the key.
+        if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
+            info!(host, "not cached: what the credentials depend on changed while they were asked for");
+            return;
+        }
         let now = SystemTime::now();
-        let entry = issued.life.and_then(|life| Entry::new(self.key(), self.host, issued.token.clone(), life, now));
+        let entry =
+            issued.life.and_then(|life| Entry::new(key, &issued.access_key_id, issued.token.clone(), life, now));
         let Some(entry) = entry else {
-            info!(host = self.host, "not cached: the token came expired or without an expiry");
+            info!(host, "not cached: the token came expired or without an expiry");
             return;
         };
-        match self.cache.save(&entry) {
-            Ok(()) => debug!(host = self.host, "token asked for and cached"),
+        match cache.save(&entry) {
+            Ok(()) => debug!(host, "token asked for and cached"),
             Err(error) => {
-                let dir = self.cache.dir().display();
+                let dir = cache.dir().display();
                 warn!(%dir, %error, "not cached: the cache cannot be written");
             }
         }

@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use docker_credential_ecr_login::cli::Command;
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::error::Error;
-use docker_credential_ecr_login::{docker, log, platform};
+use docker_credential_ecr_login::platform::{self, StandardInput};
+use docker_credential_ecr_login::{config, docker, log};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
@@ -19,7 +21,10 @@ fn main() -> ExitCode {
     let (result, mut errors): (_, Box<dyn Write>) = match Command::from_args(std::env::args_os()) {
         // To standard output, where clients of the protocol look for them.
         Command::Serve(action) => {
-            let served = docker::serve(action, &settings(), io::stdin().lock(), io::stdout().lock());
+            let started = Instant::now();
+            let env = settings();
+            let input = StandardInput::until(config::deadline(&env, started));
+            let served = docker::serve(action, &env, input, io::stdout().lock());
             (served, Box::new(io::stdout()))
         }
         Command::Refuse(line) => (Err(Error::failed(line)), Box::new(io::stdout())),

@@ -6,7 +6,23 @@
 //! stub among them. Left out are sources that only nsswitch modules know, such as mDNS and LDAP; a dynamic build
 //! has them.
 
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
+
 pub(super) use system::Resolver;
+
+impl ResolveDns for Resolver {
+    /// For the container's provider, which wants to know where a name leads before it asks there.
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        let mut resolver = self.clone();
+        DnsFuture::new(async move {
+            let name: Name = name.parse().map_err(ResolveDnsError::new)?;
+            let found = resolver.call(name).await.map_err(ResolveDnsError::new)?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
 
 /// A name without an address; in the causes of a failed connection.
 #[derive(Debug)]

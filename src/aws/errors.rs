@@ -1,4 +1,4 @@
-//! What is inside the SDK's errors: a service's refusal, causes of causes, and their texts, cut short.
+//! What is inside the SDK's errors: a service's refusal, causes of causes, and their texts.
 
 use std::error::Error;
 use std::io;
@@ -11,10 +11,7 @@ use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::http::Trouble;
-use crate::error::one_line;
-
-/// The most of a foreign text that is passed on.
-const LONGEST_QUOTE: usize = 400;
+use crate::error::{one_line, without_secrets};
 
 /// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
 const TOLERATED: Duration = Duration::from_mins(4);
@@ -30,7 +27,7 @@ pub(super) struct Refusal<'a> {
 impl Refusal<'_> {
     pub(super) fn words(&self) -> String {
         let Self { code, message, .. } = self;
-        quote(&one_line(&format!("{code}: {message}")))
+        format!("{}: {}", one_line(code), without_secrets(message))
     }
 }
 
@@ -69,11 +66,4 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
         }
     }
     texts.join(": ")
-}
-
-pub(super) fn quote(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

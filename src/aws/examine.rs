@@ -1,5 +1,6 @@
 //! What `doctor` asks beside a token: the way to the API, the principal, the clock, the registry itself.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
@@ -12,9 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{CONNECT_TIMEOUT, Caller, READ_TIMEOUT, Session, context, run, with_credentials};
 use crate::config::Target;
-use crate::env::Env;
-use crate::error::Failure;
-use crate::identity::Source;
+use crate::error::{Failure, mask_user_info};
+use crate::identity::Identity;
 use crate::token::Token;
 
 /// The way to the ECR API.
@@ -29,10 +29,10 @@ pub struct Route {
 }
 
 /// The way that a request for `target` would take. Nothing is sent.
-pub fn route(env: &Env, target: &Target, source: &Source, deadline: Instant) -> Result<Route, Failure> {
-    let (env, target, of) = (env.clone(), target.clone(), source.clone());
-    run(deadline, source, async move {
-        let Caller { place, context, .. } = Caller::new(context(env, target, of)?).await;
+pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
+    let (target, of) = (target.clone(), identity.clone());
+    run(deadline, identity, async move {
+        let Caller { place, context, .. } = Caller::new(context(target, of, deadline)?);
         let uri = place.resolve(&context.target).await.ok_or_else(|| {
             Failure::new(
                 format!("there is no endpoint for these settings in {}", context.target.registry.region),
@@ -40,7 +40,7 @@ pub fn route(env: &Env, target: &Target, source: &Source, deadline: Instant) -> 
             )
         })?;
         let proxy = context.network.proxy_for(&uri);
-        Ok(Route { endpoint: uri.to_string(), proxy, roots: context.network.roots() })
+        Ok(Route { endpoint: mask_user_info(&uri.to_string()), proxy, roots: context.network.roots() })
     })
 }
 
@@ -48,10 +48,10 @@ impl Session {
     /// The ARN of the principal, from STS GetCallerIdentity, which needs no permission (AWS STS API reference).
     pub fn principal(&self, deadline: Instant) -> Result<String, Failure> {
         let Self { config, credentials, context, .. } = self.clone();
-        let source = context.source.clone();
-        run(deadline, &source, async move {
+        let identity = context.identity.clone();
+        run(deadline, &identity, async move {
             let client = aws_sdk_sts::Client::new(&with_credentials(config, credentials));
-            let answer = client.get_caller_identity().send().await.map_err(|error| context.sts(&error))?;
+            let answer = client.get_caller_identity().send().await.map_err(|error| context.other("STS", &error))?;
             Ok(answer.arn.unwrap_or_default())
         })
     }
@@ -68,8 +68,8 @@ impl Session {
         let context = self.context.clone();
         let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
         let basic = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
-        let source = context.source.clone();
-        run(deadline, &source, async move {
+        let identity = context.identity.clone();
+        run(deadline, &identity, async move {
             let request = Request::get(format!("https://{}/v2/", context.target.host)).body(SdkBody::empty());
             let mut request = request.expect("a host makes a URL");
             let mut basic = HeaderValue::from_str(&basic).expect("base64 fits into a header");

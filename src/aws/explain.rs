@@ -6,114 +6,111 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Debug;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use aws_config::meta::ProviderChainError;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::errors::{Refusal, causes, chain, is_silence, quote, refusal};
+use super::errors::{Refusal, causes, chain, is_silence, refusal};
 use super::http::{Network, PROXIES, Trouble, is_local};
-use crate::config::{ServiceAccount, Target};
+use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
-use crate::identity::{Profiles, Source, sso_session_file};
+use crate::identity::{Identity, Selected, Source};
 
 /// What explanations are made from besides the error.
 pub(super) struct Context {
-    pub(super) env: Env,
-    pub(super) profiles: Profiles,
     pub(super) target: Target,
-    pub(super) source: Source,
+    pub(super) identity: Arc<Identity>,
     pub(super) network: Network,
 }
 
 impl Context {
+    pub(super) fn env(&self) -> &Env {
+        &self.identity.env
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        self.identity.source()
+    }
+
     /// Whether the environment or the configuration say where a service is: then it may be one without TLS.
     pub(super) fn names_endpoint(&self) -> bool {
         let by_variable = |name: &OsStr| name.as_encoded_bytes().starts_with(b"AWS_ENDPOINT_URL");
-        self.target.endpoint_url.is_some() || self.env.iter().any(|(name, _)| by_variable(name))
+        let set = self.env().iter().any(|(name, value)| by_variable(name) && !value.is_empty());
+        self.target.endpoint_url.is_some() || set
     }
 
-    /// Why no credentials could be had.
+    /// Why no credentials could be had from the source.
     pub(super) fn credentials(&self, error: &CredentialsError) -> Failure {
         if let CredentialsError::CredentialsNotLoaded(_) = error {
             return self.nothing_found(error);
         }
-        let chain = || chain(error);
-        if let Some(refusal) = chain().find_map(refusal::<AssumeRoleError>) {
-            return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal));
-        }
-        if let Some(refusal) = chain().find_map(refusal::<AssumeRoleWithWebIdentityError>) {
+        if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) {
             if let Some(account) = &self.target.service_account {
                 return self.service_account_denied(account, &refusal);
             }
             return self.common(&refusal, "STS").unwrap_or_else(|| {
+                // STS quotes parameters that it finds wrong.
+                let token = String::from_utf8_lossy(&self.identity.held);
+                let said = refusal.message.replace(token.trim(), "…");
                 Failure::new(
-                    format!("STS does not accept the web identity token: {}", refusal.words()),
+                    format!("STS does not accept the web identity token: {}", refusal.code),
                     "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE",
                 )
+                .quoting(&said)
             });
-        }
-        if let Source::Sso(profile, session) = &self.source {
-            let refusal = chain().find_map(refusal::<GetRoleCredentialsError>);
-            let refused = refusal.as_ref().is_some_and(|refusal| refusal.code == "UnauthorizedException");
-            if refused || self.sso_expired(profile) {
-                return sso_sign_in(profile, session.as_deref());
-            }
-            if let Some(refusal) = refusal {
-                return self.common(&refusal, "SSO").unwrap_or_else(|| {
-                    Failure::new(
-                        format!("SSO gives profile '{profile}' no credentials: {}", refusal.words()),
-                        "check sso_account_id and sso_role_name, and that the role is assigned to you",
-                    )
-                });
-            }
         }
         if let Some(failure) = self.network(error) {
             return failure;
         }
         let text = one_line(&causes(error));
-        match &self.source {
-            Source::Sso(profile, session) if text.contains("expired") || text.contains("refresh") => {
-                sso_sign_in(profile, session.as_deref())
-            }
-            Source::Login(profile) => Failure::new(
+        match self.source() {
+            Source::Login { profile, .. } => Failure::new(
                 format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
                 format!("run 'aws login --profile {profile}'"),
             ),
-            Source::Process(profile) if text.contains("external process") => {
+            Source::Process { profile, .. } => {
                 // The SDK's only account of it is a text: "… exited with code <status>. Stderr: <text>".
-                let what = match text.split_once("exited with code ").map(|(_, rest)| rest.split_once(". Stderr:")) {
-                    Some(Some((status, "" | " "))) => format!("{status}, and nothing on standard error"),
-                    Some(Some((status, stderr))) => format!("{status}: {}", quote(stderr.trim())),
-                    _ => "it printed no credentials that can be read".to_owned(),
-                };
+                let (what, said) =
+                    match text.split_once("exited with code ").map(|(_, rest)| rest.split_once(". Stderr:")) {
+                        Some(Some((status, "" | " "))) => (format!("{status}, and nothing on standard error"), ""),
+                        Some(Some((status, stderr))) => (status.to_owned(), stderr),
+                        _ => ("it printed no credentials that can be read".to_owned(), ""),
+                    };
                 Failure::new(
                     format!("the credential_process of profile '{profile}' failed: {what}"),
                     "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
                 )
+                .quoting(said)
             }
             // On machines of others something else may answer at the metadata service's address.
-            Source::Instance => Failure::new(
-                format!(
-                    "no AWS credentials found; what answers as the instance metadata service gives none: {}",
-                    quote(&text)
-                ),
+            Source::Instance(_) => Failure::new(
+                "no AWS credentials found; what answers as the instance metadata service gives none",
                 "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
-            ),
+            )
+            .quoting(&text),
             _ => Failure::new(
-                format!("the AWS credentials cannot be used: {}", quote(&text)),
+                format!("the AWS credentials of {} cannot be used", self.who()),
                 "check them with 'aws sts get-caller-identity' in the same environment",
-            ),
+            )
+            .quoting(&text),
         }
+    }
+
+    /// Why a role could not be assumed.
+    pub(super) fn role(&self, error: &CredentialsError, role: &Role) -> Failure {
+        if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
+            return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal, role));
+        }
+        self.network(error).unwrap_or_else(|| {
+            Failure::new(format!("STS's answer about {} cannot be read", role.arn), "try again; check AWS_ENDPOINT_URL")
+                .quoting(&one_line(&causes(error)))
+        })
     }
 
     /// Why ECR did not answer with a token.
@@ -123,8 +120,8 @@ impl Context {
     {
         let Some(refusal) = refusal::<E>(error) else {
             return self.network(error).unwrap_or_else(|| {
-                let text = quote(&one_line(&causes(error)));
-                Failure::new(format!("ECR's answer cannot be read: {text}"), "try again; check AWS_ENDPOINT_URL")
+                Failure::new("ECR's answer cannot be read", "try again; check AWS_ENDPOINT_URL")
+                    .quoting(&one_line(&causes(error)))
             });
         };
         if let Some(failure) = self.common(&refusal, "ECR") {
@@ -142,31 +139,32 @@ impl Context {
         Failure::new(format!("ECR refused: {}", refusal.words()), "try again; if it stays, check the endpoint settings")
     }
 
-    /// Why STS did not say who the caller is.
-    pub(super) fn sts<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    /// Why another service did not answer.
+    pub(super) fn other<E>(&self, service: &str, error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: Error + ProvideErrorMetadata + Debug + 'static,
     {
         let refused = refusal::<E>(error).map(|refusal| {
-            self.common(&refusal, "STS")
-                .unwrap_or_else(|| Failure::new(format!("STS refused: {}", refusal.words()), "check the credentials"))
+            self.common(&refusal, service).unwrap_or_else(|| {
+                Failure::new(format!("{service} refused: {}", refusal.words()), "check the credentials")
+            })
         });
         refused.or_else(|| self.network(error)).unwrap_or_else(|| {
-            let text = quote(&one_line(&causes(error)));
-            Failure::new(format!("STS's answer cannot be read: {text}"), "try again; check AWS_ENDPOINT_URL")
+            Failure::new(format!("{service}'s answer cannot be read"), "try again; check AWS_ENDPOINT_URL")
+                .quoting(&one_line(&causes(error)))
         })
     }
 
     /// Why the registry itself did not answer.
     pub(super) fn registry(&self, error: &ConnectorError) -> Failure {
         self.network(error).unwrap_or_else(|| {
-            let text = quote(&one_line(&causes(error)));
-            Failure::new(format!("the registry's answer cannot be read: {text}"), "try again; check the network")
+            Failure::new("the registry's answer cannot be read", "try again; check the network")
+                .quoting(&one_line(&causes(error)))
         })
     }
 
     /// Refusals that mean the same from every service.
-    fn common(&self, refusal: &Refusal, service: &str) -> Option<Failure> {
+    pub(super) fn common(&self, refusal: &Refusal, service: &str) -> Option<Failure> {
         const THROTTLED: &[&str] = &[
             "Throttling",
             "ThrottlingException",
@@ -233,25 +231,21 @@ impl Context {
         self.common(refusal, "STS").filter(|_| !expired).unwrap_or_else(|| {
             // STS quotes parameters that it finds wrong.
             let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
-            let words = Refusal { message: &message, ..*refusal }.words();
             Failure::new(
-                format!("STS does not accept the token of {}: {words}", self.who()),
+                format!("STS does not accept the token of {}: {}", self.who(), refusal.code),
                 "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
                  and the token's audience",
             )
+            .quoting(&message)
         })
     }
 
-    fn role_denied(&self, refusal: &Refusal) -> Failure {
-        let (mut role, mut mfa) = (self.target.role.as_ref().map(|role| role.arn.clone()), false);
-        let mut name = Some(self.profile_name());
-        for _ in 0..8 {
-            let Some(profile) = name.and_then(|name| self.profiles.profile(&name)) else { break };
-            role = role.or_else(|| profile.get("role_arn").cloned());
-            mfa |= profile.contains_key("mfa_serial");
-            name = profile.get("source_profile").cloned();
-        }
-        let role = role.unwrap_or_else(|| "the role".to_owned());
+    fn role_denied(&self, refusal: &Refusal, role: &Role) -> Failure {
+        let of_role = |profile: &str| {
+            self.identity.profiles.profile(profile).filter(|profile| profile.get("role_arn") == Some(role.arn.as_str()))
+        };
+        let mfa = self.identity.profiles.names().filter_map(of_role).any(|profile| profile.get("mfa_serial").is_some());
+        let role = &role.arn;
         if mfa || refusal.message.contains("MultiFactor") {
             return Failure::new(
                 format!("{role} wants MFA, which a credential helper cannot ask for"),
@@ -285,31 +279,21 @@ impl Context {
         })
     }
 
-    /// The chain came to its end, or a profile has no credentials in it.
+    /// There is no role on this instance, or this is no instance.
     fn nothing_found(&self, error: &CredentialsError) -> Failure {
-        if let Some(profile) = &self.target.profile {
-            return Failure::new(
-                format!("the profile '{profile}' has no credentials"),
-                format!(
-                    "add keys, a role or a sign-in to it: 'aws configure --profile {profile}' or 'aws configure sso'"
-                ),
-            );
-        }
-        let attempts = chain(error).find_map(|error| error.downcast_ref::<ProviderChainError<CredentialsError>>());
-        let tried = |name: &str| match name {
-            "Environment" => "environment variables".to_owned(),
-            "Profile" => format!("profile '{}' in the AWS config files", self.profile_name()),
-            "WebIdentityToken" => "a web identity token".to_owned(),
-            "EcsContainer" => "a container endpoint".to_owned(),
-            _ if self.env.text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) => {
-                "not the instance role, since AWS_EC2_METADATA_DISABLED is set".to_owned()
-            }
-            _ => "an instance role".to_owned(),
+        let disabled =
+            self.env().text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let instance =
+            if disabled { "not the instance role, since AWS_EC2_METADATA_DISABLED is set" } else { "an instance role" };
+        let name = self.identity.selected.name();
+        let what = match &self.identity.selected {
+            Selected::Default => format!(
+                "no AWS credentials found; tried environment variables, profile '{name}' in the AWS config files, \
+                 a web identity token, a container endpoint, {instance}"
+            ),
+            _ => format!("no AWS credentials found; profile '{name}' leads to the instance's role; tried {instance}"),
         };
-        let attempts = attempts.map(ProviderChainError::attempts).unwrap_or_default();
-        let names: Vec<String> = attempts.iter().map(|attempt| tried(attempt.name())).collect();
-        let what = format!("no AWS credentials found; tried {}", names.join(", "));
-        if attempts.iter().any(|attempt| chain(attempt.error()).any(is_silence)) {
+        if chain(error).any(is_silence) {
             return Failure::new(
                 format!("{what}; the instance metadata service accepts connections but does not answer"),
                 "in a container, raise the instance's metadata hop limit to 2: \
@@ -319,33 +303,19 @@ impl Context {
         Failure::new(what, "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role")
     }
 
-    fn profile_name(&self) -> String {
-        let name = self.target.profile.as_deref().or(self.env.text("AWS_PROFILE"));
-        name.unwrap_or("default").to_owned()
-    }
-
     /// The identity in words.
     fn who(&self) -> String {
         match &self.target.service_account {
             Some(account) => format!("the service account '{}'", account.session_name),
-            None => self.source.to_string(),
+            None => self.source().to_string(),
         }
     }
 
     /// The proxy without user and password.
     fn proxy(&self) -> String {
-        let url = PROXIES.iter().find_map(|name| self.env.text(name)).unwrap_or_default();
+        let url = PROXIES.iter().find_map(|name| self.env().text(name)).unwrap_or_default();
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/').to_owned()
-    }
-
-    /// Whether the sign-in that the AWS CLI keeps is gone or over.
-    fn sso_expired(&self, profile: &str) -> bool {
-        let file = self.profiles.profile(profile).and_then(|profile| sso_session_file(&self.env, &profile));
-        let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return true };
-        let session: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let expires_at = session["expiresAt"].as_str().and_then(|at| DateTime::from_str(at, Format::DateTime).ok());
-        expires_at.and_then(|at| SystemTime::try_from(at).ok()).is_none_or(|at| at <= SystemTime::now())
     }
 }
 
@@ -357,12 +327,4 @@ fn unreachable(endpoint: &str, what: &str) -> Failure {
         "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
     };
     Failure::new(format!("cannot reach {endpoint}: {what}"), next)
-}
-
-fn sso_sign_in(profile: &str, session: Option<&str>) -> Failure {
-    let session = session.map_or(String::new(), |session| format!(" (session '{session}')"));
-    Failure::new(
-        format!("the SSO sign-in of profile '{profile}'{session} has expired or is gone"),
-        format!("run 'aws sso login --profile {profile}'"),
-    )
 }

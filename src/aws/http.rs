@@ -27,6 +27,7 @@ use aws_smithy_types::date_time::Format;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, StatusCode, Uri};
+use http_body_util::Limited;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
@@ -43,6 +44,9 @@ use tower_service::Service;
 use super::dns::{Resolver, UnknownName};
 use super::tls::Trust;
 use crate::env::Env;
+
+/// The longest answer that is read, of AWS and of whatever answers in its place. The longest real one has some 4 KiB.
+const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Where proxies are named.
 pub(super) const PROXIES: &[&str] =
@@ -203,7 +207,7 @@ impl Network {
         let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         self.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
-        HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+        HttpResponse::try_from(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER))))
             .map_err(|error| ConnectorError::other(error.into(), None))
     }
 

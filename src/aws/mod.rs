@@ -7,11 +7,13 @@
 //! registry ids are sent: a token is good for every registry that the principal can reach in the region (Amazon ECR
 //! API reference, GetAuthorizationToken).
 
+mod credentials;
 mod dns;
 mod errors;
 mod examine;
 mod explain;
 mod http;
+mod sso;
 mod tls;
 
 use std::sync::{Arc, mpsc};
@@ -19,30 +21,28 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ::http::Uri;
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
-use aws_config::meta::credentials::CredentialsProviderChain;
-use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_runtime::env_config::EnvConfigValue;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_types::DateTime;
-use aws_types::service_config::ServiceConfigKey;
-use tracing::debug;
+use aws_types::os_shim_internal;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-use crate::config::{ServiceAccount, Target};
+use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{Profiles, Source};
+use crate::identity::{Identity, Source};
 use crate::platform;
 use crate::token::Token;
 pub use examine::{Route, route};
 use explain::Context;
 use http::Network;
+use sso::SignIn;
 use tls::Trust;
 
 /// How long one connection attempt may take; what the other AWS SDKs use.
@@ -63,19 +63,36 @@ pub struct Issued {
     /// How long AWS says it lives on, by AWS's own clock, so that a wrong one here does no harm. `None` when it came
     /// expired, as those of emulators do, or without an expiry.
     pub life: Option<Duration>,
+    /// The id of the access key that asked for it.
+    pub access_key_id: String,
+    /// Whether the provider of credentials that answered is the one that the settings lead to.
+    pub as_foreseen: bool,
 }
 
-/// Asks ECR for a token for `target`, with the credentials that its settings lead to, by `deadline`.
-pub fn request_token(env: &Env, target: &Target, source: &Source, deadline: Instant) -> Result<Issued, Failure> {
-    let (env, target, of) = (env.clone(), target.clone(), source.clone());
-    run(deadline, source, async move {
-        let context = context(env, target, of)?;
+/// Asks ECR for a token for `target`, with the credentials of `identity`, by `deadline`.
+pub fn request_token(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Issued, Failure> {
+    let (target, of) = (target.clone(), identity.clone());
+    run(deadline, identity, async move {
+        let context = context(target, of, deadline)?;
         if !context.names_endpoint() {
             context.network.read_certificates().await;
         }
-        let caller = Caller::new(context).await;
+        let caller = Caller::new(context);
         caller.begin_connection().await;
         Box::pin(caller.credentials()).await?.ask().await
+    })
+}
+
+/// Renews the sign-in of `identity`, if it has one that is about to end; whether its file is another now.
+pub fn renew_sign_in(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<bool, Failure> {
+    let Source::Sso(sso) = identity.source() else { return Ok(false) };
+    if !SignIn::read(&identity.held).is_some_and(|sign_in| sign_in.wants_renewal()) {
+        return Ok(false);
+    }
+    let (target, of, sso) = (target.clone(), identity.clone(), sso.clone());
+    run(deadline, identity, async move {
+        let caller = Caller::new(context(target, of, deadline)?);
+        sso::renew(&caller.config, &sso, &caller.context).await
     })
 }
 
@@ -89,10 +106,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Resolves the credentials for `target`, by `deadline`, for those who want to know them before they ask.
-    pub fn open(env: &Env, target: &Target, source: &Source, deadline: Instant) -> Result<Self, Failure> {
-        let (env, target, of) = (env.clone(), target.clone(), source.clone());
-        run(deadline, source, async move { Box::pin(Caller::new(context(env, target, of)?).await.credentials()).await })
+    /// Resolves the credentials of `identity`, by `deadline`, for those who want to know them before they ask.
+    pub fn open(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Self, Failure> {
+        let (target, of) = (target.clone(), identity.clone());
+        run(
+            deadline,
+            identity,
+            async move { Box::pin(Caller::new(context(target, of, deadline)?).credentials()).await },
+        )
     }
 
     /// The id of the access key that answered.
@@ -102,12 +123,14 @@ impl Session {
 
     /// Asks ECR for the token, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
-        let source = self.context.source.clone();
-        run(deadline, &source, self.ask())
+        let identity = self.context.identity.clone();
+        run(deadline, &identity, self.ask())
     }
 
     async fn ask(self) -> Result<Issued, Failure> {
         let Self { config, place, credentials, context } = self;
+        let access_key_id = credentials.access_key_id().to_owned();
+        let as_foreseen = credentials::is_foreseen(context.source(), &context.identity.chain.roles, &credentials);
         let config = with_credentials(config, credentials);
         let (authorization_token, expires_at) = if context.target.registry.is_public() {
             ask_public(&config, place, &context).await?
@@ -122,7 +145,7 @@ impl Session {
         })?;
         let expires_at = expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let life = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
-        Ok(Issued { token, life })
+        Ok(Issued { token, life, access_key_id, as_foreseen })
     }
 }
 
@@ -133,7 +156,7 @@ fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {
 /// Runs `work` in a thread and a runtime of its own, until `deadline` at the latest.
 fn run<T: Send + 'static>(
     deadline: Instant,
-    source: &Source,
+    identity: &Identity,
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
     let (send, receive) = mpsc::sync_channel(1);
@@ -150,7 +173,9 @@ fn run<T: Send + 'static>(
         sent
     });
     match worker {
-        Ok(_) => receive.recv_timeout(left() + GRACE).ok().flatten().unwrap_or_else(|| Err(timed_out(source))),
+        Ok(_) => {
+            receive.recv_timeout(left() + GRACE).ok().flatten().unwrap_or_else(|| Err(timed_out(identity.source())))
+        }
         Err(error) => Err(cannot_start(&error)),
     }
 }
@@ -161,7 +186,7 @@ fn cannot_start(error: &std::io::Error) -> Failure {
 
 fn timed_out(source: &Source) -> Failure {
     match (platform::kill_descendants(), source) {
-        (true, Source::Process(profile)) => Failure::new(
+        (true, Source::Process { profile, .. }) => Failure::new(
             format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
             "run it by hand to see what it waits for: it cannot ask for anything here, \
              so sign in before, or raise AWS_ECR_TIMEOUT",
@@ -173,11 +198,9 @@ fn timed_out(source: &Source) -> Failure {
     }
 }
 
-fn context(env: Env, target: Target, source: Source) -> Result<Context, Failure> {
-    let profiles = Profiles::load(&env);
-    let profile = target.profile.as_deref().or(env.text("AWS_PROFILE")).unwrap_or("default");
-    let network = Network::new(&env, Trust::new(&env, &profiles, profile)?);
-    Ok(Context { env, profiles, target, source, network })
+fn context(target: Target, identity: Arc<Identity>, deadline: Instant) -> Result<Context, Failure> {
+    let network = Network::new(&identity.env, Trust::new(&identity, deadline)?);
+    Ok(Context { target, identity, network })
 }
 
 /// Everything for a call but the credentials.
@@ -189,25 +212,35 @@ struct Caller {
 }
 
 impl Caller {
-    async fn new(context: Context) -> Self {
-        let Context { env, target, network, .. } = &context;
+    /// Made from the settings that the identity was told from. The SDK's own loader would read them once more.
+    fn new(context: Context) -> Self {
+        let Context { identity, target, network } = &context;
+        let settings = Settings::new(identity);
         let region = Region::new(target.registry.region.clone());
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        let (fips, dual_stack) = (
+            settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+        );
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
             .region(region.clone())
             .http_client(network.client())
-            .retry_config(retry_config(env))
+            .retry_config(retry_config(&identity.env))
             .timeout_config(timeouts.clone())
+            .sleep_impl(TokioSleep::new())
+            .time_source(SystemTimeSource::new())
             .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"))
-            .no_credentials();
-        if let Some(profile) = &target.profile {
-            loader = loader.profile_name(profile);
-        }
-        let config = loader.load().await;
+            .service_config(settings);
+        builder.set_use_fips(fips).set_use_dual_stack(dual_stack);
+        let config = builder.build();
         let for_providers = ProviderConfig::without_region()
             .with_region(Some(region))
+            .with_use_fips(fips)
+            .with_use_dual_stack(dual_stack)
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
             .with_http_client(network.client())
-            .with_retry_config(retry_config(env))
+            .with_retry_config(retry_config(&identity.env))
             .with_timeout_config(timeouts);
         let place = Place::new(&config, target);
         Self { config, for_providers, place, context }
@@ -222,61 +255,54 @@ impl Caller {
 
     async fn credentials(self) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
-        let found = match &context.target.service_account {
-            Some(account) => Box::pin(credentials_of(account, &config)).await,
-            None => Box::pin(base_credentials(&for_providers, &context)).await,
-        };
-        let mut credentials = found.map_err(|error| context.credentials(&error))?;
-        if let Some(role) = &context.target.role {
-            debug!(role = role.arn, "assuming the role");
-            let mut builder =
-                AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(&config);
-            if let Some(external_id) = &role.external_id {
-                builder = builder.external_id(external_id);
-            }
-            if let Some(region) = &role.region {
-                builder = builder.region(Region::new(region.clone()));
-            }
-            let provider = builder.build_from_provider(credentials).await;
-            credentials = provider.provide_credentials().await.map_err(|error| context.credentials(&error))?;
-        }
-        debug!(source = ?context.source, "credentials found");
+        let credentials = credentials::resolve(&config, &for_providers, &context).await?;
         Ok(Session { config, place, credentials, context: Arc::new(context) })
     }
 }
 
-/// The credentials of the service account's role. The token is the proof, so nothing signs this call.
-async fn credentials_of(account: &ServiceAccount, config: &SdkConfig) -> provider::Result {
-    let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
-    let call = call.role_arn(&account.role_arn).role_session_name(&account.session_name);
-    let answer = call.web_identity_token(account.token.expose()).send().await;
-    let answer = answer.map_err(CredentialsError::provider_error)?.credentials;
-    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
-    let expiry = SystemTime::try_from(answer.expiration).ok();
-    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
-    Ok(Credentials::new(id, secret, token, expiry, "service account"))
+/// The environment and the selected profile, for the SDK's look-ups in them.
+struct Settings {
+    env: os_shim_internal::Env,
+    identity: Arc<Identity>,
 }
 
-/// The credentials of the mapped profile, else of the SDK's chain. Its first two links, environment and profile, are
-/// tried by themselves when the answer is to be expected there: the whole chain also makes clients for STS and
-/// metadata services, a tenth of the CPU time of a cold answer.
-async fn base_credentials(config: &ProviderConfig, context: &Context) -> provider::Result {
-    let of_profile = ProfileFileCredentialsProvider::builder().configure(config);
-    if let Some(profile) = &context.target.profile {
-        // Not the chain: it would prefer keys in the environment to the profile that was asked for.
-        return of_profile.profile_name(profile).build().provide_credentials().await;
+impl Settings {
+    /// A variable that is set and empty counts as unset.
+    fn new(identity: &Arc<Identity>) -> Self {
+        let set = identity.env.iter().filter(|(_, value)| !value.is_empty());
+        let texts = set.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
+        let env = texts.collect::<std::collections::HashMap<_, _>>().into();
+        Self { env, identity: identity.clone() }
     }
-    if !matches!(context.source, Source::WebIdentity | Source::Container | Source::Instance) {
-        let first = CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
-            .or_else("Profile", of_profile.build());
-        let found = first.provide_credentials().await;
-        if !matches!(found, Err(CredentialsError::CredentialsNotLoaded(_))) {
-            return found;
+
+    fn load(&self, value: &EnvConfigValue) -> Option<String> {
+        let (value, _) = value.load(&self.env, Some(self.identity.profiles.sections()))?;
+        Some(value.into_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn flag(&self, variable: &str, key: &str) -> Option<bool> {
+        match self.load(&EnvConfigValue::new().env(variable).profile(key))?.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
         }
     }
-    let region = Region::new(context.target.registry.region.clone());
-    let chain = DefaultCredentialsChain::builder().configure(config.clone()).region(region).build().await;
-    chain.provide_credentials().await
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+impl LoadServiceConfig for Settings {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let ignored = || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+        if key.env() == "AWS_ENDPOINT_URL" && ignored() == Some(true) {
+            return None;
+        }
+        self.load(&EnvConfigValue::new().env(key.env()).profile(key.profile()).service_id(key.service_id()))
+    }
 }
 
 /// Which endpoint of the service is asked, in the terms of the SDK.
@@ -300,7 +326,6 @@ impl Place {
             ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
         let key = key.expect("all three parts are set");
         let url = config.service_config().and_then(|settings| settings.load_config(key));
-        let url = url.or_else(|| config.endpoint_url().map(str::to_owned));
         let spelled = url.is_none();
         let wish = |of_host: bool| (spelled && of_host).then_some(true);
         Self {

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
@@ -17,9 +18,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
-use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::Profiles;
+use crate::identity::Identity;
+use crate::input::{self, Content};
 
 /// Where Linux systems keep all certificates in one file. The same ones also lie in a directory, one each; reading
 /// that too, as rustls-native-certs does by itself, takes 2 ms more of a cold start.
@@ -49,14 +50,15 @@ enum Roots {
 
 impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
-    pub(super) fn new(env: &Env, profiles: &Profiles, profile: &str) -> Result<Self, Failure> {
-        let of_profile = || profiles.profile(profile)?.remove("ca_bundle").filter(|path| !path.is_empty());
+    pub(super) fn new(identity: &Identity, deadline: Instant) -> Result<Self, Failure> {
+        let (env, profile) = (&identity.env, identity.selected.name());
+        let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle").filter(|path| !path.is_empty());
         let bundle = match env.path("AWS_CA_BUNDLE") {
             Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
-            None => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
+            None => of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'"))),
         };
         let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
-            (Some((path, setting)), ..) => Roots::These(Arc::new(strictly(&path, &setting)?), path, setting),
+            (Some((path, setting)), ..) => Roots::These(Arc::new(strictly(&path, &setting, deadline)?), path, setting),
             (None, None, None) => Roots::System,
             (None, file, dir) => {
                 let words = file.iter().map(|file| format!("{} (SSL_CERT_FILE)", file.display()));
@@ -113,12 +115,16 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
 }
 
 /// What the user names must be right as a whole.
-fn strictly(path: &Path, setting: &str) -> Result<RootCertStore, Failure> {
+fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
     let unusable = |why: String| {
         let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
         Failure::new(format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()), next)
     };
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = match input::file(path, deadline).map_err(unusable)?.content {
+        Content::Bytes(pem) => pem,
+        Content::Absent => return Err(unusable("it is not there".to_owned())),
+        Content::Unreadable(why) => return Err(unusable(why)),
+    };
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::identity::Key;
@@ -13,14 +14,11 @@ use crate::platform;
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Tokens of ECR live 12 hours (Amazon ECR API reference, GetAuthorizationToken). An entry that claims more was
 /// not written by us, or under a clock that was wrong.
 const LONGEST_LIFE: Duration = Duration::from_hours(12);
-
-/// Hosts remembered for `list`; beyond that a host is served all the same.
-const MOST_HOSTS: usize = 512;
 
 /// What one cache file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +27,9 @@ pub struct Entry {
     format: u32,
     /// The key it was saved under, so that a file copied or renamed to another key's name is not that key's.
     key: String,
-    /// The hosts it was given to, for `list`.
-    hosts: Vec<String>,
     token: Token,
+    /// A hash of the access key that asked for it.
+    access_key: String,
     /// Unix seconds.
     created_at: u64,
     /// Unix seconds.
@@ -52,15 +50,15 @@ pub enum Age {
 }
 
 impl Entry {
-    /// An entry for a token that `host` was given at `now` and that lives for `life` more; `None` when that is less
+    /// An entry for a token that this access key was given at `now` and that lives for `life` more; `None` when that is less
     /// than a second.
-    pub fn new(key: &Key, host: &str, token: Token, life: Duration, now: SystemTime) -> Option<Self> {
+    pub fn new(key: &Key, access_key: &str, token: Token, life: Duration, now: SystemTime) -> Option<Self> {
         let (created_at, life) = (unix_seconds(now), life.min(LONGEST_LIFE).as_secs());
         (life > 0).then(|| Self {
             format: FORMAT,
             key: key.to_string(),
-            hosts: vec![host.to_owned()],
             token,
+            access_key: hash(access_key),
             created_at,
             expires_at: created_at + life,
             made_at_uptime: platform::seconds_since_boot(),
@@ -116,9 +114,9 @@ impl Entry {
         }
     }
 
-    /// Whether it was made before `time`. In whole seconds, like its own times.
-    pub fn is_older_than(&self, time: SystemTime) -> bool {
-        self.created_at < unix_seconds(time)
+    /// Whether it was this access key that asked for it.
+    pub fn is_of(&self, access_key: &str) -> bool {
+        self.access_key == hash(access_key)
     }
 
     /// The key it was saved under.
@@ -126,25 +124,19 @@ impl Entry {
         &self.key
     }
 
-    /// The hosts it was given to.
-    pub fn hosts(&self) -> &[String] {
-        &self.hosts
-    }
-
-    /// The same entry, known to serve `host` too; `None` when there is nothing to add.
-    pub fn with_host(&self, host: &str) -> Option<Self> {
-        let known = self.hosts.iter().any(|known| known == host);
-        (!known && self.hosts.len() < MOST_HOSTS).then(|| {
-            let mut entry = self.clone();
-            entry.hosts.push(host.to_owned());
-            entry
-        })
+    /// The token's user, for `list`.
+    pub fn username(&self) -> &str {
+        &self.token.username
     }
 
     /// The token, without the rest.
     pub fn into_token(self) -> Token {
         self.token
     }
+}
+
+fn hash(access_key: &str) -> String {
+    format!("{:x}", Sha256::digest(access_key))
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
@@ -164,7 +156,7 @@ mod tests {
     fn entry(life: Duration) -> Option<Entry> {
         let now = UNIX_EPOCH + 1000 * HOUR;
         let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
-        Entry::new(&Key::of("k"), "host", token, life, now)
+        Entry::new(&Key::of("k"), "AKIA", token, life, now)
     }
 
     #[test]

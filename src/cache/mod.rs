@@ -1,7 +1,8 @@
 //! Tokens on disk, one file an entry, shared by all processes of a user.
 //!
 //! An entry `<key>.json` only ever appears by a rename of a finished temporary file, so readers need no lock and
-//! never see half of one. Beside it lie the locks of those who ask AWS ([`turn`]). Directories have mode 0700 and
+//! never see half of one. Beside it lie the locks of those who ask AWS ([`turn`]), and for each request a manifest
+//! `<request>.manifest` that leads to its entry ([`manifest`]). Directories have mode 0700 and
 //! files 0600, whatever the umask; a directory or file that others could have written to is not believed, and nothing
 //! is opened through a link. There is no fsync: an entry torn by a power cut does not decode, and costs one API call.
 //!
@@ -12,11 +13,12 @@
 
 mod entry;
 mod lock;
+mod manifest;
 mod prune;
 mod turn;
 
 pub use entry::{Age, Entry};
-pub use lock::Lock;
+pub use manifest::Manifest;
 pub use turn::{Turn, Wait};
 
 use std::fs::{self, OpenOptions};
@@ -31,8 +33,11 @@ use zeroize::Zeroizing;
 use crate::identity::Key;
 use crate::platform;
 
-/// A longer file is not an entry: a token has some 4 KiB, and the hosts have room enough in the rest.
+/// A longer file is neither entry nor manifest: a token has some 4 KiB.
 const LARGEST: u64 = 256 * 1024;
+
+/// What the names of manifests end in.
+const MANIFEST: &str = "manifest";
 
 /// The directory that holds the entries.
 #[derive(Debug)]
@@ -61,6 +66,40 @@ impl Cache {
         Entry::decode(&read(&self.entry_path(&name))?, &name)
     }
 
+    /// The entry of a key as a manifest names it.
+    pub fn look_up_named(&self, key: &str) -> Option<Entry> {
+        if !prune::is_key(key) {
+            return None;
+        }
+        Entry::decode(&read(&self.entry_path(key))?, key)
+    }
+
+    /// The manifest of a request.
+    pub fn manifest(&self, request: &Key) -> Option<Manifest> {
+        let name = request.to_string();
+        Manifest::decode(&read(&self.dir.join(format!("{name}.{MANIFEST}")))?, &name)
+    }
+
+    /// All manifests that can be read, in no order.
+    pub fn manifests(&self) -> impl Iterator<Item = Manifest> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
+        files.filter_map(|path| {
+            let name = path.file_name()?.to_str()?.strip_suffix(MANIFEST)?.strip_suffix('.')?;
+            Manifest::decode(&read(&path)?, name)
+        })
+    }
+
+    /// Writes the manifest of a request, unless the one that is there says the same.
+    pub fn save_manifest(&self, request: &Key, manifest: &Manifest) -> io::Result<()> {
+        if self.manifest(request).as_ref() == Some(manifest) {
+            return Ok(());
+        }
+        match manifest.encode() {
+            Some(bytes) => self.write(&bytes, &self.dir.join(format!("{request}.{MANIFEST}"))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there is a file for `key`, usable or not.
     pub fn holds(&self, key: &Key) -> bool {
         self.entry_path(&key.to_string()).symlink_metadata().is_ok()
@@ -75,19 +114,13 @@ impl Cache {
         FileExt::try_lock_exclusive(&file)
     }
 
-    /// Takes the key's lock if nobody has it; `Ok(None)` means that somebody does.
-    pub fn try_lock(&self, key: &Key) -> io::Result<Option<Lock>> {
-        platform::create_private_dir(&self.dir)?;
-        Lock::try_take(&self.dir.join(format!("{key}.lock")))
-    }
-
     /// Waits for the turn to ask for `key`, or until `look` finds its entry; see [`turn::wait`].
     pub fn wait<T>(
         &self,
         key: &Key,
         deadline: Instant,
         patient: bool,
-        look: impl Fn(bool) -> Option<T>,
+        look: impl Fn() -> Option<T>,
     ) -> io::Result<Wait<T>> {
         platform::create_private_dir(&self.dir)?;
         turn::wait(&self.dir.join(key.to_string()), deadline, patient, look)
@@ -95,14 +128,18 @@ impl Cache {
 
     /// Writes an entry over the one of the same key, and removes some of what is over.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
+        self.write(&entry.encode(), &self.entry_path(entry.key()))?;
+        prune::some(&self.dir);
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
         platform::create_private_dir(&self.dir)?;
         let mut file = tempfile::Builder::new().prefix(prune::TEMPORARY).suffix(".tmp").tempfile_in(&self.dir)?;
         platform::make_private(file.as_file())?;
-        file.write_all(&entry.encode())?;
+        file.write_all(bytes)?;
         file.flush()?;
-        platform::replace(file, &self.entry_path(entry.key()))?;
-        prune::some(&self.dir);
-        Ok(())
+        platform::replace(file, path)
     }
 
     /// Removes the key's entry; one that is not there is no error.
@@ -111,15 +148,6 @@ impl Cache {
             Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// All entries that can be read, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
-            Entry::decode(&read(&path)?, name)
-        })
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {

@@ -1,4 +1,5 @@
-//! Removes what is over: expired and damaged entries, locks without an entry, temporary files of killed processes.
+//! Removes what is over: expired and damaged entries, locks without an entry, manifests that lead to none, temporary files of
+//! killed processes.
 //! A bounded amount at each write, from a place in the directory that chance picks, so that all of it has its turn.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::entry::{Age, Entry};
 use super::lock::Lock;
-use super::read;
+use super::{MANIFEST, Manifest, read};
 
 /// What the names of temporary files begin with.
 pub(super) const TEMPORARY: &str = ".entry-";
@@ -20,6 +21,9 @@ const MOST: usize = 64;
 
 /// A file that nobody has touched for so long belongs to a process that is gone: no request lasts as long.
 const ABANDONED: Duration = Duration::from_hours(2);
+
+/// A manifest of this age has its entry, or has none any more.
+const NEW: Duration = Duration::from_mins(1);
 
 /// Looks at some keys of the cache in `dir`.
 pub(super) fn some(dir: &Path) {
@@ -45,6 +49,8 @@ pub(super) fn some(dir: &Path) {
             if is_abandoned(&dir.join(stem)) {
                 let _ = fs::remove_file(dir.join(stem));
             }
+        } else if endings.iter().any(|ending| ending == MANIFEST) {
+            manifest(dir, stem);
         } else if is_key(stem) {
             key(dir, stem, endings);
         }
@@ -75,11 +81,25 @@ fn key(dir: &Path, stem: &str, endings: &[String]) {
     }
 }
 
-fn is_key(stem: &str) -> bool {
+/// Removes a manifest whose entry is gone. One that has just been written may be ahead of its entry.
+fn manifest(dir: &Path, stem: &str) {
+    let path = dir.join(format!("{stem}.{MANIFEST}"));
+    let entry = read(&path).and_then(|bytes| Manifest::decode(&bytes, stem)).map(|manifest| manifest.entry);
+    let leads_on = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.json")).exists());
+    if !leads_on && is_older(&path, NEW) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+pub(super) fn is_key(stem: &str) -> bool {
     stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_abandoned(path: &Path) -> bool {
+    is_older(path, ABANDONED)
+}
+
+fn is_older(path: &Path, limit: Duration) -> bool {
     let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > limit))
 }

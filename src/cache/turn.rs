@@ -65,9 +65,9 @@ struct Reason {
     next: String,
 }
 
-/// Waits for the turn at `stem`, the path of an entry without its ending, or until `look` finds what it is about;
-/// `look` is told whether the lock is held. Without `patient` nobody is waited for.
-pub fn wait<T>(stem: &Path, deadline: Instant, patient: bool, look: impl Fn(bool) -> Option<T>) -> io::Result<Wait<T>> {
+/// Waits for the turn at `stem`, the path of an entry without its ending, or until `look` finds what it is about. Without
+/// `patient` nobody is waited for.
+pub fn wait<T>(stem: &Path, deadline: Instant, patient: bool, look: impl Fn() -> Option<T>) -> io::Result<Wait<T>> {
     let started = milliseconds(SystemTime::now());
     for ending in LOCKS {
         let (path, status) = (stem.with_extension(ending), stem.with_extension(format!("{ending}-status")));
@@ -75,7 +75,7 @@ pub fn wait<T>(stem: &Path, deadline: Instant, patient: bool, look: impl Fn(bool
         let mut sign = (String::new(), Instant::now());
         loop {
             if let Some(lock) = Lock::try_take(&path)? {
-                if let Some(found) = look(true) {
+                if let Some(found) = look() {
                     return Ok(Wait::Got(found));
                 }
                 return Ok(match reason(&read(&status), started).filter(|_| waited) {
@@ -83,7 +83,7 @@ pub fn wait<T>(stem: &Path, deadline: Instant, patient: bool, look: impl Fn(bool
                     None => Wait::Ask(Some(Turn::begin(status, lock))),
                 });
             }
-            if let Some(found) = look(false) {
+            if let Some(found) = look() {
                 return Ok(Wait::Got(found));
             }
             if !patient || Instant::now() >= deadline + GRACE {
@@ -143,7 +143,8 @@ impl Turn {
     pub fn failed(self, failure: &Failure) {
         let Some(file) = &self.file else { return };
         let alone = !read(&self.status).contains('+');
-        let Failure { what, next } = failure.clone();
+        // What others said is not for other processes: it may hold more than is seen of it.
+        let Failure { what, next, quote: _ } = failure.clone();
         let reason = Reason { at: milliseconds(SystemTime::now()), what, next };
         let text = serde_json::to_string(&reason).expect("strings and numbers always serialise");
         {

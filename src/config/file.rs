@@ -75,7 +75,7 @@ impl Config {
             registries.push(entry);
         }
         let fallback = file.fallback.map(Spanned::into_inner);
-        Ok(Self { timeout, fallback, registries, path })
+        Ok(Self { timeout, fallback, registries, path, source: None })
     }
 }
 

@@ -11,10 +11,8 @@
 mod file;
 mod keys;
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use glob::Pattern;
 
@@ -25,6 +23,7 @@ use file::duration;
 
 use crate::env::Env;
 use crate::error::Error;
+use crate::input::{self, Content};
 use crate::registry::{self, Registry};
 use crate::secret::Secret;
 
@@ -86,6 +85,8 @@ pub struct Config {
     fallback: Option<String>,
     registries: Vec<Entry>,
     path: PathBuf,
+    /// What was read, and whether another reading may be relied on to give the same; `None` when no file was looked for.
+    source: Option<(Content, bool)>,
 }
 
 #[derive(Debug)]
@@ -99,39 +100,53 @@ struct Entry {
 }
 
 impl Config {
-    /// Reads the settings. A file that was named must exist; the one in the default place need not.
-    pub fn load(env: &Env) -> Result<Self, Error> {
+    /// Reads the settings, by `deadline`. A file that was named must exist; the one in the default place need not.
+    pub fn load(env: &Env, deadline: Instant) -> Result<Self, Error> {
         let named = env.path("AWS_ECR_CONFIG_FILE");
         let default = || Some(env.config_dir()?.join("config.toml"));
         let mut config = match named.clone().or_else(default) {
             None => Self::empty(PathBuf::new()),
-            Some(path) => match fs::read_to_string(&path) {
-                Ok(text) => Self::read(&text, path)?,
-                // Nobody asked for this file, and it is not there; or nobody can tell, as in a home that is closed to us.
-                Err(error) if named.is_none() && (is_absent(&error) || fs::symlink_metadata(&path).is_err()) => {
-                    Self::empty(path)
-                }
-                Err(error) => {
+            Some(path) => {
+                let unreadable = |why: String| {
                     let path = path.display();
-                    return Err(Error::failed(format!(
-                        "ecr-login: cannot read the configuration {path}: {error}; mend or remove it, \
+                    Error::failed(format!(
+                        "ecr-login: cannot read the configuration {path}: {why}; mend or remove it, \
                          or point AWS_ECR_CONFIG_FILE elsewhere"
-                    )));
-                }
-            },
+                    ))
+                };
+                let reading = input::file(&path, deadline).map_err(unreadable)?;
+                let mut config = match &reading.content {
+                    Content::Bytes(bytes) => {
+                        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
+                        Self::read(text, path.clone())?
+                    }
+                    // Nobody asked for this file, and it is not there.
+                    Content::Absent if named.is_none() => Self::empty(path.clone()),
+                    Content::Absent => return Err(unreadable("it is not there".to_owned())),
+                    Content::Unreadable(why) => return Err(unreadable(why.clone())),
+                };
+                config.source = Some((reading.content, reading.unsteady.is_none()));
+                config
+            }
         };
-        if let Some(text) = env.text("AWS_ECR_TIMEOUT") {
-            config.timeout = duration(text).ok_or_else(|| {
-                Error::failed(format!(
-                    "ecr-login: AWS_ECR_TIMEOUT is '{text}': expected seconds, or as in 20s, 500ms, 1m"
-                ))
-            })?;
+        if let Some(timeout) = timeout(env)? {
+            config.timeout = timeout;
         }
         Ok(config)
     }
 
     fn empty(path: PathBuf) -> Self {
-        Self { timeout: DEFAULT_TIMEOUT, fallback: None, registries: Vec::new(), path }
+        Self { timeout: DEFAULT_TIMEOUT, fallback: None, registries: Vec::new(), path, source: None }
+    }
+
+    /// The file that was read, or looked for; `None` when there was none to look for.
+    pub fn source(&self) -> Option<(&Path, &Content)> {
+        self.source.as_ref().map(|(content, _)| (self.path.as_path(), content))
+    }
+
+    /// Whether what the file held can be relied on to be there once more.
+    pub fn is_steady(&self) -> bool {
+        self.source.as_ref().is_none_or(|(_, steady)| *steady)
     }
 
     /// The helper for registries that are not ours: `docker-credential-<name>`.
@@ -204,8 +219,17 @@ impl Config {
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// What `AWS_ECR_TIMEOUT` says.
+pub fn timeout(env: &Env) -> Result<Option<Duration>, Error> {
+    let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
+    duration(text).map(Some).ok_or_else(|| {
+        Error::failed(format!("ecr-login: AWS_ECR_TIMEOUT is '{text}': expected seconds, or as in 20s, 500ms, 1m"))
+    })
+}
+
+/// When the answer is due, as far as the environment alone tells.
+pub fn deadline(env: &Env, started: Instant) -> Instant {
+    started + timeout(env).ok().flatten().unwrap_or(DEFAULT_TIMEOUT)
 }
 
 #[cfg(test)]

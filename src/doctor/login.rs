@@ -1,5 +1,6 @@
 //! From the host to the registry's answer, as `get` goes, but past the cache.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -8,9 +9,9 @@ use super::Check;
 use crate::aws::{self, Route, Session};
 use crate::cache::Age;
 use crate::clients;
-use crate::config::{Config, Target};
+use crate::config::{self, Config, Target};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
 use crate::login;
 
@@ -26,7 +27,7 @@ pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
 }
 
 fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
-    let (config, target) = match login::target(env, host) {
+    let (config, target) = match login::target(env, host, Instant::now()) {
         Ok(found) => found,
         Err(error) => {
             checks.push(refused(env, error));
@@ -35,7 +36,8 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
     };
     checks.push(Check::ok("host", understood(&target)));
     checks.push(Check::ok("mapping", mapping(env, &config, &target)));
-    let identity = match Identity::of(env, &target) {
+    let deadline = || Instant::now() + config.timeout();
+    let identity = match identity(env, &target, deadline()) {
         Ok(identity) => identity,
         Err(failure) => {
             checks.push(Check::failed("credentials", failure));
@@ -43,8 +45,7 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
         }
     };
     checks.push(cache(env, &identity));
-    let deadline = || Instant::now() + config.timeout();
-    match aws::route(env, &target, &identity.source, deadline()) {
+    match aws::route(&target, &identity, deadline()) {
         Ok(Route { endpoint, proxy, roots }) => {
             let proxy = proxy.map_or_else(|| "directly".to_owned(), |proxy| format!("through the proxy {proxy}"));
             checks.push(Check::ok("endpoint", format!("{endpoint} {proxy}, trusting {roots}")));
@@ -55,19 +56,19 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
         }
     }
     let started = Instant::now();
-    let session = match Session::open(env, &target, &identity.source, deadline()) {
+    let session = match Session::open(&target, &identity, deadline()) {
         Ok(session) => session,
         Err(failure) => {
             checks.push(Check::failed("credentials", failure));
             return None;
         }
     };
-    let (source, key) = (&identity.source, session.access_key_id());
+    let (source, key) = (identity.source(), session.access_key_id());
     checks.push(Check::ok("credentials", format!("from {source}: access key {key}, in {}", took(started))));
     checks.push(match session.principal(deadline()) {
         Ok(arn) => Check::ok("principal", arn),
         // Not needed for a token: a network may let through ECR alone.
-        Err(failure) => Check::warning("principal", format!("unknown: {}", failure.what), failure.next),
+        Err(failure) => Check::warning("principal", format!("unknown: {}", failure.whole()), failure.next),
     });
     let started = Instant::now();
     let issued = match session.clone().request_token(deadline()) {
@@ -104,9 +105,19 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
     Some(())
 }
 
+/// Who would ask, with a sign-in that lasts.
+fn identity(env: &Env, target: &Target, deadline: Instant) -> Result<Arc<Identity>, Failure> {
+    let identity = Arc::new(Identity::of(env, target, deadline)?);
+    if aws::renew_sign_in(target, &identity, deadline)? {
+        return Identity::of(env, target, deadline).map(Arc::new);
+    }
+    Ok(identity)
+}
+
 fn refused(env: &Env, error: Error) -> Check {
-    let fallback =
-        Config::load(env).ok().and_then(|config| config.fallback().map(|name| format!("docker-credential-{name}")));
+    let fallback = Config::load(env, config::deadline(env, Instant::now()))
+        .ok()
+        .and_then(|config| config.fallback().map(|name| format!("docker-credential-{name}")));
     match (error, fallback) {
         (Error::NotFound, Some(program)) if clients::on_path(env, &program).is_some() => {
             Check::ok("host", format!("not an ECR registry; handed on to {program}, the fallback helper"))
@@ -145,7 +156,7 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     let decided = config.decision(env, target);
     let mut parts: Vec<String> = target.profile.iter().map(|profile| format!("profile '{profile}'")).collect();
     parts.extend(target.role.iter().map(|role| format!("role {}", role.arn)));
-    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {url}")));
+    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
     match decided {
         Some(by) if parts.is_empty() => format!("by {by}: the AWS settings as they are"),
         Some(by) => format!("by {by}: {}", parts.join(", ")),

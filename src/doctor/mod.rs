@@ -80,8 +80,8 @@ impl Check {
         Self { name, status: Status::Failure, what: what.into(), fix: Some(fix.into()) }
     }
 
-    fn failed(name: &'static str, Failure { what, next }: Failure) -> Self {
-        Self::failure(name, what, next)
+    fn failed(name: &'static str, failure: Failure) -> Self {
+        Self::failure(name, failure.whole(), failure.next)
     }
 }
 

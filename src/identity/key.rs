@@ -1,26 +1,14 @@
-//! The cache key: a SHA-256 in the making, and done.
+//! A SHA-256 in the making, and done.
 
 use std::fmt;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::files::{Content, content};
-
-/// Names the cache entry of one identity in one region.
+/// Names a file of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// The key of the same settings when this access key was seen to answer for them.
-    #[must_use]
-    pub fn with_access_key(&self, id: &str) -> Self {
-        let mut parts = Parts::default();
-        parts.add("key", self.to_string());
-        parts.add("access key", id);
-        parts.into_key()
-    }
-
     /// A key for tests of code that only passes keys on.
     #[cfg(test)]
     pub fn of(text: &str) -> Self {
@@ -44,17 +32,6 @@ impl Parts {
             self.0.update((part.len() as u64).to_le_bytes());
             self.0.update(part);
         }
-    }
-
-    /// A file whole: where it is, whether it can be read, and what is in it.
-    pub(super) fn add_file(&mut self, name: &str, path: &Path) -> Content {
-        self.add(name, path.as_os_str().as_encoded_bytes());
-        let content = content(path);
-        match &content {
-            Ok(bytes) => self.add("content", bytes.as_slice()),
-            Err(state) => self.add("no content", state),
-        }
-        content
     }
 
     pub(super) fn into_key(self) -> Key {

@@ -1,9 +1,14 @@
-//! Who would call AWS, told from settings alone: the cache key.
+//! Who would call AWS: told from settings alone, and the cache key that follows from it.
 //!
 //! A cached token may be served only to the identity that got it. Asking AWS who that is would cost the round trip
-//! that the cache saves, so the key is a SHA-256 over everything that decides which credentials the SDK would use,
-//! read without network, SDK or child process. It errs towards a miss: one more API call is cheap, another's token
-//! is not. Secrets enter only through the hash, together with the rest, and cannot be had back from it.
+//! that the cache saves, so the key is a SHA-256 over everything that decides which credentials are used, read without
+//! network or child process. It errs towards a miss: one more API call is cheap, another's token is not. Secrets enter
+//! only through hashes, together with the rest, and cannot be had back from them.
+//!
+//! There is one reading of the settings. Environment and files are read once ([`profiles`], by the SDK's own parser), the
+//! source and the roles are decided once ([`chain`]), and `aws` asks exactly those. What a provider of the SDK reads for
+//! itself (an `aws login` session, a container's token, all that a process does) is observed again after it has
+//! answered, and the token is only kept when nothing has changed.
 //!
 //! Always in the key: service, region, FIPS, dual-stack and endpoint of the registry; the profile and role that the
 //! configuration maps it to; every `AWS_*` variable but ours and those in `IRRELEVANT`; the home directory; proxies
@@ -15,34 +20,47 @@
 //! | --- | --- | --- |
 //! | environment keys | id, secret and session token are `AWS_*` | at once |
 //! | static profile | its keys are in the files | at once |
-//! | `role_arn` with `source_profile` | what its source adds, along the chain | settings at once; what IAM changes behind the ARN at the next refresh |
-//! | web identity, from environment or profile | path of the token file; `iss` and `sub` in it, or all of it if it is no JWT | at once, a rotated token of the same subject is no change |
-//! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name | at once, a rotated token of the same subject is no change |
-//! | SSO, `sso-session` or legacy | the session file's `clientId`, `registrationExpiresAt`, `startUrl`, `region`, or that it is gone; entries older than the file's last change are not served | log-out and log-in at once |
-//! | `aws login` session | the session file's `clientId` and `dpopKey`, or that it is gone; entries older than its last change are not served | log-out and log-in at once |
-//! | `credential_process` | the command; size and change time of every absolute path in it; the whole environment but terminal and shell bookkeeping; this boot | all this at once; what else it reads at the next refresh |
+//! | roles on top of a source | ARN, external id and session name are in the files or the configuration | settings at once; what IAM changes behind the ARN at the next refresh |
+//! | web identity, from environment or profile | path of the token file; `iss` and `sub` in it, or all of it if it is no JWT; this boot | at once, a rotated token of the same subject is no change |
+//! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name; this boot | at once, a rotated token of the same subject is no change |
+//! | SSO, `sso-session` or legacy | the session file whole, or that it is gone; this boot | at once; a refreshed sign-in costs one call |
+//! | `aws login` session | the session file whole, or that it is gone; this boot | at once; a refreshed session costs one call |
+//! | `credential_process` | the command; shell and programs as the PATH leads to them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; the whole environment but terminal and shell bookkeeping; this boot. Not cached when the command is not understood ([`command`]) | all this at once; what else it reads at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; token file as for web identity; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot and instance | another machine at once; another role of this instance at the next refresh |
 //!
 //! "This boot" keeps a home directory that is shared by machines, or baked into an image, from carrying one machine's
 //! token to another. Where the system does not tell its boot, tokens of such sources are not cached.
+//!
+//! On a hit even this would be much: two hundred profiles take as long to parse as all the rest. So the way from a
+//! request to its key is kept with what it was told from ([`Observed`]), under a name that the environment alone gives
+//! ([`request_key`]), and a hit observes the same things again without parsing any. ccache does the same in its direct
+//! mode (ccache manual, "The direct mode").
 
-mod files;
+mod chain;
+mod command;
+mod dependency;
 mod key;
-mod sources;
+mod profiles;
 
-pub use files::{Profiles, paths};
+pub use chain::{Chain, Keys, Selected, Source, Sso, WebIdentity};
+pub use dependency::{Observed, issuer_and_subject};
 pub use key::Key;
-pub use sources::{Source, issuer_and_subject, sso_session_file};
+pub use profiles::{Profiles, paths};
 
 use std::ffi::OsStr;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use zeroize::Zeroizing;
 
 use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
+use crate::input::{self, Content};
+use chain::Resolver;
+use dependency::Dependency;
 use key::Parts;
-use sources::Walk;
 
 /// `AWS_*` variables that cannot change who calls or whom.
 const IRRELEVANT: &[&str] =
@@ -65,59 +83,111 @@ const RELEVANT: &[&str] = &[
     "no_proxy",
 ];
 
-/// Who would call AWS for a target.
-#[derive(Debug)]
+/// Variables of this program that do not change whose token a registry gets.
+const OWN_IRRELEVANT: &[&str] = &[
+    "AWS_ECR_CACHE_DIR",
+    "AWS_ECR_DISABLE_CACHE",
+    "AWS_ECR_IGNORE_CREDS_STORAGE",
+    "AWS_ECR_LOG",
+    "AWS_ECR_LOG_FILE",
+    "AWS_ECR_TIMEOUT",
+    "AWS_ECR_VERIFY_IDENTITY",
+];
+
+/// Who would call AWS for a target, and all that this was told from.
 pub struct Identity {
     /// Names the cache entry.
     pub key: Key,
-    /// Entries from before are another session's.
-    pub not_before: Option<SystemTime>,
-    /// `false` when nothing local binds the identity to this machine.
-    pub cacheable: bool,
-    /// Where its credentials come from, for explanations.
-    pub source: Source,
+    /// The environment that it was told from.
+    pub env: Env,
+    /// Whose credentials are asked for, and how.
+    pub chain: Chain,
+    /// The profile that applies.
+    pub selected: Selected,
+    /// The AWS files, as they were read.
+    pub profiles: Profiles,
+    /// What the file of a sign-in or of a web identity token held.
+    pub held: Zeroizing<Vec<u8>>,
+    /// What a later `get` has to find unchanged.
+    pub observed: Vec<Observed>,
+    /// Why no token of this identity is cached, if so.
+    pub uncacheable: Option<String>,
 }
 
 impl Identity {
-    /// Reads the settings. Fails when they name a profile that does not exist: the SDK would go on to the next source,
-    /// and with that to another identity.
-    pub fn of(env: &Env, target: &Target) -> Result<Self, Failure> {
-        let mut parts = Parts::default();
-        // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
-        let Target { host: _, registry, profile, role, service_account, endpoint_url } = target;
-        parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
-        parts.add("region", &registry.region);
-        parts.add("fips", if registry.fips { "yes" } else { "no" });
-        parts.add("dual-stack", if registry.dual_stack { "yes" } else { "no" });
-        for (name, value) in [("endpoint", endpoint_url), ("profile", profile)] {
-            parts.add(name, value.as_deref().unwrap_or_default());
-        }
-        if let Some(role) = role {
-            parts.add("role", &role.arn);
-            parts.add("external id", role.external_id.as_deref().unwrap_or_default());
-            parts.add("session name", &role.session_name);
-            parts.add("region of STS", role.region.as_deref().unwrap_or_default());
-        }
-        for (name, value) in env.iter().filter(|(name, _)| matters(name)) {
-            parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
-        }
-        let [config, credentials] = paths(env).map(|path| parts.add_file("aws file", &path));
-        if let Some(account) = service_account {
-            // Tokens of one subject take turns.
-            let ServiceAccount { token: _, issuer, subject, role_arn, session_name } = account;
-            parts.add("service account's issuer", issuer);
-            parts.add("service account's subject", subject);
-            parts.add("service account's role", role_arn);
-            parts.add("service account's session name", session_name);
-            let (key, source) = (parts.into_key(), Source::ServiceAccount);
-            return Ok(Self { key, not_before: None, cacheable: true, source });
-        }
-        let profiles = Profiles::new(&config, &credentials);
-        let mut walk = Walk::new(env, &profiles, parts);
-        let source = walk.start(profile.as_deref())?;
-        let Walk { parts, not_before, machine, .. } = walk;
-        Ok(Self { key: parts.into_key(), not_before, cacheable: machine != sources::Machine::Unknown, source })
+    /// Reads the settings, by `deadline`. Fails when they lead to nobody for sure: see [`chain`].
+    pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
+        let selected = Selected::new(env, target.profile.as_deref());
+        let profiles = Profiles::read(env, selected.name(), deadline)?;
+        let mut chain = if target.service_account.is_some() {
+            Chain { source: Source::ServiceAccount, roles: Vec::new() }
+        } else {
+            Resolver { env, profiles: &profiles, selected: &selected }.chain()?
+        };
+        chain.roles.extend(target.role.clone());
+        let mut observed = Observations::new(env, profiles.unsteady());
+        observed.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
+        let held = observed.of_source(&chain.source, deadline)?;
+        let Observations { all: observed, uncacheable, .. } = observed;
+        let key = key(env, target, &selected, &observed);
+        Ok(Self { key, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
     }
+
+    /// Where the credentials come from first.
+    pub fn source(&self) -> &Source {
+        &self.chain.source
+    }
+}
+
+/// Names what is known of the way from a host to its cache entry, from the environment alone. Whoever has the same
+/// environment, and finds all that was [`Observed`] unchanged, is the same identity.
+pub fn request_key(env: &Env, host: &str) -> Key {
+    let mut parts = Parts::default();
+    parts.add("version", crate::VERSION);
+    parts.add("host", host);
+    let is_own = |name: &OsStr| {
+        let name = name.to_str().unwrap_or_default();
+        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
+    };
+    for (name, value) in env.iter().filter(|(name, _)| matters(name) || is_own(name)) {
+        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+    }
+    parts.into_key()
+}
+
+fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> Key {
+    let mut parts = Parts::default();
+    // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
+    let Target { host: _, registry, profile, role, service_account, endpoint_url } = target;
+    parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
+    parts.add("region", &registry.region);
+    parts.add("fips", if registry.fips { "yes" } else { "no" });
+    parts.add("dual-stack", if registry.dual_stack { "yes" } else { "no" });
+    for (name, value) in [("endpoint", endpoint_url), ("mapped profile", profile)] {
+        parts.add(name, value.as_deref().unwrap_or_default());
+    }
+    parts.add("profile", selected.name());
+    if let Some(role) = role {
+        parts.add("role", &role.arn);
+        parts.add("external id", role.external_id.as_deref().unwrap_or_default());
+        parts.add("session name", &role.session_name);
+        parts.add("region of STS", role.region.as_deref().unwrap_or_default());
+    }
+    if let Some(account) = service_account {
+        // Tokens of one subject take turns.
+        let ServiceAccount { token: _, issuer, subject, role_arn, session_name } = account;
+        parts.add("service account's issuer", issuer);
+        parts.add("service account's subject", subject);
+        parts.add("service account's role", role_arn);
+        parts.add("service account's session name", session_name);
+    }
+    for (name, value) in env.iter().filter(|(name, _)| matters(name)) {
+        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+    }
+    for one in observed {
+        one.add_to(&mut parts);
+    }
+    parts.into_key()
 }
 
 fn matters(name: &OsStr) -> bool {
@@ -126,8 +196,97 @@ fn matters(name: &OsStr) -> bool {
         || (name.starts_with("AWS_") && !name.starts_with("AWS_ECR_") && !IRRELEVANT.contains(&name))
 }
 
+/// What an identity depends on, gathered.
+struct Observations<'a> {
+    env: &'a Env,
+    all: Vec<Observed>,
+    uncacheable: Option<String>,
+}
+
+impl<'a> Observations<'a> {
+    fn new(env: &'a Env, uncacheable: Option<String>) -> Self {
+        Self { env, all: Vec::new(), uncacheable }
+    }
+
+    /// Adds what the source depends on. Returns what its file holds, where this program reads it.
+    fn of_source(&mut self, source: &Source, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let mut held = Zeroizing::default();
+        match source {
+            // Proven by what is in the key already.
+            Source::Environment(_) | Source::Profile(..) => return Ok(held),
+            Source::ServiceAccount | Source::Instance(_) => {}
+            Source::Sso(sso) => {
+                if let Content::Bytes(bytes) = self.read(&sso.file, Observed::file, deadline)? {
+                    held = bytes;
+                }
+            }
+            Source::WebIdentity(identity) => held = self.web_identity(identity, deadline)?,
+            Source::Login { file, .. } => self.add(Dependency::File(file.clone())),
+            Source::Process { command, .. } => match command::dependencies(command, self.env) {
+                Ok(dependencies) => dependencies.into_iter().for_each(|dependency| self.add(dependency)),
+                Err(why) => self.refuse(format!("the credential_process is not understood: {why}")),
+            },
+            Source::Container => {
+                if let Some(file) = self.env.os("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+                    self.add(Dependency::Subject(PathBuf::from(file)));
+                }
+            }
+        }
+        self.add(Dependency::Boot);
+        Ok(held)
+    }
+
+    fn web_identity(&mut self, identity: &WebIdentity, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let WebIdentity { token_file, setting, .. } = identity;
+        let subject = |path: &Path, content: &Content| Observed::subject(path, content);
+        let wrong = |why: &str, next: &str| {
+            Err(Failure::new(format!("the web identity token file {} ({setting}) {why}", token_file.display()), next))
+        };
+        match self.read(token_file, subject, deadline)? {
+            Content::Bytes(bytes) if bytes.is_empty() => wrong("is empty", "check what writes the token"),
+            Content::Bytes(bytes) if std::str::from_utf8(&bytes).is_err() => {
+                wrong("is not UTF-8", "check what writes the token")
+            }
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::Absent => wrong("is not there", "check the path, and that the token is mounted or written there"),
+            Content::Unreadable(why) => wrong(&format!("cannot be read: {why}"), "check its owner, mode and kind"),
+        }
+    }
+
+    fn read(
+        &mut self,
+        path: &Path,
+        observed: impl Fn(&Path, &Content) -> Observed,
+        deadline: Instant,
+    ) -> Result<Content, Failure> {
+        let reading = input::file(path, deadline).map_err(|why| {
+            let what = format!("the file {} cannot be used: {why}", path.display());
+            Failure::new(what, "correct the file, or the setting that names it")
+        })?;
+        if let Some(why) = reading.unsteady {
+            self.refuse(format!("{}: {why}", path.display()));
+        }
+        self.all.push(observed(path, &reading.content));
+        Ok(reading.content)
+    }
+
+    fn add(&mut self, dependency: Dependency) {
+        let name = format!("{dependency:?}");
+        match Observed::now(dependency, self.env) {
+            Some(observed) => self.all.push(observed),
+            None => self.refuse(format!("nothing here describes {name} for sure")),
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.uncacheable.get_or_insert(why);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::{Identity, Key};
     use crate::config::Config;
     use crate::env::Env;
@@ -135,8 +294,9 @@ mod tests {
     fn key(host: &str, vars: &[(&str, &str)]) -> Key {
         let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
         let env = none.into_iter().chain(vars.iter().copied()).collect::<Env>();
-        let target = Config::load(&env).and_then(|config| config.target(&env, host)).expect("a target");
-        Identity::of(&env, &target).expect("an identity").key
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let target = Config::load(&env, deadline).and_then(|config| config.target(&env, host)).expect("a target");
+        Identity::of(&env, &target, deadline).expect("an identity").key
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
     let failed = |error: io::Error| format!("{} cannot be replaced: {error}", path.display());
     let target = behind_links(path).map_err(failed)?;
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    platform::create_private_dir(dir).map_err(failed)?;
+    if !dir.is_dir() {
+        platform::create_private_dir(dir).map_err(failed)?;
+    }
     let _turn = turn(dir);
     // What we put in last: if that comes out again, nobody else was there.
     let mut ours = None;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Args;
 use diffy::DiffOptions;
@@ -106,7 +107,7 @@ impl Setup {
         let mut hosts = BTreeSet::new();
         for url in &self.hosts {
             let host = registry::host(url).ok_or_else(|| format!("{url} is not the host of a registry"))?;
-            let ours = login::target(env, &host);
+            let ours = login::target(env, &host, Instant::now());
             match ours {
                 Err(Error::NotFound) if !self.remove => {
                     return Err(format!(

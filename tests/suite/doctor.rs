@@ -252,7 +252,9 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
         fs::read_dir(helper.cache_dir())
             .expect("a cache")
             .filter(|file| {
-                file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|ending| ending != "lock"))
+                file.as_ref().is_ok_and(|file| {
+                    file.path().extension().is_some_and(|ending| ending != "lock" && ending != "manifest")
+                })
             })
             .count(),
         0,

@@ -1,7 +1,7 @@
 //! What holds for any input: hosts, entries, the protocol, the configuration. The same functions are fuzzed; see fuzz/.
 
 use std::io::Cursor;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use docker_credential_ecr_login::cache::{Age, Entry};
 use docker_credential_ecr_login::config::Config;
@@ -80,7 +80,7 @@ proptest! {
         created in 0_u64..1 << 40, life in 0_u64..1 << 20, now in 0_u64..1 << 40, key in "[0-9a-f]{64}"
     ) {
         let text = format!(
-            r#"{{"format":1,"key":"{key}","hosts":[],"token":{{"username":"AWS","password":"p"}},"created_at":{created},"expires_at":{},"made_at_uptime":null}}"#,
+            r#"{{"format":2,"key":"{key}","access_key":"","token":{{"username":"AWS","password":"p"}},"created_at":{created},"expires_at":{},"made_at_uptime":null}}"#,
             created + life
         );
         let entry = Entry::decode(text.as_bytes(), &key);
@@ -132,7 +132,7 @@ proptest! {
                     }
                 }
                 if let Ok(target) = config.target(&nowhere(), "111122223333.dkr.ecr.us-east-1.amazonaws.com") {
-                    let _ = Identity::of(&nowhere(), &target);
+                    let _ = Identity::of(&nowhere(), &target, Instant::now() + Duration::from_secs(9));
                 }
             }
             Err(error) => {

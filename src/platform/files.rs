@@ -1,20 +1,8 @@
-//! What differs between operating systems: private files, whom to trust, the time since boot. All `cfg` of the program
-//! is in here.
-//!
-//! On Unix, files and directories are private by their mode, whatever the umask is, and nothing is opened through a
-//! symbolic link in its last component. On Windows the user's profile directories are private by their inherited
-//! access lists, and links take a privilege to make, so nothing is checked there. A cache directory that the user put
-//! elsewhere is as private as what it inherits from the directory above it.
-//!
-//! What else was weighed, by the platforms' documentation:
-//!
-//! - Locks (`cache::lock`) are `flock` on Unix and `LockFileEx` on Windows, which is mandatory: nobody could read a
-//!   locked file. Locks have files of their own, which nobody reads. Both end with the process.
-//! - Ctrl-C reaches all processes of a console or terminal; what it would leave behind is a temporary file.
-//! - Nothing is synced to disk, so `F_FULLFSYNC` of macOS has no part in this.
-//! - `cmd.exe` runs a `credential_process` on Windows. It is not killed at the deadline, but does not keep the answer.
+//! Files and directories: private ones, whom to trust, one in the place of another.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+#[cfg(not(unix))]
+use std::fs::DirBuilder;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +21,48 @@ pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
     options.open(path)
 }
 
+/// Opens a file of any owner for reading, through links too, but never one that would make us wait for a writer.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed());
+    }
+    options.open(path)
+}
+
+/// What differs between two states of a file, as far as the file system tells without a look at its content: on Unix
+/// device, inode, size and the time of the last change in nanoseconds, which nobody can set.
+pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (seconds, nanoseconds) = (metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned());
+        [metadata.dev(), metadata.ino(), metadata.size(), seconds, nanoseconds]
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::MetadataExt;
+        let (created, written) = (metadata.creation_time(), metadata.last_write_time());
+        [metadata.file_size(), created, written, u64::from(metadata.file_attributes()), 0]
+    }
+}
+
+/// Whether a file is a regular one of this user: the only kind whose mode is ours to change, or that a log is
+/// written to.
+pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw()
+    }
+    #[cfg(not(unix))]
+    metadata.is_file()
+}
+
 /// Gives an open file of ours the mode 0600, which a umask may have cut.
 pub fn make_private(file: &File) -> io::Result<()> {
     #[cfg(unix)]
@@ -42,28 +72,49 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory, and those above it, with the mode 0700.
+/// Makes a directory, and those above it that are missing, with the mode 0700.
+///
+/// On Unix each is made and opened below the open directory above it, and never through a link, so that nobody can put
+/// one in its place between two steps.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_private_dir(parent)?;
-    }
-    #[cfg(unix)]
-    let created = std::os::unix::fs::DirBuilderExt::mode(&mut DirBuilder::new(), 0o700).create(dir);
-    #[cfg(not(unix))]
-    let created = DirBuilder::new().create(dir);
-    match created {
-        // Somebody was quicker.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
+    match dir.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             #[cfg(unix)]
-            std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-            Ok(())
+            create_below(dir)?;
+            #[cfg(not(unix))]
+            DirBuilder::new().recursive(true).create(dir)?;
+        }
+        Err(error) => return Err(error),
+        Ok(_) => {}
+    }
+    match distrust_dir(dir) {
+        None => Ok(()),
+        Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+    }
+}
+
+#[cfg(unix)]
+fn create_below(dir: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, Mode, OFlags, fchmod, mkdirat, openat};
+    use rustix::io::Errno;
+
+    let existing = dir.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.exists());
+    let existing = existing.unwrap_or(Path::new(""));
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let start = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    let mut open = openat(CWD, start, directory, Mode::empty())?;
+    for name in dir.strip_prefix(existing).map_err(io::Error::other)?.components() {
+        let created = match mkdirat(&open, name.as_os_str(), Mode::RWXU) {
+            Err(Errno::EXIST) => false,
+            result => result.map(|()| true)?,
+        };
+        open = openat(&open, name.as_os_str(), directory | OFlags::NOFOLLOW, Mode::empty())?;
+        if created {
+            // What the umask cut.
+            fchmod(&open, Mode::RWXU)?;
         }
     }
+    Ok(())
 }
 
 /// Puts a finished temporary file in the place of whatever `path` names, so that readers see the one or the other.
@@ -195,75 +246,4 @@ pub fn is_at(file: &File, path: &Path) -> bool {
         let _ = (file, path);
         true
     }
-}
-
-/// Seconds since this machine booted, sleep included; `None` where no safe call tells, as on Windows.
-pub fn seconds_since_boot() -> Option<u64> {
-    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-    {
-        use rustix::time::{ClockId, clock_gettime};
-        #[cfg(target_os = "linux")]
-        let clock = ClockId::Boottime;
-        // Unlike Linux's, it goes on while the system sleeps: clock_gettime(3) of macOS.
-        #[cfg(target_vendor = "apple")]
-        let clock = ClockId::Monotonic;
-        u64::try_from(clock_gettime(clock).tv_sec).ok()
-    }
-    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-    None
-}
-
-/// This boot of this machine: Linux makes a random id at every boot, and EC2 shows the instance's id as the asset tag
-/// of its board (Amazon EC2 user guide, "Identify EC2 instances"). `None` where the system does not tell.
-pub fn boot() -> Option<String> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let boot = read("/proc/sys/kernel/random/boot_id").filter(|boot| !boot.is_empty())?;
-    Some(format!("{boot} {}", read("/sys/devices/virtual/dmi/id/board_asset_tag").unwrap_or_default()))
-}
-
-/// Keeps what this process holds in memory out of core dumps and from other processes of the same user.
-pub fn hide_memory() {
-    #[cfg(target_os = "linux")]
-    {
-        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    }
-}
-
-/// Kills all descendants of this process, such as a `credential_process` whose time is up; says whether there were
-/// any. Linux only, where /proc shows them through whatever shells lie between; elsewhere they end by themselves.
-pub fn kill_descendants() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{Pid, Signal, kill_process};
-        let mut killed = false;
-        let mut family = vec![std::process::id()];
-        let parents = parents();
-        while let Some(parent) = family.pop() {
-            for (child, _) in parents.iter().filter(|(_, of)| *of == parent) {
-                family.push(*child);
-                let pid = i32::try_from(*child).ok().and_then(Pid::from_raw);
-                killed |= pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
-            }
-        }
-        killed
-    }
-    #[cfg(not(target_os = "linux"))]
-    false
-}
-
-/// Every process with its parent.
-#[cfg(target_os = "linux")]
-fn parents() -> Vec<(u32, u32)> {
-    let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let parent = |entry: std::fs::DirEntry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // "pid (name) state parent …", where the name may hold anything, parentheses too.
-        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        Some((pid, parent))
-    };
-    directories.filter_map(parent).collect()
 }

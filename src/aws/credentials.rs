@@ -1,0 +1,119 @@
+//! Resolves a [`Chain`](crate::identity::Chain): asks its source, and nobody else, then assumes its roles.
+//!
+//! Keys and web identity tokens come with the identity, as they were read for the key. Processes, containers, instances and
+//! `aws login` sessions are the SDK's providers, each told what to ask.
+
+use std::time::SystemTime;
+
+use aws_config::SdkConfig;
+use aws_config::credential_process::CredentialProcessProvider;
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::imds::{self, credentials::ImdsCredentialsProvider};
+use aws_config::login::LoginCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::credential_feature::AwsCredentialFeature;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials};
+use aws_types::region::Region;
+use tracing::debug;
+
+use super::dns::Resolver;
+use super::explain::Context;
+use super::sso;
+use crate::config::Role;
+use crate::error::Failure;
+use crate::identity::{Keys, Source};
+
+/// The credentials of the identity in `context`.
+pub(super) async fn resolve(
+    config: &SdkConfig,
+    for_providers: &ProviderConfig,
+    context: &Context,
+) -> Result<Credentials, Failure> {
+    let source = context.source();
+    let found = match source {
+        Source::Sso(of) => return assume_all(sso::credentials(config, of, context).await?, config, context).await,
+        Source::Environment(keys) | Source::Profile(_, keys) => Ok(of_keys(keys)),
+        Source::WebIdentity(of) => {
+            let token = String::from_utf8_lossy(&context.identity.held);
+            with_token(config, &of.role_arn, &of.session_name, token.into_owned()).await
+        }
+        Source::ServiceAccount => match &context.target.service_account {
+            Some(account) => {
+                let token = account.token.expose().to_owned();
+                with_token(config, &account.role_arn, &account.session_name, token).await
+            }
+            None => Err(CredentialsError::unhandled("there is no service account")),
+        },
+        Source::Login { arn, .. } => {
+            LoginCredentialsProvider::builder(arn).configure(for_providers).build().provide_credentials().await
+        }
+        Source::Process { command, .. } => CredentialProcessProvider::new(command.clone()).provide_credentials().await,
+        Source::Container => {
+            let provider = EcsCredentialsProvider::builder().configure(for_providers).dns(Resolver::new());
+            provider.build().provide_credentials().await
+        }
+        Source::Instance(endpoint) => of_instance(endpoint, for_providers).await,
+    };
+    let credentials = found.map_err(|error| context.credentials(&error))?;
+    debug!(source = %source, "credentials found");
+    assume_all(credentials, config, context).await
+}
+
+/// Whether it was the provider of this source that gave the credentials, by what the SDK notes on them.
+pub(super) fn is_foreseen(source: &Source, roles: &[Role], credentials: &Credentials) -> bool {
+    let expected = match source {
+        _ if !roles.is_empty() => AwsCredentialFeature::CredentialsStsAssumeRole,
+        Source::Process { .. } => AwsCredentialFeature::CredentialsProcess,
+        Source::Container => AwsCredentialFeature::CredentialsHttp,
+        Source::Instance(_) => AwsCredentialFeature::CredentialsImds,
+        // Made here, or by a provider that notes the same for two ways.
+        _ => return true,
+    };
+    credentials.get_property::<Vec<AwsCredentialFeature>>().is_some_and(|noted| noted.contains(&expected))
+}
+
+fn of_keys(Keys { id, secret, token }: &Keys) -> Credentials {
+    let token = token.as_ref().map(|token| token.expose().to_owned());
+    Credentials::new(id, secret.expose(), token, None, "settings")
+}
+
+/// The credentials of a role for a token of another identity provider. The token is the proof, so nothing signs this call.
+async fn with_token(config: &SdkConfig, role_arn: &str, session_name: &str, token: String) -> provider::Result {
+    let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
+    let call = call.role_arn(role_arn).role_session_name(session_name).web_identity_token(token);
+    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
+    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
+    let expiry = SystemTime::try_from(answer.expiration).ok();
+    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
+    Ok(Credentials::new(id, secret, token, expiry, "web identity"))
+}
+
+async fn of_instance(endpoint: &str, for_providers: &ProviderConfig) -> provider::Result {
+    let client = imds::Client::builder().configure(for_providers).endpoint(endpoint);
+    let client = client.map_err(CredentialsError::invalid_configuration)?.build();
+    let provider = ImdsCredentialsProvider::builder().configure(for_providers).imds_client(client).build();
+    provider.provide_credentials().await
+}
+
+async fn assume_all(
+    mut credentials: Credentials,
+    config: &SdkConfig,
+    context: &Context,
+) -> Result<Credentials, Failure> {
+    for role in &context.identity.chain.roles {
+        debug!(role = role.arn, "assuming the role");
+        let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
+        if let Some(external_id) = &role.external_id {
+            builder = builder.external_id(external_id);
+        }
+        if let Some(region) = &role.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        let provider = builder.build_from_provider(credentials).await;
+        credentials = provider.provide_credentials().await.map_err(|error| context.role(&error, role))?;
+    }
+    Ok(credentials)
+}

@@ -1,0 +1,154 @@
+//! Sign-ins through IAM Identity Center: credentials for one, and its renewal.
+//!
+//! The sign-in is the file that `aws sso login` leaves, as it was read for the cache key. The SDK's own provider reads the
+//! file and the environment for itself and writes a renewed sign-in in place, where another reader may see half of it; so
+//! only its clients are used. A renewal changes the file, and with it the key: it is made first, by itself, and whoever
+//! has it made starts over with the new settings. A sign-in of the form without `sso-session` cannot be renewed (AWS SDKs
+//! and Tools reference, "IAM Identity Center credential provider").
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use aws_types::region::Region;
+use serde_json::{Map, Value};
+use tracing::{debug, warn};
+use zeroize::Zeroizing;
+
+use super::errors::{causes, refusal};
+use super::explain::Context;
+use crate::error::Failure;
+use crate::identity::Sso;
+use crate::platform;
+
+/// A sign-in that ends sooner is renewed; what the SDKs use.
+const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+
+/// What a file holds that `aws sso login` left.
+pub(super) struct SignIn(Map<String, Value>);
+
+impl SignIn {
+    /// Reads it; `None` when it is none.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let sign_in = Self(serde_json::from_slice(bytes).ok()?);
+        (sign_in.text("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
+    }
+
+    /// Whether it is time to renew it, and it can be.
+    pub(super) fn wants_renewal(&self) -> bool {
+        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
+        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > SystemTime::now());
+        can && registered && self.ends_by(SystemTime::now() + RENEWED_BEFORE)
+    }
+
+    fn ends_by(&self, time: SystemTime) -> bool {
+        self.time("expiresAt").is_none_or(|at| at <= time)
+    }
+
+    /// Names are matched without case, as the SDK does.
+    fn text(&self, wanted: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        value.as_str().filter(|text| !text.is_empty())
+    }
+
+    fn time(&self, wanted: &str) -> Option<SystemTime> {
+        // Old versions of the AWS CLI wrote UTC for Z.
+        let text = self.text(wanted)?.replace("UTC", "Z");
+        DateTime::from_str(&text, Format::DateTime).ok().and_then(|at| SystemTime::try_from(at).ok())
+    }
+
+    fn set(&mut self, wanted: &str, value: String) {
+        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), value.into());
+    }
+}
+
+/// The credentials of the role that the sign-in gives.
+pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Credentials, Failure> {
+    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.ends_by(SystemTime::now()));
+    let Some(access_token) = sign_in.as_ref().and_then(|sign_in| sign_in.text("accessToken")) else {
+        return Err(is_over(of));
+    };
+    let client = aws_sdk_sso::Client::new(&in_region(config, of));
+    let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
+    let answer = call.access_token(access_token).send().await.map_err(|error| {
+        match refusal::<GetRoleCredentialsError>(&error) {
+            Some(refusal) if refusal.code == "UnauthorizedException" => is_over(of),
+            Some(refusal) => context.common(&refusal, "SSO").unwrap_or_else(|| {
+                Failure::new(
+                    format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.words()),
+                    "check sso_account_id and sso_role_name, and that the role is assigned to you",
+                )
+            }),
+            None => context.other("SSO", &error),
+        }
+    })?;
+    let found = answer.role_credentials.and_then(|found| {
+        let expiry = SystemTime::try_from(DateTime::from_millis(found.expiration)).ok();
+        let (id, secret) = (found.access_key_id?, found.secret_access_key?);
+        Some(Credentials::new(id, secret, found.session_token, expiry, "SSO"))
+    });
+    found.ok_or_else(|| Failure::new("the answer of SSO holds no credentials", "check AWS_ENDPOINT_URL and the proxy"))
+}
+
+/// Renews the sign-in in its file. `false` when the service refuses: what is left of it is used up then.
+pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<bool, Failure> {
+    let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(false) };
+    let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
+    let client = aws_sdk_ssooidc::Client::new(&in_region(config, of));
+    let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
+    let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) if sign_in.ends_by(SystemTime::now()) && error.as_service_error().is_none() => {
+            return Err(context.other("SSO", &error));
+        }
+        Err(error) => {
+            debug!(why = causes(&error), "the sign-in cannot be renewed");
+            return Ok(false);
+        }
+    };
+    let Some(access_token) = answer.access_token else { return Ok(false) };
+    let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
+    let expires_at = DateTime::from(SystemTime::now() + life);
+    sign_in.set("accessToken", access_token);
+    sign_in.set("expiresAt", DateTime::from_secs(expires_at.secs()).fmt(Format::DateTime).unwrap_or_default());
+    if let Some(refresh_token) = answer.refresh_token {
+        sign_in.set("refreshToken", refresh_token);
+    }
+    let text = Zeroizing::new(Value::Object(sign_in.0).to_string());
+    match write(&of.file, text.as_bytes()) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            // The service may not take the old one's refresh token any more, but its access token goes on.
+            warn!(file = %of.file.display(), %error, "the renewed sign-in cannot be written");
+            Ok(false)
+        }
+    }
+}
+
+/// Puts a new file in the place of the old one, or of what a link leads to.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    platform::make_private(file.as_file())?;
+    platform::replace(file, &path)
+}
+
+fn in_region(config: &SdkConfig, of: &Sso) -> SdkConfig {
+    config.to_builder().region(Region::new(of.region.clone())).build()
+}
+
+fn is_over(of: &Sso) -> Failure {
+    let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
+    Failure::new(
+        format!("the SSO sign-in of profile '{}'{session} has expired or is gone", of.profile),
+        format!("run 'aws sso login --profile {}'", of.profile),
+    )
+}

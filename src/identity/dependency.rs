@@ -1,0 +1,174 @@
+//! What an identity depends on outside of the environment, observed: the parts of a cache key, and what a hit checks.
+//!
+//! A [`Dependency`] names something; its digest is a hash of what is there now. The digests enter the key. They are also
+//! kept beside the token, so that a later `get` finds out by observing them again, and without reading any setting, that
+//! all of them still are what they were.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::key::Parts;
+use crate::env::Env;
+use crate::input::{self, Content};
+use crate::{clients, platform};
+
+/// Something that decides, together with others, whose credentials the SDK gets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Dependency {
+    /// The content of a file, or that there is none.
+    File(PathBuf),
+    /// Whom a token file is about: issuer and subject of a JWT, which outlive its rotation; else the whole token.
+    Subject(PathBuf),
+    /// The state of a path: device, inode, size, time of the last change.
+    Path(PathBuf),
+    /// Where the PATH leads to for a program, and the state of that.
+    Program(String),
+    /// The current directory.
+    Directory,
+    /// All variables but those of [`BOOKKEEPING`] and this program's own.
+    Environment,
+    /// This boot of this machine.
+    Boot,
+}
+
+/// A dependency with the digest that it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    dependency: Dependency,
+    digest: String,
+}
+
+/// Terminal and shell bookkeeping, which no credential process goes by.
+const BOOKKEEPING: &[&str] = &[
+    "_",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "TERM",
+    "TERM_PROGRAM",
+    "TERM_PROGRAM_VERSION",
+    "TERM_SESSION_ID",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "WINDOWID",
+    "SSH_TTY",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "XDG_SESSION_ID",
+    "GPG_TTY",
+    "TMUX",
+    "TMUX_PANE",
+    "STY",
+    "WINDOW",
+    "LS_COLORS",
+    "PS1",
+    "VTE_VERSION",
+];
+
+impl Observed {
+    /// The dependency as it is now. `None` when a hash cannot describe it: the file is no regular one, say, or the system
+    /// does not tell.
+    pub(super) fn now(dependency: Dependency, env: &Env) -> Option<Self> {
+        let digest = dependency.digest(env)?;
+        Some(Self { dependency, digest })
+    }
+
+    /// A file whose content is known already.
+    pub fn file(path: &Path, content: &Content) -> Self {
+        Self { dependency: Dependency::File(path.to_owned()), digest: digest_of(content) }
+    }
+
+    /// A token file whose content is known already.
+    pub(super) fn subject(path: &Path, content: &Content) -> Self {
+        Self { dependency: Dependency::Subject(path.to_owned()), digest: subject_of(content) }
+    }
+
+    /// Whether it still is what it was.
+    pub fn holds(&self, env: &Env) -> bool {
+        self.dependency.digest(env).as_ref() == Some(&self.digest)
+    }
+
+    pub(super) fn add_to(&self, parts: &mut Parts) {
+        parts.add(format!("{:?}", self.dependency), &self.digest);
+    }
+}
+
+impl Dependency {
+    fn digest(&self, env: &Env) -> Option<String> {
+        match self {
+            Self::File(path) => Some(digest_of(&input::regular_file(path).ok()??.content)),
+            Self::Subject(path) => Some(subject_of(&input::regular_file(path).ok()??.content)),
+            Self::Path(path) => Some(state(path)),
+            Self::Program(name) => match clients::on_path(env, name) {
+                Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
+                None => Some("none".to_owned()),
+            },
+            Self::Directory => {
+                let directory = std::env::current_dir().ok()?;
+                Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
+            }
+            Self::Environment => {
+                let mut parts = Parts::default();
+                for (name, value) in env.iter() {
+                    let text = name.to_str();
+                    if !text.is_some_and(|name| BOOKKEEPING.contains(&name) || name.starts_with("AWS_ECR_")) {
+                        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+                    }
+                }
+                Some(parts.into_key().to_string())
+            }
+            Self::Boot => platform::boot().map(|boot| text_digest(&[boot.as_bytes()])),
+        }
+    }
+}
+
+fn subject_of(content: &Content) -> String {
+    let Content::Bytes(token) = content else { return digest_of(content) };
+    match issuer_and_subject(token) {
+        Some((issuer, subject)) => text_digest(&[b"jwt", issuer.as_bytes(), subject.as_bytes()]),
+        None => text_digest(&[b"token", token]),
+    }
+}
+
+/// Who a JWT is about, by its own account.
+pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
+    let payload = std::str::from_utf8(token).ok()?.trim().split('.').nth(1)?;
+    let claims: Value =
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;
+    Some((claims["iss"].as_str()?.to_owned(), claims["sub"].as_str()?.to_owned()))
+}
+
+fn digest_of(content: &Content) -> String {
+    match content {
+        Content::Bytes(bytes) => BASE64_STANDARD_NO_PAD.encode(Sha256::digest(bytes)),
+        Content::Absent => "absent".to_owned(),
+        Content::Unreadable(why) => format!("unreadable: {why}"),
+    }
+}
+
+fn text_digest(texts: &[&[u8]]) -> String {
+    let mut parts = Parts::default();
+    for text in texts {
+        parts.add("", text);
+    }
+    parts.into_key().to_string()
+}
+
+/// Device, inode, size and change time of what a path leads to. A device changes its time with its use.
+fn state(path: &Path) -> String {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() => format!("{:?}", platform::file_state(&metadata)),
+        Ok(metadata) => format!("{:?}", &platform::file_state(&metadata)[..2]),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+fn inode(path: &Path) -> String {
+    path.metadata().map_or_else(|_| String::new(), |metadata| format!("{:?}", &platform::file_state(&metadata)[..2]))
+}

@@ -1,0 +1,114 @@
+//! This process and its children: what it waits for, what it leaves behind.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+/// Standard input, which has to end by a deadline: a read past it is an error of kind `TimedOut`.
+pub struct StandardInput {
+    deadline: Instant,
+    #[cfg(not(unix))]
+    whole: Option<io::Cursor<zeroize::Zeroizing<Vec<u8>>>>,
+}
+
+impl StandardInput {
+    /// Standard input until `deadline`.
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            #[cfg(not(unix))]
+            whole: None,
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Read for StandardInput {
+    /// Reads past the buffer of the standard library, of which poll(2) knows nothing.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::io::Errno;
+        let input = io::stdin();
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(rustix::io::read(&input, buffer)?),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Read for StandardInput {
+    /// The first read has a thread read everything: Windows has no wait for every kind of input.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.whole.is_none() {
+            let (send, receive) = std::sync::mpsc::sync_channel(1);
+            let read = move || {
+                let mut bytes = zeroize::Zeroizing::new(Vec::new());
+                let read = io::stdin().lock().read_to_end(&mut bytes);
+                send.send(read.map(|_| bytes))
+            };
+            std::thread::Builder::new().spawn(read)?;
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let bytes = receive.recv_timeout(left).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            self.whole = Some(io::Cursor::new(bytes));
+        }
+        self.whole.as_mut().map_or(Ok(0), |whole| io::Read::read(whole, buffer))
+    }
+}
+
+/// Keeps what this process holds in memory out of core dumps and from other processes of the same user.
+pub fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    }
+}
+
+/// Reads from standard input, past the buffer of the standard library, of which [`wait_for_input`] knows nothing.
+pub fn read_input(buffer: &mut [u8]) -> io::Result<usize> {
+    #[cfg(unix)]
+    return Ok(rustix::io::read(io::stdin(), buffer)?);
+    #[cfg(not(unix))]
+    return io::Read::read(&mut io::stdin(), buffer);
+}
+
+/// Kills all descendants of this process, such as a `credential_process` whose time is up; says whether there were
+/// any. Linux only, where /proc shows them through whatever shells lie between; elsewhere they end by themselves.
+pub fn kill_descendants() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let mut killed = false;
+        let mut family = vec![std::process::id()];
+        let parents = parents();
+        while let Some(parent) = family.pop() {
+            for (child, _) in parents.iter().filter(|(_, of)| *of == parent) {
+                family.push(*child);
+                let pid = i32::try_from(*child).ok().and_then(Pid::from_raw);
+                killed |= pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
+            }
+        }
+        killed
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Every process with its parent.
+#[cfg(target_os = "linux")]
+fn parents() -> Vec<(u32, u32)> {
+    let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parent = |entry: std::fs::DirEntry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // "pid (name) state parent …", where the name may hold anything, parentheses too.
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        Some((pid, parent))
+    };
+    directories.filter_map(parent).collect()
+}
