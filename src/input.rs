@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::platform;
 
@@ -90,7 +90,7 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, String> {
 pub fn regular_file(path: &Path) -> Result<Option<Reading>, String> {
     let steady = |content| Ok(Some(Reading { content, unsteady: None }));
     let before = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return steady(Content::Unreadable("it is a directory".to_owned())),
+        Ok(metadata) if metadata.is_dir() => return steady(Content::Unreadable(DIRECTORY.to_owned())),
         Ok(metadata) if !metadata.is_file() => return Ok(None),
         Ok(metadata) if metadata.len() > LARGEST => return Err(TOO_LARGE.to_owned()),
         Ok(metadata) => metadata,
@@ -110,11 +110,44 @@ pub fn regular_file(path: &Path) -> Result<Option<Reading>, String> {
 
 const TOO_LARGE: &str = "it is larger than 64 MiB";
 
+/// Why a directory has no content.
+const DIRECTORY: &str = "it is a directory";
+
+/// What is read of a file at once where only its hash is wanted.
+const PIECE: usize = 8 * 1024;
+
 /// The room for a first read where the size is not known.
 const FIRST: usize = 8 * 1024;
 
 fn is_null_device(path: &Path) -> bool {
     path == Path::new(if cfg!(windows) { "NUL" } else { "/dev/null" })
+}
+
+/// Passes a regular file through `take`, a piece at a time, for those who only want a hash of it. What is not there or has no
+/// content comes back instead; `None` for what could block.
+pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Content>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Some(Err(Content::Unreadable(DIRECTORY.to_owned()))),
+        Ok(metadata) if !metadata.is_file() => return is_null_device(path).then_some(Ok(())),
+        Ok(_) => {}
+        Err(error) => return Some(Err(missing(path, &error))),
+    }
+    let (mut piece, mut filled) = ([0; PIECE], 0);
+    let read = platform::open_without_waiting(path).and_then(|mut file| {
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    take(&piece[..count]);
+                    filled = filled.max(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    piece[..filled].zeroize();
+    Some(read.map_err(|error| missing(path, &error)))
 }
 
 fn missing(path: &Path, error: &io::Error) -> Content {

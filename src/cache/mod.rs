@@ -157,7 +157,7 @@ impl Cache {
 
 /// The content of a file that may be an entry.
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let file = match platform::open_private(path, OpenOptions::new().read(true)) {
+    let mut file = match platform::open_private(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
@@ -177,7 +177,7 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
         return None;
     }
     // Room for the whole file at once: growing would leave copies of the token in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).ok()? + 1));
-    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).ok()?]);
+    file.read_exact(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -102,7 +102,13 @@ impl Observed {
 impl Dependency {
     fn digest(&self, env: &Env) -> Option<String> {
         match self {
-            Self::File(path) => Some(digest_of(&input::regular_file(path).ok()??.content)),
+            Self::File(path) => {
+                let mut hash = Sha256::new();
+                Some(match input::pieces(path, |piece| hash.update(piece))? {
+                    Ok(()) => BASE64_STANDARD_NO_PAD.encode(hash.finalize()),
+                    Err(content) => digest_of(&content),
+                })
+            }
             Self::Subject(path) => Some(subject_of(&input::regular_file(path).ok()??.content)),
             Self::Path(path) => Some(state(path)),
             Self::Program(name) => match clients::on_path(env, name) {

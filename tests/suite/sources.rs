@@ -125,11 +125,11 @@ fn web_identity_from_environment_and_profile() {
     }
 }
 
-const SSO: &str = "sso_account_id = 111122223333\nsso_role_name = Developer\n";
+pub const SSO: &str = "sso_account_id = 111122223333\nsso_role_name = Developer\n";
 const SESSION: &str = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
 
 /// What the AWS CLI keeps of a sign-in; the name is the SHA-1 of `of`.
-fn sign_in(helper: &Helper, of: &str, expires_at: &str) -> std::path::PathBuf {
+pub fn sign_in(helper: &Helper, of: &str, expires_at: &str) -> std::path::PathBuf {
     use sha1::{Digest, Sha1};
     let content = format!(
         r#"{{"startUrl":"https://corp.example/start","region":"eu-west-1","accessToken":"sso-access","expiresAt":"{expires_at}",

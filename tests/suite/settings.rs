@@ -1,0 +1,536 @@
+//! The AWS settings have one reading: what the SDK makes of environment and files is what the cache key holds, and a named
+//! profile answers or nobody does. On every machine here an instance role would answer too, and must not.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::HOST;
+use crate::helper::{Helper, Ran};
+use crate::sources::{jwt, sign_in};
+use crate::support::aws::Aws;
+
+/// A user on an instance that has a role, without any settings.
+fn on_an_instance(aws: &Aws) -> Helper {
+    Helper::bare()
+        .var("AWS_ENDPOINT_URL", &aws.url())
+        .var("AWS_EC2_METADATA_DISABLED", "")
+        .var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url())
+}
+
+/// A `get` with more variables, empty ones among them, in a directory.
+fn get_with(helper: &Helper, vars: &[(&str, &str)], dir: &Path) -> Ran {
+    let started = Instant::now();
+    let mut command = helper.command();
+    command.arg("get").current_dir(dir).envs(vars.iter().copied());
+    let mut child = command.spawn().expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+    Ran::new(child.wait_with_output().expect("an end"), started.elapsed())
+}
+
+/// Who asked for the token.
+#[track_caller]
+fn who(ran: &Ran) -> String {
+    let password = ran.password_for(HOST);
+    password.split(".us-east-1.").next().expect("a caller").to_owned()
+}
+
+fn keys(id: &str) -> String {
+    format!("aws_access_key_id = {id}\naws_secret_access_key = s\n")
+}
+
+const ROLE: &str = "role_arn = arn:aws:iam::111122223333:role/R\n";
+
+#[test]
+fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked() {
+    let aws = Aws::start();
+    let a = |rest: &str| format!("[profile a]\n{rest}");
+    for (config, words) in [
+        (String::new(), &["'a'", "is in neither", ".aws/config", ".aws/credentials"][..]),
+        (
+            format!("[profile \"a\"]\n{}", keys("AKIAQUOTED")),
+            &["[profile \"a\"]", "line 1", ".aws/config", "write [profile a]"],
+        ),
+        (format!("[profile 'a']\n{}", keys("AKIAQUOTED")), &["[profile 'a']", "line 1"]),
+        (format!("[a]\n{}", keys("AKIABARE")), &["[a]", "write [profile a]"]),
+        (format!("[profile b]\nregion = x\n [profile a]\n{}", keys("AKIAINDENTED")), &["'a'", "is in neither"]),
+        (a("region = eu-west-1\n"), &["'a'", "has no credentials", ".aws/config"]),
+        (
+            a(&format!("{ROLE}source_profile = b\n")),
+            &["'b'", "profile 'a' names as its source_profile", "is in neither"],
+        ),
+        (a(&format!("{ROLE}source_profile = b\n[profile b]\nregion = x\n")), &["'b'", "no credentials"]),
+        (a(&format!("{ROLE}source_profile = a\n")), &["'a'", "no credentials"]),
+        (a(&format!("{ROLE}source_profile = b\n[profile b]\n{ROLE}source_profile = a\n")), &["'a'", "leads back"]),
+        (a(ROLE), &["'a'", "role_arn", "source_profile"]),
+        (
+            a(&format!("{ROLE}source_profile = a\ncredential_source = Environment\n")),
+            &["'a'", "both source_profile and credential_source"],
+        ),
+        (
+            a(&format!("{ROLE}credential_source = Ec2InstanceMetdata\n")),
+            &["'a'", "credential_source is 'Ec2InstanceMetdata'", "Ec2InstanceMetadata"],
+        ),
+        (a("credential_source = EC2\n"), &["'a'", "credential_source is 'EC2'"]),
+        (a(&format!("{ROLE}credential_source = Environment\n")), &["'a'", "no keys in the environment"]),
+        (a(&format!("{ROLE}credential_source = EcsContainer\n")), &["'a'", "no container"]),
+        (a("aws_access_key_id = AKIAHALF\n"), &["'a'", "no aws_secret_access_key"]),
+        (a("aws_access_key_id =\naws_secret_access_key = s\n"), &["'a'", "aws_access_key_id has no value"]),
+        (a("sso_session = corp\nsso_role_name = Dev\nsso_account_id = 111122223333\n"), &["'a'", "[sso-session corp]"]),
+        (
+            a("sso_session = corp\nsso_role_name = Dev\n[sso-session corp]\nsso_region = r\nsso_start_url = u\n"),
+            &["'a'", "sso_account_id is missing"],
+        ),
+        (a("sso_start_url = u\nsso_region = r\nsso_account_id = 111122223333\n"), &["'a'", "sso_role_name is missing"]),
+        (
+            a("sso_start_url = u\nsso_role_name = Dev\nsso_account_id = 111122223333\n"),
+            &["'a'", "sso_region is missing"],
+        ),
+        (
+            a(
+                "sso_session = corp\nsso_role_name = Dev\nsso_account_id = 111122223333\n[sso-session corp]\nsso_start_url = u\n",
+            ),
+            &["sso_region is missing in [sso-session corp]"],
+        ),
+        (
+            a("sso_session = corp\nsso_region = r\n[sso-session corp]\nsso_start_url = u\n"),
+            &["'a'", "sso_region does not belong"],
+        ),
+        (
+            a(&format!("{ROLE}web_identity_token_file = /nowhere/token\n")),
+            &["/nowhere/token", "web_identity_token_file of profile 'a'", "is not there"],
+        ),
+        (a("web_identity_token_file = /nowhere/token\n"), &["'a'", "no role_arn"]),
+        (a("no equals sign\n"), &[".aws/config, line 2"]),
+    ] {
+        let mapping = "[[registry]]\nmatch = '1111*'\nprofile = 'a'\n";
+        for named in ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "a mapping"] {
+            let helper = on_an_instance(&aws);
+            helper.write(".aws/config", &config);
+            let helper = if named == "a mapping" {
+                helper.write(".config/docker-credential-ecr-login/config.toml", mapping);
+                helper
+            } else {
+                helper.var(named, "a")
+            };
+            let line = helper.get(HOST).error().to_owned();
+            for word in words {
+                assert!(line.contains(word), "{named}, {config}: '{word}' in {line}");
+            }
+            assert!(line.contains("; ") && line.contains(HOST), "{line}");
+        }
+    }
+    // Files that the SDK takes for empty.
+    for (bytes, words) in
+        [(&b"[profile a]\n# caf\xe9\n"[..], "is not UTF-8 in line 2"), (b"\xff\xfe[\0", "is not UTF-8 in line 1")]
+    {
+        let helper = on_an_instance(&aws).var("AWS_PROFILE", "a");
+        fs::write(helper.write(".aws/config", ""), bytes).expect("a write");
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains(words) && line.contains(".aws/config"), "{line}");
+    }
+    // A default profile that is named is a promise like any other; one that is not need not be there.
+    let line = on_an_instance(&aws).var("AWS_PROFILE", "default").get(HOST).error().to_owned();
+    assert!(line.contains("'default'") && line.contains("is in neither"), "{line}");
+    assert_eq!(aws.count(), 0, "{:?}", aws.calls());
+    assert_eq!(who(&on_an_instance(&aws).get(HOST)), "ASIA-instance");
+}
+
+#[test]
+fn a_default_profile_that_cannot_be_used_is_no_reason_to_take_the_instances_role() {
+    let aws = Aws::start();
+    for config in [
+        format!("[default]\n{ROLE}source_profile = missing\n"),
+        format!("[default]\n{ROLE}credential_source = Typo\n"),
+        "[default]\nsso_start_url = u\nsso_account_id = 111122223333\nsso_role_name = Dev\n".to_owned(),
+        "[default]\naws_access_key_id = AKIAHALF\n".to_owned(),
+    ] {
+        let helper = on_an_instance(&aws);
+        helper.write(".aws/config", &config);
+        assert!(helper.get(HOST).error().contains("'"), "{config}");
+    }
+    assert_eq!(aws.count(), 0);
+    let helper = on_an_instance(&aws);
+    helper.write(".aws/config", "[default]\nregion = eu-west-1\n");
+    assert_eq!(who(&helper.get(HOST)), "ASIA-instance", "settings without credentials are fine");
+}
+
+#[test]
+fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
+    let aws = Aws::start();
+    let helper = Helper::bare();
+    helper.write(".aws/config", &format!("[default]\n{}", keys("AKIADEFAULT")));
+    let url = aws.url();
+    let endpoints = [("AWS_ENDPOINT_URL_ECR", url.as_str()), ("AWS_ENDPOINT_URL_STS", &url)];
+    for name in [
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_ENDPOINT_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CA_BUNDLE",
+        "AWS_REGION",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_USE_FIPS_ENDPOINT",
+        "AWS_MAX_ATTEMPTS",
+        "AWS_RETRY_MODE",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+        "AWS_EC2_METADATA_DISABLED",
+        "AWS_USE_DUALSTACK_ENDPOINT",
+        "AWS_STS_REGIONAL_ENDPOINTS",
+        "AWS_LOGIN_CACHE_DIRECTORY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+    ] {
+        let vars: Vec<_> = endpoints.iter().copied().chain([(name, "")]).collect();
+        assert_eq!(who(&get_with(&helper, &vars, helper.home())), "AKIADEFAULT", "{name}");
+    }
+    // What a provider of the SDK would read for itself, and differently.
+    let container =
+        [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", ""), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())];
+    let bare = on_an_instance(&aws);
+    let calls = aws.count();
+    let ran = get_with(&bare, &container, bare.home());
+    assert!(ran.error().contains("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set and empty"), "{ran:?}");
+    for name in ["AWS_LOGIN_CACHE_DIRECTORY", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SIGNIN"] {
+        bare.write(".aws/config", "[default]\nlogin_session = arn:aws:iam::111122223333:user/U\n");
+        let ran = get_with(&bare, &[(name, "")], bare.home());
+        assert!(ran.error().contains(&format!("{name} is set and empty")), "{ran:?}");
+    }
+    assert_eq!(aws.count(), calls);
+    // Empty on both sides of an SSO sign-in too, whose clients are the SDK's.
+    let sso = Helper::bare();
+    sso.write(".aws/config", &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO));
+    sign_in(&sso, "u", "2099-01-01T00:00:00Z");
+    let endpoints = [("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_ECR", &url), ("AWS_ENDPOINT_URL_SSO", &url)];
+    assert_eq!(who(&get_with(&sso, &endpoints, sso.home())), "ASIA-sso-Developer");
+}
+
+#[test]
+fn the_variables_for_a_profile_are_read_as_the_aws_cli_reads_them() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    helper.write(".aws/config", &format!("[profile a]\n{}[profile b]\n{}", keys("AKIAA"), keys("AKIAB")));
+    for (vars, expected) in [
+        (&[("AWS_PROFILE", "a")][..], "AKIAA"),
+        (&[("AWS_DEFAULT_PROFILE", "b")], "AKIAB"),
+        (&[("AWS_PROFILE", "a"), ("AWS_DEFAULT_PROFILE", "b")], "AKIAB"),
+        (&[("AWS_PROFILE", "a"), ("AWS_DEFAULT_PROFILE", "")], "AKIAA"),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(who(&get_with(&helper, vars, helper.home())), expected, "{vars:?}");
+        }
+    }
+}
+
+#[test]
+fn sections_are_read_as_the_sdk_reads_them() {
+    let aws = Aws::start();
+    for (config, profile, expected) in [
+        // What begins with a blank continues the value before it.
+        (format!("[profile a]\nregion = x\n [profile b]\n{}", keys("AKIACONTINUED")), "a", "AKIACONTINUED"),
+        (format!("[profile a]\nregion = x\n # aws_access_key_id = AKIANO\n{}", keys("AKIAYES")), "a", "AKIAYES"),
+        // One takes the place of the other.
+        (
+            format!(
+                "[default]\naws_session_token = t\n{}[profile default]\n{}",
+                keys("AKIABARE"),
+                keys("AKIAPREFIXED")
+            ),
+            "",
+            "AKIAPREFIXED",
+        ),
+        // In a source profile, keys go before its role.
+        (
+            format!("[profile a]\n{ROLE}source_profile = b\n[profile b]\n{ROLE}source_profile = c\n{}", keys("AKIAB")),
+            "a",
+            "ASIA-R-by-AKIAB",
+        ),
+        (format!("[profile a]\nAWS_Access_Key_Id = AKIACASE\naws_secret_access_key=s\n"), "a", "AKIACASE"),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_PROFILE", profile);
+        helper.write(".aws/config", &config);
+        for _ in 0..2 {
+            assert_eq!(who(&helper.get(HOST)), expected, "{config}");
+        }
+    }
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_PROFILE", "a");
+    helper.write(".aws/config", &format!("[profile a]\n{}[profile  a]\n{}", keys("AKIAONE"), keys("AKIATWO")));
+    assert!(helper.get(HOST).error().contains("two ways"), "the SDK takes one of them by chance");
+}
+
+#[test]
+fn what_cannot_be_hashed_is_answered_without_the_cache() {
+    let aws = Aws::start();
+    let log = |helper: &Helper| fs::read_to_string(helper.home().join("log")).unwrap_or_default();
+    // A FIFO has what its writer puts there, once.
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_LOG_FILE", "~/log");
+    let pipe = helper.home().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let helper = helper.var("AWS_CONFIG_FILE", pipe.to_str().expect("UTF-8"));
+    for id in ["AKIAONE", "AKIATWO", "AKIATWO"] {
+        let (pipe, text) = (pipe.clone(), format!("[default]\n{}", keys(id)));
+        let writer = thread::spawn(move || fs::write(pipe, text));
+        assert_eq!(who(&helper.get(HOST)), id);
+        writer.join().expect("an end").expect("it was read to its end");
+    }
+    assert_eq!((aws.count(), helper.entries().len()), (3, 0));
+    assert!(log(&helper).contains("not cached") && log(&helper).contains("no regular file"), "{}", log(&helper));
+    // Whatever its size says: files of /proc have the size 0. This one is another process's environment.
+    let mut other = std::process::Command::new("/bin/sleep");
+    other.env_clear().env("\n[default]\naws_secret_access_key", " s\naws_access_key_id = AKIAPROC\nx = y").arg("100");
+    let mut other = other.spawn().expect("sleep runs");
+    let environ = format!("/proc/{}/environ", other.id());
+    while !fs::read(&environ).is_ok_and(|bytes| bytes.starts_with(b"\n[default]")) {
+        thread::yield_now();
+    }
+    assert_eq!(fs::metadata(&environ).expect("metadata").size(), 0);
+    let ran = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONFIG_FILE", &environ).get(HOST);
+    other.kill().and_then(|()| other.wait()).expect("an end");
+    assert_eq!(who(&ran), "AKIAPROC");
+    // What lies behind a size that no AWS tool writes counts too.
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let filler = "# filler\n".repeat(2 * 1024 * 1024);
+    for id in ["AKIALARGE1", "AKIALARGE2"] {
+        helper.write(".aws/config", &format!("{filler}[default]\n{}", keys(id)));
+        assert_eq!(who(&helper.get(HOST)), id);
+    }
+    let ran = Helper::bare().var("AWS_CONFIG_FILE", "/dev/zero").get(HOST);
+    assert!(ran.error().contains("/dev/zero") && ran.error().contains("larger than"), "{ran:?}");
+    assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
+}
+
+#[test]
+fn a_token_is_not_kept_under_settings_that_changed_while_it_was_asked_for() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let config = helper.home().join(".aws/config");
+    let print = r#"{"Version":1,"AccessKeyId":"AKIABEFORE","SecretAccessKey":"s"}"#;
+    let after = format!("[default]\n{}", keys("AKIAAFTER"));
+    let body =
+        format!("#!/bin/sh\nprintf '{}' > {}\nprintf '{print}\\n'\n", after.replace('\n', "\\n"), config.display());
+    let script = helper.write("script", &body);
+    helper.write(".aws/config", &format!("[default]\ncredential_process = /bin/sh {}\n", script.display()));
+    let before = fs::read(&config).expect("a file");
+    assert_eq!(who(&helper.get(HOST)), "AKIABEFORE");
+    assert!(helper.entries().is_empty(), "the settings are others now");
+    assert_eq!(who(&helper.get(HOST)), "AKIAAFTER");
+    fs::write(&config, before).expect("a write");
+    assert_eq!(who(&helper.get(HOST)), "AKIABEFORE");
+}
+
+#[test]
+fn no_settings_come_out_of_the_current_directory() {
+    let aws = Aws::start();
+    let helper = on_an_instance(&aws);
+    let checkout = helper.home().join("checkout");
+    let planted = format!("[default]\n{}", keys("AKIAPLANTED"));
+    for dir in ["", "~", "rel"] {
+        let dir = checkout.join(dir).join(".aws");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("config"), &planted).expect("a write");
+        fs::write(dir.join("credentials"), &planted).expect("a write");
+    }
+    let ours = "[[registry]]\nmatch = '1*'\nprofile = 'planted'\n";
+    for dir in [".config", "rel/.config"] {
+        let dir = checkout.join(dir).join("docker-credential-ecr-login");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::write(dir.join("config.toml"), ours).expect("a write");
+    }
+    let named = helper.write("named", &format!("[default]\n{}", keys("AKIANAMED")));
+    let named = named.to_str().expect("UTF-8");
+    for home in [None, Some(""), Some("."), Some("rel"), Some("~")] {
+        let run = |vars: &[(&str, &str)]| {
+            let mut command = helper.command();
+            command.arg("get").current_dir(&checkout).env_remove("HOME").envs(home.map(|home| ("HOME", home)));
+            command.envs(vars.iter().copied());
+            let mut child = command.spawn().expect("the program starts");
+            child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+            Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO)
+        };
+        assert_eq!(who(&run(&[])), "ASIA-instance", "{home:?}");
+        assert_eq!(who(&run(&[("AWS_CONFIG_FILE", ".aws/config")])), "ASIA-instance", "{home:?}");
+        assert_eq!(who(&run(&[("AWS_CONFIG_FILE", "~/.aws/config")])), "ASIA-instance", "{home:?}");
+        assert_eq!(who(&run(&[("AWS_CONFIG_FILE", named)])), "AKIANAMED", "{home:?}");
+        let line = run(&[("AWS_PROFILE", "default")]).error().to_owned();
+        assert!(line.contains("is in neither") && line.contains("no home directory"), "{line}");
+        let left: Vec<_> =
+            fs::read_dir(&checkout).expect("a directory").flatten().map(|file| file.file_name()).collect();
+        assert_eq!(left.len(), 4, "{left:?}");
+    }
+}
+
+/// A program that prints keys.
+fn program(path: &Path, id: &str) {
+    let text = format!("#!/bin/sh\necho '{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}'\n");
+    fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    fs::write(path, text).expect("a write");
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+}
+
+#[test]
+fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let home = helper.home().to_owned();
+    let at = |path: &str| home.join(path);
+    let run = |command: &str, dir: &Path, path: &str| {
+        helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+        let ran = get_with(&helper, &[("PATH", path)], dir);
+        let (password, who) = (ran.password_for(HOST), who(&ran));
+        // Asked once more, it is the same, and mostly from the cache.
+        assert_eq!(self::who(&get_with(&helper, &[("PATH", path)], dir)), who);
+        (who, get_with(&helper, &[("PATH", path)], dir).password_for(HOST) == password)
+    };
+    let path = format!("{0}/first:{0}/second:/usr/bin:/bin", home.display());
+    let expect = |command: &str, dir: &Path, id: &str| {
+        let (who, cached) = run(command, dir, &path);
+        assert_eq!(who, id, "{command}");
+        assert!(cached, "{command}: hits ask nobody");
+    };
+    // A link that leads elsewhere, to a program of the same size and time.
+    program(&at("v1"), "AKIALINK1");
+    program(&at("v2"), "AKIALINK2");
+    let now = std::time::SystemTime::now();
+    for version in ["v1", "v2"] {
+        fs::File::options().write(true).open(at(version)).and_then(|file| file.set_modified(now)).expect("a time");
+    }
+    symlink(at("v1"), at("current")).expect("a link");
+    for command in [
+        format!("{}/current", home.display()),
+        "~/current".to_owned(),
+        "\"$\"".replace("$", &at("current").display().to_string()),
+    ] {
+        fs::remove_file(at("current")).and_then(|()| symlink(at("v1"), at("current"))).expect("a link");
+        expect(&command, &home, "AKIALINK1");
+        fs::remove_file(at("current")).and_then(|()| symlink(at("v2"), at("current"))).expect("a link");
+        expect(&command, &home, "AKIALINK2");
+    }
+    // A program on the PATH, then one that is found earlier.
+    program(&at("second/creds"), "AKIASECOND");
+    fs::create_dir_all(at("first")).expect("a directory");
+    expect("creds --role x", &home, "AKIASECOND");
+    program(&at("first/creds"), "AKIAFIRST");
+    expect("creds --role x", &home, "AKIAFIRST");
+    expect("/usr/bin/env creds", &home, "AKIAFIRST");
+    fs::remove_file(at("first/creds")).expect("a file");
+    expect("/usr/bin/env creds", &home, "AKIASECOND");
+    // Another directory.
+    for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE")] {
+        program(&at(dir).join("run"), id);
+        expect("./run", &at(dir), id);
+        expect("sh run", &at(dir), id);
+    }
+    // A file behind a redirection, behind a semicolon, in quotes, after an equals sign; of the same size and time.
+    program(&at("print"), "AKIAPRINTED1");
+    let file = at("print").display().to_string();
+    for command in [
+        format!("/bin/sh <{file}"),
+        format!("true; sh {file}"),
+        format!("/bin/sh '{file}'"),
+        format!("/usr/bin/env -S sh {file}"),
+    ] {
+        program(&at("print"), "AKIAPRINTED1");
+        expect(&command, &home, "AKIAPRINTED1");
+        let before = fs::metadata(&file).and_then(|metadata| metadata.modified()).expect("a time");
+        program(&at("print"), "AKIAPRINTED2");
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(before)).expect("a time");
+        expect(&command, &home, "AKIAPRINTED2");
+    }
+    // What is not understood is not kept.
+    program(&at("print"), "AKIAPRINTED1");
+    for command in ["sh $HOME/print", "sh -c 'sh $HOME/print; true'", "sh `echo ~/print`", "sh ~/prin?", "(sh ~/print)"]
+    {
+        let (who, cached) = run(command, &home, &path);
+        assert!(who == "AKIAPRINTED1" && !cached, "{command}");
+    }
+}
+
+#[test]
+fn two_people_at_one_sign_in_file_are_told_apart_by_what_is_in_it() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    helper.write(
+        ".aws/config",
+        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+    );
+    let file = sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    let text = fs::read_to_string(&file).expect("a sign-in");
+    let other = text.replace("sso-access", "SSO-access");
+    let old = fs::metadata(&file).and_then(|metadata| metadata.modified()).expect("a time") - Duration::from_hours(3);
+    let mut passwords = Vec::new();
+    for content in [&text, &other, &text] {
+        fs::write(&file, content).expect("a write");
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(old)).expect("a time");
+        passwords.push(helper.get(HOST).password_for(HOST));
+    }
+    assert_ne!(passwords[0], passwords[1], "another person's token");
+    assert_eq!(passwords[0], passwords[2]);
+    assert_eq!(aws.count_of("ecr"), 2);
+}
+
+#[test]
+fn a_renewed_sign_in_costs_one_call() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    helper.write(
+        ".aws/config",
+        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+    );
+    sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    for expires_at in ["2099-01-01T00:00:00Z", "2099-01-01T01:00:00Z", "2099-01-01T02:00:00Z"] {
+        sign_in(&helper, "u", expires_at);
+        for _ in 0..3 {
+            helper.get(HOST).password_for(HOST);
+        }
+    }
+    assert_eq!(aws.count_of("ecr"), 3);
+}
+
+#[test]
+fn a_pods_token_tells_it_from_the_pod_before() {
+    let aws = Aws::start();
+    let helper = Helper::bare()
+        .var("AWS_ENDPOINT_URL", &aws.url())
+        .var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/credentials", aws.url()));
+    for (name, tokens) in [("AWS_CONTAINER_AUTHORIZATION_TOKEN", ["one", "two"])] {
+        let mut passwords = tokens.map(|token| get_with(&helper, &[(name, token)], helper.home()).password_for(HOST));
+        passwords.sort();
+        assert_ne!(passwords[0], passwords[1]);
+    }
+    let file = helper.write("token", &jwt("system:serviceaccount:a:pod", 1));
+    let with_file = [("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"))];
+    let get = || get_with(&helper, &with_file, helper.home()).password_for(HOST);
+    let first = get();
+    helper.write("token", &jwt("system:serviceaccount:a:pod", 2));
+    assert_eq!(get(), first, "the same pod's rotated token");
+    helper.write("token", &jwt("system:serviceaccount:a:other", 2));
+    assert_ne!(get(), first);
+    helper.write("token", "no JWT");
+    let opaque = get();
+    helper.write("token", "another");
+    assert_ne!(get(), opaque);
+}
+
+#[test]
+fn an_edit_that_changes_nobody_costs_at_most_one_call_and_touching_none() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let text = format!("[default]\n{}", keys("AKIASTATIC"));
+    helper.write(".aws/config", &text);
+    let first = helper.get(HOST).password_for(HOST);
+    helper.write(".aws/config", &text);
+    helper.write(".config/docker-credential-ecr-login/config.toml", "timeout = '19s'\n");
+    assert_eq!(helper.get(HOST).password_for(HOST), first, "another time of change, and a setting of ours");
+    assert_eq!(aws.count_of("ecr"), 1);
+}
