@@ -186,6 +186,31 @@ pub fn make_older(helper: &Helper, age: Duration) {
     }
 }
 
+/// Numbers that follow from a seed, which is printed: `SEED=… cargo test …` repeats a run.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now.as_secs());
+        println!("SEED={seed}");
+        Self(seed | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// One of several.
+    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[usize::try_from(self.below(all.len() as u64)).expect("an index")]
+    }
+}
+
 /// Of [`Helper::of`]; no output may hold it.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI-stand-in-secret-key";
 

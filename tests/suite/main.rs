@@ -21,6 +21,7 @@
 //! | `export` | tokens for programs that do not speak the protocol |
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
+//! | `worlds` | random settings, given to the SDK and to the key: one key, one principal |
 //! | `words` | what people are told: errors, help, the log |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
 //! | `accounts` | service accounts that kubelet sends tokens of |
@@ -70,6 +71,7 @@ mod storms;
 mod tls;
 mod waiting;
 mod words;
+mod worlds;
 
 /// A registry in us-east-1.
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";

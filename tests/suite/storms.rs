@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, many};
+use crate::helper::{Chance, Helper, Ran, entries, many};
 use crate::support::aws::{Aws, Plan};
 
 fn slow(milliseconds: u64) -> Plan {
@@ -79,26 +79,6 @@ fn who_comes_after_a_failure_asks_for_itself() {
     let helper = Helper::of(&aws);
     helper.get(HOST).error();
     helper.get(HOST).password_for(HOST);
-}
-
-/// Numbers that follow from a seed, which is printed: `SEED=… cargo test …` repeats a run.
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now.as_secs());
-        println!("SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        // xorshift64
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 #[test]
