@@ -146,7 +146,8 @@ impl Context {
     {
         let refused = refusal::<E>(error).map(|refusal| {
             self.common(&refusal, service).unwrap_or_else(|| {
-                Failure::new(format!("{service} refused: {}", refusal.words()), "check the credentials")
+                Failure::new(format!("{service} refused: {}", refusal.code), "check the credentials")
+                    .quoting(refusal.message)
             })
         });
         refused.or_else(|| self.network(error)).unwrap_or_else(|| {
@@ -253,9 +254,10 @@ impl Context {
             );
         }
         Failure::new(
-            format!("{} may not assume {role}: {}", self.who(), refusal.words()),
+            format!("{} may not assume {role}: {}", self.who(), refusal.code),
             "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
+        .quoting(refusal.message)
     }
 
     /// A request that got no answer.

@@ -247,3 +247,32 @@ pub fn is_at(file: &File, path: &Path) -> bool {
         true
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::create_private_dir;
+
+    #[test]
+    fn no_directory_is_made_through_a_link_that_took_the_place_of_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
+        fs::create_dir(&elsewhere).expect("a directory");
+        // What an attacker would put there between a look and the making.
+        symlink(dir.path().join("not there yet"), &link).expect("a link");
+        assert!(create_private_dir(&link.join("cache")).is_err());
+        assert!(!dir.path().join("not there yet").exists());
+        fs::remove_file(&link).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
+        assert!(create_private_dir(&link).is_err(), "a link is no directory of ours");
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("a mode");
+        assert!(create_private_dir(&elsewhere).is_err(), "others may write to it");
+        let deep = dir.path().join("a/b/c");
+        create_private_dir(&deep).expect("a directory");
+        for made in ["a", "a/b", "a/b/c"] {
+            let mode = fs::metadata(dir.path().join(made)).expect("metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
+    }
+}

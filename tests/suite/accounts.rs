@@ -177,3 +177,22 @@ fn no_secret_in_the_log_at_any_level() {
         }
     }
 }
+
+#[test]
+fn a_role_without_a_token_is_refused_and_not_answered_with_the_nodes() {
+    let aws = Aws::start();
+    for token in ["", "absent"] {
+        let mut request = serde_json::json!({
+            "apiVersion": V1,
+            "kind": "CredentialProviderRequest",
+            "image": image(),
+            "serviceAccountAnnotations": {"eks.amazonaws.com/ecr-role-arn": ROLE},
+        });
+        if token.is_empty() {
+            request["serviceAccountToken"] = token.into();
+        }
+        let ran = Helper::of(&aws).run(&["kubelet"], request.to_string());
+        assert!(error(&ran).contains("no service account token"), "{ran:?}");
+    }
+    assert_eq!(aws.count(), 0);
+}

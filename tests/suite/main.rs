@@ -7,6 +7,7 @@
 //! | `exchange` | what AWS is asked, and what its answers become |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, and that it is asked once |
+//! | `secrecy` | what others say and what settings hold stays out of logs, files and answers |
 //! | `settings` | one reading of the AWS settings; a named profile is a promise |
 //! | `mapping` | profiles and roles by registry, custom domains, one token a region |
 //! | `fallback` | another helper for the registries that are not ECR's |
@@ -63,6 +64,7 @@ mod pages;
 mod properties;
 mod protocol;
 mod recipes;
+mod secrecy;
 mod settings;
 mod setup;
 mod site;

@@ -298,3 +298,39 @@ fn strict_mode_resolves_credentials_before_it_serves() {
     helper.get(HOST).password_for(HOST);
     assert_eq!(aws.count_of("ecr"), 2);
 }
+
+#[test]
+fn strict_mode_has_the_same_entries_with_one_more_condition() {
+    let aws = Aws::start();
+    let strict = |helper: Helper, value: &str| helper.var("AWS_ECR_VERIFY_IDENTITY", value);
+    let helper = Helper::of(&aws);
+    let password = helper.get(HOST).password_for(HOST);
+    let helper = strict(helper, "1");
+    assert_eq!(helper.get(HOST).password_for(HOST), password, "the entry of the usual mode");
+    assert_eq!(aws.count(), 1);
+    assert!(helper.run(&["list"], "").stdout.contains(HOST));
+    let report = Helper::run(&helper, &["doctor", "--json", HOST], "").stdout;
+    assert!(report.contains("refreshed in"), "doctor sees it: {report}");
+    helper.run(&["erase"], HOST).silent();
+    assert!(helper.entries().is_empty());
+    // Behind the same settings another key answers: its own token takes the place of the other's.
+    let script = helper.write("keys", "");
+    let print = |id: &str| {
+        let text = format!("cat <<E\n{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\nE\n");
+        fs::write(helper.home().join("printed"), text).expect("a write");
+    };
+    fs::write(&script, ". \"$HOME/printed\"\n").expect("a write");
+    helper.write(".aws/config", &format!("[default]\ncredential_process = /bin/sh {}\n", script.display()));
+    print("AKIAONE");
+    let helper = strict(helper.var("AWS_ACCESS_KEY_ID", ""), "");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAONE."));
+    fs::write(
+        helper.home().join("printed"),
+        fs::read_to_string(helper.home().join("printed")).expect("a file").replace("AKIAONE", "AKIATWO"),
+    )
+    .expect("a write");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAONE."), "nothing tells, up to the next refresh");
+    let helper = strict(helper, "1");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIATWO."));
+    assert_eq!(helper.entries().len(), 1);
+}

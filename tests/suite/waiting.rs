@@ -93,3 +93,73 @@ fn a_token_file_that_never_yields_anything() {
     assert!(ran.took < Duration::from_millis(1500), "{:?}", ran.took);
     assert!(ran.error().contains("in time"), "{ran:?}");
 }
+
+#[test]
+fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
+    let aws = Aws::start();
+    let setting = |name: &str, path: &str| match name {
+        "web identity" => Helper::bare()
+            .var("AWS_ENDPOINT_URL", &aws.url())
+            .var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R")
+            .var("AWS_WEB_IDENTITY_TOKEN_FILE", path),
+        "container" => Helper::bare()
+            .var("AWS_ENDPOINT_URL", &aws.url())
+            .var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/c", aws.url()))
+            .var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path),
+        "SSO" => {
+            let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+            let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+            helper.write(".aws/config", &config);
+            let file = crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+            fs::remove_file(&file).and_then(|()| std::os::unix::fs::symlink(path, &file)).expect("a link");
+            helper
+        }
+        "AWS_CONFIG_FILE" => {
+            let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+            helper.var("AWS_CONFIG_FILE", path).var("AWS_PROFILE", "a")
+        }
+        name => Helper::of(&aws).var(name, path),
+    };
+    for name in ["AWS_ECR_CONFIG_FILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "web identity", "container", "SSO"] {
+        for kind in ["pipe", "/dev/zero"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut path = kind.to_owned();
+            if kind == "pipe" {
+                path = dir.path().join("pipe").display().to_string();
+                nix::unistd::mkfifo(path.as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+            }
+            let ran = setting(name, &path).var("AWS_ECR_TIMEOUT", "900ms").get(HOST);
+            assert!(ran.took < Duration::from_millis(1900), "{name} at {kind}: {:?}", ran.took);
+            let line = ran.error();
+            assert!(line.contains("in time") || line.contains("larger than") || line.contains("cannot be"), "{line}");
+            if !["container", "SSO"].contains(&name) {
+                assert!(line.contains(&path), "{line}");
+            }
+        }
+    }
+}
+
+/// Standard input that stays open: for as long as is said, or the usual time.
+#[test]
+fn a_request_that_does_not_end() {
+    let aws = Aws::start();
+    for (args, timeout, seconds) in [
+        (&["get"][..], "1s", 1),
+        (&["erase"], "1s", 1),
+        (&["store"], "1s", 1),
+        (&["kubelet"], "1s", 1),
+        (&["get"], "", 20),
+    ] {
+        let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", timeout);
+        let started = Instant::now();
+        let mut child = helper.command().args(args).spawn().expect("the program starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut input, HOST.as_bytes()).expect("a write");
+        let output = child.wait_with_output().expect("an end");
+        let took = started.elapsed();
+        drop(input);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("did not end in time"), "{args:?}: {said}");
+        assert!((seconds..=seconds + 1).contains(&took.as_secs()), "{args:?}: {took:?}");
+    }
+}

@@ -684,7 +684,7 @@ impl Process {
         }
         let script = |path: PathBuf, version: u8| {
             let text = format!(
-                "#!/bin/sh\necho \"{{\\\"Version\\\":1,\\\"AccessKeyId\\\":\\\"AKIA{version}$WHO\\\",\\\"SecretAccessKey\\\":\\\"s\\\"}}\"\n"
+                "#!/bin/sh\necho \"{{\\\"Version\\\":1,\\\"AccessKeyId\\\":\\\"AKIA{version}$WHO$(cat id)\\\",\\\"SecretAccessKey\\\":\\\"s\\\"}}\"\n"
             );
             if fs::read_to_string(&path).is_ok_and(|there| there == text) {
                 return;
@@ -702,6 +702,7 @@ impl Process {
         }
         for (number, version) in self.dirs.iter().enumerate() {
             script(root.join(format!("dir{}/run", number + 1)), *version + 20);
+            fs::write(root.join(format!("dir{}/id", number + 1)), (number + 1).to_string()).expect("a write");
         }
         if self.command > 0 {
             let config = format!("[profile process]\ncredential_process = {}\n", COMMANDS[self.command - 1]);

@@ -1,0 +1,174 @@
+//! What others say, and what people put into settings, reaches nobody whom it could harm: no log, no file of the cache, and
+//! the answer only without what may be a secret. Files of others keep their modes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::HOST;
+use crate::helper::Helper;
+use crate::namespace::{Namespace, missing, skip};
+use crate::sources::jwt;
+use crate::support::aws::{Aws, Plan};
+
+/// A `get` that fails, beside others that wait for it: its line, what all of them logged, and what lies in the cache.
+fn failing(helper: &Helper) -> (String, String, String) {
+    let line = helper.get(HOST).error().to_owned();
+    let (runs, _) = crate::helper::many(helper, 4, HOST);
+    let lines: String = runs.iter().map(|ran| ran.stdout.clone()).collect();
+    let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+    let files = fs::read_dir(helper.cache_dir()).into_iter().flatten().flatten();
+    let cache = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect();
+    (line + &lines, log, cache)
+}
+
+fn logging(aws: &Aws) -> Helper {
+    Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_LOG", "trace").var("AWS_ECR_LOG_FILE", "~/log")
+}
+
+#[test]
+fn a_web_identity_token_that_sts_quotes() {
+    let token = jwt("system:serviceaccount:team-a:builder", 1);
+    // The stand-in's messages are texts that last.
+    let quoting: &'static str = format!("The token {token} (Bearer {token}) is not for us").leak();
+    let failure = (400, "InvalidIdentityToken", quoting);
+    let aws = Aws::with(Plan { service: "sts", failures: usize::MAX, failure, ..Plan::default() });
+    for from_profile in [false, true] {
+        let helper = logging(&aws);
+        let (role, file) = ("arn:aws:iam::111122223333:role/R", helper.write("token", &format!("{token}\n")));
+        let file = file.to_str().expect("UTF-8");
+        let helper = if from_profile {
+            helper.write(".aws/config", &format!("[default]\nrole_arn = {role}\nweb_identity_token_file = {file}\n"));
+            helper
+        } else {
+            helper.var("AWS_ROLE_ARN", role).var("AWS_WEB_IDENTITY_TOKEN_FILE", file)
+        };
+        let (answers, log, cache) = failing(&helper);
+        assert!(answers.contains("is not for us"), "{answers}");
+        assert!(log.contains("InvalidIdentityToken") && !log.contains("is not for us"), "{log}");
+        assert!(!cache.contains("is not for us"), "{cache}");
+        for text in [answers, log, cache] {
+            assert!(!text.contains(&token) && !text.contains(&token[..24]), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_process_prints_to_standard_error() {
+    let aws = Aws::start();
+    let helper = logging(&aws);
+    let secret = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
+    let script = helper.write(
+        "script",
+        &format!("echo 'vault: 403 for Authorization: Bearer hvs.CAESIJ0123456789abcdef, key {secret} password=hunter2' >&2\nexit 7\n"),
+    );
+    helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    let (answers, log, cache) = failing(&helper);
+    assert!(answers.contains("exit status: 7") && answers.contains("vault: 403"), "{answers}");
+    assert!(log.contains("exit status: 7") && !log.contains("vault"), "{log}");
+    assert!(!cache.contains("vault"), "{cache}");
+    for text in [answers, log, cache] {
+        for word in [secret, "hvs.CAESIJ", "hunter2"] {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
+    }
+}
+
+#[test]
+fn passwords_in_the_urls_of_endpoints() {
+    let secret = "hunter2";
+    let url = "http://me:hunter2@127.0.0.1:1";
+    let registry = format!("[[registry]]\nmatch = '1111*'\nendpoint_url = '{url}'\n");
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "a registry's"] {
+        let helper = Helper::bare()
+            .var("AWS_ACCESS_KEY_ID", "AKIA")
+            .var("AWS_SECRET_ACCESS_KEY", "s")
+            .var("AWS_ECR_LOG", "trace")
+            .var("AWS_ECR_LOG_FILE", "~/log")
+            .var("AWS_MAX_ATTEMPTS", "1");
+        let helper = if variable == "a registry's" {
+            helper.write(".config/docker-credential-ecr-login/config.toml", &registry);
+            helper
+        } else {
+            helper.var(variable, url)
+        };
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("127.0.0.1:1") && !line.contains(secret), "{line}");
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(report.contains("127.0.0.1:1") && !report.contains(secret), "{report}");
+        let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn only_a_regular_file_of_ones_own_is_a_log() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("logs of others", "making devices and giving files away need root");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
+    // Like /dev/null, which as root was given the mode 0600 once.
+    let device = helper.home().join("null");
+    let made = Command::new("mknod").arg("-m").arg("666").arg(&device).args(["c", "1", "3"]).status();
+    assert!(made.expect("mknod runs").success());
+    let helper = helper.var("AWS_ECR_LOG_FILE", device.to_str().expect("UTF-8"));
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(fs::metadata(&device).expect("metadata").mode() & 0o777, 0o666);
+    // Somebody else's file.
+    let others = helper.write("others.log", "theirs\n");
+    fs::set_permissions(&others, fs::Permissions::from_mode(0o644)).expect("a mode");
+    chown(&others, Some(12345), Some(12345)).expect("a file of somebody else");
+    let helper = helper.var("AWS_ECR_LOG_FILE", others.to_str().expect("UTF-8"));
+    helper.get(HOST).password_for(HOST);
+    let metadata = fs::metadata(&others).expect("metadata");
+    assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o644, 12345));
+    assert_eq!(fs::read_to_string(&others).expect("a file"), "theirs\n");
+}
+
+#[test]
+fn an_endless_answer_of_a_credential_endpoint_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                let head =
+                    "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(&[b' '; 65536]).is_ok() {}
+            });
+        }
+    });
+    let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{url}/credentials"));
+    let instance = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url);
+    for helper in [container, instance] {
+        let ran = helper.var("AWS_ECR_TIMEOUT", "15s").get(HOST);
+        assert!(ran.error().contains(HOST), "{ran:?}");
+        assert!(ran.took < Duration::from_secs(8), "{:?}", ran.took);
+    }
+}
+
+#[test]
+fn the_name_of_a_container_endpoint_is_looked_up_like_any_other() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
+        return skip("names of container endpoints", "a hosts file of one's own needs root");
+    }
+    let aws = Aws::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let hosts = dir.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost creds.test\n").expect("a write");
+    let names = std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {} /etc/hosts", hosts.display())));
+    let port = aws.url().rsplit(':').next().expect("a port").to_owned();
+    let helper = Helper::bare().inside(&names).var("AWS_ENDPOINT_URL", &aws.url());
+    let uri = format!("http://creds.test:{port}/v1/credentials");
+    let helper = helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri);
+    assert!(helper.get(HOST).password_for(HOST).starts_with("ASIA-container-v1-credentials."));
+}
