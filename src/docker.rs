@@ -222,7 +222,7 @@ fn read_stored(input: &[u8]) -> Result<Stored, Error> {
 
 fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
     // Room for any URL at once: a password that `store` is sent should not lie in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(32 * 1024));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
     match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::failed(

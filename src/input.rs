@@ -114,7 +114,7 @@ const TOO_LARGE: &str = "it is larger than 64 MiB";
 const DIRECTORY: &str = "it is a directory";
 
 /// What is read of a file at once where only its hash is wanted.
-const PIECE: usize = 8 * 1024;
+const PIECE: usize = 16 * 1024;
 
 /// The room for a first read where the size is not known.
 const FIRST: usize = 8 * 1024;
@@ -126,20 +126,24 @@ fn is_null_device(path: &Path) -> bool {
 /// Passes a regular file through `take`, a piece at a time, for those who only want a hash of it. What is not there or has no
 /// content comes back instead; `None` for what could block.
 pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Content>> {
-    match std::fs::metadata(path) {
+    // As long as it was a moment ago: what is being added is for the next look. Files of /proc do not tell.
+    let size = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Some(Err(Content::Unreadable(DIRECTORY.to_owned()))),
         Ok(metadata) if !metadata.is_file() => return is_null_device(path).then_some(Ok(())),
-        Ok(_) => {}
+        Ok(metadata) => metadata.len(),
         Err(error) => return Some(Err(missing(path, &error))),
-    }
-    let (mut piece, mut filled) = ([0; PIECE], 0);
+    };
+    let (mut piece, mut filled, mut taken) = ([0; PIECE], 0, 0);
     let read = platform::open_without_waiting(path).and_then(|mut file| {
         loop {
             match file.read(&mut piece) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
                     take(&piece[..count]);
-                    filled = filled.max(count);
+                    (filled, taken) = (filled.max(count), taken + count as u64);
+                    if taken == size {
+                        return Ok(());
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -143,7 +143,7 @@ fn an_endless_answer_of_a_credential_endpoint_ends() {
                 let head =
                     "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\nconnection: close\r\n\r\n";
                 let _ = stream.write_all(head.as_bytes());
-                while stream.write_all(&[b' '; 65536]).is_ok() {}
+                while stream.write_all(&[b' '; 16384]).is_ok() {}
             });
         }
     });

@@ -589,8 +589,12 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
     let mut on_disk = BTreeMap::new();
     let mut world = World::new(&mut chance);
     let (mut hits, mut answers) = (0, 0);
-    for dir in ["bin1", "bin2", "dir1", "dir2", "home"] {
+    for dir in ["bin1", "bin2", "dir1/.aws", "dir1/relative/.aws", "dir2/.aws", "dir2/relative/.aws", "home"] {
         fs::create_dir_all(root.join(dir)).expect("a directory");
+        if dir.ends_with("aws") {
+            let planted = "[default]\naws_access_key_id = AKIAPLANTED\naws_secret_access_key = s\n";
+            fs::write(root.join(dir).join("config"), planted).expect("a write");
+        }
     }
     let mut process = Process { command: 0, bins: [1, 0], dirs: [1, 2], here: 1, who: "one" };
     for _ in 0..rounds {
@@ -638,6 +642,7 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
         if without.code == Some(0) || !hit {
             assert_eq!(who(&with), who(&without), "{with:?}\n{without:?}\n{process:?}\n{}", world.show(&root));
         }
+        assert!(!with.stdout.contains("AKIAPLANTED"), "out of the current directory: {}", world.show(&root));
         if without.code != Some(0) {
             world = last;
         }
