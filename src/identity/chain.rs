@@ -175,7 +175,7 @@ impl Resolver<'_> {
     pub(super) fn chain(&self) -> Result<Chain, Failure> {
         let alone = |source| Ok(Chain { source, roles: Vec::new() });
         if !matches!(self.selected, Selected::Mapped(_))
-            && let Some(keys) = self.environment()?
+            && let Some(keys) = self.environment()
         {
             return alone(Source::Environment(keys));
         }
@@ -199,23 +199,12 @@ impl Resolver<'_> {
     }
 
     /// Keys in the environment, as the SDK's provider for them reads them: blank is unset.
-    fn environment(&self) -> Result<Option<Keys>, Failure> {
-        let get = |name: &'static str| match self.env.os(name).map(std::ffi::OsStr::to_str) {
-            Some(None) => Err(Failure::new(format!("{name} is not UTF-8"), "set it anew")),
-            value => Ok(value.flatten().filter(|value| !value.trim().is_empty())),
-        };
-        let (id, token) = (get("AWS_ACCESS_KEY_ID")?, get("AWS_SESSION_TOKEN")?);
-        let secret = match get("AWS_SECRET_ACCESS_KEY")? {
-            None => get("SECRET_ACCESS_KEY")?,
-            secret => secret,
-        };
+    fn environment(&self) -> Option<Keys> {
+        let get = |name| self.env.text(name).filter(|value| !value.trim().is_empty());
+        let secret = get("AWS_SECRET_ACCESS_KEY").or_else(|| get("SECRET_ACCESS_KEY"));
+        let (id, token) = (get("AWS_ACCESS_KEY_ID"), get("AWS_SESSION_TOKEN"));
         let secret_of = |text: &str| Secret::from(text.to_owned());
-        let (Some(id), Some(secret)) = (id, secret) else { return Ok(None) };
-        Ok(Some(Keys {
-            id: id.to_owned(),
-            secret: secret_of(secret),
-            token: token.map(|token| secret_of(token.trim())),
-        }))
+        Some(Keys { id: id?.to_owned(), secret: secret_of(secret?), token: token.map(|token| secret_of(token.trim())) })
     }
 
     /// The chain of the selected profile; `None` when nobody named it and it has no credentials.
@@ -390,7 +379,7 @@ impl Section<'_> {
     fn named_source(&self, source: &str) -> Result<Source, Failure> {
         let resolver = self.resolver;
         match source.to_ascii_lowercase().as_str() {
-            "environment" => resolver.environment()?.map(Source::Environment).ok_or_else(|| {
+            "environment" => resolver.environment().map(Source::Environment).ok_or_else(|| {
                 self.wrong(
                     "credential_source is Environment, and there are no keys in the environment",
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",

@@ -117,6 +117,7 @@ pub struct Identity {
 impl Identity {
     /// Reads the settings, by `deadline`. Fails when they lead to nobody for sure: see [`chain`].
     pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
+        refuse_unreadable(env)?;
         let selected = Selected::new(env, target.profile.as_deref());
         let profiles = Profiles::read(env, selected.name(), deadline)?;
         let mut chain = if target.service_account.is_some() {
@@ -188,6 +189,20 @@ fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -
         one.add_to(&mut parts);
     }
     parts.into_key()
+}
+
+/// Values that are no text: for the SDK these are unset, and whoever set them did not mean that. Paths may be any bytes.
+fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
+    const PATHS: &[&str] =
+        &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"];
+    let unreadable = env.iter().find_map(|(name, value)| {
+        let name = name.to_str().filter(|name| name.starts_with("AWS_") && !PATHS.contains(name))?;
+        value.to_str().is_none().then_some(name)
+    });
+    match unreadable {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!("{name} is not UTF-8"), format!("set {name} anew, or unset it"))),
+    }
 }
 
 fn matters(name: &OsStr) -> bool {

@@ -217,6 +217,22 @@ fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
 }
 
 #[test]
+fn a_variable_that_is_no_text_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let aws = Aws::start();
+    let helper = on_an_instance(&aws);
+    for name in ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ROLE_ARN"] {
+        let mut command = helper.command();
+        let mut child =
+            command.arg("get").env(name, std::ffi::OsStr::from_bytes(b"prod\xff")).spawn().expect("the program starts");
+        child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+        let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+        assert!(ran.error().contains(&format!("{name} is not UTF-8")), "{ran:?}");
+    }
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
 fn the_variables_for_a_profile_are_read_as_the_aws_cli_reads_them() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
