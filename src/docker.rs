@@ -1,8 +1,8 @@
 //! The credential helper protocol of docker-credential-helpers (`credentials/credentials.go` there): one action as
 //! the argument, its payload on standard input, answers and errors alike on standard output.
 //!
-//! Docker passes standard error through to the terminal and some clients merge it into the answer, so nothing is
-//! ever written there. A success is one JSON object and a newline, or nothing; an error is one line.
+//! A success is one JSON object and a newline, or nothing, and leaves standard error alone, which docker passes through to the
+//! terminal and some clients merge into the answer. An error is one line; [`answer`](crate::answer) repeats it there.
 //!
 //! What is neither ECR's nor named in the configuration goes to the [`fallback`] helper, where one is configured: also
 //! what is no URL of a registry for us, since the other may see that differently.

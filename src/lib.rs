@@ -4,6 +4,7 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
+//! | [`answer`] | the one answer of the process |
 //! | [`cli`] | what the arguments ask for |
 //! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
@@ -25,6 +26,7 @@
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
+pub mod answer;
 pub mod aws;
 pub mod cache;
 pub mod cli;

@@ -59,6 +59,7 @@ pub(super) async fn resolve(
     };
     let credentials = found.map_err(|error| context.credentials(&error))?;
     debug!(source = %source, "credentials found");
+    refuse_what_no_header_holds(&credentials, source)?;
     assume_all(credentials, config, context).await
 }
 
@@ -73,6 +74,18 @@ pub(super) fn is_foreseen(source: &Source, roles: &[Role], credentials: &Credent
         _ => return true,
     };
     credentials.get_property::<Vec<AwsCredentialFeature>>().is_some_and(|noted| noted.contains(&expected))
+}
+
+/// The SDK panics over an access key or a session token that does not fit into a header.
+fn refuse_what_no_header_holds(credentials: &Credentials, source: &Source) -> Result<(), Failure> {
+    let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits(credentials.access_key_id()) && credentials.session_token().is_none_or(fits) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("the access key or the session token of {source} holds characters that none has"),
+        "check where it comes from: a line that begins with a blank continues the value before it, for one",
+    ))
 }
 
 fn of_keys(Keys { id, secret, token }: &Keys) -> Credentials {

@@ -243,10 +243,12 @@ impl Ran {
         password
     }
 
-    /// The single line of an error, after a look at all the rest of the answer.
+    /// The single line of an error, after a look at all the rest of the answer. It is on standard error too, but for the
+    /// sentence that means "not found".
     #[track_caller]
     pub fn error(&self) -> &str {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(1), ""), "{self:?}");
+        let repeated = if self.stdout.trim_end() == crate::NOT_FOUND { "" } else { self.stdout.as_str() };
+        assert_eq!((self.code, self.stderr.as_str()), (Some(1), repeated), "{self:?}");
         let line = self.stdout.strip_suffix('\n').expect("a line");
         assert!(!line.contains(['\n', '\r']), "one line: {line:?}");
         line

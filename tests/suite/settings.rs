@@ -217,6 +217,23 @@ fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
 }
 
 #[test]
+fn keys_that_fit_into_no_header_are_no_panic() {
+    let aws = Aws::start();
+    for (config, token) in [
+        (format!("[default]\n{}aws_session_token = t\n more\n", keys("AKIAONE")), None),
+        (format!("[default]\n{}", keys("AKIA\u{a0}ONE")), None),
+        (String::new(), Some("one\ntwo")),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        helper.write(".aws/config", &config);
+        let env = [("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let env = token.into_iter().flat_map(|token| env.into_iter().chain([("AWS_SESSION_TOKEN", token)]));
+        let ran = get_with(&helper, &env.collect::<Vec<_>>(), helper.home());
+        assert!(ran.error().contains("holds characters that none has"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_no_text_is_refused_by_name() {
     use std::os::unix::ffi::OsStrExt;
     let aws = Aws::start();

@@ -460,7 +460,9 @@ fn of_sdk(runtime: &tokio::runtime::Runtime, vars: &[(&'static str, String)]) ->
             .http_client(http_client_fn(|_, _| SharedHttpConnector::new(StandIn)));
         let config = loader.load().await;
         let provider = config.credentials_provider().expect("a chain");
-        provider.provide_credentials().await.ok().map(|credentials| credentials.access_key_id().to_owned())
+        // It panics over a key that does not fit into a header.
+        let provided = tokio::spawn(async move { provider.provide_credentials().await }).await;
+        provided.ok()?.ok().map(|credentials| credentials.access_key_id().to_owned())
     })
 }
 
@@ -526,7 +528,7 @@ fn whenever_two_worlds_have_one_key_the_sdk_gets_one_principal() {
     let mut chance = Chance::new();
     let mut on_disk = BTreeMap::new();
     // Of each key: the principal, and the world that it was first seen in.
-    let mut known: HashMap<String, (Option<String>, String)> = HashMap::new();
+    let mut known: HashMap<String, (String, String)> = HashMap::new();
     let mut before: Option<(String, Vec<Observed>, String)> = None;
     let (mut tally, mut compared, mut same, mut by_manifest) = (Tally::new(), 0, 0, 0);
     let mut world = World::new(&mut chance);
@@ -559,8 +561,10 @@ fn whenever_two_worlds_have_one_key_the_sdk_gets_one_principal() {
             continue;
         }
         let key = identity.key.to_string();
+        // Where the SDK fails there is no principal, such as over a container's token file when there is no container.
+        let Some(principal) = principal else { continue };
         let (first, there) = known.entry(key.clone()).or_insert_with(|| (principal.clone(), world.show(&root)));
-        assert_eq!(*first, principal, "one key: {there}\n\nand {}", world.show(&root));
+        assert_eq!(*first, principal, "one key: {there}\n\nand {}\n{:?}", world.show(&root), identity.chain);
         let request = request_key(&env, HOST).to_string();
         if let Some((of, observed, led_to)) = &before {
             compared += 1;
