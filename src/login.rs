@@ -6,6 +6,9 @@
 //! for what comes of it, or serve the stale token that is still valid. Every wait ends at one deadline. When the cache
 //! cannot be used, AWS is asked without it.
 //!
+//! While a valid token is at hand, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time, and after a
+//! failure nobody tries again for some minutes, until the last tenth of the token's life.
+//!
 //! A sign-in that AWS's side renews on the way changes the settings, and with them the key: then everything starts over,
 //! so that whoever asked meanwhile finds the token under the key that now counts.
 
@@ -25,7 +28,7 @@ use crate::registry;
 use crate::token::Token;
 
 /// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
+const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How often it starts over because the settings have changed under it.
 const MOST_CHANGES: usize = 3;
@@ -224,7 +227,8 @@ struct Asking<'a> {
 /// What the cache has for an identity.
 enum Cached {
     Fresh(Grant),
-    Stale(Grant),
+    /// Whether a refresh may be left for later.
+    Stale(Grant, bool),
     Nothing,
 }
 
@@ -263,7 +267,11 @@ impl Asking<'_> {
         let look_up = || self.look_up(cache, access_key.as_deref());
         let stale = match look_up() {
             Cached::Fresh(grant) => return Ok(Round::Granted(grant)),
-            Cached::Stale(grant) => Some(grant),
+            Cached::Stale(grant, true) if cache.is_refresh_postponed(&identity.key) => {
+                debug!(host = target.host, "token served from the cache; its refresh has failed lately");
+                return Ok(Round::Granted(grant));
+            }
+            Cached::Stale(grant, _) => Some(grant),
             Cached::Nothing => None,
         };
         let fresh = || match look_up() {
@@ -285,12 +293,17 @@ impl Asking<'_> {
         let issued = match self.ask(session, by) {
             Ok(issued) => issued,
             Err(failure) => {
+                if stale.is_some()
+                    && let Err(error) = cache.postpone_refresh(&identity.key)
+                {
+                    debug!(%error, "the next refresh cannot be postponed");
+                }
                 if let Some(turn) = turn {
                     turn.failed(&failure.clone().without_quote());
                 }
                 // A stale one was valid when it was read, and asking took time: look again.
                 return match (stale, look_up()) {
-                    (Some(_), Cached::Fresh(grant) | Cached::Stale(grant)) => {
+                    (Some(_), Cached::Fresh(grant) | Cached::Stale(grant, _)) => {
                         warn!(
                             host = target.host,
                             why = failure.what,
@@ -351,7 +364,10 @@ impl Asking<'_> {
                 debug!(host = self.target.host, "token served from the cache");
                 Cached::Fresh(entry.into())
             }
-            Age::Stale => Cached::Stale(entry.into()),
+            Age::Stale => {
+                let can_wait = !entry.ends_soon();
+                Cached::Stale(entry.into(), can_wait)
+            }
             Age::Dead => Cached::Nothing,
         }
     }

@@ -88,6 +88,12 @@ impl Entry {
         Duration::from_secs(self.expires_at - self.created_at).saturating_sub(self.lived())
     }
 
+    /// Whether the last tenth of its life has come.
+    pub fn ends_soon(&self) -> bool {
+        let life = self.expires_at - self.created_at;
+        self.left().as_secs() <= life / 10
+    }
+
     /// How long ago it was made; all its life when that is in the future.
     pub fn lived(&self) -> Duration {
         let lived = self.seconds_lived(SystemTime::now(), platform::seconds_since_boot());

@@ -21,10 +21,12 @@ pub use entry::{Age, Entry};
 pub use manifest::Manifest;
 pub use turn::{Turn, Wait};
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fs2::FileExt;
 use tracing::warn;
@@ -38,6 +40,9 @@ const LARGEST: u64 = 256 * 1024;
 
 /// What the names of manifests end in.
 const MANIFEST: &str = "manifest";
+
+/// For how long a refresh is left alone after one that failed, at the least and at the most.
+const POSTPONED: (Duration, Duration) = (Duration::from_mins(5), Duration::from_mins(10));
 
 /// The directory that holds the entries.
 #[derive(Debug)]
@@ -140,6 +145,29 @@ impl Cache {
         file.write_all(bytes)?;
         file.flush()?;
         platform::replace(file, path)
+    }
+
+    /// Notes that a refresh has failed: nobody need try again for five to ten minutes, each key for another time, so that
+    /// many keys do not all ask at once.
+    pub fn postpone_refresh(&self, key: &Key) -> io::Result<()> {
+        let (shortest, longest) = POSTPONED;
+        let spread = longest.saturating_sub(shortest).as_secs();
+        // The standard library's seed for hash maps is chance enough.
+        let chance = RandomState::new().build_hasher().finish() % (spread + 1);
+        let until = SystemTime::now() + shortest + Duration::from_secs(chance);
+        let until = until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.write(until.to_string().as_bytes(), &self.dir.join(format!("{key}.postponed")))
+    }
+
+    /// Whether a refresh of the key has failed lately. A time that is further off than any can be was noted under another
+    /// clock.
+    pub fn is_refresh_postponed(&self, key: &Key) -> bool {
+        let until = || {
+            let bytes = read(&self.dir.join(format!("{key}.postponed")))?;
+            let seconds = std::str::from_utf8(&bytes).ok()?.parse().ok()?;
+            (UNIX_EPOCH + Duration::from_secs(seconds)).duration_since(SystemTime::now()).ok()
+        };
+        until().is_some_and(|left| left <= POSTPONED.1)
     }
 
     /// Removes the key's entry; one that is not there is no error.

@@ -81,7 +81,45 @@ fn a_service_that_hangs_does_not_keep_a_valid_token_back_for_long() {
     make_older(&helper, Duration::from_hours(7));
     let ran = helper.get(HOST);
     assert_eq!(ran.password_for(HOST), first);
-    assert!(ran.took < Duration::from_secs(7), "{:?}", ran.took);
+    assert!(ran.took < Duration::from_millis(2300), "{:?}", ran.took);
+}
+
+#[test]
+fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    aws.change(|plan| plan.delay = Duration::from_mins(10));
+    make_older(&helper, Duration::from_hours(7));
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(helper.get(HOST).password_for(HOST), first);
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(aws.count(), 2, "one tried");
+    // The time of the next attempt is the same for all, five to ten minutes off.
+    let [postponed] = ["postponed"].map(|ending| {
+        let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+        files.find(|path| path.extension().is_some_and(|there| there == ending)).expect("a note")
+    });
+    let until: u64 = fs::read_to_string(&postponed).expect("a note").parse().expect("a time");
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    assert!((now + 290..=now + 600).contains(&until), "{until} {now}");
+    // Once that has passed, or what it says can be of no clock of ours, it is tried again.
+    aws.change(|plan| plan.delay = Duration::ZERO);
+    for time in [now - 1, now + 100_000] {
+        fs::write(&postponed, time.to_string()).expect("a write");
+        make_older(&helper, Duration::from_hours(7));
+        let calls = aws.count();
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), calls + 1, "{time}");
+    }
+    // In the last tenth each may try.
+    fs::write(&postponed, (now + 300).to_string()).expect("a write");
+    make_older(&helper, Duration::from_mins(11 * 60));
+    let calls = aws.count();
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), calls + 1);
 }
 
 #[test]
