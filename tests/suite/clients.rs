@@ -98,6 +98,47 @@ fn real_clients_push_and_pull_through_the_helper() {
     one_store_serves_ecr_and_an_ordinary_registry(&site, &image);
 }
 
+/// docker up to 28.2 drops a failing helper's standard output, and so do some commands of every docker; podman and its kin
+/// pass on both streams.
+#[test]
+fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
+    if !possible("what a person reads", &[]) {
+        return;
+    }
+    let aws = Aws::start();
+    let site = Site::start(&aws.url());
+    let image = format!("{HOST}/team/app:1");
+    let aws_dir = site.home().join(".aws");
+    fs::create_dir_all(&aws_dir).expect("a directory");
+    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+    fs::write(aws_dir.join("config"), config).expect("a write");
+    let storage = |name: &str| site.dir.path().join(name).display().to_string();
+    let (root, run) = (storage("images-of-podman"), storage("run-of-podman"));
+    let pull = ["--root", &root, "--runroot", &run, "--storage-driver", "vfs", "pull", &image];
+    let remote = format!("docker://{image}");
+    let look = ["inspect", remote.as_str()];
+    let mut clients: Vec<(&str, &[&str])> = vec![("podman", &pull), ("buildah", &pull), ("skopeo", &look)];
+    // Debian's, and a newer one where the machine has one.
+    let (pull, login, inspect) = (["pull", image.as_str()], ["login", HOST], ["manifest", "inspect", image.as_str()]);
+    for docker in ["/usr/bin/docker", "/usr/local/bin/docker"] {
+        if std::path::Path::new(docker).exists() {
+            clients.extend([(docker, &pull[..]), (docker, &login), (docker, &inspect)]);
+        }
+    }
+    for (client, args) in clients {
+        let mut command = site.command(client, args);
+        command.env("AWS_PROFILE", "dev").env_remove("AWS_ACCESS_KEY_ID");
+        let output = command.output().expect("the client runs");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!output.status.success(), "{client} {args:?}: {said}");
+        for words in
+            ["the SSO sign-in of profile 'dev' has expired or is gone", "run 'aws sso login --profile dev'", HOST]
+        {
+            assert!(said.contains(words), "{client} {args:?}: '{words}' in {said}");
+        }
+    }
+}
+
 /// docker with us as `credsStore`, and a fallback helper that keeps the passwords of everything else.
 fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
     let path = |name: &str| site.dir.path().join(name).display().to_string();
