@@ -17,6 +17,7 @@
 //! | `causes` | a line and a next step for each cause of failure |
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `faults` | every error of the kernel in every system call |
 //! | `doctor` | what doctor says of a set-up |
 //! | `setup` | what setup does to the settings of docker and podman |
 //! | `export` | tokens for programs that do not speak the protocol |
@@ -50,6 +51,7 @@ mod doctor;
 mod exchange;
 mod export;
 mod fallback;
+mod faults;
 mod guards;
 mod helper;
 mod hosts;
