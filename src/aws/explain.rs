@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::errors::{Refusal, causes, chain, is_silence, refusal};
-use super::http::{Network, PROXIES, Trouble, is_local};
+use super::http::{Network, Trouble, is_local};
 use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
@@ -107,10 +107,11 @@ impl Context {
         if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
             return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal, role));
         }
-        self.network(error).unwrap_or_else(|| {
-            Failure::new(format!("STS's answer about {} cannot be read", role.arn), "try again; check AWS_ENDPOINT_URL")
-                .quoting(&one_line(&causes(error)))
-        })
+        if let Some(Failure { what, quote, next }) = self.network(error) {
+            return Failure { what: format!("STS cannot be asked for the role {}: {what}", role.arn), quote, next };
+        }
+        let what = format!("STS's answer about the role {} cannot be read", role.arn);
+        Failure::new(what, "try again; check AWS_ENDPOINT_URL").quoting(&one_line(&causes(error)))
     }
 
     /// Why ECR did not answer with a token.
@@ -184,6 +185,12 @@ impl Context {
             let (seconds, side) = (skew.unsigned_abs(), if skew > 0 { "ahead of" } else { "behind" });
             return Some(Failure::new(
                 format!("{service} refuses the signature: this machine's clock is {seconds} s {side} AWS's"),
+                "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+            ));
+        }
+        if message.starts_with("Signature expired") || message.starts_with("Signature not yet current") {
+            return Some(Failure::new(
+                format!("{service} refuses the signature: by its time this machine's clock is wrong"),
                 "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
             ));
         }
@@ -274,7 +281,7 @@ impl Context {
                 "check AWS_ENDPOINT_URL, and what lies between",
             ),
             Trouble::RefusedByProxy(_) | Trouble::NoProxy(_) => Failure::new(
-                format!("the proxy {} does not connect to {endpoint}: {trouble}", self.proxy()),
+                format!("the proxy {} does not connect to {endpoint}: {trouble}", self.network.last_proxy()),
                 "check HTTPS_PROXY and its user and password, or add the host to NO_PROXY",
             ),
             _ => unreachable(&endpoint, &trouble.to_string()),
@@ -312,17 +319,15 @@ impl Context {
             None => self.source().to_string(),
         }
     }
-
-    /// The proxy without user and password.
-    fn proxy(&self) -> String {
-        let url = PROXIES.iter().find_map(|name| self.env().text(name)).unwrap_or_default();
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        rest.rsplit_once('@').map_or(rest, |(_, host)| host).trim_end_matches('/').to_owned()
-    }
 }
 
 fn unreachable(endpoint: &str, what: &str) -> Failure {
-    let local = is_local(endpoint.split(':').next().unwrap_or_default());
+    // Host and port, the host in brackets where it is an IPv6 address.
+    let host = match endpoint.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => endpoint.split(':').next().unwrap_or_default(),
+    };
+    let local = is_local(host);
     let next = if local {
         "check what is to answer there"
     } else {

@@ -49,8 +49,7 @@ use crate::env::Env;
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Where proxies are named.
-pub(super) const PROXIES: &[&str] =
-    &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+const PROXIES: &[&str] = &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 /// The way to AWS, and what explanations want to know about it.
 #[derive(Clone, Debug)]
@@ -79,6 +78,8 @@ struct Begun {
 struct Seen {
     /// Host and port.
     endpoint: String,
+    /// Host and port of the proxy that it went through.
+    proxy: Option<String>,
     /// The `Date` of the answer: what time it is at AWS.
     date: Option<SystemTime>,
 }
@@ -167,6 +168,11 @@ impl Network {
         self.seen().endpoint.clone()
     }
 
+    /// Host and port of the proxy that the last request went through; empty without one.
+    pub(super) fn last_proxy(&self) -> String {
+        self.seen().proxy.clone().unwrap_or_default()
+    }
+
     /// The time at AWS when it last answered; by the local clock when it did not say.
     pub(super) fn time_at_aws(&self) -> SystemTime {
         self.seen().date.unwrap_or_else(SystemTime::now)
@@ -191,7 +197,7 @@ impl Network {
         let endpoint = endpoint(&uri);
         let named = HeaderValue::from_str(&endpoint).map_err(|error| ConnectorError::user(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        *self.seen() = Seen { endpoint, date: None };
+        *self.seen() = Seen { endpoint, proxy: self.proxy_for(&uri), date: None };
         if let Some(proxy) = self.proxy(&uri).filter(|_| uri.scheme() == Some(&Scheme::HTTP)) {
             // A proxy is asked for the whole URL.
             let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));
@@ -324,8 +330,7 @@ impl fmt::Display for Trouble {
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 f.write_str("connection refused")
             }
-            Self::Connect(error) if error.kind() == io::ErrorKind::Other => error.fmt(f),
-            Self::Connect(error) => error.kind().fmt(f),
+            Self::Connect(error) => error.fmt(f),
             Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
             Self::Tls(error) => error.fmt(f),
             Self::RefusedByProxy(status) => status.fmt(f),

@@ -116,7 +116,7 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near(
     }
     // In the last tenth each may try.
     fs::write(&postponed, (now + 300).to_string()).expect("a write");
-    make_older(&helper, Duration::from_mins(11 * 60));
+    make_older(&helper, Duration::from_hours(11));
     let calls = aws.count();
     helper.get(HOST).password_for(HOST);
     assert_eq!(aws.count(), calls + 1);

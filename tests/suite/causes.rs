@@ -318,3 +318,49 @@ fn a_config_file_that_cannot_be_parsed() {
     let line = helper.get(HOST).error().to_owned();
     assert!(line.contains(HOST) && line.contains("config"), "{line}");
 }
+
+#[test]
+fn the_proxy_that_was_used_is_named_and_not_another() {
+    let helper = Helper::bare()
+        .var("AWS_ACCESS_KEY_ID", "AKIA")
+        .var("AWS_SECRET_ACCESS_KEY", "s")
+        .var("AWS_MAX_ATTEMPTS", "1")
+        .var("HTTP_PROXY", "http://127.0.0.1:1")
+        .var("ALL_PROXY", "http://127.0.0.1:2")
+        .var("https_proxy", "http://me:hunter2@127.0.0.1:3");
+    get_fails(&helper, "the proxy", &["127.0.0.1:3", "api.ecr.us-east-1.amazonaws.com"]);
+    assert!(!helper.get(HOST).error().contains("127.0.0.1:1"));
+}
+
+#[test]
+fn an_endpoint_on_loopback_by_either_protocol_needs_no_vpc_endpoint() {
+    for url in ["http://[::1]:1", "http://127.0.0.1:1", "http://localhost:1"] {
+        let helper = Helper::bare()
+            .var("AWS_ACCESS_KEY_ID", "AKIA")
+            .var("AWS_SECRET_ACCESS_KEY", "s")
+            .var("AWS_MAX_ATTEMPTS", "1")
+            .var("AWS_ENDPOINT_URL", url);
+        get_fails(&helper, "cannot reach", &[&url[7..], "what is to answer there"]);
+        assert!(!helper.get(HOST).error().contains("VPC"), "{url}");
+    }
+}
+
+#[test]
+fn sts_is_named_when_it_was_sts_with_the_role() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws)
+        .var("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+        .var("AWS_MAX_ATTEMPTS", "1")
+        .var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::444455556666:role/Pull");
+    get_fails(&helper, "cannot reach", &["STS", "arn:aws:iam::444455556666:role/Pull", "127.0.0.1:1"]);
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
+fn an_expired_signature_is_a_matter_of_the_clock_even_where_the_answer_has_no_date() {
+    for message in ["Signature expired: 20261124T000000Z is now earlier than", "Signature not yet current: 20261125T"] {
+        let aws = refusing("InvalidSignatureException", message);
+        let line = Helper::of(&aws).get(HOST).error().to_owned();
+        assert!(line.contains("clock is wrong") && line.contains("set-ntp") && !line.contains("secret key"), "{line}");
+    }
+}
