@@ -96,7 +96,7 @@ pub fn one_line(text: &str) -> String {
 const LONGEST_QUOTE: usize = 400;
 
 /// A word of this length or more that mixes letters and digits may be a key or a token.
-const SHORTEST_SECRET: usize = 16;
+const SHORTEST_SECRET: usize = 8;
 
 /// What somebody else said, in one line, cut short, with an ellipsis for each word that may be a secret: what stands behind
 /// "password=" and the like, and long words of letters and digits that are neither a path nor part of an ARN.
@@ -108,7 +108,7 @@ pub fn without_secrets(said: &str) -> String {
         let lower = word.to_ascii_lowercase();
         named = SECRETS.iter().any(|name| {
             lower.trim_end_matches([':', '=', '"', '\'']).ends_with(name)
-                && (lower.ends_with([':', '=']) || *name == "bearer" || *name == "basic")
+                && (lower.ends_with([':', '=']) || lower.starts_with('-') || *name == "bearer" || *name == "basic")
         });
     }
     let text = words.join(" ");
@@ -143,7 +143,10 @@ fn mask(word: &str) -> String {
             _ => (part, ""),
         };
         let has = |test: fn(&char) -> bool| piece.chars().any(|c| test(&c));
-        let is_secret = piece.len() >= SHORTEST_SECRET && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
+        // Names of hosts, regions and files have small letters and few digits.
+        let looks_made_up = has(char::is_ascii_uppercase) || piece.bytes().filter(u8::is_ascii_digit).count() > 4;
+        let mixed = has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
+        let is_secret = piece.len() >= SHORTEST_SECRET && mixed && looks_made_up;
         masked.push_str(if is_secret { "…" } else { piece });
         masked.push_str(end);
     }
@@ -176,6 +179,10 @@ mod tests {
             (format!("error: Bearer {jwt}"), "error: Bearer …".to_owned()),
             ("Authorization: Bearer short".to_owned(), "Authorization: … …".to_owned()),
             ("password=hunter2 token: abc".to_owned(), "password=… token: …".to_owned()),
+            (
+                "--password hunter2 for hvs.Abc4567 in eu-west-1".to_owned(),
+                "--password … for … in eu-west-1".to_owned(),
+            ),
             ("key wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, too".to_owned(), "key …, too".to_owned()),
             ("at http://me:pass@proxy:3128/x".to_owned(), "at http://…@proxy:3128/x".to_owned()),
             (

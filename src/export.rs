@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::config::{self, Config, Target};
+use crate::config::{self, Config, Target, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
@@ -92,6 +92,9 @@ impl LoginPassword {
         let (config, mut target) = target(&env, &host, started)?;
         if let Some(profile) = self.profile {
             (target.profile, target.role) = (Some(profile), None);
+        }
+        if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
+            return Err(Error::failed("ecr-login: --endpoint-url is not a URL: expected as in https://host"));
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
         let grant = login::grant(&env, &target, started + config.timeout());

@@ -33,7 +33,7 @@ use aws_smithy_types::DateTime;
 use aws_types::os_shim_internal;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-use crate::config::Target;
+use crate::config::{Target, is_url};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source};
@@ -199,6 +199,7 @@ fn timed_out(source: &Source) -> Failure {
 }
 
 fn context(target: Target, identity: Arc<Identity>, deadline: Instant) -> Result<Context, Failure> {
+    Settings::new(&identity).check_endpoints()?;
     let network = Network::new(&identity.env, Trust::new(&identity, deadline)?);
     Ok(Context { target, identity, network })
 }
@@ -278,6 +279,24 @@ impl Settings {
     fn load(&self, value: &EnvConfigValue) -> Option<String> {
         let (value, _) = value.load(&self.env, Some(self.identity.profiles.sections()))?;
         Some(value.into_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The SDK would show what it cannot use, and in a URL there may be a password.
+    fn check_endpoints(&self) -> Result<(), Failure> {
+        for service in ["ECR", "ECR PUBLIC", "STS", "SSO", "SSO OIDC", "Signin"] {
+            let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
+            if self.load(&value).is_some_and(|url| !is_url(&url)) {
+                let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
+                let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
+                let setting =
+                    set.map_or_else(|| format!("the endpoint_url for {service} in the AWS files"), str::to_owned);
+                return Err(Failure::new(
+                    format!("{setting} is not a URL"),
+                    "correct it, as in https://host, or unset it",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn flag(&self, variable: &str, key: &str) -> Option<bool> {

@@ -151,9 +151,17 @@ pub(crate) fn is_role_arn(arn: &str) -> bool {
             && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()))
 }
 
-fn is_url(url: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-        && url.bytes().all(|byte| byte.is_ascii_graphic())
+/// Whether a setting is the URL of a service. Errors do not quote it: there may be a password in it.
+pub(crate) fn is_url(url: &str) -> bool {
+    let is_http = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+    // What stands for a port has to be one: it may be a password that has a slash in it.
+    let has_port = |uri: &http::Uri| {
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let host = uri.host().unwrap_or_default();
+        let rest = authority.rsplit('@').next().and_then(|rest| rest.strip_prefix(host)).unwrap_or(authority);
+        !host.is_empty() && (rest.is_empty() || uri.port_u16().is_some())
+    };
+    url.parse().is_ok_and(|uri: http::Uri| is_http(&uri) && has_port(&uri))
 }
 
 /// What `docker-credential-<name>` may be called.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use glob::Pattern;
 
-pub(crate) use file::{ROLE_ARN_FORM, is_role_arn};
+pub(crate) use file::{ROLE_ARN_FORM, is_role_arn, is_url};
 pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
 
 use file::duration;

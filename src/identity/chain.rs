@@ -17,7 +17,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::profiles::Profiles;
-use crate::config::{Role, SESSION_NAME};
+use crate::config::{Role, SESSION_NAME, is_url};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::secret::Secret;
@@ -267,7 +267,19 @@ impl Resolver<'_> {
         let variables =
             [&CONTAINER_URIS[..], &["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"]];
         self.refuse_empty(&variables.concat())?;
-        Ok(Source::Container)
+        let [relative, full] = CONTAINER_URIS.map(|name| self.env.text(name));
+        let wrong = match (relative, full) {
+            (Some(path), _) => (!path.starts_with('/') || path.parse::<http::Uri>().is_err()).then_some((0, "a path")),
+            (None, Some(url)) => (!is_url(url)).then_some((1, "a URL")),
+            (None, None) => None,
+        };
+        match wrong {
+            None => Ok(Source::Container),
+            Some((number, form)) => Err(Failure::new(
+                format!("{} is not {form}", CONTAINER_URIS[number]),
+                "correct it: ECS and EKS set it by themselves",
+            )),
+        }
     }
 
     /// The endpoint in the order of the SDK's client: variable, profile, mode.
@@ -278,8 +290,7 @@ impl Resolver<'_> {
         };
         let endpoint = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
         if let Some((url, name)) = endpoint {
-            let is_url = url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
-            return if is_url {
+            return if is_url(url) {
                 Ok(Source::Instance(url.to_owned()))
             } else {
                 Err(Failure::new(format!("{name} is not a URL"), "correct it, or unset it for the usual address"))

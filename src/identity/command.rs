@@ -4,11 +4,15 @@
 //! for what it prints holds that environment, the shell and every program that a word can name, as the PATH leads to them,
 //! the state of every path in its words, and the current directory unless all words are absolute paths. What a command
 //! line can say beyond words, quotes, `~`, redirections and lists of commands is not understood, and then nothing is
-//! cached: an expansion or a script inside a word could lead anywhere.
+//! cached: an expansion or a script inside a word could lead anywhere, and so could a directory. What a program reads
+//! besides is not seen before the next refresh.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::dependency::Dependency;
+use crate::clients;
 use crate::env::Env;
 
 /// What the answer of `command` depends on; `Err` says what in it is not understood.
@@ -25,33 +29,59 @@ pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, 
         if !path.is_absolute() {
             all.push(Dependency::Directory);
         }
+        let mut files = paths(&text);
+        let is_directory = |part: &str| part.contains(['/', '.']) && Path::new(part).is_dir();
+        if std::iter::once(text.as_str()).chain(text.split(JOINING)).any(is_directory) {
+            return Err("one of its words is a directory, and what is in it can change unseen".to_owned());
+        }
         if !text.contains(['/', '\\']) {
+            files.extend(clients::on_path(env, &text));
             all.push(Dependency::Program(text.clone()));
         }
-        all.extend(paths(&text).into_iter().map(Dependency::Path));
+        for file in &files {
+            for word in interpreter(file) {
+                all.push(if word.contains('/') { Dependency::Path(word.into()) } else { Dependency::Program(word) });
+            }
+        }
+        all.extend(files.into_iter().map(Dependency::Path));
     }
     all.sort();
     all.dedup();
     Ok(all)
 }
 
-/// Every path that a word may hold: itself, what follows `=`, `:`, `,` or `@`, and what follows an option's letter.
+/// The words of the `#!` line of a script: its interpreter, and what `env` looks up.
+fn interpreter(file: &Path) -> Vec<String> {
+    let mut line = Vec::new();
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let read = is_file.then(|| File::open(file).and_then(|file| file.take(LONGEST_LINE).read_to_end(&mut line)));
+    let text = String::from_utf8_lossy(&line);
+    match (read, text.lines().next().and_then(|line| line.strip_prefix("#!"))) {
+        (Some(Ok(_)), Some(words)) => words.split_whitespace().map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What the kernel reads of a `#!` line (execve(2)).
+const LONGEST_LINE: u64 = 256;
+
+/// What may join several paths, or a path and something else, into one word.
+const JOINING: &[char] = &['=', ':', ',', '@', ';', '|', '+', '%', '#', '\'', '"'];
+
+/// Every path that a word may hold: the word itself, what stands between characters that join several into one, what
+/// follows an option's letter, and what begins with the first slash.
 fn paths(word: &str) -> Vec<PathBuf> {
+    let ends = word.char_indices().filter(|(_, c)| JOINING.contains(c)).map(|(at, _)| at);
     let mut found = vec![word];
-    for (at, c) in word.char_indices() {
-        let before = word[..at].chars().next_back();
-        let begins = c == '/' && before.is_some_and(|c| !c.is_ascii_alphanumeric() && !"._~+-".contains(c));
-        if begins {
-            found.push(&word[at..]);
-        }
-        if "=:,@".contains(c) {
-            found.extend(word[at + 1..].split([',', ':', '@']).next());
-            found.push(&word[at + 1..]);
-        }
+    found.extend(ends.clone().flat_map(|at| [&word[..at], &word[at + 1..]]));
+    found.extend(word.split(JOINING));
+    for part in found.clone() {
+        found.extend(part.find('/').map(|slash| &part[slash..]));
+        // An option is a hyphen and a letter.
+        found.extend(part.strip_prefix('-').and_then(|rest| rest.get(1..)));
     }
-    if let (true, Some(slash)) = (word.starts_with('-'), word.find('/')) {
-        found.push(&word[slash..]);
-    }
+    found.sort_unstable();
+    found.dedup();
     found.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }
 
@@ -269,6 +299,9 @@ mod tests {
         for (word, expected) in [
             ("--file=/a/b", &["/a/b"][..]),
             ("-f/a/b", &["/a/b"]),
+            ("-fa", &["a"]),
+            ("/a/b:/c", &["/a/b", "/c"]),
+            ("r/a/b", &["/a/b"]),
             ("file:///a/b", &["///a/b"]),
             ("@/a/b", &["/a/b"]),
             ("x=y/z,/c", &["y/z", "/c"]),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::OWN_IRRELEVANT;
 use super::key::Parts;
 use crate::env::Env;
 use crate::input::{self, Content};
@@ -30,7 +31,7 @@ pub enum Dependency {
     Program(String),
     /// The current directory.
     Directory,
-    /// All variables but those of [`BOOKKEEPING`] and this program's own.
+    /// All variables but those of [`BOOKKEEPING`] and those that only say how this program works.
     Environment,
     /// This boot of this machine.
     Boot,
@@ -43,33 +44,8 @@ pub struct Observed {
     digest: String,
 }
 
-/// Terminal and shell bookkeeping, which no credential process goes by.
-const BOOKKEEPING: &[&str] = &[
-    "_",
-    "PWD",
-    "OLDPWD",
-    "SHLVL",
-    "TERM",
-    "TERM_PROGRAM",
-    "TERM_PROGRAM_VERSION",
-    "TERM_SESSION_ID",
-    "COLORTERM",
-    "COLUMNS",
-    "LINES",
-    "WINDOWID",
-    "SSH_TTY",
-    "SSH_CLIENT",
-    "SSH_CONNECTION",
-    "XDG_SESSION_ID",
-    "GPG_TTY",
-    "TMUX",
-    "TMUX_PANE",
-    "STY",
-    "WINDOW",
-    "LS_COLORS",
-    "PS1",
-    "VTE_VERSION",
-];
+/// What a shell counts and notes for itself, from one command to the next.
+const BOOKKEEPING: &[&str] = &["_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"];
 
 impl Observed {
     /// The dependency as it is now. `None` when a hash cannot describe it: the file is no regular one, say, or the system
@@ -123,7 +99,7 @@ impl Dependency {
                 let mut parts = Parts::default();
                 for (name, value) in env.iter() {
                     let text = name.to_str();
-                    if !text.is_some_and(|name| BOOKKEEPING.contains(&name) || name.starts_with("AWS_ECR_")) {
+                    if !text.is_some_and(|name| BOOKKEEPING.contains(&name) || OWN_IRRELEVANT.contains(&name)) {
                         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
                     }
                 }

@@ -25,7 +25,7 @@
 //! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name; this boot | at once, a rotated token of the same subject is no change |
 //! | SSO, `sso-session` or legacy | the session file whole, or that it is gone; this boot | at once; a refreshed sign-in costs one call |
 //! | `aws login` session | the session file whole, or that it is gone; this boot | at once; a refreshed session costs one call |
-//! | `credential_process` | the command; shell and programs as the PATH leads to them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; the whole environment but terminal and shell bookkeeping; this boot. Not cached when the command is not understood ([`command`]) | all this at once; what else it reads at the next refresh |
+//! | `credential_process` | the command; shell and programs as the PATH leads to them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; interpreters of scripts among them; the whole environment but what a shell counts for itself; this boot. Not cached when the command is not understood ([`command`]) | all this at once; what else it reads at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; token file as for web identity; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot and instance | another machine at once; another role of this instance at the next refresh |
 //!
@@ -236,13 +236,17 @@ impl<'a> Observations<'a> {
                 }
             }
             Source::WebIdentity(identity) => held = self.web_identity(identity, deadline)?,
-            Source::Login { file, .. } => self.add(Dependency::File(file.clone())),
+            Source::Login { file, .. } => {
+                Self::refuse_what_the_sdk_could_not_finish(file)?;
+                self.add(Dependency::File(file.clone()));
+            }
             Source::Process { command, .. } => match command::dependencies(command, self.env) {
                 Ok(dependencies) => dependencies.into_iter().for_each(|dependency| self.add(dependency)),
                 Err(why) => self.refuse(format!("the credential_process is not understood: {why}")),
             },
             Source::Container => {
                 if let Some(file) = self.env.os("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+                    Self::refuse_what_the_sdk_could_not_finish(Path::new(file))?;
                     self.add(Dependency::Subject(PathBuf::from(file)));
                 }
             }
@@ -266,6 +270,17 @@ impl<'a> Observations<'a> {
             Content::Absent => wrong("is not there", "check the path, and that the token is mounted or written there"),
             Content::Unreadable(why) => wrong(&format!("cannot be read: {why}"), "check its owner, mode and kind"),
         }
+    }
+
+    /// A provider of the SDK reads this file itself, to its end if it has one.
+    fn refuse_what_the_sdk_could_not_finish(file: &Path) -> Result<(), Failure> {
+        let why = match input::regular_file(file) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => "it is no regular file".to_owned(),
+            Err(why) => why,
+        };
+        let what = format!("the file {} cannot be used: {why}", file.display());
+        Err(Failure::new(what, "correct the file, or the setting that names it"))
     }
 
     fn read(

@@ -168,7 +168,10 @@ impl AwsFile {
     fn name(&self) -> String {
         self.path.as_ref().map_or_else(
             || format!("the file that {} would name (there is no home directory)", self.variable),
-            |path| path.display().to_string(),
+            |path| match &self.content {
+                Content::Unreadable(why) => format!("{} ({why})", path.display()),
+                _ => path.display().to_string(),
+            },
         )
     }
 
@@ -176,7 +179,7 @@ impl AwsFile {
     fn problem(&self) -> Option<Failure> {
         let (what, next) = match &self.content {
             Content::Unreadable(why) if why == "it is a directory" => return None,
-            Content::Unreadable(why) => (format!("cannot be read: {why}"), "correct its owner or mode".to_owned()),
+            Content::Unreadable(_) => ("cannot be read".to_owned(), "correct its owner or mode".to_owned()),
             Content::Absent => return None,
             Content::Bytes(bytes) => {
                 let error = str::from_utf8(bytes).err()?;

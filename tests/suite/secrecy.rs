@@ -105,6 +105,48 @@ fn passwords_in_the_urls_of_endpoints() {
     }
 }
 
+/// What is no URL is said to be none, without a word of it.
+#[test]
+fn passwords_in_what_is_meant_for_a_url() {
+    let secret = "hunter2";
+    for variable in
+        ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "an AWS file", "a registry"]
+    {
+        for url in [
+            "me:hunter2@127.0.0.1",
+            "//me:hunter2@127.0.0.1:1",
+            "http:me:hunter2@127.0.0.1:1",
+            "http://me:x/hunter2@127.0.0.1:1",
+            "http://me:x#hunter2@127.0.0.1",
+        ] {
+            let helper = Helper::bare().var("AWS_ECR_LOG", "trace").var("AWS_ECR_LOG_FILE", "~/log");
+            let helper = match variable {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI" => helper,
+                _ => helper.var("AWS_ACCESS_KEY_ID", "AKIA").var("AWS_SECRET_ACCESS_KEY", "s"),
+            };
+            let helper = match variable {
+                "an AWS file" => {
+                    helper.write(".aws/config", &format!("[default]\nendpoint_url = {url}\n"));
+                    helper
+                }
+                "a registry" => {
+                    let registry = format!("[[registry]]\nmatch = '1111*'\nendpoint_url = '{url}'\n");
+                    helper.write(".config/docker-credential-ecr-login/config.toml", &registry);
+                    helper
+                }
+                _ => helper.var(variable, url),
+            };
+            let line = helper.get(HOST).error().to_owned();
+            assert!(!line.contains(secret) && !line.contains("Request {"), "{variable} {url}: {line}");
+            assert!(line.contains("URL") || line.contains("https://host"), "{variable} {url}: {line}");
+            assert!(!variable.starts_with("AWS") || line.contains(variable), "{variable} {url}: {line}");
+            let log = fs::read_to_string(helper.home().join("log")).unwrap_or_default();
+            let report = helper.run(&["doctor", HOST], "").stdout;
+            assert!(!log.contains(secret) && !report.contains(secret), "{log}{report}");
+        }
+    }
+}
+
 #[test]
 fn only_a_regular_file_of_ones_own_is_a_log() {
     if !nix::unistd::geteuid().is_root() {

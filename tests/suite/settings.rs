@@ -478,7 +478,36 @@ fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
         fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(before)).expect("a time");
         expect(&command, &home, "AKIAPRINTED2");
     }
-    // What is not understood is not kept.
+    // A file that a word names in ways of its own.
+    program(&at("bin/show"), "AKIA");
+    let show = "#!/bin/sh\nfor word; do word=${word#-f}; word=${word%%:*}; [ -f \"$word\" ] && cat \"$word\"; done\n";
+    fs::write(at("bin/show"), show).expect("a write");
+    let printed = |id: &str| {
+        let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+        fs::write(at("k.json"), text).expect("a write");
+    };
+    fs::write(at("line"), "one\n").expect("a write");
+    let here = home.display().to_string();
+    for command in [
+        format!("{here}/bin/show -fk.json"),
+        format!("{here}/bin/show {here}/k.json:/x"),
+        format!("{here}/bin/show k.json:/x"),
+        format!("/bin/sed -n 'r{here}/k.json' {here}/line"),
+    ] {
+        printed("AKIAFIRST1");
+        expect(&command, &home, "AKIAFIRST1");
+        printed("AKIASECOND");
+        expect(&command, &home, "AKIASECOND");
+    }
+    // A script whose interpreter is looked up on the PATH.
+    fs::write(at("bin/found"), "#!/usr/bin/env creds\n").expect("a write");
+    fs::set_permissions(at("bin/found"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    expect(&format!("{here}/bin/found"), &home, "AKIASECOND");
+    program(&at("first/creds"), "AKIAFIRST");
+    expect(&format!("{here}/bin/found"), &home, "AKIAFIRST");
+    // What is not understood is not kept, and nor is what reads a directory.
+    let (who, cached) = run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), &home, &path);
+    assert!(!cached, "{who}");
     program(&at("print"), "AKIAPRINTED1");
     for command in ["sh $HOME/print", "sh -c 'sh $HOME/print; true'", "sh `echo ~/print`", "sh ~/prin?", "(sh ~/print)"]
     {

@@ -77,8 +77,8 @@ fn credential_process() {
     let runs = |helper: &Helper| fs::read_to_string(helper.home().join("runs")).expect("runs").lines().count();
     cached_as(&aws, &helper, "AKIAPROCESS-one");
     assert_eq!(runs(&helper), 1);
-    // What only the terminal goes by is no reason to ask again; what the process may go by is.
-    let helper = helper.var("TERM", "xterm").var("PWD", "/elsewhere");
+    // What a shell counts for itself is no reason to ask again; what the process may go by is.
+    let helper = helper.var("SHLVL", "7").var("PWD", "/elsewhere");
     cached_as(&aws, &helper, "AKIAPROCESS-one");
     assert_eq!(runs(&helper), 1);
     let helper = helper.var("WHO", "two");
