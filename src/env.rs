@@ -118,7 +118,7 @@ impl Env {
 
     /// Whether cached tokens are served only after AWS credentials were resolved.
     pub fn verifies_identity(&self) -> bool {
-        self.text("AWS_ECR_VERIFY_IDENTITY").is_some_and(|value| !matches!(value, "0" | "false"))
+        self.os("AWS_ECR_VERIFY_IDENTITY").is_some_and(|value| value != "0" && value != "false")
     }
 
     /// Whether `store` and `erase` are to be ignored: the incumbent's variable, with its exact value.

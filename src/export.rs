@@ -91,7 +91,7 @@ impl LoginPassword {
         }
         let (config, mut target) = target(&env, &host, started)?;
         if let Some(profile) = self.profile {
-            (target.profile, target.role) = (Some(profile), None);
+            (target.profile, target.profile_setting, target.role) = (Some(profile), "--profile".to_owned(), None);
         }
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
             return Err(Error::failed("ecr-login: --endpoint-url is not a URL: expected as in https://host"));
@@ -219,7 +219,7 @@ fn any_registry(region: &str) -> Result<String, Error> {
 /// The region in the order of the AWS CLI.
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
     let of_profile = || {
-        let selected = Selected::new(env, profile);
+        let selected = Selected::new(env, profile.map(|profile| (profile, "--profile")));
         let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };

@@ -84,7 +84,11 @@ pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Fai
 
 /// A failure with the registry that it is about.
 pub fn sentence(target: &Target, failure: &Failure) -> String {
-    format!("ecr-login: no token for {} (region {}): {failure}", target.host, target.registry.region)
+    let region = &target.registry.region;
+    if target.host.starts_with(registry::ANY_ACCOUNT) {
+        return format!("ecr-login: no token for the registries of region {region}: {failure}");
+    }
+    format!("ecr-login: no token for {} (region {region}): {failure}", target.host)
 }
 
 /// The log gets nothing that others said.

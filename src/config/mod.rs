@@ -42,6 +42,8 @@ pub struct Target {
     pub registry: Registry,
     /// Instead of the default credential chain.
     pub profile: Option<String>,
+    /// The setting that names the profile, for messages.
+    pub profile_setting: String,
     /// To be assumed with the credentials of the profile or of the chain.
     pub role: Option<Role>,
     /// Calls instead of profile, role and chain.
@@ -194,6 +196,8 @@ impl Config {
             host,
             registry,
             profile: entry.and_then(|entry| entry.profile.clone()),
+            profile_setting: entry
+                .map_or_else(String::new, |entry| format!("{}, line {},", self.path.display(), entry.line)),
             role: entry.and_then(|entry| entry.role.clone()),
             service_account: None,
             endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
@@ -206,7 +210,7 @@ impl Config {
                 return Err(Error::failed(format!("ecr-login: {name} is '{arn}': expected {ROLE_ARN_FORM}")));
             }
             if profile.is_some() || role_arn.is_some() {
-                target.profile = profile;
+                (target.profile, target.profile_setting) = (profile, format!("AWS_ECR_PROFILE_{account}"));
                 target.role = role_arn.map(|arn| Role {
                     arn,
                     external_id: None,

@@ -127,8 +127,8 @@ impl fmt::Display for Source {
 /// Which profile applies, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
-    /// The configuration, the environment of this program or an option maps the registry to it.
-    Mapped(String),
+    /// The configuration, a variable of this program or an option maps the registry to it: the name, and which of them.
+    Mapped(String, String),
     /// This variable names it.
     Named(&'static str, String),
     /// Nobody names one, so it is `default`, which need not exist.
@@ -137,9 +137,9 @@ pub enum Selected {
 
 impl Selected {
     /// The variables are read as the AWS CLI reads them (botocore, `configprovider.py`).
-    pub fn new(env: &Env, mapped: Option<&str>) -> Self {
-        if let Some(name) = mapped {
-            return Self::Mapped(name.to_owned());
+    pub fn new(env: &Env, mapped: Option<(&str, &str)>) -> Self {
+        if let Some((name, by)) = mapped {
+            return Self::Mapped(name.to_owned(), by.to_owned());
         }
         ["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]
             .into_iter()
@@ -150,14 +150,14 @@ impl Selected {
     /// The profile's name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Mapped(name) | Self::Named(_, name) => name,
+            Self::Mapped(name, _) | Self::Named(_, name) => name,
             Self::Default => "default",
         }
     }
 
     fn because(&self) -> String {
         match self {
-            Self::Mapped(_) => ", which the configuration maps this registry to,".to_owned(),
+            Self::Mapped(_, by) => format!(", which {by} names,"),
             Self::Named(variable, _) => format!(", which {variable} names,"),
             Self::Default => String::new(),
         }
@@ -174,7 +174,7 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     pub(super) fn chain(&self) -> Result<Chain, Failure> {
         let alone = |source| Ok(Chain { source, roles: Vec::new() });
-        if !matches!(self.selected, Selected::Mapped(_))
+        if !matches!(self.selected, Selected::Mapped(..))
             && let Some(keys) = self.environment()
         {
             return alone(Source::Environment(keys));

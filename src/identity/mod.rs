@@ -118,7 +118,8 @@ impl Identity {
     /// Reads the settings, by `deadline`. Fails when they lead to nobody for sure: see [`chain`].
     pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
         refuse_unreadable(env)?;
-        let selected = Selected::new(env, target.profile.as_deref());
+        let mapped = target.profile.as_deref().map(|profile| (profile, target.profile_setting.as_str()));
+        let selected = Selected::new(env, mapped);
         let profiles = Profiles::read(env, selected.name(), deadline)?;
         let mut chain = if target.service_account.is_some() {
             Chain { source: Source::ServiceAccount, roles: Vec::new() }
@@ -159,7 +160,7 @@ pub fn request_key(env: &Env, host: &str) -> Key {
 fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> Key {
     let mut parts = Parts::default();
     // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
-    let Target { host: _, registry, profile, role, service_account, endpoint_url } = target;
+    let Target { host: _, registry, profile, profile_setting: _, role, service_account, endpoint_url } = target;
     parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
     parts.add("region", &registry.region);
     parts.add("fips", if registry.fips { "yes" } else { "no" });

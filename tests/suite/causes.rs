@@ -114,7 +114,7 @@ fn a_profile_that_does_not_exist_is_not_replaced_by_another_identity() {
     helper.write(".aws/config", "[profile prod]\naws_access_key_id = k\naws_secret_access_key = s\n");
     fails(&helper, "is in neither", &["'prdo'", "AWS_PROFILE", ".aws/config", ".aws/credentials"]);
     let helper = Helper::of(&aws).var("AWS_ECR_PROFILE_111122223333", "prdo");
-    fails(&helper, "is in neither", &["'prdo'", "the configuration maps"]);
+    fails(&helper, "is in neither", &["'prdo'", "AWS_ECR_PROFILE_111122223333 names"]);
     assert_eq!(aws.count(), 0);
 }
 

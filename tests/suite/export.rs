@@ -186,3 +186,18 @@ fn a_terminal_is_warned_that_it_shows_a_secret() {
         assert!(code == Some(0) && shown.contains("secret"), "{shown}");
     }
 }
+
+#[test]
+fn what_was_asked_for_by_options_is_named_by_them() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let ran = helper.run(&["get-login-password", "--region", "us-east-1", "--profile", "prdo"], "");
+    let line = complaint(&ran);
+    assert!(
+        line.contains("'prdo', which --profile names,") && line.contains("registries of region us-east-1"),
+        "{line}"
+    );
+    assert!(!line.contains("000000000000"), "{line}");
+    let ran = helper.run(&["get-login-password", "--region", "us-east-1", "--endpoint-url", "not-a-url"], "");
+    assert!(complaint(&ran).contains("--endpoint-url is not a URL"), "{ran:?}");
+}
