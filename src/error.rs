@@ -96,7 +96,7 @@ pub fn one_line(text: &str) -> String {
 const LONGEST_QUOTE: usize = 400;
 
 /// A word of this length or more that mixes letters and digits may be a key or a token.
-const SHORTEST_SECRET: usize = 8;
+const SHORTEST_SECRET: usize = 5;
 
 /// What somebody else said, in one line, cut short, with an ellipsis for each word that may be a secret: what stands behind
 /// "password=" and the like, and long words of letters and digits that are neither a path nor part of an ARN.
@@ -123,17 +123,33 @@ const SECRETS: &[&str] =
     &["password", "passwd", "secret", "token", "bearer", "basic", "key", "credential", "authorization", "signature"];
 
 fn mask(word: &str) -> String {
-    if let Some((name, _)) = word.split_once(['=', ':'])
-        && SECRETS.iter().any(|secret| name.to_ascii_lowercase().trim_matches(['"', '\'', '{', ',']).ends_with(secret))
-        && word.len() > name.len() + 1
-    {
-        return format!("{name}=…");
-    }
-    if word.contains("arn:aws") || (word.starts_with(['/', '~']) && !word.contains('=')) {
+    let bare = word.trim_matches(|c: char| "\"'()[]{},.;:".contains(c));
+    if bare.contains("arn:aws") || (bare.starts_with(['/', '~']) && !bare.contains('=')) {
         return word.to_owned();
     }
     if word.contains("://") {
         return mask_user_info(word);
+    }
+    word.split_inclusive([',', '&', ';']).map(mask_part).collect()
+}
+
+/// One setting, or one piece of text.
+fn mask_part(word: &str) -> String {
+    let announces = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        SECRETS.iter().any(|secret| name.ends_with(secret))
+    };
+    if let Some((name, value)) = word.split_once(['=', ':'])
+        && announces(name)
+        && !value.is_empty()
+    {
+        return format!("{name}=…");
+    }
+    if let Some((name, _)) = word.split_once('-')
+        && name.eq_ignore_ascii_case("bearer")
+    {
+        return format!("{name}-…");
     }
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=_.-~".contains(c);
     let mut masked = String::new();
@@ -142,15 +158,19 @@ fn mask(word: &str) -> String {
             Some(c) if !is_part(c) => part.split_at(part.len() - c.len_utf8()),
             _ => (part, ""),
         };
-        let has = |test: fn(&char) -> bool| piece.chars().any(|c| test(&c));
-        // Names of hosts, regions and files have small letters and few digits.
-        let looks_made_up = has(char::is_ascii_uppercase) || piece.bytes().filter(u8::is_ascii_digit).count() > 4;
-        let mixed = has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
-        let is_secret = piece.len() >= SHORTEST_SECRET && mixed && looks_made_up;
-        masked.push_str(if is_secret { "…" } else { piece });
+        masked.push_str(if is_made_up(piece) { "…" } else { piece });
         masked.push_str(end);
     }
     masked
+}
+
+/// Whether letters and digits are mixed as in no word and in no name of a host, region or file: those have small letters, a
+/// dot or a hyphen, and few digits.
+fn is_made_up(piece: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| piece.as_bytes().iter().any(test);
+    let digits = piece.bytes().filter(u8::is_ascii_digit).count();
+    let is_name = !has(u8::is_ascii_uppercase) && piece.contains(['.', '-']) && digits <= 4;
+    piece.len() >= SHORTEST_SECRET && digits > 0 && has(u8::is_ascii_alphabetic) && !is_name
 }
 
 /// A URL, or a text with one, without the user and password in it.
@@ -178,6 +198,10 @@ mod tests {
             ),
             (format!("error: Bearer {jwt}"), "error: Bearer …".to_owned()),
             ("Authorization: Bearer short".to_owned(), "Authorization: … …".to_owned()),
+            (
+                r#"{"error":"x","access_token":"abcdefghij"} bearer-SECRET hunter2"#.to_owned(),
+                r#"{"error":"x","access_token"=… bearer-… …"#.to_owned(),
+            ),
             ("password=hunter2 token: abc".to_owned(), "password=… token: …".to_owned()),
             (
                 "--password hunter2 for hvs.Abc4567 in eu-west-1".to_owned(),

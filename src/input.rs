@@ -155,14 +155,11 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
 }
 
 fn missing(path: &Path, error: &io::Error) -> Content {
-    // In a directory that is closed to this user there is nothing, as far as this user can tell.
-    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-        || path.symlink_metadata().is_err()
-    {
-        Content::Absent
-    } else {
-        Content::Unreadable(error.to_string())
-    }
+    let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    // In a home that is closed to this user there is nothing, as far as this user can tell; in a directory that can be seen
+    // and not entered there may be.
+    let is_out_of_sight = || path.parent().is_some_and(|parent| parent.symlink_metadata().is_err());
+    if is_absent || is_out_of_sight() { Content::Absent } else { Content::Unreadable(error.to_string()) }
 }
 
 /// Everything up to one byte more than [`LARGEST`]. What is read before the buffer is replaced by a larger one is zeroed.
