@@ -594,3 +594,43 @@ fn an_edit_that_changes_nobody_costs_at_most_one_call_and_touching_none() {
     assert_eq!(helper.get(HOST).password_for(HOST), first, "another time of change, and a setting of ours");
     assert_eq!(aws.count_of("ecr"), 1);
 }
+
+#[test]
+fn a_directory_of_aws_files_that_is_closed_to_the_user_is_no_absent_one() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const SOMEBODY: u32 = 12345;
+    if !nix::unistd::geteuid().is_root() {
+        return crate::namespace::skip("closed directories", "being another user needs root");
+    }
+    let aws = Aws::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let (program, home) = (dir.path().join("program"), dir.path().join("home"));
+    fs::copy(crate::helper::program(), &program).expect("a copy");
+    fs::create_dir_all(home.join(".aws")).expect("a directory");
+    fs::write(home.join(".aws/config"), format!("[default]\n{}", keys("AKIACLOSED"))).expect("a write");
+    chown(&home, Some(SOMEBODY), Some(SOMEBODY)).expect("a home");
+    let helper = on_an_instance(&aws);
+    let get = |mode: u32, name: &str, value: &str| {
+        fs::set_permissions(home.join(".aws"), fs::Permissions::from_mode(mode)).expect("a mode");
+        let vars = helper.command();
+        let vars = vars.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let mut command = std::process::Command::new(&program);
+        command.arg("get").env_clear().envs(vars).env("HOME", &home).env(name, value).current_dir("/");
+        command.uid(SOMEBODY).gid(SOMEBODY);
+        let piped = std::process::Stdio::piped;
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("the program starts");
+        child.stdin.take().expect("a pipe").write_all(HOST.as_bytes()).expect("a write");
+        Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO)
+    };
+    for (name, value) in [("AWS_PROFILE", "default"), ("AWS_REGION", "us-east-1")] {
+        let line = get(0o700, name, value).error().to_owned();
+        assert!(line.contains(".aws/config (Permission denied") && line.contains("cannot be read"), "{line}");
+    }
+    assert_eq!(who(&get(0o755, "AWS_REGION", "us-east-1")), "AKIACLOSED");
+    // A home that is closed altogether, as that of root to a container's user, holds nothing for this one.
+    chown(&home, Some(0), Some(0)).expect("a home");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("a mode");
+    assert_eq!(who(&get(0o755, "AWS_REGION", "us-east-1")), "ASIA-instance");
+}
