@@ -141,7 +141,7 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
                 Ok(count) => {
                     take(&piece[..count]);
                     (filled, taken) = (filled.max(count), taken + count as u64);
-                    if taken == size {
+                    if (taken >= size && size > 0) || taken > LARGEST {
                         return Ok(());
                     }
                 }

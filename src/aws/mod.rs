@@ -13,6 +13,7 @@ mod errors;
 mod examine;
 mod explain;
 mod http;
+mod settings;
 mod sso;
 mod tls;
 
@@ -26,14 +27,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_runtime::env_config::EnvConfigValue;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_types::DateTime;
-use aws_types::os_shim_internal;
-use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use aws_types::service_config::ServiceConfigKey;
 
-use crate::config::{Target, is_url};
+use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source};
@@ -42,6 +41,7 @@ use crate::token::Token;
 pub use examine::{Route, route};
 use explain::Context;
 use http::Network;
+use settings::Settings;
 use sso::SignIn;
 use tls::Trust;
 
@@ -258,69 +258,6 @@ impl Caller {
         let Self { config, for_providers, place, context } = self;
         let credentials = credentials::resolve(&config, &for_providers, &context).await?;
         Ok(Session { config, place, credentials, context: Arc::new(context) })
-    }
-}
-
-/// The environment and the selected profile, for the SDK's look-ups in them.
-struct Settings {
-    env: os_shim_internal::Env,
-    identity: Arc<Identity>,
-}
-
-impl Settings {
-    /// A variable that is set and empty counts as unset.
-    fn new(identity: &Arc<Identity>) -> Self {
-        let set = identity.env.iter().filter(|(_, value)| !value.is_empty());
-        let texts = set.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
-        let env = texts.collect::<std::collections::HashMap<_, _>>().into();
-        Self { env, identity: identity.clone() }
-    }
-
-    fn load(&self, value: &EnvConfigValue) -> Option<String> {
-        let (value, _) = value.load(&self.env, Some(self.identity.profiles.sections()))?;
-        Some(value.into_owned()).filter(|value| !value.is_empty())
-    }
-
-    /// The SDK would show what it cannot use, and in a URL there may be a password.
-    fn check_endpoints(&self) -> Result<(), Failure> {
-        for service in ["ECR", "ECR PUBLIC", "STS", "SSO", "SSO OIDC", "Signin"] {
-            let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
-            if self.load(&value).is_some_and(|url| !is_url(&url)) {
-                let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
-                let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
-                let setting =
-                    set.map_or_else(|| format!("the endpoint_url for {service} in the AWS files"), str::to_owned);
-                return Err(Failure::new(
-                    format!("{setting} is not a URL"),
-                    "correct it, as in https://host, or unset it",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn flag(&self, variable: &str, key: &str) -> Option<bool> {
-        match self.load(&EnvConfigValue::new().env(variable).profile(key))?.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Settings")
-    }
-}
-
-impl LoadServiceConfig for Settings {
-    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
-        let ignored = || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
-        if key.env() == "AWS_ENDPOINT_URL" && ignored() == Some(true) {
-            return None;
-        }
-        self.load(&EnvConfigValue::new().env(key.env()).profile(key.profile()).service_id(key.service_id()))
     }
 }
 

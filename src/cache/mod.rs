@@ -67,11 +67,10 @@ impl Cache {
 
     /// The entry of `key`, whatever its age; `None` when there is none that can be read and is that key's.
     pub fn look_up(&self, key: &Key) -> Option<Entry> {
-        let name = key.to_string();
-        Entry::decode(&read(&self.entry_path(&name))?, &name)
+        self.look_up_named(&key.to_string())
     }
 
-    /// The entry of a key as a manifest names it.
+    /// The same for a key as a manifest names it.
     pub fn look_up_named(&self, key: &str) -> Option<Entry> {
         if !prune::is_key(key) {
             return None;

@@ -42,11 +42,13 @@ mod command;
 mod dependency;
 mod key;
 mod profiles;
+mod section;
+mod source;
 
-pub use chain::{Chain, Keys, Selected, Source, Sso, WebIdentity};
 pub use dependency::{Observed, issuer_and_subject};
 pub use key::Key;
 pub use profiles::{Profiles, paths};
+pub use source::{Chain, Keys, Selected, Source, Sso, WebIdentity};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -634,3 +634,42 @@ fn a_directory_of_aws_files_that_is_closed_to_the_user_is_no_absent_one() {
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("a mode");
     assert_eq!(who(&get(0o755, "AWS_REGION", "us-east-1")), "ASIA-instance");
 }
+
+/// strace holds the program up after its first read of the file, until the file is another.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_answered_without_the_cache() {
+    if crate::namespace::missing(&["strace"]).is_some() {
+        return crate::namespace::skip("a change while reading", "strace is not installed");
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_LOG_FILE", "~/log");
+    let config = helper.write(".aws/config", &format!("[default]\n{}", keys("AKIAFIRST")));
+    let path = config.display().to_string();
+    let (changed, of_writer) = (config.clone(), config.clone());
+    let writer = thread::spawn(move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_open_somewhere(&of_writer) && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        fs::write(changed, format!("[default]\n{}", keys("AKIASECOND"))).expect("a write");
+    });
+    let delay =
+        ["-f", "-o", "/dev/null", "-P", &path, "-e", "trace=read", "-e", "inject=read:delay_exit=1000000:when=1"];
+    let output = helper.under("strace", &delay, &[], HOST);
+    writer.join().expect("a change");
+    let answer = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(answer.contains("AKIAFIRST.") || answer.contains("AKIASECOND."), "{answer}");
+    let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+    assert!(log.contains("not cached") && log.contains("changed while it was read"), "{log}");
+    assert!(helper.entries().is_empty());
+    assert_eq!(who(&helper.get(HOST)), "AKIASECOND");
+}
+
+/// Whether a process other than this one has the file open.
+fn is_open_somewhere(path: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = processes.filter(|entry| entry.file_name().to_str().is_some_and(|name| name != own));
+    let files = others.flat_map(|entry| fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten());
+    files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|target| target == path))
+}

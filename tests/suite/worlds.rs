@@ -605,6 +605,11 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
         let last = world.clone();
         if chance.below(20) == 0 {
             world = World::new(&mut chance);
+            // A home in the current directory, and nothing that would be asked before its files.
+            if chance.below(4) == 0 {
+                world.vars = BTreeMap::from([("HOME", (*chance.of(&[".", "relative"])).to_owned())]);
+                process.command = 0;
+            }
         } else {
             world.change(&mut chance);
         }

@@ -1,0 +1,75 @@
+//! What the SDK's clients look up: the environment and the selected profile, as they were read for the identity.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_runtime::env_config::EnvConfigValue;
+use aws_types::os_shim_internal;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use crate::config::is_url;
+use crate::error::Failure;
+use crate::identity::Identity;
+
+/// The settings of one identity.
+pub(super) struct Settings {
+    env: os_shim_internal::Env,
+    identity: Arc<Identity>,
+}
+
+impl Settings {
+    /// A variable that is set and empty counts as unset.
+    pub(super) fn new(identity: &Arc<Identity>) -> Self {
+        let set = identity.env.iter().filter(|(_, value)| !value.is_empty());
+        let texts = set.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
+        let env = texts.collect::<std::collections::HashMap<_, _>>().into();
+        Self { env, identity: identity.clone() }
+    }
+
+    fn load(&self, value: &EnvConfigValue) -> Option<String> {
+        let (value, _) = value.load(&self.env, Some(self.identity.profiles.sections()))?;
+        Some(value.into_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The SDK would show what it cannot use, and in a URL there may be a password.
+    pub(super) fn check_endpoints(&self) -> Result<(), Failure> {
+        for service in ["ECR", "ECR PUBLIC", "STS", "SSO", "SSO OIDC", "Signin"] {
+            let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
+            if self.load(&value).is_some_and(|url| !is_url(&url)) {
+                let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
+                let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
+                let setting =
+                    set.map_or_else(|| format!("the endpoint_url for {service} in the AWS files"), str::to_owned);
+                return Err(Failure::new(
+                    format!("{setting} is not a URL"),
+                    "correct it, as in https://host, or unset it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
+        match self.load(&EnvConfigValue::new().env(variable).profile(key))?.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+impl LoadServiceConfig for Settings {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let ignored = || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+        if key.env() == "AWS_ENDPOINT_URL" && ignored() == Some(true) {
+            return None;
+        }
+        self.load(&EnvConfigValue::new().env(key.env()).profile(key.profile()).service_id(key.service_id()))
+    }
+}

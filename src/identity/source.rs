@@ -1,0 +1,151 @@
+//! Where credentials come from, in terms of the settings: what [`chain`](super::chain) decides, and `aws` asks.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::Role;
+use crate::env::Env;
+use crate::secret::Secret;
+
+/// A source and the roles on top of it, in the order in which they are assumed.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Gives the first credentials.
+    pub source: Source,
+    /// Each is assumed with the credentials before it.
+    pub roles: Vec<Role>,
+}
+
+/// Where the credentials of an identity come from first, before any role is assumed with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `AWS_ACCESS_KEY_ID` and the secret beside it.
+    Environment(Keys),
+    /// Keys in a profile.
+    Profile(String, Keys),
+    /// A profile's sign-in through IAM Identity Center.
+    Sso(Sso),
+    /// A profile's `aws login` session: its ARN, and the file that keeps it.
+    Login {
+        /// The profile.
+        profile: String,
+        /// Names the session.
+        arn: String,
+        /// Where the AWS CLI keeps it.
+        file: PathBuf,
+    },
+    /// A profile's `credential_process`.
+    Process {
+        /// The profile.
+        profile: String,
+        /// For the shell.
+        command: String,
+    },
+    /// A token of another identity provider.
+    WebIdentity(WebIdentity),
+    /// The token that a kubelet sent for a service account.
+    ServiceAccount,
+    /// The endpoint of ECS or EKS.
+    Container,
+    /// The role of the instance, from this endpoint.
+    Instance(String),
+}
+
+/// An access key with its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: Secret,
+    /// The session token, if the keys are temporary.
+    pub token: Option<Secret>,
+}
+
+/// A sign-in through IAM Identity Center.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sso {
+    /// The profile that refers to it.
+    pub profile: String,
+    /// The name of the `[sso-session …]`; `None` in the legacy form.
+    pub session: Option<String>,
+    /// The region of the service.
+    pub region: String,
+    /// The account whose role is wanted.
+    pub account_id: String,
+    /// The role, a permission set.
+    pub role_name: String,
+    /// Where the AWS CLI keeps the sign-in.
+    pub file: PathBuf,
+}
+
+/// A role for a token of another identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// Where the token is.
+    pub token_file: PathBuf,
+    /// The setting that named the file, for messages.
+    pub setting: String,
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub role_arn: String,
+    /// Shown in CloudTrail.
+    pub session_name: String,
+}
+
+impl fmt::Display for Source {
+    /// In words, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(_) => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
+            Self::Profile(profile, _)
+            | Self::Sso(Sso { profile, .. })
+            | Self::Login { profile, .. }
+            | Self::Process { profile, .. } => write!(f, "profile '{profile}'"),
+            Self::WebIdentity(_) => f.write_str("the web identity"),
+            Self::ServiceAccount => f.write_str("the service account"),
+            Self::Container => f.write_str("the container's role"),
+            Self::Instance(_) => f.write_str("the instance's role"),
+        }
+    }
+}
+
+/// Which profile applies, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// The configuration, a variable of this program or an option maps the registry to it: the name, and which of them.
+    Mapped(String, String),
+    /// This variable names it.
+    Named(&'static str, String),
+    /// Nobody names one, so it is `default`, which need not exist.
+    Default,
+}
+
+impl Selected {
+    /// The variables are read as the AWS CLI reads them (botocore, `configprovider.py`).
+    pub fn new(env: &Env, mapped: Option<(&str, &str)>) -> Self {
+        if let Some((name, by)) = mapped {
+            return Self::Mapped(name.to_owned(), by.to_owned());
+        }
+        ["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]
+            .into_iter()
+            .find_map(|variable| Some(Self::Named(variable, env.text(variable)?.to_owned())))
+            .unwrap_or(Self::Default)
+    }
+
+    /// The profile's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Mapped(name, _) | Self::Named(_, name) => name,
+            Self::Default => "default",
+        }
+    }
+
+    /// Who says so, as a clause behind the name.
+    pub(super) fn because(&self) -> String {
+        match self {
+            Self::Mapped(_, by) => format!(", which {by} names,"),
+            Self::Named(variable, _) => format!(", which {variable} names,"),
+            Self::Default => String::new(),
+        }
+    }
+}

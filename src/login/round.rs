@@ -1,0 +1,211 @@
+//! One round of asking for a token, for one identity: the cache, the turn to ask AWS, AWS.
+//!
+//! While a valid token is at hand, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time, and after a
+//! failure nobody tries again for some minutes, until the last tenth of the token's life.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{debug, info, warn};
+
+use super::Grant;
+use crate::aws::{self, Issued, Session};
+use crate::cache::{Age, Cache, Entry, Wait};
+use crate::config::Target;
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::{Identity, Source};
+
+/// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
+const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What came of one round.
+pub(super) enum Round {
+    Granted(Grant),
+    /// The settings are others now.
+    Changed,
+}
+
+/// One identity that asks for a token.
+pub(super) struct Asking<'a> {
+    pub(super) env: &'a Env,
+    pub(super) target: &'a Target,
+    pub(super) identity: &'a Arc<Identity>,
+    pub(super) deadline: Instant,
+}
+
+/// What the cache has for an identity.
+enum Cached {
+    Fresh(Grant),
+    /// Whether a refresh may be left for later.
+    Stale(Grant, bool),
+    Nothing,
+}
+
+impl Asking<'_> {
+    pub(super) fn without_cache(&self) -> Result<Round, Failure> {
+        if aws::renew_sign_in(self.target, self.identity, self.deadline)? {
+            return Ok(Round::Changed);
+        }
+        Ok(Round::Granted(aws::request_token(self.target, self.identity, self.deadline)?.into()))
+    }
+
+    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Round, Failure> {
+        let Self { env, target, identity, deadline } = *self;
+        // Strict mode: the credentials first, and an entry counts only when the same access key asked for it.
+        let mut session = None;
+        if env.verifies_identity() {
+            session = self.open_session(deadline)?;
+            if session.is_none() {
+                return Ok(Round::Changed);
+            }
+        }
+        let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
+        let look_up = || self.look_up(cache, access_key.as_deref());
+        let stale = match look_up() {
+            Cached::Fresh(grant) => return Ok(Round::Granted(grant)),
+            Cached::Stale(grant, true) if cache.is_refresh_postponed(&identity.key) => {
+                debug!(host = target.host, "token served from the cache; its refresh has failed lately");
+                return Ok(Round::Granted(grant));
+            }
+            Cached::Stale(grant, _) => Some(grant),
+            Cached::Nothing => None,
+        };
+        let fresh = || match look_up() {
+            Cached::Fresh(grant) => Some(grant),
+            _ => None,
+        };
+        let turn = match cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
+            Ok(Wait::Ask(turn)) => turn,
+            Ok(Wait::Got(grant)) => return Ok(Round::Granted(grant)),
+            Ok(Wait::Failed(failure)) => return Err(failure),
+            Ok(Wait::TooLong) => return stale.map(Round::Granted).ok_or_else(busy),
+            Err(error) => {
+                debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
+                None
+            }
+        };
+        let soon = Instant::now() + REFRESH_TIMEOUT;
+        let by = if stale.is_some() { deadline.min(soon) } else { deadline };
+        let issued = match self.ask(session, by) {
+            Ok(issued) => issued,
+            Err(failure) => {
+                if stale.is_some()
+                    && let Err(error) = cache.postpone_refresh(&identity.key)
+                {
+                    debug!(%error, "the next refresh cannot be postponed");
+                }
+                if let Some(turn) = turn {
+                    turn.failed(&failure.clone().without_quote());
+                }
+                // A stale one was valid when it was read, and asking took time: look again.
+                return match (stale, look_up()) {
+                    (Some(_), Cached::Fresh(grant) | Cached::Stale(grant, _)) => {
+                        warn!(
+                            host = target.host,
+                            why = failure.what,
+                            "cannot refresh the token; serving the cached one"
+                        );
+                        Ok(Round::Granted(grant))
+                    }
+                    _ => Err(failure),
+                };
+            }
+        };
+        if let Some(issued) = &issued {
+            self.save(cache, issued);
+        }
+        if let Some(turn) = turn {
+            turn.succeeded();
+        }
+        Ok(issued.map_or(Round::Changed, |issued| Round::Granted(issued.into())))
+    }
+
+    /// Asks AWS; `None` when that has shown the settings to be others now.
+    fn ask(&self, session: Option<Session>, deadline: Instant) -> Result<Option<Issued>, Failure> {
+        let Self { target, identity, .. } = *self;
+        if let Some(session) = session {
+            return session.request_token(deadline).map(Some);
+        }
+        match identity.source() {
+            // Whoever had the turn before may have renewed the sign-in; else it may be time to.
+            Source::Sso(_) if !self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? => {
+                return Ok(None);
+            }
+            Source::Login { .. } => {
+                let session = self.open_session(deadline)?;
+                return session.map(|session| session.request_token(deadline)).transpose();
+            }
+            _ => {}
+        }
+        aws::request_token(target, identity, deadline).map(Some)
+    }
+
+    /// Resolves the credentials; `None` when the settings are others now.
+    fn open_session(&self, deadline: Instant) -> Result<Option<Session>, Failure> {
+        let Self { target, identity, .. } = *self;
+        if aws::renew_sign_in(target, identity, deadline)? {
+            return Ok(None);
+        }
+        let session = Session::open(target, identity, deadline)?;
+        Ok(self.is_unchanged().then_some(session))
+    }
+
+    /// What the cache has now, for this access key where one is given.
+    fn look_up(&self, cache: &Cache, access_key: Option<&str>) -> Cached {
+        let entry = cache.look_up(&self.identity.key);
+        let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
+        let Some(entry) = entry else { return Cached::Nothing };
+        match entry.age(SystemTime::now()) {
+            Age::Fresh => {
+                debug!(host = self.target.host, "token served from the cache");
+                Cached::Fresh(entry.into())
+            }
+            Age::Stale => {
+                let can_wait = !entry.ends_soon();
+                Cached::Stale(entry.into(), can_wait)
+            }
+            Age::Dead => Cached::Nothing,
+        }
+    }
+
+    fn is_unchanged(&self) -> bool {
+        let now = Identity::of(self.env, self.target, self.deadline);
+        now.is_ok_and(|now| now.key == self.identity.key)
+    }
+
+    fn save(&self, cache: &Cache, issued: &Issued) {
+        let (host, key) = (&self.target.host, &self.identity.key);
+        if !issued.as_foreseen {
+            info!(host, "not cached: another provider of credentials answered than the settings say");
+            return;
+        }
+        // These read files for themselves, and may have seen others than those in the key.
+        if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
+            info!(host, "not cached: what the credentials depend on changed while they were asked for");
+            return;
+        }
+        let now = SystemTime::now();
+        let entry =
+            issued.life.and_then(|life| Entry::new(key, &issued.access_key_id, issued.token.clone(), life, now));
+        let Some(entry) = entry else {
+            info!(host, "not cached: the token came expired or without an expiry");
+            return;
+        };
+        match cache.save(&entry) {
+            Ok(()) => debug!(host, "token asked for and cached"),
+            Err(error) => {
+                let dir = cache.dir().display();
+                warn!(%dir, %error, "not cached: the cache cannot be written");
+            }
+        }
+    }
+}
+
+/// Another process has been asking for all the time that there was.
+fn busy() -> Failure {
+    Failure::new(
+        "another process has been asking AWS for this token all the time",
+        "try again; AWS_ECR_DISABLE_CACHE=1 asks without waiting for it",
+    )
+}
