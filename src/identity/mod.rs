@@ -240,7 +240,7 @@ impl<'a> Observations<'a> {
             }
             Source::WebIdentity(identity) => held = self.web_identity(identity, deadline)?,
             Source::Login { file, .. } => {
-                Self::refuse_what_the_sdk_could_not_finish(file)?;
+                Self::what_the_sdk_can_finish(file)?;
                 self.add(Dependency::File(file.clone()));
             }
             Source::Process { command, .. } => match command::dependencies(command, self.env) {
@@ -249,7 +249,14 @@ impl<'a> Observations<'a> {
             },
             Source::Container => {
                 if let Some(file) = self.env.os("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-                    Self::refuse_what_the_sdk_could_not_finish(Path::new(file))?;
+                    let variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+                    if let Content::Absent | Content::Unreadable(_) = Self::what_the_sdk_can_finish(Path::new(file))? {
+                        let file = Path::new(file).display();
+                        return Err(Failure::new(
+                            format!("the token file {file} ({variable}) is not there, or cannot be read"),
+                            "check the path, its owner and mode, and that the token is mounted there",
+                        ));
+                    }
                     self.add(Dependency::Subject(PathBuf::from(file)));
                 }
             }
@@ -276,9 +283,9 @@ impl<'a> Observations<'a> {
     }
 
     /// A provider of the SDK reads this file itself, to its end if it has one.
-    fn refuse_what_the_sdk_could_not_finish(file: &Path) -> Result<(), Failure> {
+    fn what_the_sdk_can_finish(file: &Path) -> Result<Content, Failure> {
         let why = match input::regular_file(file) {
-            Ok(Some(_)) => return Ok(()),
+            Ok(Some(reading)) => return Ok(reading.content),
             Ok(None) => "it is no regular file".to_owned(),
             Err(why) => why,
         };

@@ -218,7 +218,9 @@ impl AwsFile {
         };
         let (line, header) = self.headers().find(|(_, header)| meant(header))?;
         let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c);
-        let next = if profile.chars().all(valid) {
+        let next = if profile.trim() != profile {
+            format!("take the blanks out of the name where it is chosen: it is '{profile}'")
+        } else if profile.chars().all(valid) {
             format!("write {right}")
         } else {
             "rename the profile: the AWS SDK takes letters, digits and _-/.%@:+ in its name".to_owned()
