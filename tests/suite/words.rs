@@ -38,8 +38,10 @@ fn the_help_names_every_variable_that_the_program_reads() {
     for (name, what) in VARIABLES {
         assert!(help.contains(name) && help.contains(what), "{name}");
     }
-    let sources = ["src/env.rs", "src/log.rs", "src/login.rs", "src/config/mod.rs", "src/aws/mod.rs"];
-    for source in sources {
+    let sources = std::process::Command::new("find").args(["src", "-name", "*.rs"]).output().expect("find runs").stdout;
+    let sources = String::from_utf8(sources).expect("UTF-8");
+    assert!(sources.lines().count() > 40, "{sources}");
+    for source in sources.lines() {
         let text = fs::read_to_string(source).expect("a source file");
         for name in text.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|w| w.starts_with("AWS_ECR_")) {
             assert!(help.contains(name.trim_end_matches('_')), "{name} of {source}");
