@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
-use tracing::warn;
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Target};
@@ -82,6 +82,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         .write_all(&answer)
         .and_then(|()| output.flush())
         .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))?;
+    debug!(took_ms = started.elapsed().as_millis(), "answered");
     Ok(ExitCode::from(code))
 }
 

@@ -27,7 +27,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
 
 /// A copy of the process environment.
 #[derive(Clone, Default)]
-pub struct Env(BTreeMap<OsString, OsString>);
+pub struct Env {
+    variables: BTreeMap<OsString, OsString>,
+    /// Variables whose value an option of the command line gave, and the option.
+    options: BTreeMap<&'static str, &'static str>,
+}
 
 impl Env {
     /// The environment of this process.
@@ -39,7 +43,7 @@ impl Env {
     /// The value of `name` when it is set and not empty: an empty variable means unset everywhere here, as it
     /// does in the AWS SDKs.
     pub fn os(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// The same as text; a value that is not UTF-8 counts as unset.
@@ -47,18 +51,23 @@ impl Env {
         self.os(name)?.to_str()
     }
 
-    /// The same with one more variable, or another value for it. The AWS SDK reads the real environment, so this is for
-    /// what only we read.
+    /// The same with the value that an option of the command line gives to a variable.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.0.insert(name.into(), value.into());
+    pub fn with_option(mut self, option: &'static str, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self.options.insert(name, option);
         self
+    }
+
+    /// What set the variable `name`, for messages: an option of the command line, or the variable itself.
+    pub fn setting<'a>(&'a self, name: &'a str) -> &'a str {
+        self.options.get(name).copied().unwrap_or(name)
     }
 
     /// Whether `name` is set to nothing. That means unset here and in the AWS CLI, and something else to some parts of
     /// the AWS SDK, which read the process environment themselves.
     pub fn is_empty(&self, name: &str) -> bool {
-        self.0.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
+        self.variables.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
     }
 
     /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings
@@ -91,9 +100,14 @@ impl Env {
         home.map(PathBuf::from).filter(|home| home.is_absolute())
     }
 
+    /// Variables that look like misspelt ones of this program, each in a sentence.
+    pub fn misspelt(&self) -> impl Iterator<Item = String> {
+        self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt)
+    }
+
     /// All variables, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// Where tokens are kept; `None` when the user turned the cache off or the platform names no place for it.
@@ -127,10 +141,76 @@ impl Env {
     }
 }
 
+/// Why `name` is not one of [`VARIABLES`] and which was meant, if it looks like one of them. Other programs have variables
+/// with the same prefix, so a name that resembles none is nothing to report.
+fn misspelt(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let rest = upper.strip_prefix(PREFIX)?;
+    if VARIABLES.iter().any(|(known, _)| *known == name) {
+        return None;
+    }
+    for (of_account, _) in VARIABLES.iter().filter(|(known, _)| known.ends_with("<account>")) {
+        let prefix = of_account.trim_end_matches("<account>");
+        if let Some(account) = upper.strip_prefix(prefix) {
+            let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+            return (!is_account || *name != upper)
+                .then(|| format!("{name} has no effect: it must be {of_account} with the 12 digits of an account"));
+        }
+    }
+    let likeness = |known: &str| strsim::jaro_winkler(rest, known.trim_start_matches(PREFIX));
+    let (nearest, _) = VARIABLES.iter().max_by(|(a, _), (b, _)| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(nearest) >= ALIKE).then(|| format!("{name} has no effect; is {nearest} meant?"))
+}
+
+/// What the names of the program's variables begin with.
+const PREFIX: &str = "AWS_ECR_";
+
+/// From this likeness on (Jaro-Winkler, at most 1) a name counts as a misspelt one.
+const ALIKE: f64 = 0.85;
+
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
         // Windows ignores the case of names and keeps it as first written.
         let name = |name: OsString| if cfg!(windows) { name.to_ascii_uppercase() } else { name };
-        Self(vars.into_iter().map(|(k, v)| (name(k.into()), v.into())).collect())
+        let variables = vars.into_iter().map(|(k, v)| (name(k.into()), v.into())).collect();
+        Self { variables, options: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::misspelt;
+
+    #[test]
+    fn misspelt_variables_are_told_from_those_of_others() {
+        for (name, meant) in [
+            ("AWS_ECR_CACHEDIR", "AWS_ECR_CACHE_DIR"),
+            ("AWS_ECR_DISABLE_CACHES", "AWS_ECR_DISABLE_CACHE"),
+            ("AWS_ECR_TIMOUT", "AWS_ECR_TIMEOUT"),
+            ("aws_ecr_log", "AWS_ECR_LOG"),
+            ("AWS_ECR_LOGFILE", "AWS_ECR_LOG_FILE"),
+            ("AWS_ECR_LOG_LEVEL", "AWS_ECR_LOG"),
+            ("AWS_ECR_CONFIG", "AWS_ECR_CONFIG_FILE"),
+            ("AWS_ECR_PROFILE", "AWS_ECR_PROFILE_<account>"),
+            ("AWS_ECR_PROFILE_1234", "AWS_ECR_PROFILE_<account>"),
+            ("AWS_ECR_ROLE_ARN_prod", "AWS_ECR_ROLE_ARN_<account>"),
+            ("AWS_ECR_ROLEARN_111122223333", "AWS_ECR_ROLE_ARN_<account>"),
+        ] {
+            let found = misspelt(name).unwrap_or_default();
+            assert!(found.contains(meant) && found.contains(name), "{name}: {found}");
+        }
+        for name in [
+            "AWS_ECR_CACHE_DIR",
+            "AWS_ECR_ROLE_ARN",
+            "AWS_ECR_PROFILE_111122223333",
+            "AWS_ECR_REGION",
+            "AWS_ECR_REGISTRY",
+            "AWS_ECR_REGISTRY_ID",
+            "AWS_ECR_ACCOUNT_URL",
+            "AWS_ECR_REPOSITORY",
+            "AWS_REGION",
+        ] {
+            assert_eq!(misspelt(name), None);
+        }
     }
 }

@@ -87,7 +87,7 @@ impl LoginPassword {
             (None, None) => any_registry(&default_region(&env, self.profile.as_deref(), started)?)?,
         };
         if let Some(bundle) = self.ca_bundle {
-            env = env.with("AWS_CA_BUNDLE", bundle);
+            env = env.with_option("--ca-bundle", "AWS_CA_BUNDLE", bundle);
         }
         let (config, mut target) = target(&env, &host, started)?;
         if let Some(profile) = self.profile {

@@ -21,6 +21,7 @@
 //! | [`clients`] | what docker and podman do for a registry |
 //! | [`registry`] | what a server URL says |
 //! | [`input`] | bounded reading of standard input and files |
+//! | [`display_time`] | times and durations as people read them |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
 //!
@@ -32,6 +33,7 @@ pub mod cache;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod display_time;
 pub mod docker;
 pub mod doctor;
 pub mod env;

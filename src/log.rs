@@ -9,9 +9,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
+use tracing::warn;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt};
 
@@ -31,7 +32,7 @@ pub fn start(env: &Env) {
         (Some(text), _) => text.trim().parse().map_or((LevelFilter::INFO, true), |level| (level, false)),
     };
     let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
-    let layer = fmt::layer().with_ansi(false).with_target(false);
+    let layer = fmt::layer().with_ansi(false).with_target(false).with_timer(UtcTime::rfc_3339());
     let started = match file {
         None => tracing::subscriber::set_global_default(
             Registry::default().with(filter).with(layer.with_writer(io::stderr)),
@@ -44,8 +45,9 @@ pub fn start(env: &Env) {
         },
     };
     if started.is_ok() && unknown {
-        tracing::event!(Level::WARN, "AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
+        warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
     }
+    env.misspelt().for_each(|what| warn!("{what}"));
 }
 
 /// Opens the file, and first moves one that has grown large to `<name>.old`, over the one before. Only a regular file of

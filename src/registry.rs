@@ -59,7 +59,7 @@ impl Registry {
     /// Reads a server URL in any of the shapes that clients send: a host, with or without scheme, port, path,
     /// upper case, a trailing dot. `None` means that it names no ECR registry.
     pub fn parse(server_url: &str) -> Option<Self> {
-        Self::from_host(&host(server_url)?)
+        Self::from_host(&host_and_port(server_url)?.0)
     }
 
     /// The registry of `account` in `region`; `None` when there can be none.
@@ -109,9 +109,23 @@ impl Registry {
     }
 }
 
-/// The host of a server URL, in lower case, without port and trailing dot; `None` when the input is not the URL
-/// of a registry at all. Strict about everything that other URL readers might see differently than we do.
+/// The name of the registry in a server URL: its host in lower case, without a trailing dot, and for other registries than
+/// ECR's with the port, unless that is HTTPS's own. `None` when the input is not the URL of a registry at all.
 pub fn host(server_url: &str) -> Option<String> {
+    let (host, port) = host_and_port(server_url)?;
+    match port {
+        Some(port) if port != 443 && Registry::from_host(&host).is_none() => Some(format!("{host}:{port}")),
+        _ => Some(host),
+    }
+}
+
+/// A registry's name without the port.
+pub fn without_port(host: &str) -> &str {
+    host.split(':').next().unwrap_or(host)
+}
+
+/// Strict about everything that other readers of URLs might see differently.
+fn host_and_port(server_url: &str) -> Option<(String, Option<u16>)> {
     if server_url.len() > LONGEST || !server_url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
@@ -121,16 +135,16 @@ pub fn host(server_url: &str) -> Option<String> {
         None => server_url,
     };
     let authority = rest.split('/').next()?;
-    let host = match authority.split_once(':') {
-        Some((host, port)) if is_number(port) && port.parse::<u16>().is_ok() => host,
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) if is_number(port) => (host, Some(port.parse().ok()?)),
         Some(_) => return None,
-        None => authority,
+        None => (authority, None),
     };
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    (host.len() <= 253 && host.split('.').all(is_label)).then(|| host.to_ascii_lowercase())
+    (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
 }
 
 fn is_region(region: &str, prefix: &str) -> bool {
@@ -146,7 +160,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Registry;
+    use super::{Registry, host};
 
     #[test]
     fn every_partition_and_form() {
@@ -249,5 +263,17 @@ mod tests {
         }
         let long = format!("123456789012.dkr.ecr.us-east-1.amazonaws.com{}", "/".repeat(1_000_000));
         assert_eq!(Registry::parse(&long), None);
+    }
+
+    #[test]
+    fn the_port_is_part_of_the_name_of_a_registry_that_is_not_ecrs() {
+        for (url, name) in [
+            ("https://Images.Example.com:5000/v2/", "images.example.com:5000"),
+            ("images.example.com:443", "images.example.com"),
+            ("images.example.com", "images.example.com"),
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com:8443/x", "123456789012.dkr.ecr.us-east-1.amazonaws.com"),
+        ] {
+            assert_eq!(host(url).as_deref(), Some(name), "{url}");
+        }
     }
 }

@@ -58,7 +58,6 @@ pub(super) async fn resolve(
         Source::Instance(endpoint) => of_instance(endpoint, for_providers).await,
     };
     let credentials = found.map_err(|error| context.credentials(&error))?;
-    debug!(source = %source, "credentials found");
     refuse_what_no_header_holds(&credentials, source)?;
     assume_all(credentials, config, context).await
 }

@@ -14,6 +14,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use rustls::CertificateError;
 
 use super::errors::{Refusal, causes, chain, is_silence, refusal};
 use super::http::{Network, Trouble, is_local};
@@ -54,7 +55,7 @@ impl Context {
             if let Some(account) = &self.target.service_account {
                 return self.service_account_denied(account, &refusal);
             }
-            return self.common(&refusal, "STS").unwrap_or_else(|| {
+            return self.common(&refusal, "STS", &self.who()).unwrap_or_else(|| {
                 // STS quotes parameters that it finds wrong.
                 let token = String::from_utf8_lossy(&self.identity.held);
                 let said = refusal.message.replace(token.trim(), "…");
@@ -105,7 +106,13 @@ impl Context {
     /// Why a role could not be assumed.
     pub(super) fn role(&self, error: &CredentialsError, role: &Role) -> Failure {
         if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
-            return self.common(&refusal, "STS").unwrap_or_else(|| self.role_denied(&refusal, role));
+            return self.common(&refusal, "STS", &self.who_assumes(role)).map_or_else(
+                || self.role_denied(&refusal, role),
+                |Failure { what, quote, next }| {
+                    let what = format!("the role {} cannot be assumed: {what}", role.arn);
+                    Failure { what, quote, next }
+                },
+            );
         }
         if let Some(Failure { what, quote, next }) = self.network(error) {
             return Failure { what: format!("STS cannot be asked for the role {}: {what}", role.arn), quote, next };
@@ -125,7 +132,7 @@ impl Context {
                     .quoting(&one_line(&causes(error)))
             });
         };
-        if let Some(failure) = self.common(&refusal, "ECR") {
+        if let Some(failure) = self.common(&refusal, "ECR", &self.caller()) {
             return failure;
         }
         if refusal.code.starts_with("AccessDenied") {
@@ -146,7 +153,7 @@ impl Context {
         E: Error + ProvideErrorMetadata + Debug + 'static,
     {
         let refused = refusal::<E>(error).map(|refusal| {
-            self.common(&refusal, service).unwrap_or_else(|| {
+            self.common(&refusal, service, &self.caller()).unwrap_or_else(|| {
                 Failure::new(format!("{service} refused: {}", refusal.code), "check the credentials")
                     .quoting(refusal.message)
             })
@@ -165,8 +172,8 @@ impl Context {
         })
     }
 
-    /// Refusals that mean the same from every service.
-    pub(super) fn common(&self, refusal: &Refusal, service: &str) -> Option<Failure> {
+    /// Refusals that mean the same from every service; `caller` says in words whose credentials it was asked with.
+    pub(super) fn common(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
         const THROTTLED: &[&str] = &[
             "Throttling",
             "ThrottlingException",
@@ -208,19 +215,19 @@ impl Context {
         }
         if code.starts_with("ExpiredToken") {
             return Some(Failure::new(
-                format!("the session token of {} has expired", self.who()),
+                format!("the session token of {caller} has expired"),
                 "get new credentials: sign in again or refresh what sets them",
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
             return Some(Failure::new(
-                format!("{service} in {region} does not know the access key of {}", self.who()),
+                format!("{service} in {region} does not know the access key of {caller}"),
                 "check that the key exists, is of this partition, and that the account has the region enabled",
             ));
         }
         if code.contains("Signature") {
             return Some(Failure::new(
-                format!("{service} finds the secret key of {} wrong ({code})", self.who()),
+                format!("{service} finds the secret key of {caller} wrong ({code})"),
                 "check the secret access key that belongs to the access key id",
             ));
         }
@@ -236,7 +243,7 @@ impl Context {
     fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
         // In common terms this would be a session's end, and something to sign in to.
         let expired = refusal.code.starts_with("ExpiredToken");
-        self.common(refusal, "STS").filter(|_| !expired).unwrap_or_else(|| {
+        self.common(refusal, "STS", &self.who()).filter(|_| !expired).unwrap_or_else(|| {
             // STS quotes parameters that it finds wrong.
             let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
             Failure::new(
@@ -253,7 +260,7 @@ impl Context {
             self.identity.profiles.profile(profile).filter(|profile| profile.get("role_arn") == Some(role.arn.as_str()))
         };
         let mfa = self.identity.profiles.names().filter_map(of_role).any(|profile| profile.get("mfa_serial").is_some());
-        let role = &role.arn;
+        let (role, who) = (&role.arn, self.who_assumes(role));
         if mfa || refusal.message.contains("MultiFactor") {
             return Failure::new(
                 format!("{role} wants MFA, which a credential helper cannot ask for"),
@@ -261,7 +268,7 @@ impl Context {
             );
         }
         Failure::new(
-            format!("{} may not assume {role}: {}", self.who(), refusal.code),
+            format!("{who} may not assume {role}: {}", refusal.code),
             "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
         .quoting(refusal.message)
@@ -273,7 +280,11 @@ impl Context {
         let endpoint = self.network.last_endpoint();
         Some(match trouble {
             Trouble::Tls(rustls::Error::InvalidCertificate(reason)) => Failure::new(
-                format!("the certificate of {endpoint} is not trusted ({reason:?}) by {}", self.network.roots()),
+                format!(
+                    "the certificate of {endpoint} is not trusted by {}: {}",
+                    self.network.roots(),
+                    why_not(reason)
+                ),
                 "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
             ),
             Trouble::Tls(_) => Failure::new(
@@ -312,13 +323,46 @@ impl Context {
         Failure::new(what, "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role")
     }
 
-    /// The identity in words.
-    fn who(&self) -> String {
+    /// In words, who calls AWS in the end: the last role, or the source when there is none.
+    pub(super) fn caller(&self) -> String {
+        self.with_roles(self.identity.chain.roles.len())
+    }
+
+    /// In words, whose credentials this role is assumed with.
+    fn who_assumes(&self, role: &Role) -> String {
+        self.with_roles(self.identity.chain.roles.iter().position(|other| other == role).unwrap_or(0))
+    }
+
+    fn with_roles(&self, count: usize) -> String {
+        match self.identity.chain.roles[..count].last() {
+            Some(role) => format!("the role {}, assumed with {}", role.arn, self.who()),
+            None => self.who(),
+        }
+    }
+
+    /// The source of the credentials in words.
+    pub(super) fn who(&self) -> String {
         match &self.target.service_account {
             Some(account) => format!("the service account '{}'", account.session_name),
             None => self.source().to_string(),
         }
     }
+}
+
+/// Why a certificate is not trusted.
+fn why_not(error: &CertificateError) -> String {
+    use CertificateError as E;
+    let known = match error {
+        E::UnknownIssuer => "its issuer is unknown (UnknownIssuer)",
+        E::Expired | E::ExpiredContext { .. } => "it has expired, or this machine's clock is wrong",
+        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet, or this machine's clock is wrong",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "it is for another host name",
+        E::Revoked => "it is revoked",
+        E::BadEncoding | E::BadSignature => "it is damaged",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not one for servers",
+        _ => return "it does not pass verification".to_owned(),
+    };
+    known.to_owned()
 }
 
 fn unreachable(endpoint: &str, what: &str) -> Failure {

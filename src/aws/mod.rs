@@ -31,10 +31,11 @@ use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_types::DateTime;
 use aws_types::service_config::ServiceConfigKey;
+use tracing::debug;
 
 use crate::config::Target;
 use crate::env::Env;
-use crate::error::Failure;
+use crate::error::{Failure, mask_user_info};
 use crate::identity::{Identity, Source};
 use crate::platform;
 use crate::token::Token;
@@ -132,6 +133,7 @@ impl Session {
         let access_key_id = credentials.access_key_id().to_owned();
         let as_foreseen = credentials::is_foreseen(context.source(), &context.identity.chain.roles, &credentials);
         let config = with_credentials(config, credentials);
+        let started = Instant::now();
         let (authorization_token, expires_at) = if context.target.registry.is_public() {
             ask_public(&config, place, &context).await?
         } else {
@@ -143,6 +145,8 @@ impl Session {
                 "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
             )
         })?;
+        let (endpoint, took_ms) = (context.network.last_endpoint(), started.elapsed().as_millis());
+        debug!(endpoint, took_ms, "ECR gave a token");
         let expires_at = expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let life = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
         Ok(Issued { token, life, access_key_id, as_foreseen })
@@ -250,13 +254,18 @@ impl Caller {
     /// Begins the connection to ECR, to have it when the credentials are there.
     async fn begin_connection(&self) {
         if let Some(uri) = self.place.resolve(&self.context.target).await {
+            let endpoint = mask_user_info(&uri.to_string());
+            let proxy = self.context.network.proxy_for(&uri);
+            debug!(endpoint, proxy, "ECR will be asked");
             self.context.network.begin(uri, CONNECT_TIMEOUT).await;
         }
     }
 
     async fn credentials(self) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
+        let started = Instant::now();
         let credentials = credentials::resolve(&config, &for_providers, &context).await?;
+        debug!(credentials = context.caller(), took_ms = started.elapsed().as_millis(), "credentials found");
         Ok(Session { config, place, credentials, context: Arc::new(context) })
     }
 }

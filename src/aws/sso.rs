@@ -14,9 +14,10 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use aws_types::region::Region;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
@@ -42,11 +43,11 @@ impl SignIn {
     /// Whether it is time to renew it, and it can be.
     pub(super) fn wants_renewal(&self) -> bool {
         let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
-        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > SystemTime::now());
-        can && registered && self.ends_by(SystemTime::now() + RENEWED_BEFORE)
+        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
+        can && registered && self.ends_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
     }
 
-    fn ends_by(&self, time: SystemTime) -> bool {
+    fn ends_by(&self, time: OffsetDateTime) -> bool {
         self.time("expiresAt").is_none_or(|at| at <= time)
     }
 
@@ -56,10 +57,9 @@ impl SignIn {
         value.as_str().filter(|text| !text.is_empty())
     }
 
-    fn time(&self, wanted: &str) -> Option<SystemTime> {
+    fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
         // Old versions of the AWS CLI wrote UTC for Z.
-        let text = self.text(wanted)?.replace("UTC", "Z");
-        DateTime::from_str(&text, Format::DateTime).ok().and_then(|at| SystemTime::try_from(at).ok())
+        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
     }
 
     fn set(&mut self, wanted: &str, value: String) {
@@ -70,7 +70,7 @@ impl SignIn {
 
 /// The credentials of the role that the sign-in gives.
 pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Credentials, Failure> {
-    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.ends_by(SystemTime::now()));
+    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.ends_by(OffsetDateTime::now_utc()));
     let Some(access_token) = sign_in.as_ref().and_then(|sign_in| sign_in.text("accessToken")) else {
         return Err(is_over(of));
     };
@@ -79,7 +79,7 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
     let answer = call.access_token(access_token).send().await.map_err(|error| {
         match refusal::<GetRoleCredentialsError>(&error) {
             Some(refusal) if refusal.code == "UnauthorizedException" => is_over(of),
-            Some(refusal) => context.common(&refusal, "SSO").unwrap_or_else(|| {
+            Some(refusal) => context.common(&refusal, "SSO", &context.who()).unwrap_or_else(|| {
                 Failure::new(
                     format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.words()),
                     "check sso_account_id and sso_role_name, and that the role is assigned to you",
@@ -105,7 +105,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) if sign_in.ends_by(SystemTime::now()) && error.as_service_error().is_none() => {
+        Err(error) if sign_in.ends_by(OffsetDateTime::now_utc()) && error.as_service_error().is_none() => {
             return Err(context.other("SSO", &error));
         }
         Err(error) => {
@@ -115,9 +115,10 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     };
     let Some(access_token) = answer.access_token else { return Ok(false) };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
-    let expires_at = DateTime::from(SystemTime::now() + life);
+    let expires_at = OffsetDateTime::now_utc().replace_nanosecond(0).map(|now| now + life);
+    let expires_at = expires_at.ok().and_then(|at| at.format(&Rfc3339).ok());
     sign_in.set("accessToken", access_token);
-    sign_in.set("expiresAt", DateTime::from_secs(expires_at.secs()).fmt(Format::DateTime).unwrap_or_default());
+    sign_in.set("expiresAt", expires_at.unwrap_or_default());
     if let Some(refresh_token) = answer.refresh_token {
         sign_in.set("refreshToken", refresh_token);
     }

@@ -54,7 +54,7 @@ impl Trust {
         let (env, profile) = (&identity.env, identity.selected.name());
         let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle").filter(|path| !path.is_empty());
         let bundle = match env.path("AWS_CA_BUNDLE") {
-            Some(path) => Some((path, "AWS_CA_BUNDLE".to_owned())),
+            Some(path) => Some((path, env.setting("AWS_CA_BUNDLE").to_owned())),
             None => of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'"))),
         };
         let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
@@ -122,7 +122,7 @@ fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertSto
     };
     let pem = match input::file(path, deadline).map_err(unusable)?.content {
         Content::Bytes(pem) => pem,
-        Content::Absent => return Err(unusable("it is not there".to_owned())),
+        Content::Absent => return Err(unusable("it does not exist".to_owned())),
         Content::Unreadable(why) => return Err(unusable(why)),
     };
     let mut store = RootCertStore::empty();

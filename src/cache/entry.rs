@@ -3,10 +3,12 @@
 //! JSON with a format number. Whatever does not read back as exactly this, names another key, or claims times
 //! that no token of ECR can have, is treated as absent.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use time::serde::rfc3339;
 use zeroize::Zeroizing;
 
 use crate::identity::Key;
@@ -14,7 +16,7 @@ use crate::platform;
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Tokens of ECR live 12 hours (Amazon ECR API reference, GetAuthorizationToken). An entry that claims more was
 /// not written by us, or under a clock that was wrong.
@@ -30,10 +32,11 @@ pub struct Entry {
     token: Token,
     /// A hash of the access key that asked for it.
     access_key: String,
-    /// Unix seconds.
-    created_at: u64,
-    /// Unix seconds.
-    expires_at: u64,
+    /// To the second.
+    #[serde(with = "rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "rfc3339")]
+    expires_at: OffsetDateTime,
     /// Seconds since boot when it was made, where the system tells: a clock that no one can set.
     made_at_uptime: Option<u64>,
 }
@@ -52,9 +55,10 @@ pub enum Age {
 impl Entry {
     /// An entry for a token that this access key was given at `now` and that lives for `life` more; `None` when that is less
     /// than a second.
-    pub fn new(key: &Key, access_key: &str, token: Token, life: Duration, now: SystemTime) -> Option<Self> {
-        let (created_at, life) = (unix_seconds(now), life.min(LONGEST_LIFE).as_secs());
-        (life > 0).then(|| Self {
+    pub fn new(key: &Key, access_key: &str, token: Token, life: Duration, now: OffsetDateTime) -> Option<Self> {
+        let created_at = now.replace_nanosecond(0).expect("less than a second");
+        let life = Duration::from_secs(life.min(LONGEST_LIFE).as_secs());
+        (!life.is_zero()).then(|| Self {
             format: FORMAT,
             key: key.to_string(),
             token,
@@ -68,9 +72,9 @@ impl Entry {
     /// Reads an entry that was saved under `key`; `None` for anything else.
     pub fn decode(bytes: &[u8], key: &str) -> Option<Self> {
         let entry: Self = serde_json::from_slice(bytes).ok()?;
-        let life = entry.expires_at.checked_sub(entry.created_at)?;
         let usable = entry.format == FORMAT && entry.key == key && entry.token.is_usable();
-        (usable && (1..=LONGEST_LIFE.as_secs()).contains(&life)).then_some(entry)
+        let life = entry.expires_at - entry.created_at;
+        (usable && life.is_positive() && life <= LONGEST_LIFE).then_some(entry)
     }
 
     /// The bytes to write; they hold the token and are zeroed when dropped.
@@ -78,45 +82,50 @@ impl Entry {
         Zeroizing::new(serde_json::to_vec(self).expect("strings and numbers always serialise"))
     }
 
-    /// Whether it may be served at `now`.
-    pub fn age(&self, now: SystemTime) -> Age {
-        self.age_at(now, platform::seconds_since_boot())
+    /// Whether it may be served now.
+    pub fn age(&self) -> Age {
+        self.age_at(OffsetDateTime::now_utc(), platform::seconds_since_boot())
     }
 
     /// How much longer it is valid.
     pub fn left(&self) -> Duration {
-        Duration::from_secs(self.expires_at - self.created_at).saturating_sub(self.lived())
+        self.life().saturating_sub(self.lived())
+    }
+
+    /// When it expires, by the wall clock.
+    pub fn expires_at(&self) -> OffsetDateTime {
+        self.expires_at
     }
 
     /// Whether the last tenth of its life has come.
     pub fn ends_soon(&self) -> bool {
-        let life = self.expires_at - self.created_at;
-        self.left().as_secs() <= life / 10
+        self.left() <= self.life() / 10
     }
 
     /// How long ago it was made; all its life when that is in the future.
     pub fn lived(&self) -> Duration {
-        let lived = self.seconds_lived(SystemTime::now(), platform::seconds_since_boot());
-        Duration::from_secs(lived.unwrap_or(self.expires_at - self.created_at))
+        let lived = self.lived_at(OffsetDateTime::now_utc(), platform::seconds_since_boot());
+        lived.unwrap_or(self.life())
+    }
+
+    fn life(&self) -> Duration {
+        (self.expires_at - self.created_at).unsigned_abs()
     }
 
     /// By the wall clock, or by the time since boot where that says more: a wall clock can be set back. After a reboot
     /// the time since boot says less, and is no less true. `None` when it was made in the future.
-    fn seconds_lived(&self, now: SystemTime, uptime: Option<u64>) -> Option<u64> {
-        let age = unix_seconds(now).checked_sub(self.created_at)?;
+    fn lived_at(&self, now: OffsetDateTime, uptime: Option<u64>) -> Option<Duration> {
+        let lived = Duration::try_from(now - self.created_at).ok()?;
         let since_boot = uptime.zip(self.made_at_uptime).and_then(|(now, then)| now.checked_sub(then));
-        Some(age.max(since_boot.unwrap_or(0)))
+        Some(lived.max(Duration::from_secs(since_boot.unwrap_or(0))))
     }
 
-    fn age_at(&self, now: SystemTime, uptime: Option<u64>) -> Age {
-        let Some(age) = self.seconds_lived(now, uptime) else { return Age::Dead };
-        let life = self.expires_at - self.created_at;
-        if age >= life {
-            Age::Dead
-        } else if age < life.div_ceil(2) {
-            Age::Fresh
-        } else {
-            Age::Stale
+    /// Whether it may be served at `now`, so many seconds after boot.
+    pub fn age_at(&self, now: OffsetDateTime, uptime: Option<u64>) -> Age {
+        match self.lived_at(now, uptime) {
+            Some(lived) if lived < self.life() / 2 => Age::Fresh,
+            Some(lived) if lived < self.life() => Age::Stale,
+            _ => Age::Dead,
         }
     }
 
@@ -145,13 +154,11 @@ fn hash(access_key: &str) -> String {
     format!("{:x}", Sha256::digest(access_key))
 }
 
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::Duration;
+
+    use time::OffsetDateTime;
 
     use super::{Age, Entry};
     use crate::identity::Key;
@@ -160,7 +167,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn entry(life: Duration) -> Option<Entry> {
-        let now = UNIX_EPOCH + 1000 * HOUR;
+        let now = OffsetDateTime::UNIX_EPOCH + 1000 * HOUR;
         let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
         Entry::new(&Key::of("k"), "AKIA", token, life, now)
     }
@@ -177,7 +184,7 @@ mod tests {
             (1012, Age::Dead),
             (2000, Age::Dead),
         ] {
-            assert_eq!(entry.age_at(UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
+            assert_eq!(entry.age_at(OffsetDateTime::UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
         }
     }
 
@@ -185,7 +192,7 @@ mod tests {
     fn a_token_without_time_left_makes_no_entry_and_a_long_one_is_cut() {
         assert_eq!(entry(Duration::ZERO), None);
         let long = entry(100 * HOUR).expect("an entry");
-        assert_eq!(long.age_at(UNIX_EPOCH + 1012 * HOUR, None), Age::Dead);
+        assert_eq!(long.age_at(OffsetDateTime::UNIX_EPOCH + 1012 * HOUR, None), Age::Dead);
     }
 
     #[test]
@@ -201,7 +208,7 @@ mod tests {
             (1007, Some(5), Age::Stale),
             (1001, None, Age::Fresh),
         ] {
-            assert_eq!(entry.age_at(UNIX_EPOCH + wall * HOUR, uptime), age, "{wall} {uptime:?}");
+            assert_eq!(entry.age_at(OffsetDateTime::UNIX_EPOCH + wall * HOUR, uptime), age, "{wall} {uptime:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use fs2::FileExt;
 
@@ -12,7 +13,7 @@ use crate::platform;
 /// Held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -29,11 +30,16 @@ impl Lock {
         };
         match FileExt::try_lock_exclusive(&file) {
             // Between our opening and locking, it may have been removed as an old one, and another be in its place.
-            Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { _file: file })),
+            Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { file })),
             Ok(()) => Ok(None),
             // By its number: Windows has no kind of error for it.
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Renews the modification time of the lock file, for others to see that its holder is alive.
+    pub fn touch(&self) {
+        let _ = self.file.set_modified(SystemTime::now());
     }
 }

@@ -22,7 +22,7 @@ pub struct Manifest {
     /// The host that the request named.
     pub host: String,
     /// Whose credentials answered, in words.
-    source: String,
+    pub source: String,
     /// The key of the entry.
     pub entry: String,
     observed: Vec<Observed>,

@@ -1,7 +1,7 @@
 //! Tokens on disk, one file an entry, shared by all processes of a user.
 //!
 //! An entry `<key>.json` only ever appears by a rename of a finished temporary file, so readers need no lock and
-//! never see half of one. Beside it lie the locks of those who ask AWS ([`turn`]), and for each request a manifest
+//! never see half of one. Beside it lie the locks of those who ask AWS ([`single_flight`]), and for each request a manifest
 //! `<request>.manifest` that leads to its entry ([`manifest`]). Directories have mode 0700 and
 //! files 0600, whatever the umask; a directory or file that others could have written to is not believed, and nothing
 //! is opened through a link. There is no fsync: an entry torn by a power cut does not decode, and costs one API call.
@@ -15,20 +15,22 @@ mod entry;
 mod lock;
 mod manifest;
 mod prune;
-mod turn;
+mod single_flight;
 
 pub use entry::{Age, Entry};
 pub use manifest::Manifest;
-pub use turn::{Turn, Wait};
+pub use single_flight::{Leader, Outcome};
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use fs2::FileExt;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -118,18 +120,6 @@ impl Cache {
         FileExt::try_lock_exclusive(&file)
     }
 
-    /// Waits for the turn to ask for `key`, or until `look` finds its entry; see [`turn::wait`].
-    pub fn wait<T>(
-        &self,
-        key: &Key,
-        deadline: Instant,
-        patient: bool,
-        look: impl Fn() -> Option<T>,
-    ) -> io::Result<Wait<T>> {
-        platform::create_private_dir(&self.dir)?;
-        turn::wait(&self.dir.join(key.to_string()), deadline, patient, look)
-    }
-
     /// Writes an entry over the one of the same key, and removes some of what is over.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         self.write(&entry.encode(), &self.entry_path(entry.key()))?;
@@ -153,9 +143,9 @@ impl Cache {
         let spread = longest.saturating_sub(shortest).as_secs();
         // The standard library's seed for hash maps is chance enough.
         let chance = RandomState::new().build_hasher().finish() % (spread + 1);
-        let until = SystemTime::now() + shortest + Duration::from_secs(chance);
-        let until = until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.write(until.to_string().as_bytes(), &self.dir.join(format!("{key}.postponed")))
+        let until = OffsetDateTime::now_utc() + shortest + Duration::from_secs(chance);
+        let until = until.format(&Rfc3339).map_err(io::Error::other)?;
+        self.write(until.as_bytes(), &self.dir.join(format!("{key}.postponed")))
     }
 
     /// Whether a refresh of the key has failed lately. A time that is further off than any can be was noted under another
@@ -163,10 +153,10 @@ impl Cache {
     pub fn is_refresh_postponed(&self, key: &Key) -> bool {
         let until = || {
             let bytes = read(&self.dir.join(format!("{key}.postponed")))?;
-            let seconds = std::str::from_utf8(&bytes).ok()?.parse().ok()?;
-            (UNIX_EPOCH + Duration::from_secs(seconds)).duration_since(SystemTime::now()).ok()
+            OffsetDateTime::parse(std::str::from_utf8(&bytes).ok()?, &Rfc3339).ok()
         };
-        until().is_some_and(|left| left <= POSTPONED.1)
+        let left = until().map(|until| until - OffsetDateTime::now_utc());
+        left.is_some_and(|left| left.is_positive() && left <= POSTPONED.1)
     }
 
     /// Removes the key's entry; one that is not there is no error.

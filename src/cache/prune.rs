@@ -63,7 +63,7 @@ fn key(dir: &Path, stem: &str, endings: &[String]) {
     let is_over = || {
         if endings.iter().any(|ending| ending == "json") {
             let entry = read(&path("json")).and_then(|bytes| Entry::decode(&bytes, stem));
-            entry.is_none_or(|entry| entry.age(SystemTime::now()) == Age::Dead)
+            entry.is_none_or(|entry| entry.age() == Age::Dead)
         } else {
             endings.iter().all(|ending| is_abandoned(&path(ending)))
         }

@@ -49,8 +49,9 @@ impl Config {
         })?;
         let timeout = match &file.timeout {
             None => DEFAULT_TIMEOUT,
-            Some(value) => duration(value.get_ref())
-                .ok_or_else(|| at(value.span().start, "timeout: expected as in 20s, 500ms, 1m"))?,
+            Some(value) => duration(value.get_ref()).ok_or_else(|| {
+                at(value.span().start, "timeout: must be more than zero and at most an hour, e.g. 20s, 500ms, 1m")
+            })?,
         };
         if let Some(name) = &file.fallback {
             if !is_helper_name(name.get_ref()) {
@@ -95,7 +96,9 @@ impl Entry {
                 return Err(at(field.span().start, &format!("{name}: has a meaning only beside role_arn")));
             }
         }
-        let glob = Pattern::new(&pattern.get_ref().to_ascii_lowercase())
+        let host = pattern.get_ref().to_ascii_lowercase();
+        // The port that names of registries leave out.
+        let glob = Pattern::new(host.strip_suffix(":443").unwrap_or(&host))
             .map_err(|error| at(pattern.span().start, &format!("match: not a glob: {}", error.msg)))?;
         if glob.as_str().is_empty() {
             return Err(at(pattern.span().start, "match: empty"));
@@ -126,6 +129,7 @@ impl Entry {
         let text = |field: Option<Spanned<String>>| field.map(Spanned::into_inner);
         Ok(Self {
             pattern: glob,
+            any_port: !host.contains(':'),
             line,
             registry: behind,
             profile: text(profile),

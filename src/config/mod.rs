@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use glob::Pattern;
+use tracing::{Level, debug, enabled};
 
 pub(crate) use file::{ROLE_ARN_FORM, is_role_arn, is_url};
 pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
@@ -94,11 +95,21 @@ pub struct Config {
 #[derive(Debug)]
 struct Entry {
     pattern: Pattern,
+    /// The pattern has no port, so it is for every port.
+    any_port: bool,
     line: usize,
     registry: Option<Registry>,
     profile: Option<String>,
     role: Option<Role>,
     endpoint_url: Option<String>,
+}
+
+impl Entry {
+    /// Whether the entry is for a registry of this name.
+    fn matches(&self, host: &str) -> bool {
+        let host = if self.any_port { registry::without_port(host) } else { host };
+        self.pattern.matches(host)
+    }
 }
 
 impl Config {
@@ -124,7 +135,13 @@ impl Config {
                     }
                     // Nobody asked for this file, and it is not there.
                     Content::Absent if named.is_none() => Self::empty(path.clone()),
-                    Content::Absent => return Err(unreadable("it is not there".to_owned())),
+                    Content::Absent => {
+                        let path = path.display();
+                        return Err(Error::failed(format!(
+                            "ecr-login: the configuration file {path}, which AWS_ECR_CONFIG_FILE names, does not exist; \
+                             create it, or correct or unset AWS_ECR_CONFIG_FILE"
+                        )));
+                    }
                     Content::Unreadable(why) => return Err(unreadable(why.clone())),
                 };
                 config.source = Some((reading.content, reading.unsteady.is_none()));
@@ -169,7 +186,7 @@ impl Config {
                 return Some(name.clone());
             }
         }
-        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&target.host))?;
+        let entry = self.registries.iter().find(|entry| entry.matches(&target.host))?;
         Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
     }
 
@@ -178,7 +195,7 @@ impl Config {
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
         let host = registry::host(server_url).ok_or(Error::NotFound)?;
         let own = Registry::parse(server_url);
-        let entry = self.registries.iter().find(|entry| entry.pattern.matches(&host));
+        let entry = self.registries.iter().find(|entry| entry.matches(&host));
         let registry = match (own, entry) {
             (Some(own), Some(Entry { registry: Some(other), line, .. })) if own != *other => {
                 return Err(Error::failed(format!(
@@ -219,7 +236,23 @@ impl Config {
                 });
             }
         }
+        self.log(env, &target);
         Ok(target)
+    }
+
+    /// What was understood and decided, for the log.
+    fn log(&self, env: &Env, target: &Target) {
+        if enabled!(Level::DEBUG) {
+            let Target { host, registry, profile, role, .. } = target;
+            let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
+            debug!(host, account, region, registry = registry.host, "registry recognized");
+            if let Some(setting) = self.decision(env, target) {
+                let (profile, role) = (profile.as_deref(), role.as_ref().map(|role| role.arn.as_str()));
+                debug!(host, setting, profile, role, "this setting maps the registry");
+            } else {
+                debug!(host, "no setting maps the registry: the AWS settings decide");
+            }
+        }
     }
 }
 
@@ -227,7 +260,9 @@ impl Config {
 pub fn timeout(env: &Env) -> Result<Option<Duration>, Error> {
     let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
     duration(text).map(Some).ok_or_else(|| {
-        Error::failed(format!("ecr-login: AWS_ECR_TIMEOUT is '{text}': expected seconds, or as in 20s, 500ms, 1m"))
+        Error::failed(format!(
+            "ecr-login: AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 20s, 1m"
+        ))
     })
 }
 

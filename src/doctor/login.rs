@@ -10,6 +10,7 @@ use crate::aws::{self, Route, Session};
 use crate::cache::Age;
 use crate::clients;
 use crate::config::{self, Config, Target};
+use crate::display_time::words;
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
@@ -63,7 +64,7 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
             return None;
         }
     };
-    let (source, key) = (identity.source(), session.access_key_id());
+    let (source, key) = (&identity.chain, session.access_key_id());
     checks.push(Check::ok("credentials", format!("from {source}: access key {key}, in {}", took(started))));
     checks.push(match session.principal(deadline()) {
         Ok(arn) => Check::ok("principal", arn),
@@ -80,7 +81,7 @@ fn walk(env: &Env, host: &str, checks: &mut Vec<Check>) -> Option<()> {
     };
     let took = took(started);
     checks.push(match issued.life {
-        Some(life) => Check::ok("token", format!("AWS gave one in {took}, good for {}", span(life))),
+        Some(life) => Check::ok("token", format!("AWS gave one in {took}, good for {}", words(life))),
         None => Check::warning(
             "token",
             format!("AWS gave one in {took}, but it came expired or without an expiry, so it is never cached"),
@@ -175,11 +176,11 @@ fn cache(env: &Env, identity: &Identity) -> Check {
         Ok((dir, Some((age, entry)))) => {
             let (lived, left) = (entry.lived(), entry.left());
             let what = match age {
-                Age::Fresh => format!("refreshed in {}", span(left.saturating_sub(lived) / 2)),
+                Age::Fresh => format!("refreshed in {}", words(left.saturating_sub(lived) / 2)),
                 Age::Stale => "refreshed with the next get".to_owned(),
                 Age::Dead => "over; the next get asks AWS".to_owned(),
             };
-            Check::ok("cache", format!("{}: a token {} old, {what}", dir.display(), span(lived)))
+            Check::ok("cache", format!("{}: a token {} old, {what}", dir.display(), words(lived)))
         }
     }
 }
@@ -190,11 +191,11 @@ fn clock(ahead: i64) -> Check {
     if seconds <= Duration::from_secs(2) {
         Check::ok("clock", "agrees with AWS's")
     } else if seconds <= TOLERATED {
-        Check::ok("clock", format!("{} {side} AWS's", span(seconds)))
+        Check::ok("clock", format!("{} {side} AWS's", words(seconds)))
     } else {
         Check::warning(
             "clock",
-            format!("{} {side} AWS's", span(seconds)),
+            format!("{} {side} AWS's", words(seconds)),
             "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
         )
     }
@@ -202,13 +203,4 @@ fn clock(ahead: i64) -> Check {
 
 fn took(started: Instant) -> String {
     format!("{} ms", started.elapsed().as_millis())
-}
-
-/// As people say it, to the minute when it is long.
-fn span(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..60 => format!("{seconds} s"),
-        seconds @ 60..3600 => format!("{} min", seconds / 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
 }

@@ -4,6 +4,7 @@
 //! kept beside the token, so that a later `get` finds out by observing them again, and without reading any setting, that
 //! all of them still are what they were.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -72,6 +73,18 @@ impl Observed {
 
     pub(super) fn add_to(&self, parts: &mut Parts) {
         parts.add(format!("{:?}", self.dependency), &self.digest);
+    }
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::Subject(path) | Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Program(name) => write!(f, "the program '{name}'"),
+            Self::Directory => f.write_str("the current directory"),
+            Self::Environment => f.write_str("the environment"),
+            Self::Boot => f.write_str("this boot of the machine"),
+        }
     }
 }
 

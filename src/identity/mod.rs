@@ -311,7 +311,7 @@ impl<'a> Observations<'a> {
     }
 
     fn add(&mut self, dependency: Dependency) {
-        let name = format!("{dependency:?}");
+        let name = dependency.to_string();
         match Observed::now(dependency, self.env) {
             Some(observed) => self.all.push(observed),
             None => self.refuse(format!("nothing here describes {name} for sure")),

@@ -92,6 +92,16 @@ pub struct WebIdentity {
     pub session_name: String,
 }
 
+impl fmt::Display for Chain {
+    /// In words, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.roles.last() {
+            Some(role) => write!(f, "the role {}, assumed with {}", role.arn, self.source),
+            None => self.source.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     /// In words, as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +147,15 @@ impl Selected {
         match self {
             Self::Mapped(name, _) | Self::Named(_, name) => name,
             Self::Default => "default",
+        }
+    }
+
+    /// The setting that names it, for messages.
+    pub fn setting(&self) -> &str {
+        match self {
+            Self::Mapped(_, by) => by.trim_end_matches(','),
+            Self::Named(variable, _) => variable,
+            Self::Default => "no setting: the default",
         }
     }
 

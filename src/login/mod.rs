@@ -13,13 +13,14 @@ mod round;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tracing::{debug, warn};
+use tracing::{Level, debug, enabled, warn};
 
 use crate::aws::Issued;
 use crate::cache::{Age, Cache, Entry, Manifest};
 use crate::config::{Config, Target};
+use crate::display_time::words;
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::identity::{Identity, Observed, request_key};
@@ -48,12 +49,14 @@ pub fn known(env: &Env, server_url: &str) -> Option<Token> {
     let host = registry::host(server_url)?;
     let cache = Cache::open(env.cache_dir()?).ok()?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
-    // The entry first: where it is over, there is nothing to observe anything for.
-    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.age(SystemTime::now()) == Age::Fresh)?;
+    // The entry first: where it has expired, there is nothing to observe anything for.
+    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.age() == Age::Fresh)?;
     if !manifest.holds(env) {
-        debug!(host, "settings have changed since this registry was last asked for");
+        debug!(host, "settings have changed since this registry's last token");
         return None;
     }
+    debug!(host, credentials = manifest.source, "settings unchanged since this registry's last token");
+    log_entry(&entry);
     debug!(host, "token served from the cache");
     Some(entry.into_token())
 }
@@ -88,6 +91,24 @@ pub fn sentence(target: &Target, failure: &Failure) -> String {
     format!("ecr-login: no token for {} (region {region}): {failure}", target.host)
 }
 
+/// What was found in the cache, for the log.
+fn log_entry(entry: &Entry) {
+    if enabled!(Level::DEBUG) {
+        let (age, valid_for) = (words(entry.lived()), words(entry.left()));
+        let state = match entry.age() {
+            Age::Fresh => "fresh",
+            Age::Stale => "stale: to be refreshed",
+            Age::Dead => "expired",
+        };
+        debug!(key = short(entry.key()), age, valid_for, state, "cached token");
+    }
+}
+
+/// Enough of a key to tell it from others.
+fn short(key: &str) -> &str {
+    &key[..12.min(key.len())]
+}
+
 /// The log gets nothing that others said.
 fn log(target: &Target, failure: &Failure) {
     warn!("{}", sentence(target, &failure.clone().without_quote()));
@@ -99,7 +120,7 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, E
     let cache = open_cache(env, identity)?;
     let dir = cache.dir().display();
     cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; mend it, or set AWS_ECR_CACHE_DIR"))?;
-    let entry = cache.look_up(&identity.key).map(|entry| (entry.age(SystemTime::now()), entry));
+    let entry = cache.look_up(&identity.key).map(|entry| (entry.age(), entry));
     if entry.is_none() && cache.holds(&identity.key) {
         return Err(format!("what is in {dir} for this identity is damaged, or others could have written it"));
     }
@@ -128,7 +149,7 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String
     let mut hosts = Vec::new();
     for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(registry::ANY_ACCOUNT)) {
         let Manifest { host, entry, .. } = &manifest;
-        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.age(SystemTime::now()) != Age::Dead) else {
+        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.age() != Age::Dead) else {
             continue;
         };
         let is_mine = || {
@@ -155,6 +176,7 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
 fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
+        log_identity(target, &identity);
         let asking = Asking { env, target, identity: &identity, deadline };
         let round = match open_cache(env, &identity) {
             Ok(cache) => asking.with_cache(&cache)?,
@@ -169,6 +191,13 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<(Grant, Option
         }
     }
     Err(Failure::new("the sign-in changes all the time", "find out what else renews it, and try again"))
+}
+
+/// Whose credentials will be asked for, and which setting chose them, for the log.
+fn log_identity(target: &Target, identity: &Identity) {
+    let (profile, chosen_by) = (identity.selected.name(), identity.selected.setting());
+    let (credentials, key) = (identity.chain.to_string(), identity.key.to_string());
+    debug!(host = target.host, profile, chosen_by, credentials, key = short(&key), "identity decided");
 }
 
 /// The cache, or why this identity's tokens are not kept there.
@@ -192,8 +221,7 @@ fn remember(env: &Env, config: &Config, target: &Target, identity: &Identity) {
         config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
     observed.extend(identity.observed.iter().cloned());
     let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
-    let manifest =
-        Manifest::new(&request.to_string(), &target.host, identity.chain.source.to_string(), &entry, observed);
+    let manifest = Manifest::new(&request.to_string(), &target.host, identity.chain.to_string(), &entry, observed);
     // It leads nowhere when the token could not be kept.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

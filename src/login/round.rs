@@ -4,13 +4,14 @@
 //! failure nobody tries again for some minutes, until the last tenth of the token's life.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
 use tracing::{debug, info, warn};
 
-use super::Grant;
+use super::{Grant, log_entry};
 use crate::aws::{self, Issued, Session};
-use crate::cache::{Age, Cache, Entry, Wait};
+use crate::cache::{Age, Cache, Entry, Outcome};
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
@@ -60,6 +61,11 @@ impl Asking<'_> {
                 return Ok(Round::Changed);
             }
         }
+        if let Some(entry) = cache.look_up(&identity.key) {
+            log_entry(&entry);
+        } else {
+            debug!(host = target.host, dir = %cache.dir().display(), "no cached token");
+        }
         let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
         let look_up = || self.look_up(cache, access_key.as_deref());
         let stale = match look_up() {
@@ -75,11 +81,13 @@ impl Asking<'_> {
             Cached::Fresh(grant) => Some(grant),
             _ => None,
         };
-        let turn = match cache.wait(&identity.key, deadline, stale.is_none(), fresh) {
-            Ok(Wait::Ask(turn)) => turn,
-            Ok(Wait::Got(grant)) => return Ok(Round::Granted(grant)),
-            Ok(Wait::Failed(failure)) => return Err(failure),
-            Ok(Wait::TooLong) => return stale.map(Round::Granted).ok_or_else(busy),
+        // With a valid token at hand nobody is waited for.
+        let wait_until = stale.is_none().then_some(deadline);
+        let leader = match cache.single_flight(&identity.key, wait_until, fresh) {
+            Ok(Outcome::Ask(leader)) => leader,
+            Ok(Outcome::Found(grant)) => return Ok(Round::Granted(grant)),
+            Ok(Outcome::Failed(failure)) => return Err(failure),
+            Ok(Outcome::Busy) => return stale.map(Round::Granted).ok_or_else(busy),
             Err(error) => {
                 debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
                 None
@@ -87,38 +95,36 @@ impl Asking<'_> {
         };
         let soon = Instant::now() + REFRESH_TIMEOUT;
         let by = if stale.is_some() { deadline.min(soon) } else { deadline };
-        let issued = match self.ask(session, by) {
-            Ok(issued) => issued,
-            Err(failure) => {
-                if stale.is_some()
-                    && let Err(error) = cache.postpone_refresh(&identity.key)
-                {
-                    debug!(%error, "the next refresh cannot be postponed");
+        match self.ask(session, by) {
+            Ok(issued) => {
+                if let Some(issued) = &issued {
+                    self.save(cache, issued);
                 }
-                if let Some(turn) = turn {
-                    turn.failed(&failure.clone().without_quote());
-                }
-                // A stale one was valid when it was read, and asking took time: look again.
-                return match (stale, look_up()) {
-                    (Some(_), Cached::Fresh(grant) | Cached::Stale(grant, _)) => {
-                        warn!(
-                            host = target.host,
-                            why = failure.what,
-                            "cannot refresh the token; serving the cached one"
-                        );
-                        Ok(Round::Granted(grant))
-                    }
-                    _ => Err(failure),
-                };
+                // Whoever waits now finds the token in the cache.
+                drop(leader);
+                Ok(issued.map_or(Round::Changed, |issued| Round::Granted(issued.into())))
             }
-        };
-        if let Some(issued) = &issued {
-            self.save(cache, issued);
+            Err(failure) => {
+                if let Some(leader) = leader {
+                    leader.fail(&failure);
+                }
+                if stale.is_some() { self.serve_stale(cache, &look_up, failure) } else { Err(failure) }
+            }
         }
-        if let Some(turn) = turn {
-            turn.succeeded();
+    }
+
+    /// After a refresh that failed: the cached token, if it is valid still. Asking took time, so it is looked up again.
+    fn serve_stale(&self, cache: &Cache, look_up: &dyn Fn() -> Cached, failure: Failure) -> Result<Round, Failure> {
+        if let Err(error) = cache.postpone_refresh(&self.identity.key) {
+            debug!(%error, "the next refresh cannot be postponed");
         }
-        Ok(issued.map_or(Round::Changed, |issued| Round::Granted(issued.into())))
+        match look_up() {
+            Cached::Fresh(grant) | Cached::Stale(grant, _) => {
+                warn!(host = self.target.host, why = failure.what, "cannot refresh the token; serving the cached one");
+                Ok(Round::Granted(grant))
+            }
+            Cached::Nothing => Err(failure),
+        }
     }
 
     /// Asks AWS; `None` when that has shown the settings to be others now.
@@ -156,7 +162,7 @@ impl Asking<'_> {
         let entry = cache.look_up(&self.identity.key);
         let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
         let Some(entry) = entry else { return Cached::Nothing };
-        match entry.age(SystemTime::now()) {
+        match entry.age() {
             Age::Fresh => {
                 debug!(host = self.target.host, "token served from the cache");
                 Cached::Fresh(entry.into())
@@ -185,7 +191,7 @@ impl Asking<'_> {
             info!(host, "not cached: what the credentials depend on changed while they were asked for");
             return;
         }
-        let now = SystemTime::now();
+        let now = OffsetDateTime::now_utc();
         let entry =
             issued.life.and_then(|life| Entry::new(key, &issued.access_key_id, issued.token.clone(), life, now));
         let Some(entry) = entry else {

@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::HOST;
-use crate::helper::{Helper, Ran, SECRET_KEY, make_older, many};
+use crate::helper::{Helper, Ran, SECRET_KEY, instant, make_older, many};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -102,20 +105,23 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near(
         let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
         files.find(|path| path.extension().is_some_and(|there| there == ending)).expect("a note")
     });
-    let until: u64 = fs::read_to_string(&postponed).expect("a note").parse().expect("a time");
-    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
-    assert!((now + 290..=now + 600).contains(&until), "{until} {now}");
+    let until = instant(&fs::read_to_string(&postponed).expect("a note").into());
+    let now = OffsetDateTime::now_utc();
+    let seconds = (until - now).whole_seconds();
+    assert!((290..=600).contains(&seconds), "{until} {now}");
     // Once that has passed, or what it says can be of no clock of ours, it is tried again.
     aws.change(|plan| plan.delay = Duration::ZERO);
-    for time in [now - 1, now + 100_000] {
-        fs::write(&postponed, time.to_string()).expect("a write");
+    for seconds in [-1, 100_000] {
+        let time = (now + time::Duration::seconds(seconds)).format(&Rfc3339).expect("a time");
+        fs::write(&postponed, &time).expect("a write");
         make_older(&helper, Duration::from_hours(7));
         let calls = aws.count();
         helper.get(HOST).password_for(HOST);
         assert_eq!(aws.count(), calls + 1, "{time}");
     }
     // In the last tenth each may try.
-    fs::write(&postponed, (now + 300).to_string()).expect("a write");
+    let later = (now + Duration::from_mins(5)).format(&Rfc3339).expect("a time");
+    fs::write(&postponed, later).expect("a write");
     make_older(&helper, Duration::from_hours(11));
     let calls = aws.count();
     helper.get(HOST).password_for(HOST);
@@ -182,7 +188,7 @@ fn a_damaged_or_foreign_entry_is_a_miss_and_is_replaced() {
     helper.get(far).password_for(far);
     let other = helper.entries().into_iter().find(|other| *other != path).expect("another entry");
     let foreign = fs::read_to_string(other).expect("an entry");
-    for bad in ["", "{}", "null", &good[..good.len() / 2], &good.replace("\"format\":2", "\"format\":1"), &foreign] {
+    for bad in ["", "{}", "null", &good[..good.len() / 2], &good.replace("\"format\":3", "\"format\":2"), &foreign] {
         fs::write(&path, bad).expect("a write");
         let before = aws.count();
         let password = helper.get(HOST).password_for(HOST);

@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use time::macros::datetime;
+
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, program};
+use crate::helper::{Helper, Ran, entries, instant, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
 
@@ -148,7 +150,7 @@ fn entries_of_every_bad_kind_are_replaced() {
         }
         entry.to_string()
     };
-    let year_9999 = 253_370_764_800_u64;
+    let year_9999 = "9999-12-31T23:59:59Z";
     let cases = [
         String::new(),
         "garbage".to_owned(),
@@ -160,7 +162,12 @@ fn entries_of_every_bad_kind_are_replaced() {
         edit("format", "1".into()),
         edit("expires_at", year_9999.into()),
         edit("expires_at", 0.into()),
+        edit("expires_at", "1970-01-01T00:00:00Z".into()),
+        edit("expires_at", "tomorrow".into()),
+        edit("expires_at", "9999-12-31T23:59:59-23:59".into()),
         edit("created_at", year_9999.into()),
+        edit("created_at", "0000-01-01T00:00:00+23:59".into()),
+        edit("created_at", "2026-02-30T00:00:00Z".into()),
         edit("created_at", (-1).into()),
         edit("created_at", 1e300.into()),
         edit("expires_at", serde_json::Value::Null),
@@ -216,9 +223,9 @@ fn clocks_that_are_a_day_off_neither_serve_dead_tokens_nor_ask_each_time() {
     // Made tomorrow: the clock was set back since.
     let path = helper.entries().remove(0);
     let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
-    for field in ["created_at", "expires_at"] {
-        entry[field] = (entry[field].as_u64().expect("a time") + 86_400).into();
-    }
+    let day = Duration::from_hours(24);
+    let (created, expires) = (instant(&entry["created_at"]) + day, instant(&entry["expires_at"]) + day);
+    set_times(&mut entry, created, expires);
     fs::write(&path, entry.to_string()).expect("a write");
     for _ in 0..3 {
         helper.get(HOST).password_for(HOST);
@@ -341,8 +348,7 @@ fn ten_thousand_expired_entries_cost_a_hit_nothing_and_are_gone_after_two_hundre
     helper.get(HOST).password_for(HOST);
     let good = fs::read_to_string(helper.entries().remove(0)).expect("an entry");
     let mut entry: serde_json::Value = serde_json::from_str(&good).expect("JSON");
-    entry["created_at"] = 1_600_000_000.into();
-    entry["expires_at"] = 1_600_043_200.into();
+    set_times(&mut entry, datetime!(2020-09-13 12:00 UTC), datetime!(2020-09-14 00:00 UTC));
     for number in 0..10_000_u32 {
         let name = format!("{:064x}", u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         entry["key"] = name.clone().into();

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::namespace::Namespace;
 use crate::support::aws::Aws;
@@ -175,15 +177,24 @@ pub fn many(helper: &Helper, count: usize, host: &str) -> (Vec<Ran>, Duration) {
 
 /// Turns the cached entries into ones that were made `age` ago, of the same whole life.
 pub fn make_older(helper: &Helper, age: Duration) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     for path in helper.entries() {
         let mut entry: Value = serde_json::from_slice(&std::fs::read(&path).expect("an entry")).expect("JSON");
-        let life = entry["expires_at"].as_u64().expect("a time") - entry["created_at"].as_u64().expect("a time");
-        let created = now.saturating_sub(age).as_secs();
-        entry["created_at"] = created.into();
-        entry["expires_at"] = (created + life).into();
+        let life = instant(&entry["expires_at"]) - instant(&entry["created_at"]);
+        let created = OffsetDateTime::now_utc().replace_nanosecond(0).expect("a second") - age;
+        set_times(&mut entry, created, created + life);
         std::fs::write(&path, entry.to_string()).expect("a write");
     }
+}
+
+/// An instant in an entry.
+pub fn instant(text: &Value) -> OffsetDateTime {
+    OffsetDateTime::parse(text.as_str().expect("a text"), &Rfc3339).expect("RFC 3339")
+}
+
+/// Sets the times of an entry.
+pub fn set_times(entry: &mut Value, created: OffsetDateTime, expires: OffsetDateTime) {
+    entry["created_at"] = created.format(&Rfc3339).expect("a time").into();
+    entry["expires_at"] = expires.format(&Rfc3339).expect("a time").into();
 }
 
 /// Numbers that follow from a seed, which is printed: `SEED=… cargo test …` repeats a run.

@@ -24,7 +24,9 @@
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
 //! | `worlds` | random settings, given to the SDK and to the key: one key, one principal |
-//! | `words` | what people are told: errors, help, the log |
+//! | `own_settings` | mistakes in the program's own settings |
+//! | `log` | the log: off, private, and what was decided and why |
+//! | `words` | what people are told: errors, help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
 //! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
@@ -56,11 +58,13 @@ mod guards;
 mod helper;
 mod hosts;
 mod kubelet;
+mod log;
 mod manifest;
 mod mapping;
 mod names;
 mod namespace;
 mod network;
+mod own_settings;
 mod packages;
 mod pages;
 mod properties;

@@ -1,13 +1,12 @@
-//! What people are told: errors that name the cause and the next step, the help text, the log.
+//! What people are told: errors that name the cause and the next step, and the help text.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use docker_credential_ecr_login::env::VARIABLES;
 use serde_json::json;
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY};
+use crate::helper::Helper;
 use crate::namespace::{missing, skip};
 use crate::support::aws::{Aws, Plan};
 
@@ -43,57 +42,11 @@ fn the_help_names_every_variable_that_the_program_reads() {
     assert!(sources.lines().count() > 40, "{sources}");
     for source in sources.lines() {
         let text = fs::read_to_string(source).expect("a source file");
+        let text = text.split("#[cfg(test)]").next().expect("a first part");
         for name in text.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|w| w.starts_with("AWS_ECR_")) {
             assert!(help.contains(name.trim_end_matches('_')), "{name} of {source}");
         }
     }
-}
-
-#[test]
-fn the_log_is_off_by_default_and_says_what_was_done_when_asked() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    assert_eq!(helper.get(HOST).stderr, "");
-    for (level, expected) in [("off", false), ("error", false), ("debug", true), ("TRACE", true), ("nonsense", true)] {
-        let helper = Helper::of(&aws).var("AWS_ECR_LOG", level);
-        let ran = helper.get(HOST);
-        assert_eq!((ran.code, !ran.stderr.is_empty()), (Some(0), expected), "{level}: {ran:?}");
-    }
-}
-
-#[test]
-fn a_log_file_is_private_and_takes_the_place_of_stderr() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_LOG_FILE", "~/helper.log");
-    let path = helper.write("helper.log", "before\n");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
-    for _ in 0..2 {
-        helper.get(HOST).password_for(HOST);
-    }
-    let log = fs::read_to_string(&path).expect("a log");
-    assert!(log.starts_with("before\n") && log.contains("served from the cache"), "{log}");
-    assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
-}
-
-#[test]
-fn no_secret_in_the_log_at_any_level() {
-    let aws = Aws::start();
-    let session_token = "stand-in-session-token";
-    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "trace").var("AWS_SESSION_TOKEN", session_token);
-    for _ in 0..2 {
-        let ran = helper.get(HOST);
-        let password = serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("JSON")["Secret"].to_string();
-        assert!(!ran.stderr.is_empty());
-        for secret in [SECRET_KEY, session_token, password.trim_matches('"')] {
-            assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
-        }
-    }
-}
-
-#[test]
-fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
-    let aws = Aws::start();
-    Helper::of(&aws).var("AWS_ECR_LOG_FILE", "/nonexistent/log").get(HOST).password_for(HOST);
 }
 
 /// Whoever types a command sees what a pipe gets, ends input with Ctrl-D, and waits for nothing else.

@@ -541,8 +541,8 @@ fn whenever_two_worlds_have_one_key_the_sdk_gets_one_principal() {
         }
         world.write(&root, &mut on_disk);
         let vars = world.vars(&root);
-        let env: Env = vars.iter().map(|(name, value)| (*name, value)).collect();
-        let env = env.with("AWS_ECR_CONFIG_FILE", "/dev/null");
+        let own = ("AWS_ECR_CONFIG_FILE", "/dev/null");
+        let env: Env = vars.iter().map(|(name, value)| (*name, value.as_str())).chain([own]).collect();
         let deadline = Instant::now() + Duration::from_secs(30);
         let config = Config::load(&env, deadline).expect("a configuration");
         let target = config.target(&env, HOST).expect("a target");

@@ -1,0 +1,112 @@
+//! The log: off unless asked for, in private, and at level debug what was decided and why, one line a step.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY};
+use crate::support::aws::Aws;
+
+#[test]
+fn debug_says_what_was_decided_and_why_one_line_a_step() {
+    let aws = Aws::start();
+    let role = "arn:aws:iam::111122223333:role/Pull";
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_ROLE_ARN_111122223333", role);
+    let endpoint = aws.url().replace("http://", "");
+    let (host, asked, answered) =
+        (format!("host=\"{HOST}\""), format!("endpoint=\"{}", aws.url()), format!("endpoint=\"{endpoint}\""));
+    let mapped = format!("role=\"{role}\"");
+    let miss: [&[&str]; 10] = [
+        &["registry recognized", &host, "account=\"111122223333\"", "region=\"us-east-1\""],
+        &["this setting maps the registry", "setting=\"AWS_ECR_ROLE_ARN_111122223333\"", &mapped],
+        &[
+            "identity decided",
+            "chosen_by=\"no setting: the default\"",
+            "with the environment (AWS_ACCESS_KEY_ID)",
+            "key=",
+        ],
+        &["no cached token", "dir="],
+        &["ECR will be asked", &asked],
+        &["assuming the role", role],
+        &["credentials found", "took_ms="],
+        &["ECR gave a token", &answered, "took_ms="],
+        &["token asked for and cached"],
+        &["answered", "took_ms="],
+    ];
+    let hit: [&[&str]; 4] = [
+        &["settings unchanged", role],
+        &["cached token", "key=", "age=\"0 s\"", "valid_for=\"1", "state=\"fresh\""],
+        &["token served from the cache", HOST],
+        &["answered", "took_ms="],
+    ];
+    for expected in [&miss[..], &hit[..]] {
+        let log = helper.get(HOST).stderr;
+        let mut lines = log.lines();
+        for words in expected {
+            let found = lines.any(|line| words.iter().all(|word| line.contains(word)));
+            assert!(found, "{words:?}, in this order, in\n{log}");
+        }
+        for line in log.lines() {
+            let (at, _) = line.split_once(' ').expect("a time");
+            let at = OffsetDateTime::parse(at, &Rfc3339).expect("RFC 3339");
+            assert!(at.offset() == UtcOffset::UTC && (OffsetDateTime::now_utc() - at).whole_minutes() == 0, "{line}");
+        }
+    }
+    let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", "").var("AWS_PROFILE", "p");
+    helper.write(".aws/credentials", "[p]\naws_access_key_id = AKIAP\naws_secret_access_key = s\n");
+    let log = helper.var("AWS_ACCESS_KEY_ID", "").get(HOST).stderr;
+    let decided = log.lines().find(|line| line.contains("identity decided")).expect("a line");
+    for word in ["profile=\"p\"", "chosen_by=\"AWS_PROFILE\"", "credentials=\"profile 'p'\""] {
+        assert!(decided.contains(word), "{word} in {decided}");
+    }
+}
+
+#[test]
+fn the_log_is_off_by_default_and_says_what_was_done_when_asked() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    assert_eq!(helper.get(HOST).stderr, "");
+    for (level, expected) in [("off", false), ("error", false), ("debug", true), ("TRACE", true), ("nonsense", true)] {
+        let helper = Helper::of(&aws).var("AWS_ECR_LOG", level);
+        let ran = helper.get(HOST);
+        assert_eq!((ran.code, !ran.stderr.is_empty()), (Some(0), expected), "{level}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_log_file_is_private_and_takes_the_place_of_stderr() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_LOG_FILE", "~/helper.log");
+    let path = helper.write("helper.log", "before\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    let log = fs::read_to_string(&path).expect("a log");
+    assert!(log.starts_with("before\n") && log.contains("served from the cache"), "{log}");
+    assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn no_secret_in_the_log_at_any_level() {
+    let aws = Aws::start();
+    let session_token = "stand-in-session-token";
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "trace").var("AWS_SESSION_TOKEN", session_token);
+    for _ in 0..2 {
+        let ran = helper.get(HOST);
+        let password = serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("JSON")["Secret"].to_string();
+        assert!(!ran.stderr.is_empty());
+        for secret in [SECRET_KEY, session_token, password.trim_matches('"')] {
+            assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
+    let aws = Aws::start();
+    Helper::of(&aws).var("AWS_ECR_LOG_FILE", "/nonexistent/log").get(HOST).password_for(HOST);
+}
