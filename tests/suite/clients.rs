@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::fallback::KEEPER;
-use crate::namespace::Daemon;
+use crate::namespace::{Daemon, newer};
 use crate::site::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
@@ -118,9 +118,10 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     let remote = format!("docker://{image}");
     let look = ["inspect", remote.as_str()];
     let mut clients: Vec<(&str, &[&str])> = vec![("podman", &pull), ("buildah", &pull), ("skopeo", &look)];
-    // Debian's, and a newer one where the machine has one.
+    // Debian's, the newest one that its next release has, and another where the machine has one.
+    let newest = newer("docker");
     let (pull, login, inspect) = (["pull", image.as_str()], ["login", HOST], ["manifest", "inspect", image.as_str()]);
-    for docker in ["/usr/bin/docker", "/usr/local/bin/docker"] {
+    for docker in [Some("/usr/bin/docker"), Some("/usr/local/bin/docker"), newest.as_deref()].into_iter().flatten() {
         if std::path::Path::new(docker).exists() {
             clients.extend([(docker, &pull[..]), (docker, &login), (docker, &inspect)]);
         }

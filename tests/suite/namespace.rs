@@ -136,3 +136,14 @@ pub fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
     };
     programs.iter().find(|name| !found(name)).copied()
 }
+
+/// A client that `tests/newer-clients` has unpacked.
+pub fn newer(name: &str) -> Option<String> {
+    let dir = std::env::var("NEWER_CLIENTS").ok()?;
+    let paths = ["usr/bin", "usr/libexec/docker/cli-plugins"].map(|below| format!("{dir}/{below}/{name}"));
+    let found = paths.into_iter().find(|path| Path::new(path).exists());
+    if found.is_none() {
+        skip(name, "not among the newer clients");
+    }
+    found
+}
