@@ -139,7 +139,10 @@ pub fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
 
 /// A client that `tests/newer-clients` has unpacked.
 pub fn newer(name: &str) -> Option<String> {
-    let dir = std::env::var("NEWER_CLIENTS").ok()?;
+    let Ok(dir) = std::env::var("NEWER_CLIENTS") else {
+        skip(name, "NEWER_CLIENTS does not say where it is; see tests/newer-clients");
+        return None;
+    };
     let paths = ["usr/bin", "usr/libexec/docker/cli-plugins"].map(|below| format!("{dir}/{below}/{name}"));
     let found = paths.into_iter().find(|path| Path::new(path).exists());
     if found.is_none() {
