@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::code::Code;
+
 /// Why a command has no answer.
 #[derive(Debug)]
 pub enum Error {
@@ -18,6 +20,8 @@ pub enum Error {
 /// Why AWS gave no token, before it is known for which registry that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Its kind.
+    pub code: Code,
     /// What happened, with which identity. Holds no secret.
     pub what: String,
     /// What another program or a service said of it, without what looks like a secret in it. For the person who waits alone:
@@ -29,8 +33,8 @@ pub struct Failure {
 
 impl Failure {
     /// A failure in two halves of a sentence.
-    pub fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), quote: None, next: next.into() }
+    pub fn new(code: Code, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code, what: what.into(), quote: None, next: next.into() }
     }
 
     /// The same with what somebody else said of it.

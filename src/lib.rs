@@ -22,6 +22,7 @@
 //! | [`registry`] | what a server URL says |
 //! | [`input`] | bounded reading of standard input and files |
 //! | [`display_time`] | times and durations as people read them |
+//! | [`code`] | stable codes for what can be wrong |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
 //!
@@ -32,6 +33,7 @@ pub mod aws;
 pub mod cache;
 pub mod cli;
 pub mod clients;
+pub mod code;
 pub mod config;
 pub mod display_time;
 pub mod docker;

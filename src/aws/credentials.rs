@@ -22,6 +22,7 @@ use tracing::debug;
 use super::dns::Resolver;
 use super::explain::Context;
 use super::sso;
+use crate::code::Code;
 use crate::config::Role;
 use crate::error::Failure;
 use crate::identity::{Keys, Source};
@@ -82,6 +83,7 @@ fn refuse_what_no_header_holds(credentials: &Credentials, source: &Source) -> Re
         return Ok(());
     }
     Err(Failure::new(
+        Code::CredentialsInvalid,
         format!("the access key or the session token of {source} holds characters that none has"),
         "check where it comes from: a line that begins with a blank continues the value before it, for one",
     ))

@@ -12,6 +12,7 @@ use http::{HeaderValue, Request, StatusCode};
 use zeroize::Zeroizing;
 
 use super::{CONNECT_TIMEOUT, Caller, READ_TIMEOUT, Session, context, run, with_credentials};
+use crate::code::Code;
 use crate::config::Target;
 use crate::error::{Failure, mask_user_info};
 use crate::identity::Identity;
@@ -35,6 +36,7 @@ pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Re
         let Caller { place, context, .. } = Caller::new(context(target, of, deadline)?);
         let uri = place.resolve(&context.target).await.ok_or_else(|| {
             Failure::new(
+                Code::NoEndpoint,
                 format!("there is no endpoint for these settings in {}", context.target.registry.region),
                 "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
             )

@@ -18,6 +18,7 @@ use rustls::CertificateError;
 
 use super::errors::{Refusal, causes, chain, is_silence, refusal};
 use super::http::{Network, Trouble, is_local};
+use crate::code::Code;
 use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
@@ -60,6 +61,7 @@ impl Context {
                 let token = String::from_utf8_lossy(&self.identity.held);
                 let said = refusal.message.replace(token.trim(), "…");
                 Failure::new(
+                    Code::WebIdentityDenied,
                     format!("STS does not accept the web identity token: {}", refusal.code),
                     "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE",
                 )
@@ -72,6 +74,7 @@ impl Context {
         let text = one_line(&causes(error));
         match self.source() {
             Source::Login { profile, .. } => Failure::new(
+                Code::LoginExpired,
                 format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
                 format!("run 'aws login --profile {profile}'"),
             ),
@@ -83,7 +86,7 @@ impl Context {
                         Some(Some((status, stderr))) => (status.to_owned(), stderr),
                         _ => ("it printed no credentials that can be read".to_owned(), ""),
                     };
-                Failure::new(
+                Failure::new(Code::CredentialProcess,
                     format!("the credential_process of profile '{profile}' failed: {what}"),
                     "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
                 )
@@ -91,11 +94,13 @@ impl Context {
             }
             // On machines of others something else may answer at the metadata service's address.
             Source::Instance(_) => Failure::new(
+                Code::CredentialsMissing,
                 "no AWS credentials found; what answers as the instance metadata service gives none",
                 "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
             )
             .quoting(&text),
             _ => Failure::new(
+                Code::CredentialsInvalid,
                 format!("the AWS credentials of {} cannot be used", self.who()),
                 "check them with 'aws sts get-caller-identity' in the same environment",
             )
@@ -108,17 +113,22 @@ impl Context {
         if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
             return self.common(&refusal, "STS", &self.who_assumes(role)).map_or_else(
                 || self.role_denied(&refusal, role),
-                |Failure { what, quote, next }| {
+                |Failure { code, what, quote, next }| {
                     let what = format!("the role {} cannot be assumed: {what}", role.arn);
-                    Failure { what, quote, next }
+                    Failure { code, what, quote, next }
                 },
             );
         }
-        if let Some(Failure { what, quote, next }) = self.network(error) {
-            return Failure { what: format!("STS cannot be asked for the role {}: {what}", role.arn), quote, next };
+        if let Some(Failure { code, what, quote, next }) = self.network(error) {
+            return Failure {
+                code,
+                what: format!("STS cannot be asked for the role {}: {what}", role.arn),
+                quote,
+                next,
+            };
         }
         let what = format!("STS's answer about the role {} cannot be read", role.arn);
-        Failure::new(what, "try again; check AWS_ENDPOINT_URL").quoting(&one_line(&causes(error)))
+        Failure::new(Code::AnswerInvalid, what, "try again; check AWS_ENDPOINT_URL").quoting(&one_line(&causes(error)))
     }
 
     /// Why ECR did not answer with a token.
@@ -128,7 +138,7 @@ impl Context {
     {
         let Some(refusal) = refusal::<E>(error) else {
             return self.network(error).unwrap_or_else(|| {
-                Failure::new("ECR's answer cannot be read", "try again; check AWS_ENDPOINT_URL")
+                Failure::new(Code::AnswerInvalid, "ECR's answer cannot be read", "try again; check AWS_ENDPOINT_URL")
                     .quoting(&one_line(&causes(error)))
             });
         };
@@ -140,11 +150,16 @@ impl Context {
             let action = if public { "ecr-public:GetAuthorizationToken" } else { "ecr:GetAuthorizationToken" };
             let more = if public { " and sts:GetServiceBearerToken" } else { "" };
             return Failure::new(
+                Code::EcrDenied,
                 format!("ECR denies access: {}", refusal.words()),
                 format!("allow {action}{more} on resource * to this identity"),
             );
         }
-        Failure::new(format!("ECR refused: {}", refusal.words()), "try again; if it stays, check the endpoint settings")
+        Failure::new(
+            Code::ServiceError,
+            format!("ECR refused: {}", refusal.words()),
+            "try again; if it stays, check the endpoint settings",
+        )
     }
 
     /// Why another service did not answer.
@@ -154,20 +169,28 @@ impl Context {
     {
         let refused = refusal::<E>(error).map(|refusal| {
             self.common(&refusal, service, &self.caller()).unwrap_or_else(|| {
-                Failure::new(format!("{service} refused: {}", refusal.code), "check the credentials")
-                    .quoting(refusal.message)
+                Failure::new(
+                    Code::ServiceError,
+                    format!("{service} refused: {}", refusal.code),
+                    "check the credentials",
+                )
+                .quoting(refusal.message)
             })
         });
         refused.or_else(|| self.network(error)).unwrap_or_else(|| {
-            Failure::new(format!("{service}'s answer cannot be read"), "try again; check AWS_ENDPOINT_URL")
-                .quoting(&one_line(&causes(error)))
+            Failure::new(
+                Code::AnswerInvalid,
+                format!("{service}'s answer cannot be read"),
+                "try again; check AWS_ENDPOINT_URL",
+            )
+            .quoting(&one_line(&causes(error)))
         })
     }
 
     /// Why the registry itself did not answer.
     pub(super) fn registry(&self, error: &ConnectorError) -> Failure {
         self.network(error).unwrap_or_else(|| {
-            Failure::new("the registry's answer cannot be read", "try again; check the network")
+            Failure::new(Code::AnswerInvalid, "the registry's answer cannot be read", "try again; check the network")
                 .quoting(&one_line(&causes(error)))
         })
     }
@@ -191,48 +214,56 @@ impl Context {
         {
             let (seconds, side) = (skew.unsigned_abs(), if skew > 0 { "ahead of" } else { "behind" });
             return Some(Failure::new(
+                Code::ClockSkew,
                 format!("{service} refuses the signature: this machine's clock is {seconds} s {side} AWS's"),
                 "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
             ));
         }
         if message.starts_with("Signature expired") || message.starts_with("Signature not yet current") {
             return Some(Failure::new(
+                Code::ClockSkew,
                 format!("{service} refuses the signature: by its time this machine's clock is wrong"),
                 "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
             ));
         }
         if THROTTLED.contains(&code) {
             return Some(Failure::new(
+                Code::Throttled,
                 format!("{service} is throttling this account's requests ({code})"),
                 "wait a little and try again; jobs that share a cache directory make one request between them",
             ));
         }
         if code == "RegionDisabledException" || code.starts_with("OptInRequired") {
             return Some(Failure::new(
+                Code::RegionDisabled,
                 format!("the region {region} is disabled for this account ({code})"),
                 format!("enable {region} for the account, or check the registry's host name"),
             ));
         }
         if code.starts_with("ExpiredToken") {
             return Some(Failure::new(
+                Code::CredentialsExpired,
                 format!("the session token of {caller} has expired"),
                 "get new credentials: sign in again or refresh what sets them",
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
             return Some(Failure::new(
+                Code::CredentialsInvalid,
                 format!("{service} in {region} does not know the access key of {caller}"),
                 "check that the key exists, is of this partition, and that the account has the region enabled",
             ));
         }
         if code.contains("Signature") {
             return Some(Failure::new(
+                Code::CredentialsInvalid,
                 format!("{service} finds the secret key of {caller} wrong ({code})"),
                 "check the secret access key that belongs to the access key id",
             ));
         }
         if message.is_empty() && code.is_empty() {
             return Some(Failure::new(
+                Code::AnswerInvalid,
                 format!("{} answered with an error that is not AWS's", self.network.last_endpoint()),
                 "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
             ));
@@ -247,6 +278,7 @@ impl Context {
             // STS quotes parameters that it finds wrong.
             let message = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
             Failure::new(
+                Code::WebIdentityDenied,
                 format!("STS does not accept the token of {}: {}", self.who(), refusal.code),
                 "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
                  and the token's audience",
@@ -263,11 +295,13 @@ impl Context {
         let (role, who) = (&role.arn, self.who_assumes(role));
         if mfa || refusal.message.contains("MultiFactor") {
             return Failure::new(
+                Code::MfaRequired,
                 format!("{role} wants MFA, which a credential helper cannot ask for"),
                 "get session credentials first, with 'aws sts get-session-token' or a credential_process that keeps them",
             );
         }
         Failure::new(
+            Code::RoleDenied,
             format!("{who} may not assume {role}: {}", refusal.code),
             "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
         )
@@ -280,6 +314,7 @@ impl Context {
         let endpoint = self.network.last_endpoint();
         Some(match trouble {
             Trouble::Tls(rustls::Error::InvalidCertificate(reason)) => Failure::new(
+                Code::TlsUntrusted,
                 format!(
                     "the certificate of {endpoint} is not trusted by {}: {}",
                     self.network.roots(),
@@ -288,10 +323,12 @@ impl Context {
                 "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
             ),
             Trouble::Tls(_) => Failure::new(
+                Code::TlsFailed,
                 format!("no TLS connection to {endpoint}: {trouble}"),
                 "check AWS_ENDPOINT_URL, and what lies between",
             ),
             Trouble::RefusedByProxy(_) | Trouble::NoProxy(_) => Failure::new(
+                Code::Proxy,
                 format!("the proxy {} does not connect to {endpoint}: {trouble}", self.network.last_proxy()),
                 "check HTTPS_PROXY and its user and password, or add the host to NO_PROXY",
             ),
@@ -315,12 +352,17 @@ impl Context {
         };
         if chain(error).any(is_silence) {
             return Failure::new(
+                Code::CredentialsMissing,
                 format!("{what}; the instance metadata service accepts connections but does not answer"),
                 "in a container, raise the instance's metadata hop limit to 2: \
                  'aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2'",
             );
         }
-        Failure::new(what, "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role")
+        Failure::new(
+            Code::CredentialsMissing,
+            what,
+            "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
+        )
     }
 
     /// In words, who calls AWS in the end: the last role, or the source when there is none.
@@ -377,5 +419,5 @@ fn unreachable(endpoint: &str, what: &str) -> Failure {
     } else {
         "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
     };
-    Failure::new(format!("cannot reach {endpoint}: {what}"), next)
+    Failure::new(Code::EndpointUnreachable, format!("cannot reach {endpoint}: {what}"), next)
 }

@@ -33,6 +33,7 @@ use aws_smithy_types::DateTime;
 use aws_types::service_config::ServiceConfigKey;
 use tracing::debug;
 
+use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::{Failure, mask_user_info};
@@ -141,6 +142,7 @@ impl Session {
         };
         let token = authorization_token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
+                Code::AnswerInvalid,
                 format!("the answer of {} holds no token that can be read", context.network.last_endpoint()),
                 "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
             )
@@ -185,17 +187,23 @@ fn run<T: Send + 'static>(
 }
 
 fn cannot_start(error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot start asking AWS: {error}"), "check the limits on processes and open files")
+    Failure::new(
+        Code::SystemLimits,
+        format!("cannot start asking AWS: {error}"),
+        "check the limits on processes and open files",
+    )
 }
 
 fn timed_out(source: &Source) -> Failure {
     match (platform::kill_descendants(), source) {
         (true, Source::Process { profile, .. }) => Failure::new(
+            Code::CredentialProcess,
             format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
             "run it by hand to see what it waits for: it cannot ask for anything here, \
              so sign in before, or raise AWS_ECR_TIMEOUT",
         ),
         _ => Failure::new(
+            Code::Timeout,
             "AWS did not answer in time",
             "check the network, HTTPS_PROXY and a VPC endpoint if there is one, or raise AWS_ECR_TIMEOUT",
         ),

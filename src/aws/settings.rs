@@ -7,6 +7,7 @@ use aws_runtime::env_config::EnvConfigValue;
 use aws_types::os_shim_internal;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
+use crate::code::Code;
 use crate::config::is_url;
 use crate::error::Failure;
 use crate::identity::Identity;
@@ -41,6 +42,7 @@ impl Settings {
                 let setting =
                     set.map_or_else(|| format!("the endpoint_url for {service} in the AWS files"), str::to_owned);
                 return Err(Failure::new(
+                    Code::SettingInvalid,
                     format!("{setting} is not a URL"),
                     "correct it, as in https://host, or unset it",
                 ));

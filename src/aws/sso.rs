@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::errors::{causes, refusal};
 use super::explain::Context;
+use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
 use crate::platform;
@@ -81,6 +82,7 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
             Some(refusal) if refusal.code == "UnauthorizedException" => is_over(of),
             Some(refusal) => context.common(&refusal, "SSO", &context.who()).unwrap_or_else(|| {
                 Failure::new(
+                    Code::SsoDenied,
                     format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.words()),
                     "check sso_account_id and sso_role_name, and that the role is assigned to you",
                 )
@@ -93,7 +95,13 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
         let (id, secret) = (found.access_key_id?, found.secret_access_key?);
         Some(Credentials::new(id, secret, found.session_token, expiry, "SSO"))
     });
-    found.ok_or_else(|| Failure::new("the answer of SSO holds no credentials", "check AWS_ENDPOINT_URL and the proxy"))
+    found.ok_or_else(|| {
+        Failure::new(
+            Code::AnswerInvalid,
+            "the answer of SSO holds no credentials",
+            "check AWS_ENDPOINT_URL and the proxy",
+        )
+    })
 }
 
 /// Renews the sign-in in its file. `false` when the service refuses: what is left of it is used up then.
@@ -149,6 +157,7 @@ fn in_region(config: &SdkConfig, of: &Sso) -> SdkConfig {
 fn is_over(of: &Sso) -> Failure {
     let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
     Failure::new(
+        Code::SsoExpired,
         format!("the SSO sign-in of profile '{}'{session} has expired or is gone", of.profile),
         format!("run 'aws sso login --profile {}'", of.profile),
     )

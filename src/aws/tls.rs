@@ -18,6 +18,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
+use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Identity;
 use crate::input::{self, Content};
@@ -118,7 +119,11 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
 fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
     let unusable = |why: String| {
         let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
-        Failure::new(format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()), next)
+        Failure::new(
+            Code::CaBundle,
+            format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()),
+            next,
+        )
     };
     let pem = match input::file(path, deadline).map_err(unusable)?.content {
         Content::Bytes(pem) => pem,

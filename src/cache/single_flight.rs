@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::lock::Lock;
 use super::{Cache, read};
+use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Key;
 use crate::platform;
@@ -64,6 +65,7 @@ struct Report {
     /// Tells one failure from the next.
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
+    code: String,
     what: String,
     next: String,
 }
@@ -93,8 +95,8 @@ impl Cache {
                 // One that was not there at the start is that of a process that was asking meanwhile.
                 let report = Report::read(&failure)
                     .filter(|report| before != Some(report.at) || (taken.is_none() && report.is_recent()));
-                if let Some(Report { what, next, .. }) = report {
-                    return Ok(Outcome::Failed(Failure::new(what, next)));
+                if let Some(report) = report {
+                    return Ok(Outcome::Failed(report.into_failure()));
                 }
                 if let Some(taken) = taken {
                     return Ok(Outcome::Ask(Some(Leader::begin(self, failure, waiting, taken))));
@@ -138,8 +140,8 @@ impl<'a> Leader<'a> {
     /// Leaves the reason for all processes that wait, before the lock goes.
     pub fn fail(self, failure: &Failure) {
         // What others said is not for other processes: it may hold more than is seen of it.
-        let Failure { what, next, quote: _ } = failure.clone();
-        let report = Report { at: OffsetDateTime::now_utc(), what, next };
+        let Failure { code, what, next, quote: _ } = failure.clone();
+        let report = Report { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, next };
         if let Ok(bytes) = serde_json::to_vec(&report)
             && let Err(error) = self.cache.write(&bytes, &self.failure)
         {
@@ -154,6 +156,10 @@ impl<'a> Leader<'a> {
 impl Report {
     fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&read(path)?).ok()
+    }
+
+    fn into_failure(self) -> Failure {
+        Failure::new(Code::named(&self.code).unwrap_or(Code::ServiceError), self.what, self.next)
     }
 
     /// Whether the leader that wrote it may still keep the lock.

@@ -12,6 +12,7 @@
 use super::profiles::Profiles;
 use super::section::Section;
 use super::source::{Chain, Keys, Selected, Source, WebIdentity};
+use crate::code::Code;
 use crate::config::{SESSION_NAME, is_url};
 use crate::env::Env;
 use crate::error::Failure;
@@ -111,6 +112,7 @@ impl Resolver<'_> {
             None => self.selected.because(),
         };
         Failure::new(
+            Code::ProfileMissing,
             format!("the profile '{name}'{because} is in neither {}", self.profiles.neither()),
             format!("add it with 'aws configure --profile {name}' or 'aws configure sso', or correct the name"),
         )
@@ -129,6 +131,7 @@ impl Resolver<'_> {
         match wrong {
             None => Ok(Source::Container),
             Some((number, form)) => Err(Failure::new(
+                Code::SettingInvalid,
                 format!("{} is not {form}", CONTAINER_URIS[number]),
                 "correct it: ECS and EKS set it by themselves",
             )),
@@ -146,7 +149,11 @@ impl Resolver<'_> {
             return if is_url(url) {
                 Ok(Source::Instance(url.to_owned()))
             } else {
-                Err(Failure::new(format!("{name} is not a URL"), "correct it, or unset it for the usual address"))
+                Err(Failure::new(
+                    Code::SettingInvalid,
+                    format!("{name} is not a URL"),
+                    "correct it, or unset it for the usual address",
+                ))
             };
         }
         let mode = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
@@ -158,7 +165,11 @@ impl Resolver<'_> {
             Some((mode, _)) if mode.eq_ignore_ascii_case("ipv6") => {
                 Ok(Source::Instance("http://[fd00:ec2::254]".to_owned()))
             }
-            Some((_, name)) => Err(Failure::new(format!("{name} is neither IPv4 nor IPv6"), "correct or unset it")),
+            Some((_, name)) => Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is neither IPv4 nor IPv6"),
+                "correct or unset it",
+            )),
         }
     }
 
@@ -167,6 +178,7 @@ impl Resolver<'_> {
         match variables.iter().find(|name| self.env.is_empty(name)) {
             None => Ok(()),
             Some(name) => Err(Failure::new(
+                Code::SettingInvalid,
                 format!("{name} is set and empty, which the AWS SDK does not take for unset"),
                 format!("unset {name}"),
             )),

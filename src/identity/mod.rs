@@ -56,6 +56,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use crate::code::Code;
 use crate::config::{ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
@@ -204,7 +205,11 @@ fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
     });
     match unreadable {
         None => Ok(()),
-        Some(name) => Err(Failure::new(format!("{name} is not UTF-8"), format!("set {name} anew, or unset it"))),
+        Some(name) => Err(Failure::new(
+            Code::SettingInvalid,
+            format!("{name} is not UTF-8"),
+            format!("set {name} anew, or unset it"),
+        )),
     }
 }
 
@@ -253,6 +258,7 @@ impl<'a> Observations<'a> {
                     if let Content::Absent | Content::Unreadable(_) = Self::what_the_sdk_can_finish(Path::new(file))? {
                         let file = Path::new(file).display();
                         return Err(Failure::new(
+                            Code::SourceFile,
                             format!("the token file {file} ({variable}) is not there, or cannot be read"),
                             "check the path, its owner and mode, and that the token is mounted there",
                         ));
@@ -269,7 +275,11 @@ impl<'a> Observations<'a> {
         let WebIdentity { token_file, setting, .. } = identity;
         let subject = |path: &Path, content: &Content| Observed::subject(path, content);
         let wrong = |why: &str, next: &str| {
-            Err(Failure::new(format!("the web identity token file {} ({setting}) {why}", token_file.display()), next))
+            Err(Failure::new(
+                Code::SourceFile,
+                format!("the web identity token file {} ({setting}) {why}", token_file.display()),
+                next,
+            ))
         };
         match self.read(token_file, subject, deadline)? {
             Content::Bytes(bytes) if bytes.is_empty() => wrong("is empty", "check what writes the token"),
@@ -290,7 +300,7 @@ impl<'a> Observations<'a> {
             Err(why) => why,
         };
         let what = format!("the file {} cannot be used: {why}", file.display());
-        Err(Failure::new(what, "correct the file, or the setting that names it"))
+        Err(Failure::new(Code::SourceFile, what, "correct the file, or the setting that names it"))
     }
 
     fn read(
@@ -301,7 +311,7 @@ impl<'a> Observations<'a> {
     ) -> Result<Content, Failure> {
         let reading = input::file(path, deadline).map_err(|why| {
             let what = format!("the file {} cannot be used: {why}", path.display());
-            Failure::new(what, "correct the file, or the setting that names it")
+            Failure::new(Code::SourceFile, what, "correct the file, or the setting that names it")
         })?;
         if let Some(why) = reading.unsteady {
             self.refuse(format!("{}: {why}", path.display()));

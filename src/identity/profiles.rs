@@ -17,6 +17,7 @@ use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env as NoEnv, Fs as NoFiles};
 use zeroize::Zeroizing;
 
+use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content};
@@ -62,6 +63,7 @@ impl Profiles {
             match input::file(&path, deadline) {
                 Ok(reading) => Ok((Some(path), reading.content, reading.unsteady)),
                 Err(why) => Err(Failure::new(
+                    Code::AwsFileInvalid,
                     format!("the AWS file {} cannot be used: {why}", path.display()),
                     "correct the file, or the variable that names it",
                 )),
@@ -153,6 +155,7 @@ impl Profiles {
             .iter()
             .find(|file| file.ambiguous().any(|(first, _)| normal(first).trim_start_matches("profile ") == profile))?;
         Some(Failure::new(
+            Code::ProfileInvalid,
             format!("the header of profile '{profile}' is spelled in two ways in {}", file.name()),
             "write it in one way, with one space: the AWS SDK takes the one or the other by chance",
         ))
@@ -187,7 +190,7 @@ impl AwsFile {
                 (format!("is not UTF-8 in line {line}"), "save it as UTF-8: the AWS SDK reads nothing of it".to_owned())
             }
         };
-        Some(Failure::new(format!("the AWS file {} {what}", self.name()), next))
+        Some(Failure::new(Code::AwsFileInvalid, format!("the AWS file {} {what}", self.name()), next))
     }
 
     /// The text between the brackets of each header, with its line.
@@ -226,6 +229,7 @@ impl AwsFile {
             "rename the profile: the AWS SDK takes letters, digits and _-/.%@:+ in its name".to_owned()
         };
         Some(Failure::new(
+            Code::ProfileMissing,
             format!("the AWS SDK does not take [{header}] in line {line} of {} for profile '{profile}'", self.name()),
             next,
         ))
@@ -262,6 +266,7 @@ fn syntax_error(files: &[AwsFile; 2], error: &aws_runtime::env_config::parse::En
     let text = Zeroizing::new(error.to_string());
     let (line, what) = text.split_once("on line ").and_then(|(_, rest)| rest.split_once(':')).unwrap_or(("?", &text));
     Failure::new(
+        Code::AwsFileInvalid,
         format!("{}, line {line}: {}", file.name(), what.trim()),
         "correct the AWS file: nothing of it can be read",
     )

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::chain::{CONTAINER_URIS, Resolver};
 use super::source::{Keys, Source, Sso, WebIdentity};
+use crate::code::Code;
 use crate::config::{Role, SESSION_NAME};
 use crate::error::Failure;
 
@@ -150,7 +151,7 @@ impl Section<'_> {
             Some(dir) if dir.is_absolute() => dir,
             Some(_) => {
                 let what = "AWS_LOGIN_CACHE_DIRECTORY is not an absolute path";
-                return Err(Failure::new(what, "set it to one, or unset it"));
+                return Err(Failure::new(Code::SettingInvalid, what, "set it to one, or unset it"));
             }
             None => env.home().ok_or_else(|| self.homeless("the 'aws login' session"))?.join(".aws/login/cache"),
         };
@@ -184,7 +185,11 @@ impl Section<'_> {
     /// Something that is wrong in this profile.
     pub(super) fn wrong(&self, what: &str, next: &str) -> Failure {
         let file = self.resolver.profiles.file_of(self.name);
-        Failure::new(format!("the profile '{}' in {file} cannot be used: {what}", self.name), next)
+        Failure::new(
+            Code::ProfileInvalid,
+            format!("the profile '{}' in {file} cannot be used: {what}", self.name),
+            next,
+        )
     }
 
     pub(super) fn empty(&self, by: Option<&str>) -> Failure {
@@ -194,6 +199,7 @@ impl Section<'_> {
         };
         let (name, file) = (self.name, self.resolver.profiles.file_of(self.name));
         Failure::new(
+            Code::ProfileInvalid,
             format!("the profile '{name}'{because} in {file} has no credentials"),
             format!("add keys, a role or a sign-in to it: 'aws configure --profile {name}' or 'aws configure sso'"),
         )

@@ -19,6 +19,7 @@ use tracing::{Level, debug, enabled, warn};
 
 use crate::aws::Issued;
 use crate::cache::{Age, Cache, Entry, Manifest};
+use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::words;
 use crate::env::Env;
@@ -190,7 +191,7 @@ fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<(Grant, Option
             Round::Changed => debug!(host = target.host, "the settings have changed meanwhile; starting over"),
         }
     }
-    Err(Failure::new("the sign-in changes all the time", "find out what else renews it, and try again"))
+    Err(Failure::new(Code::Busy, "the sign-in changes all the time", "find out what else renews it, and try again"))
 }
 
 /// Whose credentials will be asked for, and which setting chose them, for the log.

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::{Grant, log_entry};
 use crate::aws::{self, Issued, Session};
 use crate::cache::{Age, Cache, Entry, Outcome};
+use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
@@ -211,6 +212,7 @@ impl Asking<'_> {
 /// Another process has been asking for all the time that there was.
 fn busy() -> Failure {
     Failure::new(
+        Code::Busy,
         "another process has been asking AWS for this token all the time",
         "try again; AWS_ECR_DISABLE_CACHE=1 asks without waiting for it",
     )
