@@ -192,7 +192,7 @@ codes! {
     RegistryDenied "E-REGISTRY-DENIED"
         "The registry refuses the token."
         "Check that the host is the registry itself, and the registry's policy."
-    RegistryAnswer "W-REGISTRY-ANSWER"
+    RegistryAnswer "E-REGISTRY-ANSWER"
         "The registry's host answers with something else than a registry."
         "Check what answers there: a proxy, a captive portal, the host's spelling."
     RepositoryMissing "E-REPOSITORY-MISSING"
@@ -219,5 +219,10 @@ impl Code {
     /// The code of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// Whether the service did not answer, so that to ask it again would only mean to wait again.
+    pub const fn is_of_network(self) -> bool {
+        matches!(self, Self::EndpointUnreachable | Self::Proxy | Self::Timeout | Self::TlsFailed | Self::TlsUntrusted)
     }
 }

@@ -18,7 +18,7 @@
 //! | [`aws`] | the exchange with AWS; the only asynchronous code |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
 //! | [`config`] | whose token a registry gets: the configuration file |
-//! | [`clients`] | what docker and podman do for a registry |
+//! | [`client_config`] | what docker and podman do for a registry |
 //! | [`registry`] | what a server URL says |
 //! | [`input`] | bounded reading of standard input and files |
 //! | [`display_time`] | times and durations as people read them |
@@ -32,7 +32,7 @@ pub mod answer;
 pub mod aws;
 pub mod cache;
 pub mod cli;
-pub mod clients;
+pub mod client_config;
 pub mod code;
 pub mod config;
 pub mod display_time;
@@ -59,3 +59,9 @@ pub const NAME: &str = "docker-credential-ecr-login";
 
 /// The version, from Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from, as far as the build knew; see build.rs.
+pub const COMMIT: &str = env!("SOURCE_COMMIT");
+
+/// The platform that it was built for, in Rust's terms.
+pub const TARGET: &str = env!("BUILD_TARGET");

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
@@ -29,6 +30,7 @@ pub(super) struct Context {
     pub(super) target: Target,
     pub(super) identity: Arc<Identity>,
     pub(super) network: Network,
+    pub(super) deadline: Instant,
 }
 
 impl Context {

@@ -40,7 +40,7 @@ use crate::error::{Failure, mask_user_info};
 use crate::identity::{Identity, Source};
 use crate::platform;
 use crate::token::Token;
-pub use examine::{Route, route};
+pub use examine::{RegistryAnswer, Route, ask_registry, route};
 use explain::Context;
 use http::Network;
 use settings::Settings;
@@ -213,7 +213,7 @@ fn timed_out(source: &Source) -> Failure {
 fn context(target: Target, identity: Arc<Identity>, deadline: Instant) -> Result<Context, Failure> {
     Settings::new(&identity).check_endpoints()?;
     let network = Network::new(&identity.env, Trust::new(&identity, deadline)?);
-    Ok(Context { target, identity, network })
+    Ok(Context { target, identity, network, deadline })
 }
 
 /// Everything for a call but the credentials.
@@ -227,10 +227,13 @@ struct Caller {
 impl Caller {
     /// Made from the settings that the identity was told from. The SDK's own loader would read them once more.
     fn new(context: Context) -> Self {
-        let Context { identity, target, network } = &context;
+        let Context { identity, target, network, deadline } = &context;
         let settings = Settings::new(identity);
         let region = Region::new(target.registry.region.clone());
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+        // Before the deadline, after which nobody could say any more which service it was that did not answer.
+        let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT.min(left));
+        let timeouts = timeouts.build();
         let (fips, dual_stack) = (
             settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
             settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),

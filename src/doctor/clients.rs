@@ -1,108 +1,122 @@
-//! Whether docker and podman would call us for a host, and find us when they do.
+//! Whether docker and podman would ask this program for a host.
 
 use std::path::PathBuf;
 
-use super::{Check, Status};
-use crate::clients::{self, OURS, Way};
+use super::machine::broken;
+use super::report::{Check, Status};
+use crate::NAME;
+use crate::client_config::{self, AuthFile, Broken, OURS, Way};
+use crate::code::Code;
 use crate::env::Env;
-use crate::{NAME, registry};
 
-/// Every registry that some client's settings give to us by name; `Err` says why there is none.
-pub(super) fn hosts(env: &Env) -> Result<Vec<String>, String> {
-    let hosts = clients::hosts(env);
-    if !hosts.is_empty() {
-        return Ok(hosts);
-    }
-    Err(match clients::asks_for_all(env) {
-        Some(path) => format!(
-            "{} has us asked for every registry and names none; run '{NAME} doctor HOST' for one of them",
-            path.display()
-        ),
-        None => format!(
-            "neither docker nor podman is set up to ask for a registry here; run '{NAME} setup HOST', or name a registry"
-        ),
-    })
-}
-
-/// The checks before we are called.
+/// The checks of one host.
 pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
-    let mut checks = vec![program(env)];
-    checks.extend(sudo(env));
-    let host = registry::host(host).unwrap_or_else(|| host.to_owned());
-    let docker = client("docker", clients::on_path(env, "docker"), clients::docker(env, &host), &host);
-    let podman = ["podman", "buildah", "skopeo"].iter().find_map(|name| clients::on_path(env, name));
-    let podman = client("podman", podman, clients::podman(env, &host), &host);
-    let mut found: Vec<Check> = [docker, podman].into_iter().flatten().collect();
-    if found.is_empty() {
-        found.push(Check::warning(
-            "docker",
-            "neither docker nor podman is on the PATH, and there are no settings of theirs",
-            "if another program pulls here, see its manual for credential helpers",
-        ));
-    }
-    // One that works is what most machines have; the other is told of and does not count.
-    if found.iter().any(|check| check.status == Status::Ok) {
-        for check in found.iter_mut().filter(|check| check.status == Status::Failure) {
-            check.status = Status::Warning;
-        }
-    }
-    checks.extend(found);
+    let docker = client(Client::Docker, env, host);
+    let podman = client(Client::Podman, env, host);
+    let mut checks = one_is_enough([docker, podman].into_iter().flatten().collect());
+    checks.extend(leftover(env, host));
     checks
 }
 
-/// What one client does for the host; `None` when it is neither installed nor set up.
-fn client(name: &'static str, program: Option<PathBuf>, way: Result<Way, String>, host: &str) -> Option<Check> {
-    let setup = format!("run '{NAME} setup{} {host}", if name == "podman" { " --podman" } else { "" });
-    Some(match way {
-        Err(what) => Check::failure(name, what, "correct or remove the file"),
-        Ok(Way::Helper(helper, setting, path)) if helper == OURS => {
-            Check::ok(name, format!("asks us: {setting} in {}", path.display()))
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Docker,
+    Podman,
+}
+
+/// A client that works is what most machines have; the other one is reported and does not count.
+pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
+    if checks.iter().any(|check| check.status == Status::Ok) {
+        for check in checks.iter_mut().filter(|check| check.status == Status::Failure) {
+            check.status = Status::Warning;
         }
-        Ok(Way::Helper(helper, setting, path)) => Check::failure(
+    }
+    checks
+}
+
+/// The clients that are on the PATH.
+pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
+    client_config::on_path(env, "docker").into_iter().chain(podman_program(env)).collect()
+}
+
+/// podman, or another program with its settings.
+pub(super) fn podman_program(env: &Env) -> Option<PathBuf> {
+    ["podman", "buildah", "skopeo"].iter().find_map(|name| client_config::on_path(env, name))
+}
+
+/// What one client does for the host; `None` when it is neither installed nor set up.
+fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
+    let (name, program, way, option) = match client {
+        Client::Docker => ("docker", client_config::on_path(env, "docker"), client_config::docker(env, host), ""),
+        Client::Podman => ("podman", podman_program(env), client_config::podman(env, host), " --podman"),
+    };
+    let setup = |more: &str| format!("run '{NAME} setup{option} {host}{more}'");
+    if client == Client::Docker && client_config::is_in_auth_config(env, host) {
+        return Some(Check::failure(
             name,
-            format!("asks docker-credential-{helper} and not us: {setting} in {}", path.display()),
-            format!("{setup} --force'"),
-        ),
-        Ok(Way::Password(path)) => Check::failure(
+            Code::DockerAuthConfig,
+            "DOCKER_AUTH_CONFIG has a password for this host; docker from 28.3 on uses it and asks no helper",
+            "unset DOCKER_AUTH_CONFIG for docker",
+        ));
+    }
+    let way = match way {
+        Ok(way) => way,
+        Err(Broken { path, what }) => return Some(broken(name, &path, what).shown()),
+    };
+    Some(match way {
+        Way::Helper(helper, setting, path) if helper == OURS => {
+            Check::ok(name, format!("asks this program: {setting} in {}", path.display()))
+        }
+        Way::Helper(helper, setting, path) if helper == NAME => Check::failure(
             name,
-            format!("uses a password that an earlier login left in {}, and does not ask us", path.display()),
-            format!("{setup} --remove-auths'"),
+            Code::ClientHelperName,
+            format!("{setting} in {} names '{NAME}', and {name} looks for docker-credential-{NAME}", path.display()),
+            setup(" --force"),
         ),
-        Ok(Way::Nothing) => {
+        Way::Helper(helper, setting, path) => Check::failure(
+            name,
+            Code::ClientOtherHelper,
+            format!("asks docker-credential-{helper} and not this program: {setting} in {}", path.display()),
+            setup(" --force"),
+        ),
+        Way::Password(path) => Check::failure(
+            name,
+            Code::ClientPassword,
+            format!("uses a password that an earlier login left in {}, and asks no helper", path.display()),
+            setup(" --remove-auths"),
+        ),
+        Way::Nothing => {
+            let files = match client {
+                Client::Docker => client_config::docker_config(env).into_iter().collect(),
+                Client::Podman => client_config::podman_files(env),
+            };
+            let spelling = files.into_iter().filter_map(|path| AuthFile::read(path).ok()).find_map(|file| {
+                file.other_spelling(host).map(|key| (key.to_owned(), file.path.display().to_string()))
+            });
+            if let Some((key, path)) = spelling {
+                return Some(Check::failure(
+                    name,
+                    Code::ClientKeyScheme,
+                    format!("credHelpers in {path} has the key '{key}', and {name} looks for '{host}'"),
+                    setup(""),
+                ));
+            }
             program?;
-            Check::failure(name, "asks nobody for this host's credentials", setup + "'")
+            let what = "names no credential helper for this host in its settings";
+            Check::failure(name, Code::ClientNotSetUp, what, setup(""))
         }
     })
 }
 
-/// Clients look for us on their PATH, by our name.
-fn program(env: &Env) -> Check {
-    let us = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    let here = us.as_ref().map(|us| us.display().to_string()).unwrap_or_default();
-    match clients::on_path(env, NAME) {
-        None => Check::failure(
-            "program",
-            format!("{NAME} is not on the PATH, so no client finds it"),
-            format!("copy {here} into a directory of the PATH, such as /usr/local/bin"),
-        ),
-        Some(path) if path.canonicalize().ok() == us => {
-            Check::ok("program", format!("{} {}", path.display(), crate::VERSION))
-        }
-        Some(path) => Check::warning(
-            "program",
-            format!("clients find {} first, and this is {here}", path.display()),
-            "remove the other one, or change the order of the PATH",
-        ),
-    }
-}
-
-/// Under sudo, settings and credentials are those of the other user.
-fn sudo(env: &Env) -> Option<Check> {
-    let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
-    let home = env.home().unwrap_or_default();
-    Some(Check::warning(
-        "user",
-        format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
-        "set docker up for that user too, or let the user run docker without sudo",
-    ))
+/// A password that docker does not use, and that lies in its file all the same.
+fn leftover(env: &Env, host: &str) -> Option<Check> {
+    let file = AuthFile::read(client_config::docker_config(env)?).ok()?;
+    (file.helper(host) == Some(OURS) && file.has_password(host)).then(|| {
+        Check::warning(
+            "docker",
+            Code::ClientLeftoverPassword,
+            format!("an earlier login left a password for this host in {}; it is not used", file.path.display()),
+            format!("run '{NAME} setup {host} --remove-auths'"),
+        )
+    })
 }

@@ -1,137 +1,241 @@
-//! `doctor`: what would happen for a registry and why, step by step.
+//! `doctor`: examines what a pull from a registry goes through, and reports what is wrong and how to fix it.
 //!
-//! Every step is a [`Check`]: ok, a warning or a failure with what to do about it. The steps follow a pull: which
-//! clients would call us ([`clients`]), how the host is understood and what the configuration says of it, whose
-//! credentials answer, the way to AWS, the clock, the cache, and at last a real token and a look at the registry with
-//! it ([`login`]). What stands on a failed step is left out. Nothing is changed, no cache entry either, and no secret is
-//! printed.
+//! First comes what all registries share on this machine ([`machine`]): the program, variables, the settings of docker and
+//! podman. Then, for each registry, whether clients ask the helper for it ([`clients`]), whose credentials it gets, and
+//! whether AWS gives a token for them ([`access`]); registries that get the same token are examined once. At last the
+//! registry itself is asked with the token, and for `HOST/REPOSITORY:TAG` about the image ([`image`]). Endpoints are examined
+//! side by side, each by one thread after the other's registries, so that one that failed is not asked again. Every step has a
+//! time limit. Nothing is changed, no cache entry either, and no secret is printed.
 //!
-//! For machines, `--json` prints `{"schema": 1, "version": VERSION, "ok": BOOL, "registries": [{"host": HOST, "ok":
-//! BOOL, "checks": [{"check": NAME, "status": "ok"|"warning"|"failure", "what": TEXT, "fix": TEXT or null}]}]}`.
-//! Names of checks and statuses stay; texts may change; fields may be added. The exit code is 1 when anything failed.
+//! Findings have a stable [`Code`]. Lines are printed as they are known; a registry without findings is one line. With
+//! `--json` there is one report at the end, described by `report.schema.json`. The exit code is 1 when anything failed.
 
+mod access;
+mod bug_report;
 mod clients;
-mod login;
+mod image;
+mod machine;
+mod report;
 
-use std::io::{self, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
 
-use crate::VERSION;
+use crate::code::Code;
+use crate::config::Config;
+use crate::display_time::LocalTime;
 use crate::env::Env;
-use crate::error::{Error, Failure, one_line};
+use crate::error::Error;
+use crate::registry;
+use access::Access;
+use bug_report::BugReport;
+use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
+
+/// The longest time for everything that asks the network.
+const LONGEST: Duration = Duration::from_secs(14);
+
+/// The schema of the JSON report.
+pub const SCHEMA: &str = include_str!("report.schema.json");
 
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// A registry; without one, every registry that docker or podman would ask us for
-    host: Option<String>,
-    /// Print JSON
+    /// Registries, or images such as HOST/REPOSITORY:TAG; without any, every registry that docker or podman asks this program for
+    #[arg(value_name = "HOST[/REPOSITORY[:TAG]]")]
+    hosts: Vec<String>,
+    /// Show every step, not only what is wrong
+    #[arg(long, short)]
+    verbose: bool,
+    /// Print a report in JSON
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    schema: u32,
-    version: &'static str,
-    ok: bool,
-    registries: Vec<Registry>,
+/// What all examinations share.
+#[derive(Clone, Copy)]
+struct Examiner<'a> {
+    env: &'a Env,
+    /// The configuration, or why it cannot be used.
+    config: Result<&'a Config, &'a str>,
+    local_time: LocalTime,
+    deadline: Instant,
 }
 
-/// What was found out for one registry.
-#[derive(Serialize)]
-struct Registry {
+/// What an examination has found out.
+enum Event {
+    /// What it waits for.
+    Waiting(String),
+    /// Something that several registries share.
+    Shared(Check),
+    /// All about one registry; the number is its place among the arguments.
+    Registry(usize, Box<RegistryReport>),
+}
+
+/// What the user named: a registry and perhaps an image.
+struct Subject {
     host: String,
-    ok: bool,
-    checks: Vec<Check>,
-}
-
-/// One step.
-#[derive(Serialize)]
-struct Check {
-    #[serde(rename = "check")]
-    name: &'static str,
-    status: Status,
-    what: String,
-    fix: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    Warning,
-    Failure,
-}
-
-impl Check {
-    fn ok(name: &'static str, what: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, what: what.into(), fix: None }
-    }
-
-    fn warning(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, status: Status::Warning, what: what.into(), fix: Some(fix.into()) }
-    }
-
-    fn failure(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, status: Status::Failure, what: what.into(), fix: Some(fix.into()) }
-    }
-
-    fn failed(name: &'static str, failure: Failure) -> Self {
-        Self::failure(name, failure.whole(), failure.next)
-    }
+    image: Option<String>,
 }
 
 impl Doctor {
     /// Examines and prints.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let hosts = match self.host {
-            Some(host) => vec![host],
-            None => clients::hosts(env).map_err(|what| Error::failed(format!("ecr-login: {what}")))?,
+        // Before there are other threads.
+        let local_time = LocalTime::of_process();
+        let started = Instant::now();
+        let config = Config::load(env, started + Duration::from_secs(5));
+        let wrong = config.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let wrong = wrong.trim_start_matches("ecr-login: ");
+        // An endpoint that failed is not asked again.
+        let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
+        let examiner = Examiner {
+            env: &once,
+            config: config.as_ref().map_err(|_| wrong),
+            local_time,
+            deadline: started + LONGEST,
         };
-        let registries: Vec<Registry> = hosts.into_iter().map(|host| examine(env, host)).collect();
-        let ok = registries.iter().all(|registry| registry.ok);
-        let report = Report { schema: 1, version: VERSION, ok, registries };
-        let text = if self.json {
-            serde_json::to_string_pretty(&report).expect("texts always serialise")
-        } else {
-            let colour = io::stdout().is_terminal() && env.os("NO_COLOR").is_none() && env.text("TERM") != Some("dumb");
-            report.text(colour)
+        let format = match (self.json, self.verbose) {
+            (true, _) => Format::Json,
+            (false, true) => Format::EveryStep,
+            (false, false) => Format::Findings,
         };
-        let written = writeln!(output, "{text}").and_then(|()| output.flush());
-        written.map_err(|error| Error::failed(format!("ecr-login: cannot write the report: {error}")))?;
-        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let mut screen = Screen::new(output, format, Terminal::of(env));
+        let subjects = self.subjects(env);
+        let versions = bug_report::versions(env);
+        let mut checks = machine::examine(examiner, !subjects.is_empty());
+        for check in &checks {
+            screen.check(check)?;
+        }
+        let mut reports: Vec<Option<RegistryReport>> = subjects.iter().map(|_| None).collect();
+        thread::scope(|scope| {
+            let (send, events) = mpsc::channel();
+            let machine: Vec<Check> = checks.iter().cloned().map(Check::shown).collect();
+            scope.spawn(move || examiner.examine(subjects, &machine, &send));
+            for event in events {
+                match event {
+                    Event::Waiting(what) => screen.waiting(&what)?,
+                    Event::Shared(check) => {
+                        screen.check(&check)?;
+                        checks.push(check);
+                    }
+                    Event::Registry(index, report) => {
+                        screen.registry(&report)?;
+                        reports[index] = Some(*report);
+                    }
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+        let report = Report::new(checks, reports.into_iter().flatten().collect(), BugReport::new(env, &versions));
+        screen.end(&report)?;
+        Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What to examine: the arguments, else what clients' settings give to this program.
+    fn subjects(&self, env: &Env) -> Vec<Subject> {
+        let hosts = if self.hosts.is_empty() { crate::client_config::hosts(env) } else { self.hosts.clone() };
+        hosts.iter().map(|text| Subject::parse(text)).collect()
     }
 }
 
-fn examine(env: &Env, host: String) -> Registry {
-    let mut checks = clients::examine(env, &host);
-    checks.extend(login::examine(env, &host));
-    let ok = checks.iter().all(|check| check.status != Status::Failure);
-    Registry { host, ok, checks }
+impl Subject {
+    fn parse(text: &str) -> Self {
+        let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let image = bare.split_once('/').map(|(_, image)| image.to_owned());
+        // What is left of a server URL such as https://HOST/v2/ names no image.
+        let image = image.filter(|image| !image.is_empty() && !matches!(image.trim_end_matches('/'), "v1" | "v2"));
+        let host = registry::host(text).unwrap_or_else(|| bare.split('/').next().unwrap_or(bare).to_owned());
+        Self { host, image }
+    }
 }
 
-impl Report {
-    fn text(&self, colour: bool) -> String {
-        let mut lines = Vec::new();
-        for Registry { host, checks, .. } in &self.registries {
-            lines.push(one_line(host));
-            for Check { name, status, what, fix } in checks {
-                let word = match (status, colour) {
-                    (Status::Ok, true) => "\x1b[32mok     \x1b[0m",
-                    (Status::Warning, true) => "\x1b[33mwarning\x1b[0m",
-                    (Status::Failure, true) => "\x1b[31mfailure\x1b[0m",
-                    (Status::Ok, false) => "ok     ",
-                    (Status::Warning, false) => "warning",
-                    (Status::Failure, false) => "failure",
-                };
-                lines.push(format!("  {word}  {name:<11}  {}", one_line(what)));
-                lines.extend(fix.iter().map(|fix| format!("{:24}fix: {}", "", one_line(fix))));
+/// Registries that get the same token.
+struct Group {
+    access: Access,
+    members: Vec<(usize, Subject, RegistryReport)>,
+}
+
+impl Examiner<'_> {
+    /// Examines all subjects; the results go to `events`.
+    fn examine(self, subjects: Vec<Subject>, machine: &[Check], events: &Sender<Event>) {
+        let send = |event| {
+            // Nobody listens any more when the report cannot be written.
+            let _ = events.send(event);
+        };
+        if subjects.is_empty() {
+            for check in access::examine_without_registry(self) {
+                send(Event::Shared(check));
+            }
+            return;
+        }
+        let mut endpoints: BTreeMap<String, Vec<Group>> = BTreeMap::new();
+        for (index, subject) in subjects.into_iter().enumerate() {
+            let mut report = RegistryReport::new(&subject.host, subject.image.as_deref());
+            report.checks.extend(machine.iter().filter(|check| !matches!(check.name, "docker" | "podman")).cloned());
+            let target = access::target(self, &subject.host, &mut report);
+            if target.is_some() || self.config.is_err() {
+                report.checks.extend(clients::examine(self.env, &subject.host));
+            }
+            let Some(target) = target else {
+                send(Event::Registry(index, Box::new(report.done())));
+                continue;
+            };
+            match Access::new(self, target, &mut report) {
+                Ok(access) => {
+                    let groups = endpoints.entry(access.endpoint().to_owned()).or_default();
+                    let known = groups.iter_mut().find(|group| group.access.gives_same_token(&access));
+                    let member = (index, subject, report);
+                    match known {
+                        Some(group) => group.members.push(member),
+                        None => groups.push(Group { access, members: vec![member] }),
+                    }
+                }
+                Err(check) => {
+                    report.checks.push(check);
+                    send(Event::Registry(index, Box::new(report.done())));
+                }
             }
         }
-        lines.join("\n")
+        thread::scope(|scope| {
+            for groups in endpoints.into_values() {
+                scope.spawn(|| {
+                    let mut dead: Option<Check> = None;
+                    for mut group in groups {
+                        let shared = group.access.examine(self, dead.as_ref(), &send);
+                        dead = dead.or_else(|| {
+                            shared.iter().find(|check| check.code.is_some_and(Code::is_of_network)).cloned()
+                        });
+                        for (_, _, report) in &mut group.members {
+                            group.access.describe(report);
+                            report.checks.extend(shared.iter().cloned().map(Check::shown));
+                        }
+                        let access = &group.access;
+                        thread::scope(|scope| {
+                            for (index, subject, mut report) in group.members {
+                                let send = &send;
+                                scope.spawn(move || {
+                                    if report.is_ok() {
+                                        send(Event::Waiting(format!("the registry {}", subject.host)));
+                                        let image = subject.image.as_deref();
+                                        report.checks.push(image::examine(self, access, &subject.host, image));
+                                    }
+                                    send(Event::Registry(index, Box::new(report.done())));
+                                });
+                            }
+                        });
+                    }
+                });
+            }
+        });
+    }
+
+    /// When a step that may last `limit` has to end.
+    fn until(self, limit: Duration) -> Instant {
+        self.deadline.min(Instant::now() + limit)
     }
 }

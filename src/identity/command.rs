@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::dependency::Dependency;
-use crate::clients;
+use crate::client_config;
 use crate::env::Env;
 
 /// What the answer of `command` depends on; `Err` says what in it is not understood.
@@ -35,7 +35,7 @@ pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, 
             return Err("one of its words is a directory, and what is in it can change unseen".to_owned());
         }
         if !text.contains(['/', '\\']) {
-            files.extend(clients::on_path(env, &text));
+            files.extend(client_config::on_path(env, &text));
             all.push(Dependency::Program(text.clone()));
         }
         for file in &files {

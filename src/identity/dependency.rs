@@ -17,7 +17,7 @@ use super::OWN_IRRELEVANT;
 use super::key::Parts;
 use crate::env::Env;
 use crate::input::{self, Content};
-use crate::{clients, platform};
+use crate::{client_config, platform};
 
 /// Something that decides, together with others, whose credentials the SDK gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl Dependency {
             }
             Self::Subject(path) => Some(subject_of(&input::regular_file(path).ok()??.content)),
             Self::Path(path) => Some(state(path)),
-            Self::Program(name) => match clients::on_path(env, name) {
+            Self::Program(name) => match client_config::on_path(env, name) {
                 Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
                 None => Some("none".to_owned()),
             },

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fs2::FileExt;
 use tempfile::NamedTempFile;
 
-use crate::{clients, platform};
+use crate::{client_config, platform};
 
 /// Others would have to change the file each time between our reading and replacing.
 const MOST_TRIES: usize = 100;
@@ -26,7 +26,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// Makes the change that `edit` makes to the file's text, whatever others do to it meanwhile; says whether there was
 /// any to make. Mode, owner and links stay; what is new is for the user alone; what is empty goes.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>) -> Result<bool, String> {
-    let mut known = clients::text(path)?;
+    let mut known = client_config::text(path)?;
     if edit(&known)? == known {
         return Ok(false);
     }
@@ -51,7 +51,7 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
         let new = beside(&target, dir, &text).map_err(failed)?;
         match replace(new, &target, &known, ours.as_deref()).map_err(failed)? {
             Replaced::Done => return Ok(true),
-            Replaced::Not => known = clients::text(path)?,
+            Replaced::Not => known = client_config::text(path)?,
             Replaced::Instead(other) => (known, ours) = (other, Some(text)),
         }
     }

@@ -18,7 +18,7 @@ use std::time::Instant;
 use clap::Args;
 use diffy::DiffOptions;
 
-use crate::clients::{self, AuthFile, OURS, Way};
+use crate::client_config::{self, AuthFile, OURS, Way};
 use crate::env::Env;
 use crate::error::{Error, one_line};
 use crate::registry::{self, Registry};
@@ -82,7 +82,7 @@ impl Setup {
         // All are tried before any is made, so that a file that cannot be understood leaves every other as it was.
         let mut lines = Vec::new();
         for (path, edits) in &edits {
-            let old = clients::text(path)?;
+            let old = client_config::text(path)?;
             let new = all(edits, &old)?;
             if new != old {
                 lines.push(if self.dry_run { diff(path, &old, &new) } else { format!("changed {}", path.display()) });
@@ -135,7 +135,11 @@ impl Setup {
 
     /// The files in which passwords may lie.
     fn files(&self, env: &Env) -> Vec<PathBuf> {
-        if self.podman { clients::podman_files(env) } else { clients::docker_config(env).into_iter().collect() }
+        if self.podman {
+            client_config::podman_files(env)
+        } else {
+            client_config::docker_config(env).into_iter().collect()
+        }
     }
 
     fn changes<'a>(&self, env: &Env, hosts: &'a BTreeSet<String>) -> Result<Vec<(PathBuf, Edit<'a>)>, String> {
@@ -145,7 +149,7 @@ impl Setup {
         }
         if self.remove {
             // podman's files are several, and docker's is not one of its own.
-            let others = self.podman.then(|| clients::docker_config(env)).flatten();
+            let others = self.podman.then(|| client_config::docker_config(env)).flatten();
             let files = self.files(env).into_iter().filter(|path| Some(path) != others.as_ref());
             changes.extend(files.map(|path| without_entries(path, hosts)));
         } else if !hosts.is_empty() {
@@ -159,7 +163,7 @@ impl Setup {
 
     /// The new entries under `credHelpers`.
     fn entries<'a>(&self, env: &Env, hosts: &'a BTreeSet<String>) -> Result<(PathBuf, Edit<'a>), String> {
-        let path = if self.podman { clients::podman_config(env) } else { clients::docker_config(env) };
+        let path = if self.podman { client_config::podman_config(env) } else { client_config::docker_config(env) };
         let path = path.ok_or(HOMELESS)?;
         let file = AuthFile::read(path.clone())?;
         for host in hosts {
@@ -175,12 +179,13 @@ impl Setup {
 
     /// The addition to registries.conf; none where we are among the helpers already.
     fn addition(&self, env: &Env) -> Result<Option<(PathBuf, Edit<'static>)>, String> {
-        let path = clients::registries_conf_d(env).ok_or(HOMELESS)?.join("ecr-login.conf");
+        let path = client_config::registries_conf_d(env).ok_or(HOMELESS)?.join("ecr-login.conf");
         if self.remove {
             let edit = |text: &str| Ok(if text.starts_with(ADDITION) { String::new() } else { text.to_owned() });
             return Ok(Some((path, Box::new(edit))));
         }
-        let mut names: Vec<String> = clients::credential_helpers(env)?.into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<String> =
+            client_config::credential_helpers(env)?.into_iter().map(|(name, _)| name).collect();
         if names.iter().any(|name| name == OURS) {
             return Ok(None);
         }
@@ -207,7 +212,7 @@ impl Setup {
             return warnings;
         }
         for host in hosts.iter().filter(|_| !self.dry_run) {
-            let way = if self.podman { clients::podman(env, host) } else { clients::docker(env, host) };
+            let way = if self.podman { client_config::podman(env, host) } else { client_config::docker(env, host) };
             if let Ok(Way::Helper(name, _, path)) = way
                 && name != OURS
             {
@@ -215,12 +220,12 @@ impl Setup {
             }
         }
         if self.podman && hosts.is_empty() && !self.dry_run {
-            let helpers = clients::credential_helpers(env).unwrap_or_default();
+            let helpers = client_config::credential_helpers(env).unwrap_or_default();
             if let Some((_, path)) = helpers.first().filter(|_| helpers.iter().all(|(name, _)| name != OURS)) {
                 warnings.push(format!("credential-helpers in {} overrides the new file", path.display()));
             }
         }
-        if clients::on_path(env, NAME).is_none() {
+        if client_config::on_path(env, NAME).is_none() {
             warnings.push(format!("{NAME} is not on the PATH, so no client finds it"));
         }
         if let Some(user) = env.text("SUDO_USER").filter(|user| *user != "root") {

@@ -307,7 +307,10 @@ fn a_credential_process_that_fails() {
 #[test]
 fn nothing_that_answers() {
     let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
-    fails(&Helper::of(&aws).var("AWS_ECR_TIMEOUT", "300ms"), "in time;", &["AWS_ECR_TIMEOUT"]);
+    let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "300ms");
+    get_fails(&helper, "in time;", &["AWS_ECR_TIMEOUT"]);
+    // It has time to find out who it is.
+    doctor_fails(&helper, "cannot reach");
 }
 
 #[test]

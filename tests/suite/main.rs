@@ -19,6 +19,7 @@
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `faults` | every error of the kernel in every system call |
 //! | `doctor` | what doctor says of a set-up |
+//! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
 //! | `setup` | what setup does to the settings of docker and podman |
 //! | `export` | tokens for programs that do not speak the protocol |
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
@@ -50,6 +51,7 @@ mod causes;
 mod clients;
 mod disks;
 mod doctor;
+mod doctor_report;
 mod exchange;
 mod export;
 mod fallback;

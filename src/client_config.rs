@@ -22,6 +22,24 @@ pub const OURS: &str = "ecr-login";
 /// More is no file of settings.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
+/// The variable that docker from 28.3 on takes passwords from before it looks into its file.
+pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
+
+/// A file that cannot be used.
+#[derive(Debug)]
+pub struct Broken {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is wrong with it, the path included.
+    pub what: String,
+}
+
+impl From<Broken> for String {
+    fn from(broken: Broken) -> Self {
+        broken.what
+    }
+}
+
 /// Where a client gets the credentials of a host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Way {
@@ -63,7 +81,19 @@ impl AuthFile {
         self.content.get("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
     }
 
-    fn store(&self) -> Option<&str> {
+    /// Another key that is meant for the host: with a scheme, a path or capital letters, so that no client finds it.
+    pub fn other_spelling(&self, host: &str) -> Option<&str> {
+        self.meant().find(|key| *key != host && registry::host(key).as_deref() == Some(host))
+    }
+
+    /// The keys that are meant for this program, however they and its name are spelled.
+    fn meant(&self) -> impl Iterator<Item = &str> {
+        let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
+        helpers.filter(|(_, name)| matches!(name.as_str(), Some(OURS | crate::NAME))).map(|(key, _)| key.as_str())
+    }
+
+    /// The helper that it names for all registries without an entry of their own.
+    pub fn store(&self) -> Option<&str> {
         self.content.get("credsStore")?.as_str().filter(|name| !name.is_empty())
     }
 
@@ -108,9 +138,9 @@ pub fn docker_config(env: &Env) -> Option<PathBuf> {
 }
 
 /// Where docker gets the credentials of `host`.
-pub fn docker(env: &Env, host: &str) -> Result<Way, String> {
+pub fn docker(env: &Env, host: &str) -> Result<Way, Broken> {
     let Some(path) = docker_config(env) else { return Ok(Way::Nothing) };
-    let file = AuthFile::read(path)?;
+    let file = read(path)?;
     Ok(match (file.helper(host), file.store()) {
         (Some(name), _) => Way::Helper(name.to_owned(), "credHelpers", file.path.clone()),
         (None, Some(name)) => Way::Helper(name.to_owned(), "credsStore", file.path.clone()),
@@ -120,7 +150,7 @@ pub fn docker(env: &Env, host: &str) -> Result<Way, String> {
 }
 
 /// Where podman, buildah and skopeo get the credentials of `host`.
-pub fn podman(env: &Env, host: &str) -> Result<Way, String> {
+pub fn podman(env: &Env, host: &str) -> Result<Way, Broken> {
     for (name, conf) in credential_helpers(env)? {
         if name != "containers-auth.json" {
             // Its answer for the host is not known here; only for our own is it.
@@ -130,7 +160,7 @@ pub fn podman(env: &Env, host: &str) -> Result<Way, String> {
             continue;
         }
         for path in podman_files(env) {
-            let file = AuthFile::read(path)?;
+            let file = read(path)?;
             if let Some(name) = file.helper(host) {
                 return Ok(Way::Helper(name.to_owned(), "credHelpers", file.path.clone()));
             }
@@ -142,22 +172,25 @@ pub fn podman(env: &Env, host: &str) -> Result<Way, String> {
     Ok(Way::Nothing)
 }
 
-/// Every host that a client's file gives to us, sorted.
+fn read(path: PathBuf) -> Result<AuthFile, Broken> {
+    AuthFile::read(path.clone()).map_err(|what| Broken { path, what })
+}
+
+/// Whether `DOCKER_AUTH_CONFIG` has a password for the host.
+pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
+    let content = env.text(DOCKER_AUTH_CONFIG).and_then(|text| serde_json::from_str(text).ok());
+    content.is_some_and(|content| AuthFile { path: PathBuf::new(), content }.has_password(host))
+}
+
+/// Every host that a client's file gives to this program, or is meant to, sorted.
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = docker_config(env).into_iter().chain(podman_files(env));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::hosts).map(str::to_owned).collect();
+    let name = |key: &str| registry::host(key).unwrap_or_else(|| key.to_owned());
+    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::meant).map(name).collect();
     hosts.sort();
     hosts.dedup();
     hosts
-}
-
-/// The file that has a client ask us for every registry, if one does.
-pub fn asks_for_all(env: &Env) -> Option<PathBuf> {
-    let docker = docker_config(env).and_then(|path| AuthFile::read(path).ok());
-    let docker = docker.filter(|file| file.store() == Some(OURS)).map(|file| file.path);
-    let podman = || credential_helpers(env).ok()?.into_iter().find(|(name, _)| name == OURS).map(|(_, path)| path);
-    docker.or_else(podman)
 }
 
 /// The files behind `containers-auth.json`, in podman's order.
@@ -185,7 +218,7 @@ pub fn registries_conf_d(env: &Env) -> Option<PathBuf> {
 }
 
 /// `credential-helpers` of registries.conf and its drop-ins, each with the file that says so.
-pub fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, String> {
+pub fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, Broken> {
     let own = env.home().map(|home| home.join(".config/containers"));
     let system = PathBuf::from("/etc/containers");
     let main = env.path("CONTAINERS_REGISTRIES_CONF").or_else(|| {
@@ -202,8 +235,10 @@ pub fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, String> {
     let mut helpers = vec![("containers-auth.json".to_owned(), PathBuf::new())];
     for path in files {
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        let conf: toml::Table =
-            toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
+        let conf: toml::Table = toml::from_str(&text).map_err(|error| {
+            let what = format!("{}: {}", path.display(), error.message());
+            Broken { path: path.clone(), what }
+        })?;
         if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
             let names = names.iter().filter_map(toml::Value::as_str);
             helpers = names.map(|name| (name.to_owned(), path.clone())).collect();

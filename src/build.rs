@@ -1,0 +1,34 @@
+//! What the program tells of itself: the commit it was built from and the platform it was built for.
+
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script what it has to know by variables")]
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rustc-env=BUILD_TARGET={}", var("TARGET"));
+    println!("cargo::rerun-if-env-changed=SOURCE_COMMIT");
+    // Written with every commit and checkout; without it cargo would look at the whole package.
+    println!("cargo::rerun-if-changed=src/build.rs");
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists()) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let given = Some(var("SOURCE_COMMIT")).filter(|commit| !commit.is_empty());
+    let commit = given.or_else(of_git).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=SOURCE_COMMIT={commit}");
+}
+
+fn var(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// Of this package's own repository, and not of one that a package from elsewhere lies in.
+fn of_git() -> Option<String> {
+    git(&["ls-files", "--error-unmatch", "src/build.rs"])?;
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}

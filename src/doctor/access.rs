@@ -1,0 +1,363 @@
+//! Whose credentials a registry gets, and whether AWS gives a token for them: as `get` goes, but past the cache.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::report::{Check, RegistryReport};
+use super::{Event, Examiner};
+use crate::aws::{self, Issued, Route, Session};
+use crate::cache::{Age, Entry};
+use crate::client_config;
+use crate::code::Code;
+use crate::config::{Config, Target};
+use crate::display_time::{LocalTime, words};
+use crate::env::Env;
+use crate::error::{Error, Failure, mask_user_info};
+use crate::identity::{Identity, Source};
+use crate::login;
+use crate::registry::{ANY_ACCOUNT, Registry};
+use crate::token::Token;
+
+/// The longest time for a token and for the principal. Credentials have as long as a `get`: a process that asks for them may
+/// be slow, and every service that is asked has a limit of its own.
+const TOKEN: Duration = Duration::from_secs(11);
+const PRINCIPAL: Duration = Duration::from_secs(3);
+
+/// A clock that differs by more may make AWS refuse signatures; its limit is five minutes.
+const TOLERATED: Duration = Duration::from_mins(4);
+
+/// What the configuration says of a host; `None` when it says that there is nothing to examine.
+pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport) -> Option<Target> {
+    let config = match examiner.config {
+        Ok(config) => config,
+        // Reported with the machine.
+        Err(what) => {
+            let check = Check::failure("mapping", Code::ConfigInvalid, what, "correct the configuration");
+            report.checks.push(check.shown());
+            return None;
+        }
+    };
+    match config.target(examiner.env, host) {
+        Ok(target) => {
+            report.account.clone_from(&target.registry.account);
+            report.region = Some(target.registry.region.clone());
+            report.checks.push(Check::ok("host", understood(&target)));
+            report.checks.push(Check::ok("mapping", mapping(examiner.env, config, &target)));
+            Some(target)
+        }
+        Err(error) => {
+            report.checks.push(not_served(examiner.env, config, error));
+            None
+        }
+    }
+}
+
+/// The way to a token for one target.
+pub(super) struct Access {
+    target: Target,
+    identity: Arc<Identity>,
+    route: Result<Route, Failure>,
+    session: Option<Session>,
+    issued: Option<Issued>,
+    principal: Option<String>,
+    expires_at: Option<OffsetDateTime>,
+    local_time: LocalTime,
+}
+
+impl Access {
+    /// Reads the settings that decide about it.
+    pub(super) fn new(examiner: Examiner, target: Target, report: &mut RegistryReport) -> Result<Self, Check> {
+        let failed = |failure| Check::failed("credentials", failure);
+        let identity = identity(examiner, &target).map_err(failed)?;
+        report.source = Some(identity.source().to_string());
+        report.role = identity.chain.roles.last().map(|role| role.arn.clone());
+        report.profile = profile(&identity);
+        report.checks.push(cache(examiner, &identity));
+        let route = aws::route(&target, &identity, examiner.until(TOKEN));
+        let local_time = examiner.local_time;
+        Ok(Self { target, identity, route, session: None, issued: None, principal: None, expires_at: None, local_time })
+    }
+
+    /// Where the token comes from.
+    pub(super) fn endpoint(&self) -> &str {
+        self.route.as_ref().map(|route| route.endpoint.as_str()).unwrap_or_default()
+    }
+
+    pub(super) fn gives_same_token(&self, other: &Self) -> bool {
+        self.identity.key == other.identity.key
+    }
+
+    pub(super) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The token, once it was examined.
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.issued.as_ref().map(|issued| &issued.token)
+    }
+
+    /// The target for another host that gets the same token.
+    pub(super) fn target_of(&self, host: &str) -> Target {
+        Target { host: host.to_owned(), ..self.target.clone() }
+    }
+
+    /// Asks AWS for credentials and a token, unless the endpoint is known not to answer. What is found out goes to `send` at
+    /// once, and comes back.
+    pub(super) fn examine(&mut self, examiner: Examiner, dead: Option<&Check>, send: &impl Fn(Event)) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let mut tell = |check: Check| {
+            send(Event::Shared(check.clone()));
+            checks.push(check);
+        };
+        match (&self.route, dead) {
+            (Err(failure), _) => {
+                tell(Check::failed("endpoint", failure.clone()));
+                return checks;
+            }
+            (Ok(_), Some(dead)) => {
+                checks.push(dead.clone());
+                return checks;
+            }
+            (Ok(route), None) => tell(Check::ok("endpoint", described(route))),
+        }
+        let whose = self.identity.chain.to_string();
+        send(Event::Waiting(format!("credentials from {whose}")));
+        let started = Instant::now();
+        let session = match Session::open(&self.target, &self.identity, for_credentials(examiner)) {
+            Ok(session) => session,
+            Err(failure) if self.target.registry.is_public() => {
+                let what = format!("none ({}): images of ECR Public are pulled anonymously", failure.what);
+                tell(Check::ok("credentials", what));
+                return checks;
+            }
+            Err(failure) => {
+                tell(Check::failed("credentials", failure));
+                return checks;
+            }
+        };
+        tell(Check::ok(
+            "credentials",
+            format!("from {whose}: access key {}, in {}", session.access_key_id(), took(started)),
+        ));
+        send(Event::Waiting(format!("a token from {}", self.endpoint())));
+        let started = Instant::now();
+        let answer = session.clone().request_token(examiner.until(TOKEN));
+        let clock_ahead = session.clock_ahead();
+        let (took, is_dead) = (took(started), answer.as_ref().is_err_and(|failure| failure.code.is_of_network()));
+        if !is_dead {
+            send(Event::Waiting("the principal from STS".to_owned()));
+            match session.principal(examiner.until(PRINCIPAL)) {
+                Ok(arn) => {
+                    tell(Check::ok("principal", &arn));
+                    self.principal = Some(arn);
+                }
+                Err(failure) => tell(Check::warning(
+                    "principal",
+                    Code::PrincipalUnknown,
+                    format!("unknown: {}", failure.whole()),
+                    failure.next,
+                )),
+            }
+        }
+        match answer {
+            Ok(issued) => {
+                tell(self.token_check(&issued, &took));
+                tell(clock(clock_ahead));
+                self.issued = Some(issued);
+            }
+            Err(failure) => tell(Check::failed("token", failure)),
+        }
+        self.session = Some(session);
+        checks
+    }
+
+    fn token_check(&mut self, issued: &Issued, took: &str) -> Check {
+        let Some(life) = issued.life else {
+            return Check::warning(
+                "token",
+                Code::TokenUncacheable,
+                format!("AWS gave one in {took}, but it came expired or without an expiry, so it is never cached"),
+                "an emulator does that; from AWS itself it should not happen",
+            );
+        };
+        let expires_at = OffsetDateTime::now_utc() + life;
+        self.expires_at = Some(expires_at);
+        Check::ok("token", format!("AWS gave one in {took}, {}", self.valid(expires_at)))
+    }
+
+    fn valid(&self, expires_at: OffsetDateTime) -> String {
+        let left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or_default();
+        // To the nearest second: some milliseconds have passed since.
+        let left = words(Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX) + 500));
+        format!("valid for {left}, until {}", self.local_time.show(expires_at))
+    }
+
+    /// What was found out, for the report on a registry.
+    pub(super) fn describe(&self, report: &mut RegistryReport) {
+        report.principal.clone_from(&self.principal);
+        let expiry = self.expires_at.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
+        report.expiry = expiry;
+        report.valid = self.expires_at.map(|at| format!("token {}", self.valid(at)));
+    }
+}
+
+/// Without any registry: whose credentials would be used, and whether there are any.
+pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
+    let Ok(config) = examiner.config else { return Vec::new() };
+    let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| examiner.env.text(name));
+    let registry = region.and_then(|region| Registry::of_account(ANY_ACCOUNT, region));
+    let registry = registry.or_else(|| Registry::of_account(ANY_ACCOUNT, "us-east-1"));
+    let host = registry.map(|registry| registry.host).unwrap_or_default();
+    let Ok(target) = config.target(examiner.env, &host) else { return Vec::new() };
+    let identity = match identity(examiner, &target) {
+        Ok(identity) => identity,
+        Err(failure) => return vec![Check::failed("credentials", failure)],
+    };
+    let mut checks = vec![cache(examiner, &identity)];
+    match Session::open(&target, &identity, for_credentials(examiner)) {
+        Ok(session) => {
+            let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
+            checks.push(Check::ok("credentials", what));
+            checks.push(match session.principal(examiner.until(PRINCIPAL)) {
+                Ok(arn) => Check::ok("principal", arn),
+                Err(failure) => {
+                    let what = format!("unknown: {}", failure.whole());
+                    Check::warning("principal", Code::PrincipalUnknown, what, failure.next)
+                }
+            });
+        }
+        Err(failure) => checks.push(Check::failed("credentials", failure)),
+    }
+    checks
+}
+
+/// Who would ask, with a sign-in that lasts.
+fn identity(examiner: Examiner, target: &Target) -> Result<Arc<Identity>, Failure> {
+    let deadline = for_credentials(examiner);
+    let identity = Arc::new(Identity::of(examiner.env, target, deadline)?);
+    if aws::renew_sign_in(target, &identity, deadline)? {
+        return Identity::of(examiner.env, target, deadline).map(Arc::new);
+    }
+    Ok(identity)
+}
+
+fn for_credentials(examiner: Examiner) -> Instant {
+    Instant::now() + examiner.config.map(Config::timeout).unwrap_or_default()
+}
+
+/// The profile that the credentials come from, if they come from one.
+fn profile(identity: &Identity) -> Option<String> {
+    match identity.source() {
+        Source::Environment(_) | Source::ServiceAccount => None,
+        Source::Container | Source::Instance(_) if identity.selected.name() == "default" => None,
+        _ => Some(identity.selected.name().to_owned()),
+    }
+}
+
+/// Why a host is not served by this program.
+fn not_served(env: &Env, config: &Config, error: Error) -> Check {
+    let fallback = config.fallback().map(|name| format!("docker-credential-{name}"));
+    match (error, fallback) {
+        (Error::NotFound, Some(program)) if client_config::on_path(env, &program).is_some() => {
+            Check::ok("host", format!("not an ECR registry; {program}, the fallback helper, serves it"))
+        }
+        (Error::NotFound, Some(program)) => Check::failure(
+            "host",
+            Code::FallbackMissing,
+            format!("not an ECR registry, and {program}, the fallback helper for such, is not on the PATH"),
+            "install it, or take 'fallback' out of the configuration",
+        ),
+        (Error::NotFound, None) => Check::failure(
+            "host",
+            Code::HostUnknown,
+            "not an ECR registry, and the configuration does not name it: clients get no credentials for it",
+            "check the spelling, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain needs a \
+             [[registry]] entry with 'registry'",
+        ),
+        (Error::Failed(what), _) => Check::failure("mapping", Code::ConfigInvalid, what, "correct the configuration"),
+    }
+}
+
+fn described(Route { endpoint, proxy, roots }: &Route) -> String {
+    let proxy = proxy.as_ref().map_or_else(|| "directly".to_owned(), |proxy| format!("through the proxy {proxy}"));
+    format!("{endpoint} {proxy}, trusting {roots}")
+}
+
+fn understood(target: &Target) -> String {
+    let Target { host, registry, .. } = target;
+    let kind = match (registry.fips, registry.dual_stack) {
+        (true, true) => ", FIPS and dual-stack",
+        (true, false) => ", FIPS",
+        (false, true) => ", dual-stack",
+        (false, false) => "",
+    };
+    let behind = if *host == registry.host { String::new() } else { format!("{} behind it: ", registry.host) };
+    match &registry.account {
+        Some(account) => format!("{behind}account {account}, region {}{kind}", registry.region),
+        None => format!("{behind}ECR Public, whose tokens come from {}{kind}", registry.region),
+    }
+}
+
+fn mapping(env: &Env, config: &Config, target: &Target) -> String {
+    let decided = config.decision(env, target);
+    let mut parts: Vec<String> = target.profile.iter().map(|profile| format!("profile '{profile}'")).collect();
+    parts.extend(target.role.iter().map(|role| format!("role {}", role.arn)));
+    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
+    match decided {
+        Some(by) if parts.is_empty() => format!("by {by}: the AWS settings as they are"),
+        Some(by) => format!("by {by}: {}", parts.join(", ")),
+        None => "none: the AWS settings as they are".to_owned(),
+    }
+}
+
+fn cache(examiner: Examiner, identity: &Identity) -> Check {
+    match login::cached(examiner.env, identity) {
+        Err(why) => Check::warning(
+            "cache",
+            Code::CacheUnused,
+            format!("not used: {why}"),
+            "every get asks AWS until that is fixed; the next one replaces a damaged entry",
+        ),
+        Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
+        Ok((dir, Some((age, entry)))) => {
+            let dir = dir.display();
+            Check::ok("cache", format!("{dir}: a token {} old, {}", words(entry.lived()), state(examiner, age, &entry)))
+        }
+    }
+}
+
+fn state(examiner: Examiner, age: Age, entry: &Entry) -> String {
+    let until = examiner.local_time.show(entry.expires_at());
+    match age {
+        Age::Fresh => {
+            let refreshed = entry.left().saturating_sub(entry.lived()) / 2;
+            format!("refreshed in {}, valid until {until}", words(refreshed))
+        }
+        Age::Stale => format!("refreshed with the next get, valid until {until}"),
+        Age::Dead => "expired; the next get asks AWS".to_owned(),
+    }
+}
+
+fn clock(ahead: i64) -> Check {
+    let seconds = Duration::from_secs(ahead.unsigned_abs());
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    if seconds <= Duration::from_secs(2) {
+        Check::ok("clock", "agrees with AWS's")
+    } else if seconds <= TOLERATED {
+        Check::ok("clock", format!("{} {side} AWS's", words(seconds)))
+    } else {
+        Check::warning(
+            "clock",
+            Code::ClockOff,
+            format!("{} {side} AWS's", words(seconds)),
+            "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+        )
+    }
+}
+
+fn took(started: Instant) -> String {
+    format!("{} ms", started.elapsed().as_millis())
+}

@@ -1,0 +1,104 @@
+//! What a bug report needs besides the findings: versions, and the settings in the environment, without any secret.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::client_config;
+use crate::env::Env;
+use crate::error::{mask_user_info, one_line};
+use crate::{COMMIT, NAME, TARGET, VERSION};
+
+/// The longest time for a client to tell its version.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Clients whose versions matter.
+const CLIENTS: [&str; 2] = ["docker", "podman"];
+
+/// Variables that are neither `AWS_*` nor secret, and matter.
+const OTHERS: &[&str] = &[
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SUDO_USER",
+];
+
+/// Versions and settings.
+#[derive(Serialize)]
+pub(super) struct BugReport {
+    program: String,
+    commit: &'static str,
+    target: &'static str,
+    /// As the clients print them.
+    clients: Vec<String>,
+    /// `NAME=value`, or `NAME (set)` where the value may be secret.
+    variables: Vec<String>,
+}
+
+/// Versions that are being asked for.
+pub(super) struct Versions(Receiver<String>);
+
+/// Asks the clients for their versions, beside everything else.
+pub(super) fn versions(env: &Env) -> Versions {
+    let (send, receive) = mpsc::channel();
+    for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
+        let (send, env) = (send.clone(), env.clone());
+        thread::spawn(move || {
+            let mut command = Command::new(program);
+            command.arg("--version").env_clear().envs(env.iter()).stdin(Stdio::null()).stderr(Stdio::null());
+            if let Ok(output) = command.output() {
+                let _ = send.send(one_line(&String::from_utf8_lossy(&output.stdout)));
+            }
+        });
+    }
+    Versions(receive)
+}
+
+impl BugReport {
+    pub(super) fn new(env: &Env, versions: &Versions) -> Self {
+        let mut clients: Vec<String> = Vec::new();
+        while let Ok(version) = versions.0.recv_timeout(LIMIT) {
+            clients.extend(Some(version).filter(|version| !version.is_empty()));
+        }
+        clients.sort();
+        let variables = env.iter().filter_map(|(name, value)| {
+            let (name, value) = (name.to_str()?, value.to_string_lossy());
+            let is_secret =
+                ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word));
+            match name {
+                _ if is_secret && (name.starts_with("AWS_") || name == client_config::DOCKER_AUTH_CONFIG) => {
+                    Some(format!("{name} (set)"))
+                }
+                _ if name.starts_with("AWS_") || OTHERS.contains(&name) => {
+                    Some(format!("{name}={}", mask_user_info(&one_line(&value))))
+                }
+                _ => None,
+            }
+        });
+        let variables = variables.collect();
+        Self { program: format!("{NAME} {VERSION}"), commit: COMMIT, target: TARGET, clients, variables }
+    }
+}
+
+impl fmt::Display for BugReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, commit, target, clients, variables } = self;
+        write!(f, "For a bug report:\n  {program} (commit {commit}, {target})")?;
+        clients.iter().chain(variables).try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}

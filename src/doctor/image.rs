@@ -1,0 +1,152 @@
+//! The registry itself, asked with the token as a client would: whether it accepts the token, and whether it gives an image.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Examiner;
+use super::access::Access;
+use super::report::Check;
+use crate::aws::{RegistryAnswer, ask_registry};
+use crate::code::Code;
+use crate::config::Target;
+
+/// The longest time for the registry's answer.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// Asks for `/v2/` (OCI distribution specification, "Determining support"), or for the manifest of `image`.
+pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Option<&str>) -> Check {
+    let reference = image.map(Reference::parse);
+    let path = match &reference {
+        None => "/v2/".to_owned(),
+        Some(Reference { repository, tag }) => format!("/v2/{repository}/manifests/{tag}"),
+    };
+    let name = if image.is_some() { "image" } else { "registry" };
+    if let Some(Reference { repository, tag }) = &reference
+        && !(is_part_of_path(repository) && is_part_of_path(tag))
+    {
+        return Check::failure(
+            name,
+            Code::RepositoryMissing,
+            format!("{host}/{repository}:{tag} is not the name of an image"),
+            "write it as in HOST/REPOSITORY:TAG",
+        );
+    }
+    let target = access.target_of(host);
+    let answer = ask_registry(&target, access.identity(), access.token(), &path, examiner.until(LIMIT));
+    match (answer, reference) {
+        (Err(failure), _) => Check::failed(name, failure),
+        (Ok(RegistryAnswer { status: StatusCode::OK, .. }), None) => {
+            Check::ok(name, format!("https://{host}/v2/ accepts the token"))
+        }
+        (Ok(RegistryAnswer { status: StatusCode::OK, .. }), Some(Reference { repository, tag })) => {
+            Check::ok(name, format!("{repository}:{tag} can be pulled"))
+        }
+        (Ok(answer), reference) => refused(name, &target, &answer, reference.as_ref()),
+    }
+}
+
+/// A repository and what is wanted of it.
+struct Reference {
+    repository: String,
+    /// A tag or a digest.
+    tag: String,
+}
+
+impl Reference {
+    /// `REPOSITORY[:TAG][@DIGEST]`; a digest counts more than a tag, and `latest` stands for neither, as docker has it.
+    fn parse(image: &str) -> Self {
+        let (name, digest) = match image.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (image, None),
+        };
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        Self { repository: repository.to_owned(), tag: digest.unwrap_or(tag).to_owned() }
+    }
+}
+
+fn is_part_of_path(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:+".contains(c);
+    !text.is_empty() && text.chars().all(allowed) && !text.split('/').any(|part| matches!(part, "" | "." | ".."))
+}
+
+fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, reference: Option<&Reference>) -> Check {
+    let (host, region) = (&target.host, &target.registry.region);
+    let RegistryAnswer { status, code, message } = answer;
+    let said = if message.is_empty() { String::new() } else { format!(": {message}") };
+    let Some(Reference { repository, tag }) = reference else {
+        return match *status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Check::failure(
+                name,
+                Code::RegistryDenied,
+                format!("https://{host}/v2/ refuses the token: {status}{said}"),
+                "check that the host is the registry itself and not a proxy in front of it, and the registry's policy",
+            ),
+            _ => Check::failure(
+                name,
+                Code::RegistryAnswer,
+                format!("https://{host}/v2/ answers {status}{said}"),
+                "check what answers there: a proxy, a captive portal, the host's spelling",
+            ),
+        };
+    };
+    let of_pull_through = ["ecr:CreateRepository", "ecr:BatchImportUpstreamImage", "pull through", "pull-through"];
+    if of_pull_through.iter().any(|words| message.to_ascii_lowercase().contains(&words.to_ascii_lowercase())) {
+        return Check::failure(
+            name,
+            Code::PullThroughDenied,
+            format!("the pull-through cache may not fetch {repository}:{tag} for this principal{said}"),
+            "allow ecr:CreateRepository and ecr:BatchImportUpstreamImage to it, and check the upstream's credentials",
+        );
+    }
+    match (code.as_str(), *status) {
+        ("NAME_UNKNOWN", _) => Check::failure(
+            name,
+            Code::RepositoryMissing,
+            format!("the registry has no repository {repository}{said}"),
+            format!(
+                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {repository} --region {region}'; \
+                 for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage"
+            ),
+        ),
+        ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => Check::failure(
+            name,
+            Code::TagMissing,
+            format!("the repository {repository} has no image {tag}{said}"),
+            format!(
+                "correct the tag; 'aws ecr list-images --repository-name {repository} --region {region}' lists what there is"
+            ),
+        ),
+        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Check::failure(
+            name,
+            Code::ImageDenied,
+            format!("the registry denies access to {repository}{said}"),
+            "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer, in IAM and, for another account, in the repository's \
+             policy",
+        ),
+        (_, StatusCode::UNAUTHORIZED) => Check::failure(
+            name,
+            Code::RegistryDenied,
+            format!("{host} refuses the token: {status}{said}"),
+            "check that the host is the registry itself and not a proxy in front of it, and the registry's policy",
+        ),
+        (_, StatusCode::TOO_MANY_REQUESTS) => Check::failure(
+            name,
+            Code::Throttled,
+            format!("{host} limits the rate of requests{said}"),
+            "wait a little and try again",
+        ),
+        (_, StatusCode::NOT_FOUND) => Check::failure(
+            name,
+            Code::TagMissing,
+            format!("{host} has no {repository}:{tag}{said}"),
+            "correct the name of the repository and the tag",
+        ),
+        _ => Check::failure(
+            name,
+            Code::RegistryAnswer,
+            format!("{host} answers {status} for {repository}:{tag}{said}"),
+            "check what answers there: a proxy, a captive portal, the host's spelling",
+        ),
+    }
+}

@@ -1,0 +1,182 @@
+//! What all registries share on this machine: the program, the environment, the configuration, the settings of clients.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::report::Check;
+use super::{Examiner, clients};
+use crate::NAME;
+use crate::client_config::{self, AuthFile, Broken, OURS};
+use crate::code::Code;
+use crate::env::Env;
+use crate::input::Content;
+
+/// The checks, of which some name what is set up.
+pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> {
+    let env = examiner.env;
+    let mut checks = vec![program(env)];
+    checks.extend(sudo(env));
+    checks.extend(
+        env.misspelt()
+            .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable")),
+    );
+    checks.extend(configuration(examiner));
+    let mut found: Vec<Check> =
+        [docker(env, names_registries), podman(env, names_registries)].into_iter().flatten().collect();
+    if found.is_empty() && clients::installed(env).is_empty() {
+        found.push(Check::warning(
+            "clients",
+            Code::NoClient,
+            "neither docker nor podman is on the PATH, and neither has settings",
+            "if another program pulls here, see its manual for credential helpers",
+        ));
+    }
+    checks.extend(clients::one_is_enough(found));
+    checks
+}
+
+/// Clients look for the program on their PATH, by its name.
+fn program(env: &Env) -> Check {
+    let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    let here = this.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    match client_config::on_path(env, NAME) {
+        None => Check::failure(
+            "program",
+            Code::ProgramNotOnPath,
+            format!("{NAME} is not on the PATH, so no client finds it"),
+            format!("run 'sudo cp {here} /usr/local/bin/'"),
+        ),
+        Some(path) if path.canonicalize().ok() == this => {
+            Check::ok("program", format!("{} {}", path.display(), crate::VERSION))
+        }
+        Some(path) => Check::warning(
+            "program",
+            Code::ProgramShadowed,
+            format!("clients find {} first, and this is {here}", path.display()),
+            "remove the other one, or change the order of the PATH",
+        ),
+    }
+}
+
+/// Under sudo, settings and credentials are those of the other user.
+fn sudo(env: &Env) -> Option<Check> {
+    let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
+    let home = env.home().unwrap_or_default();
+    Some(Check::warning(
+        "user",
+        Code::Sudo,
+        format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
+        "set docker up for that user too, or let the user run docker without sudo",
+    ))
+}
+
+fn configuration(examiner: Examiner) -> Option<Check> {
+    match examiner.config {
+        Err(what) => Some(Check::failure("configuration", Code::ConfigInvalid, what, "correct what the message names")),
+        Ok(config) => {
+            let (path, content) = config.source()?;
+            matches!(content, Content::Bytes(_)).then(|| Check::ok("configuration", path.display().to_string()))
+        }
+    }
+}
+
+/// Docker's settings; `None` when docker is neither installed nor set up.
+fn docker(env: &Env, names_registries: bool) -> Option<Check> {
+    if let Some(check) = auth_config(env) {
+        return Some(check);
+    }
+    let path = client_config::docker_config(env)?;
+    let file = match AuthFile::read(path.clone()) {
+        Ok(file) => file,
+        Err(what) => return Some(broken("docker", &path, what)),
+    };
+    let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
+    let all = file.store() == Some(OURS);
+    let count = file.hosts().count();
+    match (all, count) {
+        (true, _) => {
+            Some(Check::ok("docker", format!("asks this program for every registry: credsStore in {}", path.display())))
+        }
+        (false, 1..) => {
+            Some(Check::ok("docker", format!("{} names this program for {}", path.display(), registries(count))))
+        }
+        // Each registry that is named has a line of its own about its clients.
+        _ if names_registries || !is_there => None,
+        _ => Some(Check::failure(
+            "docker",
+            Code::ClientNotSetUp,
+            format!("{} names this program for no registry", path.display()),
+            format!("run '{NAME} setup HOST' for each registry"),
+        )),
+    }
+}
+
+/// Podman's settings; `None` when podman is neither installed nor set up.
+fn podman(env: &Env, names_registries: bool) -> Option<Check> {
+    let helpers = match client_config::credential_helpers(env) {
+        Ok(helpers) => helpers,
+        Err(Broken { path, what }) => return Some(broken("podman", &path, what)),
+    };
+    if let Some((_, path)) = helpers.iter().find(|(name, _)| name == OURS) {
+        let what = format!("asks this program for every registry: credential-helpers in {}", path.display());
+        return Some(Check::ok("podman", what));
+    }
+    let of_docker = client_config::docker_config(env);
+    let mut count = 0;
+    for path in client_config::podman_files(env).into_iter().filter(|path| Some(path) != of_docker.as_ref()) {
+        match AuthFile::read(path.clone()) {
+            Ok(file) => count += file.hosts().count(),
+            Err(what) => return Some(broken("podman", &path, what)),
+        }
+    }
+    if count > 0 {
+        let path = client_config::podman_config(env).unwrap_or_default();
+        return Some(Check::ok("podman", format!("{} names this program for {}", path.display(), registries(count))));
+    }
+    let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
+    if of_docker.is_some_and(|file| file.hosts().next().is_some()) && clients::podman_program(env).is_some() {
+        return Some(Check::ok("podman", "reads docker's settings"));
+    }
+    if names_registries || clients::podman_program(env).is_none() {
+        return None;
+    }
+    Some(Check::failure(
+        "podman",
+        Code::ClientNotSetUp,
+        "its settings name this program for no registry",
+        format!("run '{NAME} setup --podman'"),
+    ))
+}
+
+fn registries(count: usize) -> String {
+    if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
+}
+
+/// A settings file that the client cannot use either.
+pub(super) fn broken(name: &'static str, path: &Path, what: String) -> Check {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Check::failure(
+            name,
+            Code::ClientConfigUnreadable,
+            format!("{} belongs to another user, and this one may not read it", path.display()),
+            format!("give it back: 'sudo chown \"$USER\" {}'", path.display()),
+        ),
+        _ => Check::failure(name, Code::ClientConfigInvalid, what, format!("correct or remove {}", path.display())),
+    }
+}
+
+/// `DOCKER_AUTH_CONFIG` that docker refuses. It decodes the variable strictly and knows `auths` alone.
+fn auth_config(env: &Env) -> Option<Check> {
+    let text = env.text(client_config::DOCKER_AUTH_CONFIG)?;
+    let valid = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
+        .is_ok_and(|members| members.keys().all(|name| name == "auths"));
+    (!valid).then(|| {
+        Check::warning(
+            "docker",
+            Code::DockerAuthConfig,
+            "DOCKER_AUTH_CONFIG holds more than 'auths': docker from 28.3 on complains about it with every command",
+            "unset DOCKER_AUTH_CONFIG for docker; GitLab's runner alone may have it",
+        )
+    })
+}

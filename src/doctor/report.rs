@@ -1,0 +1,305 @@
+//! What `doctor` has found out, as text and as JSON.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::{Serialize, Serializer};
+
+use super::bug_report::BugReport;
+use crate::VERSION;
+use crate::code::Code;
+use crate::env::Env;
+use crate::error::{Error, Failure, one_line};
+
+/// The whole report; `report.schema.json` describes its JSON.
+#[derive(Serialize)]
+pub(super) struct Report {
+    schema: u32,
+    version: &'static str,
+    pub(super) ok: bool,
+    summary: Summary,
+    checks: Vec<Check>,
+    registries: Vec<RegistryReport>,
+    environment: BugReport,
+}
+
+/// How many registries are well; without any registry, how many checks are.
+#[derive(Serialize)]
+struct Summary {
+    ok: usize,
+    warnings: usize,
+    failed: usize,
+}
+
+/// What was found out about one registry.
+#[derive(Clone, Serialize)]
+pub(super) struct RegistryReport {
+    pub(super) host: String,
+    pub(super) image: Option<String>,
+    ok: bool,
+    pub(super) account: Option<String>,
+    pub(super) region: Option<String>,
+    /// The AWS profile that is used.
+    pub(super) profile: Option<String>,
+    /// The ARN of the role that is assumed last.
+    pub(super) role: Option<String>,
+    /// The ARN that STS tells.
+    pub(super) principal: Option<String>,
+    /// Where the credentials come from, in words.
+    pub(super) source: Option<String>,
+    /// When the token expires, in RFC 3339.
+    pub(super) expiry: Option<String>,
+    /// How long the token is valid and until when, for people.
+    #[serde(skip)]
+    pub(super) valid: Option<String>,
+    pub(super) checks: Vec<Check>,
+}
+
+/// One step.
+#[derive(Clone, Serialize)]
+pub(super) struct Check {
+    #[serde(rename = "check")]
+    pub(super) name: &'static str,
+    pub(super) status: Status,
+    #[serde(serialize_with = "name_of")]
+    pub(super) code: Option<Code>,
+    pub(super) what: String,
+    pub(super) fix: Option<String>,
+    /// It is on the screen already.
+    #[serde(skip)]
+    shown: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Ok,
+    Warning,
+    Failure,
+}
+
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
+fn name_of<S: Serializer>(code: &Option<Code>, serializer: S) -> Result<S::Ok, S::Error> {
+    code.map(Code::name).serialize(serializer)
+}
+
+impl Check {
+    pub(super) fn ok(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, code: None, what: what.into(), fix: None, shown: false }
+    }
+
+    pub(super) fn warning(name: &'static str, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { status: Status::Warning, ..Self::failure(name, code, what, fix) }
+    }
+
+    pub(super) fn failure(name: &'static str, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, status: Status::Failure, code: Some(code), what: what.into(), fix: Some(fix.into()), shown: false }
+    }
+
+    pub(super) fn failed(name: &'static str, failure: Failure) -> Self {
+        let what = failure.whole();
+        Self::failure(name, failure.code, what, failure.next)
+    }
+
+    /// The same check where it is shown already.
+    pub(super) fn shown(mut self) -> Self {
+        self.shown = true;
+        self
+    }
+}
+
+impl RegistryReport {
+    pub(super) fn new(host: &str, image: Option<&str>) -> Self {
+        Self {
+            host: host.to_owned(),
+            image: image.map(str::to_owned),
+            ok: false,
+            account: None,
+            region: None,
+            profile: None,
+            role: None,
+            principal: None,
+            source: None,
+            expiry: None,
+            valid: None,
+            checks: Vec::new(),
+        }
+    }
+
+    /// Whether nothing has failed that the rest stands on: what clients do does not matter to AWS.
+    pub(super) fn is_ok(&self) -> bool {
+        let of_client = |check: &Check| matches!(check.name, "program" | "docker" | "podman");
+        self.checks.iter().all(|check| check.status != Status::Failure || of_client(check))
+    }
+
+    pub(super) fn done(mut self) -> Self {
+        self.ok = self.checks.iter().all(|check| check.status != Status::Failure);
+        self
+    }
+
+    /// What is shown already as a warning about the machine is none about the registry.
+    fn status(&self) -> Status {
+        let warns = self.checks.iter().any(|check| check.status == Status::Warning && !check.shown);
+        match self.ok {
+            false => Status::Failure,
+            true if warns => Status::Warning,
+            true => Status::Ok,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(checks: Vec<Check>, registries: Vec<RegistryReport>, environment: BugReport) -> Self {
+        let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| !check.shown);
+        let warnings = checks.iter().chain(own).filter(|check| check.status == Status::Warning).count();
+        let (all, failed) = if registries.is_empty() {
+            (checks.len(), checks.iter().filter(|check| check.status == Status::Failure).count())
+        } else {
+            (registries.len(), registries.iter().filter(|registry| !registry.ok).count())
+        };
+        let summary = Summary { ok: all - failed, warnings, failed };
+        Self { schema: 1, version: VERSION, ok: summary.failed == 0, summary, checks, registries, environment }
+    }
+}
+
+/// What is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// One object at the end.
+    Json,
+    /// What is shared, a line for each registry, and what is wrong with it.
+    Findings,
+    /// That, and every step for each registry.
+    EveryStep,
+}
+
+/// What the output can show besides text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    /// A file, a pipe, or a terminal that can do nothing but print.
+    None,
+    /// Lines can be overwritten.
+    Plain,
+    /// That, and colours are wanted.
+    Coloured,
+}
+
+impl Terminal {
+    /// By <https://no-color.org> and `TERM`.
+    pub(super) fn of(env: &Env) -> Self {
+        match io::stdout().is_terminal() && env.text("TERM").is_some_and(|term| term != "dumb") {
+            false => Self::None,
+            true if env.os("NO_COLOR").is_some() => Self::Plain,
+            true => Self::Coloured,
+        }
+    }
+}
+
+/// Where the report appears, line by line.
+pub(super) struct Screen<'a, W> {
+    output: &'a mut W,
+    format: Format,
+    terminal: Terminal,
+    is_waiting: bool,
+}
+
+impl<'a, W: Write> Screen<'a, W> {
+    pub(super) fn new(output: &'a mut W, format: Format, terminal: Terminal) -> Self {
+        Self { output, format, terminal, is_waiting: false }
+    }
+
+    /// Something that all registries share.
+    pub(super) fn check(&mut self, check: &Check) -> Result<(), Error> {
+        let lines = self.lines(check, check.name, "");
+        self.print(&lines)
+    }
+
+    /// One registry: a line, and below it what is wrong; every step if that was asked for.
+    pub(super) fn registry(&mut self, registry: &RegistryReport) -> Result<(), Error> {
+        let name = match &registry.image {
+            Some(image) => format!("{}/{image}", registry.host),
+            None => registry.host.clone(),
+        };
+        let failed: Vec<&str> = registry
+            .checks
+            .iter()
+            .filter(|check| check.status == Status::Failure && check.shown)
+            .map(|check| check.name)
+            .collect();
+        let what = match (registry.status(), &registry.valid) {
+            (Status::Failure, _) if !failed.is_empty() => format!("see {} above", failed.join(", ")),
+            (Status::Failure, _) => String::new(),
+            (_, Some(valid)) => valid.clone(),
+            (_, None) => registry.checks.last().map(|check| check.what.clone()).unwrap_or_default(),
+        };
+        let mut lines = self.line(registry.status(), &name, &what, None);
+        for check in &registry.checks {
+            if !check.shown && (self.format == Format::EveryStep || check.status != Status::Ok) {
+                lines += &self.lines(check, check.name, "  ");
+            }
+        }
+        self.print(&lines)
+    }
+
+    /// What it waits for, on a terminal, until the next line.
+    pub(super) fn waiting(&mut self, what: &str) -> Result<(), Error> {
+        if self.terminal == Terminal::None || self.format == Format::Json {
+            return Ok(());
+        }
+        self.is_waiting = true;
+        // One line of a narrow terminal.
+        let what: String = one_line(what).chars().take(60).collect();
+        let written = write!(self.output, "\r\x1b[Kwaiting for {what} …").and_then(|()| self.output.flush());
+        written.map_err(cannot_write)
+    }
+
+    /// The verdict, after what a bug report needs; all of it in JSON.
+    pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
+        if self.format == Format::Json {
+            let text = serde_json::to_string_pretty(report).expect("texts always serialise");
+            return writeln!(self.output, "{text}").and_then(|()| self.output.flush()).map_err(cannot_write);
+        }
+        let Summary { ok, warnings, failed } = report.summary;
+        let warnings = match warnings {
+            0 => String::new(),
+            1 => ", 1 warning".to_owned(),
+            count => format!(", {count} warnings"),
+        };
+        self.print(&format!("\n{}\n\n{ok} ok, {failed} failed{warnings}\n", report.environment))
+    }
+
+    fn lines(&self, check: &Check, name: &str, indent: &str) -> String {
+        let mut lines = indent.to_owned() + &self.line(check.status, &format!("{name:11}"), &check.what, check.code);
+        if let Some(fix) = &check.fix {
+            lines.extend([indent, "         fix: ", one_line(fix).as_str(), "\n"]);
+        }
+        lines
+    }
+
+    fn line(&self, status: Status, name: &str, what: &str, code: Option<Code>) -> String {
+        let (word, colour) = match status {
+            Status::Ok => ("ok", "32"),
+            Status::Warning => ("warning", "33"),
+            Status::Failure => ("failed", "31"),
+        };
+        let word = if self.terminal == Terminal::Coloured {
+            format!("\x1b[{colour}m{word:7}\x1b[0m")
+        } else {
+            format!("{word:7}")
+        };
+        let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
+        format!("{word}  {name}  {}{code}", one_line(what)).trim_end().to_owned() + "\n"
+    }
+
+    fn print(&mut self, lines: &str) -> Result<(), Error> {
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        let clear = if std::mem::take(&mut self.is_waiting) { "\r\x1b[K" } else { "" };
+        write!(self.output, "{clear}{lines}").and_then(|()| self.output.flush()).map_err(cannot_write)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn cannot_write(error: io::Error) -> Error {
+    Error::failed(format!("ecr-login: cannot write the report: {error}"))
+}

@@ -1,0 +1,330 @@
+//! `doctor` as people and programs read it: lines as they are known, one a registry, a verdict; JSON by its schema; images.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use docker_credential_ecr_login::code::Code;
+use serde_json::{Value, json};
+
+use crate::HOST;
+use crate::doctor::{Healthy, PASSWORD, check, registry, report};
+use crate::helper::{Helper, SECRET_KEY};
+use crate::namespace::skip;
+use crate::support::aws::{Aws, Plan};
+
+const OTHER: &str = "444455556666.dkr.ecr.us-east-1.amazonaws.com";
+const FAR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+
+/// The last line.
+fn verdict(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
+
+#[test]
+fn a_dead_endpoint_and_three_registries_show_lines_at_once_and_end_in_time() {
+    // Accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address);
+    let started = Instant::now();
+    let mut child =
+        helper.command().args(["doctor", HOST, OTHER, FAR]).stdin(Stdio::null()).spawn().expect("the program starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut seen = Vec::new();
+    for line in lines {
+        seen.push((started.elapsed(), line.expect("a line")));
+    }
+    assert_eq!(child.wait().expect("an end").code(), Some(1));
+    // The first two lines and the credentials, while the token is waited for.
+    let (first, _) = &seen[1];
+    let factor = if cfg!(debug_assertions) { 10 } else { 1 };
+    assert!(*first < Duration::from_millis(200 * factor), "{seen:#?}");
+    let credentials = seen.iter().find(|(_, line)| line.contains("credentials")).expect("a line");
+    assert!(credentials.0 < Duration::from_secs(3), "{seen:#?}");
+    assert!(started.elapsed() < Duration::from_secs(15), "{seen:#?}");
+    let text = seen.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
+    // Asked once, shown once.
+    assert_eq!(text.matches("E-ENDPOINT-UNREACHABLE").count(), 1, "{text}");
+    assert_eq!(verdict(&text), "0 ok, 3 failed", "{text}");
+}
+
+#[test]
+fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
+    let Some(Healthy { aws, helper }) = Healthy::with("doctor's lines", &[HOST, OTHER, FAR], registry()) else {
+        return;
+    };
+    let entries = [HOST, OTHER, FAR].map(|host| format!("\"{host}\": \"ecr-login\"")).join(", ");
+    helper.write(".docker/config.json", &format!("{{\"credHelpers\": {{{entries}}}}}"));
+    let ran = helper.run(&["doctor"], "");
+    assert_eq!((ran.code, verdict(&ran.stdout)), (Some(0), "3 ok, 0 failed"), "{}", ran.stdout);
+    for host in [HOST, OTHER, FAR] {
+        let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.contains(host)).collect();
+        let [line] = lines[..] else { panic!("one line: {lines:?}") };
+        assert!(
+            line.starts_with(&format!("ok       {host}  token valid for 1")) && line.contains(", until 20"),
+            "{line}"
+        );
+    }
+    assert!(ran.stdout.contains("config.json names this program for 3 registries"), "{}", ran.stdout);
+    // Two registries share a region's token; the principal and the endpoint are asked for once a region.
+    assert_eq!(aws.count_of("ecr"), 2);
+    assert_eq!(ran.stdout.matches("\nok       token").count(), 2, "{}", ran.stdout);
+    let all = helper.run(&["doctor", "-v"], "").stdout;
+    assert!(all.matches("  ok       mapping").count() == 3 && all.contains("  ok       registry"), "{all}");
+    // A bug report's block, without secrets.
+    for words in [
+        "For a bug report:",
+        "docker-credential-ecr-login 0.1.0 (commit ",
+        "x86_64",
+        "AWS_ENDPOINT_URL=http://127.0.0.1:8000",
+        "AWS_SECRET_ACCESS_KEY (set)",
+    ] {
+        assert!(all.contains(words), "{words} in {all}");
+    }
+    assert!(!all.contains(SECRET_KEY) && !all.contains(PASSWORD), "{all}");
+}
+
+#[test]
+fn without_any_set_up_it_examines_the_machine_and_the_identity() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let ran = helper.run(&["doctor"], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    for words in ["program", "E-CLIENT-NOT-SET-UP", "setup HOST", "credentials", "AKIAEXAMPLE", "principal", "cache"] {
+        assert!(ran.stdout.contains(words), "{words} in {}", ran.stdout);
+    }
+    assert_eq!(aws.count_of("ecr"), 0);
+    let ran = helper.run(&["doctor", "--json"], "");
+    let all: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert!(all["registries"] == json!([]) && all["ok"] == json!(false), "{all:#}");
+    valid(&all);
+    // Every registry, by credsStore: nothing is wrong with docker.
+    helper.write(".docker/config.json", r#"{"credsStore": "ecr-login"}"#);
+    let text = helper.run(&["doctor"], "").stdout;
+    assert!(text.contains("asks this program for every registry: credsStore"), "{text}");
+    // A broken file is named as the cause.
+    helper.write(".docker/config.json", "{\"credHelpers\": {,}}");
+    let text = helper.run(&["doctor"], "").stdout;
+    assert!(text.contains("E-CLIENT-CONFIG-INVALID") && text.contains("line 1, column 18"), "{text}");
+}
+
+/// `sudo docker login` leaves a file of root's.
+#[test]
+fn a_file_of_roots_is_named_as_such() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a file of root's", "only root can leave one");
+    }
+    let helper = Helper::of(&Aws::start());
+    let config = helper.write(".docker/config.json", "{}");
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+    };
+    mode(&config, 0o600);
+    mode(helper.home(), 0o755);
+    let program = helper.home().join("docker-credential-ecr-login");
+    std::fs::copy(crate::helper::program(), &program).expect("a copy");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(["doctor", "--json", HOST]);
+    command.env_clear().envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().expect("setpriv runs");
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let (status, what) = check(&all, "docker");
+    assert!(
+        status == "failure" && what.contains("E-CLIENT-CONFIG-UNREADABLE") && what.contains("sudo chown"),
+        "{what}"
+    );
+}
+
+/// By the schema that the program is built with.
+#[track_caller]
+fn valid(report: &Value) {
+    let Some(python) =
+        std::env::var_os("MOTO_SERVER").map(|moto| std::path::PathBuf::from(moto).with_file_name("python"))
+    else {
+        return skip("the schema of doctor's report", "tests/run sets up a validator");
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("report.json");
+    std::fs::write(&path, report.to_string()).expect("a file");
+    let script = "import json, sys, jsonschema\n\
+                  schema = json.load(open('src/doctor/report.schema.json'))\n\
+                  jsonschema.Draft202012Validator.check_schema(schema)\n\
+                  jsonschema.Draft202012Validator(schema).validate(json.load(open(sys.argv[1])))";
+    let output = Command::new(python).args(["-c", script]).arg(&path).output().expect("python runs");
+    assert!(output.status.success(), "{}\n{report:#}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
+    let Some(Healthy { aws, helper }) = Healthy::start("doctor's JSON") else { return };
+    let role = "arn:aws:iam::111122223333:role/Pull";
+    let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", role);
+    let (all, code) = report(&helper, &[HOST, "ghcr.io"]);
+    valid(&all);
+    assert_eq!(code, Some(1));
+    let registry = &all["registries"][0];
+    for (name, value) in [("host", HOST), ("account", "111122223333"), ("region", "us-east-1"), ("role", role)] {
+        assert_eq!(registry[name], json!(value), "{registry:#}");
+    }
+    assert_eq!(registry["source"], json!("the environment (AWS_ACCESS_KEY_ID)"));
+    assert!(registry["principal"].as_str().is_some_and(|arn| arn.starts_with("arn:aws:")), "{registry:#}");
+    assert!(registry["expiry"].as_str().is_some_and(|at| at.ends_with('Z')), "{registry:#}");
+    let unknown = &all["registries"][1]["checks"];
+    assert!(unknown.as_array().expect("checks").iter().any(|check| check["code"] == "E-HOST-UNKNOWN"), "{all:#}");
+    assert_eq!(all["summary"], json!({"ok": 1, "warnings": 0, "failed": 1}));
+    // Nothing of that where nothing can be had.
+    aws.change(|plan| {
+        *plan = Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", "no"), ..Plan::default() }
+    });
+    let (all, _) = report(&helper.var("AWS_ECR_ROLE_ARN_111122223333", ""), &[HOST]);
+    valid(&all);
+    assert!(check(&all, "token").1.contains("E-ECR-DENIED"), "{all:#}");
+    assert_eq!(all["registries"][0]["expiry"], Value::Null);
+}
+
+/// A registry with images, whose answers are ECR's.
+fn images() -> Router {
+    let manifest = |Path((repository, reference)): Path<(String, String)>, headers: HeaderMap| async move {
+        use base64::Engine;
+        let expected = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("AWS:{PASSWORD}")));
+        let accepts = headers
+            .get("accept")
+            .is_some_and(|accept| accept.to_str().is_ok_and(|text| text.contains("oci.image.index")));
+        let error = |status, code: &str, message: &str| {
+            (status, json!({"errors": [{"code": code, "message": message}]}).to_string()).into_response()
+        };
+        match (repository.as_str(), reference.as_str()) {
+            _ if headers.get("authorization").is_none_or(|given| given.to_str().ok() != Some(&expected)) => {
+                error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Not Authorized")
+            }
+            _ if !accepts => error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "no such format"),
+            ("app", "1" | "latest") => StatusCode::OK.into_response(),
+            ("app", tag) if tag.starts_with("sha256:") => StatusCode::OK.into_response(),
+            ("app", _) => error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "Requested image not found"),
+            ("secret", _) => error(
+                StatusCode::FORBIDDEN,
+                "DENIED",
+                "User: arn:aws:iam::111122223333:user/me is not authorized to perform: ecr:BatchGetImage on resource: x",
+            ),
+            ("docker-hub", _) => error(
+                StatusCode::FORBIDDEN,
+                "DENIED",
+                "User: arn:aws:iam::111122223333:user/me is not authorized to perform: ecr:BatchImportUpstreamImage on resource: x",
+            ),
+            _ => error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "The repository with name 'x' does not exist"),
+        }
+    };
+    registry().route("/v2/{repository}/manifests/{reference}", get(manifest))
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_told_from_every_other() {
+    let Some(Healthy { helper, .. }) = Healthy::with("doctor of images", &[HOST], images()) else { return };
+    let digest = format!("app@sha256:{}", "0".repeat(64));
+    for (image, code) in [
+        ("app:1", None),
+        ("app", None),
+        (digest.as_str(), None),
+        ("app:2", Some("E-TAG-MISSING")),
+        ("nothing:1", Some("E-REPOSITORY-MISSING")),
+        ("secret:1", Some("E-IMAGE-DENIED")),
+        ("docker-hub:1", Some("E-PULL-THROUGH-DENIED")),
+        ("../app:1", Some("E-REPOSITORY-MISSING")),
+    ] {
+        let (all, exit) = report(&helper, &[&format!("{HOST}/{image}")]);
+        let (status, what) = check(&all, "image");
+        assert_eq!((status == "ok", exit == Some(0)), (code.is_none(), code.is_none()), "{image}: {what}");
+        assert!(what.contains(code.unwrap_or("can be pulled")), "{image}: {what}");
+        assert_eq!(all["registries"][0]["image"], json!(image));
+        valid(&all);
+    }
+    // With a scheme, and as a client's server URL, which names no image.
+    for text in [format!("docker://{HOST}/app:1"), format!("https://{HOST}/v2/")] {
+        assert_eq!(report(&helper, &[&text]).1, Some(0), "{text}");
+    }
+}
+
+#[test]
+fn what_docker_takes_before_it_asks_a_helper_is_named() {
+    let Some(healthy) = Healthy::start("doctor of DOCKER_AUTH_CONFIG") else { return };
+    let with_password = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
+    let helper = healthy.helper.var("DOCKER_AUTH_CONFIG", &with_password);
+    let (all, code) = report(&helper, &[HOST]);
+    let (status, what) = check(&all, "docker");
+    // podman, which does not know the variable, may be set up all the same.
+    assert!(code.is_some() && status != "ok" && what.contains("E-DOCKER-AUTH-CONFIG"), "{what}");
+    let of_runner = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
+    let text = helper.var("DOCKER_AUTH_CONFIG", &of_runner).run(&["doctor", HOST], "").stdout;
+    assert!(text.contains("holds more than 'auths'") && text.contains("GitLab's runner"), "{text}");
+}
+
+#[test]
+fn a_password_that_is_left_beside_the_helper_is_a_warning_whose_fix_works() {
+    let Some(healthy) = Healthy::start("doctor of leftovers") else { return };
+    healthy.docker(&format!(
+        r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#
+    ));
+    let text = healthy.helper.run(&["doctor", HOST], "").stdout;
+    assert!(text.contains("W-CLIENT-LEFTOVER-PASSWORD") && verdict(&text) == "1 ok, 0 failed, 1 warning", "{text}");
+    let (_, fix) = text.split_once("fix: run 'docker-credential-ecr-login ").expect("a fix");
+    let args: Vec<&str> = fix.split('\'').next().expect("a command").split(' ').collect();
+    assert_eq!(healthy.helper.run(&args, "").code, Some(0), "{args:?}");
+    let text = healthy.helper.run(&["doctor", HOST], "").stdout;
+    assert_eq!(verdict(&text), "1 ok, 0 failed", "{text}");
+}
+
+#[test]
+fn ecr_public_without_credentials_is_pulled_anonymously() {
+    let public = "public.ecr.aws";
+    let anonymous = |headers: HeaderMap| async move {
+        if headers.get("authorization").is_some_and(|given| given == "Bearer anonymous") {
+            StatusCode::OK.into_response()
+        } else {
+            let challenge = "Bearer realm=\"https://public.ecr.aws/token/\",service=\"public.ecr.aws\",scope=\"aws\"";
+            (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
+        }
+    };
+    let router = Router::new()
+        .route("/v2/", get(anonymous))
+        .route("/token/", get(|| async { json!({"token": "anonymous"}).to_string() }));
+    let Some(Healthy { aws, helper }) = Healthy::with("doctor of ECR Public", &[public], router) else { return };
+    let helper = helper.var("AWS_ACCESS_KEY_ID", "");
+    let (all, _) = report(&helper, &[public]);
+    let (status, what) = check(&all, "credentials");
+    assert!(status == "ok" && what.contains("anonymously"), "{what}");
+    assert_eq!(check(&all, "registry").0, "ok", "{all:#}");
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
+fn on_a_terminal_it_says_what_it_waits_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address).var("TERM", "xterm");
+    let (screen, code) = helper.on_terminal(&["doctor", HOST], "");
+    assert_eq!(code, Some(1));
+    assert!(screen.contains(&format!("waiting for a token from {address}")), "{screen}");
+    let (json, _) = helper.on_terminal(&["doctor", "--json", HOST], "");
+    assert!(!json.contains("waiting") && !json.contains('\x1b'), "{json}");
+}
+
+#[test]
+fn codes_are_distinct_and_of_one_form() {
+    let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    for (index, name) in names.iter().enumerate() {
+        assert!(!names[..index].contains(name), "{name}");
+        let words = name.strip_prefix("E-").or_else(|| name.strip_prefix("W-")).expect("E or W");
+        assert!(words.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-'), "{name}");
+    }
+    for code in Code::ALL {
+        assert!(code.cause().ends_with('.') && code.fix().ends_with('.'), "{code}");
+        assert_eq!(Code::named(code.name()), Some(*code));
+    }
+}
