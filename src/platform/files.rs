@@ -128,6 +128,42 @@ pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The file that a chain of symbolic links leads to, which need not be there yet. A link that somebody else has put into a
+/// directory in which everybody may put files, such as `/tmp`, is an error, as it is for open(2) under Linux's
+/// `protected_symlinks`.
+pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        // Not a link, or nothing there.
+        let Ok(next) = std::fs::read_link(&path) else { return Ok(path) };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if is_planted(&path, dir)? {
+            let why = format!("the symbolic link {} belongs to another user; remove it", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        path = dir.join(next);
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Whether a link may have been put there by somebody who wants it to be followed.
+fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (link, dir) = (std::fs::symlink_metadata(link)?, std::fs::metadata(dir)?);
+        // Sticky, and everybody may write.
+        let is_shared = dir.mode() & 0o1002 == 0o1002;
+        Ok(is_shared && link.uid() != rustix::process::geteuid().as_raw() && link.uid() != dir.uid())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (link, dir);
+        Ok(false)
+    }
+}
+
 /// Why a directory may not hold tokens, or what is in it may not be believed: others could read, replace or plant
 /// them. `None` when it is ours alone, or not there yet.
 pub fn distrust_dir(dir: &Path) -> Option<String> {

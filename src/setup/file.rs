@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
         return Ok(false);
     }
     let failed = |error: io::Error| format!("{} cannot be replaced: {error}", path.display());
-    let target = behind_links(path).map_err(failed)?;
+    let target = platform::behind_links(path).map_err(failed)?;
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.is_dir() {
         platform::create_private_dir(dir).map_err(failed)?;
@@ -113,18 +113,4 @@ fn beside(target: &Path, dir: &Path, text: &str) -> io::Result<NamedTempFile> {
     new.write_all(text.as_bytes())?;
     new.as_file().sync_all()?;
     Ok(new)
-}
-
-/// The file that a chain of symbolic links leads to, which need not be there yet.
-fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    // As many as Linux follows.
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(next) => path = path.parent().unwrap_or(Path::new("")).join(next),
-            // Not a link, or nothing there.
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many symbolic links"))
 }
