@@ -10,11 +10,13 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
+use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
 use crate::{NAME, VERSION, doctor, export, kubelet, pages, setup};
 
 /// What to do.
@@ -71,9 +73,18 @@ pub enum Tool {
     Doctor(doctor::Doctor),
     /// Have docker or podman ask this program for registries, by changing their settings
     Setup(setup::Setup),
-    /// Print the password alone, for docker login --password-stdin, helm and oras
-    GetLoginPassword(export::LoginPassword),
-    /// Print a docker config.json, a Kubernetes secret or shell variables for registries
+    /// Print the password alone, as aws ecr get-login-password does; also after ecr and ecr-public
+    #[command(args_override_self = true, infer_long_args = true)]
+    GetLoginPassword(GetLoginPassword),
+    /// The same for a script that calls aws ecr
+    #[command(hide = true, disable_help_subcommand = true)]
+    #[command(subcommand)]
+    Ecr(OfService),
+    /// The same for a script that calls aws ecr-public
+    #[command(hide = true, disable_help_subcommand = true)]
+    #[command(subcommand)]
+    EcrPublic(OfService),
+    /// Write a docker config.json, a Kubernetes secret, variables or a password for registries
     Export(export::Export),
     /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
     Kubelet,
@@ -82,13 +93,25 @@ pub enum Tool {
     Generate(pages::Generate),
 }
 
+/// The commands under the name of a service in the AWS CLI.
+#[derive(Debug, Subcommand)]
+pub enum OfService {
+    /// Print the password alone
+    #[command(args_override_self = true, infer_long_args = true)]
+    GetLoginPassword(GetLoginPassword),
+}
+
 impl Tool {
     /// Runs it; errors are for standard error.
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
             Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Setup(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::GetLoginPassword(options) => options.run(env, &mut io::stdout().lock()),
+            Self::GetLoginPassword(options) => options.run(Service::Any, env, &mut io::stdout().lock()),
+            Self::Ecr(OfService::GetLoginPassword(options)) => options.run(Service::Ecr, env, &mut io::stdout().lock()),
+            Self::EcrPublic(OfService::GetLoginPassword(options)) => {
+                options.run(Service::EcrPublic, env, &mut io::stdout().lock())
+            }
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),
             Self::Generate(options) => options.run(&Arguments::command()),
@@ -112,11 +135,16 @@ impl Command {
             ["erase"] => return Self::Serve(Action::Erase),
             ["list"] => return Self::Serve(Action::List),
             ["version" | "--version" | "-v" | "-V"] => {
-                return Self::Print(format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME")));
+                return Self::Print(version());
             }
             [] | ["get" | "store" | "erase" | "list" | "version", ..] => return Self::Refuse(USAGE.to_owned()),
             _ => {}
         }
+        let args = match get_login_password_first(&args).unwrap_or(Ok(args)) {
+            Ok(args) => args,
+            Err(command) => return command,
+        };
+        let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         let known = Arguments::command().get_subcommands().any(|command| command.get_name() == words[0]);
         if !known && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
             return Self::Refuse(match args.len() {
@@ -130,6 +158,53 @@ impl Command {
             Err(error) => Self::Explain(error),
         }
     }
+}
+
+/// The arguments of a `get-login-password` with the words of the command first, as clap wants them: the AWS CLI takes options
+/// before, between and after these. `None` for every other command, `Err` where the AWS CLI would print something else than a
+/// password, or where an option of it is not supported.
+fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, Command>> {
+    const NAME: &str = get_login_password::COMMAND;
+    // What is not UTF-8 is for clap to refuse.
+    let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
+    let first = args.first()?;
+    if !args.contains(&NAME) || !(first.starts_with('-') || [NAME, "ecr", "ecr-public"].contains(first)) {
+        return None;
+    }
+    let definition = GetLoginPassword::augment_args(clap::Command::new(NAME));
+    // An option may be cut short, as in the AWS CLI.
+    let takes_value = |option: &str| {
+        let mut options = definition.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_action())));
+        options.any(|(long, action)| long.starts_with(option) && action.takes_values())
+    };
+    let (mut words, mut rest) = (Vec::new(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (option, value) = arg.split_once('=').map_or((*arg, None), |(option, value)| (option, Some(value)));
+        if let Some((_, instead)) = UNSUPPORTED.iter().find(|(name, _)| *name == option) {
+            let error = format!("{option} is not supported; {instead}\n");
+            return Some(Err(Command::Explain(clap::Error::raw(ErrorKind::UnknownArgument, error))));
+        }
+        match *arg {
+            "--version" => return Some(Err(Command::Print(version()))),
+            // As in `aws ecr get-login-password help`.
+            "help" if words.last() == Some(&NAME) => rest.push("--help"),
+            word if !word.starts_with('-') && words.last() != Some(&NAME) => words.push(word),
+            other => {
+                rest.push(other);
+                if value.is_none()
+                    && option.strip_prefix("--").is_some_and(|name| !name.is_empty() && takes_value(name))
+                {
+                    rest.extend(args.next());
+                }
+            }
+        }
+    }
+    Some(Ok(words.into_iter().chain(rest).map(OsString::from).collect()))
+}
+
+fn version() -> String {
+    format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))
 }
 
 /// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.

@@ -10,7 +10,8 @@
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
 //! | [`doctor`] | what would happen for a registry, and what to mend |
 //! | [`setup`] | has docker or podman ask us for a registry |
-//! | [`export`] | tokens for programs that do not speak the protocol |
+//! | [`get_login_password`] | the password alone, as the AWS CLI prints it |
+//! | [`export`] | passwords in files and variables, for programs that ask no helper |
 //! | [`fallback`] | another helper, for the registries that are not ECR's |
 //! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
@@ -42,6 +43,7 @@ pub mod env;
 pub mod error;
 pub mod export;
 pub mod fallback;
+pub mod get_login_password;
 pub mod identity;
 pub mod input;
 pub mod kubelet;

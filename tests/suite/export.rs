@@ -1,130 +1,22 @@
-//! Tokens for programs that do not speak the protocol: `get-login-password` and `export`.
+//! `export`: passwords in files and variables for programs that ask no helper.
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, program};
+use crate::helper::{Helper, complaint, printed, program};
+use crate::namespace::{missing, skip};
 use crate::support::aws::{Aws, Plan};
 
 const OTHER: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
-
-/// What was printed, of a run that went well.
-#[track_caller]
-fn printed(ran: &Ran) -> &str {
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
-    ran.stdout.strip_suffix('\n').expect("a line")
-}
-
-/// What a command for people says on standard error when it fails.
-#[track_caller]
-fn complaint(ran: &Ran) -> &str {
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
-    ran.stderr.strip_suffix('\n').expect("a line")
-}
-
-#[test]
-fn the_password_of_a_region_or_a_host_comes_from_one_cache() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    let by_region = helper.run(&["get-login-password", "--region", "us-east-1"], "");
-    let password = printed(&by_region).to_owned();
-    assert_eq!(printed(&helper.run(&["get-login-password", HOST], "")), password);
-    assert_eq!(helper.get(HOST).password_for(HOST), password);
-    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        let helper =
-            Helper::of(&aws).var(name, "us-east-1").var("AWS_ECR_CACHE_DIR", helper.cache_dir().to_str().unwrap());
-        assert!(printed(&helper.run(&["get-login-password"], "")).contains(".us-east-1."));
-    }
-    let listed = helper.run(&["list"], "").stdout;
-    assert_eq!(listed, format!("{{\"{HOST}\":\"AWS\"}}\n"), "a region is no registry");
-    let made_up = helper.run(&["get-login-password", "--region", "cn-north-1"], "");
-    assert!(printed(&made_up).contains(".cn-north-1."));
-    let public = helper.run(&["get-login-password", "public.ecr.aws"], "");
-    assert_eq!((printed(&public).is_empty(), aws.calls().last().unwrap().service.as_str()), (false, "ecr-public"));
-}
-
-#[test]
-fn the_region_comes_from_the_profile_as_in_the_aws_cli() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "");
-    let keys = "aws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n";
-    helper.write(".aws/config", &format!("[profile p]\nregion = eu-west-1\n{keys}[profile none]\n{keys}"));
-    let of_profile = helper.run(&["get-login-password", "--profile", "p"], "");
-    assert!(printed(&of_profile).starts_with("AKIAPROFILE.eu-west-1."));
-    let none = helper.run(&["get-login-password", "--profile", "none"], "");
-    assert!(complaint(&none).contains("--region"), "{none:?}");
-}
-
-#[test]
-fn a_profile_on_the_command_line_comes_before_mapping_and_environment() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Mapped");
-    helper.write(".aws/credentials", "[p]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n");
-    assert!(printed(&helper.run(&["get-login-password", HOST], "")).starts_with("ASIA-Mapped-by-AKIAEXAMPLE."));
-    let named = helper.run(&["get-login-password", "--profile", "p", HOST], "");
-    assert!(printed(&named).starts_with("AKIAPROFILE."));
-}
-
-#[test]
-fn the_flags_of_the_aws_cli_are_taken_and_those_that_would_lie_are_not() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
-    let url = aws.url();
-    let flags = [
-        "get-login-password",
-        "--region",
-        "us-east-1",
-        "--output",
-        "text",
-        "--no-cli-pager",
-        "--color",
-        "off",
-        "--cli-read-timeout",
-        "5",
-        "--cli-connect-timeout=5",
-        "--no-paginate",
-        "--debug",
-        "--no-cli-auto-prompt",
-        "--endpoint-url",
-        &url,
-    ];
-    assert!(printed(&helper.run(&flags, "")).contains(".us-east-1."));
-    for flag in ["--no-verify-ssl", "--no-sign-request", "--query"] {
-        let ran = helper.run(&["get-login-password", flag], "");
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{flag}");
-        assert!(ran.stderr.contains(flag), "{}", ran.stderr);
-    }
-}
-
-#[test]
-fn mistakes_are_told_on_standard_error() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    for (args, words) in [
-        (&["get-login-password", "docker.io"][..], &["docker.io", "not an ECR registry"][..]),
-        (&["get-login-password", "--region", "mars-1"], &["mars-1"]),
-        (&["get-login-password", "--region", "eu-west-1", HOST], &["us-east-1", "--region"]),
-        (&["get-login-password"], &["no region"]),
-        (&["export", HOST, "docker.io"], &["docker.io"]),
-    ] {
-        let ran = helper.run(args, "");
-        for word in words {
-            assert!(complaint(&ran).contains(word), "{args:?}: {ran:?}");
-        }
-    }
-    let denied =
-        Aws::with(Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", "no"), ..Plan::default() });
-    for host in [HOST, "public.ecr.aws"] {
-        let helper = if host == HOST { Helper::of(&denied) } else { Helper::bare() };
-        let ran = helper.run(&["get-login-password", host], "");
-        assert!(complaint(&ran).contains(host), "also for ECR Public: {ran:?}");
-    }
-}
 
 #[test]
 fn a_docker_config_holds_the_passwords_of_all_hosts() {
@@ -141,30 +33,97 @@ fn a_docker_config_holds_the_passwords_of_all_hosts() {
     assert_eq!(aws.count(), 2);
 }
 
-#[test]
-fn a_kubernetes_secret_wraps_the_docker_config() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    let ran = helper.run(&["export", HOST, "--format", "kubernetes-secret", "--name", "pull", "--namespace", "ci"], "");
-    let secret: Value = serde_json::from_str(printed(&ran)).expect("JSON");
-    let data = secret["data"][".dockerconfigjson"].as_str().expect("data");
-    let config = String::from_utf8(BASE64_STANDARD.decode(data).expect("base64")).expect("UTF-8");
-    assert_eq!(config, printed(&helper.run(&["export", HOST], "")));
-    let rest = serde_json::json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
-        "metadata": {"name": "pull", "namespace": "ci"}, "data": secret["data"],
-    });
-    assert_eq!(secret, rest);
+/// A YAML document, by somebody else's parser; `None` where there is none here.
+fn yaml(text: &str, dir: &Path) -> Option<Value> {
+    let file = dir.join("secret.yaml");
+    fs::write(&file, text).expect("a write");
+    let python = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    let ruby = "require 'json'; require 'yaml'; puts YAML.load_file(ARGV[0]).to_json";
+    [("python3", "-c", python), ("ruby", "-e", ruby)].into_iter().find_map(|(program, option, script)| {
+        let output = Command::new(program).args([option, script]).arg(&file).output().ok()?;
+        serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
+    })
 }
 
 #[test]
-fn shell_variables_survive_a_shell() {
+fn a_kubernetes_secret_wraps_the_docker_config_and_says_when_its_first_password_expires() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    printed(&helper.run(&["export", HOST], ""));
+    // The other one is asked for later, and expires first.
+    aws.change(|plan| plan.life = 3 * 60 * 60);
+    let before = OffsetDateTime::now_utc();
+    let args = ["export", HOST, OTHER, "--format", "kubernetes-secret", "--name", "pull.me", "--namespace", "ci"];
+    let text = printed(&helper.run(&args, "")).to_owned();
+    let Some(secret) = yaml(&text, helper.home()) else {
+        return skip("YAML", "neither python3 with yaml nor ruby is installed");
+    };
+    let data = secret["data"][".dockerconfigjson"].as_str().expect("data");
+    let config = String::from_utf8(BASE64_STANDARD.decode(data).expect("base64")).expect("UTF-8");
+    assert_eq!(config, printed(&helper.run(&["export", HOST, OTHER], "")));
+    let expiry = &secret["metadata"]["annotations"]["docker-credential-ecr-login/expires-at"];
+    let expected = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+        "metadata": {
+            "name": "pull.me", "namespace": "ci",
+            "labels": {"app.kubernetes.io/managed-by": "docker-credential-ecr-login"},
+            "annotations": {"docker-credential-ecr-login/expires-at": expiry},
+        },
+        "data": secret["data"],
+    });
+    assert_eq!(secret, expected);
+    let expiry = expiry.as_str().expect("a time");
+    assert!(expiry.len() == "2026-11-25T16:20:32Z".len() && expiry.ends_with('Z'), "to the second: {expiry}");
+    let left = OffsetDateTime::parse(expiry, &Rfc3339).expect("RFC 3339") - before;
+    assert!((3 * 3600 - 5..=3 * 3600 + 60).contains(&left.whole_seconds()), "{left}");
+    if missing(&["kubectl"]).is_none() {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.args(["label", "--local", "-o", "name", "seen=yes", "-f"]).arg(helper.home().join("secret.yaml"));
+        let output = kubectl.env("HOME", helper.home()).output().expect("kubectl runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "secret/pull.me\n", "{output:?}");
+    }
+    // As tokens of emulators come, without a time to come.
+    aws.change(|plan| plan.life = -1);
+    let public = printed(&helper.run(&["export", "public.ecr.aws", "--format", "kubernetes-secret"], "")).to_owned();
+    assert!(public.contains("name: \"ecr-login\"") && !public.contains("annotations"), "{public}");
+}
+
+#[test]
+fn names_that_kubernetes_refuses_are_refused_at_once() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let long = "a".repeat(64);
+    let longer = [long.as_str(); 4].join(".");
+    for (option, name) in [
+        ("--name", "Pull"),
+        ("--name", "pull_me"),
+        ("--name", "pull..me"),
+        ("--name", "-pull"),
+        ("--name", ""),
+        ("--name", "a\nb: c"),
+        ("--name", &longer),
+        ("--namespace", "a.b"),
+        ("--namespace", "ci-"),
+        ("--namespace", &long),
+    ] {
+        let ran = helper.run(&["export", HOST, "--format", "kubernetes-secret", &format!("{option}={name}")], "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{name}");
+        assert!(ran.stderr.contains(option) && ran.stderr.contains("Kubernetes takes"), "{}", ran.stderr);
+    }
+    let ran = helper.run(&["export", HOST, "--name", "pull"], "");
+    assert!(complaint(&ran).contains("--format kubernetes-secret"), "{ran:?}");
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
+fn shell_variables_survive_a_shell_and_reach_its_children() {
     let password = "it's $HOME `id` \\ \"x\"";
     let aws = Aws::with(Plan { password: Some(password.to_owned()), ..Plan::default() });
     let helper = Helper::of(&aws);
+    // Each is printed by a process of its own.
     let script = format!(
-        "eval \"$({} export --format env {HOST})\"; printf '%s\\n' \"$ECR_REGISTRY\" \"$ECR_USERNAME\" \"$ECR_PASSWORD\"; \
-         printf '%s' \"$DOCKER_AUTH_CONFIG\" > config",
+        "eval \"$({} export --format env {HOST})\"; printenv ECR_REGISTRY ECR_USERNAME ECR_PASSWORD; \
+         printenv DOCKER_AUTH_CONFIG > config",
         program().display()
     );
     let command = helper.command();
@@ -178,6 +137,183 @@ fn shell_variables_survive_a_shell() {
 }
 
 #[test]
+fn dotenv_lines_are_bare_and_what_no_line_holds_is_refused() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let ran = helper.run(&["export", "--format", "dotenv", HOST], "");
+    let password = helper.get(HOST).password_for(HOST);
+    let auth = BASE64_STANDARD.encode(format!("AWS:{password}"));
+    let config = format!("{{\"auths\":{{\"{HOST}\":{{\"auth\":\"{auth}\"}}}}}}");
+    assert_eq!(
+        ran.stdout,
+        format!("DOCKER_AUTH_CONFIG={config}\nECR_REGISTRY={HOST}\nECR_USERNAME=AWS\nECR_PASSWORD={password}\n")
+    );
+    let two = helper.run(&["export", "--format", "dotenv", HOST, OTHER], "");
+    assert!(two.stdout.starts_with("DOCKER_AUTH_CONFIG={") && two.stdout.lines().count() == 1, "{}", two.stdout);
+    let aws = Aws::with(Plan { password: Some("two\nlines".to_owned()), ..Plan::default() });
+    let ran = Helper::of(&aws).run(&["export", "--format", "dotenv", HOST], "");
+    assert!(complaint(&ran).contains("ECR_PASSWORD") && !ran.stderr.contains("lines"), "{ran:?}");
+}
+
+#[test]
+fn whoever_gets_variables_is_warned_that_docker_reads_one_before_it_asks_the_helper() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let file = helper.home().join("variables").display().to_string();
+    for args in [
+        &["export", "--format", "env", HOST][..],
+        &["export", "--format", "dotenv", HOST],
+        &["export", "--format", "env", HOST, "--output", &file],
+    ] {
+        let ran = helper.run(args, "");
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{ran:?}");
+        for word in ["warning", "DOCKER_AUTH_CONFIG", "'setup'", "unset", "expires at 2"] {
+            assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
+        }
+        assert!(!ran.stdout.contains("warning"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_user_and_password_are_of_one_registry() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let pair = helper.run(&["export", "--format", "user-password", HOST, &format!("https://{HOST}")], "");
+    assert_eq!(printed(&pair), format!("AWS:{}", helper.get(HOST).password_for(HOST)));
+    let calls = aws.count();
+    let two = helper.run(&["export", "--format", "user-password", HOST, OTHER], "");
+    assert!(complaint(&two).contains("takes one registry, not 2"), "{two:?}");
+    assert_eq!(aws.count(), calls, "that is known before AWS is asked");
+}
+
+/// The files in a directory, hidden ones too.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("metadata").permissions().mode() & 0o7777
+}
+
+#[test]
+fn an_output_file_is_private_whatever_was_there_and_whatever_the_umask() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let text = printed(&helper.run(&["export", HOST], "")).to_owned() + "\n";
+    for umask in ["000", "077", "777"] {
+        for old in [None, Some(0o644), Some(0o400)] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let file = dir.path().join("config.json");
+            if let Some(old) = old {
+                fs::write(&file, "old").expect("a write");
+                fs::set_permissions(&file, fs::Permissions::from_mode(old)).expect("a mode");
+            }
+            let script = format!("umask {umask}; exec {} export --output config.json {HOST}", program().display());
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script]).current_dir(dir.path()).env_clear();
+            shell.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = shell.output().expect("a shell");
+            assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+            assert_eq!((fs::read_to_string(&file).expect("a file"), mode(&file)), (text.clone(), 0o600), "{umask}");
+            assert_eq!(names(dir.path()), ["config.json"]);
+        }
+    }
+    assert_eq!(helper.run(&["export", "--output", "-", HOST], "").stdout, text, "- is standard output");
+}
+
+#[test]
+fn whoever_reads_while_an_output_file_is_replaced_sees_a_whole_one() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let file = helper.home().join("config.json");
+    let args = ["export", "--output", file.to_str().expect("UTF-8"), HOST];
+    helper.run(&args, "").silent();
+    let first = fs::File::open(&file).expect("a file");
+    let text = fs::read_to_string(&file).expect("a file");
+    helper.run(&args, "").silent();
+    assert_ne!(first.metadata().expect("metadata").ino(), fs::metadata(&file).expect("metadata").ino());
+    assert_eq!(std::io::read_to_string(first).expect("a read"), text, "the open one is as it was");
+}
+
+#[test]
+fn a_failure_leaves_the_old_file_and_nothing_beside_it() {
+    let aws =
+        Aws::with(Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", "no"), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let file = helper.write("out/config.json", "old");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let ran = helper.run(&["export", "--output", file.to_str().expect("UTF-8"), HOST], "");
+    assert!(complaint(&ran).contains("AccessDeniedException"), "{ran:?}");
+    assert_eq!((fs::read_to_string(&file).expect("a file").as_str(), mode(&file)), ("old", 0o640));
+    assert_eq!(names(file.parent().expect("a directory")), ["config.json"]);
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_refused_before_aws_is_asked() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let file = helper.write("file", "");
+    let path = |name: &str| helper.home().join(name).display().to_string();
+    nix::unistd::mkfifo(path("pipe").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    symlink("circle", path("circle")).expect("a link");
+    for (path, words) in [
+        (path("no/such/file"), &["there is no directory", "mkdir -p"][..]),
+        (path("file/config.json"), &["is not a directory"]),
+        (helper.home().display().to_string(), &["it is a directory"]),
+        (path("pipe"), &["not a regular file", "--output -"]),
+        (path("circle"), &["too many symbolic links"]),
+    ] {
+        let ran = helper.run(&["export", "--output", &path, HOST], "");
+        for word in words.iter().chain([&path.as_str()]) {
+            assert!(complaint(&ran).contains(word), "{word}: {ran:?}");
+        }
+    }
+    assert_eq!(aws.count(), 0);
+    assert!(fs::metadata(path("pipe")).expect("metadata").file_type().is_fifo(), "it is still there");
+    assert_eq!(fs::read_to_string(file).expect("a file"), "");
+}
+
+#[test]
+fn a_link_at_the_path_stays_and_the_file_behind_it_is_replaced() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let text = printed(&helper.run(&["export", HOST], "")).to_owned() + "\n";
+    let path = |name: &str| helper.home().join(name);
+    helper.write("real/config.json", "old");
+    for (link, to) in [("link", "real/config.json"), ("link-to-link", "link"), ("to-nothing-yet", "real/new.json")] {
+        symlink(to, path(link)).expect("a link");
+        helper.run(&["export", "--output", path(link).to_str().expect("UTF-8"), HOST], "").silent();
+        assert_eq!(fs::read_link(path(link)).expect("still a link"), PathBuf::from(to));
+        assert_eq!((fs::read_to_string(path(link)).expect("a file"), mode(&path(link))), (text.clone(), 0o600));
+    }
+    assert_eq!(names(&path("real")), ["config.json", "new.json"]);
+}
+
+#[test]
+fn a_link_that_another_user_has_planted_is_not_followed() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("planted links", "only root can give a link to another user");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let mine = helper.write("mine", "precious");
+    let shared = helper.home().join("shared");
+    fs::create_dir(&shared).expect("a directory");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("a mode");
+    let link = shared.join("config.json");
+    symlink(&mine, &link).expect("a link");
+    lchown(&link, Some(65534), None).expect("an owner");
+    let ran = helper.run(&["export", "--output", link.to_str().expect("UTF-8"), HOST], "");
+    assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
+    assert_eq!(fs::read_to_string(&mine).expect("a file"), "precious");
+}
+
+#[test]
 fn a_terminal_is_warned_that_it_shows_a_secret() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
@@ -185,19 +321,4 @@ fn a_terminal_is_warned_that_it_shows_a_secret() {
         let (shown, code) = helper.on_terminal(&args, "");
         assert!(code == Some(0) && shown.contains("secret"), "{shown}");
     }
-}
-
-#[test]
-fn what_was_asked_for_by_options_is_named_by_them() {
-    let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    let ran = helper.run(&["get-login-password", "--region", "us-east-1", "--profile", "prdo"], "");
-    let line = complaint(&ran);
-    assert!(
-        line.contains("'prdo', which --profile names,") && line.contains("registries of region us-east-1"),
-        "{line}"
-    );
-    assert!(!line.contains("000000000000"), "{line}");
-    let ran = helper.run(&["get-login-password", "--region", "us-east-1", "--endpoint-url", "not-a-url"], "");
-    assert!(complaint(&ran).contains("--endpoint-url is not a URL"), "{ran:?}");
 }

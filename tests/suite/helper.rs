@@ -175,6 +175,20 @@ pub fn many(helper: &Helper, count: usize, host: &str) -> (Vec<Ran>, Duration) {
     (runs, started.elapsed())
 }
 
+/// What was printed, of a run that went well.
+#[track_caller]
+pub fn printed(ran: &Ran) -> &str {
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    ran.stdout.strip_suffix('\n').expect("a line")
+}
+
+/// What a command for people says on standard error when it fails.
+#[track_caller]
+pub fn complaint(ran: &Ran) -> &str {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    ran.stderr.strip_suffix('\n').expect("a line")
+}
+
 /// Turns the cached entries into ones that were made `age` ago, of the same whole life.
 pub fn make_older(helper: &Helper, age: Duration) {
     for path in helper.entries() {

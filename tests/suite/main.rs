@@ -21,7 +21,8 @@
 //! | `doctor` | what doctor says of a set-up |
 //! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
 //! | `setup` | what setup does to the settings of docker and podman |
-//! | `export` | tokens for programs that do not speak the protocol |
+//! | `export` | passwords in files and variables |
+//! | `get_login_password` | the password alone, with the options of the AWS CLI |
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
 //! | `worlds` | random settings, given to the SDK and to the key: one key, one principal |
@@ -56,6 +57,7 @@ mod exchange;
 mod export;
 mod fallback;
 mod faults;
+mod get_login_password;
 mod guards;
 mod helper;
 mod hosts;

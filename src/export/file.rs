@@ -1,0 +1,82 @@
+//! The file that `export --output` writes.
+//!
+//! Readers see the old file or the new one, never a part: the text goes into a temporary file beside it, which then takes its
+//! place. The new file has mode 0600 whatever the umask and whatever mode the old file had, and belongs to the user who runs
+//! the command. Where a symbolic link stands at the path, the file that it leads to is replaced and the link stays. What is
+//! there and is no regular file, such as `/dev/null` or a pipe, is refused, because a rename would remove it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::Error;
+use crate::platform;
+
+/// Where the text goes.
+#[derive(Debug)]
+pub(super) struct OutputFile {
+    path: PathBuf,
+}
+
+impl OutputFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Finds what is wrong with the path before there is anything to write.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.destination().map(|_| ())
+    }
+
+    /// Replaces the file; a failure leaves the old one as it is.
+    pub(super) fn write(&self, text: &str) -> Result<(), Error> {
+        let destination = self.destination()?;
+        replace(&destination, text).map_err(|error| {
+            self.failed(match error.kind() {
+                io::ErrorKind::ResourceBusy => "it is a mount point by itself; mount its directory instead".to_owned(),
+                _ => format!("{error}; the old file, if there is one, is unchanged"),
+            })
+        })
+    }
+
+    /// The path of the file itself, behind symbolic links.
+    fn destination(&self) -> Result<PathBuf, Error> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_dir() => return Err(self.failed("it is a directory; name a file in it")),
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(self.failed("it is not a regular file; use '--output -' for standard output"));
+            }
+            _ => {}
+        }
+        let destination = platform::behind_links(&self.path).map_err(|error| self.failed(error))?;
+        let directory = directory(&destination);
+        match fs::metadata(directory) {
+            Ok(metadata) if metadata.is_dir() => Ok(destination),
+            Ok(_) => Err(self.failed(format!("{} is not a directory; name another file", directory.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = directory.display();
+                Err(self.failed(format!("there is no directory {directory}; create it with 'mkdir -p {directory}'")))
+            }
+            Err(error) => Err(self.failed(format!("its directory cannot be used: {error}"))),
+        }
+    }
+
+    fn failed(&self, why: impl std::fmt::Display) -> Error {
+        Error::failed(format!("ecr-login: cannot write {}: {why}", self.path.display()))
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn replace(destination: &Path, text: &str) -> io::Result<()> {
+    let mut new = NamedTempFile::with_prefix_in(".ecr-login-", directory(destination))?;
+    platform::make_private(new.as_file())?;
+    new.write_all(text.as_bytes())?;
+    new.write_all(b"\n")?;
+    new.as_file().sync_all()?;
+    platform::replace(new, destination)
+}

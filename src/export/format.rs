@@ -1,0 +1,178 @@
+//! The formats of `export`, and the rules of Kubernetes for the names in a secret.
+//!
+//! - `docker-config` is a docker `config.json` with a password for each registry.
+//! - `kubernetes-secret` is a manifest in YAML that wraps the same. Every value is a JSON string, which YAML reads as it is.
+//!   An annotation says when the first of the passwords expires.
+//! - `env` is for `eval` and `.` of a POSIX shell: quoted values, exported to the commands that follow.
+//! - `dotenv` is for programs that take the rest of a line as it stands, quotes included: `docker run --env-file`, GitHub's
+//!   `$GITHUB_ENV`, systemd's `EnvironmentFile`. No value that AWS gives out needs quotes there; one that spans lines cannot
+//!   be written, and is an error.
+//! - `user-password` is `AWS:` and the password of one registry, for `skopeo --creds` and `curl --user`.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clap::ValueEnum;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use crate::NAME;
+use crate::config::Target;
+use crate::error::Error;
+use crate::login::Grant;
+use crate::secret::Secret;
+use crate::token::Token;
+
+/// What `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A config.json with the passwords in it, as kaniko and other builders read it
+    DockerConfig,
+    /// A secret of type kubernetes.io/dockerconfigjson as YAML, for kubectl apply
+    KubernetesSecret,
+    /// Lines for eval in a shell, with export: DOCKER_AUTH_CONFIG, and for a single registry ECR_REGISTRY, ECR_USERNAME and
+    /// ECR_PASSWORD
+    Env,
+    /// The same variables as bare NAME=value lines, for env files of docker, $GITHUB_ENV and systemd
+    Dotenv,
+    /// AWS:PASSWORD of a single registry, for options of skopeo and curl that take both
+    UserPassword,
+}
+
+/// The password of one registry.
+pub(super) struct Password {
+    host: String,
+    token: Token,
+    /// By the clock of this machine; `None` when AWS named no time.
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl Password {
+    pub(super) fn new(target: &Target, grant: Grant) -> Self {
+        let left = grant.left.and_then(|left| time::Duration::try_from(left).ok());
+        let expires_at = left.and_then(|left| OffsetDateTime::now_utc().checked_add(left));
+        Self { host: target.host.clone(), token: grant.token, expires_at }
+    }
+}
+
+/// The names in a Kubernetes secret.
+pub(super) struct SecretName<'a> {
+    pub(super) name: &'a str,
+    pub(super) namespace: Option<&'a str>,
+}
+
+impl Format {
+    /// The text for `passwords`, without a newline at its end.
+    pub(super) fn render(
+        self,
+        passwords: &[Password],
+        secret_name: &SecretName<'_>,
+    ) -> Result<Zeroizing<String>, Error> {
+        Ok(match self {
+            Self::DockerConfig => docker_config(passwords),
+            Self::KubernetesSecret => kubernetes_secret(passwords, secret_name),
+            Self::Env => {
+                lines(passwords, |name, value| Ok(format!("export {name}='{}'", value.replace('\'', "'\\''"))))?
+            }
+            Self::Dotenv => lines(passwords, |name, value| {
+                if value.contains(|c: char| c.is_control()) {
+                    return Err(Error::failed(format!(
+                        "ecr-login: the value of {name} has control characters, which dotenv files cannot hold; use \
+                         --format env"
+                    )));
+                }
+                Ok(format!("{name}={value}"))
+            })?,
+            Self::UserPassword => {
+                let pairs = passwords.iter().map(pair).collect::<Vec<_>>();
+                Zeroizing::new(pairs.iter().map(|pair| pair.as_str()).collect::<Vec<_>>().join("\n"))
+            }
+        })
+    }
+}
+
+/// When the first of the passwords expires.
+pub(super) fn earliest_expiry(passwords: &[Password]) -> Option<OffsetDateTime> {
+    passwords.iter().filter_map(|password| password.expires_at).min()
+}
+
+/// A time to the second.
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
+    let time = time.truncate_to_second();
+    time.format(&Rfc3339).expect("years of four digits are within RFC 3339")
+}
+
+fn pair(Password { token, .. }: &Password) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}:{}", token.username, token.password.expose()))
+}
+
+fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
+    #[derive(serde::Serialize)]
+    struct Auth {
+        auth: Secret,
+    }
+    let auth = |password: &Password| Auth { auth: BASE64_STANDARD.encode(pair(password).as_bytes()).into() };
+    let auths: std::collections::BTreeMap<&str, Auth> =
+        passwords.iter().map(|password| (password.host.as_str(), auth(password))).collect();
+    let config = std::collections::BTreeMap::from([("auths", auths)]);
+    Zeroizing::new(serde_json::to_string(&config).expect("strings always serialise"))
+}
+
+fn kubernetes_secret(passwords: &[Password], SecretName { name, namespace }: &SecretName<'_>) -> Zeroizing<String> {
+    let namespace = namespace.map(|namespace| format!("  namespace: {}\n", json!(namespace))).unwrap_or_default();
+    let annotations = earliest_expiry(passwords)
+        .map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(expiry))))
+        .unwrap_or_default();
+    let data = Zeroizing::new(BASE64_STANDARD.encode(docker_config(passwords).as_bytes()));
+    Zeroizing::new(format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}  labels:\n    \
+         app.kubernetes.io/managed-by: {}\n{annotations}type: kubernetes.io/dockerconfigjson\ndata:\n  \
+         .dockerconfigjson: \"{}\"",
+        json!(name),
+        json!(NAME),
+        data.as_str()
+    ))
+}
+
+/// The variables, each as `line` writes it.
+fn lines(
+    passwords: &[Password],
+    line: impl Fn(&str, &str) -> Result<String, Error>,
+) -> Result<Zeroizing<String>, Error> {
+    let mut lines = Zeroizing::new(line("DOCKER_AUTH_CONFIG", &docker_config(passwords))?);
+    if let [Password { host, token, .. }] = passwords {
+        for (name, value) in [
+            ("ECR_REGISTRY", host.as_str()),
+            ("ECR_USERNAME", &token.username),
+            ("ECR_PASSWORD", token.password.expose()),
+        ] {
+            lines.push('\n');
+            lines.push_str(&Zeroizing::new(line(name, value)?));
+        }
+    }
+    Ok(lines)
+}
+
+/// The name of a secret: a DNS subdomain (Kubernetes, "Object Names and IDs").
+pub(super) fn secret_name(name: &str) -> Result<String, String> {
+    let is_subdomain = name.len() <= 253 && name.split('.').all(is_label);
+    is_subdomain.then(|| name.to_owned()).ok_or_else(|| {
+        "Kubernetes takes up to 253 small letters, digits, '-' and '.', each part with a letter or digit at both ends"
+            .to_owned()
+    })
+}
+
+/// A namespace: a DNS label (Kubernetes, "Namespaces").
+pub(super) fn namespace(name: &str) -> Result<String, String> {
+    (name.len() <= 63 && is_label(name)).then(|| name.to_owned()).ok_or_else(|| {
+        "Kubernetes takes up to 63 small letters, digits and '-', with a letter or digit at both ends".to_owned()
+    })
+}
+
+fn is_label(label: &str) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    label.bytes().all(|byte| is_alphanumeric(byte) || byte == b'-')
+        && label.bytes().next().is_some_and(is_alphanumeric)
+        && label.bytes().next_back().is_some_and(is_alphanumeric)
+}
