@@ -16,7 +16,7 @@
 //! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
 //! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
-//! | [`aws`] | the exchange with AWS; the only asynchronous code |
+//! | [`aws`] | the exchange with AWS; asynchronous, as is nothing else but the wait for signals |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
 //! | [`config`] | whose token a registry gets: the configuration file |
 //! | [`client_config`] | what docker and podman do for a registry |

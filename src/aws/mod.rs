@@ -1,5 +1,5 @@
-//! The exchange: IAM credentials for an ECR token, through the AWS SDK. The only place that names `aws_*` crates and
-//! the only asynchronous code; entered on a cache miss alone.
+//! The exchange: IAM credentials for an ECR token, through the AWS SDK. The only place that names `aws_*` crates and,
+//! but for the wait for signals in [`platform`], the only asynchronous code; entered on a cache miss alone.
 //!
 //! A current-thread runtime runs one exchange under one deadline, in a thread of its own: what blocks in there, a
 //! token file on a dead file system or a resolver, cannot keep the program from answering. Credentials are resolved

@@ -25,6 +25,11 @@ impl OutputFile {
         Self { path: path.to_owned() }
     }
 
+    /// The path, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Finds what is wrong with the path before there is anything to write.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.destination().map(|_| ())

@@ -1,17 +1,19 @@
 //! `export`: passwords for programs that read a file or variables and ask no helper.
 //!
 //! The passwords come from the same cache as everything else. They are printed, or written to a file that appears as a whole
-//! and that its owner alone can read ([`file`]), in one of several formats ([`format`]). A password is valid for up to twelve hours, so a terminal that shows one gets a
+//! and that its owner alone can read ([`file`]), in one of several formats ([`format`]). With `--every` the process stays
+//! and keeps the file fresh ([`keep`]). A password is valid for up to twelve hours, so a terminal that shows one gets a
 //! warning.
 
 mod file;
 mod format;
+mod keep;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use zeroize::Zeroizing;
@@ -36,6 +38,10 @@ pub struct Export {
     /// output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write the file again at this interval, from 1s to 11h as in 30m, 5h or 1h30m, until SIGTERM or SIGINT ends the command
+    /// with exit code 0
+    #[arg(long, value_name = "DURATION", requires = "output", value_parser = keep::interval)]
+    every: Option<Duration>,
     /// Name of the Kubernetes secret [default: ecr-login]
     #[arg(long, value_parser = format::secret_name)]
     name: Option<String>,
@@ -55,6 +61,9 @@ impl Export {
             self.warn(&passwords);
             return print_secret(output, &text);
         };
+        if let Some(every) = self.every {
+            return keep::keep_fresh(&self, env, &file, every);
+        }
         let passwords = self.fetch(env)?;
         file.write(&self.text(&passwords)?)?;
         self.warn(&passwords);
@@ -68,6 +77,10 @@ impl Export {
         }
         if let Some(file) = file {
             file.check()?;
+        } else if self.every.is_some() {
+            return Err(Error::failed(
+                "ecr-login: --every cannot keep standard output fresh; name a file with --output",
+            ));
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
@@ -114,7 +127,7 @@ impl Export {
     }
 }
 
-/// Asks for a token, through the cache.
+/// Asks for a token, through the cache unless `env` turns it off.
 fn request(env: &Env, config: &Config, target: &Target) -> Result<Grant, Error> {
     let grant = login::grant(env, target, Instant::now() + config.timeout());
     grant.map_err(|failure| Error::failed(login::sentence(target, &failure)))

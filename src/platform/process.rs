@@ -69,6 +69,43 @@ pub fn hide_memory() {
     }
 }
 
+/// Calls `stop`, once and in a thread of its own, when this process is asked to end: by SIGTERM or SIGINT, on Windows by
+/// Ctrl-C. Without this a process with the id 1, as in a container, would ignore SIGTERM.
+pub fn on_stop(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let asked = {
+        // Listening begins here, before any work does that must not be cut short.
+        let _inside = runtime.enter();
+        stop_signals()?
+    };
+    let wait = move || {
+        runtime.block_on(asked);
+        stop();
+    };
+    std::thread::Builder::new().spawn(wait)?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
+}
+
 /// Reads from standard input, past the buffer of the standard library, of which [`wait_for_input`] knows nothing.
 pub fn read_input(buffer: &mut [u8]) -> io::Result<usize> {
     #[cfg(unix)]

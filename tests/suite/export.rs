@@ -1,18 +1,21 @@
-//! `export`: passwords in files and variables for programs that ask no helper.
+//! `export`: passwords in files and variables for programs that ask no helper, once and kept fresh.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, complaint, printed, program};
+use crate::helper::{Helper, complaint, make_older, printed, program};
 use crate::namespace::{missing, skip};
 use crate::support::aws::{Aws, Plan};
 
@@ -311,6 +314,150 @@ fn a_link_that_another_user_has_planted_is_not_followed() {
     let ran = helper.run(&["export", "--output", link.to_str().expect("UTF-8"), HOST], "");
     assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
     assert_eq!(fs::read_to_string(&mine).expect("a file"), "precious");
+}
+
+/// `export --every` in the background, which ends with the test.
+struct Kept {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Kept {
+    fn start(helper: &Helper, every: &str, more: &[&str]) -> Self {
+        let dir = helper.home().join("kept");
+        fs::create_dir_all(&dir).expect("a directory");
+        let errors = fs::File::create(helper.home().join("errors")).expect("a file");
+        let mut command = helper.command();
+        command.args(["export", HOST, "--every", every, "--output"]).arg(dir.join("file")).args(more);
+        let child = command.stdin(Stdio::null()).stderr(errors).spawn().expect("the program starts");
+        Self { child, dir }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.dir.join("file")).unwrap_or_default()
+    }
+
+    fn errors(&self) -> String {
+        fs::read_to_string(self.dir.parent().expect("a home").join("errors")).expect("a file")
+    }
+
+    /// Waits until something holds, and fails when it does not in good time.
+    #[track_caller]
+    fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds(self) {
+            let ended = self.child.try_wait().expect("a state");
+            assert!(ended.is_none() && Instant::now() < deadline, "{what}: {ended:?} {}", self.errors());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The open files between two questions to AWS, where the system shows them.
+    fn open_files(&self) -> Option<usize> {
+        let count = || Some(fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count());
+        let pause = || std::thread::sleep(Duration::from_millis(10));
+        (0..50).map(|_| count().inspect(|_| pause())).min().flatten()
+    }
+
+    /// Ends it, with exit code 0 and nothing beside the file.
+    #[track_caller]
+    fn end(mut self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.child.try_wait().expect("a state").is_none() {
+            assert!(Instant::now() < deadline, "{signal} does not end it");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.child.wait().expect("an end").code(), Some(0));
+        assert_eq!(names(&self.dir), ["file"]);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_file_is_kept_fresh_through_failures_until_a_signal() {
+    // AWS fails at first; then tokens live for three seconds, of which they are fresh for half.
+    let failure = (400, "AccessDeniedException", "no");
+    let aws = Aws::with(Plan { failures: 1, failure, life: 3, ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let mut kept = Kept::start(&helper, "1s", &["--format", "user-password"]);
+    kept.until("a failure at the start is tried again", |kept| !kept.text().is_empty());
+    assert!(kept.errors().contains("AccessDeniedException"), "{}", kept.errors());
+    assert_eq!(mode(&kept.dir.join("file")), 0o600);
+    let first = kept.text();
+    kept.until("it is written again", |kept| kept.text() != first);
+    let files = kept.open_files();
+
+    aws.change(|plan| plan.failures = usize::MAX);
+    kept.until("a failure is reported", |kept| kept.errors().matches("trying again in 0.5 s").count() > 1);
+    kept.until("so is a password that expired", |kept| kept.errors().contains(" expired at 2"));
+    let (before, calls) = (kept.text(), aws.count());
+    kept.until("it goes on asking", |_| aws.count() > calls);
+    assert!(!before.is_empty() && kept.text() == before, "the old file stays");
+    for line in kept.errors().lines() {
+        for word in [HOST, "AccessDeniedException", "kept/file", "trying again in"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+
+    aws.change(|plan| plan.failures = 0);
+    kept.until("it recovers", |kept| kept.text() != before);
+    let calls = aws.count();
+    kept.until("it goes on", |_| aws.count() > calls + 1);
+    assert_eq!(kept.open_files(), files, "no file is left open");
+    kept.end(Signal::SIGTERM);
+}
+
+#[test]
+fn what_is_kept_fresh_outlives_the_interval() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let cached = helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(4));
+    // Eight hours are left of it.
+    let mut kept = Kept::start(&helper, "5h", &["--format", "user-password"]);
+    kept.until("it is written at once", |kept| !kept.text().is_empty());
+    assert_eq!((kept.text(), aws.count()), (format!("AWS:{cached}\n"), 1));
+    kept.end(Signal::SIGINT);
+
+    fs::remove_file(helper.home().join("kept/file")).expect("a file");
+    let mut kept = Kept::start(&helper, "10h", &["--format", "kubernetes-secret"]);
+    kept.until("it is written at once", |kept| !kept.text().is_empty());
+    assert_eq!(aws.count(), 2, "for a token that outlives ten hours");
+    let (_, expiry) =
+        kept.text().split_once("expires-at: \"").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a time");
+    let expiry = OffsetDateTime::parse(&expiry[.."2026-11-25T16:20:32Z".len()], &Rfc3339).expect("RFC 3339");
+    assert!(expiry - OffsetDateTime::from(SystemTime::now()) > Duration::from_hours(11), "{expiry}");
+    assert_eq!(kept.errors(), "");
+    kept.end(Signal::SIGINT);
+    assert_eq!(helper.get(HOST).password_for(HOST), cached, "the others keep the cached one");
+}
+
+#[test]
+fn what_can_never_be_kept_fresh_fails_at_once() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let file = helper.home().join("file").display().to_string();
+    for (args, code, word) in [
+        (&["--every", "5h"][..], 2, "--output"),
+        (&["--every", "5h", "--output", "-"], 1, "--output"),
+        (&["--every", "12h", "--output", &file], 2, "11h"),
+        (&["--every", "0s", "--output", &file], 2, "1s"),
+        (&["--every", "often", "--output", &file], 2, "1h30m"),
+        (&["--every", "5h", "--output", &file, "docker.io"], 1, "docker.io"),
+        (&["--every", "5h", "--output", "/no/such/directory/file"], 1, "mkdir -p"),
+    ] {
+        let ran = helper.run(&[&["export", HOST], args].concat(), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");
+        assert!(ran.stderr.contains(word), "{word}: {ran:?}");
+    }
+    assert_eq!(aws.count(), 0);
 }
 
 #[test]

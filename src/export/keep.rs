@@ -1,0 +1,228 @@
+//! `export --every`: the file is written at once and again at every interval, until a signal ends the process.
+//!
+//! What is written outlives the interval and some time for retries after it ([`Export::renew`]); where AWS gives out shorter
+//! lives, the file is written again after half of such a life. A failure of any kind leaves the file as it is, is reported on
+//! standard error with the time at which the password in the file expires, and is tried again soon: after ten seconds, then
+//! twice as long each time, up to five minutes or half of the interval. An expired password is never written.
+//!
+//! Time is told by three clocks, so that neither a machine that sleeps nor a clock that is set back delays a write. A signal
+//! waits for a write that has begun, so that no temporary file is left behind.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use time::OffsetDateTime;
+use tracing::info;
+
+use super::file::OutputFile;
+use super::format::{Password, earliest_expiry, rfc3339};
+use super::{Export, request};
+use crate::env::Env;
+use crate::error::Error;
+use crate::platform;
+
+/// The bounds of an interval. A token is valid for twelve hours, and the last of them is for retries.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_hours(11);
+
+/// The longest time by which a password has to outlive the interval.
+const LONGEST_MARGIN: Duration = Duration::from_mins(30);
+
+/// The pause before the first retry, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+
+/// How often a wait looks at the clocks.
+const STEP: Duration = Duration::from_secs(5);
+
+/// Reads an interval: one number with `s`, `m` or `h`, or several in a row as in `1h30m`.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let form = || "expected as in 30m, 5h or 1h30m".to_owned();
+    let mut rest = text;
+    let mut whole = Duration::ZERO;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(form)?;
+        let number: u64 = rest[..end].parse().map_err(|_| form())?;
+        let unit = rest[end..].chars().next().ok_or_else(form)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 60 * 60,
+            _ => return Err(form()),
+        };
+        let part = number.checked_mul(seconds).map(Duration::from_secs);
+        whole = part.and_then(|part| whole.checked_add(part)).ok_or_else(form)?;
+        rest = &rest[end + unit.len_utf8()..];
+    }
+    if text.is_empty() {
+        return Err(form());
+    }
+    if !(SHORTEST..=LONGEST).contains(&whole) {
+        return Err("expected an interval from 1s to 11h, since a password is valid for 12 hours at most".to_owned());
+    }
+    Ok(whole)
+}
+
+/// Keeps `file` fresh until a signal ends the process.
+pub(super) fn keep_fresh(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
+    let writing = Arc::new(Mutex::new(()));
+    let at_stop = writing.clone();
+    platform::on_stop(move || {
+        let _written = at_stop.lock().unwrap_or_else(PoisonError::into_inner);
+        // A credential_process would go on without anybody to answer to.
+        platform::kill_descendants();
+        std::process::exit(0);
+    })
+    .map_err(|error| Error::failed(format!("ecr-login: cannot listen for signals: {error}")))?;
+    let mut expires_at = None;
+    let mut warned = false;
+    let mut failures = 0;
+    loop {
+        let mut update = || {
+            let Renewed { passwords, lives_for, failure } = export.renew(env, every)?;
+            let text = export.text(&passwords)?;
+            {
+                let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+                file.write(&text)?;
+            }
+            expires_at = earliest_expiry(&passwords);
+            if !warned {
+                export.warn(&passwords);
+                warned = true;
+            }
+            failure.map_or(Ok(lives_for), Err)
+        };
+        let pause = match update() {
+            Ok(lives_for) => {
+                failures = 0;
+                info!(file = %file.path().display(), "written");
+                next_write(every, lives_for)
+            }
+            Err(error) => {
+                failures += 1;
+                let pause = next_retry(every, failures);
+                report(file, &error, expires_at, pause);
+                pause
+            }
+        };
+        wait(pause);
+    }
+}
+
+/// What AWS and the cache have for one write.
+struct Renewed {
+    passwords: Vec<Password>,
+    /// For how long all of them are valid, where AWS says so.
+    lives_for: Option<Duration>,
+    /// Why one of them is older than it should be.
+    failure: Option<Error>,
+}
+
+impl Export {
+    /// Passwords that outlive `every`. A cached token that does not is left to the others who use the cache, and AWS is asked
+    /// for another; if that fails, the cached one is still the best there is.
+    fn renew(&self, env: &Env, every: Duration) -> Result<Renewed, Error> {
+        let without_cache = env.clone().with("AWS_ECR_DISABLE_CACHE", "1");
+        let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
+        for (config, target) in self.targets(env)?.values() {
+            let mut grant = request(env, config, target)?;
+            if grant.left.is_some_and(|left| left < needed(every)) {
+                match request(&without_cache, config, target) {
+                    Ok(new) if new.left.is_none() || new.left > grant.left => grant = new,
+                    Ok(_) => {}
+                    Err(error) => renewed.failure = Some(error),
+                }
+            }
+            renewed.lives_for = [renewed.lives_for, grant.left].into_iter().flatten().min();
+            renewed.passwords.push(Password::new(target, grant));
+        }
+        Ok(renewed)
+    }
+}
+
+/// How long a password has to be valid when it is written.
+fn needed(every: Duration) -> Duration {
+    every + (every / 10).min(LONGEST_MARGIN)
+}
+
+fn next_write(every: Duration, lives_for: Option<Duration>) -> Duration {
+    match lives_for {
+        Some(life) if life < needed(every) => (life / 2).clamp(SHORTEST, every),
+        _ => every,
+    }
+}
+
+fn next_retry(every: Duration, failures: u32) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(LONGEST_RETRY).min(every / 2)
+}
+
+fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, pause: Duration) {
+    let path = file.path().display();
+    let state = match expires_at {
+        Some(at) if at <= OffsetDateTime::now_utc() => format!("the password in {path} expired at {}", rfc3339(at)),
+        Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),
+        None => format!("{path} stays as it is"),
+    };
+    // The cause has the prefix of the program already.
+    let _ = writeln!(io::stderr(), "{error}; {state}; trying again in {} s", pause.as_secs_f32());
+}
+
+/// Waits by whichever clock says first that the time has passed: the monotonic one stands still while the machine sleeps,
+/// and the wall clock can be set back.
+fn wait(pause: Duration) {
+    let (start, wall, boot) = (Instant::now(), SystemTime::now(), platform::seconds_since_boot());
+    loop {
+        // Whole seconds, which may be almost one too many.
+        let since_boot = boot.zip(platform::seconds_since_boot()).map(|(then, now)| now.saturating_sub(then + 1));
+        let by_boot = Duration::from_secs(since_boot.unwrap_or_default());
+        let passed = start.elapsed().max(wall.elapsed().unwrap_or_default()).max(by_boot);
+        match pause.checked_sub(passed) {
+            None | Some(Duration::ZERO) => return,
+            Some(left) => thread::sleep(left.min(STEP)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{interval, next_retry, next_write};
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn an_interval_is_between_a_second_and_eleven_hours() {
+        for (text, seconds) in [("1s", 1), ("30m", 30 * 60), ("5h", 5 * 3600), ("1h30m", 5400), ("11h", 11 * 3600)] {
+            assert_eq!(interval(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in
+            ["", "5", "h", "0s", "12h", "11h1s", "1d", "-1h", "1.5h", " 1h", "99999999999999999999h", "1h5", "1é"]
+        {
+            assert!(interval(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_sooner_than_the_interval_and_not_too_often() {
+        let pauses: Vec<_> = (1..=8).map(|failures| next_retry(5 * HOUR, failures).as_secs()).collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(next_retry(5 * HOUR, u32::MAX), 5 * MINUTE);
+        assert_eq!(next_retry(Duration::from_secs(2), 3), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_short_life_is_renewed_before_the_interval_has_passed() {
+        assert_eq!(next_write(5 * HOUR, Some(12 * HOUR)), 5 * HOUR);
+        assert_eq!(next_write(5 * HOUR, None), 5 * HOUR);
+        assert_eq!(next_write(5 * HOUR, Some(HOUR)), 30 * MINUTE);
+        assert_eq!(next_write(5 * HOUR, Some(Duration::ZERO)), Duration::from_secs(1));
+        // Longer than the interval, but with too little time for retries.
+        assert_eq!(next_write(5 * HOUR, Some(5 * HOUR + MINUTE)), (5 * HOUR + MINUTE) / 2);
+    }
+}
