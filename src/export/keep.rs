@@ -125,7 +125,7 @@ impl Export {
     /// Passwords that outlive `every`. A cached token that does not is left to the others who use the cache, and AWS is asked
     /// for another; if that fails, the cached one is still the best there is.
     fn renew(&self, env: &Env, every: Duration) -> Result<Renewed, Error> {
-        let without_cache = env.clone().with("AWS_ECR_DISABLE_CACHE", "1");
+        let without_cache = env.clone().with_option("--every", "AWS_ECR_DISABLE_CACHE", "1");
         let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
         for (config, target) in self.targets(env)?.values() {
             let mut grant = request(env, config, target)?;
