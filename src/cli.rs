@@ -87,7 +87,7 @@ pub enum Tool {
     /// Write a docker config.json, a Kubernetes secret, variables or a password for registries
     Export(export::Export),
     /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
-    Kubelet,
+    Kubelet(kubelet::Kubelet),
     /// Write manual pages and shell completions into a directory
     #[command(hide = true)]
     Generate(pages::Generate),
@@ -113,7 +113,7 @@ impl Tool {
                 options.run(Service::EcrPublic, env, &mut io::stdout().lock())
             }
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Kubelet => kubelet::run(&env, &mut io::stdout().lock()),
+            Self::Kubelet(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
@@ -125,7 +125,7 @@ impl Command {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
         if name.strip_suffix(".exe").unwrap_or(name) == KUBELET_NAME {
-            return Self::Run(Tool::Kubelet);
+            return Self::Run(Tool::Kubelet(kubelet::Kubelet::of_cloud_provider()));
         }
         let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();

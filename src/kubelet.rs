@@ -10,14 +10,18 @@
 //! image is pulled anonymously. Kubelet shall not keep such an answer: to ask again costs a millisecond, while a kept
 //! one would outlive by hours the setting or the outage that it came from.
 //!
-//! A request with a service account's token is answered with that account's role or not at all, never with the node's
-//! identity: who may pull what is decided by that role.
+//! A request with a service account's token is answered with that account's role: who may pull what is decided by that
+//! role. An account without a role is refused, and never answered with the node's identity, when kubelet calls the helper
+//! by its own name. Under the name `ecr-credential-provider` it gets the node's identity, as from the plugin of that name:
+//! where a node's configuration makes role and annotation optional, kubelet sends the token of every pod's account, and
+//! the pods of the system have no role.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 use zeroize::Zeroizing;
@@ -35,6 +39,23 @@ const VERSIONS: [&str; 3] = [
     "credentialprovider.kubelet.k8s.io/v1beta1",
     "credentialprovider.kubelet.k8s.io/v1alpha1",
 ];
+
+/// Arguments of `kubelet`.
+#[derive(Args, Debug)]
+pub struct Kubelet {
+    #[arg(skip)]
+    roleless: Roleless,
+}
+
+/// What a service account gets for which neither annotation nor environment names a role.
+#[derive(Clone, Copy, Debug, Default)]
+enum Roleless {
+    /// An error.
+    #[default]
+    Refused,
+    /// What the node may pull.
+    AsNode,
+}
 
 /// Where a service account says which role pulls its images.
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/ecr-role-arn";
@@ -77,40 +98,47 @@ struct Credential<'a> {
     password: &'a Secret,
 }
 
-/// Answers the request on standard input.
-pub fn run(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let started = Instant::now();
-    let config = Config::load(env, config::deadline(env, started))?;
-    let deadline = started + config.timeout();
-    let request = Request::decode(&read(deadline)?)?;
-    let grant = grant(env, &config, &request, deadline)?;
-    let answer = Response::new(&request, grant.as_ref()).encode()?;
-    output
-        .write_all(&answer)
-        .and_then(|()| output.flush())
-        .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
-    Ok(ExitCode::SUCCESS)
-}
+impl Kubelet {
+    /// The plugin that kubelets know as `ecr-credential-provider`.
+    pub fn of_cloud_provider() -> Self {
+        Self { roleless: Roleless::AsNode }
+    }
 
-/// The token for the image; `None` when it is to be pulled without one.
-fn grant(env: &Env, config: &Config, request: &Request, deadline: Instant) -> Result<Option<Grant>, Error> {
-    let mut target = match config.target(env, request.registry()) {
-        Ok(target) => target,
-        Err(Error::NotFound) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let granted = request.service_account(env).and_then(|account| {
-        if account.is_some() {
-            (target.profile, target.role, target.service_account) = (None, None, account);
+    /// Answers the request on standard input.
+    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let started = Instant::now();
+        let config = Config::load(env, config::deadline(env, started))?;
+        let deadline = started + config.timeout();
+        let request = Request::decode(&read(deadline)?)?;
+        let grant = self.grant(env, &config, &request, deadline)?;
+        let answer = Response::new(&request, grant.as_ref()).encode()?;
+        output
+            .write_all(&answer)
+            .and_then(|()| output.flush())
+            .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The token for the image; `None` when it is to be pulled without one.
+    fn grant(&self, env: &Env, config: &Config, request: &Request, deadline: Instant) -> Result<Option<Grant>, Error> {
+        let mut target = match config.target(env, request.registry()) {
+            Ok(target) => target,
+            Err(Error::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let granted = request.service_account(env, self.roleless).and_then(|account| {
+            if account.is_some() {
+                (target.profile, target.role, target.service_account) = (None, None, account);
+            }
+            login::grant(env, &target, deadline).map_err(|failure| Error::failed(login::sentence(&target, &failure)))
+        });
+        match granted {
+            Err(error) if target.registry.is_public() => {
+                info!(%error, "answered without a token: images of ECR Public need none");
+                Ok(None)
+            }
+            granted => granted.map(Some),
         }
-        login::grant(env, &target, deadline).map_err(|failure| Error::failed(login::sentence(&target, &failure)))
-    });
-    match granted {
-        Err(error) if target.registry.is_public() => {
-            info!(%error, "answered without a token: images of ECR Public need none");
-            Ok(None)
-        }
-        granted => granted.map(Some),
     }
 }
 
@@ -142,8 +170,8 @@ impl Request {
         self.image.split_once('/').map_or(self.image.as_str(), |(registry, _)| registry)
     }
 
-    /// Who pulls, when kubelet says so. Errors name neither the token nor what the annotations hold.
-    fn service_account(&self, env: &Env) -> Result<Option<ServiceAccount>, Error> {
+    /// Who pulls; `None` for the node. Errors name neither the token nor what the annotations hold.
+    fn service_account(&self, env: &Env, roleless: Roleless) -> Result<Option<ServiceAccount>, Error> {
         let annotations = self.service_account_annotations.as_ref();
         let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
@@ -156,6 +184,10 @@ impl Request {
                 ))),
             };
         };
+        if annotation.is_none() && env.text(ROLE_VARIABLE).is_none() && matches!(roleless, Roleless::AsNode) {
+            info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
+            return Ok(None);
+        }
         let (issuer, subject) = issuer_and_subject(token.expose().as_bytes()).ok_or_else(|| {
             Error::failed("ecr-login: the service account token is not a JWT that names its issuer and subject")
         })?;
@@ -166,8 +198,8 @@ impl Request {
             (None, None) => {
                 return Err(Error::failed(format!(
                     "ecr-login: no role for the service account '{session_name}': annotate it with {ROLE_ANNOTATION} \
-                     and let kubelet pass that on (tokenAttributes.optionalServiceAccountAnnotationKeys), or set \
-                     {ROLE_VARIABLE} for all"
+                     and let kubelet pass that on (tokenAttributes.optionalServiceAccountAnnotationKeys), set \
+                     {ROLE_VARIABLE} for all, or name the provider ecr-credential-provider for the node's role"
                 )));
             }
         };

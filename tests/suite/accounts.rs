@@ -1,8 +1,12 @@
 //! Service accounts that pull with a role of their own, by the token that kubelet sends for them.
 
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+
 use crate::HOST;
 use crate::helper::{Helper, Ran, SECRET_KEY};
-use crate::kubelet::{HOUR, ROLE, V1, ask, ask_for, bare, credential, error, image, is_about};
+use crate::kubelet::{HOUR, ROLE, V1, ask, ask_for, bare, credential, error, image, is_about, request_for};
 use crate::network::noting_proxy;
 use crate::sources::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
@@ -96,6 +100,41 @@ fn the_role_of_the_environment_is_for_accounts_without_one() {
     assert!(line.contains("eks.amazonaws.com/ecr-role-arn") && !line.contains(wrong), "{line}");
     let helper = helper.var("AWS_ECR_ROLE_ARN", "wrong");
     assert!(error(&ask_for(&helper, &image(), &token, None)).contains("from AWS_ECR_ROLE_ARN"));
+}
+
+/// kubelet sends the token of every pod's account when the configuration makes annotations optional, and the system's pods
+/// have no role; the plugin that the helper replaces gives these the node's.
+#[test]
+fn under_the_replaced_plugins_name_an_account_without_a_role_gets_the_nodes() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let node = helper.get(HOST).password_for(HOST);
+    let ask = |helper: &Helper, name: &str, token: &str, role: Option<&str>| {
+        let request = helper.write("request", &request_for(&image(), token, role).to_string());
+        let mut command = helper.command();
+        command.arg0(name).arg("kubelet").stdin(fs::File::open(request).expect("a file"));
+        Ran::new(command.output().expect("the program runs"), Duration::ZERO)
+    };
+    let token = jwt("system:serviceaccount:kube-system:coredns", 1);
+    for role in [None, Some("")] {
+        let ran = ask(&helper, "/opt/bin/ecr-credential-provider", &token, role);
+        assert_eq!(credential(&ran, V1, HOST).0, node);
+        let line = error(&ask(&helper, "/opt/bin/docker-credential-ecr-login", &token, role)).to_owned();
+        assert!(line.contains("'kube-system.coredns'") && line.contains("ecr-credential-provider"), "{line}");
+    }
+    assert_eq!(aws.count_of("sts"), 0);
+
+    // Whoever names a role gets that or nothing.
+    let who = |ran: &Ran| credential(ran, V1, HOST).0.split('.').next().expect("a name").to_owned();
+    assert_eq!(who(&ask(&helper, "ecr-credential-provider", &token, Some(ROLE))), "ASIA-TeamA-by-jwt");
+    error(&ask(&helper, "ecr-credential-provider", &token, Some("wrong")));
+    error(&ask(&helper, "ecr-credential-provider", "no JWT", Some(ROLE)));
+    let helper = helper.var("AWS_ECR_ROLE_ARN", "arn:aws:iam::111122223333:role/Default");
+    assert_eq!(who(&ask(&helper, "ecr-credential-provider", &token, None)), "ASIA-Default-by-jwt");
+
+    let aws = Aws::with(Plan { service: "sts", failures: usize::MAX, ..Plan::default() });
+    error(&ask(&Helper::of(&aws), "ecr-credential-provider", &token, Some(ROLE)));
+    assert_eq!(aws.count_of("ecr"), 0, "a role that cannot be assumed is not answered with the node's");
 }
 
 #[test]

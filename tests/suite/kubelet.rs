@@ -110,13 +110,18 @@ pub fn ask(helper: &Helper, image: &str) -> Ran {
     helper.run(&["kubelet"], request(V1, image).to_string())
 }
 
-pub fn ask_for(helper: &Helper, image: &str, token: &str, role: Option<&str>) -> Ran {
+/// A request for a service account, with its annotation if `role` is given.
+pub fn request_for(image: &str, token: &str, role: Option<&str>) -> Value {
     let mut request = request(V1, image);
     request["serviceAccountToken"] = token.into();
     if let Some(role) = role {
         request["serviceAccountAnnotations"] = json!({ "eks.amazonaws.com/ecr-role-arn": role });
     }
-    helper.run(&["kubelet"], request.to_string())
+    request
+}
+
+pub fn ask_for(helper: &Helper, image: &str, token: &str, role: Option<&str>) -> Ran {
+    helper.run(&["kubelet"], request_for(image, token, role).to_string())
 }
 
 pub fn image() -> String {
