@@ -118,6 +118,12 @@ impl Env {
         self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
     }
 
+    /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes whatever else changes in the root file
+    /// system as part of the image that it builds.
+    pub fn kaniko_dir(&self) -> Option<PathBuf> {
+        Some(self.path("KANIKO_DIR").unwrap_or_else(|| PathBuf::from("/kaniko"))).filter(|dir| dir.is_dir())
+    }
+
     /// The directory of our configuration.
     pub fn config_dir(&self) -> Option<PathBuf> {
         self.own_dir("XDG_CONFIG_HOME", dirs::config_dir)

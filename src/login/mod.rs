@@ -11,7 +11,7 @@
 
 mod round;
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -201,7 +201,7 @@ fn log_identity(target: &Target, identity: &Identity) {
     debug!(host = target.host, profile, chosen_by, credentials, key = short(&key), "identity decided");
 }
 
-/// The cache, or why this identity's tokens are not kept there.
+/// The cache, or why this identity's tokens are not kept there. Whoever only reads the cache need not come here.
 fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
     if let Some(why) = &identity.uncacheable {
         return Err(why.clone());
@@ -209,7 +209,18 @@ fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
     let Some(dir) = env.cache_dir() else {
         return Err("the cache is turned off, or there is no home directory for it; see AWS_ECR_CACHE_DIR".to_owned());
     };
+    if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !is_below(&dir, kaniko)) {
+        let (dir, kaniko) = (dir.display(), kaniko.display());
+        return Err(format!(
+            "kaniko would push {dir} as part of the image that it builds; set AWS_ECR_CACHE_DIR to {kaniko}/cache"
+        ));
+    }
     Cache::open(dir)
+}
+
+/// Whether `path` leads below `dir`, as it is written.
+fn is_below(path: &Path, dir: &Path) -> bool {
+    path.starts_with(dir) && !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Keeps the way from the request to its entry, for [`known`] and [`list`].

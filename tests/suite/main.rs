@@ -18,6 +18,7 @@
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `faults` | every error of the kernel in every system call |
+//! | `kaniko` | no token becomes part of an image that kaniko builds |
 //! | `doctor` | what doctor says of a set-up |
 //! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
 //! | `setup` | what setup does to the settings of docker and podman |
@@ -61,6 +62,7 @@ mod get_login_password;
 mod guards;
 mod helper;
 mod hosts;
+mod kaniko;
 mod kubelet;
 mod log;
 mod manifest;
