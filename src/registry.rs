@@ -16,6 +16,13 @@ struct Partition {
     dual_stack_suffix: Option<&'static str>,
 }
 
+impl Partition {
+    /// What follows the region in hosts of `service`; `None` when the partition has no such hosts.
+    fn suffix_for(&self, service: &Service) -> Option<&'static str> {
+        if service.dual_stack { self.dual_stack_suffix } else { Some(self.suffix) }
+    }
+}
+
 const PARTITIONS: &[Partition] = &[
     Partition {
         prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
@@ -30,6 +37,23 @@ const PARTITIONS: &[Partition] = &[
     Partition { prefixes: &["eu-isoe"], suffix: "cloud.adc-e.uk", dual_stack_suffix: None },
     Partition { prefixes: &["us-isof"], suffix: "csp.hci.ic.gov", dual_stack_suffix: None },
 ];
+
+/// What stands between account and region in a private registry's host.
+struct Service {
+    labels: &'static str,
+    fips: bool,
+    dual_stack: bool,
+}
+
+const SERVICES: &[Service] = &[
+    Service { labels: "dkr.ecr", fips: false, dual_stack: false },
+    Service { labels: "dkr.ecr-fips", fips: true, dual_stack: false },
+    Service { labels: "dkr-ecr", fips: false, dual_stack: true },
+    Service { labels: "dkr-ecr-fips", fips: true, dual_stack: true },
+];
+
+/// The hosts of ECR Public, and whether each is a dual-stack one.
+const PUBLIC_HOSTS: &[(&str, bool)] = &[("public.ecr.aws", false), ("ecr-public.aws.com", true)];
 
 /// ECR Public is served from one region ("Amazon ECR Public endpoints", AWS General Reference).
 const PUBLIC_REGION: &str = "us-east-1";
@@ -74,11 +98,7 @@ impl Registry {
     }
 
     fn from_host(host: &str) -> Option<Self> {
-        if let Some(dual_stack) = match host {
-            "public.ecr.aws" => Some(false),
-            "ecr-public.aws.com" => Some(true),
-            _ => None,
-        } {
+        if let Some(&(_, dual_stack)) = PUBLIC_HOSTS.iter().find(|(public, _)| *public == host) {
             let (host, region) = (host.to_owned(), PUBLIC_REGION.to_owned());
             return Some(Self { host, account: None, region, fips: false, dual_stack });
         }
@@ -86,27 +106,39 @@ impl Registry {
         if account.len() != 12 || !is_number(account) {
             return None;
         }
-        let (fips, dual_stack, rest) = [
-            ("dkr.ecr.", false, false),
-            ("dkr.ecr-fips.", true, false),
-            ("dkr-ecr.", false, true),
-            ("dkr-ecr-fips.", true, true),
-        ]
-        .into_iter()
-        .find_map(|(service, fips, dual_stack)| Some((fips, dual_stack, rest.strip_prefix(service)?)))?;
+        let (service, rest) = SERVICES
+            .iter()
+            .find_map(|service| Some((service, rest.strip_prefix(service.labels)?.strip_prefix('.')?)))?;
         let (region, suffix) = rest.split_once('.')?;
         PARTITIONS.iter().find(|partition| {
-            let expected = if dual_stack { partition.dual_stack_suffix } else { Some(partition.suffix) };
-            expected == Some(suffix) && partition.prefixes.iter().any(|prefix| is_region(region, prefix))
+            partition.suffix_for(service) == Some(suffix)
+                && partition.prefixes.iter().any(|prefix| is_region(region, prefix))
         })?;
         Some(Self {
             host: host.to_owned(),
             account: Some(account.to_owned()),
             region: region.to_owned(),
-            fips,
-            dual_stack,
+            fips: service.fips,
+            dual_stack: service.dual_stack,
         })
     }
+}
+
+/// A pattern for every form of host that [`Registry::parse`] accepts, in which `*` stands for one label: the account or
+/// the region. These are the `matchImages` of kubelet's configuration, which compares label by label.
+pub fn host_patterns() -> Vec<String> {
+    let mut patterns: Vec<String> = PUBLIC_HOSTS.iter().map(|(host, _)| (*host).to_owned()).collect();
+    for partition in PARTITIONS {
+        for service in SERVICES {
+            let Some(suffix) = partition.suffix_for(service) else { continue };
+            let pattern = format!("*.{}.*.{suffix}", service.labels);
+            // Partitions may share a suffix.
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
+            }
+        }
+    }
+    patterns
 }
 
 /// The name of the registry in a server URL: its host in lower case, without a trailing dot, and for other registries than

@@ -36,7 +36,8 @@
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah and skopeo against a registry with TLS; the README's recipes |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
-//! | `recipes` | formula, manifest, DaemonSet, kubelet configuration, check of a tag |
+//! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
+//! | `recipes` | formula, manifest, check of a tag |
 //! | `action` | the GitHub Action, on a release that was tampered with too |
 
 // What reads modes, signals and namespaces has no counterpart on Windows; the unit tests and the demo run there.
@@ -51,6 +52,7 @@ mod action;
 mod cache;
 mod causes;
 mod clients;
+mod clusters;
 mod disks;
 mod doctor;
 mod doctor_report;

@@ -1,185 +1,26 @@
-//! What `packaging/` renders and ships beside packages, carried out: kubelet's configuration, the DaemonSet, the Homebrew
-//! formula, the Scoop manifest, and the check of a release's tag.
+//! What `packaging/` renders and ships beside packages, carried out: the Homebrew formula, the Scoop manifest, and the check
+//! of a release's tag.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::HOST;
-use crate::helper::{Ran, program};
-use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::{missing, skip};
 use crate::site::shell;
-use crate::sources::jwt;
-use crate::support::aws::Aws;
 
 pub const NAME: &str = "docker-credential-ecr-login";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-const HOMEPAGE: &str = "https://github.com/example/ecr-login";
-const IMAGE: &str = "ghcr.io/example/ecr-login";
+pub const HOMEPAGE: &str = "https://github.com/example/ecr-login";
+pub const IMAGE: &str = "ghcr.io/example/ecr-login";
 const PLATFORMS: [&str; 6] =
     ["linux-x86_64", "linux-aarch64", "macos-x86_64", "macos-aarch64", "windows-x86_64", "windows-aarch64"];
-
-/// `CredentialProviderConfig` of kubelet.config.k8s.io/v1. Like kubelet's decoder it takes no other fields.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Config {
-    api_version: String,
-    kind: String,
-    providers: Vec<Provider>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Provider {
-    name: String,
-    match_images: Vec<String>,
-    default_cache_duration: String,
-    api_version: String,
-    args: Vec<String>,
-    env: Vec<Variable>,
-    token_attributes: Option<TokenAttributes>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Variable {
-    name: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TokenAttributes {
-    service_account_token_audience: String,
-    cache_type: String,
-    require_service_account: bool,
-    required_service_account_annotation_keys: Vec<String>,
-}
-
-#[test]
-fn kubelet_calls_the_plugin_as_its_configuration_says() {
-    let Some(config) = yaml::<Config>("packaging/kubelet/credential-provider-config.yaml") else { return };
-    assert_eq!(
-        (config.api_version.as_str(), config.kind.as_str()),
-        ("kubelet.config.k8s.io/v1", "CredentialProviderConfig")
-    );
-    let names: Vec<_> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
-    assert_eq!(names, [NAME, "ecr-credential-provider"]);
-    let aws = Aws::start();
-    let bin = tempfile::tempdir().expect("a directory");
-    for Provider { name, match_images, default_cache_duration, api_version, args, env, token_attributes } in
-        config.providers
-    {
-        assert_eq!((default_cache_duration.as_str(), api_version.as_str()), ("0s", V1));
-        for host in [
-            HOST,
-            "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn",
-            "111122223333.dkr.ecr-fips.us-east-1.amazonaws.com",
-            "111122223333.dkr-ecr.us-east-1.on.aws",
-            "public.ecr.aws",
-        ] {
-            assert!(match_images.iter().any(|pattern| matches(pattern, host)), "{host}");
-        }
-        let mut request = json!({"kind": "CredentialProviderRequest", "apiVersion": api_version, "image": image()});
-        if let Some(attributes) = &token_attributes {
-            assert_eq!((attributes.cache_type.as_str(), attributes.require_service_account), ("ServiceAccount", true));
-            assert_eq!(attributes.service_account_token_audience, "sts.amazonaws.com");
-            request["serviceAccountToken"] = jwt("system:serviceaccount:team:app", 1).into();
-            for key in &attributes.required_service_account_annotation_keys {
-                request["serviceAccountAnnotations"][key] = ROLE.into();
-            }
-        }
-        assert_eq!(token_attributes.is_some(), name == NAME, "the node's own token is the second");
-
-        symlink(program(), bin.path().join(&name)).expect("a link");
-        let cache = bin.path().join("cache");
-        let mut command = Command::new(bin.path().join(&name));
-        command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for Variable { name, value } in env {
-            assert_eq!(
-                (name.as_str(), value.as_str()),
-                ("AWS_ECR_CACHE_DIR", "/var/cache/docker-credential-ecr-login")
-            );
-            command.env(name, &cache);
-        }
-        // What the node is: an endpoint, and for itself alone credentials.
-        command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
-        if token_attributes.is_none() {
-            command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "stand-in");
-        }
-        let before = crate::helper::entries(&cache).len();
-        let mut child = command.spawn().expect("it starts");
-        child.stdin.take().expect("a pipe").write_all(request.to_string().as_bytes()).expect("a write");
-        let ran = Ran::new(child.wait_with_output().expect("an end"), std::time::Duration::ZERO);
-        credential(&ran, V1, HOST);
-        assert_eq!(crate::helper::entries(&cache).len(), before + 1, "kept where the configuration says");
-    }
-}
-
-/// kubelet's rule: as many parts, and each matches as a glob.
-fn matches(pattern: &str, host: &str) -> bool {
-    let (pattern, host): (Vec<_>, Vec<_>) = (pattern.split('.').collect(), host.split('.').collect());
-    pattern.len() == host.len() && pattern.iter().zip(host).all(|(pattern, part)| *pattern == "*" || *pattern == part)
-}
-
-#[test]
-fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
-    let release = release();
-    let Some(set) = yaml::<Value>(release.path().join("daemonset.yaml")) else { return };
-    let pod = &set["spec"]["template"]["spec"];
-    let volume = |name: &str| {
-        let mut volumes = pod["volumes"].as_array().expect("volumes").iter();
-        volumes.find(|volume| volume["name"] == name).expect("a volume").clone()
-    };
-    assert_eq!(volume("image")["image"]["reference"], format!("{IMAGE}:{VERSION}"));
-    assert_eq!(set["spec"]["selector"]["matchLabels"], set["spec"]["template"]["metadata"]["labels"]);
-    let node_path = volume("node")["hostPath"]["path"].as_str().expect("a path").to_owned();
-    let text = fs::read_to_string(release.path().join("daemonset.yaml")).expect("a file");
-    assert!(text.contains(&format!("--image-credential-provider-bin-dir={node_path}/bin\n")));
-    let config_flag = format!("--image-credential-provider-config={node_path}/credential-provider-config.yaml\n");
-    assert!(text.contains(&config_flag));
-
-    // Its script, with the mounts of the container as directories of ours.
-    let install = &pod["initContainers"][0];
-    let command: Vec<_> = install["command"].as_array().expect("a command").iter().map(|word| word.as_str()).collect();
-    assert_eq!(command, [Some("sh"), Some("-euc")]);
-    let mut script = install["args"][0].as_str().expect("a script").to_owned();
-    let root = tempfile::tempdir().expect("a directory");
-    for mount in install["volumeMounts"].as_array().expect("mounts") {
-        let path = mount["mountPath"].as_str().expect("a path");
-        let here = root.path().join(mount["name"].as_str().expect("a name"));
-        fs::create_dir(&here).expect("a directory");
-        script = script.replace(&format!("{path}/"), &format!("{}/", here.display()));
-    }
-    let at = |path: &str| root.path().join(path);
-    fs::create_dir_all(at("image/usr/bin")).expect("a directory");
-    fs::copy(program(), at("image/usr/bin").join(NAME)).expect("a copy");
-    fs::copy("packaging/kubelet/credential-provider-config.yaml", at("config/credential-provider-config.yaml"))
-        .expect("a copy");
-    fs::create_dir_all(at("node/bin")).expect("a directory");
-    fs::write(at("node/bin/ecr-credential-provider"), "an old one").expect("a write");
-    shell(&script);
-    let mut names: Vec<_> =
-        fs::read_dir(at("node/bin")).expect("a directory").map(|file| file.expect("a file").file_name()).collect();
-    names.sort();
-    assert_eq!(names, [NAME, "ecr-credential-provider"]);
-    let program = fs::read(program()).expect("a program");
-    for file in names.iter().map(|name| at("node/bin").join(name)) {
-        assert!(fs::read(&file).expect("a file") == program, "{}", file.display());
-        assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o755);
-    }
-    assert!(at("node/credential-provider-config.yaml").exists());
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -376,20 +217,6 @@ fn no_file_but_cargos_carries_the_version() {
         let text = fs::read_to_string(file).expect(file);
         assert!(!text.contains(VERSION), "{file}");
     }
-}
-
-/// A YAML file as kubelet and others read it: as JSON. `None` where no reader of YAML is installed.
-fn yaml<T: DeserializeOwned>(path: impl AsRef<Path>) -> Option<T> {
-    let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
-    // moto brings PyYAML.
-    let python = Path::new(&moto).with_file_name("python");
-    let convert = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
-    let Ok(output) = Command::new(python).args(["-c", convert]).arg(path.as_ref()).output() else {
-        skip("YAML files", "moto is not installed");
-        return None;
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).expect("what Kubernetes knows"))
 }
 
 pub fn sum(file: &Path) -> String {
