@@ -1,4 +1,4 @@
-//! Real clients: docker, podman, buildah and skopeo against Debian's docker-registry under an ECR host name, with TLS
+//! Real clients: docker, podman, buildah, skopeo, helm and oras-py against Debian's docker-registry under an ECR host name, with TLS
 //! and a password that only the API knows. Everything runs in a private mount namespace whose hosts file maps the
 //! name to loopback; the machine's own files stay as they are.
 //!
@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -96,6 +96,49 @@ fn real_clients_push_and_pull_through_the_helper() {
 
     site.endpoint = aws.url();
     one_store_serves_ecr_and_an_ordinary_registry(&site, &image);
+}
+
+/// What helm's recipe says: docker's entry is all that helm needs, and what else goes by oras's library.
+#[test]
+fn helm_and_oras_push_and_pull_without_a_login() {
+    let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
+    let bin = Path::new(&moto).parent().expect("a directory");
+    let installed = |name: &str| bin.canonicalize().unwrap_or_default().join(name).display().to_string();
+    let (helm, python) = (installed("helm"), installed("python"));
+    if !possible("helm and oras", &[&helm, &python]) {
+        return;
+    }
+    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+    let site = Site::start(&aws.url());
+    let work = site.dir.path().join("work");
+    fs::create_dir_all(work.join("app")).expect("a directory");
+    fs::write(work.join("app/Chart.yaml"), "apiVersion: v2\nname: app\nversion: 1.2.3\n").expect("a write");
+    let run = |program: &str, args: &[&str]| {
+        let mut command = site.command_in(&work, program, args);
+        // The Python client reads authorities from a variable of its own.
+        finish(command.env("REQUESTS_CA_BUNDLE", site.dir.path().join("cert.pem")))
+    };
+    run(&helm, &["package", "app"]);
+    let remote = format!("oci://{HOST}/charts");
+    site.with_helper(|| run(&helm, &["push", "app-1.2.3.tgz", &remote]));
+    fs::remove_file(work.join("app-1.2.3.tgz")).expect("a chart");
+    let chart = format!("{remote}/app");
+    site.with_helper(|| run(&helm, &["pull", &chart, "--version", "1.2.3"]));
+    assert!(work.join("app-1.2.3.tgz").exists());
+    let shown = site.with_helper(|| run(&helm, &["show", "chart", &chart]));
+    assert!(shown.contains("version: 1.2.3"), "{shown}");
+    assert!(!site.home().join(".config/helm/registry/config.json").exists(), "no login");
+
+    let target = format!("{HOST}/team/artifact:1");
+    let (push, pull) = (
+        "import oras.client, sys; oras.client.OrasClient(auth_backend='basic').push(target=sys.argv[1], files=['note.txt'])",
+        "import oras.client, sys; oras.client.OrasClient(auth_backend='basic').pull(target=sys.argv[1], outdir='pulled')",
+    );
+    fs::write(work.join("note.txt"), "a note").expect("a write");
+    site.with_helper(|| run(&python, &["-c", push, &target]));
+    site.with_helper(|| run(&python, &["-c", pull, &target]));
+    assert_eq!(fs::read_to_string(work.join("pulled/note.txt")).expect("a file"), "a note");
+    assert_eq!(aws.count(), 1, "one token for all of it");
 }
 
 /// docker up to 28.2 drops a failing helper's standard output, and so do some commands of every docker; podman and its kin
@@ -272,9 +315,7 @@ fn the_recipes_work() {
             let _ = fs::remove_dir_all(site.home().join(part));
         }
         let calls = aws.count();
-        let mut shell = site.command("bash", &["-euo", "pipefail", "-c", recipe]);
-        shell.current_dir(site.home());
-        finish(&mut shell);
+        finish(&mut site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", recipe]));
         assert!(aws.count() > calls, "we were asked: {recipe}");
         assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
         // For the next one to remove; most have pulled it themselves.

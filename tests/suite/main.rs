@@ -34,7 +34,7 @@
 //! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
-//! | `clients` | docker, podman, buildah and skopeo against a registry with TLS; the README's recipes |
+//! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |

@@ -45,14 +45,19 @@ impl Namespace {
         Self { holder, _open: open }
     }
 
-    /// A command that runs `program` inside, with an empty environment.
+    /// A command that runs `program` inside, at the root and with an empty environment.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        self.command_in(Path::new("/"), program)
+    }
+
+    /// The same in a directory, which the command's own `current_dir` could not name: that is left on the way in.
+    pub fn command_in(&self, dir: &Path, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("/usr/bin/nsenter");
         for kind in ["net", "mnt"] {
             let flag = if kind == "mnt" { "mount" } else { kind };
             command.arg(format!("--{flag}=/proc/{}/ns/{kind}", self.holder.id()));
         }
-        command.arg("--").arg(program.as_ref());
+        command.arg(format!("--wdns={}", dir.display())).arg("--").arg(program.as_ref());
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }

@@ -118,7 +118,12 @@ impl Site {
 
     /// A client with the helper on its PATH and a user's settings.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = self.namespace.command(program);
+        self.command_in(Path::new("/"), program, args)
+    }
+
+    /// The same in a directory.
+    pub fn command_in(&self, dir: &Path, program: &str, args: &[&str]) -> Command {
+        let mut command = self.namespace.command_in(dir, program);
         command
             .args(args)
             .env("PATH", format!("{}/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.dir.path().display()))
