@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::HOST;
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
-use crate::site::{PASSWORD, Site, shell};
+use crate::site::{PASSWORD, Site, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
@@ -123,10 +123,7 @@ fn tarball(aws: &Aws) -> TempDir {
 fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
     let archive = build("image");
     let home = site.home();
-    let load = home.join("image.tar");
-    let to = format!("docker-archive:{}:ecr-login:test", load.display());
-    site.run("skopeo", &["copy", "--quiet", &format!("oci-archive:{}", archive.display()), &to]);
-    site.docker(&["load", "-i", load.to_str().unwrap()]);
+    load(site, &archive, "ecr-login:test");
     let settings = "-e AWS_ENDPOINT_URL -e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY";
     let run = format!("run --rm -i --pull never --network host {settings} ecr-login:test get");
     let args: Vec<_> = run.split(' ').collect();
@@ -155,6 +152,64 @@ fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
     script
 }
 
+/// docker's command line and the helper in one image, and the ways to fill a volume with the program.
+#[test]
+#[ignore = "takes minutes: ./tests/run --packages"]
+fn the_images_serve_jobs_and_fill_volumes() {
+    let programs = ["buildah", "skopeo", "busybox"];
+    if !possible("images", &programs) {
+        return;
+    }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
+    let site = Site::start(&aws.url());
+    load(&site, &build("image"), "ecr-login:test");
+    load(&site, &build_with("image", &["--with-docker"]), "ecr-login:test-docker");
+    let image = format!("{HOST}/team/app:1");
+    site.import(&image);
+    site.with_helper(|| site.docker(&["push", &image]));
+    let run = |args: &str| {
+        let run =
+            "run --rm --pull never --network host -e AWS_ENDPOINT_URL -e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY";
+        site.docker(&run.split(' ').chain(args.split(' ')).collect::<Vec<_>>())
+    };
+
+    // A job: docker's socket is the machine's, and everything else the image's.
+    site.docker(&["rmi", &image]);
+    let calls = aws.count();
+    let job = site.home().join("job");
+    let script = format!("docker-credential-ecr-login setup {HOST}\ndocker pull {image}\ndocker push {image}\n");
+    fs::write(&job, script).expect("a write");
+    let (socket, job) = (site.dir.path().join("socket"), job.display());
+    run(&format!("-v {}:/var/run/docker.sock -v {job}:/job ecr-login:test-docker sh -eu /job", socket.display()));
+    assert_eq!(aws.count(), calls + 1, "one token for both");
+
+    // A new volume takes what the image has where it is mounted; and then other images have the program too, here one
+    // without a single program of its own.
+    let uses = |volume: &str| {
+        let calls = aws.count();
+        let input = site.home().join("host");
+        fs::write(&input, HOST).expect("a write");
+        let args = format!(
+            "run --rm -i --pull never --network host -e AWS_ENDPOINT_URL -e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY \
+             -v {volume}:/helper:ro --entrypoint /helper/{NAME} {image} get"
+        );
+        let mut docker = site.docker_command(&args.split(' ').collect::<Vec<_>>());
+        let output = docker.stdin(fs::File::open(input).expect("a file")).output().expect("docker runs");
+        assert_eq!(Ran::new(output, std::time::Duration::ZERO).password_for(HOST), PASSWORD);
+        assert_eq!(aws.count(), calls + 1);
+    };
+    let version = run("-v filled:/usr/bin ecr-login:test version");
+    assert!(version.starts_with(NAME), "{version}");
+    uses("filled");
+    // One that is there already, by the image that has a shell.
+    site.docker(&["volume", "create", "copied"]);
+    for _ in 0..2 {
+        run(&format!("-v copied:/to ecr-login:test-docker cp -f /usr/bin/{NAME} /to/"));
+        uses("copied");
+    }
+}
+
 #[test]
 #[ignore = "builds the program once more: ./tests/run --packages"]
 fn two_builds_are_the_same_byte_for_byte() {
@@ -166,9 +221,23 @@ fn two_builds_are_the_same_byte_for_byte() {
 
 /// Builds a package of the program under test.
 fn build(format: &str) -> PathBuf {
-    let output = Command::new(format!("packaging/{format}/build")).env("HELPER", program()).output().expect("it runs");
+    build_with(format, &[])
+}
+
+fn build_with(format: &str, flags: &[&str]) -> PathBuf {
+    let mut command = Command::new(format!("packaging/{format}/build"));
+    let output = command.args(flags).env("HELPER", program()).output().expect("it runs");
     assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").lines().next_back().expect("a path"))
+}
+
+/// Gives docker the image in an OCI archive.
+fn load(site: &Site, archive: &Path, name: &str) {
+    let file = site.home().join("image.tar");
+    let _ = fs::remove_file(&file);
+    let to = format!("docker-archive:{}:{name}", file.display());
+    site.run("skopeo", &["copy", "--quiet", &format!("oci-archive:{}", archive.display()), &to]);
+    site.docker(&["load", "-i", file.to_str().expect("UTF-8")]);
 }
 
 /// A copy of a minimal Debian with the incumbent, which is made once and kept below `target`.
