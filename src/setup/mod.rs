@@ -5,9 +5,12 @@
 //! for all. Nothing else in these files changes ([`edit`]), whoever else changes them at the same time ([`file`]).
 //! Entries of other helpers stay unless `--force` is given, passwords of earlier logins unless `--remove-auths` is.
 //! `--remove` takes out what names us, and nothing else. What cannot be understood is left alone.
+//!
+//! kubelet gets an entry in the configuration of its image credential providers ([`kubelet`]).
 
 mod edit;
 mod file;
+mod kubelet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -43,6 +46,10 @@ pub struct Setup {
     /// Set up podman, buildah and skopeo instead of docker; without registries, for all that are ECR's
     #[arg(long)]
     podman: bool,
+    /// Add this program to kubelet's configuration of image credential providers, a file in JSON as on EKS
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["hosts", "account", "region", "public", "podman", "force", "remove_auths"])]
+    kubelet: Option<PathBuf>,
     /// Take entries out that name this program
     #[arg(long)]
     remove: bool,
@@ -70,6 +77,9 @@ impl Setup {
     }
 
     fn apply(&self, env: &Env) -> Result<Vec<String>, String> {
+        if let Some(path) = &self.kubelet {
+            return self.provider(path);
+        }
         let hosts = self.registries(env)?;
         if hosts.is_empty() && !self.remove && !self.podman {
             return Err("name a registry, or --account and --region, or --public".to_owned());
@@ -85,7 +95,9 @@ impl Setup {
             let old = client_config::text(path)?;
             let new = all(edits, &old)?;
             if new != old {
-                lines.push(if self.dry_run { diff(path, &old, &new) } else { format!("changed {}", path.display()) });
+                let toml = path.extension().is_some_and(|ending| ending == "conf");
+                let shown = if toml { str::to_owned } else { edit::masked };
+                lines.push(if self.dry_run { diff(path, &old, &new, shown) } else { changed(path) });
             }
         }
         if !self.dry_run {
@@ -94,12 +106,44 @@ impl Setup {
             }
         }
         if lines.is_empty() {
-            lines.push("nothing to change".to_owned());
+            lines.push(UNCHANGED.to_owned());
         }
         for warning in self.warnings(env, &hosts) {
             let _ = writeln!(io::stderr(), "ecr-login: warning: {}", one_line(&warning));
         }
         Ok(lines)
+    }
+
+    /// The change to kubelet's configuration.
+    fn provider(&self, path: &Path) -> Result<Vec<String>, String> {
+        let edit = |text: &str| {
+            let new = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
+            new.map_err(|what| format!("{}: {what}; nothing was changed in it", path.display()))
+        };
+        // Else a slip in the path would make directories that kubelet never looks into.
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+            return Err(format!(
+                "{} is not a directory; name kubelet's --image-credential-provider-config",
+                dir.display()
+            ));
+        }
+        if let Some(dir) = kubelet::missing_program(path).filter(|_| !self.remove) {
+            let dir = dir.display();
+            let _ = writeln!(
+                io::stderr(),
+                "ecr-login: warning: {NAME} is neither in {dir} nor in {dir}/bin, and kubelet does not start unless it is in its \
+                 --image-credential-provider-bin-dir"
+            );
+        }
+        if self.dry_run {
+            let old = client_config::text(path)?;
+            let new = edit(&old)?;
+            return Ok(vec![if new == old { UNCHANGED.to_owned() } else { diff(path, &old, &new, kubelet::masked) }]);
+        }
+        if !file::change(path, edit)? {
+            return Ok(vec![UNCHANGED.to_owned()]);
+        }
+        Ok(vec![changed(path), "kubelet reads it when it starts: restart kubelet, or k3s or RKE2".to_owned()])
     }
 
     /// The hosts that the arguments stand for, as clients look them up.
@@ -258,10 +302,14 @@ fn without_passwords(path: PathBuf, hosts: &BTreeSet<String>) -> (PathBuf, Edit<
     change(path, move |text| edit::cut(text, "auths", false, |key, _| meant(key)))
 }
 
-/// What a change does to a file, without the secrets in it.
-fn diff(path: &Path, old: &str, new: &str) -> String {
-    let toml = path.extension().is_some_and(|ending| ending == "conf");
-    let shown = |text: &str| if toml { text.to_owned() } else { edit::masked(text) };
+const UNCHANGED: &str = "nothing to change";
+
+fn changed(path: &Path) -> String {
+    format!("changed {}", path.display())
+}
+
+/// What a change does to a file, in the texts that `shown` makes of it, without the secrets in it.
+fn diff(path: &Path, old: &str, new: &str, shown: fn(&str) -> String) -> String {
     let name = path.display().to_string();
     let was = if old.is_empty() { "/dev/null" } else { &name };
     let (old, new) = (shown(old), shown(new));

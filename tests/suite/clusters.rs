@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, program};
+use crate::helper::{self, Helper, Ran, program};
 use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::skip;
 use crate::recipes::{HOMEPAGE, IMAGE, NAME, VERSION, release};
@@ -431,6 +431,14 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         } else {
             assert_eq!(called, format!("{setup}\n"));
         }
+
+        // The real program carries out what the stand-in was called for.
+        let mut command = Command::new(helper::program());
+        let output = command.args(setup.split(' ')).env_clear().output().expect("it runs");
+        assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "{name}: {output:?}");
+        let text = read(root.path().join(config));
+        let config = Config::read(serde_json::from_str(&text).expect("JSON")).expect("a configuration");
+        assert_eq!(config.providers[0].name, NAME);
 
         // Nothing is installed that the release did not have.
         fs::remove_file(&program).expect("a program");

@@ -22,6 +22,7 @@
 //! | `doctor` | what doctor says of a set-up |
 //! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
 //! | `setup` | what setup does to the settings of docker and podman |
+//! | `provider` | what setup does to kubelet's configuration |
 //! | `export` | passwords in files and variables, once and kept fresh |
 //! | `get_login_password` | the password alone, with the options of the AWS CLI |
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
@@ -77,6 +78,7 @@ mod packages;
 mod pages;
 mod properties;
 mod protocol;
+mod provider;
 mod recipes;
 mod secrecy;
 mod settings;
