@@ -47,13 +47,13 @@ pub struct Kubelet {
     roleless: Roleless,
 }
 
-/// What a service account gets for which neither annotation nor environment names a role.
+/// Decides what a service account gets when neither its annotation nor the environment names a role.
 #[derive(Clone, Copy, Debug, Default)]
 enum Roleless {
-    /// An error.
+    /// It gets an error.
     #[default]
     Refused,
-    /// What the node may pull.
+    /// It pulls what the node may pull.
     AsNode,
 }
 

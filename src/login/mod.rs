@@ -201,7 +201,7 @@ fn log_identity(target: &Target, identity: &Identity) {
     debug!(host = target.host, profile, chosen_by, credentials, key = short(&key), "identity decided");
 }
 
-/// The cache, or why this identity's tokens are not kept there. Whoever only reads the cache need not come here.
+/// The cache, or why this identity's tokens are not kept there. [`known`] does without these checks, since it only reads.
 fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
     if let Some(why) = &identity.uncacheable {
         return Err(why.clone());

@@ -355,7 +355,7 @@ fn the_cron_job_writes_the_secret_that_it_may_change() {
     assert_eq!(
         role["rules"],
         json!([
-            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["get", "patch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["patch"]},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
         ])
     );
