@@ -469,14 +469,31 @@ fn all_yaml_is_what_kubernetes_knows() {
             // Parts of a document, and GitHub's action.
             let Some(kind) = document["kind"].as_str() else { continue };
             kinds.push(kind.to_owned());
-            if kind == "CredentialProviderConfig" {
-                Config::read(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            } else {
-                known.push(document);
+            match kind {
+                "CredentialProviderConfig" => {
+                    Config::read(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                }
+                // Its schema is published in no package; the flags are those of the DaemonSet's directory.
+                "NodeConfig" => {
+                    let dir = "/opt/docker-credential-ecr-login";
+                    let flags = [
+                        format!("--image-credential-provider-bin-dir={dir}/bin"),
+                        format!("--image-credential-provider-config={dir}/credential-provider-config.yaml"),
+                    ];
+                    assert_eq!(
+                        document,
+                        json!({"apiVersion": "node.eks.aws/v1alpha1", "kind": kind, "spec": {"kubelet": {"flags": flags}}})
+                    );
+                    let daemon_set = read(release.path().join("daemonset.yaml"));
+                    assert!(flags.iter().all(|flag| daemon_set.contains(&format!("{flag}\n"))));
+                }
+                _ => known.push(document),
             }
         }
     }
-    for kind in ["CredentialProviderConfig", "ClusterRole", "ClusterRoleBinding", "CronJob", "DaemonSet", "Role"] {
+    for kind in
+        ["CredentialProviderConfig", "ClusterRole", "ClusterRoleBinding", "CronJob", "DaemonSet", "NodeConfig", "Role"]
+    {
         assert!(kinds.iter().any(|found| found == kind), "{kind} among {kinds:?}");
     }
     are_valid(&known);

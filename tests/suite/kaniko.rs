@@ -77,3 +77,21 @@ fn kaniko_may_have_its_directory_elsewhere() {
     helper.get(HOST).password_for(HOST);
     assert_eq!(entries(Path::new(&cache)).len(), 1);
 }
+
+#[test]
+fn the_recipe_puts_everything_below_kanikos_own_directory() {
+    let readme = fs::read_to_string("README.md").expect("a readme");
+    let recipe = readme.split("```dockerfile\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a recipe");
+    let mut places = 0;
+    for line in recipe.lines() {
+        let place = match line.split_once(' ').expect("an instruction") {
+            ("FROM", _) => continue,
+            ("COPY", rest) => rest.rsplit(' ').next(),
+            ("ENV", rest) => rest.strip_prefix("AWS_ECR_CACHE_DIR="),
+            other => panic!("{other:?}"),
+        };
+        assert!(place.is_some_and(|place| place.starts_with("/kaniko/")), "{line}");
+        places += 1;
+    }
+    assert_eq!(places, 3, "program, configuration and cache: {recipe}");
+}
