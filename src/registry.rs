@@ -10,6 +10,8 @@
 /// One partition: its regions are `<prefix>-<word>-<number>`.
 struct Partition {
     prefixes: &'static [&'static str],
+    /// Those of its regions that exist today. Others of this form are served too: see [`is_known_region`].
+    regions: &'static [&'static str],
     /// Suffix of its registry hosts.
     suffix: &'static str,
     /// Suffix of its dual-stack registry hosts, where it has any.
@@ -26,16 +28,87 @@ impl Partition {
 const PARTITIONS: &[Partition] = &[
     Partition {
         prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
+        regions: &[
+            "af-south-1",
+            "ap-east-1",
+            "ap-east-2",
+            "ap-northeast-1",
+            "ap-northeast-2",
+            "ap-northeast-3",
+            "ap-south-1",
+            "ap-south-2",
+            "ap-southeast-1",
+            "ap-southeast-2",
+            "ap-southeast-3",
+            "ap-southeast-4",
+            "ap-southeast-5",
+            "ap-southeast-6",
+            "ap-southeast-7",
+            "ca-central-1",
+            "ca-west-1",
+            "eu-central-1",
+            "eu-central-2",
+            "eu-north-1",
+            "eu-south-1",
+            "eu-south-2",
+            "eu-west-1",
+            "eu-west-2",
+            "eu-west-3",
+            "il-central-1",
+            "me-central-1",
+            "me-south-1",
+            "mx-central-1",
+            "sa-east-1",
+            "us-east-1",
+            "us-east-2",
+            "us-west-1",
+            "us-west-2",
+        ],
         suffix: "amazonaws.com",
         dual_stack_suffix: Some("on.aws"),
     },
-    Partition { prefixes: &["us-gov"], suffix: "amazonaws.com", dual_stack_suffix: Some("on.aws") },
-    Partition { prefixes: &["cn"], suffix: "amazonaws.com.cn", dual_stack_suffix: Some("on.amazonwebservices.com.cn") },
-    Partition { prefixes: &["eusc-de"], suffix: "amazonaws.eu", dual_stack_suffix: Some("on.amazonwebservices.eu") },
-    Partition { prefixes: &["us-iso"], suffix: "c2s.ic.gov", dual_stack_suffix: None },
-    Partition { prefixes: &["us-isob"], suffix: "sc2s.sgov.gov", dual_stack_suffix: None },
-    Partition { prefixes: &["eu-isoe"], suffix: "cloud.adc-e.uk", dual_stack_suffix: None },
-    Partition { prefixes: &["us-isof"], suffix: "csp.hci.ic.gov", dual_stack_suffix: None },
+    Partition {
+        prefixes: &["us-gov"],
+        regions: &["us-gov-east-1", "us-gov-west-1"],
+        suffix: "amazonaws.com",
+        dual_stack_suffix: Some("on.aws"),
+    },
+    Partition {
+        prefixes: &["cn"],
+        regions: &["cn-north-1", "cn-northwest-1"],
+        suffix: "amazonaws.com.cn",
+        dual_stack_suffix: Some("on.amazonwebservices.com.cn"),
+    },
+    Partition {
+        prefixes: &["eusc-de"],
+        regions: &["eusc-de-east-1"],
+        suffix: "amazonaws.eu",
+        dual_stack_suffix: Some("on.amazonwebservices.eu"),
+    },
+    Partition {
+        prefixes: &["us-iso"],
+        regions: &["us-iso-east-1", "us-iso-west-1"],
+        suffix: "c2s.ic.gov",
+        dual_stack_suffix: None,
+    },
+    Partition {
+        prefixes: &["us-isob"],
+        regions: &["us-isob-east-1", "us-isob-west-1"],
+        suffix: "sc2s.sgov.gov",
+        dual_stack_suffix: None,
+    },
+    Partition {
+        prefixes: &["eu-isoe"],
+        regions: &["eu-isoe-west-1"],
+        suffix: "cloud.adc-e.uk",
+        dual_stack_suffix: None,
+    },
+    Partition {
+        prefixes: &["us-isof"],
+        regions: &["us-isof-east-1", "us-isof-south-1"],
+        suffix: "csp.hci.ic.gov",
+        dual_stack_suffix: None,
+    },
 ];
 
 /// What stands between account and region in a private registry's host.
@@ -51,6 +124,13 @@ const SERVICES: &[Service] = &[
     Service { labels: "dkr-ecr", fips: false, dual_stack: true },
     Service { labels: "dkr-ecr-fips", fips: true, dual_stack: true },
 ];
+
+impl Service {
+    /// The service that what follows the account in a host begins with, and the rest.
+    fn split(host: &str) -> Option<(&'static Self, &str)> {
+        SERVICES.iter().find_map(|service| Some((service, host.strip_prefix(service.labels)?.strip_prefix('.')?)))
+    }
+}
 
 /// The hosts of ECR Public, and whether each is a dual-stack one.
 const PUBLIC_HOSTS: &[(&str, bool)] = &[("public.ecr.aws", false), ("ecr-public.aws.com", true)];
@@ -92,6 +172,19 @@ impl Registry {
         hosts.into_iter().find_map(|host| Self::from_host(&host))
     }
 
+    /// The hosts of `account` in every region that [`is_known_region`], in each form.
+    pub fn hosts_of_account(account: &str) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for partition in PARTITIONS {
+            for service in SERVICES {
+                let Some(suffix) = partition.suffix_for(service) else { continue };
+                let host = |region| format!("{account}.{}.{region}.{suffix}", service.labels);
+                hosts.extend(partition.regions.iter().map(host));
+            }
+        }
+        hosts
+    }
+
     /// Whether this is ECR Public, whose images need no credentials.
     pub fn is_public(&self) -> bool {
         self.account.is_none()
@@ -103,12 +196,10 @@ impl Registry {
             return Some(Self { host, account: None, region, fips: false, dual_stack });
         }
         let (account, rest) = host.split_once('.')?;
-        if account.len() != 12 || !is_number(account) {
+        if !is_account(account) {
             return None;
         }
-        let (service, rest) = SERVICES
-            .iter()
-            .find_map(|service| Some((service, rest.strip_prefix(service.labels)?.strip_prefix('.')?)))?;
+        let (service, rest) = Service::split(rest)?;
         let (region, suffix) = rest.split_once('.')?;
         PARTITIONS.iter().find(|partition| {
             partition.suffix_for(service) == Some(suffix)
@@ -179,6 +270,46 @@ fn host_and_port(server_url: &str) -> Option<(String, Option<u16>)> {
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
 }
 
+/// Whether this is the number of an account.
+pub fn is_account(account: &str) -> bool {
+    account.len() == 12 && is_number(account)
+}
+
+/// Whether a region existed when this version was made. One that did not may be new, or misspelt.
+pub fn is_known_region(region: &str) -> bool {
+    PARTITIONS.iter().any(|partition| partition.regions.contains(&region))
+}
+
+/// Which part of a host is wrong, where it has the form of a private registry's; `None` for other hosts.
+pub fn wrong_part(host: &str) -> Option<String> {
+    let (account, rest) = host.split_once('.')?;
+    let (service, rest) = Service::split(rest)?;
+    let (region, suffix) = rest.split_once('.').unwrap_or((rest, ""));
+    if let Some(wrong) = wrong_account(account).or_else(|| wrong_region(region)) {
+        return Some(wrong);
+    }
+    let of_region = |partition: &&Partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix));
+    let partition = PARTITIONS.iter().find(of_region)?;
+    match partition.suffix_for(service) {
+        Some(expected) if expected != suffix => {
+            Some(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'"))
+        }
+        Some(_) => None,
+        None => Some(format!("the region '{region}' has no dual-stack hosts")),
+    }
+}
+
+/// What is wrong with an account, if anything is.
+pub fn wrong_account(account: &str) -> Option<String> {
+    (!is_account(account)).then(|| format!("the account '{account}' does not have 12 digits"))
+}
+
+/// What is wrong with a region, if anything is. One that is not known may still be a new one.
+pub fn wrong_region(region: &str) -> Option<String> {
+    let known = PARTITIONS.iter().any(|partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)));
+    (!known).then(|| format!("the region '{region}' does not have the form of one, e.g. eu-west-1"))
+}
+
 fn is_region(region: &str, prefix: &str) -> bool {
     let rest = region.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
     rest.and_then(|rest| rest.split_once('-')).is_some_and(|(word, number)| {
@@ -192,7 +323,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Registry, host};
+    use super::{Registry, host, is_known_region, wrong_part};
 
     #[test]
     fn every_partition_and_form() {
@@ -223,6 +354,40 @@ mod tests {
         for (host, dual_stack) in [("public.ecr.aws", false), ("ecr-public.aws.com", true)] {
             let registry = Registry::parse(host).expect("ECR Public");
             assert!(registry.is_public() && registry.dual_stack == dual_stack && registry.region == "us-east-1");
+        }
+    }
+
+    #[test]
+    fn the_wrong_part_of_a_host_is_named() {
+        for (host, named) in [
+            ("12345.dkr.ecr.us-east-1.amazonaws.com", "'12345' does not have 12 digits"),
+            ("11112222333x.dkr-ecr.us-east-1.on.aws", "'11112222333x'"),
+            ("111122223333.dkr.ecr.us-east1.amazonaws.com", "'us-east1'"),
+            ("111122223333.dkr.ecr-fips.xx-east-1.amazonaws.com", "'xx-east-1'"),
+            ("111122223333.dkr.ecr.us-east-1", "''"),
+            ("111122223333.dkr.ecr.cn-north-1.amazonaws.com", "'amazonaws.com.cn'"),
+            ("111122223333.dkr-ecr.us-east-1.amazonaws.com", "'on.aws'"),
+            ("111122223333.dkr-ecr.us-iso-east-1.on.c2s.ic.gov", "no dual-stack"),
+        ] {
+            let wrong = wrong_part(host).unwrap_or_else(|| panic!("{host}"));
+            assert!(wrong.contains(named), "{host}: {wrong}");
+        }
+        for host in ["ghcr.io", "localhost", "111122223333.dkr.ecr.us-newplace-1.amazonaws.com"] {
+            assert_eq!(wrong_part(host), None, "{host}");
+        }
+        assert!(is_known_region("eu-west-1") && !is_known_region("eu-wst-1"));
+    }
+
+    #[test]
+    fn the_hosts_of_an_account_are_its_registries() {
+        let hosts = Registry::hosts_of_account("111122223333");
+        for host in &hosts {
+            let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host}"));
+            assert!(registry.account.as_deref() == Some("111122223333") && is_known_region(&registry.region), "{host}");
+        }
+        for form in ["dkr.ecr.eu-west-1", "dkr.ecr-fips.us-gov-east-1", "dkr-ecr.cn-north-1", "dkr-ecr-fips.us-east-1"]
+        {
+            assert!(hosts.iter().any(|host| host.contains(&format!(".{form}."))), "{form}");
         }
     }
 

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{Config, DEFAULT_TIMEOUT, Entry, Role, SESSION_NAME};
 use crate::error::Error;
-use crate::registry::Registry;
+use crate::registry::{ANY_ACCOUNT, Registry};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +68,9 @@ impl Config {
             let start = table.span().start;
             line += line_of(&text[counted..], start - counted) - 1;
             counted = start;
-            let entry = Entry::read(table.into_inner(), line, &at)?;
+            let role = table.get_ref().role_arn.as_ref().map_or(start, |arn| arn.span().start);
+            let mut entry = Entry::read(table.into_inner(), line, &at)?;
+            entry.role_line = line + line_of(&text[start..], role - start) - 1;
             if registries.iter().any(|earlier| earlier.pattern == entry.pattern) {
                 let what = format!("match: '{}' stands in an earlier entry, so this one never applies", entry.pattern);
                 return Err(at(start, &what));
@@ -103,8 +105,16 @@ impl Entry {
         if glob.as_str().is_empty() {
             return Err(at(pattern.span().start, "match: empty"));
         }
-        if let Some(arn) = role_arn.as_ref().filter(|arn| !is_role_arn(arn.get_ref())) {
-            return Err(at(arn.span().start, &format!("role_arn: expected {ROLE_ARN_FORM}")));
+        if let Some(arn) = &role_arn {
+            // Any account does to see whether the template becomes an ARN.
+            let filled = arn.get_ref().replace(ACCOUNT, ANY_ACCOUNT);
+            if let Some(other) = filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
+                let what = format!("role_arn: {{{}}} stands for nothing; {ACCOUNT} is the only template", other.0);
+                return Err(at(arn.span().start, &what));
+            }
+            if !is_role_arn(&filled) {
+                return Err(at(arn.span().start, &format!("role_arn: expected {ROLE_ARN_FORM}")));
+            }
         }
         if let Some(url) = endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
             return Err(at(url.span().start, "endpoint_url: expected as in https://host"));
@@ -126,6 +136,13 @@ impl Entry {
         {
             return Err(at(host.span().start, "registry: 'match' is an ECR registry itself, and another one"));
         }
+        if let (Some(behind), Some(arn)) = (&behind, &role_arn)
+            && behind.is_public()
+            && arn.get_ref().contains(ACCOUNT)
+        {
+            let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", behind.host);
+            return Err(at(arn.span().start, &what));
+        }
         let text = |field: Option<Spanned<String>>| field.map(Spanned::into_inner);
         Ok(Self {
             pattern: glob,
@@ -139,10 +156,14 @@ impl Entry {
                 session_name: text(role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
                 region: text(region),
             }),
+            role_line: line,
             endpoint_url: text(endpoint_url),
         })
     }
 }
+
+/// What the account of the registry takes the place of in a role's ARN.
+pub(super) const ACCOUNT: &str = "{account}";
 
 pub(crate) const ROLE_ARN_FORM: &str = "arn:<partition>:iam::<account>:role/<name>";
 

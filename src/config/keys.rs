@@ -54,9 +54,10 @@ pub const REGISTRY_KEYS: &[Key] = &[
         name: "role_arn",
         kind: "string: arn:<partition>:iam::<account>:role/<name>",
         default: "none",
-        what: "The role to assume, with the profile's or the default credentials. AWS_ECR_PROFILE_<account> and \
-               AWS_ECR_ROLE_ARN_<account> override it.",
-        example: "\"arn:aws:iam::222233334444:role/EcrPull\"",
+        what: "The role to assume, with the profile's or the default credentials. {account} in it stands for the account \
+               of the registry, so that one table serves many accounts; ECR Public has none. AWS_ECR_PROFILE_<account> \
+               and AWS_ECR_ROLE_ARN_<account> override it.",
+        example: "\"arn:aws:iam::{account}:role/EcrPull\"",
     },
     Key {
         name: "external_id",

@@ -5,6 +5,8 @@
 //! `AWS_ECR_PROFILE_<account>` and `AWS_ECR_ROLE_ARN_<account>` say the same for one account without a file; where
 //! either is set, it decides alone who calls, and the file's profile and role for that account do not count.
 //!
+//! `{account}` in `role_arn` stands for the account of the registry, so that one table serves many accounts.
+//!
 //! A mistake in the file fails every request with one line that names file, line and key: going on would mean to
 //! guess whose credentials to use.
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use glob::Pattern;
 use tracing::{Level, debug, enabled};
 
+use file::ACCOUNT;
 pub(crate) use file::{ROLE_ARN_FORM, is_role_arn, is_url};
 pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
 
@@ -100,7 +103,10 @@ struct Entry {
     line: usize,
     registry: Option<Registry>,
     profile: Option<String>,
+    /// Its ARN may be a template.
     role: Option<Role>,
+    /// Of `role_arn`.
+    role_line: usize,
     endpoint_url: Option<String>,
 }
 
@@ -116,8 +122,7 @@ impl Config {
     /// Reads the settings, by `deadline`. A file that was named must exist; the one in the default place need not.
     pub fn load(env: &Env, deadline: Instant) -> Result<Self, Error> {
         let named = env.path("AWS_ECR_CONFIG_FILE");
-        let default = || Some(env.config_dir()?.join("config.toml"));
-        let mut config = match named.clone().or_else(default) {
+        let mut config = match Self::path(env) {
             None => Self::empty(PathBuf::new()),
             Some(path) => {
                 let unreadable = |why: String| {
@@ -152,6 +157,11 @@ impl Config {
             config.timeout = timeout;
         }
         Ok(config)
+    }
+
+    /// Where the file is, or would be; `None` when there is no home for it.
+    pub fn path(env: &Env) -> Option<PathBuf> {
+        env.path("AWS_ECR_CONFIG_FILE").or_else(|| Some(env.config_dir()?.join("config.toml")))
     }
 
     fn empty(path: PathBuf) -> Self {
@@ -190,6 +200,13 @@ impl Config {
         Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
     }
 
+    /// The line of the first table that applies to some registry of `account`, in whatever region and form.
+    pub fn line_for_account(&self, account: &str) -> Option<usize> {
+        let hosts = Registry::hosts_of_account(account);
+        let applies = |entry: &&Entry| hosts.iter().any(|host| entry.pattern.matches(host));
+        self.registries.iter().find(applies).map(|entry| entry.line)
+    }
+
     /// Whose token the server at `server_url` gets. [`Error::NotFound`] for what is neither an ECR host nor named in
     /// the file.
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
@@ -215,10 +232,13 @@ impl Config {
             profile: entry.and_then(|entry| entry.profile.clone()),
             profile_setting: entry
                 .map_or_else(String::new, |entry| format!("{}, line {},", self.path.display(), entry.line)),
-            role: entry.and_then(|entry| entry.role.clone()),
+            role: None,
             service_account: None,
             endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
         };
+        if let Some(entry) = entry {
+            target.role = self.role(entry, &target.registry)?;
+        }
         if let Some(account) = &target.registry.account {
             let of_account = |prefix: &str| env.text(&format!("{prefix}{account}")).map(str::to_owned);
             let (profile, role_arn) = (of_account("AWS_ECR_PROFILE_"), of_account("AWS_ECR_ROLE_ARN_"));
@@ -253,6 +273,24 @@ impl Config {
                 debug!(host, "no setting maps the registry: the AWS settings decide");
             }
         }
+    }
+
+    /// The role of a table for a registry.
+    fn role(&self, entry: &Entry, registry: &Registry) -> Result<Option<Role>, Error> {
+        let Some(mut role) = entry.role.clone() else { return Ok(None) };
+        if role.arn.contains(ACCOUNT) {
+            let Some(account) = &registry.account else {
+                return Err(Error::failed(format!(
+                    "ecr-login: {}, line {}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}; \
+                     write the account, or give it a [[registry]] table of its own before this one",
+                    self.path.display(),
+                    entry.role_line,
+                    registry.host
+                )));
+            };
+            role.arn = role.arn.replace(ACCOUNT, account);
+        }
+        Ok(Some(role))
     }
 }
 
@@ -316,6 +354,43 @@ mod tests {
     }
 
     #[test]
+    fn a_template_of_a_role_takes_the_account_of_the_registry() {
+        let text = format!(
+            "[[registry]]\nmatch = 'images.example.com'\nregistry = '{ONE}'\nrole_arn = \"arn:aws:iam::{{account}}:role/a\"\n\
+             [[registry]]\nmatch = '*'\nrole_arn = 'arn:aws:iam::{{account}}:role/path/{{account}}-pull'\nexternal_id = 'x'"
+        );
+        for (host, arn) in [
+            (ONE, "arn:aws:iam::111122223333:role/path/111122223333-pull"),
+            ("222233334444.dkr-ecr.us-east-1.on.aws", "arn:aws:iam::222233334444:role/path/222233334444-pull"),
+            ("images.example.com", "arn:aws:iam::111122223333:role/a"),
+        ] {
+            assert_eq!(target(&text, &[], host).unwrap().role.unwrap().arn, arn);
+        }
+        for host in ["public.ecr.aws", "ecr-public.aws.com"] {
+            let error = target(&text, &[], host).expect_err(host).to_string();
+            for word in ["/c.toml", "line 7", "role_arn", host, "{account}"] {
+                assert!(error.contains(word), "{word} in {error}");
+            }
+        }
+        let mapped = target(&text, &[("AWS_ECR_PROFILE_111122223333", "ci")], ONE).unwrap();
+        assert_eq!(mapped.role, None);
+    }
+
+    #[test]
+    fn an_account_is_matched_by_whatever_table_applies_to_a_registry_of_it() {
+        let line = |glob: &str| {
+            let text = format!("\n[[registry]]\nmatch = '{glob}'\nprofile = 'x'");
+            read(&text).expect("a good file").line_for_account("111122223333")
+        };
+        for glob in ["*", "111122223333.*", ONE, "*.dkr-ecr-fips.us-gov-west-1.on.aws", "1111*.cn"] {
+            assert_eq!(line(glob), Some(2), "{glob}");
+        }
+        for glob in ["222233334444.*", "images.example.com", "public.ecr.aws"] {
+            assert_eq!(line(glob), None, "{glob}");
+        }
+    }
+
+    #[test]
     fn the_environment_decides_alone_for_its_account() {
         let text = "[[registry]]\nmatch = '111122223333.*'\nprofile = 'file'\nendpoint_url = 'https://e.example'";
         let arn = "arn:aws:iam::111122223333:role/ci";
@@ -356,6 +431,19 @@ mod tests {
             ("[[registry]]\nmatch = '1*'\nprofile = ' '", &["line 3", "empty"]),
             ("[[registry]]\nmatch = '1*'\nexternal_id = 'x'", &["line 3", "external_id", "role_arn"]),
             ("[[registry]]\nmatch = '1*'\nrole_arn = 'EcrPull'", &["line 3", "role_arn"]),
+            (
+                "[[registry]]\nmatch = '1*'\nrole_arn = 'arn:aws:iam::{acount}:role/a'",
+                &["line 3", "role_arn", "{acount}", "{account}"],
+            ),
+            ("[[registry]]\nmatch = '1*'\nrole_arn = 'arn:aws:iam::{account:role/a'", &["line 3", "role_arn"]),
+            (
+                "[[registry]]\nmatch = '1*'\nrole_arn = 'arn:aws:iam::{account}{account}:role/a'",
+                &["line 3", "role_arn"],
+            ),
+            (
+                "[[registry]]\nmatch = 'a.example'\nregistry = 'public.ecr.aws'\nrole_arn = 'arn:aws:iam::{account}:role/a'",
+                &["line 4", "role_arn", "ECR Public"],
+            ),
             ("[[registry]]\nmatch = '1*'\nendpoint_url = 'vpce'", &["line 3", "endpoint_url"]),
             ("[[registry]]\nmatch = 'a.example'\nregistry = 'docker.io'", &["line 3", "registry"]),
             ("[[registry]]\nmatch = '1*'\n[[registry]]\nmatch = '1*'", &["line 3", "match"]),

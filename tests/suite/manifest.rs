@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use docker_credential_ecr_login::env::VARIABLES;
+use docker_credential_ecr_login::registry::is_known_region;
 use serde_json::Value;
 
 /// The tables of dependencies in Cargo.toml, those of one platform included: normal ones or those for tests.
@@ -55,6 +57,26 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
     let ours = packages.iter().find(own).map(version).expect("this package");
     let highest = packages.iter().filter(|package| !own(package)).map(version).max().expect("dependencies");
     assert_eq!(ours, highest);
+}
+
+/// A region that AWS has opened and the list in src/registry.rs lacks would be called a typo.
+#[test]
+fn every_region_of_the_sdk_is_known() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    let metadata: Value = serde_json::from_slice(&cargo.output().expect("cargo runs").stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let package = packages.iter().find(|package| package["name"] == "aws-sdk-ecr").expect("the SDK");
+    let dir = Path::new(package["manifest_path"].as_str().expect("a path")).with_file_name("src");
+    let source = fs::read_to_string(dir.join("endpoint_lib.rs")).expect("the SDK's partitions");
+    let table = source.lines().find(|line| line.contains("regionRegex")).expect("a table").replace('\\', "");
+    let ends = table.split(r#"":{"description":"#).filter_map(|part| part.rsplit('"').next());
+    let regions: Vec<&str> = ends.filter(|name| name.ends_with(|c: char| c.is_ascii_digit())).collect();
+    assert!(regions.len() > 40, "{regions:?}");
+    for region in regions {
+        assert!(is_known_region(region), "{region}");
+    }
 }
 
 #[test]
