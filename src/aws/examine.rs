@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
@@ -52,14 +53,23 @@ pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Re
 }
 
 impl Session {
-    /// The ARN of the principal, from STS GetCallerIdentity, which needs no permission (AWS STS API reference).
+    /// The ARN of the principal.
     pub fn principal(&self, deadline: Instant) -> Result<String, Failure> {
+        Ok(self.caller_identity(deadline)?.arn.unwrap_or_default())
+    }
+
+    /// The account of the principal.
+    pub fn account(&self, deadline: Instant) -> Result<String, Failure> {
+        Ok(self.caller_identity(deadline)?.account.unwrap_or_default())
+    }
+
+    /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
+    fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
         let Self { config, credentials, context, .. } = self.clone();
         let identity = context.identity.clone();
         run(deadline, &identity, async move {
             let client = aws_sdk_sts::Client::new(&with_credentials(config, credentials));
-            let answer = client.get_caller_identity().send().await.map_err(|error| context.other("STS", &error))?;
-            Ok(answer.arn.unwrap_or_default())
+            client.get_caller_identity().send().await.map_err(|error| context.other("STS", &error))
         })
     }
 
