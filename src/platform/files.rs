@@ -1,4 +1,4 @@
-//! Files and directories: private ones, whom to trust, one in the place of another.
+//! Files and directories: private ones, and whom to trust.
 
 #[cfg(not(unix))]
 use std::fs::DirBuilder;
@@ -206,21 +206,16 @@ pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
     Ok(metadata)
 }
 
-/// Exchanges two files in one step; an error of kind `Unsupported` where system or file system cannot.
-pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "macos"))]
+/// Opens what a lock on the files of a directory is taken on: on Unix the directory itself, so that nothing is left
+/// behind; elsewhere, where a directory cannot be opened, one file of the user's for all directories.
+pub fn open_for_lock(dir: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    return File::open(dir);
+    #[cfg(not(unix))]
     {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|error| match error {
-            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
-            error => error.into(),
-        })
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-    {
-        let _ = (one, other);
-        Err(io::ErrorKind::Unsupported.into())
+        let _ = dir;
+        let name = format!("{}.lock", crate::NAME);
+        OpenOptions::new().write(true).create(true).truncate(false).open(std::env::temp_dir().join(name))
     }
 }
 

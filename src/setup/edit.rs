@@ -1,216 +1,258 @@
-//! Changes to a JSON text that leave every other byte of it alone: key order, white space, the spelling of numbers and
-//! members that nobody here knows. Values are found with serde_json, and only the text of a member is put in or cut
-//! out.
+//! Changes to docker's JSON settings that keep key order, white space, the spelling of numbers and unknown members.
+//!
+//! The concrete syntax tree of `jsonc-parser` holds every byte of the text and makes the changes. It would also take
+//! comments and trailing commas, which Go's decoder and so docker and podman refuse: such a text is refused here too,
+//! since docker does not read it before somebody corrects it.
+//!
+//! The tree spreads an object over several lines before it adds a member. An object on one line is put back on it.
 
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode, ObjectPropName};
+use jsonc_parser::errors::ParseErrorKind;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde_json::{Map, Value};
 
-/// Sets the member `name` of the object `parent` in the object `text` to the string `value`. What is missing is added
+/// Sets the members `names` of the object `parent` in the object `text` to the string `value`. What is missing is added
 /// in the layout that the text has.
-pub(super) fn set(text: &str, parent: &str, name: &str, value: &str) -> Result<String, String> {
-    let (name, value) = (quoted(name), quoted(value));
+pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Ok(format!("{{\n\t{}: {{\n\t\t{name}: {value}\n\t}}\n}}\n", quoted(parent)));
+        return Ok(first(parent, names, value) + "\n");
     }
-    let root = Object::of_text(text)?;
-    let outer = root.space();
-    let unit = outer.rsplit_once('\n').map_or("", |(_, unit)| unit);
-    let inner = format!("{outer}{unit}");
-    let Some(member) = root.member(parent) else {
-        let object = format!("{{{inner}{name}{}{value}{outer}}}", root.colon());
-        return Ok(root.with(&quoted(parent), &object));
-    };
-    if text[member.value.clone()] == *"null" {
-        let object = format!("{{{inner}{name}{}{value}{outer}}}", root.colon());
-        return Ok(replaced(text, member.value.clone(), &object));
+    let document = Document::parse(text)?;
+    let root = &document.object;
+    if root.properties().is_empty() {
+        return Ok(text.replacen(root.to_string().as_str(), &first(parent, names, value), 1));
     }
-    let object = root.object(member)?;
-    let known = object.members.iter().rev().find(|known| quoted(&known.name) == name);
-    Ok(match known {
-        Some(known) => replaced(text, known.value.clone(), &value),
-        None if object.members.is_empty() => {
-            replaced(text, object.span, &format!("{{{inner}{name}{}{value}{outer}}}", root.colon()))
+    let layout = Layout::of(root);
+    let members = || names.iter().map(|name| ((*name).to_owned(), CstInputValue::from(value)));
+    match document.member(parent) {
+        None => layout.append(root, [(parent.to_owned(), CstInputValue::Object(members().collect()))]),
+        Some(member) if is_null(&member) => {
+            member.set_value(CstInputValue::Object(members().collect()));
+            layout.apply_to_value(&member);
         }
-        None => object.with(&name, &value),
-    })
+        Some(member) => {
+            let object = object_of(&member)?;
+            let known: HashMap<String, CstObjectProp> =
+                object.properties().into_iter().filter_map(|member| Some((member.decoded_name()?, member))).collect();
+            let layout = if known.is_empty() { layout } else { Layout::of(&object) };
+            let (there, missing): (Vec<_>, Vec<_>) = members().partition(|(name, _)| known.contains_key(name));
+            for (name, value) in there {
+                known[&name].set_value(value);
+            }
+            layout.append(&object, missing);
+        }
+    }
+    Ok(document.root.to_string())
 }
 
-/// Cuts those members out of the object `parent` for which `which` is true of name and value. An object that loses its
-/// last one goes too if `drop_empty` says so.
+/// Cuts those members out of the objects called `parent` for which `which` is true of the name and of the value where
+/// that is a string. An object that loses its last member goes too when `emptied` says so.
 pub(super) fn cut(
     text: &str,
     parent: &str,
-    drop_empty: bool,
-    which: impl Fn(&str, &str) -> bool,
+    emptied: Emptied,
+    which: impl Fn(&str, Option<&str>) -> bool,
 ) -> Result<String, String> {
-    let mut text = text.to_owned();
     if text.trim().is_empty() {
-        return Ok(text);
+        return Ok(text.to_owned());
     }
-    loop {
-        let root = Object::of_text(&text)?;
-        let Some(member) = root.member(parent).filter(|member| text[member.value.clone()] != *"null") else {
-            return Ok(text);
-        };
-        let object = root.object(member)?;
-        let found = object.members.iter().position(|member| which(&member.name, &text[member.value.clone()]));
-        let Some(index) = found else { return Ok(text) };
-        let name = &member.name;
-        let next = match root.members.iter().position(|member| member.name == *name) {
-            Some(outer) if drop_empty && object.members.len() == 1 => root.without(outer),
-            _ => object.without(index),
-        };
-        text = next;
+    let document = Document::parse(text)?;
+    for member in document.members(parent).into_iter().filter(|member| !is_null(member)) {
+        let object = object_of(&member)?;
+        let meant =
+            |known: &CstObjectProp| known.decoded_name().is_some_and(|name| which(&name, text_value(known).as_deref()));
+        let found: Vec<CstObjectProp> = object.properties().into_iter().filter(meant).collect();
+        if found.is_empty() {
+            continue;
+        }
+        if found.len() == object.properties().len() && matches!(emptied, Emptied::Goes) {
+            member.remove();
+        } else {
+            found.into_iter().for_each(CstObjectProp::remove);
+        }
     }
+    Ok(document.root.to_string())
+}
+
+/// The members of the objects called `parent`, with the values that are strings.
+pub(super) fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
+    let Ok(document) = Document::parse(text) else { return BTreeMap::new() };
+    let objects = document.members(parent).into_iter().filter_map(|member| member.object_value());
+    let members = objects.flat_map(|object| object.properties());
+    members.filter_map(|member| Some((member.decoded_name()?, text_value(&member)))).collect()
+}
+
+/// What becomes of an object without members.
+#[derive(Clone, Copy)]
+pub(super) enum Emptied {
+    Stays,
+    Goes,
 }
 
 /// The text for people to see: strings are left out except in `credHelpers`, since some are secrets.
 pub(super) fn masked(text: &str) -> String {
-    match Object::of_text(text) {
-        Ok(root) => root.masked(&|name| name.eq_ignore_ascii_case("credHelpers")),
-        Err(_) => String::new(),
-    }
-}
-
-/// Where an object and its members lie in a text.
-struct Object<'a> {
-    text: &'a str,
-    /// From brace to brace, both included.
-    span: Range<usize>,
-    members: Vec<Member>,
-}
-
-struct Member {
-    name: String,
-    /// Of the quote before the name.
-    start: usize,
-    value: Range<usize>,
-}
-
-impl<'a> Object<'a> {
-    /// Where in the text it stops being one is all that an error says, since the text may hold passwords.
-    fn of_text(text: &'a str) -> Result<Self, String> {
-        let start = text.len() - text.trim_start().len();
-        Self::at(text, start..text.trim_end().len()).map_err(|error| {
-            let lines_before = text[..start].matches('\n').count();
-            if error.is_data() {
-                return "not a JSON object".to_owned();
-            }
-            format!("line {}, column {}: not JSON", lines_before + error.line(), error.column())
-        })
-    }
-
-    fn at(text: &'a str, span: Range<usize>) -> serde_json::Result<Self> {
-        let members: Members = serde_json::from_str(&text[span.clone()])?;
-        let mut end = span.start + 1;
-        let members = members.0.into_iter().map(|(name, value)| {
-            let from = value.get().as_ptr().addr() - text.as_ptr().addr();
-            let start = end + text[end..from].find('"').unwrap_or(0);
-            end = from + value.get().len();
-            Member { name, start, value: from..end }
-        });
-        let members = members.collect();
-        Ok(Self { text, span, members })
-    }
-
-    fn object(&self, member: &Member) -> Result<Self, String> {
-        Self::at(self.text, member.value.clone()).map_err(|_| format!("{} is not an object", quoted(&member.name)))
-    }
-
-    /// As Go's decoder finds it: by its name, else in another case; the last of several.
-    fn member(&self, name: &str) -> Option<&Member> {
-        let find = |same: &dyn Fn(&str) -> bool| self.members.iter().rev().find(|member| same(&member.name));
-        find(&|known| known == name).or_else(|| find(&|known| known.eq_ignore_ascii_case(name)))
-    }
-
-    /// The white space before a member.
-    fn space(&self) -> &'a str {
-        let Some(last) = self.members.last() else { return "\n\t" };
-        let before = &self.text[..last.start];
-        &before[before.trim_end_matches([' ', '\t', '\r', '\n']).len()..]
-    }
-
-    /// What is between a name and its value.
-    fn colon(&self) -> &'a str {
-        let Some(last) = self.members.last() else { return ": " };
-        let before = &self.text[last.start..last.value.start];
-        before.rfind('"').map_or(": ", |quote| &before[quote + 1..])
-    }
-
-    /// The text with one more member at the end of this object.
-    fn with(&self, name: &str, value: &str) -> String {
-        let (space, colon) = (self.space(), self.colon());
-        match self.members.last() {
-            Some(last) => {
-                let end = last.value.end;
-                replaced(self.text, end..end, &format!(",{space}{name}{colon}{value}"))
-            }
-            None => replaced(self.text, self.span.clone(), &format!("{{{space}{name}{colon}{value}\n}}")),
+    let Ok(document) = Document::parse(text) else { return String::new() };
+    for member in document.object.properties() {
+        let shown = member.decoded_name().is_some_and(|name| name.eq_ignore_ascii_case("credHelpers"));
+        if let (false, Some(value)) = (shown, member.value()) {
+            mask(&value);
         }
     }
+    document.root.to_string()
+}
 
-    /// The text without the member at `index`.
-    fn without(&self, index: usize) -> String {
-        let member = &self.members[index];
-        let cut = match (index.checked_sub(1), self.members.get(index + 1)) {
-            (Some(before), _) => self.members[before].value.end..member.value.end,
-            (None, Some(next)) => member.start..next.start,
-            (None, None) => self.span.start + 1..self.span.end - 1,
+/// Why docker does not read a text, if so. It says where in the text, and quotes nothing of it: passwords may be there.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    let Err(error) = serde_json::from_str::<Map<String, Value>>(text) else { return Ok(()) };
+    if error.is_data() {
+        return Err("not a JSON object".to_owned());
+    }
+    let place = format!("line {}, column {}", error.line(), error.column());
+    let strict = ParseOptions { allow_comments: false, allow_trailing_commas: false, ..ParseOptions::default() };
+    let kind = parse_to_ast(text, &CollectOptions::default(), &strict).err().map(|error| match error.kind() {
+        ParseErrorKind::CommentsNotAllowed => "a comment",
+        ParseErrorKind::TrailingCommasNotAllowed => "a comma after the last member",
+        _ => "",
+    });
+    match kind.filter(|kind| !kind.is_empty()) {
+        Some(kind) => Err(format!("{place}: not JSON: {kind}, which docker does not read; remove it")),
+        None => Err(format!("{place}: not JSON")),
+    }
+}
+
+/// A text that is one JSON object. The root has to live as long as anything below it is used.
+struct Document {
+    root: CstRootNode,
+    object: CstObject,
+}
+
+impl Document {
+    fn parse(text: &str) -> Result<Self, String> {
+        check(text)?;
+        let root = CstRootNode::parse(text, &ParseOptions::default())
+            .map_err(|error| format!("line {}, column {}: not JSON", error.line_display(), error.column_display()))?;
+        let object = root.object_value().ok_or("not a JSON object")?;
+        Ok(Self { root, object })
+    }
+
+    /// The member that Go's decoder takes: the last of this name, else of this name in another case.
+    fn member(&self, name: &str) -> Option<CstObjectProp> {
+        let same_name = |member: &CstObjectProp| member.decoded_name().as_deref() == Some(name);
+        let members = self.members(name);
+        members.iter().rev().find(|member| same_name(member)).or(members.last()).cloned()
+    }
+
+    /// Every member of this name in any case: Go's decoder merges what several of them hold.
+    fn members(&self, name: &str) -> Vec<CstObjectProp> {
+        let mut members = self.object.properties();
+        members.retain(|member| member.decoded_name().is_some_and(|known| known.eq_ignore_ascii_case(name)));
+        members
+    }
+}
+
+/// How the members of an object are laid out.
+struct Layout {
+    /// The white space before each member; `None` for an object of several lines, whose indentation the tree knows.
+    gaps: Option<Vec<String>>,
+    /// The white space between the last member and the closing brace.
+    end: String,
+    /// The white space before and after a colon.
+    colon: [String; 2],
+}
+
+impl Layout {
+    fn of(object: &CstObject) -> Self {
+        let members = object.properties();
+        let before = |node: Option<CstNode>| {
+            node.filter(CstNode::is_whitespace).map_or_else(String::new, |node| node.to_string())
         };
-        replaced(self.text, cut, "")
+        let one_line = !object.children().iter().any(CstNode::is_newline);
+        let gaps = one_line.then(|| members.iter().map(|member| before(member.previous_sibling())).collect());
+        let end = before(members.last().and_then(CstObjectProp::next_sibling));
+        let parts = members.last().map(CstObjectProp::children).unwrap_or_default();
+        let at = parts.iter().position(|part| part.token_char() == Some(':')).unwrap_or_default();
+        let colon =
+            [at.checked_sub(1).and_then(|at| parts.get(at)), parts.get(at + 1)].map(|part| before(part.cloned()));
+        Self { gaps, end, colon }
     }
 
-    fn masked(&self, shown: &dyn Fn(&str) -> bool) -> String {
-        let mut masked = String::new();
-        let mut end = self.span.start;
-        for member in &self.members {
-            masked.push_str(&self.text[end..member.value.start]);
-            let value = &self.text[member.value.clone()];
-            let inner = Self::at(self.text, member.value.clone());
-            match inner {
-                _ if shown(&member.name) => masked.push_str(value),
-                Ok(object) => masked.push_str(&object.masked(&|_| false)),
-                Err(_) if value.starts_with(['"', '[']) => masked.push('…'),
-                Err(_) => masked.push_str(value),
-            }
-            end = member.value.end;
+    fn append(&self, object: &CstObject, members: impl IntoIterator<Item = (String, CstInputValue)>) {
+        let before = if object.properties().is_empty() { &[][..] } else { self.gaps.as_deref().unwrap_or_default() };
+        let mut added = 0;
+        for (name, value) in members {
+            self.apply_to(&object.append(&name, value));
+            added += 1;
         }
-        masked + &self.text[end..self.span.end]
-    }
-}
-
-/// Names and values of an object in their order.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
+        if let (Some(gaps), 1..) = (&self.gaps, added) {
+            let gap = gaps.last().map_or("", String::as_str);
+            let end = if before.is_empty() { gap } else { &self.end };
+            let gaps = before.iter().map(String::as_str).chain(std::iter::repeat_n(gap, added));
+            join(object, gaps.chain([end]));
         }
-        deserializer.deserialize_map(InOrder)
+    }
+
+    /// Gives a new member the layout of the others.
+    fn apply_to(&self, member: &CstObjectProp) {
+        // The tree gives a colon no white space before it; a name may have some behind it.
+        if let (Some(ObjectPropName::String(name)), false) = (member.name(), self.colon[0].is_empty()) {
+            name.set_raw_value(name.raw_value() + &self.colon[0]);
+        }
+        if let Some(space) = member.children().iter().find_map(CstNode::as_whitespace) {
+            space.set_value(self.colon[1].clone());
+        }
+        self.apply_to_value(member);
+    }
+
+    fn apply_to_value(&self, member: &CstObjectProp) {
+        let Some(object) = member.object_value() else { return };
+        object.properties().iter().for_each(|inner| self.apply_to(inner));
+        if let Some(gaps) = &self.gaps {
+            let gap = gaps.last().map_or("", String::as_str);
+            join(&object, std::iter::repeat(gap));
+        }
     }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Puts an object on one line, with these gaps before its members and its closing brace.
+fn join<'a>(object: &CstObject, gaps: impl Iterator<Item = &'a str>) {
+    let newlines = object.children().into_iter().filter_map(|node| node.as_newline());
+    for (newline, gap) in newlines.zip(gaps) {
+        if let Some(space) = newline.next_sibling().and_then(|node| node.as_whitespace()) {
+            space.set_value(gap.to_owned());
+        }
+        newline.remove();
+    }
 }
 
-fn replaced(text: &str, span: Range<usize>, by: &str) -> String {
-    [&text[..span.start], by, &text[span.end..]].concat()
+/// docker's own layout, for a file that has none.
+fn first(parent: &str, names: &[&str], value: &str) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let members: Vec<String> = names.iter().map(|name| format!("\t\t{}: {}", quoted(name), quoted(value))).collect();
+    format!("{{\n\t{}: {{\n{}\n\t}}\n}}", quoted(parent), members.join(",\n"))
+}
+
+fn object_of(member: &CstObjectProp) -> Result<CstObject, String> {
+    member.object_value().ok_or_else(|| format!("\"{}\" is not an object", member.decoded_name().unwrap_or_default()))
+}
+
+fn text_value(member: &CstObjectProp) -> Option<String> {
+    member.value()?.as_string_lit()?.decoded_value().ok()
+}
+
+fn is_null(member: &CstObjectProp) -> bool {
+    member.value().is_some_and(|value| value.as_null_keyword().is_some())
+}
+
+fn mask(node: &CstNode) {
+    if let Some(text) = node.as_string_lit() {
+        text.set_raw_value("…".to_owned());
+    }
+    for child in node.children() {
+        match child.as_object_prop() {
+            Some(member) => member.value().iter().for_each(mask),
+            None => mask(&child),
+        }
+    }
 }

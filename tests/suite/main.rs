@@ -25,6 +25,8 @@
 //! | `provider` | what setup does to kubelet's configuration |
 //! | `export` | passwords in files and variables, once and kept fresh |
 //! | `get_login_password` | the password alone, with the options of the AWS CLI |
+//! | `setup_hosts` | the hosts that setup's arguments stand for, and the commands that doctor prints |
+//! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
 //! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
 //! | `worlds` | random settings, given to the SDK and to the key: one key, one principal |
@@ -83,6 +85,8 @@ mod recipes;
 mod secrecy;
 mod settings;
 mod setup;
+mod setup_hosts;
+mod setup_profiles;
 mod site;
 mod sources;
 mod storms;

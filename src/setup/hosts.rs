@@ -1,0 +1,91 @@
+//! The hosts that the arguments stand for, as clients look them up.
+//!
+//! A registry is named by its host, a URL or the reference of an image. Account and region are checked on their own, so
+//! that an error names the wrong one. Without an account, STS tells the caller's: GetCallerIdentity needs no permission
+//! (AWS STS API reference).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::unprefixed;
+use crate::aws::{self, Session};
+use crate::config::{Config, Target};
+use crate::env::Env;
+use crate::error::{Error, Failure, mask_user_info};
+use crate::identity::Identity;
+use crate::registry::{self, ANY_ACCOUNT, Registry};
+
+/// What tools put before the reference of an image: skopeo and podman, helm.
+const TRANSPORTS: [&str; 2] = ["docker://", "oci://"];
+
+/// The host in a word of the command line.
+pub(super) fn of_word(word: &str) -> Result<String, String> {
+    let is_prefix = |prefix: &&&str| word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let reference = TRANSPORTS.iter().find(is_prefix).map_or(word, |prefix| &word[prefix.len()..]);
+    registry::host(reference).ok_or_else(|| format!("{} is not the host of a registry", mask_user_info(word)))
+}
+
+/// Refuses a host that this program has no token for.
+pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), String> {
+    match config.target(env, host) {
+        Ok(_) => Ok(()),
+        Err(Error::NotFound) => Err(match registry::wrong_part(host) {
+            Some(wrong) => format!("{host} is not an ECR registry: {wrong}"),
+            None => format!(
+                "{host} is not an ECR registry, and the configuration does not name it; expected e.g. \
+                 111122223333.dkr.ecr.us-east-1.amazonaws.com"
+            ),
+        }),
+        Err(error @ Error::Failed(_)) => Err(unprefixed(&error)),
+    }
+}
+
+/// The registries of each account in each region.
+pub(super) fn of_accounts(accounts: &[String], regions: &[String]) -> Result<BTreeSet<String>, String> {
+    let mut hosts = BTreeSet::new();
+    for (account, region) in accounts.iter().flat_map(|account| regions.iter().map(move |region| (account, region))) {
+        let wrong = || registry::wrong_account(account).or_else(|| registry::wrong_region(region));
+        let registry = Registry::of_account(account, region).ok_or_else(|| {
+            wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'"))
+        })?;
+        hosts.insert(registry.host);
+    }
+    Ok(hosts)
+}
+
+/// The account of the caller's credentials, or of a profile's.
+pub(super) fn account_of_caller(
+    env: &Env,
+    region: &str,
+    profile: Option<&str>,
+    deadline: Instant,
+) -> Result<String, String> {
+    let registry = Registry::of_account(ANY_ACCOUNT, region)
+        .ok_or_else(|| registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))?;
+    let target = Target {
+        host: registry.host.clone(),
+        registry,
+        profile: profile.map(str::to_owned),
+        profile_setting: "--profile".to_owned(),
+        role: None,
+        service_account: None,
+        endpoint_url: None,
+    };
+    let account = ask_sts(env, &target, deadline).map_err(|failure| {
+        format!("the account of the caller is unknown: {failure}; or name the account with --account")
+    })?;
+    if registry::is_account(&account) {
+        return Ok(account);
+    }
+    Err("the account of the caller is unknown: the answer of STS names none; name the account with --account"
+        .to_owned())
+}
+
+fn ask_sts(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
+    let mut identity = Arc::new(Identity::of(env, target, deadline)?);
+    if aws::renew_sign_in(target, &identity, deadline)? {
+        identity = Arc::new(Identity::of(env, target, deadline)?);
+    }
+    Session::open(target, &identity, deadline)?.account(deadline)
+}

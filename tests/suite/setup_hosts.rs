@@ -1,0 +1,199 @@
+//! `setup`: the hosts that its arguments stand for, and what it says of them.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::HOST;
+use crate::helper::Helper;
+use crate::setup::{AUTH, CONFIG, NO_WARNING, fails, home, read, setup, succeeds};
+use crate::support::aws::{Aws, Plan};
+
+/// The entries of a file that name the helper, sorted.
+fn entries(helper: &Helper, path: &str) -> Vec<String> {
+    let config: Value = serde_json::from_str(&read(helper, path)).expect("JSON");
+    let helpers = config["credHelpers"].as_object().cloned().unwrap_or_default();
+    helpers.into_iter().filter(|(_, name)| name == "ecr-login").map(|(host, _)| host).collect()
+}
+
+#[test]
+fn hosts_are_given_as_urls_images_accounts_and_regions() {
+    let helper = home().var("DOCKER_CONFIG", "~/elsewhere");
+    let image = format!("https://{}/team/app", HOST.to_uppercase());
+    succeeds(&helper, &format!("{image} --public"), NO_WARNING);
+    let accounts = "--account 111122223333 --account 222233334444 --region eu-west-1 --region cn-north-1";
+    succeeds(&helper, accounts, NO_WARNING);
+    let config: Value = serde_json::from_str(&read(&helper, "elsewhere/config.json")).expect("JSON");
+    let expected = json!({
+        HOST: "ecr-login",
+        "public.ecr.aws": "ecr-login",
+        "111122223333.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login",
+        "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn": "ecr-login",
+        "222233334444.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login",
+        "222233334444.dkr.ecr.cn-north-1.amazonaws.com.cn": "ecr-login",
+    });
+    assert_eq!(config["credHelpers"], expected);
+
+    for (args, named) in [
+        ("", "name a registry"),
+        ("ghcr.io", "ghcr.io is not an ECR registry"),
+        ("ftp://x", "ftp://x is not"),
+        ("https://me:c2VjcmV0@ghcr.io", "is not the host of a registry"),
+        ("--account 1234 --region eu-west-1", "the account '1234' does not have 12 digits"),
+        ("--account 111122223333 --region nowhere", "the region 'nowhere' does not have the form"),
+        ("--account 111122223333 --region eu-west-1 --region xx-west-1", "the region 'xx-west-1'"),
+        ("12345.dkr.ecr.us-east-1.amazonaws.com", "the account '12345' does not have 12 digits"),
+        ("111122223333.dkr-ecr.us-east1.on.aws", "the region 'us-east1'"),
+        ("111122223333.dkr.ecr.cn-north-1.amazonaws.com", "'amazonaws.com.cn'"),
+    ] {
+        let line = fails(&helper, args);
+        assert!(line.contains(named) && !line.contains("c2VjcmV0"), "{args}: {line}");
+    }
+    assert_eq!(setup(&helper, "--account 111122223333").code, Some(2), "an account without a region");
+    helper.write(
+        ".config/docker-credential-ecr-login/config.toml",
+        &format!("[[registry]]\nmatch = 'images.example.com'\nregistry = '{HOST}'"),
+    );
+    succeeds(&helper, "images.example.com", NO_WARNING);
+    assert!(read(&helper, "elsewhere/config.json").contains("\"images.example.com\": \"ecr-login\""));
+}
+
+#[test]
+fn references_of_images_stand_for_their_registries() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for reference in [
+        format!("docker://{HOST}/team/app:1"),
+        format!("DOCKER://{HOST}/team/app"),
+        format!("oci://{HOST}/charts/app"),
+        format!("{HOST}/team/app:1"),
+        format!("{HOST}/team/app@{digest}"),
+        format!("docker://{HOST}/app:1@{digest}"),
+        format!("{HOST}/"),
+        format!("{}.", HOST.to_uppercase()),
+    ] {
+        let helper = home();
+        succeeds(&helper, &reference, NO_WARNING);
+        assert_eq!(entries(&helper, CONFIG), [HOST], "{reference}");
+        succeeds(&helper, &format!("--remove {reference}"), NO_WARNING);
+        assert_eq!(read(&helper, CONFIG), "{}\n", "{reference}");
+    }
+    for reference in ["docker://", "docker:///app", "docker-archive:app.tar", "oci-archive://x", "docker://docker://x"]
+    {
+        assert!(fails(&home(), reference).contains("is not the host of a registry"), "{reference}");
+    }
+}
+
+#[test]
+fn a_region_that_nobody_knows_is_a_warning() {
+    let typo = "111122223333.dkr.ecr.eu-wst-1.amazonaws.com";
+    for args in [typo.to_owned(), "--account 111122223333 --region eu-wst-1".to_owned(), format!("--podman {typo}")] {
+        let helper = home();
+        let ran = setup(&helper, &args);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{ran:?}");
+        assert!(ran.stderr.contains("the region 'eu-wst-1'") && ran.stderr.contains("spelling"), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("check with: docker-credential-ecr-login doctor {typo}")), "{ran:?}");
+        let file = if args.contains("podman") { AUTH } else { CONFIG };
+        assert_eq!(entries(&helper, file), [typo]);
+        succeeds(&helper, &format!("--remove {args}"), NO_WARNING);
+    }
+}
+
+#[test]
+fn a_region_alone_means_the_account_of_the_caller() {
+    let aws = Aws::start();
+    let with_keys = |helper: Helper| {
+        let helper = helper.var("AWS_ENDPOINT_URL", &aws.url());
+        helper.var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s")
+    };
+    let helper = with_keys(home());
+    let printed = succeeds(&helper, "--region us-east-1 --region eu-west-1", NO_WARNING);
+    assert!(printed.starts_with("added 2 credHelpers to "), "{printed}");
+    assert_eq!(entries(&helper, CONFIG), ["111122223333.dkr.ecr.eu-west-1.amazonaws.com", HOST]);
+    let calls = aws.calls();
+    let [call] = calls.as_slice() else { panic!("one call: {calls:?}") };
+    assert_eq!(
+        (call.operation.as_str(), call.region.as_str(), call.access_key.as_str()),
+        ("GetCallerIdentity", "us-east-1", "AKIAEXAMPLE")
+    );
+    succeeds(&helper, "--remove --region us-east-1", NO_WARNING);
+    assert_eq!(entries(&helper, CONFIG), ["111122223333.dkr.ecr.eu-west-1.amazonaws.com"]);
+
+    // Neither a table of the configuration nor what is in the environment counts for a profile that is named.
+    helper.write(".config/docker-credential-ecr-login/config.toml", "[[registry]]\nmatch = '*'\nprofile = 'absent'");
+    succeeds(&helper, "--region us-east-1", NO_WARNING);
+    helper.write(".aws/config", "[profile mine]\naws_access_key_id = AKIAMINE\naws_secret_access_key = s\n");
+    succeeds(&helper, "--region us-east-1 --profile mine", NO_WARNING);
+    assert_eq!(aws.calls().last().expect("a call").access_key, "AKIAMINE");
+
+    let unsigned = home().var("AWS_ENDPOINT_URL", &aws.url());
+    let before = aws.count();
+    for (args, words) in [
+        ("--region us-east-1", &["no AWS credentials found", "AWS_PROFILE", "--account"][..]),
+        ("--region us-east1", &["the region 'us-east1'"]),
+        ("--region us-east-1 --profile absent", &["'absent'", "--profile"]),
+        ("--account 111122223333 --region us-east-1 --profile x", &["--profile has no effect"]),
+        ("HOST --region us-east-1", &["--region", "requires --account"]),
+    ] {
+        let line = fails(&unsigned, &args.replace("HOST", HOST));
+        assert!(words.iter().all(|word| line.contains(word)), "{args}: {line}");
+        assert!(!unsigned.home().join(".docker").exists(), "{args}");
+    }
+    assert_eq!(aws.count(), before, "nobody without credentials asks");
+    let denied = Plan { service: "sts", failures: 9, failure: (403, "InvalidClientTokenId", "no"), ..Plan::default() };
+    let denied = Aws::with(denied);
+    let line = fails(&with_keys(home()).var("AWS_ENDPOINT_URL", &denied.url()), "--region us-east-1");
+    assert!(line.contains("the account of the caller is unknown: STS"), "{line}");
+}
+
+/// The commands that doctor prints, as it prints them, for every form of host; afterwards docker and podman ask the helper.
+#[test]
+fn what_doctor_prints_can_be_run() {
+    let tables = format!("[[registry]]\nmatch = '*.example.com'\nregistry = '{HOST}'");
+    for host in [
+        HOST,
+        "111122223333.dkr.ecr-fips.us-east-1.amazonaws.com",
+        "111122223333.dkr-ecr.us-east-1.on.aws",
+        "111122223333.dkr-ecr-fips.us-gov-west-1.on.aws",
+        "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        "public.ecr.aws",
+        "ecr-public.aws.com",
+        "images.example.com",
+    ] {
+        let other = json!({"credHelpers": {host: "pass"}}).to_string();
+        let login = json!({"auths": {host: {"auth": "YTpi"}}}).to_string();
+        for (files, client) in [
+            (&[][..], "docker"),
+            (&[], "podman"),
+            (&[(CONFIG, r#"{"credsStore":"desktop"}"#)], "docker"),
+            (&[(CONFIG, &other)], "docker"),
+            (&[(CONFIG, &other)], "podman"),
+            (&[("run/containers/auth.json", &other)], "podman"),
+            (&[(AUTH, &other)], "podman"),
+            (&[(CONFIG, &login)], "docker"),
+            (&[(CONFIG, &login)], "podman"),
+            (&[("run/containers/auth.json", &login)], "podman"),
+        ] {
+            let helper = home();
+            helper.write(".config/docker-credential-ecr-login/config.toml", &tables);
+            for (path, text) in files {
+                helper.write(path, text);
+            }
+            // Else it is neither installed nor set up, and doctor says nothing of it.
+            let program = helper.write(&format!("bin/{client}"), "");
+            fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+            let check = || {
+                let ran = helper.run(&["doctor", "--json", host], "");
+                let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+                let checks = report["registries"][0]["checks"].as_array().expect("checks").clone();
+                let check = checks.into_iter().find(|check| check["check"] == client);
+                check.unwrap_or_else(|| panic!("{client}: {}", ran.stdout))
+            };
+            let fix = check()["fix"].as_str().unwrap_or_else(|| panic!("{files:?}")).to_owned();
+            let command =
+                fix.split('\'').nth(1).and_then(|words| words.strip_prefix("docker-credential-ecr-login setup"));
+            let command = command.unwrap_or_else(|| panic!("{fix}"));
+            succeeds(&helper, command, NO_WARNING);
+            assert_eq!(check()["status"], "ok", "{host}, {client}, {files:?}: {fix}");
+        }
+    }
+}

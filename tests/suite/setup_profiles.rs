@@ -1,0 +1,188 @@
+//! `setup --profiles`: the tables that it writes for AWS profiles, and the questions that it asks.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY};
+use crate::namespace::{missing, skip};
+use crate::setup::{CONFIG, NO_WARNING, OTHER, fails, home, read, setup, succeeds};
+use crate::support::aws::Aws;
+
+const TABLES: &str = ".config/docker-credential-ecr-login/config.toml";
+
+/// Two accounts, each with a profile of its own.
+const TWO: &str = "[default]\nregion = us-east-1\n\n\
+    [profile prod]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\n\
+    [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = default\n\n\
+    [sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\n";
+
+/// Two profiles for the first of them.
+const BOTH: &str = "[profile reader]\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\
+    [profile admin]\nsso_account_id = 111122223333\nsso_role_name = Administrator\n\
+    [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\n";
+
+fn with_profiles(config: &str) -> Helper {
+    let helper = home();
+    helper.write(".aws/config", config);
+    helper
+}
+
+fn table(account: &str, profile: &str) -> String {
+    format!("[[registry]]\nmatch = \"{account}.dkr*\"\nprofile = \"{profile}\"\n")
+}
+
+#[test]
+fn each_account_gets_the_profile_that_names_it() {
+    let helper = with_profiles(TWO);
+    let file = helper.home().join(TABLES);
+    let expected = format!("{}\n{}", table("111122223333", "prod"), table("222233334444", "dev"));
+    let shown = succeeds(&helper, "--profiles --dry-run", NO_WARNING);
+    assert!(shown.starts_with("--- /dev/null\n") && shown.contains("+profile = \"prod\""), "{shown}");
+    assert!(!file.exists());
+
+    let printed = succeeds(&helper, &format!("{HOST} --profiles"), NO_WARNING);
+    assert!(printed.contains(&format!("added 2 [[registry]] tables to {}\n", file.display())), "{printed}");
+    assert!(printed.contains("added 1 credHelper to ") && printed.contains("next: docker pull "), "{printed}");
+    assert_eq!(read(&helper, TABLES), expected);
+    assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert!(read(&helper, CONFIG).contains(HOST));
+
+    let again = succeeds(&helper, "--profiles", NO_WARNING);
+    assert!(again.starts_with(&format!("nothing to change in {}\n", file.display())), "{again}");
+    assert!(again.contains("left the account 111122223333 alone: line 1 of "), "{again}");
+    assert!(again.contains("left the account 222233334444 alone: line 5 of "), "{again}");
+    assert_eq!(read(&helper, TABLES), expected);
+}
+
+#[test]
+fn the_tables_apply_to_every_form_of_host() {
+    let aws = Aws::start();
+    let keys =
+        |account: &str, key: &str| format!("role_arn = arn:aws:iam::{account}:role/{key}\nsource_profile = base\n");
+    let helper = with_profiles(&format!(
+        "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}\n\
+         [profile one]\n{}[profile two]\n{}",
+        keys("111122223333", "One"),
+        keys("222233334444", "Two")
+    ));
+    let helper = helper.var("AWS_ENDPOINT_URL", &aws.url());
+    succeeds(&helper, "--profiles", NO_WARNING);
+    for (host, role) in [
+        (HOST, "One"),
+        ("111122223333.dkr.ecr-fips.us-west-2.amazonaws.com", "One"),
+        ("111122223333.dkr-ecr.eu-west-1.on.aws", "One"),
+        ("111122223333.dkr-ecr-fips.us-east-2.on.aws", "One"),
+        (OTHER, "Two"),
+    ] {
+        let password = helper.get(host).password_for(host);
+        assert!(password.starts_with(&format!("ASIA-{role}-by-AKIABASE.")), "{host}: {password}");
+    }
+}
+
+#[test]
+fn what_is_in_the_configuration_stays_byte_for_byte() {
+    for (before, separator) in [
+        ("# mine\r\ntimeout = '5s'   # short\n\n", "\n"),
+        ("timeout = '5s'", "\n\n"),
+        ("[[registry]]\nmatch = \"222233334444.dkr.ecr.eu-west-1.amazonaws.com\"\nprofile = 'x'\n", "\n"),
+    ] {
+        let helper = with_profiles(TWO);
+        helper.write(TABLES, before);
+        let printed = succeeds(&helper, "--profiles", NO_WARNING);
+        let mut expected = format!("{before}{separator}{}", table("111122223333", "prod"));
+        if !before.contains("2222") {
+            expected.extend(["\n".to_owned(), table("222233334444", "dev")]);
+        }
+        assert_eq!(read(&helper, TABLES), expected, "{printed}");
+        let file = helper.home().join(TABLES).display().to_string();
+        assert!(!before.contains("2222") || printed.contains(&format!("222233334444 alone: line 1 of {file}")));
+    }
+    for (text, named) in
+        [("registry = [{match = 'a.example', profile = 'x'}]\n", "registry as a list"), ("timeot = 1\n", "line 1")]
+    {
+        let helper = with_profiles(TWO);
+        helper.write(TABLES, text);
+        let line = fails(&helper, &format!("{HOST} --profiles"));
+        assert!(line.contains("config.toml") && line.contains(named), "{line}");
+        assert_eq!((read(&helper, TABLES).as_str(), helper.home().join(CONFIG).exists()), (text, false));
+    }
+    // A file that a variable names is made, links and all.
+    let helper = with_profiles(TWO).var("AWS_ECR_CONFIG_FILE", "~/own/ecr.toml");
+    succeeds(&helper, &format!("{HOST} --profiles"), NO_WARNING);
+    assert!(read(&helper, "own/ecr.toml").contains("profile = \"dev\""));
+}
+
+#[test]
+fn two_profiles_for_one_account_are_a_choice() {
+    let helper = with_profiles(BOTH);
+    let line = fails(&helper, &format!("{HOST} --profiles"));
+    for word in ["'reader'", "'admin'", "111122223333", "--profile NAME"] {
+        assert!(line.contains(word), "{word} in {line}");
+    }
+    assert!(!line.contains("'dev'"), "{line}");
+    assert!(!helper.home().join(TABLES).exists() && !helper.home().join(CONFIG).exists(), "nothing is half done");
+    for (args, words) in [
+        ("--profiles --profile absent", &["'absent'", ".aws/config"][..]),
+        ("--profiles --profile reader --profile admin", &["'reader'", "'admin'", "name one"]),
+        ("--profile reader", &["--profile has no effect", "--profiles"]),
+    ] {
+        let line = fails(&helper, args);
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+    succeeds(&helper, "--profiles --profile reader", NO_WARNING);
+    let expected = format!("{}\n{}", table("111122223333", "reader"), table("222233334444", "dev"));
+    assert_eq!(read(&helper, TABLES), expected);
+    succeeds(&helper, "--profiles", NO_WARNING);
+    assert_eq!(read(&helper, TABLES), expected, "what was chosen once is asked for no more");
+
+    let helper = with_profiles("[profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n");
+    assert!(fails(&helper, "--profiles").contains("sso_account_id or role_arn"));
+    assert!(fails(&home(), "--profiles").contains(".aws/config"));
+    helper.write(".aws/config", "[profile x\n");
+    assert!(fails(&helper, "--profiles").contains(".aws/config, line 1"));
+    assert_eq!(setup(&helper, "--profiles --remove").code, Some(2));
+}
+
+#[test]
+fn a_choice_is_made_on_the_terminal() {
+    if missing(&["script"]).is_some() {
+        return skip("setup on a terminal", "script is not installed");
+    }
+    for (typed, chosen) in [("2\n", "reader"), ("9\nx\n1\n", "admin")] {
+        let helper = with_profiles(BOTH);
+        let (screen, code) = helper.on_terminal(&["setup", "--profiles"], typed);
+        assert_eq!(code, Some(0), "{screen}");
+        for shown in ["111122223333", "1) admin  Administrator", "2) reader  ReadOnly", "added 2 [[registry]] tables"] {
+            assert!(screen.contains(shown), "{shown} in {screen}");
+        }
+        assert!(read(&helper, TABLES).starts_with(&table("111122223333", chosen)), "{screen}");
+    }
+    for typed in ["\n\n\n", "\x04"] {
+        let helper = with_profiles(BOTH);
+        let (screen, code) = helper.on_terminal(&["setup", HOST, "--profiles"], typed);
+        assert!(code == Some(1) && screen.contains("--profile NAME"), "{screen}");
+        assert!(!helper.home().join(TABLES).exists() && !helper.home().join(CONFIG).exists());
+    }
+}
+
+#[test]
+fn tables_are_proposed_where_they_would_help() {
+    let helper = with_profiles(TWO);
+    let printed = succeeds(&helper, HOST, NO_WARNING);
+    let file = helper.home().join(TABLES);
+    let proposed = format!("setup --profiles' adds to {}:\n\n{}", file.display(), table("111122223333", "prod"));
+    assert!(printed.contains(&proposed) && printed.contains(&table("222233334444", "dev")), "{printed}");
+    assert!(!file.exists());
+    let both = with_profiles(BOTH);
+    assert!(succeeds(&both, HOST, NO_WARNING).contains("profile = \"admin\"    # or \"reader\"\n"));
+    for args in [format!("{HOST} --dry-run"), "--remove".to_owned(), "--public".to_owned(), "--podman".to_owned()] {
+        assert!(!succeeds(&helper, &args, NO_WARNING).contains("[[registry]]"), "{args}");
+    }
+    succeeds(&helper, "--profiles", NO_WARNING);
+    assert!(!succeeds(&helper, HOST, NO_WARNING).contains("[[registry]]"), "each account has its table");
+    let one = with_profiles("[profile prod]\nsso_account_id = 111122223333\n");
+    assert!(!succeeds(&one, HOST, NO_WARNING).contains("[[registry]]"), "there is one profile");
+    let broken = with_profiles("[profile prod\n");
+    assert!(!succeeds(&broken, HOST, NO_WARNING).contains("[[registry]]"));
+}
