@@ -54,6 +54,24 @@ fn a_mapped_role_is_assumed_once_with_all_its_settings() {
 }
 
 #[test]
+fn a_template_of_a_role_takes_the_account_of_each_registry() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write(CONFIG, "[[registry]]\nmatch = '*'\nrole_arn = 'arn:aws:iam::{account}:role/Pull-{account}'\n");
+    gets_as(&helper, HOST, "ASIA-Pull-111122223333-by-AKIAEXAMPLE");
+    gets_as(&helper, OTHER, "ASIA-Pull-444455556666-by-AKIAEXAMPLE");
+    let roles: Vec<String> =
+        aws.calls().into_iter().filter(|call| call.service == "sts").map(|call| call.body).collect();
+    for (role, account) in roles.iter().zip(["111122223333", "444455556666"]) {
+        assert!(role.contains(&format!("RoleArn=arn%3Aaws%3Aiam%3A%3A{account}%3Arole%2FPull-{account}")), "{role}");
+    }
+    let ran = helper.get("public.ecr.aws");
+    for word in ["config.toml, line 3", "role_arn", "public.ecr.aws", "{account}"] {
+        assert!(ran.error().contains(word), "{word} in {ran:?}");
+    }
+}
+
+#[test]
 fn the_environment_maps_an_account_without_a_file_and_wins_over_it() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_PROFILE_111122223333", "b");
