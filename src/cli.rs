@@ -17,7 +17,7 @@ use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
 use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
-use crate::{NAME, VERSION, doctor, export, kubelet, pages, setup};
+use crate::{NAME, VERSION, doctor, export, kubelet, pages, setup, sign_in};
 
 /// What to do.
 #[derive(Debug)]
@@ -86,6 +86,12 @@ pub enum Tool {
     EcrPublic(OfService),
     /// Write a docker config.json, a Kubernetes secret, variables or a password for registries
     Export(export::Export),
+    /// Get and cache a token for a registry; asks for MFA codes and renews sign-ins
+    Login(sign_in::Login),
+    /// Remove the cached token of a registry
+    Logout(sign_in::Logout),
+    /// List or remove cached tokens
+    Cache(sign_in::Tokens),
     /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
     Kubelet(kubelet::Kubelet),
     /// Write manual pages and shell completions into a directory
@@ -113,6 +119,9 @@ impl Tool {
                 options.run(Service::EcrPublic, env, &mut io::stdout().lock())
             }
             Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Login(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Logout(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Cache(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Kubelet(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Generate(options) => options.run(&Arguments::command()),
         }

@@ -134,7 +134,7 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     match route {
         Ok(Route::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
         _ if env.ignores_storage() => Ok(done()),
-        Ok(Route::Ours(_, target, deadline)) => login::forget(env, &target, deadline).map(|()| done()),
+        Ok(Route::Ours(_, target, deadline)) => login::forget(env, &target, deadline).map(|_| done()),
         Ok(Route::None) => Err(Error::NotFound),
         Err(error) => Err(error),
     }

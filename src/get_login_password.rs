@@ -15,7 +15,7 @@ use clap::Args;
 use crate::config::{self, is_url};
 use crate::env::Env;
 use crate::error::Error;
-use crate::export::{named_target, print_secret};
+use crate::export::print_secret;
 use crate::identity::{Profiles, Selected};
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::{log, login};
@@ -120,7 +120,7 @@ impl GetLoginPassword {
         if let Some(bundle) = self.ca_bundle {
             env = env.with_option("--ca-bundle", "AWS_CA_BUNDLE", bundle);
         }
-        let (config, mut target) = named_target(&env, &host, started)?;
+        let (config, mut target) = login::named_target(&env, &host, started)?;
         match (service, target.registry.is_public()) {
             (Service::Ecr, true) => {
                 return Err(Error::failed(format!(

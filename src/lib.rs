@@ -12,6 +12,7 @@
 //! | [`setup`] | has docker or podman ask us for a registry |
 //! | [`get_login_password`] | the password alone, as the AWS CLI prints it |
 //! | [`export`] | passwords in files and variables, for programs that ask no helper |
+//! | [`sign_in`] | tokens that a person asks for, drops and looks at |
 //! | [`fallback`] | another helper, for the registries that are not ECR's |
 //! | [`kubelet`] | the image credential provider of kubelets |
 //! | [`login`] | the use case: a registry in, a token out |
@@ -54,6 +55,7 @@ pub mod platform;
 pub mod registry;
 pub mod secret;
 pub mod setup;
+pub mod sign_in;
 pub mod token;
 
 /// The program's name, as clients look for it on the PATH.

@@ -21,21 +21,39 @@ use tracing::debug;
 
 use super::dns::Resolver;
 use super::explain::Context;
-use super::sso;
+use super::{sso, with_credentials};
 use crate::code::Code;
 use crate::config::Role;
 use crate::error::Failure;
-use crate::identity::{Keys, Source};
+use crate::identity::{Keys, MfaDevice, Source};
+use crate::secret::Secret;
+
+/// What a person read off an MFA device.
+#[derive(Clone, Debug)]
+pub struct MfaCode {
+    device: MfaDevice,
+    digits: Secret,
+}
+
+impl MfaCode {
+    /// The code that `device` shows.
+    pub fn new(device: MfaDevice, digits: &str) -> Self {
+        Self { device, digits: digits.to_owned().into() }
+    }
+}
 
 /// The credentials of the identity in `context`.
 pub(super) async fn resolve(
     config: &SdkConfig,
     for_providers: &ProviderConfig,
+    codes: &[MfaCode],
     context: &Context,
 ) -> Result<Credentials, Failure> {
     let source = context.source();
     let found = match source {
-        Source::Sso(of) => return assume_all(sso::credentials(config, of, context).await?, config, context).await,
+        Source::Sso(of) => {
+            return assume_all(sso::credentials(config, of, context).await?, codes, config, context).await;
+        }
         Source::Environment(keys) | Source::Profile(_, keys) => Ok(of_keys(keys)),
         Source::WebIdentity(of) => {
             let token = String::from_utf8_lossy(&context.identity.held);
@@ -60,7 +78,45 @@ pub(super) async fn resolve(
     };
     let credentials = found.map_err(|error| context.credentials(&error))?;
     refuse_what_no_header_holds(&credentials, source)?;
-    assume_all(credentials, config, context).await
+    let credentials = match codes.iter().find(|code| code.device.is_for(None)) {
+        Some(code) => with_code(config, credentials, code).await.map_err(|error| context.user_session(&error))?,
+        None => credentials,
+    };
+    assume_all(credentials, codes, config, context).await
+}
+
+/// A session of the user whose keys these are, proven by the code of an MFA device.
+async fn with_code(config: &SdkConfig, credentials: Credentials, code: &MfaCode) -> provider::Result {
+    let config = with_credentials(config.clone(), credentials);
+    let call = aws_sdk_sts::Client::new(&config).get_session_token();
+    let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
+    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
+    of_sts(answer, "session token")
+}
+
+/// The credentials of a role, proven by the code of an MFA device besides the caller's own.
+async fn assume_with_code(
+    config: &SdkConfig,
+    credentials: Credentials,
+    role: &Role,
+    code: &MfaCode,
+) -> provider::Result {
+    let mut config = with_credentials(config.clone(), credentials).into_builder();
+    if let Some(region) = &role.region {
+        config = config.region(Region::new(region.clone()));
+    }
+    let call = aws_sdk_sts::Client::new(&config.build()).assume_role();
+    let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
+    let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
+    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
+    of_sts(answer, "role with MFA")
+}
+
+fn of_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static str) -> provider::Result {
+    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
+    let expiry = SystemTime::try_from(answer.expiration).ok();
+    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
+    Ok(Credentials::new(id, secret, token, expiry, provider))
 }
 
 /// Whether it was the provider of this source that gave the credentials, by what the SDK notes on them.
@@ -99,10 +155,7 @@ async fn with_token(config: &SdkConfig, role_arn: &str, session_name: &str, toke
     let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
     let call = call.role_arn(role_arn).role_session_name(session_name).web_identity_token(token);
     let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
-    let expiry = SystemTime::try_from(answer.expiration).ok();
-    let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
-    Ok(Credentials::new(id, secret, token, expiry, "web identity"))
+    of_sts(answer, "web identity")
 }
 
 async fn of_instance(endpoint: &str, for_providers: &ProviderConfig) -> provider::Result {
@@ -114,11 +167,17 @@ async fn of_instance(endpoint: &str, for_providers: &ProviderConfig) -> provider
 
 async fn assume_all(
     mut credentials: Credentials,
+    codes: &[MfaCode],
     config: &SdkConfig,
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    for role in &context.identity.chain.roles {
+    for (index, role) in context.identity.chain.roles.iter().enumerate() {
         debug!(role = role.arn, "assuming the role");
+        if let Some(code) = codes.iter().find(|code| code.device.is_for(Some(index))) {
+            let assumed = assume_with_code(config, credentials, role, code).await;
+            credentials = assumed.map_err(|error| context.role(&error, role))?;
+            continue;
+        }
         let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
         if let Some(external_id) = &role.external_id {
             builder = builder.external_id(external_id);

@@ -12,6 +12,7 @@ use std::time::Instant;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_sdk_sts::operation::get_session_token::GetSessionTokenError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -131,6 +132,27 @@ impl Context {
         }
         let what = format!("STS's answer about the role {} cannot be read", role.arn);
         Failure::new(Code::AnswerInvalid, what, "try again; check AWS_ENDPOINT_URL").quoting(&one_line(&causes(error)))
+    }
+
+    /// Why a user got no session for the code of an MFA device.
+    pub(super) fn user_session(&self, error: &CredentialsError) -> Failure {
+        let Some(refusal) = chain(error).find_map(refusal::<GetSessionTokenError>) else {
+            return self.network(error).unwrap_or_else(|| {
+                Failure::new(Code::AnswerInvalid, "STS's answer cannot be read", "try again; check AWS_ENDPOINT_URL")
+                    .quoting(&one_line(&causes(error)))
+            });
+        };
+        if refusal.message.contains(WRONG_CODE) {
+            return wrong_code();
+        }
+        self.common(&refusal, "STS", &self.who()).unwrap_or_else(|| {
+            Failure::new(
+                Code::MfaRequired,
+                format!("STS gives {} no session with MFA: {}", self.who(), refusal.code),
+                "check mfa_serial in the profile, and that the device belongs to this user",
+            )
+            .quoting(refusal.message)
+        })
     }
 
     /// Why ECR did not answer with a token.
@@ -295,11 +317,18 @@ impl Context {
         };
         let mfa = self.identity.profiles.names().filter_map(of_role).any(|profile| profile.get("mfa_serial").is_some());
         let (role, who) = (&role.arn, self.who_assumes(role));
+        if refusal.message.contains(WRONG_CODE) {
+            return wrong_code();
+        }
         if mfa || refusal.message.contains("MultiFactor") {
             return Failure::new(
                 Code::MfaRequired,
                 format!("{role} wants MFA, which a credential helper cannot ask for"),
-                "get session credentials first, with 'aws sts get-session-token' or a credential_process that keeps them",
+                format!(
+                    "run '{} login {}' on a terminal: it asks for the code, and pulls work until the token expires",
+                    crate::NAME,
+                    self.target.host
+                ),
             );
         }
         Failure::new(
@@ -391,6 +420,17 @@ impl Context {
             None => self.source().to_string(),
         }
     }
+}
+
+/// What STS says of a code that is wrong or was used before.
+const WRONG_CODE: &str = "invalid MFA one time pass code";
+
+fn wrong_code() -> Failure {
+    Failure::new(
+        Code::MfaRequired,
+        "AWS does not accept the MFA code",
+        "wait for the next code, since each is accepted once, and try again",
+    )
 }
 
 /// Why a certificate is not trusted.

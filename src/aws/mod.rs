@@ -40,6 +40,7 @@ use crate::error::{Failure, mask_user_info};
 use crate::identity::{Identity, Source};
 use crate::platform;
 use crate::token::Token;
+pub use credentials::MfaCode;
 pub use examine::{RegistryAnswer, Route, ask_registry, route};
 use explain::Context;
 use http::Network;
@@ -81,7 +82,7 @@ pub fn request_token(target: &Target, identity: &Arc<Identity>, deadline: Instan
         }
         let caller = Caller::new(context);
         caller.begin_connection().await;
-        Box::pin(caller.credentials()).await?.ask().await
+        Box::pin(caller.credentials(&[])).await?.ask().await
     })
 }
 
@@ -110,12 +111,20 @@ pub struct Session {
 impl Session {
     /// Resolves the credentials of `identity`, by `deadline`, for those who want to know them before they ask.
     pub fn open(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Self, Failure> {
-        let (target, of) = (target.clone(), identity.clone());
-        run(
-            deadline,
-            identity,
-            async move { Box::pin(Caller::new(context(target, of, deadline)?).credentials()).await },
-        )
+        Self::open_with(target, identity, &[], deadline)
+    }
+
+    /// The same with the codes of MFA devices.
+    pub fn open_with(
+        target: &Target,
+        identity: &Arc<Identity>,
+        codes: &[MfaCode],
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let (target, of, codes) = (target.clone(), identity.clone(), codes.to_vec());
+        run(deadline, identity, async move {
+            Box::pin(Caller::new(context(target, of, deadline)?).credentials(&codes)).await
+        })
     }
 
     /// The id of the access key that answered.
@@ -272,10 +281,10 @@ impl Caller {
         }
     }
 
-    async fn credentials(self) -> Result<Session, Failure> {
+    async fn credentials(self, codes: &[MfaCode]) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
         let started = Instant::now();
-        let credentials = credentials::resolve(&config, &for_providers, &context).await?;
+        let credentials = credentials::resolve(&config, &for_providers, codes, &context).await?;
         debug!(credentials = context.caller(), took_ms = started.elapsed().as_millis(), "credentials found");
         Ok(Session { config, place, credentials, context: Arc::new(context) })
     }

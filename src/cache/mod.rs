@@ -159,12 +159,38 @@ impl Cache {
         left.is_some_and(|left| left.is_positive() && left <= POSTPONED.1)
     }
 
-    /// Removes the key's entry; one that is not there is no error.
-    pub fn remove(&self, key: &Key) -> io::Result<()> {
+    /// Removes the key's entry; whether there was one.
+    pub fn remove(&self, key: &Key) -> io::Result<bool> {
         match fs::remove_file(self.entry_path(&key.to_string())) {
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// All entries that can be read, each with the size of its file in bytes, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
+        files.filter_map(|path| {
+            let key = path.file_name()?.to_str()?.strip_suffix(".json")?;
+            let bytes = read(&path)?;
+            Some((Entry::decode(&bytes, key)?, u64::try_from(bytes.len()).ok()?))
+        })
+    }
+
+    /// Removes every file of the cache; how many entries there were.
+    pub fn clear(&self) -> io::Result<usize> {
+        let mut entries = 0;
+        for file in fs::read_dir(&self.dir).into_iter().flatten() {
+            let path = file?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let stem = name.split('.').next().unwrap_or_default();
+            if prune::is_key(stem) || name.starts_with(prune::TEMPORARY) {
+                entries += usize::from(path.extension().is_some_and(|extension| extension == "json"));
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(entries)
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {

@@ -17,7 +17,7 @@ use super::{MANIFEST, Manifest, read};
 pub(super) const TEMPORARY: &str = ".entry-";
 
 /// How many keys are looked at each time.
-const MOST: usize = 64;
+const MOST: usize = 96;
 
 /// A file that nobody has touched for so long belongs to a process that is gone: no request lasts as long.
 const ABANDONED: Duration = Duration::from_hours(2);

@@ -155,6 +155,7 @@ impl Entry {
                 external_id: text(external_id),
                 session_name: text(role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
                 region: text(region),
+                mfa_serial: None,
             }),
             role_line: line,
             endpoint_url: text(endpoint_url),

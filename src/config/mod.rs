@@ -67,6 +67,8 @@ pub struct Role {
     pub session_name: String,
     /// Of STS; the registry's when unset.
     pub region: Option<String>,
+    /// The device whose code `login` asks for.
+    pub mfa_serial: Option<String>,
 }
 
 /// A Kubernetes service account with a role of its own, for STS AssumeRoleWithWebIdentity.
@@ -253,6 +255,7 @@ impl Config {
                     external_id: None,
                     session_name: SESSION_NAME.to_owned(),
                     region: None,
+                    mfa_serial: None,
                 });
             }
         }

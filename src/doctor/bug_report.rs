@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::client_config;
+use crate::config::is_url;
 use crate::env::Env;
 use crate::error::{mask_user_info, one_line};
 use crate::{COMMIT, NAME, TARGET, VERSION};
@@ -84,8 +85,11 @@ impl BugReport {
                 _ if is_secret && (name.starts_with("AWS_") || name == client_config::DOCKER_AUTH_CONFIG) => {
                     Some(format!("{name} (set)"))
                 }
+                _ if is_location(name) && !is_url(&value) => Some(format!("{name} (set)")),
                 _ if name.starts_with("AWS_") || OTHERS.contains(&name) => {
-                    Some(format!("{name}={}", mask_user_info(&one_line(&value))))
+                    let value = one_line(&value);
+                    let value = if is_location(name) { value.split('?').next().unwrap_or_default() } else { &value };
+                    Some(format!("{name}={}", mask_user_info(value)))
                 }
                 _ => None,
             }
@@ -93,6 +97,12 @@ impl BugReport {
         let variables = variables.collect();
         Self { program: format!("{NAME} {VERSION}"), commit: COMMIT, target: TARGET, clients, variables }
     }
+}
+
+/// Whether a variable is to hold a URL, in which there may be a password.
+fn is_location(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name != "NO_PROXY" && ["ENDPOINT_URL", "_URI", "_PROXY", "SERVICE_ENDPOINT"].iter().any(|word| name.contains(word))
 }
 
 impl fmt::Display for BugReport {

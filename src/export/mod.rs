@@ -95,7 +95,7 @@ impl Export {
     /// The registries, each once, with the settings for them.
     fn targets(&self, env: &Env) -> Result<BTreeMap<String, (Config, Target)>, Error> {
         let named = |host: &String| {
-            let (config, target) = named_target(env, host, Instant::now())?;
+            let (config, target) = login::named_target(env, host, Instant::now())?;
             Ok((target.host.clone(), (config, target)))
         };
         self.hosts.iter().map(named).collect()
@@ -131,17 +131,6 @@ impl Export {
 fn request(env: &Env, config: &Config, target: &Target) -> Result<Grant, Error> {
     let grant = login::grant(env, target, Instant::now() + config.timeout());
     grant.map_err(|failure| Error::failed(login::sentence(target, &failure)))
-}
-
-/// The settings for a registry that a person named: naming one that is not ECR's is a mistake.
-pub(crate) fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
-    login::target(env, host, started).map_err(|error| match error {
-        Error::NotFound => Error::failed(format!(
-            "ecr-login: {host} is not an ECR registry, and the configuration does not name it; \
-             expected as in 111122223333.dkr.ecr.us-east-1.amazonaws.com"
-        )),
-        error @ Error::Failed(_) => error,
-    })
 }
 
 /// Prints a secret and a newline.

@@ -78,8 +78,11 @@ impl Resolver<'_> {
                 return Err(section.wrong("source_profile leads back to it", "end the circle of source_profile"));
             }
             visited.push(name.clone());
-            // The SDK prefers keys to a role in every profile but the first.
-            if let (2.., Some(keys)) = (visited.len(), section.keys().ok().flatten()) {
+            // The SDK prefers keys to a role in every profile but the first, when both are there, empty or not.
+            if visited.len() > 1
+                && section.has_keys()
+                && let Some(keys) = section.keys()?
+            {
                 break Source::Profile(name, keys);
             }
             let next = match section.role()? {

@@ -48,7 +48,7 @@ mod source;
 pub use dependency::{Observed, issuer_and_subject};
 pub use key::Key;
 pub use profiles::{Profiles, paths};
-pub use source::{Chain, Keys, Selected, Source, Sso, WebIdentity};
+pub use source::{Chain, Keys, MfaDevice, Selected, Source, Sso, WebIdentity};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::config::{ServiceAccount, Target};
+use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content};
@@ -136,6 +136,19 @@ impl Identity {
         let Observations { all: observed, uncacheable, .. } = observed;
         let key = key(env, target, &selected, &observed);
         Ok(Self { key, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
+    }
+
+    /// The MFA devices whose codes the chain wants: those of its roles; without any, that of the profile with the keys, for a
+    /// session of its user.
+    pub fn mfa_devices(&self) -> Vec<MfaDevice> {
+        let of_role = |(index, role): (usize, &Role)| Some(MfaDevice::of_role(index, role.mfa_serial.as_deref()?));
+        let devices: Vec<MfaDevice> = self.chain.roles.iter().enumerate().filter_map(of_role).collect();
+        if !devices.is_empty() {
+            return devices;
+        }
+        let Source::Profile(name, _) = self.source() else { return devices };
+        let serial = self.profiles.profile(name).and_then(|profile| profile.get("mfa_serial"));
+        serial.filter(|serial| !serial.is_empty()).map(MfaDevice::of_user).into_iter().collect()
     }
 
     /// Where the credentials come from first.

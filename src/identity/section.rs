@@ -41,6 +41,7 @@ impl Section<'_> {
             external_id: self.get("external_id")?.map(str::to_owned),
             session_name: self.get("role_session_name")?.unwrap_or(SESSION_NAME).to_owned(),
             region: None,
+            mfa_serial: self.get("mfa_serial")?.map(str::to_owned),
         };
         Ok(Some((role, next)))
     }
@@ -156,6 +157,11 @@ impl Section<'_> {
             None => env.home().ok_or_else(|| self.homeless("the 'aws login' session"))?.join(".aws/login/cache"),
         };
         Ok(dir.join(format!("{:x}.json", Sha256::digest(arn.trim()))))
+    }
+
+    /// Whether an access key and a secret key are in it.
+    pub(super) fn has_keys(&self) -> bool {
+        ["aws_access_key_id", "aws_secret_access_key"].iter().all(|key| self.profile.get(key).is_some())
     }
 
     pub(super) fn keys(&self) -> Result<Option<Keys>, Failure> {

@@ -16,6 +16,34 @@ pub struct Chain {
     pub roles: Vec<Role>,
 }
 
+/// An MFA device and what its code is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MfaDevice {
+    serial: String,
+    /// The place of the role in the chain; `None` for the user whose keys the source has.
+    role: Option<usize>,
+}
+
+impl MfaDevice {
+    pub(super) fn of_role(index: usize, serial: &str) -> Self {
+        Self { serial: serial.to_owned(), role: Some(index) }
+    }
+
+    pub(super) fn of_user(serial: &str) -> Self {
+        Self { serial: serial.to_owned(), role: None }
+    }
+
+    /// Its ARN, or the number of a hardware device.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Whether it is the device of this role of the chain, or of the user.
+    pub fn is_for(&self, role: Option<usize>) -> bool {
+        self.role == role
+    }
+}
+
 /// Where the credentials of an identity come from first, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
 use tracing::{Level, debug, enabled, warn};
 
 use crate::aws::Issued;
@@ -128,12 +129,25 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, E
     Ok((cache.dir().to_owned(), entry))
 }
 
-/// Drops the cached token of `target`, if there is one.
-pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
-    let Some(dir) = env.cache_dir() else { return Ok(()) };
+/// Keeps a token that was asked for outside of a `get`, so that one finds it. `Err` says why it cannot be kept.
+pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, issued: &Issued) -> Result<(), String> {
+    let cache = open_cache(env, identity)?;
+    let now = OffsetDateTime::now_utc();
+    let entry = issued
+        .life
+        .and_then(|life| Entry::new(&identity.key, &issued.access_key_id, issued.token.clone(), life, now))
+        .ok_or_else(|| "it came expired or without an expiry".to_owned())?;
+    cache.save(&entry).map_err(|error| format!("{} cannot be written: {error}", cache.dir().display()))?;
+    remember(env, config, target, identity);
+    Ok(())
+}
+
+/// Drops the cached token of `target`; whether there was one.
+pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Error> {
+    let Some(dir) = env.cache_dir() else { return Ok(false) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(()) };
-    let Ok(cache) = Cache::open(dir) else { return Ok(()) };
+    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(false) };
+    let Ok(cache) = Cache::open(dir) else { return Ok(false) };
     cache.remove(&identity.key).map_err(|error| {
         let dir = cache.dir().display();
         Error::failed(format!(
@@ -171,6 +185,17 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
     let config = Config::load(env, crate::config::deadline(env, started))?;
     let target = config.target(env, server_url)?;
     Ok((config, target))
+}
+
+/// The settings for a registry that a person named: naming one that is not ECR's is a mistake.
+pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
+    target(env, host, started).map_err(|error| match error {
+        Error::NotFound => Error::failed(format!(
+            "ecr-login: {host} is not an ECR registry, and the configuration does not name it; \
+             expected as in 111122223333.dkr.ecr.us-east-1.amazonaws.com"
+        )),
+        error @ Error::Failed(_) => error,
+    })
 }
 
 /// A token, and the identity that it is cached for.

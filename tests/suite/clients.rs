@@ -39,8 +39,8 @@ fn real_clients_push_and_pull_through_the_helper() {
     assert_eq!(aws.count(), 1, "the pull asks AWS nothing");
 
     let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
-    assert!(doctor.contains(HOST) && doctor.contains("accepts the token"), "{doctor}");
-    assert!(!doctor.contains("warning") && !doctor.contains("failure"), "all is well: {doctor}");
+    assert!(doctor.contains(&format!("ok       {HOST}  token valid for")), "{doctor}");
+    assert!(doctor.ends_with("\n1 ok, 0 failed\n"), "all is well: {doctor}");
 
     // docker login and logout, which the incumbent refuses; and that the password is really checked.
     let login = site.with_helper(|| site.docker(&["login", HOST]));

@@ -284,7 +284,7 @@ fn calls_to_aws() {
         user.run(&["erase"], HOST).silent();
         user.get(HOST).password_for(HOST);
     });
-    asked("doctor", &["sts GetCallerIdentity", ecr], &|| drop(user.run(&["doctor", HOST], "")));
+    asked("doctor", &[ecr, "sts GetCallerIdentity"], &|| drop(user.run(&["doctor", HOST], "")));
     asked("an assumed role, twice", &role, &|| {
         let user = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
         user.get(HOST).password_for(HOST);

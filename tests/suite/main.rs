@@ -23,6 +23,7 @@
 //! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
 //! | `setup` | what setup does to the settings of docker and podman |
 //! | `provider` | what setup does to kubelet's configuration |
+//! | `sign_in` | login with codes and sign-ins, logout, and the list of cached tokens |
 //! | `export` | passwords in files and variables, once and kept fresh |
 //! | `get_login_password` | the password alone, with the options of the AWS CLI |
 //! | `setup_hosts` | the hosts that setup's arguments stand for, and the commands that doctor prints |
@@ -87,6 +88,7 @@ mod settings;
 mod setup;
 mod setup_hosts;
 mod setup_profiles;
+mod sign_in;
 mod site;
 mod sources;
 mod storms;

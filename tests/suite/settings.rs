@@ -147,6 +147,23 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
     assert_eq!(who(&on_an_instance(&aws).get(HOST)), "ASIA-instance");
 }
 
+/// The SDK takes the empty key, and not what comes after it.
+#[test]
+fn an_empty_key_in_a_source_profile_is_no_reason_to_take_the_instances_role() {
+    let aws = Aws::start();
+    let helper = on_an_instance(&aws).var("AWS_PROFILE", "a");
+    helper.write(
+        ".aws/config",
+        &format!(
+            "[profile a]\n{ROLE}source_profile = b\n[profile b]\naws_access_key_id =\naws_secret_access_key = s\n\
+             credential_source = Ec2InstanceMetadata\n"
+        ),
+    );
+    let ran = helper.get(HOST);
+    assert!(ran.error().contains("'b'") && ran.error().contains("aws_access_key_id has no value"), "{ran:?}");
+    assert_eq!(aws.count(), 0);
+}
+
 #[test]
 fn a_default_profile_that_cannot_be_used_is_no_reason_to_take_the_instances_role() {
     let aws = Aws::start();

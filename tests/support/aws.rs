@@ -51,6 +51,8 @@ pub struct Plan {
     pub life: i64,
     /// How far the clock of this AWS is ahead, in seconds.
     pub ahead: i64,
+    /// The code of everybody's MFA device: then a role, or a session of a user, is only given for it.
+    pub mfa_code: Option<&'static str>,
     /// The password of all tokens; without one each has its own, which names caller and region.
     pub password: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Default for Plan {
             junk: None,
             life: 12 * 60 * 60,
             ahead: 0,
+            mfa_code: None,
             password: None,
         }
     }
@@ -164,6 +167,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             json(status, format!(r#"{{"__type":"{code}","message":"{message}"}}"#))
         };
         response.headers_mut().insert(header::DATE, date.parse().expect("a header"));
+        return response;
+    }
+    if let Some(response) = credentials::check_mfa(&call, plan.mfa_code) {
         return response;
     }
     if let Some(response) = credentials::answer(&call) {

@@ -23,6 +23,22 @@ pub fn service(path: &str, body: &str) -> &'static str {
     }
 }
 
+/// A refusal where STS wants the code of an MFA device, and the request has none or another.
+pub fn check_mfa(call: &Call, code: Option<&str>) -> Option<Response> {
+    let code = code?;
+    if !matches!(call.operation.as_str(), "AssumeRole" | "GetSessionToken") {
+        return None;
+    }
+    let has = |name: &str| call.body.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+    let message = match (has("TokenCode"), has("SerialNumber")) {
+        (Some(given), Some(_)) if given == code => return None,
+        (Some(_), _) => "MultiFactorAuthentication failed with invalid MFA one time pass code.",
+        (None, _) => "User: arn:aws:iam::111122223333:user/me is not authorized to perform: sts:AssumeRole",
+    };
+    let error = format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+    Some((StatusCode::FORBIDDEN, format!("<ErrorResponse>{error}</ErrorResponse>")).into_response())
+}
+
 /// The answer, when the request is about credentials.
 pub fn answer(call: &Call) -> Option<Response> {
     let field = |text: &str, name: &str| {

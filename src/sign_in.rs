@@ -1,0 +1,271 @@
+//! `login`, `logout` and `cache`: tokens that a person asks for, drops and looks at.
+//!
+//! A credential helper cannot ask for anything: docker gives it no terminal. `login` does the asking beforehand: the code of an
+//! MFA device for the roles that want one, the sign-in of `aws sso login` or `aws login` where that has expired. Then it asks
+//! ECR for a token and puts it into the cache under the key that a `get` under the same settings looks for, so that docker
+//! works until the token expires.
+
+use std::io::Write;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::NAME;
+use crate::aws::{self, MfaCode, Session};
+use crate::cache::{Age, Cache};
+use crate::client_config::on_path;
+use crate::code::Code;
+use crate::config::{Config, Target};
+use crate::display_time::{LocalTime, words};
+use crate::env::Env;
+use crate::error::{Error, Failure};
+use crate::identity::{Identity, MfaDevice, Source};
+use crate::login;
+
+/// How often a code that AWS does not accept is asked for anew.
+const MOST_CODES: usize = 3;
+
+/// Arguments of `login`.
+#[derive(Args, Debug)]
+pub struct Login {
+    /// A registry
+    #[arg(value_name = "HOST")]
+    host: String,
+}
+
+impl Login {
+    /// Asks for what lacks, gets a token and caches it.
+    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let local_time = LocalTime::of_process();
+        let (config, target) = login::named_target(env, &self.host, Instant::now())?;
+        let (identity, session) = open_session(env, &config, &target)?;
+        let failed = |failure: Failure| Error::failed(login::sentence(&target, &failure));
+        let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
+        let expires_at = issued.life.map(|life| OffsetDateTime::now_utc() + life);
+        login::keep(env, &config, &target, &identity, &issued).map_err(|why| {
+            Error::failed(format!("ecr-login: AWS gave a token for {}, but it cannot be cached: {why}", target.host))
+        })?;
+        let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
+        let valid = issued.life.map(words).unwrap_or_default();
+        print(output, &format!("logged in to {}: the cached token is valid for {valid}{until}", target.host))
+    }
+}
+
+/// Credentials, with codes and sign-ins as they are needed.
+fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
+    let failed = |failure: Failure| Error::failed(login::sentence(target, &failure));
+    let deadline = || Instant::now() + config.timeout();
+    let (mut signed_in, mut codes_asked) = (false, 0);
+    loop {
+        let identity = Arc::new(Identity::of(env, target, deadline()).map_err(failed)?);
+        if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? {
+            continue;
+        }
+        let codes = ask_for_codes(&identity.mfa_devices())?;
+        codes_asked += 1;
+        match Session::open_with(target, &identity, &codes, deadline()) {
+            Ok(session) => return Ok((identity, session)),
+            Err(failure) if is_expired(failure.code) && !signed_in => {
+                sign_in(env, &identity, &failure)?;
+                signed_in = true;
+            }
+            Err(failure) if failure.code == Code::MfaRequired && !codes.is_empty() && codes_asked < MOST_CODES => {
+                eprintln!("ecr-login: {}", failure.what);
+            }
+            Err(failure) => return Err(failed(failure)),
+        }
+    }
+}
+
+fn is_expired(code: Code) -> bool {
+    matches!(code, Code::SsoExpired | Code::LoginExpired)
+}
+
+/// One code for each device. They are asked for on the terminal, whatever standard input is.
+fn ask_for_codes(devices: &[MfaDevice]) -> Result<Vec<MfaCode>, Error> {
+    devices
+        .iter()
+        .map(|device| {
+            let prompt = format!("MFA code of {}: ", device.serial());
+            let typed = rpassword::prompt_password(prompt).map_err(|error| {
+                Error::failed(format!(
+                    "ecr-login: the MFA code of {} cannot be asked for: {error}; run '{NAME} login' on a terminal",
+                    device.serial()
+                ))
+            })?;
+            let code = typed.trim();
+            if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Error::failed("ecr-login: an MFA code has 6 digits; run the command again"));
+            }
+            Ok(MfaCode::new(device.clone(), code))
+        })
+        .collect()
+}
+
+/// Has the AWS CLI sign in, on this terminal.
+fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Error> {
+    let (args, profile): (&[&str], &str) = match identity.source() {
+        Source::Sso(sso) => (&["sso", "login"], &sso.profile),
+        Source::Login { profile, .. } => (&["login"], profile),
+        _ => return Err(Error::failed(format!("ecr-login: {failure}"))),
+    };
+    let command = format!("aws {} --profile {profile}", args.join(" "));
+    let Some(program) = on_path(env, "aws") else {
+        return Err(Error::failed(format!(
+            "ecr-login: {}; '{command}' would renew it, but the AWS CLI is not on the PATH: install it",
+            failure.what
+        )));
+    };
+    eprintln!("ecr-login: {}; running '{command}'", failure.what);
+    let status = Command::new(program)
+        .args(args)
+        .args(["--profile", profile])
+        .env_clear()
+        .envs(env.iter())
+        // Standard output is for what this command says itself.
+        .stdout(Stdio::from(std::io::stderr()))
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Error::failed(format!("ecr-login: '{command}' failed: {status}"))),
+        Err(error) => Err(Error::failed(format!("ecr-login: '{command}' cannot be run: {error}"))),
+    }
+}
+
+/// Arguments of `logout`.
+#[derive(Args, Debug)]
+pub struct Logout {
+    /// A registry
+    #[arg(value_name = "HOST", required_unless_present = "all", conflicts_with = "all")]
+    host: Option<String>,
+    /// Drop every cached token
+    #[arg(long)]
+    all: bool,
+}
+
+impl Logout {
+    /// Drops tokens, and says how many.
+    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let Some(host) = &self.host else { return clear(env, output) };
+        let (config, target) = login::named_target(env, host, Instant::now())?;
+        let dropped = login::forget(env, &target, Instant::now() + config.timeout())?;
+        let host = &target.host;
+        print(
+            output,
+            &if dropped {
+                format!("logged out of {host}: its cached token is removed")
+            } else {
+                format!("no cached token for {host}")
+            },
+        )
+    }
+}
+
+/// Arguments of `cache`.
+#[derive(Args, Debug)]
+pub struct Tokens {
+    #[command(subcommand)]
+    action: Option<CacheAction>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum CacheAction {
+    /// List the cached tokens; without a word, too
+    List,
+    /// Remove all of them
+    Clear,
+}
+
+/// One cached token.
+#[derive(Serialize)]
+struct Row {
+    registries: Vec<String>,
+    /// Whose it is, in words.
+    identity: Option<String>,
+    /// In RFC 3339.
+    expiry: String,
+    expired: bool,
+    /// In bytes.
+    size: u64,
+}
+
+impl Tokens {
+    /// Lists or clears.
+    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let local_time = LocalTime::of_process();
+        if let Some(CacheAction::Clear) = self.action {
+            return clear(env, output);
+        }
+        let cache = open(env)?;
+        let manifests: Vec<_> = cache.manifests().collect();
+        let mut rows = Vec::new();
+        let mut lines = Vec::new();
+        for (entry, size) in cache.entries() {
+            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == entry.key());
+            let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.clone()).collect();
+            registries.sort();
+            registries.dedup();
+            let identity = of_entry().map(|manifest| manifest.source.clone()).next();
+            let expired = entry.age() == Age::Dead;
+            let expires = if expired {
+                "expired".to_owned()
+            } else {
+                format!("{} ({})", local_time.show(entry.expires_at()), words(entry.left()))
+            };
+            let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
+            lines.push([named, identity.clone().unwrap_or_else(|| "-".to_owned()), expires, format!("{size} B")]);
+            let expiry = entry.expires_at().format(&Rfc3339).unwrap_or_default();
+            rows.push(Row { registries, identity, expiry, expired, size });
+        }
+        if self.json {
+            let text = serde_json::to_string_pretty(&rows).expect("texts always serialise");
+            return print(output, &text);
+        }
+        if lines.is_empty() {
+            return print(output, &format!("no cached tokens in {}", cache.dir().display()));
+        }
+        lines.sort();
+        lines.insert(0, ["REGISTRY", "IDENTITY", "EXPIRES", "SIZE"].map(str::to_owned));
+        print(output, &table(&lines))
+    }
+}
+
+/// Columns side by side.
+fn table(lines: &[[String; 4]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths = [width(0), width(1), width(2)];
+    let line = |[a, b, c, d]: &[String; 4]| format!("{a:0$}  {b:1$}  {c:2$}  {d}", widths[0], widths[1], widths[2]);
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+    let cache = open(env)?;
+    let count = cache.clear().map_err(|error| {
+        Error::failed(format!("ecr-login: {} cannot be cleared: {error}; remove it by hand", cache.dir().display()))
+    })?;
+    let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
+    print(output, &format!("removed {tokens} from {}", cache.dir().display()))
+}
+
+fn open(env: &Env) -> Result<Cache, Error> {
+    let Some(dir) = env.cache_dir() else {
+        return Err(Error::failed(
+            "ecr-login: the cache is turned off by AWS_ECR_DISABLE_CACHE, or there is no home directory for it",
+        ));
+    };
+    Cache::open(dir).map_err(|why| Error::failed(format!("ecr-login: {why}")))
+}
+
+fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {
+    let written = writeln!(output, "{text}").and_then(|()| output.flush());
+    written.map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,173 @@
+//! `login`, `logout` and `cache`: what a helper cannot ask for is asked for beforehand, and then docker works.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::HOST;
+use crate::helper::{Helper, SECRET_KEY, make_older};
+use crate::namespace::{missing, skip};
+use crate::support::aws::{Aws, Plan};
+
+const FAR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+const SERIAL: &str = "arn:aws:iam::111122223333:mfa/me";
+
+/// STS that wants the code 123456.
+fn with_mfa() -> Aws {
+    Aws::with(Plan { mfa_code: Some("123456"), ..Plan::default() })
+}
+
+fn with_profile(aws: &Aws, config: &str) -> Helper {
+    let helper = Helper::of(aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "dev");
+    helper.write(".aws/config", config);
+    helper
+}
+
+fn role() -> String {
+    format!(
+        "[profile dev]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\nmfa_serial = {SERIAL}\n\
+         [profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}\n"
+    )
+}
+
+#[test]
+fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
+    if missing(&["script"]).is_some() {
+        return skip("login with MFA", "script is not installed");
+    }
+    let aws = with_mfa();
+    let helper = with_profile(&aws, &role());
+    let ran = helper.get(HOST);
+    for words in ["wants MFA", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
+        assert!(ran.error().contains(words), "{words} in {ran:?}");
+    }
+    // The first code is a slip.
+    let (screen, code) = helper.on_terminal(&["login", HOST], "654321\n123456\n");
+    assert_eq!(code, Some(0), "{screen}");
+    for words in [
+        &format!("MFA code of {SERIAL}: "),
+        "AWS does not accept the MFA code",
+        &format!("logged in to {HOST}: the cached token is valid for 1"),
+        ", until 20",
+    ] {
+        assert!(screen.contains(words), "{words} in {screen}");
+    }
+    // script(1) types ahead; what comes after the prompts is what the program shows.
+    let (_, shown) = screen.split_once("MFA code of").expect("a prompt");
+    assert!(!shown.contains("123456"), "the code is not shown: {screen}");
+    let calls = aws.count();
+    let password = helper.get(HOST).password_for(HOST);
+    assert!(password.starts_with("ASIA-Pull-by-AKIABASE"), "{password}");
+    // Half a life later its refresh fails, for want of a code, and the token goes on.
+    make_older(&helper, Duration::from_hours(7));
+    assert_eq!(helper.get(HOST).password_for(HOST), password);
+    assert!(aws.count() <= calls + 1);
+    make_older(&helper, Duration::from_hours(13));
+    assert!(helper.get(HOST).error().contains("login"));
+}
+
+#[test]
+fn login_asks_for_the_code_of_a_user() {
+    if missing(&["script"]).is_some() {
+        return skip("login of a user with MFA", "script is not installed");
+    }
+    let aws = with_mfa();
+    let helper = with_profile(
+        &aws,
+        &format!("[profile dev]\nmfa_serial = {SERIAL}\naws_access_key_id = AKIAUSER\naws_secret_access_key = s\n"),
+    );
+    let (screen, code) = helper.on_terminal(&["login", HOST], "123456\n");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("ASIA--by-AKIAUSER"));
+    let session = aws.calls().into_iter().find(|call| call.operation == "GetSessionToken").expect("a session");
+    assert!(session.body.contains("TokenCode=123456") && session.body.contains("mfa%2Fme"), "{}", session.body);
+}
+
+#[test]
+fn without_a_terminal_login_says_that_it_needs_one_and_never_reads_standard_input() {
+    if missing(&["setsid"]).is_some() {
+        return skip("login without a terminal", "setsid is not installed");
+    }
+    let aws = with_mfa();
+    let helper = with_profile(&aws, &role());
+    let mut command = std::process::Command::new("setsid");
+    command.arg("--wait").arg(crate::helper::program()).args(["login", HOST]).env_clear();
+    command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.stdin(std::process::Stdio::null()).output().expect("setsid runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("on a terminal"), "{text}");
+    assert_eq!(aws.count(), 0);
+}
+
+#[test]
+fn a_sign_in_that_has_expired_is_renewed_by_the_aws_cli() {
+    let aws = Aws::start();
+    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+    let helper = with_profile(&aws, &config);
+    // What `aws sso login` leaves behind.
+    let sign_in = crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    let content = std::fs::read_to_string(&sign_in).expect("a sign-in");
+    std::fs::remove_file(&sign_in).expect("a file");
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    let ran = helper.run(&["login", HOST], "");
+    assert!(ran.code == Some(1) && ran.stderr.contains("the AWS CLI is not on the PATH"), "{ran:?}");
+    helper.write("content", &content);
+    let cli = helper.write(
+        "bin/aws",
+        &format!(
+            "#!/bin/sh\necho \"$@\" >> \"$HOME/asked\"\necho signed in\ncp \"$HOME/content\" '{}'\n",
+            sign_in.display()
+        ),
+    );
+    std::fs::set_permissions(cli, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let helper = helper.var("PATH", &path);
+    let ran = helper.run(&["login", HOST], "");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stderr.contains("running 'aws sso login --profile dev'") && ran.stderr.contains("signed in"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.starts_with(&format!("logged in to {HOST}")), "{ran:?}");
+    let asked = std::fs::read_to_string(helper.home().join("asked")).expect("calls");
+    assert_eq!(asked, "sso login --profile dev\n");
+    let calls = aws.count();
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), calls);
+}
+
+#[test]
+fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    assert!(helper.run(&["cache"], "").stdout.starts_with("no cached tokens in "));
+    for host in [HOST, FAR] {
+        helper.get(host).password_for(host);
+    }
+    let listed = helper.run(&["cache"], "").stdout;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    for words in ["REGISTRY", HOST, FAR, "the environment (AWS_ACCESS_KEY_ID)", "(11 h 59 min)", " B"] {
+        assert!(listed.contains(words) || words.starts_with('('), "{words} in {listed}");
+    }
+    assert_eq!(helper.run(&["cache", "list"], "").stdout, listed);
+    let json: Value = serde_json::from_str(&helper.run(&["cache", "--json"], "").stdout).expect("JSON");
+    assert_eq!(json.as_array().expect("rows").len(), 2);
+    assert!(json[0]["expiry"].as_str().is_some_and(|at| at.ends_with('Z')) && json[0]["expired"] == false, "{json:#}");
+    assert!(!listed.contains("AKIAEXAMPLE.us") && !json.to_string().contains("AKIAEXAMPLE.us"), "no password");
+    let ran = helper.run(&["logout", HOST], "");
+    assert_eq!(ran.stdout, format!("logged out of {HOST}: its cached token is removed\n"));
+    assert_eq!(helper.run(&["logout", HOST], "").stdout, format!("no cached token for {HOST}\n"));
+    let calls = aws.count();
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), calls + 1);
+    let ran = helper.run(&["logout", "--all"], "");
+    assert!(ran.stdout.starts_with("removed 2 tokens from "), "{ran:?}");
+    assert_eq!(std::fs::read_dir(helper.cache_dir()).expect("a cache").count(), 0);
+    helper.get(HOST).password_for(HOST);
+    assert!(helper.run(&["cache", "clear"], "").stdout.starts_with("removed 1 token from "));
+    for args in [&["logout"][..], &["logout", "--all", HOST], &["login"]] {
+        assert_eq!(helper.run(args, "").code, Some(2), "{args:?}");
+    }
+    let ran = helper.run(&["login", "ghcr.io"], "");
+    assert!(ran.code == Some(1) && ran.stderr.contains("not an ECR registry"), "{ran:?}");
+}
