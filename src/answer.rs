@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
+use zeroize::Zeroizing;
+
 use crate::error::Error;
 
 /// Whether the answer belongs to standard output, as the protocol's does.
@@ -22,6 +24,14 @@ static PROTOCOL: AtomicBool = AtomicBool::new(false);
 
 /// The thread that answers.
 static ANSWERING: Mutex<Option<ThreadId>> = Mutex::new(None);
+
+/// What is answered instead of a panic.
+static IN_HAND: Mutex<Option<Zeroizing<Vec<u8>>>> = Mutex::new(None);
+
+/// Keeps a valid answer for the case that the attempt at a better one panics.
+pub fn hold(answer: Zeroizing<Vec<u8>>) {
+    *IN_HAND.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+}
 
 /// From now on a failure belongs to standard output too.
 pub fn by_protocol() {
@@ -57,6 +67,12 @@ pub fn fail(error: &Error) {
 /// Has a panic, in any thread, end the process with one line.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        let in_hand = IN_HAND.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = in_hand
+            && Output.write_all(&answer).and_then(|()| Output.flush()).is_ok()
+        {
+            std::process::exit(0);
+        }
         fail(&Error::failed(explain(panic)));
         std::process::exit(1);
     }));

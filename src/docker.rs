@@ -16,9 +16,10 @@ use serde::Serialize;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
+use crate::answer;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, NOT_FOUND, one_line};
 use crate::fallback::{self, Answer};
 use crate::login;
 use crate::secret::Secret;
@@ -82,8 +83,22 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         .write_all(&answer)
         .and_then(|()| output.flush())
         .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))?;
+    if code != 0 {
+        repeat(&answer, code);
+    }
     debug!(took_ms = started.elapsed().as_millis(), "answered");
     Ok(ExitCode::from(code))
+}
+
+/// A fallback helper's failure on standard error too: many clients show nothing else. Not so the sentence that means "not
+/// found".
+fn repeat(answer: &[u8], code: u8) {
+    let text = one_line(&String::from_utf8_lossy(answer));
+    let _ = match text.as_str() {
+        NOT_FOUND => Ok(()),
+        "" => writeln!(io::stderr(), "ecr-login: the fallback helper failed with exit code {code} and printed nothing"),
+        text => writeln!(io::stderr(), "{text}"),
+    };
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
@@ -97,7 +112,15 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
         return answer(&token);
     }
     match route(env, server_url, started)? {
-        Route::Ours(config, target, deadline) => answer(&login::get(env, &config, &target, deadline)?),
+        Route::Ours(config, target, deadline) => {
+            // A token that is valid outlives whatever happens to its refresh.
+            let hold = |token: &Token| {
+                if let Ok(answer) = answer(token) {
+                    answer::hold(answer.output);
+                }
+            };
+            answer(&login::get(env, &config, &target, deadline, &hold)?)
+        }
         Route::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
         Route::None => Err(Error::NotFound),
     }

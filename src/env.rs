@@ -163,6 +163,14 @@ fn misspelt(name: &str) -> Option<String> {
                 .then(|| format!("{name} has no effect: it must be {of_account} with the 12 digits of an account"));
         }
     }
+    // A misspelt name of an account's variable.
+    let (stem, account) = rest.split_at(rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count());
+    if account.len() == 12 {
+        let stems = VARIABLES.iter().filter_map(|(known, _)| known.strip_suffix("<account>"));
+        let likeness = |known: &str| strsim::jaro_winkler(stem, known.trim_start_matches(PREFIX));
+        let nearest = stems.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        return (likeness(nearest) >= ALIKE).then(|| format!("{name} has no effect; is {nearest}{account} meant?"));
+    }
     let likeness = |known: &str| strsim::jaro_winkler(rest, known.trim_start_matches(PREFIX));
     let (nearest, _) = VARIABLES.iter().max_by(|(a, _), (b, _)| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(nearest) >= ALIKE).then(|| format!("{name} has no effect; is {nearest} meant?"))
@@ -200,7 +208,11 @@ mod tests {
             ("AWS_ECR_PROFILE", "AWS_ECR_PROFILE_<account>"),
             ("AWS_ECR_PROFILE_1234", "AWS_ECR_PROFILE_<account>"),
             ("AWS_ECR_ROLE_ARN_prod", "AWS_ECR_ROLE_ARN_<account>"),
-            ("AWS_ECR_ROLEARN_111122223333", "AWS_ECR_ROLE_ARN_<account>"),
+            ("AWS_ECR_ROLEARN_111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
+            ("AWS_ECR_ROLE_ARN111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
+            ("AWS_ECR_ROLE_111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
+            ("AWS_ECR_PROFILES_111122223333", "AWS_ECR_PROFILE_111122223333"),
+            ("AWS_ECR_PROFIL_111122223333", "AWS_ECR_PROFILE_111122223333"),
         ] {
             let found = misspelt(name).unwrap_or_default();
             assert!(found.contains(meant) && found.contains(name), "{name}: {found}");

@@ -4,7 +4,6 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`answer`] | the one answer of the process |
 //! | [`cli`] | what the arguments ask for |
 //! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
@@ -24,6 +23,7 @@
 //! | [`registry`] | what a server URL says |
 //! | [`input`] | bounded reading of standard input and files |
 //! | [`display_time`] | times and durations as people read them |
+//! | [`answer`] | the one answer of the process |
 //! | [`code`] | stable codes for what can be wrong |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |

@@ -13,6 +13,7 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
+use crate::code::Code;
 use crate::config::{KEYS, Key, REGISTRY_KEYS, sample};
 use crate::env::VARIABLES;
 use crate::error::Error;
@@ -138,6 +139,27 @@ fn of_program(command: &Command) -> io::Result<Vec<u8>> {
     );
     entry(&mut roff, "2", [roman("Wrong options of the other commands.")]);
     entry(&mut roff, "other", [roman("A fallback helper's, passed on.")]);
+    section(&mut roff, "FINDINGS OF DOCTOR");
+    paragraphs(
+        &mut roff,
+        &[
+            "doctor shows a code beside each finding, in brackets and in JSON. Codes stay the same from version to version; E stands \
+           for what fails a pull, W for what does not.",
+        ],
+    );
+    for code in Code::ALL {
+        entry(&mut roff, code.name(), [roman(format!("{} {}", code.cause(), code.fix()))]);
+    }
+    section(&mut roff, "REPORT OF DOCTOR IN JSON");
+    paragraphs(
+        &mut roff,
+        &[
+            "doctor --json prints one object. Its schema, in JSON Schema, is src/doctor/report.schema.json in the source: schema, version, \
+           ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, warning or \
+           failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, source, expiry \
+           (RFC 3339) and checks. Texts may change, and members may be added.",
+        ],
+    );
     section(&mut roff, "EXAMPLES");
     for (what, text) in EXAMPLES {
         example(&mut roff, what, text);

@@ -3,7 +3,7 @@
 //! Keys and web identity tokens come with the identity, as they were read for the key. Processes, containers, instances and
 //! `aws login` sessions are the SDK's providers, each told what to ask.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_config::credential_process::CredentialProcessProvider;
@@ -57,6 +57,7 @@ pub(super) async fn resolve(
         Source::Environment(keys) | Source::Profile(_, keys) => Ok(of_keys(keys)),
         Source::WebIdentity(of) => {
             let token = String::from_utf8_lossy(&context.identity.held);
+            context.asked.role(Some(&of.role_arn));
             with_token(config, &of.role_arn, &of.session_name, token.into_owned()).await
         }
         Source::ServiceAccount => match &context.target.service_account {
@@ -77,6 +78,7 @@ pub(super) async fn resolve(
         Source::Instance(endpoint) => of_instance(endpoint, for_providers).await,
     };
     let credentials = found.map_err(|error| context.credentials(&error))?;
+    context.asked.role(None);
     refuse_what_no_header_holds(&credentials, source)?;
     let credentials = match codes.iter().find(|code| code.device.is_for(None)) {
         Some(code) => with_code(config, credentials, code).await.map_err(|error| context.user_session(&error))?,
@@ -173,9 +175,12 @@ async fn assume_all(
 ) -> Result<Credentials, Failure> {
     for (index, role) in context.identity.chain.roles.iter().enumerate() {
         debug!(role = role.arn, "assuming the role");
+        let started = Instant::now();
+        context.asked.role(Some(&role.arn));
         if let Some(code) = codes.iter().find(|code| code.device.is_for(Some(index))) {
             let assumed = assume_with_code(config, credentials, role, code).await;
             credentials = assumed.map_err(|error| context.role(&error, role))?;
+            context.asked.role(None);
             continue;
         }
         let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
@@ -187,6 +192,9 @@ async fn assume_all(
         }
         let provider = builder.build_from_provider(credentials).await;
         credentials = provider.provide_credentials().await.map_err(|error| context.role(&error, role))?;
+        context.asked.role(None);
+        let (endpoint, took_ms) = (context.network.last_endpoint(), started.elapsed().as_millis());
+        debug!(role = role.arn, endpoint, took_ms, "STS gave credentials of the role");
     }
     Ok(credentials)
 }

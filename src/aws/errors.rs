@@ -20,14 +20,17 @@ const TOLERATED: Duration = Duration::from_mins(4);
 pub(super) struct Refusal<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
+    /// The HTTP status.
+    pub(super) status: u16,
     /// How far the local clock is ahead of the service's, in seconds.
     pub(super) skew: Option<i64>,
 }
 
 impl Refusal<'_> {
     pub(super) fn words(&self) -> String {
-        let Self { code, message, .. } = self;
-        format!("{}: {}", one_line(code), without_secrets(message))
+        let (code, message) = (one_line(self.code), without_secrets(self.message));
+        let message = message.trim_end_matches('.');
+        if message.is_empty() { code } else { format!("{code}: {message}") }
     }
 }
 
@@ -41,7 +44,7 @@ where
     let date = answer.raw().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
     let now = DateTime::from(SystemTime::now());
     let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
-    Some(Refusal { code, message, skew })
+    Some(Refusal { code, message, status: answer.raw().status().as_u16(), skew })
 }
 
 /// Whether a service accepted the connection and said nothing.

@@ -17,7 +17,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::explain::Context;
-use super::{CONNECT_TIMEOUT, Caller, READ_TIMEOUT, Session, context, run, with_credentials};
+use super::settings::Settings;
+use super::{Asked, CONNECT_TIMEOUT, Caller, READ_TIMEOUT, Session, context, run, with_credentials};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::{Failure, mask_user_info, without_secrets};
@@ -37,9 +38,9 @@ pub struct Route {
 
 /// The way that a request for `target` would take. Nothing is sent.
 pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
-    let (target, of) = (target.clone(), identity.clone());
-    run(deadline, identity, async move {
-        let Caller { place, context, .. } = Caller::new(context(target, of, deadline)?);
+    let (target, of, asked) = (target.clone(), identity.clone(), Asked::default());
+    run(deadline, identity, &asked.clone(), async move {
+        let Caller { place, context, .. } = Caller::new(context(target, of, asked, deadline)?);
         let uri = place.resolve(&context.target).await.ok_or_else(|| {
             Failure::new(
                 Code::NoEndpoint,
@@ -66,8 +67,9 @@ impl Session {
     /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
         let Self { config, credentials, context, .. } = self.clone();
-        let identity = context.identity.clone();
-        run(deadline, &identity, async move {
+        let (identity, asked) = (context.identity.clone(), context.asked.clone());
+        run(deadline, &identity, &asked, async move {
+            Settings::new(&context.identity).check_endpoint("STS")?;
             let client = aws_sdk_sts::Client::new(&with_credentials(config, credentials));
             client.get_caller_identity().send().await.map_err(|error| context.other("STS", &error))
         })
@@ -101,13 +103,13 @@ pub fn ask_registry(
     path: &str,
     deadline: Instant,
 ) -> Result<RegistryAnswer, Failure> {
-    let (target, of, path) = (target.clone(), identity.clone(), path.to_owned());
+    let (target, of, path, asked) = (target.clone(), identity.clone(), path.to_owned(), Asked::default());
     let basic = token.map(|token| {
         let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
         Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
     });
-    run(deadline, identity, async move {
-        let context = context(target, of, deadline)?;
+    run(deadline, identity, &asked.clone(), async move {
+        let context = context(target, of, asked, deadline)?;
         let url = format!("https://{}{path}", context.target.host);
         let mut authorization = basic.clone();
         let mut answer = send(&context, Method::HEAD, &url, basic.as_deref()).await?;

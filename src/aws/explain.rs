@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rustls::CertificateError;
 
+use super::Asked;
 use super::errors::{Refusal, causes, chain, is_silence, refusal};
 use super::http::{Network, Trouble, is_local};
 use crate::code::Code;
@@ -31,6 +32,7 @@ pub(super) struct Context {
     pub(super) target: Target,
     pub(super) identity: Arc<Identity>,
     pub(super) network: Network,
+    pub(super) asked: Asked,
     pub(super) deadline: Instant,
 }
 
@@ -59,13 +61,26 @@ impl Context {
             if let Some(account) = &self.target.service_account {
                 return self.service_account_denied(account, &refusal);
             }
+            let role = match self.source() {
+                Source::WebIdentity(of) => of.role_arn.as_str(),
+                _ => "",
+            };
+            // In common terms this would be a session's end, and something to sign in to.
+            if refusal.code.starts_with("ExpiredToken") {
+                return Failure::new(
+                    Code::WebIdentityDenied,
+                    format!("STS gives no credentials for the role {role}: the web identity token has expired"),
+                    "check what renews the token, and that the file it renews is the one that the settings name",
+                )
+                .quoting(refusal.message);
+            }
             return self.common(&refusal, "STS", &self.who()).unwrap_or_else(|| {
                 // STS quotes parameters that it finds wrong.
                 let token = String::from_utf8_lossy(&self.identity.held);
                 let said = refusal.message.replace(token.trim(), "…");
                 Failure::new(
                     Code::WebIdentityDenied,
-                    format!("STS does not accept the web identity token: {}", refusal.code),
+                    format!("STS does not accept the web identity token for the role {role}: {}", refusal.code),
                     "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE",
                 )
                 .quoting(&said)
@@ -175,14 +190,18 @@ impl Context {
             let more = if public { " and sts:GetServiceBearerToken" } else { "" };
             return Failure::new(
                 Code::EcrDenied,
-                format!("ECR denies access: {}", refusal.words()),
-                format!("allow {action}{more} on resource * to this identity"),
+                format!("ECR denies access to {}: {}", self.caller(), refusal.words()),
+                denied_by(refusal.message, &format!("allow {action}{more} on resource * to this identity")),
             );
         }
         Failure::new(
             Code::ServiceError,
             format!("ECR refused: {}", refusal.words()),
-            "try again; if it stays, check the endpoint settings",
+            if refusal.status >= 500 {
+                "the fault is on AWS's side: try again, and see health.aws.amazon.com if it stays"
+            } else {
+                "try again; if it stays, check the endpoint settings"
+            },
         )
     }
 
@@ -243,7 +262,10 @@ impl Context {
                 "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
             ));
         }
-        if message.starts_with("Signature expired") || message.starts_with("Signature not yet current") {
+        if message.starts_with("Signature expired")
+            || message.starts_with("Signature not yet current")
+            || matches!(code, "RequestExpired" | "RequestTimeTooSkewed")
+        {
             return Some(Failure::new(
                 Code::ClockSkew,
                 format!("{service} refuses the signature: by its time this machine's clock is wrong"),
@@ -285,10 +307,27 @@ impl Context {
                 "check the secret access key that belongs to the access key id",
             ));
         }
+        if code.is_empty()
+            && let Some((proxy, variable)) = self.network.last_proxy()
+        {
+            return Some(Failure::new(
+                Code::Proxy,
+                format!(
+                    "the proxy {proxy} answered for {} with an error that is not AWS's (HTTP {})",
+                    self.network.last_endpoint(),
+                    refusal.status
+                ),
+                format!("check {variable} and its user and password, or add the host to NO_PROXY"),
+            ));
+        }
         if message.is_empty() && code.is_empty() {
             return Some(Failure::new(
                 Code::AnswerInvalid,
-                format!("{} answered with an error that is not AWS's", self.network.last_endpoint()),
+                format!(
+                    "{} answered with an error that is not AWS's (HTTP {})",
+                    self.network.last_endpoint(),
+                    refusal.status
+                ),
                 "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
             ));
         }
@@ -312,10 +351,7 @@ impl Context {
     }
 
     fn role_denied(&self, refusal: &Refusal, role: &Role) -> Failure {
-        let of_role = |profile: &str| {
-            self.identity.profiles.profile(profile).filter(|profile| profile.get("role_arn") == Some(role.arn.as_str()))
-        };
-        let mfa = self.identity.profiles.names().filter_map(of_role).any(|profile| profile.get("mfa_serial").is_some());
+        let mfa = role.mfa_serial.is_some();
         let (role, who) = (&role.arn, self.who_assumes(role));
         if refusal.message.contains(WRONG_CODE) {
             return wrong_code();
@@ -343,8 +379,9 @@ impl Context {
     fn network(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
         let trouble = chain(error).find_map(|error| error.downcast_ref::<Trouble>())?;
         let endpoint = self.network.last_endpoint();
-        Some(match trouble {
-            Trouble::Tls(rustls::Error::InvalidCertificate(reason)) => Failure::new(
+        let proxy = self.network.last_proxy();
+        Some(match (trouble, proxy) {
+            (Trouble::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
                 Code::TlsUntrusted,
                 format!(
                     "the certificate of {endpoint} is not trusted by {}: {}",
@@ -353,17 +390,17 @@ impl Context {
                 ),
                 "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
             ),
-            Trouble::Tls(_) => Failure::new(
+            (Trouble::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
                 format!("no TLS connection to {endpoint}: {trouble}"),
                 "check AWS_ENDPOINT_URL, and what lies between",
             ),
-            Trouble::RefusedByProxy(_) | Trouble::NoProxy(_) => Failure::new(
+            (_, Some((proxy, variable))) => Failure::new(
                 Code::Proxy,
-                format!("the proxy {} does not connect to {endpoint}: {trouble}", self.network.last_proxy()),
-                "check HTTPS_PROXY and its user and password, or add the host to NO_PROXY",
+                format!("the proxy {proxy} does not connect to {endpoint}: {trouble}"),
+                format!("check {variable} and its user and password, or add the host to NO_PROXY"),
             ),
-            _ => unreachable(&endpoint, &trouble.to_string()),
+            (_, None) => unreachable(&endpoint, &trouble.to_string()),
         })
     }
 
@@ -371,16 +408,35 @@ impl Context {
     fn nothing_found(&self, error: &CredentialsError) -> Failure {
         let disabled =
             self.env().text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let instance =
-            if disabled { "not the instance role, since AWS_EC2_METADATA_DISABLED is set" } else { "an instance role" };
         let name = self.identity.selected.name();
-        let what = match &self.identity.selected {
-            Selected::Default => format!(
+        let mut what = match (&self.identity.selected, disabled) {
+            (Selected::Default, _) => format!(
                 "no AWS credentials found; tried environment variables, profile '{name}' in the AWS config files, \
-                 a web identity token, a container endpoint, {instance}"
+                 a web identity token, a container endpoint, {}",
+                if disabled {
+                    "not the instance role, since AWS_EC2_METADATA_DISABLED is set"
+                } else {
+                    "an instance role"
+                }
             ),
-            _ => format!("no AWS credentials found; profile '{name}' leads to the instance's role; tried {instance}"),
+            (_, true) => format!(
+                "no AWS credentials found; profile '{name}' takes the instance's role, but AWS_EC2_METADATA_DISABLED is set"
+            ),
+            (_, false) => {
+                format!("no AWS credentials found; profile '{name}' takes the instance's role, which gives none")
+            }
         };
+        for (set, missing) in
+            [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")]
+        {
+            match (self.env().os(set).is_some(), self.env().os(missing).is_some()) {
+                (true, false) => what.extend(["; ", set, " is set, but ", missing, " is not"]),
+                (false, true) if set == "AWS_ACCESS_KEY_ID" => {
+                    what.extend(["; ", missing, " is set, but ", set, " is not"]);
+                }
+                _ => {}
+            }
+        }
         if chain(error).any(is_silence) {
             return Failure::new(
                 Code::CredentialsMissing,
@@ -420,6 +476,22 @@ impl Context {
             None => self.source().to_string(),
         }
     }
+}
+
+/// What to do about a denial, by the policy that AWS says it comes from.
+fn denied_by(message: &str, otherwise: &str) -> String {
+    for (words, policy) in [
+        ("service control policy", "the organization's service control policy"),
+        ("resource control policy", "the organization's resource control policy"),
+        ("VPC endpoint policy", "the policy of the VPC endpoint"),
+        ("permissions boundary", "the permissions boundary"),
+        ("session policy", "the session policy"),
+    ] {
+        if message.contains(words) {
+            return format!("the denial comes from {policy}: change it there");
+        }
+    }
+    otherwise.to_owned()
 }
 
 /// What STS says of a code that is wrong or was used before.

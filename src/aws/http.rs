@@ -41,6 +41,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use super::Asked;
 use super::dns::{Resolver, UnknownName};
 use super::tls::Trust;
 use crate::env::Env;
@@ -61,6 +62,9 @@ struct Shared {
     tcp: Tcp<Resolver>,
     /// `None` when the environment names no proxy.
     proxies: Option<Matcher>,
+    /// The variables that name the proxies for HTTPS and for HTTP.
+    proxy_variables: [Option<&'static str>; 2],
+    asked: Asked,
     begun: Mutex<Option<Begun>>,
     seen: Mutex<Seen>,
 }
@@ -78,8 +82,8 @@ struct Begun {
 struct Seen {
     /// Host and port.
     endpoint: String,
-    /// Host and port of the proxy that it went through.
-    proxy: Option<String>,
+    /// Host and port of the proxy that it went through, and the variable that names it.
+    proxy: Option<(String, &'static str)>,
     /// The `Date` of the answer: what time it is at AWS.
     date: Option<SystemTime>,
 }
@@ -107,13 +111,20 @@ pub(super) enum Trouble {
 
 impl Network {
     /// By the proxies of `env`.
-    pub(super) fn new(env: &Env, trust: Trust) -> Self {
+    pub(super) fn new(env: &Env, trust: Trust, asked: Asked) -> Self {
         let has_proxies = PROXIES.iter().any(|name| env.os(name).is_some());
         let mut tcp = Tcp::new_with_resolver(Resolver::new());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let proxies = has_proxies.then(Matcher::from_env);
-        Self(Arc::new(Shared { trust, tcp, proxies, begun: Mutex::default(), seen: Mutex::default() }))
+        // In the order in which the matcher takes them.
+        let first = |names: [&'static str; 4]| names.into_iter().find(|name| env.os(name).is_some());
+        let proxy_variables = [
+            first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            first(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+        ];
+        let (begun, seen) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { trust, tcp, proxies, proxy_variables, asked, begun, seen }))
     }
 
     /// Begins to read the certificates that connections will need.
@@ -168,9 +179,9 @@ impl Network {
         self.seen().endpoint.clone()
     }
 
-    /// Host and port of the proxy that the last request went through; empty without one.
-    pub(super) fn last_proxy(&self) -> String {
-        self.seen().proxy.clone().unwrap_or_default()
+    /// Host and port of the proxy that the last request went through, and the variable that names it.
+    pub(super) fn last_proxy(&self) -> Option<(String, &'static str)> {
+        self.seen().proxy.clone()
     }
 
     /// The time at AWS when it last answered; by the local clock when it did not say.
@@ -197,7 +208,11 @@ impl Network {
         let endpoint = endpoint(&uri);
         let named = HeaderValue::from_str(&endpoint).map_err(|error| ConnectorError::user(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        *self.seen() = Seen { endpoint, proxy: self.proxy_for(&uri), date: None };
+        self.0.asked.host(&endpoint);
+        let [for_https, for_http] = self.0.proxy_variables;
+        let variable = if uri.scheme() == Some(&Scheme::HTTPS) { for_https } else { for_http };
+        let proxy = self.proxy_for(&uri).map(|proxy| (proxy, variable.unwrap_or("HTTPS_PROXY")));
+        *self.seen() = Seen { endpoint, proxy, date: None };
         if let Some(proxy) = self.proxy(&uri).filter(|_| uri.scheme() == Some(&Scheme::HTTP)) {
             // A proxy is asked for the whole URL.
             let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));

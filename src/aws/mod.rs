@@ -17,7 +17,8 @@ mod settings;
 mod sso;
 mod tls;
 
-use std::sync::{Arc, mpsc};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -74,9 +75,9 @@ pub struct Issued {
 
 /// Asks ECR for a token for `target`, with the credentials of `identity`, by `deadline`.
 pub fn request_token(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Issued, Failure> {
-    let (target, of) = (target.clone(), identity.clone());
-    run(deadline, identity, async move {
-        let context = context(target, of, deadline)?;
+    let (target, of, asked) = (target.clone(), identity.clone(), Asked::default());
+    run(deadline, identity, &asked.clone(), async move {
+        let context = context(target, of, asked, deadline)?;
         if !context.names_endpoint() {
             context.network.read_certificates().await;
         }
@@ -92,9 +93,9 @@ pub fn renew_sign_in(target: &Target, identity: &Arc<Identity>, deadline: Instan
     if !SignIn::read(&identity.held).is_some_and(|sign_in| sign_in.wants_renewal()) {
         return Ok(false);
     }
-    let (target, of, sso) = (target.clone(), identity.clone(), sso.clone());
-    run(deadline, identity, async move {
-        let caller = Caller::new(context(target, of, deadline)?);
+    let (target, of, sso, asked) = (target.clone(), identity.clone(), sso.clone(), Asked::default());
+    run(deadline, identity, &asked.clone(), async move {
+        let caller = Caller::new(context(target, of, asked, deadline)?);
         sso::renew(&caller.config, &sso, &caller.context).await
     })
 }
@@ -121,9 +122,9 @@ impl Session {
         codes: &[MfaCode],
         deadline: Instant,
     ) -> Result<Self, Failure> {
-        let (target, of, codes) = (target.clone(), identity.clone(), codes.to_vec());
-        run(deadline, identity, async move {
-            Box::pin(Caller::new(context(target, of, deadline)?).credentials(&codes)).await
+        let (target, of, codes, asked) = (target.clone(), identity.clone(), codes.to_vec(), Asked::default());
+        run(deadline, identity, &asked.clone(), async move {
+            Box::pin(Caller::new(context(target, of, asked, deadline)?).credentials(&codes)).await
         })
     }
 
@@ -134,8 +135,8 @@ impl Session {
 
     /// Asks ECR for the token, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
-        let identity = self.context.identity.clone();
-        run(deadline, &identity, self.ask())
+        let (identity, asked) = (self.context.identity.clone(), self.context.asked.clone());
+        run(deadline, &identity, &asked, self.ask())
     }
 
     async fn ask(self) -> Result<Issued, Failure> {
@@ -168,10 +169,39 @@ fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {
     config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
 }
 
+/// What was asked last, for the case that nobody answers: the host, and the role that it was asked for.
+#[derive(Clone, Debug, Default)]
+struct Asked(Arc<Mutex<(String, Option<String>)>>);
+
+impl Asked {
+    fn host(&self, host: &str) {
+        host.clone_into(&mut self.lock().0);
+    }
+
+    fn role(&self, arn: Option<&str>) {
+        self.lock().1 = arn.map(str::to_owned);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (String, Option<String>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.lock() {
+            (host, _) if host.is_empty() => f.write_str("AWS"),
+            (host, Some(role)) => write!(f, "STS at {host}, asked for the role {role},"),
+            (host, None) => write!(f, "AWS at {host}"),
+        }
+    }
+}
+
 /// Runs `work` in a thread and a runtime of its own, until `deadline` at the latest.
 fn run<T: Send + 'static>(
     deadline: Instant,
     identity: &Identity,
+    asked: &Asked,
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
     let (send, receive) = mpsc::sync_channel(1);
@@ -188,9 +218,11 @@ fn run<T: Send + 'static>(
         sent
     });
     match worker {
-        Ok(_) => {
-            receive.recv_timeout(left() + GRACE).ok().flatten().unwrap_or_else(|| Err(timed_out(identity.source())))
-        }
+        Ok(_) => receive
+            .recv_timeout(left() + GRACE)
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Err(timed_out(identity.source(), asked))),
         Err(error) => Err(cannot_start(&error)),
     }
 }
@@ -203,7 +235,7 @@ fn cannot_start(error: &std::io::Error) -> Failure {
     )
 }
 
-fn timed_out(source: &Source) -> Failure {
+fn timed_out(source: &Source, asked: &Asked) -> Failure {
     match (platform::kill_descendants(), source) {
         (true, Source::Process { profile, .. }) => Failure::new(
             Code::CredentialProcess,
@@ -213,16 +245,16 @@ fn timed_out(source: &Source) -> Failure {
         ),
         _ => Failure::new(
             Code::Timeout,
-            "AWS did not answer in time",
+            format!("{asked} did not answer in time"),
             "check the network, HTTPS_PROXY and a VPC endpoint if there is one, or raise AWS_ECR_TIMEOUT",
         ),
     }
 }
 
-fn context(target: Target, identity: Arc<Identity>, deadline: Instant) -> Result<Context, Failure> {
-    Settings::new(&identity).check_endpoints()?;
-    let network = Network::new(&identity.env, Trust::new(&identity, deadline)?);
-    Ok(Context { target, identity, network, deadline })
+fn context(target: Target, identity: Arc<Identity>, asked: Asked, deadline: Instant) -> Result<Context, Failure> {
+    Settings::new(&identity).check_endpoints(&target)?;
+    let network = Network::new(&identity.env, Trust::new(&identity, deadline)?, asked.clone());
+    Ok(Context { target, identity, network, asked, deadline })
 }
 
 /// Everything for a call but the credentials.
@@ -236,12 +268,15 @@ struct Caller {
 impl Caller {
     /// Made from the settings that the identity was told from. The SDK's own loader would read them once more.
     fn new(context: Context) -> Self {
-        let Context { identity, target, network, deadline } = &context;
+        let Context { identity, target, network, deadline, .. } = &context;
         let settings = Settings::new(identity);
         let region = Region::new(target.registry.region.clone());
-        // Before the deadline, after which nobody could say any more which service it was that did not answer.
+        // A single attempt ends before the deadline, so that its own error tells what did not answer. With more attempts, a
+        // shorter limit would only mean to ask twice in the same time.
         let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT.min(left));
+        let is_single = retry_config(&identity.env).max_attempts() == 1;
+        let read_timeout = if is_single { READ_TIMEOUT.min(left) } else { READ_TIMEOUT };
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(read_timeout);
         let timeouts = timeouts.build();
         let (fips, dual_stack) = (
             settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),

@@ -8,9 +8,9 @@ use aws_types::os_shim_internal;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::code::Code;
-use crate::config::is_url;
+use crate::config::{Target, is_url};
 use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{Identity, Source};
 
 /// The settings of one identity.
 pub(super) struct Settings {
@@ -32,23 +32,47 @@ impl Settings {
         Some(value.into_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The SDK would show what it cannot use, and in a URL there may be a password.
-    pub(super) fn check_endpoints(&self) -> Result<(), Failure> {
-        for service in ["ECR", "ECR PUBLIC", "STS", "SSO", "SSO OIDC", "Signin"] {
-            let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
-            if self.load(&value).is_some_and(|url| !is_url(&url)) {
-                let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
-                let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
-                let setting =
-                    set.map_or_else(|| format!("the endpoint_url for {service} in the AWS files"), str::to_owned);
-                return Err(Failure::new(
-                    Code::SettingInvalid,
-                    format!("{setting} is not a URL"),
-                    "correct it, as in https://host, or unset it",
-                ));
-            }
+    /// Refuses URLs of the services that `target` needs and that are none. The SDK would show what it cannot use, and in a URL
+    /// there may be a password.
+    pub(super) fn check_endpoints(&self, target: &Target) -> Result<(), Failure> {
+        let ignored = self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+        if ignored == Some(true) {
+            return Ok(());
         }
-        Ok(())
+        let ecr = if target.registry.is_public() { "ECR PUBLIC" } else { "ECR" };
+        let of_source: &[&str] = match self.identity.source() {
+            Source::Sso(_) => &["SSO", "SSO OIDC"],
+            Source::Login { .. } => &["Signin"],
+            Source::WebIdentity(_) | Source::ServiceAccount => &["STS"],
+            _ => &[],
+        };
+        let of_roles: &[&str] = if self.identity.chain.roles.is_empty() { &[] } else { &["STS"] };
+        let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[ecr] };
+        own.iter().chain(of_source).chain(of_roles).try_for_each(|service| self.check_endpoint(service))
+    }
+
+    /// The same for one service.
+    pub(super) fn check_endpoint(&self, service: &'static str) -> Result<(), Failure> {
+        let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
+        let Some(url) = self.load(&value).filter(|url| !is_url(url)) else { return Ok(()) };
+        let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
+        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
+        let profile = self.identity.selected.name();
+        let setting = set.map_or_else(
+            || {
+                format!(
+                    "the endpoint_url for {service} of profile '{profile}' in {}",
+                    self.identity.profiles.file_of(profile)
+                )
+            },
+            str::to_owned,
+        );
+        let kind = if url.contains("://") { "is no URL of HTTP with a host" } else { "is not a URL" };
+        Err(Failure::new(
+            Code::SettingInvalid,
+            format!("{setting} {kind}"),
+            "correct it, e.g. https://host or http://127.0.0.1:4566, or unset it",
+        ))
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {

@@ -63,9 +63,15 @@ pub fn known(env: &Env, server_url: &str) -> Option<Token> {
     Some(entry.into_token())
 }
 
-/// The answer to a client: a token for `target`, by `deadline`.
-pub fn get(env: &Env, config: &Config, target: &Target, deadline: Instant) -> Result<Token, Error> {
-    match fetch(env, target, deadline).inspect_err(|failure| log(target, failure)) {
+/// The answer to a client: a token for `target`, by `deadline`. A valid token whose refresh is tried first goes to `hold`.
+pub fn get(
+    env: &Env,
+    config: &Config,
+    target: &Target,
+    deadline: Instant,
+    hold: &dyn Fn(&Token),
+) -> Result<Token, Error> {
+    match fetch(env, target, deadline, hold).inspect_err(|failure| log(target, failure)) {
         Ok((grant, identity)) => {
             if let Some(identity) = identity {
                 remember(env, config, target, &identity);
@@ -80,7 +86,7 @@ pub fn get(env: &Env, config: &Config, target: &Target, deadline: Instant) -> Re
 
 /// A token for `target`, by `deadline`. A failure is also in the log.
 pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
-    let fetched = fetch(env, target, deadline).inspect_err(|failure| log(target, failure))?;
+    let fetched = fetch(env, target, deadline, &|_| ()).inspect_err(|failure| log(target, failure))?;
     Ok(fetched.0)
 }
 
@@ -199,11 +205,16 @@ pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, 
 }
 
 /// A token, and the identity that it is cached for.
-fn fetch(env: &Env, target: &Target, deadline: Instant) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
+fn fetch(
+    env: &Env,
+    target: &Target,
+    deadline: Instant,
+    hold: &dyn Fn(&Token),
+) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
         log_identity(target, &identity);
-        let asking = Asking { env, target, identity: &identity, deadline };
+        let asking = Asking { env, target, identity: &identity, deadline, hold };
         let round = match open_cache(env, &identity) {
             Ok(cache) => asking.with_cache(&cache)?,
             Err(why) => {

@@ -17,6 +17,7 @@ use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source};
+use crate::token::Token;
 
 /// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -34,6 +35,8 @@ pub(super) struct Asking<'a> {
     pub(super) target: &'a Target,
     pub(super) identity: &'a Arc<Identity>,
     pub(super) deadline: Instant,
+    /// Gets a valid token before its refresh is tried.
+    pub(super) hold: &'a dyn Fn(&Token),
 }
 
 /// What the cache has for an identity.
@@ -53,7 +56,7 @@ impl Asking<'_> {
     }
 
     pub(super) fn with_cache(&self, cache: &Cache) -> Result<Round, Failure> {
-        let Self { env, target, identity, deadline } = *self;
+        let Self { env, target, identity, deadline, hold } = *self;
         // Strict mode: the credentials first, and an entry counts only when the same access key asked for it.
         let mut session = None;
         if env.verifies_identity() {
@@ -75,7 +78,15 @@ impl Asking<'_> {
                 debug!(host = target.host, "token served from the cache; its refresh has failed lately");
                 return Ok(Round::Granted(grant));
             }
-            Cached::Stale(grant, _) => Some(grant),
+            // A new token could not be kept, nor could others be told that the refresh failed.
+            Cached::Stale(grant, true) if cache.probe().is_err() => {
+                warn!(host = target.host, "the cache cannot be written; serving the cached token without a refresh");
+                return Ok(Round::Granted(grant));
+            }
+            Cached::Stale(grant, _) => {
+                hold(&grant.token);
+                Some(grant)
+            }
             Cached::Nothing => None,
         };
         let fresh = || match look_up() {

@@ -30,7 +30,7 @@ const MARKS: &[&str] = &[
     "does not know the access key",
     "secret key of",
     "no credentials; add",
-    "web identity token:",
+    "accept the web identity token",
     "hop limit",
     "in time;",
 ];
@@ -188,7 +188,7 @@ fn a_web_identity_that_is_not_accepted() {
     let helper = helper
         .var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R")
         .var("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("UTF-8"));
-    fails(&helper, "web identity token:", &["No OpenIDConnect provider", "trust policy"]);
+    fails(&helper, "accept the web identity token", &["No OpenIDConnect provider", "trust policy"]);
 }
 
 #[test]

@@ -316,6 +316,18 @@ fn on_a_terminal_it_says_what_it_waits_for() {
 }
 
 #[test]
+fn the_manual_lists_every_code_with_cause_and_fix() {
+    let helper = Helper::bare();
+    let dir = helper.home().join("pages");
+    helper.run(&["generate", dir.to_str().expect("UTF-8")], "").silent();
+    let page = std::fs::read_to_string(dir.join("docker-credential-ecr-login.1")).expect("a page");
+    let page = page.replace("\\-", "-").replace("\\*(Aq", "'").replace("\\(aq", "'");
+    for code in Code::ALL {
+        assert!(page.contains(code.name()) && page.contains(code.cause()) && page.contains(code.fix()), "{code}");
+    }
+}
+
+#[test]
 fn codes_are_distinct_and_of_one_form() {
     let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     for (index, name) in names.iter().enumerate() {

@@ -134,6 +134,11 @@ fn passwords_in_what_is_meant_for_a_url() {
                     helper.write(".config/docker-credential-ecr-login/config.toml", &registry);
                     helper
                 }
+                // STS is asked for a role alone.
+                "AWS_ENDPOINT_URL_STS" => {
+                    let role = "arn:aws:iam::111122223333:role/Pull";
+                    helper.var(variable, url).var("AWS_ECR_ROLE_ARN_111122223333", role)
+                }
                 _ => helper.var(variable, url),
             };
             let line = helper.get(HOST).error().to_owned();
