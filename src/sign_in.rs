@@ -213,7 +213,7 @@ impl Tokens {
             let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.clone()).collect();
             registries.sort();
             registries.dedup();
-            let identity = of_entry().map(|manifest| manifest.source.clone()).next();
+            let identity = of_entry().map(|manifest| manifest.decided.credentials.clone()).next();
             let expired = entry.age() == Age::Dead;
             let expires = if expired {
                 "expired".to_owned()

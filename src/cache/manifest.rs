@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::identity::Observed;
 
 /// Raised when the meaning of a field or a digest changes; manifests of another format are misses.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What one manifest file holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,18 +21,30 @@ pub struct Manifest {
     request: String,
     /// The host that the request named.
     pub host: String,
-    /// Whose credentials answered, in words.
-    pub source: String,
+    /// For the log of a hit, which reads no settings: the region, whose credentials answered, and what chose them.
+    pub decided: Decided,
     /// The key of the entry.
     pub entry: String,
     observed: Vec<Observed>,
 }
 
+/// What was decided when the settings were read last, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decided {
+    /// The region of the registry.
+    pub region: String,
+    /// Whose credentials are used.
+    pub credentials: String,
+    /// The setting that chose them.
+    pub chosen_by: String,
+}
+
 impl Manifest {
     /// The way of `request` for `host` to `entry`.
-    pub fn new(request: &str, host: &str, source: String, entry: &str, observed: Vec<Observed>) -> Self {
+    pub fn new(request: &str, host: &str, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
         let (request, host, entry) = (request.to_owned(), host.to_owned(), entry.to_owned());
-        Self { format: FORMAT, request, host, source, entry, observed }
+        Self { format: FORMAT, request, host, decided, entry, observed }
     }
 
     /// Reads the manifest of `request`; `None` for anything else.

@@ -18,7 +18,7 @@ mod prune;
 mod single_flight;
 
 pub use entry::{Age, Entry};
-pub use manifest::Manifest;
+pub use manifest::{Decided, Manifest};
 pub use single_flight::{Leader, Outcome};
 
 use std::collections::hash_map::RandomState;

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tracing::{Level, debug, enabled, warn};
 
 use crate::aws::Issued;
-use crate::cache::{Age, Cache, Entry, Manifest};
+use crate::cache::{Age, Cache, Decided, Entry, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::words;
@@ -57,7 +57,8 @@ pub fn known(env: &Env, server_url: &str) -> Option<Token> {
         debug!(host, "settings have changed since this registry's last token");
         return None;
     }
-    debug!(host, credentials = manifest.source, "settings unchanged since this registry's last token");
+    let Decided { region, credentials, chosen_by } = &manifest.decided;
+    debug!(host, region, credentials, chosen_by, "settings unchanged since this registry's last token");
     log_entry(&entry);
     debug!(host, "token served from the cache");
     Some(entry.into_token())
@@ -154,7 +155,11 @@ pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Err
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(false) };
     let Ok(cache) = Cache::open(dir) else { return Ok(false) };
-    cache.remove(&identity.key).map_err(|error| {
+    let removed = cache.remove(&identity.key).inspect(|removed| {
+        let key = identity.key.to_string();
+        debug!(host = target.host, key = short(&key), removed, "cached token of this identity");
+    });
+    removed.map_err(|error| {
         let dir = cache.dir().display();
         Error::failed(format!(
             "ecr-login: cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
@@ -269,7 +274,12 @@ fn remember(env: &Env, config: &Config, target: &Target, identity: &Identity) {
         config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
     observed.extend(identity.observed.iter().cloned());
     let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
-    let manifest = Manifest::new(&request.to_string(), &target.host, identity.chain.to_string(), &entry, observed);
+    let decided = Decided {
+        region: target.registry.region.clone(),
+        credentials: identity.chain.to_string(),
+        chosen_by: config.decision(env, target).unwrap_or_else(|| identity.selected.setting().to_owned()),
+    };
+    let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed);
     // It leads nowhere when the token could not be kept.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, instant, program, set_times};
+use crate::helper::{Helper, Ran, entries, instant, make_older, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
 
@@ -404,4 +404,46 @@ fn the_log_stays_below_a_bound() {
     }
     assert!(fs::metadata(&path).expect("a log").len() < 1 << 20);
     assert_eq!(fs::metadata(helper.home().join("log.old")).expect("the one before").len(), 3 << 20);
+}
+
+/// A refresh that the system has no files for is no reason to lose a token that is valid.
+#[test]
+fn a_valid_token_is_served_whatever_its_refresh_runs_into() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let password = helper.get(HOST).password_for(HOST);
+    for files in 5..14 {
+        make_older(&helper, Duration::from_hours(7));
+        let script = format!("ulimit -n {files}; exec \"$@\"");
+        let output = helper.under("sh", &["-c", &script, "sh"], &[], HOST);
+        let ran = Ran::new(output, Duration::ZERO);
+        assert_eq!(ran.code, Some(0), "{files} files: {ran:?}");
+        // The refresh may have worked.
+        let answer: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one answer");
+        assert!(answer["Secret"].as_str().is_some_and(|secret| secret.starts_with("AKIAEXAMPLE")), "{ran:?}");
+    }
+    assert!(password.starts_with("AKIAEXAMPLE"));
+}
+
+/// A cache that cannot be written cannot note that a refresh failed; the token is not held back by it each time.
+#[test]
+fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a cache that cannot be written", "mounts need root");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(7));
+    aws.change(|plan| plan.delay = Duration::from_mins(10));
+    let dir = helper.cache_dir();
+    let at = dir.display();
+    let namespace =
+        std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}\nmount -o remount,ro,bind {at}")));
+    let helper = helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+    let started = Instant::now();
+    for _ in 0..5 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }

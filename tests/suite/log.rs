@@ -37,7 +37,7 @@ fn debug_says_what_was_decided_and_why_one_line_a_step() {
         &["answered", "took_ms="],
     ];
     let hit: [&[&str]; 4] = [
-        &["settings unchanged", role],
+        &["settings unchanged", "region=\"us-east-1\"", role, "chosen_by=\"AWS_ECR_ROLE_ARN_111122223333\""],
         &["cached token", "key=", "age=\"0 s\"", "valid_for=\"1", "state=\"fresh\""],
         &["token served from the cache", HOST],
         &["answered", "took_ms="],
