@@ -64,6 +64,7 @@ fn open(path: &Path) -> io::Result<File> {
             std::fs::rename(path, old)?;
         }
     }
+    platform::survive_file_size_limit();
     let file = platform::open_private(path, OpenOptions::new().append(true).create(true))?;
     if !platform::is_own_regular_file(&file.metadata()?) {
         return Err(refused());

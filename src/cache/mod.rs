@@ -128,6 +128,7 @@ impl Cache {
     }
 
     fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
+        platform::survive_file_size_limit();
         platform::create_private_dir(&self.dir)?;
         let mut file = tempfile::Builder::new().prefix(prune::TEMPORARY).suffix(".tmp").tempfile_in(&self.dir)?;
         platform::make_private(file.as_file())?;

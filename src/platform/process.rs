@@ -149,3 +149,15 @@ fn parents() -> Vec<(u32, u32)> {
     };
     directories.filter_map(parent).collect()
 }
+
+/// Has a write beyond the limit on the size of files fail, as other writes do, and not end the process. To be called before a
+/// file is written; it costs system calls.
+pub fn survive_file_size_limit() {
+    #[cfg(unix)]
+    {
+        use std::sync::Arc;
+        use std::sync::atomic::AtomicBool;
+        // A handler that notes the signal is enough: the write then fails with EFBIG (setrlimit(2)).
+        let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)));
+    }
+}

@@ -447,3 +447,20 @@ fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_costs_the_cache_and_not_the_pull() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let limited = |helper: &Helper| {
+        Ran::new(helper.under("sh", &["-c", "ulimit -f 0; exec \"$@\"", "sh"], &[], HOST), Duration::ZERO)
+    };
+    limited(&helper).password_for(HOST);
+    assert!(helper.entries().is_empty());
+    // A log that may not grow does not cost a hit.
+    helper.get(HOST).password_for(HOST);
+    let log = helper.write("log", &"x".repeat(4096));
+    let helper = helper.var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8")).var("AWS_ECR_LOG", "debug");
+    let ran = limited(&helper);
+    assert!(ran.code == Some(0) && ran.stdout.contains("AKIAEXAMPLE"), "{ran:?}");
+}
