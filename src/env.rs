@@ -9,6 +9,15 @@ use std::path::{Path, PathBuf};
 
 /// Our own variables and what they do, as the help text and the README show them.
 pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        "AWS_ECR_ACCESS_KEY_ID_<account>",
+        "access key for the registries of this account, with the next two; comes before all other credentials",
+    ),
+    ("AWS_ECR_SECRET_ACCESS_KEY_<account>", "secret key that belongs to AWS_ECR_ACCESS_KEY_ID_<account>"),
+    (
+        "AWS_ECR_SESSION_TOKEN_<account>",
+        "session token that belongs to AWS_ECR_ACCESS_KEY_ID_<account>, for temporary keys",
+    ),
     ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
     ("AWS_ECR_CONFIG_FILE", "our configuration file, instead of the one in the platform's configuration directory"),
     ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
@@ -19,10 +28,17 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
-    ("AWS_ECR_ROLE_ARN", "role for service account tokens of kubelets whose service account names none"),
+    (
+        "AWS_ECR_ROLE_ARN",
+        "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, where no other is named",
+    ),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
     ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or as in 500ms, 20s, 1m (default 20s)"),
     ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
+    (
+        "AWS_ECR_WEB_IDENTITY",
+        "github, or env:NAME: assume the role with the identity token of the GitHub Actions job, or in variable NAME",
+    ),
 ];
 
 /// A copy of the process environment.
@@ -213,6 +229,11 @@ mod tests {
             ("AWS_ECR_ROLE_111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
             ("AWS_ECR_PROFILES_111122223333", "AWS_ECR_PROFILE_111122223333"),
             ("AWS_ECR_PROFIL_111122223333", "AWS_ECR_PROFILE_111122223333"),
+            ("AWS_ECR_ACCESS_KEY_ID", "AWS_ECR_ACCESS_KEY_ID_<account>"),
+            ("AWS_ECR_ACCESS_KEY_ID_prod", "AWS_ECR_ACCESS_KEY_ID_<account>"),
+            ("AWS_ECR_SECRET_ACCES_KEY_111122223333", "AWS_ECR_SECRET_ACCESS_KEY_111122223333"),
+            ("AWS_ECR_SESSION_TOKEN_1", "AWS_ECR_SESSION_TOKEN_<account>"),
+            ("AWS_ECR_WEBIDENTITY", "AWS_ECR_WEB_IDENTITY"),
         ] {
             let found = misspelt(name).unwrap_or_default();
             assert!(found.contains(meant) && found.contains(name), "{name}: {found}");
@@ -221,6 +242,9 @@ mod tests {
             "AWS_ECR_CACHE_DIR",
             "AWS_ECR_ROLE_ARN",
             "AWS_ECR_PROFILE_111122223333",
+            "AWS_ECR_ACCESS_KEY_ID_111122223333",
+            "AWS_ECR_SECRET_ACCESS_KEY_111122223333",
+            "AWS_ECR_SESSION_TOKEN_111122223333",
             "AWS_ECR_REGION",
             "AWS_ECR_REGISTRY",
             "AWS_ECR_REGISTRY_ID",

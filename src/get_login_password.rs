@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::config::{self, is_url};
+use crate::config::{self, Origin, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::export::print_secret;
@@ -136,6 +136,7 @@ impl GetLoginPassword {
         }
         if let Some(profile) = self.profile {
             (target.profile, target.profile_setting, target.role) = (Some(profile), "--profile".to_owned(), None);
+            target.origin = Origin::AwsSettings;
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
         let grant = login::grant(&env, &target, started + config.timeout());

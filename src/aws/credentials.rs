@@ -21,11 +21,11 @@ use tracing::debug;
 
 use super::dns::Resolver;
 use super::explain::Context;
-use super::{sso, with_credentials};
+use super::{github, sso, with_credentials};
 use crate::code::Code;
-use crate::config::Role;
+use crate::config::{AccountKeys, Keys, Role};
 use crate::error::Failure;
-use crate::identity::{Keys, MfaDevice, Source};
+use crate::identity::{IdentityToken, MfaDevice, Source, WebIdentity};
 use crate::secret::Secret;
 
 /// What a person read off an MFA device.
@@ -50,15 +50,16 @@ pub(super) async fn resolve(
     context: &Context,
 ) -> Result<Credentials, Failure> {
     let source = context.source();
+    if let Source::WebIdentity(of) = source {
+        let credentials = of_web_identity(config, of, context).await?;
+        return assume_all(credentials, codes, config, context).await;
+    }
     let found = match source {
         Source::Sso(of) => {
             return assume_all(sso::credentials(config, of, context).await?, codes, config, context).await;
         }
-        Source::Environment(keys) | Source::Profile(_, keys) => Ok(of_keys(keys)),
-        Source::WebIdentity(of) => {
-            let token = String::from_utf8_lossy(&context.identity.held);
-            context.asked.role(Some(&of.role_arn));
-            with_token(config, &of.role_arn, &of.session_name, token.into_owned()).await
+        Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
+            Ok(of_keys(keys))
         }
         Source::ServiceAccount => match &context.target.service_account {
             Some(account) => {
@@ -67,6 +68,7 @@ pub(super) async fn resolve(
             }
             None => Err(CredentialsError::unhandled("there is no service account")),
         },
+        Source::WebIdentity(_) => Err(CredentialsError::unhandled("web identities are resolved before")),
         Source::Login { arn, .. } => {
             LoginCredentialsProvider::builder(arn).configure(for_providers).build().provide_credentials().await
         }
@@ -150,6 +152,21 @@ fn refuse_what_no_header_holds(credentials: &Credentials, source: &Source) -> Re
 fn of_keys(Keys { id, secret, token }: &Keys) -> Credentials {
     let token = token.as_ref().map(|token| token.expose().to_owned());
     Credentials::new(id, secret.expose(), token, None, "settings")
+}
+
+/// The credentials of a web identity's role, with the token that was read for the key or that GitHub gives now.
+async fn of_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context) -> Result<Credentials, Failure> {
+    let token = match &of.token {
+        IdentityToken::GitHub(job) if context.identity.held.is_empty() => github::token(job, context).await?,
+        _ => Secret::from(String::from_utf8_lossy(&context.identity.held).into_owned()),
+    };
+    let in_region = of.region.as_ref().map(|region| config.to_builder().region(Region::new(region.clone())).build());
+    let config = in_region.as_ref().unwrap_or(config);
+    debug!(role = of.role_arn, "assuming the role");
+    context.asked.role(Some(&of.role_arn));
+    let found = with_token(config, &of.role_arn, &of.session_name, token.expose().to_owned()).await;
+    context.asked.role(None);
+    found.map_err(|error| context.web_identity(&error, of, &token))
 }
 
 /// The credentials of a role for a token of another identity provider. The token is the proof, so nothing signs this call.

@@ -25,7 +25,8 @@ use crate::code::Code;
 use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
-use crate::identity::{Identity, Selected, Source};
+use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
+use crate::secret::Secret;
 
 /// What explanations are made from besides the error.
 pub(super) struct Context {
@@ -57,34 +58,10 @@ impl Context {
         if let CredentialsError::CredentialsNotLoaded(_) = error {
             return self.nothing_found(error);
         }
-        if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) {
-            if let Some(account) = &self.target.service_account {
-                return self.service_account_denied(account, &refusal);
-            }
-            let role = match self.source() {
-                Source::WebIdentity(of) => of.role_arn.as_str(),
-                _ => "",
-            };
-            // In common terms this would be a session's end, and something to sign in to.
-            if refusal.code.starts_with("ExpiredToken") {
-                return Failure::new(
-                    Code::WebIdentityDenied,
-                    format!("STS gives no credentials for the role {role}: the web identity token has expired"),
-                    "check what renews the token, and that the file it renews is the one that the settings name",
-                )
-                .quoting(refusal.message);
-            }
-            return self.common(&refusal, "STS", &self.who()).unwrap_or_else(|| {
-                // STS quotes parameters that it finds wrong.
-                let token = String::from_utf8_lossy(&self.identity.held);
-                let said = refusal.message.replace(token.trim(), "…");
-                Failure::new(
-                    Code::WebIdentityDenied,
-                    format!("STS does not accept the web identity token for the role {role}: {}", refusal.code),
-                    "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE",
-                )
-                .quoting(&said)
-            });
+        if let (Some(refusal), Some(account)) =
+            (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), &self.target.service_account)
+        {
+            return self.service_account_denied(account, &refusal);
         }
         if let Some(failure) = self.network(error) {
             return failure;
@@ -124,6 +101,68 @@ impl Context {
             )
             .quoting(&text),
         }
+    }
+
+    /// Why a web identity has no credentials.
+    pub(super) fn web_identity(&self, error: &CredentialsError, of: &WebIdentity, token: &Secret) -> Failure {
+        let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) else {
+            return self.credentials(error);
+        };
+        let next = match &of.token {
+            IdentityToken::File { .. } => {
+                "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned()
+            }
+            IdentityToken::Variable { name, .. } => {
+                format!("check that the role's trust policy trusts who issued the token in {name}, and its audience")
+            }
+            IdentityToken::GitHub(_) => {
+                "check that the role's trust policy trusts token.actions.githubusercontent.com \
+                 for this repository and ref, with the audience sts.amazonaws.com"
+                    .to_owned()
+            }
+        };
+        let role = &of.role_arn;
+        // In common terms this would be a session's end.
+        let expired = refusal.code.starts_with("ExpiredToken");
+        if let (true, IdentityToken::Variable { name, .. }) = (expired, &of.token) {
+            return Failure::new(
+                Code::CredentialsExpired,
+                format!("the web identity token in {name} has expired"),
+                "get a new one from the CI system, or have it issue one that lasts for the whole job",
+            );
+        }
+        if expired {
+            return Failure::new(
+                Code::WebIdentityDenied,
+                format!("STS gives no credentials for the role {role}: the web identity token has expired"),
+                "check what renews the token, and that the file it renews is the one that the settings name",
+            )
+            .quoting(refusal.message);
+        }
+        self.common(&refusal, "STS", &self.who()).unwrap_or_else(|| {
+            // STS quotes parameters that it finds wrong.
+            let said = refusal.message.replace(token.expose().trim(), "…");
+            let what = match &of.token {
+                IdentityToken::File { .. } => {
+                    format!("STS does not accept the web identity token for the role {role}: {}", refusal.code)
+                }
+                _ => format!("STS does not accept {} for the role {role}: {}", self.who(), refusal.code),
+            };
+            Failure::new(Code::WebIdentityDenied, what, next).quoting(&said)
+        })
+    }
+
+    /// Why GitHub did not answer.
+    pub(super) fn github(&self, error: &ConnectorError) -> Failure {
+        let failure = self.network(error).unwrap_or_else(|| {
+            Failure::new(Code::AnswerInvalid, "GitHub's answer cannot be read", "try again; check the network")
+        });
+        let what = format!("GitHub gives this job no identity token: {}", failure.what);
+        let next = match failure.code {
+            Code::EndpointUnreachable => "check the network and HTTPS_PROXY".to_owned(),
+            _ => failure.next,
+        };
+        Failure { what, next, ..failure }
     }
 
     /// Why a role could not be assumed.

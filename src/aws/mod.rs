@@ -12,6 +12,7 @@ mod dns;
 mod errors;
 mod examine;
 mod explain;
+mod github;
 mod http;
 mod settings;
 mod sso;
@@ -38,8 +39,9 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::{Failure, mask_user_info};
-use crate::identity::{Identity, Source};
+use crate::identity::{Identity, IdentityToken, Source, WebIdentity};
 use crate::platform;
+use crate::secret::Secret;
 use crate::token::Token;
 pub use credentials::MfaCode;
 pub use examine::{RegistryAnswer, Route, ask_registry, route};
@@ -97,6 +99,17 @@ pub fn renew_sign_in(target: &Target, identity: &Arc<Identity>, deadline: Instan
     run(deadline, identity, &asked.clone(), async move {
         let caller = Caller::new(context(target, of, asked, deadline)?);
         sso::renew(&caller.config, &sso, &caller.context).await
+    })
+}
+
+/// Asks GitHub for the identity token of the job that `identity` is of, if it is of one.
+pub fn job_token(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Option<Secret>, Failure> {
+    let Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(job), .. }) = identity.source() else {
+        return Ok(None);
+    };
+    let (target, of, job, asked) = (target.clone(), identity.clone(), job.clone(), Asked::default());
+    run(deadline, identity, &asked.clone(), async move {
+        github::token(&job, &context(target, of, asked, deadline)?).await.map(Some)
     })
 }
 
@@ -242,6 +255,11 @@ fn timed_out(source: &Source, asked: &Asked) -> Failure {
             format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
             "run it by hand to see what it waits for: it cannot ask for anything here, \
              so sign in before, or raise AWS_ECR_TIMEOUT",
+        ),
+        (_, Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. })) => Failure::new(
+            Code::Timeout,
+            "GitHub and AWS did not answer in time",
+            "check the network and HTTPS_PROXY, or raise AWS_ECR_TIMEOUT",
         ),
         _ => Failure::new(
             Code::Timeout,

@@ -2,7 +2,8 @@
 //!
 //! An entry `<key>.json` only ever appears by a rename of a finished temporary file, so readers need no lock and
 //! never see half of one. Beside it lie the locks of those who ask AWS ([`single_flight`]), and for each request a manifest
-//! `<request>.manifest` that leads to its entry ([`manifest`]). Directories have mode 0700 and
+//! `<request>.manifest` that leads to its entry ([`manifest`]), and for each job of GitHub Actions a note `<job>.subject` of who
+//! it is. Directories have mode 0700 and
 //! files 0600, whatever the umask; a directory or file that others could have written to is not believed, and nothing
 //! is opened through a link. There is no fsync: an entry torn by a power cut does not decode, and costs one API call.
 //!
@@ -135,6 +136,17 @@ impl Cache {
         file.write_all(bytes)?;
         file.flush()?;
         platform::replace(file, path)
+    }
+
+    /// Who a job of GitHub Actions is, as noted earlier in the job.
+    pub fn subject(&self, job: &Key) -> Option<String> {
+        let bytes = read(&self.dir.join(format!("{job}.subject")))?;
+        std::str::from_utf8(&bytes).ok().filter(|subject| prune::is_key(subject)).map(str::to_owned)
+    }
+
+    /// Notes who a job of GitHub Actions is.
+    pub fn save_subject(&self, job: &Key, subject: &str) -> io::Result<()> {
+        self.write(subject.as_bytes(), &self.dir.join(format!("{job}.subject")))
     }
 
     /// Notes that a refresh has failed: nobody need try again for five to ten minutes, each key for another time, so that

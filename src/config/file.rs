@@ -8,7 +8,8 @@ use glob::Pattern;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, DEFAULT_TIMEOUT, Entry, Role, SESSION_NAME};
+use super::variables::{GITHUB, is_variable_name};
+use super::{Config, DEFAULT_TIMEOUT, Entry, Role, SESSION_NAME, TokenProvider};
 use crate::error::Error;
 use crate::registry::{ANY_ACCOUNT, Registry};
 
@@ -31,6 +32,8 @@ struct Table {
     external_id: Option<Spanned<String>>,
     role_session_name: Option<Spanned<String>>,
     region: Option<Spanned<String>>,
+    web_identity: Option<Spanned<String>>,
+    web_identity_token_env: Option<Spanned<String>>,
     registry: Option<Spanned<String>>,
     endpoint_url: Option<Spanned<String>>,
 }
@@ -68,9 +71,14 @@ impl Config {
             let start = table.span().start;
             line += line_of(&text[counted..], start - counted) - 1;
             counted = start;
-            let role = table.get_ref().role_arn.as_ref().map_or(start, |arn| arn.span().start);
+            let line_of_key = |key: Option<&Spanned<String>>| {
+                key.map_or(line, |key| line + line_of(&text[start..], key.span().start - start) - 1)
+            };
+            let Table { role_arn, web_identity, web_identity_token_env, .. } = table.get_ref();
+            let role_line = line_of_key(role_arn.as_ref());
+            let web_identity_line = line_of_key(web_identity.as_ref().or(web_identity_token_env.as_ref()));
             let mut entry = Entry::read(table.into_inner(), line, &at)?;
-            entry.role_line = line + line_of(&text[start..], role - start) - 1;
+            (entry.role_line, entry.web_identity_line) = (role_line, web_identity_line);
             if registries.iter().any(|earlier| earlier.pattern == entry.pattern) {
                 let what = format!("match: '{}' stands in an earlier entry, so this one never applies", entry.pattern);
                 return Err(at(start, &what));
@@ -85,26 +93,49 @@ impl Config {
 impl Entry {
     fn read(table: Table, line: usize, at: &impl Fn(usize, &str) -> Error) -> Result<Self, Error> {
         // Every field by name, so that a new one cannot be forgotten here.
-        let Table { pattern, profile, role_arn, external_id, role_session_name, region, registry, endpoint_url } =
-            table;
-        let fields = [&profile, &role_arn, &external_id, &role_session_name, &region, &registry, &endpoint_url];
+        let Table {
+            pattern,
+            profile,
+            role_arn,
+            external_id,
+            role_session_name,
+            region,
+            web_identity,
+            web_identity_token_env,
+            registry,
+            endpoint_url,
+        } = table;
+        let fields = [
+            &profile,
+            &role_arn,
+            &external_id,
+            &role_session_name,
+            &region,
+            &web_identity,
+            &web_identity_token_env,
+            &registry,
+            &endpoint_url,
+        ];
         if let Some(empty) = fields.into_iter().flatten().find(|field| field.get_ref().trim().is_empty()) {
             return Err(at(empty.span().start, "a value is empty: leave its key out instead"));
         }
-        for (name, field) in
-            [("external_id", &external_id), ("role_session_name", &role_session_name), ("region", &region)]
-        {
+        for (name, field) in [
+            ("external_id", &external_id),
+            ("role_session_name", &role_session_name),
+            ("region", &region),
+            ("web_identity", &web_identity),
+            ("web_identity_token_env", &web_identity_token_env),
+        ] {
             if let (Some(field), None) = (field, &role_arn) {
-                return Err(at(field.span().start, &format!("{name}: has a meaning only beside role_arn")));
+                return Err(at(field.span().start, &format!("{name}: requires role_arn in the same table")));
             }
         }
-        let host = pattern.get_ref().to_ascii_lowercase();
-        // The port that names of registries leave out.
-        let glob = Pattern::new(host.strip_suffix(":443").unwrap_or(&host))
-            .map_err(|error| at(pattern.span().start, &format!("match: not a glob: {}", error.msg)))?;
-        if glob.as_str().is_empty() {
-            return Err(at(pattern.span().start, "match: empty"));
+        let provider = token_provider(web_identity.as_ref(), web_identity_token_env.as_ref(), at)?;
+        if let Some((name, _)) = &provider {
+            refuse_beside(name, &[("profile", &profile), ("external_id", &external_id)], at)?;
         }
+        let host = pattern.get_ref().to_ascii_lowercase();
+        let glob = glob(&host).map_err(|why| at(pattern.span().start, &why))?;
         if let Some(arn) = &role_arn {
             // Any account does to see whether the template becomes an ARN.
             let filled = arn.get_ref().replace(ACCOUNT, ANY_ACCOUNT);
@@ -144,6 +175,7 @@ impl Entry {
             return Err(at(arn.span().start, &what));
         }
         let text = |field: Option<Spanned<String>>| field.map(Spanned::into_inner);
+        let web_identity = provider.map(|(_, provider)| provider);
         Ok(Self {
             pattern: glob,
             any_port: !host.contains(':'),
@@ -158,8 +190,63 @@ impl Entry {
                 mfa_serial: None,
             }),
             role_line: line,
+            web_identity,
+            web_identity_line: line,
             endpoint_url: text(endpoint_url),
         })
+    }
+}
+
+/// The pattern over hosts, without the port that names of registries leave out.
+fn glob(host: &str) -> Result<Pattern, String> {
+    match Pattern::new(host.strip_suffix(":443").unwrap_or(host)) {
+        Ok(glob) if glob.as_str().is_empty() => Err("match: empty".to_owned()),
+        Ok(glob) => Ok(glob),
+        Err(error) => Err(format!("match: not a glob: {}", error.msg)),
+    }
+}
+
+/// Refuses keys that mean nothing beside a web identity.
+fn refuse_beside(
+    web_identity: &str,
+    keys: &[(&str, &Option<Spanned<String>>)],
+    at: &impl Fn(usize, &str) -> Error,
+) -> Result<(), Error> {
+    match keys.iter().find_map(|(key, value)| Some((key, value.as_ref()?))) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let what = format!("{key}: contradicts {web_identity}, which needs no {key}; take one of them out");
+            Err(at(value.span().start, &what))
+        }
+    }
+}
+
+/// Whose identity token a role is assumed with, and the key that says so.
+fn token_provider(
+    web_identity: Option<&Spanned<String>>,
+    token_env: Option<&Spanned<String>>,
+    at: &impl Fn(usize, &str) -> Error,
+) -> Result<Option<(&'static str, TokenProvider)>, Error> {
+    match (web_identity, token_env) {
+        (None, None) => Ok(None),
+        (Some(_), Some(name)) => {
+            let what = "web_identity_token_env: contradicts web_identity; take one of them out";
+            Err(at(name.span().start, what))
+        }
+        (Some(provider), None) if provider.get_ref() == GITHUB => Ok(Some(("web_identity", TokenProvider::GitHub))),
+        (Some(provider), None) => {
+            let what = "web_identity: expected 'github'; for other CI systems, name the variable with their token in \
+                        web_identity_token_env";
+            Err(at(provider.span().start, what))
+        }
+        (None, Some(name)) if is_variable_name(name.get_ref()) => {
+            Ok(Some(("web_identity_token_env", TokenProvider::Variable(name.get_ref().clone()))))
+        }
+        // It may be the token itself.
+        (None, Some(name)) => {
+            let what = "web_identity_token_env: expected the name of a variable, e.g. ECR_ID_TOKEN";
+            Err(at(name.span().start, what))
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub const REGISTRY_KEYS: &[Key] = &[
         name: "profile",
         kind: "string",
         default: "the default credentials of the AWS SDK",
-        what: "The AWS profile that asks for the token. AWS_ECR_PROFILE_<account> and AWS_ECR_ROLE_ARN_<account> override it.",
+        what: "The AWS profile that asks for the token. AWS_ECR_PROFILE_<account>, AWS_ECR_ROLE_ARN_<account> and \
+               AWS_ECR_ACCESS_KEY_ID_<account> override it.",
         example: "\"prod\"",
     },
     Key {
@@ -55,15 +56,15 @@ pub const REGISTRY_KEYS: &[Key] = &[
         kind: "string: arn:<partition>:iam::<account>:role/<name>",
         default: "none",
         what: "The role to assume, with the profile's or the default credentials. {account} in it stands for the account \
-               of the registry, so that one table serves many accounts; ECR Public has none. AWS_ECR_PROFILE_<account> \
-               and AWS_ECR_ROLE_ARN_<account> override it.",
+               of the registry, so that one table serves many accounts; ECR Public has none. AWS_ECR_PROFILE_<account>, \
+               AWS_ECR_ROLE_ARN_<account> and AWS_ECR_ACCESS_KEY_ID_<account> override it.",
         example: "\"arn:aws:iam::{account}:role/EcrPull\"",
     },
     Key {
         name: "external_id",
         kind: "string",
         default: "none",
-        what: "What the role's trust policy asks for. Only beside role_arn.",
+        what: "What the role's trust policy asks for. Only beside role_arn, and not with a web identity.",
         example: "\"ticket-7\"",
     },
     Key {
@@ -81,6 +82,22 @@ pub const REGISTRY_KEYS: &[Key] = &[
         example: "\"eu-west-1\"",
     },
     Key {
+        name: "web_identity",
+        kind: "string: github",
+        default: "none: the role is assumed with AWS credentials",
+        what: "Assumes the role with the identity token that GitHub gives to the job, which needs the permission \
+               id-token: write. Requires role_arn. Excludes profile and external_id.",
+        example: "\"github\"",
+    },
+    Key {
+        name: "web_identity_token_env",
+        kind: "string: the name of a variable",
+        default: "none",
+        what: "The same with the identity token in this variable, as GitLab, Buildkite and CircleCI provide it. Excludes \
+               web_identity.",
+        example: "\"ECR_ID_TOKEN\"",
+    },
+    Key {
         name: "registry",
         kind: "string: the host of an ECR registry",
         default: "the host itself",
@@ -96,12 +113,18 @@ pub const REGISTRY_KEYS: &[Key] = &[
     },
 ];
 
-/// A file with every key in it.
+/// A file with every key in it. Keys that contradict each other stand in tables of their own.
 pub fn sample() -> String {
-    let lines = |keys: &[Key]| {
-        keys.iter().map(|Key { name, example, .. }| format!("{name} = {example}")).collect::<Vec<_>>().join("\n")
+    let line = |Key { name, example, .. }: &Key| format!("{name} = {example}\n");
+    let (with_token, others): (Vec<&Key>, Vec<&Key>) =
+        REGISTRY_KEYS.iter().partition(|key| key.name.starts_with("web_identity"));
+    let table = |key: &Key, account: &str| {
+        let arn = format!("arn:aws:iam::{account}:role/EcrPull");
+        format!("\n[[registry]]\nmatch = \"{account}.*\"\nrole_arn = \"{arn}\"\n{}", line(key))
     };
-    format!("{}\n\n[[registry]]\n{}\n", lines(KEYS), lines(REGISTRY_KEYS))
+    let first = others.into_iter().map(line).collect::<String>();
+    let more = with_token.into_iter().zip(["444455556666", "555566667777"]).map(|(key, account)| table(key, account));
+    format!("{}\n[[registry]]\n{first}{}", KEYS.iter().map(line).collect::<String>(), more.collect::<String>())
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 //! `AWS_ECR_PROFILE_<account>` and `AWS_ECR_ROLE_ARN_<account>` say the same for one account without a file; where
 //! either is set, it decides alone who calls, and the file's profile and role for that account do not count.
 //!
+//! `AWS_ECR_ACCESS_KEY_ID_<account>` and its companions are keys for one account, and come before all else for it.
+//! `web_identity` and `web_identity_token_env` assume a table's role with the identity token of a CI job;
+//! `AWS_ECR_WEB_IDENTITY` does so for every registry that no profile is named for.
+//!
 //! `{account}` in `role_arn` stands for the account of the registry, so that one table serves many accounts.
 //!
 //! A mistake in the file fails every request with one line that names file, line and key: going on would mean to
@@ -12,6 +16,7 @@
 
 mod file;
 mod keys;
+mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +27,7 @@ use tracing::{Level, debug, enabled};
 use file::ACCOUNT;
 pub(crate) use file::{ROLE_ARN_FORM, is_role_arn, is_url};
 pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
+use variables::OfAccount;
 
 use file::duration;
 
@@ -50,13 +56,65 @@ pub struct Target {
     pub profile_setting: String,
     /// To be assumed with the credentials of the profile or of the chain.
     pub role: Option<Role>,
+    /// What the profile and the chain give way to.
+    pub origin: Origin,
     /// Calls instead of profile, role and chain.
     pub service_account: Option<ServiceAccount>,
     /// Of the ECR API, instead of the one that the registry's host implies.
     pub endpoint_url: Option<String>,
 }
 
-/// A role for STS AssumeRole.
+/// Where the first credentials come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The profile, or the default chain of the AWS SDKs.
+    #[default]
+    AwsSettings,
+    /// The keys that variables hold for the account of the registry.
+    AccountKeys(AccountKeys),
+    /// The identity token of a CI job, with which the role is assumed.
+    WebIdentity(TokenOrigin),
+}
+
+/// Keys for the registries of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountKeys {
+    /// The account that the variables name.
+    pub account: String,
+    /// Their values.
+    pub keys: Keys,
+}
+
+/// An access key with its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: Secret,
+    /// The session token, if the keys are temporary.
+    pub token: Option<Secret>,
+}
+
+/// Where the identity token of a CI job comes from, and the setting that says so, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenOrigin {
+    /// Gives the token.
+    pub provider: TokenProvider,
+    /// `AWS_ECR_WEB_IDENTITY`, or file, line and key.
+    pub setting: String,
+}
+
+/// Gives the identity token of a CI job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenProvider {
+    /// GitHub, on request.
+    GitHub,
+    /// The variable of this name, which the CI system sets for the job.
+    Variable(String),
+}
+
+/// A role for STS AssumeRole or AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// `arn:<partition>:iam::<account>:role/<name>`.
@@ -109,6 +167,9 @@ struct Entry {
     role: Option<Role>,
     /// Of `role_arn`.
     role_line: usize,
+    web_identity: Option<TokenProvider>,
+    /// Of `web_identity` or `web_identity_token_env`.
+    web_identity_line: usize,
     endpoint_url: Option<String>,
 }
 
@@ -117,6 +178,10 @@ impl Entry {
     fn matches(&self, host: &str) -> bool {
         let host = if self.any_port { registry::without_port(host) } else { host };
         self.pattern.matches(host)
+    }
+
+    fn has_external_id(&self) -> bool {
+        self.role.as_ref().is_some_and(|role| role.external_id.is_some())
     }
 }
 
@@ -192,11 +257,15 @@ impl Config {
 
     /// What decided about `target`, in words; `None` when nothing did but the AWS settings.
     pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
-        if let Some(account) = &target.registry.account {
-            let names = ["AWS_ECR_PROFILE_", "AWS_ECR_ROLE_ARN_"].map(|prefix| format!("{prefix}{account}"));
-            if let Some(name) = names.iter().find(|name| env.text(name).is_some()) {
-                return Some(name.clone());
-            }
+        if let Some(account) = &target.registry.account
+            && let Some(name) = variables::deciding(env, account)
+        {
+            return Some(name);
+        }
+        if let Origin::WebIdentity(TokenOrigin { setting, .. }) = &target.origin
+            && setting == variables::WEB_IDENTITY
+        {
+            return Some(setting.clone());
         }
         let entry = self.registries.iter().find(|entry| entry.matches(&target.host))?;
         Some(format!("{}, line {} ('{}')", self.path.display(), entry.line, entry.pattern))
@@ -235,29 +304,40 @@ impl Config {
             profile_setting: entry
                 .map_or_else(String::new, |entry| format!("{}, line {},", self.path.display(), entry.line)),
             role: None,
+            origin: Origin::AwsSettings,
             service_account: None,
             endpoint_url: entry.and_then(|entry| entry.endpoint_url.clone()),
         };
         if let Some(entry) = entry {
             target.role = self.role(entry, &target.registry)?;
+            target.origin = self.web_identity(entry).map_or(Origin::AwsSettings, Origin::WebIdentity);
         }
-        if let Some(account) = &target.registry.account {
-            let of_account = |prefix: &str| env.text(&format!("{prefix}{account}")).map(str::to_owned);
-            let (profile, role_arn) = (of_account("AWS_ECR_PROFILE_"), of_account("AWS_ECR_ROLE_ARN_"));
-            if let Some(arn) = role_arn.as_deref().filter(|arn| !is_role_arn(arn)) {
-                let name = format!("AWS_ECR_ROLE_ARN_{account}");
-                return Err(Error::failed(format!("ecr-login: {name} is '{arn}': expected {ROLE_ARN_FORM}")));
+        let of_account = match &target.registry.account {
+            Some(account) => OfAccount::read(env, account)?,
+            None => None,
+        };
+        let decides_alone = of_account.is_some();
+        if let (Some(OfAccount { profile, role, keys }), Some(account)) = (of_account, &target.registry.account) {
+            (target.profile, target.profile_setting) = (profile, format!("AWS_ECR_PROFILE_{account}"));
+            target.role = role;
+            target.origin = keys.map_or(Origin::AwsSettings, Origin::AccountKeys);
+        }
+        if target.profile.is_none()
+            && target.origin == Origin::AwsSettings
+            && let Some(token) = variables::web_identity(env)?
+        {
+            if let Some(entry) = entry.filter(|entry| !decides_alone && entry.has_external_id()) {
+                return Err(Error::failed(format!(
+                    "ecr-login: AWS_ECR_WEB_IDENTITY is set, and {}, line {} has external_id, which no web identity \
+                     has; take it out, or unset AWS_ECR_WEB_IDENTITY",
+                    self.path.display(),
+                    entry.line
+                )));
             }
-            if profile.is_some() || role_arn.is_some() {
-                (target.profile, target.profile_setting) = (profile, format!("AWS_ECR_PROFILE_{account}"));
-                target.role = role_arn.map(|arn| Role {
-                    arn,
-                    external_id: None,
-                    session_name: SESSION_NAME.to_owned(),
-                    region: None,
-                    mfa_serial: None,
-                });
+            if target.role.is_none() {
+                target.role = variables::role_for_all(env)?;
             }
+            target.origin = Origin::WebIdentity(token);
         }
         self.log(env, &target);
         Ok(target)
@@ -276,6 +356,17 @@ impl Config {
                 debug!(host, "no setting maps the registry: the AWS settings decide");
             }
         }
+    }
+
+    /// Whose identity token the role of a table is assumed with.
+    fn web_identity(&self, entry: &Entry) -> Option<TokenOrigin> {
+        let provider = entry.web_identity.clone()?;
+        let key = match provider {
+            TokenProvider::GitHub => "web_identity",
+            TokenProvider::Variable(_) => "web_identity_token_env",
+        };
+        let setting = format!("{key} in {}, line {}", self.path.display(), entry.web_identity_line);
+        Some(TokenOrigin { provider, setting })
     }
 
     /// The role of a table for a registry.

@@ -12,11 +12,11 @@ use crate::aws::{self, Issued, Route, Session};
 use crate::cache::{Age, Entry};
 use crate::client_config;
 use crate::code::Code;
-use crate::config::{Config, Target};
+use crate::config::{Config, Origin, Target, TokenOrigin, TokenProvider};
 use crate::display_time::{LocalTime, words};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
-use crate::identity::{Identity, Source};
+use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
 use crate::login;
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
@@ -73,9 +73,13 @@ impl Access {
         let failed = |failure| Check::failed("credentials", failure);
         let identity = identity(examiner, &target).map_err(failed)?;
         report.source = Some(identity.source().to_string());
-        report.role = identity.chain.roles.last().map(|role| role.arn.clone());
+        report.role = match (identity.chain.roles.last(), identity.source()) {
+            (Some(role), _) => Some(role.arn.clone()),
+            (None, Source::WebIdentity(WebIdentity { role_arn, .. })) => Some(role_arn.clone()),
+            (None, _) => None,
+        };
         report.profile = profile(&identity);
-        report.checks.push(cache(examiner, &identity));
+        report.checks.push(cache(examiner, &target, &identity));
         let route = aws::route(&target, &identity, examiner.until(TOKEN));
         let local_time = examiner.local_time;
         Ok(Self { target, identity, route, session: None, issued: None, principal: None, expires_at: None, local_time })
@@ -216,7 +220,7 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed("credentials", failure)],
     };
-    let mut checks = vec![cache(examiner, &identity)];
+    let mut checks = vec![cache(examiner, &target, &identity)];
     match Session::open(&target, &identity, for_credentials(examiner)) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
@@ -251,7 +255,9 @@ fn for_credentials(examiner: Examiner) -> Instant {
 /// The profile that the credentials come from, if they come from one.
 fn profile(identity: &Identity) -> Option<String> {
     match identity.source() {
-        Source::Environment(_) | Source::ServiceAccount => None,
+        Source::Environment(_) | Source::Account(_) | Source::ServiceAccount => None,
+        Source::WebIdentity(_) if matches!(identity.selected, Selected::Default) => None,
+        Source::WebIdentity(of) if !matches!(of.token, IdentityToken::File { .. }) => None,
         Source::Container | Source::Instance(_) if identity.selected.name() == "default" => None,
         _ => Some(identity.selected.name().to_owned()),
     }
@@ -305,6 +311,16 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     let decided = config.decision(env, target);
     let mut parts: Vec<String> = target.profile.iter().map(|profile| format!("profile '{profile}'")).collect();
     parts.extend(target.role.iter().map(|role| format!("role {}", role.arn)));
+    match &target.origin {
+        Origin::AwsSettings => {}
+        Origin::AccountKeys(_) => parts.push("the keys for this account".to_owned()),
+        Origin::WebIdentity(TokenOrigin { provider: TokenProvider::GitHub, .. }) => {
+            parts.push("the web identity of the GitHub Actions job".to_owned());
+        }
+        Origin::WebIdentity(TokenOrigin { provider: TokenProvider::Variable(name), .. }) => {
+            parts.push(format!("the web identity in {name}"));
+        }
+    }
     parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
     match decided {
         Some(by) if parts.is_empty() => format!("by {by}: the AWS settings as they are"),
@@ -313,8 +329,8 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     }
 }
 
-fn cache(examiner: Examiner, identity: &Identity) -> Check {
-    match login::cached(examiner.env, identity) {
+fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
+    match login::cached(examiner.env, target, identity) {
         Err(why) => Check::warning(
             "cache",
             Code::CacheUnused,

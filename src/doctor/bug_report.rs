@@ -12,6 +12,7 @@ use crate::client_config;
 use crate::config::is_url;
 use crate::env::Env;
 use crate::error::{mask_user_info, one_line};
+use crate::identity::issuer_and_subject;
 use crate::{COMMIT, NAME, TARGET, VERSION};
 
 /// The longest time for a client to tell its version.
@@ -80,9 +81,14 @@ impl BugReport {
         let variables = env.iter().filter_map(|(name, value)| {
             let (name, value) = (name.to_str()?, value.to_string_lossy());
             let is_secret =
-                ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word));
+                ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word))
+                    || issuer_and_subject(value.as_bytes()).is_some();
             match name {
-                _ if is_secret && (name.starts_with("AWS_") || name == client_config::DOCKER_AUTH_CONFIG) => {
+                _ if is_secret
+                    && (name.starts_with("AWS_")
+                        || name.starts_with("ACTIONS_ID_TOKEN_")
+                        || name == client_config::DOCKER_AUTH_CONFIG) =>
+                {
                     Some(format!("{name} (set)"))
                 }
                 _ if is_location(name) && !is_url(&value) => Some(format!("{name} (set)")),

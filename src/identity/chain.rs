@@ -11,9 +11,9 @@
 
 use super::profiles::Profiles;
 use super::section::Section;
-use super::source::{Chain, Keys, Selected, Source, WebIdentity};
+use super::source::{Chain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
-use crate::config::{SESSION_NAME, is_url};
+use crate::config::{Keys, Origin, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::secret::Secret;
@@ -25,8 +25,78 @@ pub(super) struct Resolver<'a> {
     pub(super) selected: &'a Selected,
 }
 
+/// The variables by which a job of GitHub Actions asks for its identity token.
+pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
 impl Resolver<'_> {
-    pub(super) fn chain(&self) -> Result<Chain, Failure> {
+    /// The chain for a registry, with the role that the configuration has assumed for it.
+    pub(super) fn chain_for(&self, target: &Target) -> Result<Chain, Failure> {
+        if target.service_account.is_some() {
+            return Ok(Chain { source: Source::ServiceAccount, roles: Vec::new() });
+        }
+        let mut chain = match &target.origin {
+            Origin::AwsSettings => self.chain()?,
+            Origin::AccountKeys(keys) => Chain { source: Source::Account(keys.clone()), roles: Vec::new() },
+            Origin::WebIdentity(origin) => {
+                let source = Source::WebIdentity(self.web_identity(target, origin)?);
+                return Ok(Chain { source, roles: Vec::new() });
+            }
+        };
+        chain.roles.extend(target.role.clone());
+        Ok(chain)
+    }
+
+    /// The role of a registry with the token of a CI job.
+    fn web_identity(
+        &self,
+        target: &Target,
+        TokenOrigin { provider, setting }: &TokenOrigin,
+    ) -> Result<WebIdentity, Failure> {
+        let Some(role) = target.role.clone() else {
+            let of_account = match &target.registry.account {
+                Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
+                None => "AWS_ECR_ROLE_ARN".to_owned(),
+            };
+            return Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{setting} is set, and no setting names the role to assume"),
+                format!("set {of_account} to the ARN of the role that trusts the CI system"),
+            ));
+        };
+        let token = match provider {
+            TokenProvider::Variable(name) => IdentityToken::Variable { name: name.clone(), setting: setting.clone() },
+            TokenProvider::GitHub => IdentityToken::GitHub(self.github_job(setting)?),
+        };
+        Ok(WebIdentity { token, role_arn: role.arn, session_name: role.session_name, region: role.region })
+    }
+
+    fn github_job(&self, setting: &str) -> Result<GitHubJob, Failure> {
+        let get = |name| self.env.text(name).map(str::trim).filter(|value| !value.is_empty());
+        let (Some(url), Some(bearer)) = (get(GITHUB_URL), get(GITHUB_TOKEN)) else {
+            let what = if self.env.text("GITHUB_ACTIONS") == Some("true") {
+                "this GitHub Actions job may not ask for its identity token"
+            } else {
+                "this is no GitHub Actions job, or one that may not ask for its identity token"
+            };
+            return Err(Failure::new(
+                Code::IdentityTokenMissing,
+                format!("{what} ({setting}): {GITHUB_URL} and {GITHUB_TOKEN} are not both set"),
+                "give the job 'permissions: id-token: write' (workflows from forks cannot have it), and pass both \
+                 variables on to containers",
+            ));
+        };
+        if !is_url(url) {
+            return Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{GITHUB_URL} is not a URL"),
+                "leave it as GitHub Actions sets it",
+            ));
+        }
+        Ok(GitHubJob { url: url.to_owned(), bearer: bearer.to_owned().into() })
+    }
+
+    fn chain(&self) -> Result<Chain, Failure> {
         let alone = |source| Ok(Chain { source, roles: Vec::new() });
         if !matches!(self.selected, Selected::Mapped(..))
             && let Some(keys) = self.environment()
@@ -44,7 +114,8 @@ impl Resolver<'_> {
         {
             let session_name = self.env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
             let (setting, role_arn) = ("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), role_arn.to_owned());
-            return alone(Source::WebIdentity(WebIdentity { token_file, setting, role_arn, session_name }));
+            let token = IdentityToken::File { path: token_file, setting };
+            return alone(Source::WebIdentity(WebIdentity { token, role_arn, session_name, region: None }));
         }
         if CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some()) {
             return alone(self.container()?);

@@ -14,7 +14,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::OWN_IRRELEVANT;
-use super::key::Parts;
+use super::chain::{GITHUB_TOKEN, GITHUB_URL};
+use super::key::{Key, Parts};
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};
@@ -26,6 +27,10 @@ pub enum Dependency {
     File(PathBuf),
     /// Whom a token file is about: issuer and subject of a JWT, which outlive its rotation; else the whole token.
     Subject(PathBuf),
+    /// The same of a token in a variable.
+    SubjectOfVariable(String),
+    /// The job of GitHub Actions that asks: the address and the token of its request, which no other job has.
+    GitHubJob,
     /// The state of a path: device, inode, size, time of the last change.
     Path(PathBuf),
     /// Where the PATH leads to for a program, and the state of that.
@@ -71,6 +76,18 @@ impl Observed {
         self.dependency.digest(env).as_ref() == Some(&self.digest)
     }
 
+    /// Whether it tells one job of GitHub Actions from the next, but not who they are.
+    pub(super) fn is_of_job(&self) -> bool {
+        self.dependency == Dependency::GitHubJob
+    }
+
+    /// A key that names this observation.
+    pub(super) fn as_key(&self) -> Key {
+        let mut parts = Parts::default();
+        self.add_to(&mut parts);
+        parts.into_key()
+    }
+
     pub(super) fn add_to(&self, parts: &mut Parts) {
         parts.add(format!("{:?}", self.dependency), &self.digest);
     }
@@ -80,6 +97,8 @@ impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) | Self::Subject(path) | Self::Path(path) => write!(f, "{}", path.display()),
+            Self::SubjectOfVariable(name) => write!(f, "the token in {name}"),
+            Self::GitHubJob => f.write_str("the GitHub Actions job"),
             Self::Program(name) => write!(f, "the program '{name}'"),
             Self::Directory => f.write_str("the current directory"),
             Self::Environment => f.write_str("the environment"),
@@ -99,6 +118,13 @@ impl Dependency {
                 })
             }
             Self::Subject(path) => Some(subject_of(&input::regular_file(path).ok()??.content)),
+            Self::SubjectOfVariable(name) => Some(
+                env.os(name).map_or_else(|| "absent".to_owned(), |token| subject_of_token(token.as_encoded_bytes())),
+            ),
+            Self::GitHubJob => {
+                let texts = [GITHUB_URL, GITHUB_TOKEN].map(|name| env.os(name).unwrap_or_default().as_encoded_bytes());
+                Some(text_digest(&texts))
+            }
             Self::Path(path) => Some(state(path)),
             Self::Program(name) => match client_config::on_path(env, name) {
                 Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
@@ -124,7 +150,14 @@ impl Dependency {
 }
 
 fn subject_of(content: &Content) -> String {
-    let Content::Bytes(token) = content else { return digest_of(content) };
+    match content {
+        Content::Bytes(token) => subject_of_token(token),
+        _ => digest_of(content),
+    }
+}
+
+/// One digest for all tokens of one issuer and subject; what is no JWT has its own.
+pub(super) fn subject_of_token(token: &[u8]) -> String {
     match issuer_and_subject(token) {
         Some((issuer, subject)) => text_digest(&[b"jwt", issuer.as_bytes(), subject.as_bytes()]),
         None => text_digest(&[b"token", token]),

@@ -22,12 +22,22 @@
 //! | static profile | its keys are in the files | at once |
 //! | roles on top of a source | ARN, external id and session name are in the files or the configuration | settings at once; what IAM changes behind the ARN at the next refresh |
 //! | web identity, from environment or profile | path of the token file; `iss` and `sub` in it, or all of it if it is no JWT; this boot | at once, a rotated token of the same subject is no change |
+//! | keys of one account in `AWS_ECR_*` | id, secret and session token | at once |
+//! | the token of a CI job in a variable | the variable's name; `iss` and `sub` in it, or all of it if it is no JWT; this boot | at once, another token of the same subject is no change |
+//! | the token of a GitHub Actions job | `iss` and `sub` in it, where it was asked for; this boot | at once, the next job of the same subject is no change |
 //! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name; this boot | at once, a rotated token of the same subject is no change |
 //! | SSO, `sso-session` or legacy | the session file whole, or that it is gone; this boot | at once; a refreshed sign-in costs one call |
 //! | `aws login` session | the session file whole, or that it is gone; this boot | at once; a refreshed session costs one call |
 //! | `credential_process` | the command; shell and programs as the PATH leads to them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; interpreters of scripts among them; the whole environment but what a shell counts for itself; this boot. Not cached when the command is not understood ([`command`]) | all this at once; what else it reads at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; token file as for web identity; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot and instance | another machine at once; another role of this instance at the next refresh |
+//!
+//! A job of GitHub Actions cannot say who it is: variables such as `GITHUB_REPOSITORY` can be set by anybody, and the token that
+//! it asks with names the job alone. The issuer and the subject are known once GitHub has given a token, so this is the one
+//! key that takes a request, once a job. What proves the identity later in the job is the pair of
+//! `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`, a secret that no other job has: a note in the cache
+//! leads from its hash to the hash of issuer and subject ([`Identity::unknown_job`]). The host that was asked is in the key too,
+//! so that a job that asks a server of its own, which may say anything of its subject, gets nothing of others.
 //!
 //! "This boot" keeps a home directory that is shared by machines, or baked into an image, from carrying one machine's
 //! token to another. Where the system does not tell its boot, tokens of such sources are not cached.
@@ -48,7 +58,7 @@ mod source;
 pub use dependency::{Observed, issuer_and_subject};
 pub use key::Key;
 pub use profiles::{Profiles, paths};
-pub use source::{Chain, Keys, MfaDevice, Selected, Source, Sso, WebIdentity};
+pub use source::{Chain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -57,11 +67,12 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::config::{Role, ServiceAccount, Target};
+use crate::config::{AccountKeys, Keys, Origin, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content};
-use chain::Resolver;
+use crate::secret::Secret;
+use chain::{GITHUB_TOKEN, GITHUB_URL, Resolver};
 use dependency::Dependency;
 use key::Parts;
 
@@ -98,9 +109,12 @@ const OWN_IRRELEVANT: &[&str] = &[
 ];
 
 /// Who would call AWS for a target, and all that this was told from.
+#[derive(Clone)]
 pub struct Identity {
     /// Names the cache entry.
     pub key: Key,
+    /// See [`Identity::unknown_job`].
+    job: Option<Key>,
     /// The environment that it was told from.
     pub env: Env,
     /// Whose credentials are asked for, and how.
@@ -124,18 +138,39 @@ impl Identity {
         let mapped = target.profile.as_deref().map(|profile| (profile, target.profile_setting.as_str()));
         let selected = Selected::new(env, mapped);
         let profiles = Profiles::read(env, selected.name(), deadline)?;
-        let mut chain = if target.service_account.is_some() {
-            Chain { source: Source::ServiceAccount, roles: Vec::new() }
-        } else {
-            Resolver { env, profiles: &profiles, selected: &selected }.chain()?
-        };
-        chain.roles.extend(target.role.clone());
+        let chain = Resolver { env, profiles: &profiles, selected: &selected }.chain_for(target)?;
         let mut observed = Observations::new(env, profiles.unsteady());
         observed.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
         let held = observed.of_source(&chain.source, deadline)?;
         let Observations { all: observed, uncacheable, .. } = observed;
-        let key = key(env, target, &selected, &observed);
-        Ok(Self { key, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
+        let key = key(env, target, &selected, &observed, None);
+        let job = observed.iter().find(|observed| observed.is_of_job()).map(Observed::as_key);
+        Ok(Self { key, job, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
+    }
+
+    /// Names the job of GitHub Actions that this is an identity of, as long as its issuer and subject are not known. The key
+    /// is that of the job alone then.
+    pub fn unknown_job(&self) -> Option<&Key> {
+        self.job.as_ref()
+    }
+
+    /// The identity of the job by the token that GitHub gave to it, and what to note of that for later in the job.
+    #[must_use]
+    pub fn with_token(self, target: &Target, token: &Secret) -> (Self, String) {
+        let subject = dependency::subject_of_token(token.expose().as_bytes());
+        let held = Zeroizing::new(token.expose().as_bytes().to_vec());
+        (Self { held, ..self.with_subject(target, &subject) }, subject)
+    }
+
+    /// The identity of the job by what was noted of its token.
+    #[must_use]
+    pub fn with_subject(self, target: &Target, subject: &str) -> Self {
+        Self { key: self.key_of(target, subject), job: None, ..self }
+    }
+
+    /// The key that follows from what was noted of the token of the job.
+    pub fn key_of(&self, target: &Target, subject: &str) -> Key {
+        key(&self.env, target, &self.selected, &self.observed, Some(subject))
     }
 
     /// The MFA devices whose codes the chain wants: those of its roles; without any, that of the profile with the keys, for a
@@ -165,7 +200,8 @@ pub fn request_key(env: &Env, host: &str) -> Key {
     parts.add("host", host);
     let is_own = |name: &OsStr| {
         let name = name.to_str().unwrap_or_default();
-        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
+        ["XDG_CONFIG_HOME", GITHUB_URL, GITHUB_TOKEN].contains(&name)
+            || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
     };
     for (name, value) in env.iter().filter(|(name, _)| matters(name) || is_own(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -173,10 +209,11 @@ pub fn request_key(env: &Env, host: &str) -> Key {
     parts.into_key()
 }
 
-fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> Key {
+/// `subject` is that of a job of GitHub Actions, once it is known.
+fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed], subject: Option<&str>) -> Key {
     let mut parts = Parts::default();
     // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
-    let Target { host: _, registry, profile, profile_setting: _, role, service_account, endpoint_url } = target;
+    let Target { host: _, registry, profile, profile_setting: _, role, origin, service_account, endpoint_url } = target;
     parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
     parts.add("region", &registry.region);
     parts.add("fips", if registry.fips { "yes" } else { "no" });
@@ -191,6 +228,19 @@ fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -
         parts.add("session name", &role.session_name);
         parts.add("region of STS", role.region.as_deref().unwrap_or_default());
     }
+    match origin {
+        Origin::AwsSettings => {}
+        Origin::AccountKeys(AccountKeys { account, keys: Keys { id, secret, token } }) => {
+            parts.add("keys of account", account);
+            parts.add("access key id", id);
+            parts.add("secret access key", secret.expose());
+            parts.add("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
+        }
+        Origin::WebIdentity(TokenOrigin { provider, setting: _ }) => match provider {
+            TokenProvider::Variable(name) => parts.add("web identity in variable", name),
+            TokenProvider::GitHub => parts.add("web identity of GitHub at", github_host(env)),
+        },
+    }
     if let Some(account) = service_account {
         // Tokens of one subject take turns.
         let ServiceAccount { token: _, issuer, subject, role_arn, session_name } = account;
@@ -202,10 +252,29 @@ fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -
     for (name, value) in env.iter().filter(|(name, _)| matters(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
     }
-    for one in observed {
+    for one in observed.iter().filter(|one| subject.is_none() || !one.is_of_job()) {
         one.add_to(&mut parts);
     }
+    if let Some(subject) = subject {
+        parts.add("issuer and subject of the job", subject);
+    }
     parts.into_key()
+}
+
+/// The host that vouches for the subject of a GitHub Actions job. Jobs of github.com are sent to many hosts of one domain.
+fn github_host(env: &Env) -> String {
+    const DOMAIN: &str = "https://*.actions.githubusercontent.com";
+    let uri: http::Uri = env.text(GITHUB_URL).and_then(|url| url.trim().parse().ok()).unwrap_or_default();
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default().to_ascii_lowercase();
+    match authority.split_once('.') {
+        Some((label, domain))
+            if scheme == "https" && !label.contains('@') && format!("https://*.{domain}") == DOMAIN =>
+        {
+            DOMAIN.to_owned()
+        }
+        _ => format!("{scheme}://{authority}"),
+    }
 }
 
 /// Values that are no text: for the SDK these are unset, and whoever set them did not mean that. Paths may be any bytes.
@@ -249,14 +318,18 @@ impl<'a> Observations<'a> {
         let mut held = Zeroizing::default();
         match source {
             // Proven by what is in the key already.
-            Source::Environment(_) | Source::Profile(..) => return Ok(held),
+            Source::Environment(_) | Source::Account(_) | Source::Profile(..) => return Ok(held),
             Source::ServiceAccount | Source::Instance(_) => {}
             Source::Sso(sso) => {
                 if let Content::Bytes(bytes) = self.read(&sso.file, Observed::file, deadline)? {
                     held = bytes;
                 }
             }
-            Source::WebIdentity(identity) => held = self.web_identity(identity, deadline)?,
+            Source::WebIdentity(WebIdentity { token, .. }) => match token {
+                IdentityToken::File { path, setting } => held = self.token_file(path, setting, deadline)?,
+                IdentityToken::Variable { name, setting } => held = self.token_variable(name, setting)?,
+                IdentityToken::GitHub(_) => self.add(Dependency::GitHubJob),
+            },
             Source::Login { file, .. } => {
                 Self::what_the_sdk_can_finish(file)?;
                 self.add(Dependency::File(file.clone()));
@@ -284,8 +357,32 @@ impl<'a> Observations<'a> {
         Ok(held)
     }
 
-    fn web_identity(&mut self, identity: &WebIdentity, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let WebIdentity { token_file, setting, .. } = identity;
+    fn token_variable(&mut self, name: &str, setting: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let failed = |code, why: &str| {
+            Err(Failure::new(
+                code,
+                format!("the variable {name}, which {setting} names for the web identity token, {why}"),
+                "have the CI system set it for this job: id_tokens in GitLab, 'buildkite-agent oidc request-token' in \
+                 Buildkite, CIRCLE_OIDC_TOKEN_V2 in CircleCI",
+            ))
+        };
+        let Some(value) = self.env.os(name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
+            return failed(Code::IdentityTokenMissing, "is not set");
+        };
+        let Some(token) = value.to_str().map(str::trim).filter(|token| token.bytes().all(|c| c.is_ascii_graphic()))
+        else {
+            return failed(Code::SettingInvalid, "holds characters that no token has");
+        };
+        self.add(Dependency::SubjectOfVariable(name.to_owned()));
+        Ok(Zeroizing::new(token.as_bytes().to_vec()))
+    }
+
+    fn token_file(
+        &mut self,
+        token_file: &Path,
+        setting: &str,
+        deadline: Instant,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let subject = |path: &Path, content: &Content| Observed::subject(path, content);
         let wrong = |why: &str, next: &str| {
             Err(Failure::new(

@@ -23,6 +23,7 @@ use crate::error::Failure;
 use crate::input::{self, Content};
 
 /// What both files say, with one profile selected.
+#[derive(Clone)]
 pub struct Profiles {
     files: [AwsFile; 2],
     sections: EnvConfigSections,
@@ -30,6 +31,7 @@ pub struct Profiles {
 }
 
 /// One of the two files.
+#[derive(Clone)]
 struct AwsFile {
     kind: EnvConfigFileKind,
     variable: &'static str,

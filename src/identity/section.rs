@@ -7,9 +7,9 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::chain::{CONTAINER_URIS, Resolver};
-use super::source::{Keys, Source, Sso, WebIdentity};
+use super::source::{IdentityToken, Source, Sso, WebIdentity};
 use crate::code::Code;
-use crate::config::{Role, SESSION_NAME};
+use crate::config::{Keys, Role, SESSION_NAME};
 use crate::error::Failure;
 
 /// A profile on the way.
@@ -57,10 +57,13 @@ impl Section<'_> {
                 return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
             };
             return Ok(Some(Source::WebIdentity(WebIdentity {
-                token_file: self.resolver.env.expand(Path::new(file)),
-                setting: format!("web_identity_token_file of profile '{}'", self.name),
+                token: IdentityToken::File {
+                    path: self.resolver.env.expand(Path::new(file)),
+                    setting: format!("web_identity_token_file of profile '{}'", self.name),
+                },
                 role_arn: role_arn.to_owned(),
                 session_name: self.get("role_session_name")?.unwrap_or(SESSION_NAME).to_owned(),
+                region: None,
             })));
         }
         if let Some(sso) = self.sso()? {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::Role;
+use crate::config::{AccountKeys, Keys, Role};
 use crate::env::Env;
 use crate::secret::Secret;
 
@@ -49,6 +49,8 @@ impl MfaDevice {
 pub enum Source {
     /// `AWS_ACCESS_KEY_ID` and the secret beside it.
     Environment(Keys),
+    /// Keys that variables hold for one account.
+    Account(AccountKeys),
     /// Keys in a profile.
     Profile(String, Keys),
     /// A profile's sign-in through IAM Identity Center.
@@ -79,17 +81,6 @@ pub enum Source {
     Instance(String),
 }
 
-/// An access key with its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys {
-    /// The access key id.
-    pub id: String,
-    /// The secret access key.
-    pub secret: Secret,
-    /// The session token, if the keys are temporary.
-    pub token: Option<Secret>,
-}
-
 /// A sign-in through IAM Identity Center.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sso {
@@ -111,13 +102,43 @@ pub struct Sso {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebIdentity {
     /// Where the token is.
-    pub token_file: PathBuf,
-    /// The setting that named the file, for messages.
-    pub setting: String,
+    pub token: IdentityToken,
     /// `arn:<partition>:iam::<account>:role/<name>`.
     pub role_arn: String,
     /// Shown in CloudTrail.
     pub session_name: String,
+    /// Of STS; the registry's when unset.
+    pub region: Option<String>,
+}
+
+/// Where the token of another identity provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityToken {
+    /// In a file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The setting that named the file, for messages.
+        setting: String,
+    },
+    /// In a variable.
+    Variable {
+        /// Its name.
+        name: String,
+        /// The setting that named the variable, for messages.
+        setting: String,
+    },
+    /// At GitHub, which gives it to a job of GitHub Actions.
+    GitHub(GitHubJob),
+}
+
+/// A job of GitHub Actions that may ask for its identity token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitHubJob {
+    /// `ACTIONS_ID_TOKEN_REQUEST_URL`.
+    pub url: String,
+    /// `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+    pub bearer: Secret,
 }
 
 impl fmt::Display for Chain {
@@ -139,10 +160,22 @@ impl fmt::Display for Source {
             | Self::Sso(Sso { profile, .. })
             | Self::Login { profile, .. }
             | Self::Process { profile, .. } => write!(f, "profile '{profile}'"),
-            Self::WebIdentity(_) => f.write_str("the web identity"),
+            Self::Account(AccountKeys { account, .. }) => write!(f, "AWS_ECR_ACCESS_KEY_ID_{account}"),
+            Self::WebIdentity(WebIdentity { token, .. }) => token.fmt(f),
             Self::ServiceAccount => f.write_str("the service account"),
             Self::Container => f.write_str("the container's role"),
             Self::Instance(_) => f.write_str("the instance's role"),
+        }
+    }
+}
+
+impl fmt::Display for IdentityToken {
+    /// In words, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { .. } => f.write_str("the web identity"),
+            Self::Variable { name, .. } => write!(f, "the web identity in {name}"),
+            Self::GitHub(_) => f.write_str("the web identity of this GitHub Actions job"),
         }
     }
 }

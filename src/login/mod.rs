@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tracing::{Level, debug, enabled, warn};
 
-use crate::aws::Issued;
-use crate::cache::{Age, Cache, Decided, Entry, Manifest};
+use crate::aws::{self, Issued};
+use crate::cache::{Age, Cache, Decided, Entry, Manifest, Outcome};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::words;
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::identity::{Identity, Observed, request_key};
+use crate::identity::{Identity, Key, Observed, request_key};
 use crate::registry;
 use crate::token::Token;
 use round::{Asking, Round};
@@ -125,12 +125,13 @@ fn log(target: &Target, failure: &Failure) {
 
 /// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
 /// place there, or cannot keep or use what it has.
-pub fn cached(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
+pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
     let cache = open_cache(env, identity)?;
+    let key = key_as_noted(&cache, target, identity);
     let dir = cache.dir().display();
     cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; mend it, or set AWS_ECR_CACHE_DIR"))?;
-    let entry = cache.look_up(&identity.key).map(|entry| (entry.age(), entry));
-    if entry.is_none() && cache.holds(&identity.key) {
+    let entry = cache.look_up(&key).map(|entry| (entry.age(), entry));
+    if entry.is_none() && cache.holds(&key) {
         return Err(format!("what is in {dir} for this identity is damaged, or others could have written it"));
     }
     Ok((cache.dir().to_owned(), entry))
@@ -155,9 +156,9 @@ pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Err
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(false) };
     let Ok(cache) = Cache::open(dir) else { return Ok(false) };
-    let removed = cache.remove(&identity.key).inspect(|removed| {
-        let key = identity.key.to_string();
-        debug!(host = target.host, key = short(&key), removed, "cached token of this identity");
+    let key = key_as_noted(&cache, target, &identity);
+    let removed = cache.remove(&key).inspect(|removed| {
+        debug!(host = target.host, key = short(&key.to_string()), removed, "cached token of this identity");
     });
     removed.map_err(|error| {
         let dir = cache.dir().display();
@@ -180,7 +181,8 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String
         };
         let is_mine = || {
             let target = config.target(env, host).ok()?;
-            Some(Identity::of(env, &target, deadline).ok()?.key.to_string() == entry.key())
+            let identity = Identity::of(env, &target, deadline).ok()?;
+            Some(key_as_noted(&cache, &target, &identity).to_string() == entry.key())
         };
         if is_mine().unwrap_or(false) {
             hosts.push((host.clone(), entry.username().to_owned()));
@@ -218,9 +220,14 @@ fn fetch(
 ) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
+        let cache = open_cache(env, &identity);
+        let identity = match &cache {
+            Ok(cache) => with_subject_of_job(cache, env, target, identity, deadline)?,
+            Err(_) => identity,
+        };
         log_identity(target, &identity);
         let asking = Asking { env, target, identity: &identity, deadline, hold };
-        let round = match open_cache(env, &identity) {
+        let round = match cache {
             Ok(cache) => asking.with_cache(&cache)?,
             Err(why) => {
                 warn!(host = target.host, "not cached: {why}");
@@ -233,6 +240,52 @@ fn fetch(
         }
     }
     Err(Failure::new(Code::Busy, "the sign-in changes all the time", "find out what else renews it, and try again"))
+}
+
+/// The identity with the issuer and subject of the job of GitHub Actions that it is of: as noted in the cache, or as GitHub
+/// tells. One process asks, and the others wait for the note.
+fn with_subject_of_job(
+    cache: &Cache,
+    env: &Env,
+    target: &Target,
+    identity: Arc<Identity>,
+    deadline: Instant,
+) -> Result<Arc<Identity>, Failure> {
+    let Some(job) = identity.unknown_job().copied() else { return Ok(identity) };
+    let with_subject =
+        |identity: Arc<Identity>, subject: &str| Arc::new(Arc::unwrap_or_clone(identity).with_subject(target, subject));
+    let noted = || if env.verifies_identity() { None } else { cache.subject(&job) };
+    if let Some(subject) = noted() {
+        return Ok(with_subject(identity, &subject));
+    }
+    let leader = match cache.single_flight(&job, Some(deadline), noted) {
+        Ok(Outcome::Found(subject)) => return Ok(with_subject(identity, &subject)),
+        Ok(Outcome::Failed(failure)) => return Err(failure),
+        Ok(Outcome::Ask(leader)) => leader,
+        Ok(Outcome::Busy) | Err(_) => None,
+    };
+    match aws::job_token(target, &identity, deadline) {
+        Ok(Some(token)) => {
+            let (identity, subject) = Arc::unwrap_or_clone(identity).with_token(target, &token);
+            if let Err(error) = cache.save_subject(&job, &subject) {
+                debug!(%error, "who this job is cannot be noted; each get asks GitHub");
+            }
+            Ok(Arc::new(identity))
+        }
+        Ok(None) => Ok(identity),
+        Err(failure) => {
+            if let Some(leader) = leader {
+                leader.fail(&failure);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The key of the identity's entry, by the issuer and subject of its job as far as the cache knows them.
+fn key_as_noted(cache: &Cache, target: &Target, identity: &Identity) -> Key {
+    let subject = identity.unknown_job().and_then(|job| cache.subject(job));
+    subject.map_or(identity.key, |subject| identity.key_of(target, &subject))
 }
 
 /// Whose credentials will be asked for, and which setting chose them, for the log.

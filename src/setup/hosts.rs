@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::unprefixed;
 use crate::aws::{self, Session};
-use crate::config::{Config, Target};
+use crate::config::{Config, Origin, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
@@ -69,6 +69,7 @@ pub(super) fn account_of_caller(
         profile: profile.map(str::to_owned),
         profile_setting: "--profile".to_owned(),
         role: None,
+        origin: Origin::AwsSettings,
         service_account: None,
         endpoint_url: None,
     };

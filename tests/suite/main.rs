@@ -7,6 +7,7 @@
 //! | `exchange` | what AWS is asked, and what its answers become |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, and that it is asked once |
+//! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
 //! | `secrecy` | what others say and what settings hold stays out of logs, files and answers |
 //! | `settings` | one reading of the AWS settings; a named profile is a promise |
 //! | `mapping` | profiles and roles by registry, custom domains, one token a region |
@@ -55,6 +56,7 @@ mod accounts;
 mod action;
 mod cache;
 mod causes;
+mod ci;
 mod clients;
 mod clusters;
 mod disks;

@@ -494,7 +494,7 @@ fn foreseen(identity: &Identity, vars: &[(&'static str, String)]) -> Option<Stri
             of_container(path, &authorization)
         }
         Source::Instance(endpoint) => of_instance(endpoint.strip_prefix("http://").expect("a URL")),
-        Source::Process { .. } | Source::ServiceAccount => return None,
+        Source::Process { .. } | Source::ServiceAccount | Source::Account(_) => return None,
     };
     for role in &identity.chain.roles {
         caller = by_role(&role.arn, role.external_id.as_deref(), &caller);
@@ -514,6 +514,7 @@ fn kind(source: &Source) -> &'static str {
         Source::Process { .. } => "process",
         Source::WebIdentity(_) => "web identity",
         Source::ServiceAccount => "service account",
+        Source::Account(_) => "account",
         Source::Container => "container",
         Source::Instance(_) => "instance",
     }

@@ -1,0 +1,118 @@
+//! The identity token of a GitHub Actions job: a JWT that says for which repository and ref the job runs.
+//!
+//! The runner gives a job with `permissions: id-token: write` an address and a token of its own to ask for it with (GitHub
+//! Docs, "OpenID Connect reference").
+
+use std::time::{Duration, Instant};
+
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::{HeaderValue, Request, Uri};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use tokio::time::sleep;
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use super::explain::Context;
+use super::{CONNECT_TIMEOUT, GRACE, READ_TIMEOUT, retry_config};
+use crate::code::Code;
+use crate::error::Failure;
+use crate::identity::GitHubJob;
+use crate::secret::Secret;
+
+/// Whom the token is for: STS checks it.
+const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// The pause before the second attempt; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What GitHub answers with, among other things.
+#[derive(Deserialize)]
+struct Answer {
+    value: Secret,
+}
+
+/// Asks GitHub for the token of the job.
+pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, Failure> {
+    let separator = if job.url.contains('?') { '&' } else { '?' };
+    let unusable = |_| {
+        Failure::new(
+            Code::SettingInvalid,
+            "ACTIONS_ID_TOKEN_REQUEST_URL is not a URL",
+            "leave it as GitHub Actions sets it",
+        )
+    };
+    let uri: Uri = format!("{}{separator}audience={AUDIENCE}", job.url).parse().map_err(unusable)?;
+    let bearer = Zeroizing::new(format!("bearer {}", job.bearer.expose()));
+    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
+        Failure::new(
+            Code::SettingInvalid,
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that no token has",
+            "leave it as GitHub Actions sets it",
+        )
+    })?;
+    bearer.set_sensitive(true);
+    let started = Instant::now();
+    let answer = ask(&uri, &bearer, context).await?;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map(|body| Zeroizing::new(body.to_bytes().to_vec()));
+    if status != 200 {
+        return Err(Failure::new(
+            Code::WebIdentityDenied,
+            format!("GitHub gives this job no identity token: HTTP status {status}"),
+            "check 'permissions: id-token: write' and that the job still runs; else try again",
+        ));
+    }
+    let answer: Option<Answer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
+    let (endpoint, took_ms) = (context.network.last_endpoint(), started.elapsed().as_millis());
+    debug!(endpoint, took_ms, "GitHub was asked for the identity token of the job");
+    token.ok_or_else(|| {
+        Failure::new(
+            Code::AnswerInvalid,
+            format!("the answer of {endpoint} holds no identity token"),
+            "check what answers there: a proxy, a captive portal",
+        )
+    })
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// One answer, asked for again where that may help.
+async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpResponse, Failure> {
+    let attempts = retry_config(context.env()).max_attempts();
+    let mut pause = PAUSE;
+    for attempt in 1.. {
+        let result = send(uri, bearer, context).await;
+        let is_worth_another = match &result {
+            Ok(answer) => matches!(answer.status().as_u16(), 429 | 500..),
+            Err(error) => error.is_io(),
+        };
+        if !is_worth_another || attempt >= attempts {
+            return result.map_err(|error| context.github(&error));
+        }
+        debug!(attempt, "GitHub gave no identity token; asking again");
+        sleep(pause).await;
+        pause *= 2;
+    }
+    unreachable!("the last attempt returns")
+}
+
+async fn send(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpResponse, ConnectorError> {
+    let request = Request::get(uri)
+        .header(AUTHORIZATION, bearer)
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, crate::NAME)
+        .body(SdkBody::empty())
+        .map_err(|error| ConnectorError::user(error.into()))?;
+    let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+    let settings =
+        HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT.min(left));
+    context.network.exchange(request, &settings.build()).await
+}
