@@ -43,16 +43,47 @@ fn the_action_installs_what_the_checksum_promises_and_nothing_else() {
     assert!(runner.run(&account).status.success());
     assert_eq!(runner.text("calls"), "setup --account 111122223333 --region eu-west-1 --public\n");
 
+    let runner = Runner::new(&served);
+    let role = "arn:aws:iam::111122223333:role/team/Deploy";
+    let by_role = json!({
+        "CHECKSUMS": checksums, "ROLE": role, "REGION": "eu-west-1", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://id.example"
+    });
+    assert!(runner.run(&by_role).status.success());
+    assert_eq!(runner.text("calls"), "setup --account 111122223333 --region eu-west-1\n");
+    let variables =
+        format!("AWS_ECR_WEB_IDENTITY=github\nAWS_ECR_ROLE_ARN={role}\nAWS_ECR_ROLE_ARN_111122223333={role}\n");
+    assert_eq!(runner.text("env"), variables);
+    let runner = Runner::new(&served);
+    let mut of_others = by_role.clone();
+    of_others["REGISTRIES"] = HOST.into();
+    assert!(runner.run(&of_others).status.success());
+    assert_eq!(runner.text("calls"), format!("setup {HOST}\n"));
+
     let fails = |what: &str, settings: &Value| {
         let runner = Runner::new(&served);
         let output = runner.run(settings);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(!output.status.success() && said.starts_with("::error "), "{what}: {said}");
-        assert_eq!((runner.left(), runner.text("path")), (0, String::new()), "{what} leaves nothing");
+        assert_eq!(
+            (runner.left(), runner.text("path") + &runner.text("env")),
+            (0, String::new()),
+            "{what} leaves nothing"
+        );
         said
     };
     fails("no pin", &json!({"CHECKSUMS": ""}));
     fails("another pin", &json!({"CHECKSUMS": sum(&release.path().join("daemonset.yaml"))}));
+    for (setting, value, words) in [
+        ("ROLE", "Deploy", "ARN of a role"),
+        ("ROLE", "arn:aws:iam::111122223333:role/a\nX=y", "ARN of a role"),
+        ("REGION", "", "region is to be"),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "", "id-token: write"),
+    ] {
+        let mut wrong = by_role.clone();
+        wrong[setting] = value.into();
+        let said = fails(setting, &wrong);
+        assert!(said.contains(words), "{said}");
+    }
     fails("no such version", &json!({"CHECKSUMS": checksums, "VERSION": "99.0.0"}));
     fails("no such machine", &json!({"CHECKSUMS": checksums, "RUNNER_ARCH": "X86"}));
     let mut refused = good.clone();
@@ -94,10 +125,12 @@ impl Runner {
         let mut command = Command::new(action.join("install"));
         command.env_clear().env("PATH", "/usr/bin:/bin").env("GITHUB_ACTION_PATH", &action);
         command.env("RUNNER_OS", "Linux").env("RUNNER_ARCH", "X64").env("RUNNER_TEMP", self.temp());
-        for (variable, file) in [("GITHUB_PATH", "path"), ("GITHUB_OUTPUT", "output"), ("CALLS", "calls")] {
+        for (variable, file) in
+            [("GITHUB_PATH", "path"), ("GITHUB_OUTPUT", "output"), ("GITHUB_ENV", "env"), ("CALLS", "calls")]
+        {
             command.env(variable, self.dir.path().join(file));
         }
-        for input in ["VERSION", "REGISTRIES", "ACCOUNT", "REGION", "PUBLIC"] {
+        for input in ["VERSION", "REGISTRIES", "ROLE", "ACCOUNT", "REGION", "PUBLIC"] {
             command.env(input, "");
         }
         for (name, value) in settings.as_object().expect("settings") {
