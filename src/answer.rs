@@ -38,6 +38,11 @@ pub fn by_protocol() {
     PROTOCOL.store(true, Ordering::Relaxed);
 }
 
+/// From now on a failure belongs to standard error alone.
+pub fn by_standard_error() {
+    PROTOCOL.store(false, Ordering::Relaxed);
+}
+
 /// Standard output, for the thread that is the first to answer.
 pub struct Output;
 

@@ -4,6 +4,8 @@
 //! A success is one JSON object and a newline, or nothing, and leaves standard error alone, which docker passes through to the
 //! terminal and some clients merge into the answer. An error is one line; [`answer`](crate::answer) repeats it there.
 //!
+//! A `get` may also be one of [`bazel`]'s protocol, which the input tells.
+//!
 //! What is neither ECR's nor named in the configuration goes to the [`fallback`] helper, where one is configured: also
 //! what is no URL of a registry for us, since the other may see that differently.
 
@@ -16,14 +18,14 @@ use serde::Serialize;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use crate::answer;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, NOT_FOUND, one_line};
 use crate::fallback::{self, Answer};
-use crate::login;
+use crate::login::{self, Grant};
 use crate::secret::Secret;
 use crate::token::Token;
+use crate::{answer, bazel};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +104,18 @@ fn repeat(answer: &[u8], code: u8) {
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
+    if let Some(request) = bazel::Request::read(&input) {
+        answer::by_standard_error();
+        return get_for_bazel(env, &request, started);
+    }
     let server_url = server_url(&input)?;
     let answer = |token: &Token| {
         let server_url = server_url.unwrap_or_default();
         Ok(ours(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
     };
     config::timeout(env)?;
-    if let Some(token) = server_url.and_then(|url| login::known(env, url)) {
-        return answer(&token);
+    if let Some(grant) = server_url.and_then(|url| login::known(env, url)) {
+        return answer(&grant.token);
     }
     match route(env, server_url, started)? {
         Route::Ours(config, target, deadline) => {
@@ -119,11 +125,30 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
                     answer::hold(answer.output);
                 }
             };
-            answer(&login::get(env, &config, &target, deadline, &hold)?)
+            answer(&login::get(env, &config, &target, deadline, &hold)?.token)
         }
         Route::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
         Route::None => Err(Error::NotFound),
     }
+}
+
+/// Without a registry to ask for, or without a token for ECR Public, the headers are none.
+fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Result<Answer, Error> {
+    let found = |grant: &Grant| bazel::Response::new(request, grant);
+    config::timeout(env)?;
+    let server_url = request.server_url();
+    let response = match server_url.and_then(|url| login::known(env, url)) {
+        Some(grant) => found(&grant),
+        None => match route(env, server_url, started)? {
+            Route::Ours(config, target, deadline) => match login::get(env, &config, &target, deadline, &|_| ()) {
+                Ok(grant) => found(&grant),
+                Err(Error::NotFound) => bazel::Response::default(),
+                Err(error) => return Err(error),
+            },
+            Route::Other(..) | Route::None => bazel::Response::default(),
+        },
+    };
+    Ok(ours(line(&response)?))
 }
 
 fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {

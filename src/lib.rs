@@ -7,6 +7,7 @@
 //! | [`cli`] | what the arguments ask for |
 //! | [`pages`] | manual pages and completions, from the definitions |
 //! | [`docker`] | the credential helper protocol over a reader and a writer |
+//! | [`bazel`] | the same word in Bazel's protocol |
 //! | [`doctor`] | what would happen for a registry, and what to mend |
 //! | [`setup`] | has docker or podman ask us for a registry |
 //! | [`get_login_password`] | the password alone, as the AWS CLI prints it |
@@ -25,6 +26,7 @@
 //! | [`display_time`] | times and durations as people read them |
 //! | [`answer`] | the one answer of the process |
 //! | [`code`] | stable codes for what can be wrong |
+//! | [`answer`] | the one answer of the process |
 //! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
 //! | [`platform`] | what differs between operating systems |
 //!
@@ -32,6 +34,7 @@
 
 pub mod answer;
 pub mod aws;
+pub mod bazel;
 pub mod cache;
 pub mod cli;
 pub mod client_config;

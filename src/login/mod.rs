@@ -44,7 +44,7 @@ pub struct Grant {
 
 /// The answer to a client when it takes no reading of settings: the fresh token of a request that was answered before,
 /// under settings that are still the same.
-pub fn known(env: &Env, server_url: &str) -> Option<Token> {
+pub fn known(env: &Env, server_url: &str) -> Option<Grant> {
     if env.verifies_identity() {
         return None;
     }
@@ -61,7 +61,7 @@ pub fn known(env: &Env, server_url: &str) -> Option<Token> {
     debug!(host, region, credentials, chosen_by, "settings unchanged since this registry's last token");
     log_entry(&entry);
     debug!(host, "token served from the cache");
-    Some(entry.into_token())
+    Some(entry.into())
 }
 
 /// The answer to a client: a token for `target`, by `deadline`. A valid token whose refresh is tried first goes to `hold`.
@@ -71,13 +71,13 @@ pub fn get(
     target: &Target,
     deadline: Instant,
     hold: &dyn Fn(&Token),
-) -> Result<Token, Error> {
+) -> Result<Grant, Error> {
     match fetch(env, target, deadline, hold).inspect_err(|failure| log(target, failure)) {
         Ok((grant, identity)) => {
             if let Some(identity) = identity {
                 remember(env, config, target, &identity);
             }
-            Ok(grant.token)
+            Ok(grant)
         }
         // Images of ECR Public need no credentials, so whatever goes wrong leaves the anonymous way open.
         Err(_) if target.registry.is_public() => Err(Error::NotFound),

@@ -7,6 +7,7 @@
 //! | `exchange` | what AWS is asked, and what its answers become |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, and that it is asked once |
+//! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
 //! | `secrecy` | what others say and what settings hold stays out of logs, files and answers |
 //! | `settings` | one reading of the AWS settings; a named profile is a promise |
@@ -54,6 +55,7 @@ mod support;
 
 mod accounts;
 mod action;
+mod bazel;
 mod cache;
 mod causes;
 mod ci;

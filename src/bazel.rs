@@ -1,0 +1,74 @@
+//! The credential helper protocol of Bazel, which shares the word `get` with docker's: a URI as JSON on standard input, the
+//! headers of a request to it on standard output (EngFlow's credential-helper-spec, `spec.md`).
+//!
+//! The input tells the two apart: no server URL is a JSON object. rules_img asks so too, with the bare host for a URI.
+//!
+//! The scope of `--credential_helper` is a domain with its subdomains, or everything, so the helper is also asked about hosts
+//! that are not ECR's, among them those of S3 that ECR sends clients to. An error would fail these downloads, and the
+//! specification's answer for "no credentials are needed" lets them go on. It is also the answer for a URI without TLS.
+//!
+//! ECR takes its token as `Basic`. ECR Public takes that only where it gives out tokens for single requests, and for the
+//! requests themselves the same text as `Bearer` (Amazon ECR Public user guide, "Registry authentication").
+//!
+//! An error goes to standard error alone.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use crate::login::Grant;
+use crate::registry::Registry;
+use crate::secret::Secret;
+
+/// What a tool asks. Fields of versions to come are passed over.
+#[derive(Deserialize)]
+pub struct Request {
+    uri: String,
+}
+
+/// What it gets.
+#[derive(Default, Serialize)]
+pub struct Response {
+    headers: BTreeMap<&'static str, [Secret; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+}
+
+impl Request {
+    /// Reads a request; `None` for anything else, docker's requests among them.
+    pub fn read(input: &[u8]) -> Option<Self> {
+        // Any other first byte is a host's, and nothing is spent on that.
+        if input.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        serde_json::from_slice(input).ok()
+    }
+
+    /// The URI as the server URL of a registry; `None` where a token would travel without TLS.
+    pub fn server_url(&self) -> Option<&str> {
+        let uri = self.uri.trim();
+        match uri.split_once("://") {
+            Some((scheme, _)) if !scheme.eq_ignore_ascii_case("https") => None,
+            _ => Some(uri),
+        }
+    }
+}
+
+impl Response {
+    /// The headers for a request, with the token that its registry takes.
+    pub fn new(request: &Request, grant: &Grant) -> Self {
+        let pair = Zeroizing::new(format!("{}:{}", grant.token.username, grant.token.password.expose()));
+        let token = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+        let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
+        let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
+        let value = Secret::from(format!("{scheme} {}", *token));
+        let expires = grant.left.map(|left| OffsetDateTime::now_utc() + left);
+        let expires = expires.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
+        Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
+    }
+}
