@@ -17,7 +17,7 @@ use crate::docker::Action;
 use crate::env::{Env, VARIABLES};
 use crate::error::Error;
 use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
-use crate::{NAME, VERSION, doctor, export, kubelet, pages, setup, sign_in};
+use crate::{COMMIT, NAME, TARGET, VERSION, doctor, export, kubelet, pages, setup, sign_in};
 
 /// What to do.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub enum Command {
     Print(String),
     /// Print this line and fail.
     Refuse(String),
+    /// Print this help and fail: there were no arguments.
+    Help(String),
     /// Run a command for people.
     Run(Tool),
     /// Let clap print its help, or what is wrong with the arguments.
@@ -48,20 +50,19 @@ struct Arguments {
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum Words {
     /// Read a registry's host on standard input, print its user name and password
-    #[command(disable_help_flag = true)]
     Get,
     /// Accept and drop the password of an ECR registry, so that docker login works
-    #[command(disable_help_flag = true)]
     Store,
     /// Read a registry's host on standard input, drop its cached token
-    #[command(disable_help_flag = true)]
     Erase,
     /// Print the registries whose cached token is valid, without asking AWS
-    #[command(disable_help_flag = true)]
     List,
     /// Print the version; also -v, --version
-    #[command(disable_help_flag = true)]
-    Version,
+    Version {
+        /// Print the commit and the platform too
+        #[arg(long)]
+        verbose: bool,
+    },
     #[command(flatten)]
     Tool(Tool),
 }
@@ -69,7 +70,7 @@ enum Words {
 /// The commands for people and clusters.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
-    /// Say what would happen for a registry, step by step, and what to mend
+    /// Examine what a pull goes through, and say what is wrong and how to fix it
     Doctor(doctor::Doctor),
     /// Have docker or podman ask this program for registries, by changing their settings
     Setup(setup::Setup),
@@ -94,6 +95,10 @@ pub enum Tool {
     Cache(sign_in::Tokens),
     /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
     Kubelet(kubelet::Kubelet),
+    /// Print the completions of a shell
+    Completions(pages::Completions),
+    /// Print a manual page, e.g. for man -l -
+    Man(pages::Manual),
     /// Write manual pages and shell completions into a directory
     #[command(hide = true)]
     Generate(pages::Generate),
@@ -123,6 +128,8 @@ impl Tool {
             Self::Logout(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Cache(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Kubelet(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Completions(options) => options.run(&Arguments::command(), &mut io::stdout().lock()),
+            Self::Man(options) => options.run(&Arguments::command(), &mut io::stdout().lock()),
             Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
@@ -146,7 +153,14 @@ impl Command {
             ["version" | "--version" | "-v" | "-V"] => {
                 return Self::Print(version());
             }
-            [] | ["get" | "store" | "erase" | "list" | "version", ..] => return Self::Refuse(USAGE.to_owned()),
+            ["version" | "--version" | "-v" | "-V", "--verbose"] => {
+                return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}", version()));
+            }
+            [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
+            [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => return Self::help_of(word),
+            ["help", word] if is_known(word) => return Self::help_of(word),
+            ["help"] => return Self::parse([OsString::from("--help")]),
+            ["get" | "store" | "erase" | "list" | "version", ..] => return Self::Refuse(USAGE.to_owned()),
             _ => {}
         }
         let args = match get_login_password_first(&args).unwrap_or(Ok(args)) {
@@ -154,13 +168,27 @@ impl Command {
             Err(command) => return command,
         };
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
-        let known = Arguments::command().get_subcommands().any(|command| command.get_name() == words[0]);
-        if !known && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
-            return Self::Refuse(match args.len() {
-                1 => format!("{NAME}: unknown action: {}", args[0].to_string_lossy()),
-                _ => USAGE.to_owned(),
-            });
+        if !is_known(words[0]) && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+            let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
+            let meant = nearest(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
+            return match (args.len(), words[0].starts_with('-')) {
+                // What clients send, or a person who mistypes a word.
+                (1, _) => Self::Refuse(format!("{NAME}: unknown action: {}{meant}", args[0].to_string_lossy())),
+                (_, true) => Self::Refuse(USAGE.to_owned()),
+                (_, false) => {
+                    let error = format!("ecr-login: '{word}' is not a command{meant} ('{NAME} help' lists them)\n");
+                    Self::Explain(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
+                }
+            };
         }
+        Self::parse(args)
+    }
+
+    fn help_of(word: &str) -> Self {
+        Self::parse([OsString::from(word), OsString::from("--help")])
+    }
+
+    fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
             Ok(Arguments { command: Words::Tool(tool) }) => Self::Run(tool),
             Ok(_) => Self::Refuse(USAGE.to_owned()),
@@ -168,6 +196,22 @@ impl Command {
         }
     }
 }
+
+fn is_known(word: &str) -> bool {
+    Arguments::command().get_subcommands().any(|command| command.get_name() == word)
+}
+
+/// The command that a mistyped word resembles.
+fn nearest(word: &str) -> Option<String> {
+    let command = Arguments::command();
+    let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let likeness = |name: &&str| strsim::jaro_winkler(word, name);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&nearest) >= ALIKE).then(|| nearest.to_owned())
+}
+
+/// From this likeness on (Jaro-Winkler, at most 1) a word counts as a mistyped command.
+const ALIKE: f64 = 0.8;
 
 /// The arguments of a `get-login-password` with the words of the command first, as clap wants them: the AWS CLI takes options
 /// before, between and after these. `None` for every other command, `Err` where the AWS CLI would print something else than a
@@ -219,7 +263,7 @@ fn version() -> String {
 /// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.
 const KUBELET_NAME: &str = "ecr-credential-provider";
 
-const ABOUT: &str = "Passwords for Amazon ECR, asked for by docker, podman and others";
+const ABOUT: &str = "Docker credential helper for Amazon ECR";
 
 const USAGES: &str = "docker-credential-ecr-login <store|get|erase|list|version>
        docker-credential-ecr-login <command> [options]";
@@ -227,13 +271,12 @@ const USAGES: &str = "docker-credential-ecr-login <store|get|erase|list|version>
 const USAGE: &str = "Usage: docker-credential-ecr-login <store|get|erase|list|version>";
 
 fn notes() -> String {
-    let width = VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<_> = VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
+    let lines: Vec<_> = VARIABLES.iter().map(|(name, what)| format!("  {name}\n      {what}\n")).collect();
     let lines = lines.concat();
     format!(
-        "In ~/.docker/config.json:\n  \
+        "'{NAME} help COMMAND' shows the options of a command.\n\n\
+         In ~/.docker/config.json:\n  \
          {{\"credHelpers\": {{\"<account>.dkr.ecr.<region>.amazonaws.com\": \"ecr-login\"}}}}\n\n\
-         Environment:\n{lines}  {:width$}  as in every AWS tool: credentials, profile, endpoints",
-        "AWS_*"
+         Environment:\n{lines}  AWS_*\n      as in every AWS tool: credentials, profile, endpoints"
     )
 }

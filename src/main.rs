@@ -25,6 +25,10 @@ fn main() -> ExitCode {
             answer::by_protocol();
             Err(Error::failed(line))
         }
+        Command::Help(text) => {
+            let printed = write!(Output, "{text}").map_err(|error| Error::failed(error.to_string()));
+            printed.map(|()| ExitCode::FAILURE)
+        }
         Command::Print(text) => {
             let printed = writeln!(Output, "{text}").map_err(|error| Error::failed(error.to_string()));
             printed.map(|()| ExitCode::SUCCESS)

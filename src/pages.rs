@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Command};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -29,33 +29,94 @@ pub struct Generate {
 impl Generate {
     /// Writes all files for `command`, the whole program's.
     pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
-        let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
+        let failed = |error| Error::failed(format!("ecr-login: cannot write to {}: {error}", self.dir.display()));
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut files = vec![
             (format!("{NAME}.1"), of_program(command).map_err(failed)?),
             (format!("{NAME}-config.5"), of_configuration().map_err(failed)?),
         ];
-        let mut shown = shown(command).version(VERSION).disable_help_subcommand(true);
-        for (shell, name) in [
-            (Shell::Bash, format!("{NAME}.bash")),
-            (Shell::Zsh, format!("_{NAME}")),
-            (Shell::Fish, format!("{NAME}.fish")),
-        ] {
-            let mut text = Vec::new();
-            generate(shell, &mut shown, NAME, &mut text);
-            if shell == Shell::Bash {
-                // clap_complete 4.6 spells a name with hyphens one way where bash looks for the command and another way
-                // where it finds its options (clap-rs/clap#6421), so that none would be offered.
-                let found = NAME.replace('-', "__subcmd__");
-                text = String::from_utf8_lossy(&text).replace(&found, &NAME.replace('-', "__")).into_bytes();
-            }
-            files.push((name, text));
-        }
+        files.extend([
+            (format!("{NAME}.bash"), completions(Shell::Bash, command)),
+            (format!("_{NAME}"), completions(Shell::Zsh, command)),
+            (format!("{NAME}.fish"), completions(Shell::Fish, command)),
+        ]);
         for (name, text) in files {
             write(&self.dir.join(name), &text).map_err(failed)?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    shell: CompletedShell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompletedShell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+impl Completions {
+    /// Prints the completions of `command`, the whole program's.
+    pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let shell = match self.shell {
+            CompletedShell::Bash => Shell::Bash,
+            CompletedShell::Fish => Shell::Fish,
+            CompletedShell::Zsh => Shell::Zsh,
+        };
+        print(output, &completions(shell, command))
+    }
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct Manual {
+    /// The page: the program's, or its configuration file's
+    #[arg(value_enum, default_value_t = Page::Program)]
+    page: Page,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Page {
+    /// docker-credential-ecr-login(1)
+    Program,
+    /// docker-credential-ecr-login-config(5)
+    Config,
+}
+
+impl Manual {
+    /// Prints a page in roff, for `man -l -`.
+    pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
+        let page = match self.page {
+            Page::Program => of_program(command),
+            Page::Config => of_configuration(),
+        };
+        print(output, &page.map_err(|error| Error::failed(format!("ecr-login: the page cannot be made: {error}")))?)
+    }
+}
+
+fn print(output: &mut impl Write, text: &[u8]) -> Result<ExitCode, Error> {
+    let written = output.write_all(text).and_then(|()| output.flush());
+    written.map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: Shell, command: &Command) -> Vec<u8> {
+    let mut shown = shown(command).version(VERSION).disable_help_subcommand(true);
+    let mut text = Vec::new();
+    generate(shell, &mut shown, NAME, &mut text);
+    if shell == Shell::Bash {
+        // clap_complete 4.6 spells a name with hyphens one way where bash looks for the command and another way where it
+        // finds its options (clap-rs/clap#6421), so that none would be offered.
+        let found = NAME.replace('-', "__subcmd__");
+        text = String::from_utf8_lossy(&text).replace(&found, &NAME.replace('-', "__")).into_bytes();
+    }
+    text
 }
 
 /// The commands and options that help shows, for completions: clap_complete would also offer what is hidden.

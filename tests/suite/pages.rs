@@ -49,7 +49,7 @@ impl Generated {
 fn commands() -> Vec<String> {
     let help = Helper::bare().run(&["--help"], "").stdout;
     let (_, rest) = help.split_once("Commands:\n").expect("commands");
-    let names = rest.lines().take_while(|line| line.starts_with("  "));
+    let names = rest.lines().take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
     let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
     assert!(names.len() >= 7 && !names.contains(&"generate".to_owned()), "{names:?}");
     names

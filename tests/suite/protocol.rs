@@ -9,10 +9,14 @@ const USAGE: &str = "Usage: docker-credential-ecr-login <store|get|erase|list|ve
 #[test]
 fn wrong_arguments_print_the_usage_on_stdout_and_fail() {
     let helper = Helper::bare();
-    for args in [&[][..], &["get", "list"], &["--version", "x"], &["store", "", ""]] {
+    for args in [&["get", "list"][..], &["--version", "x"], &["store", "", ""]] {
         assert_eq!(helper.run(args, HOST).error(), USAGE, "{args:?}");
     }
+    let ran = helper.run(&[], HOST);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.stdout.starts_with(USAGE) && ran.stdout.contains("Commands:"), "{ran:?}");
     for (arg, line) in [
+        ("docter", "docker-credential-ecr-login: unknown action: docter; is 'doctor' meant?"),
         ("frob", "docker-credential-ecr-login: unknown action: frob"),
         ("GET", "docker-credential-ecr-login: unknown action: GET"),
         ("--frob", "docker-credential-ecr-login: unknown action: --frob"),
@@ -152,4 +156,61 @@ fn list_does_not_wait_for_its_input() {
     let output = child.wait_with_output().expect("it ends while its input is open");
     assert_eq!(output.stdout, b"{}\n");
     drop(open_input);
+}
+
+#[test]
+fn every_command_has_help_and_a_slip_is_told_from_it() {
+    let helper = Helper::bare();
+    let help = helper.run(&["help"], "");
+    assert_eq!((help.code, &help.stdout), (Some(0), &helper.run(&["--help"], "").stdout));
+    assert!(help.stdout.contains("Docker credential helper for Amazon ECR"), "{}", help.stdout);
+    let (_, rest) = help.stdout.split_once("Commands:\n").expect("commands");
+    let commands: Vec<&str> = rest
+        .lines()
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 12, "{commands:?}");
+    for command in commands {
+        let long = helper.run(&[command, "--help"], "");
+        assert!(
+            long.code == Some(0) && long.stdout.contains("Usage:") && long.stderr.is_empty(),
+            "{command}: {long:?}"
+        );
+        assert_eq!(helper.run(&[command, "-h"], "").code, Some(0), "{command}");
+        assert_eq!(helper.run(&["help", command], "").stdout, long.stdout, "{command}");
+    }
+    let slip = helper.run(&["docter", HOST], "");
+    assert_eq!((slip.code, slip.stdout.as_str()), (Some(2), ""), "{slip:?}");
+    assert!(slip.stderr.contains("is 'doctor' meant?"), "{slip:?}");
+    let slip = helper.run(&["doctor", "--jsn"], "");
+    assert!(slip.code == Some(2) && slip.stderr.contains("--json"), "{slip:?}");
+}
+
+#[test]
+fn the_version_is_told_with_commit_and_platform_when_asked() {
+    let helper = Helper::bare();
+    let plain = helper.run(&["version"], "").stdout;
+    let verbose = helper.run(&["version", "--verbose"], "");
+    assert!(verbose.code == Some(0) && verbose.stdout.starts_with(&plain), "{verbose:?}");
+    for words in ["\ncommit ", "\ntarget "] {
+        assert!(verbose.stdout.contains(words), "{verbose:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_go_to_standard_output() {
+    let helper = Helper::bare();
+    for (args, words) in [
+        (&["completions", "bash"][..], "complete -F"),
+        (&["completions", "zsh"], "#compdef docker-credential-ecr-login"),
+        (&["completions", "fish"], "complete -c docker-credential-ecr-login"),
+        (&["man"], ".TH DOCKER-CREDENTIAL-ECR-LOGIN 1"),
+        (&["man", "config"], ".TH DOCKER-CREDENTIAL-ECR-LOGIN-CONFIG 5"),
+    ] {
+        let ran = helper.run(args, "");
+        assert!(ran.code == Some(0) && ran.stdout.contains(words) && ran.stderr.is_empty(), "{args:?}: {ran:?}");
+    }
+    assert_eq!(helper.run(&["completions", "csh"], "").code, Some(2));
 }
