@@ -1,11 +1,8 @@
-//! What docker, podman and the like would do for a registry, read from their settings. Nothing is written here; see
-//! [`setup`](crate::setup).
+//! What docker would do for a registry, read from its settings, and the format of files that podman and the like share with it.
+//! Nothing is written here; see [`setup`](crate::setup).
 //!
 //! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
-//! `auths` (docker CLI reference, "Credential helpers"). podman, buildah and skopeo ask the helpers that
-//! `credential-helpers` in registries.conf names, in order; `containers-auth.json` among them, which is the default,
-//! means several files one after the other, docker's last, and in each first `credHelpers`, then `auths`; `credsStore`
-//! means nothing to them (containers-auth.json(5), containers-registries.conf(5)).
+//! `auths` (docker CLI reference, "Credential helpers").
 
 use std::fs;
 use std::io;
@@ -87,7 +84,7 @@ impl AuthFile {
     }
 
     /// The keys that are meant for this program, however they and its name are spelled.
-    fn meant(&self) -> impl Iterator<Item = &str> {
+    pub fn meant(&self) -> impl Iterator<Item = &str> {
         let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers.filter(|(_, name)| matches!(name.as_str(), Some(OURS | crate::NAME))).map(|(key, _)| key.as_str())
     }
@@ -149,29 +146,6 @@ pub fn docker(env: &Env, host: &str) -> Result<Way, Broken> {
     })
 }
 
-/// Where podman, buildah and skopeo get the credentials of `host`.
-pub fn podman(env: &Env, host: &str) -> Result<Way, Broken> {
-    for (name, conf) in credential_helpers(env)? {
-        if name != "containers-auth.json" {
-            // Its answer for the host is not known here; only for our own is it.
-            if name == OURS {
-                return Ok(Way::Helper(name, "credential-helpers", conf));
-            }
-            continue;
-        }
-        for path in podman_files(env) {
-            let file = read(path)?;
-            if let Some(name) = file.helper(host) {
-                return Ok(Way::Helper(name.to_owned(), "credHelpers", file.path.clone()));
-            }
-            if file.has_password(host) {
-                return Ok(Way::Password(file.path));
-            }
-        }
-    }
-    Ok(Way::Nothing)
-}
-
 fn read(path: PathBuf) -> Result<AuthFile, Broken> {
     AuthFile::read(path.clone()).map_err(|what| Broken { path, what })
 }
@@ -182,77 +156,8 @@ pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
     content.is_some_and(|content| AuthFile { path: PathBuf::new(), content }.has_password(host))
 }
 
-/// Every host that a client's file gives to this program, or is meant to, sorted.
-pub fn hosts(env: &Env) -> Vec<String> {
-    let files = docker_config(env).into_iter().chain(podman_files(env));
-    let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    let name = |key: &str| registry::host(key).unwrap_or_else(|| key.to_owned());
-    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::meant).map(name).collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
-}
-
-/// The files behind `containers-auth.json`, in podman's order.
-pub fn podman_files(env: &Env) -> Vec<PathBuf> {
-    if let Some(path) = env.path("REGISTRY_AUTH_FILE") {
-        return vec![path];
-    }
-    let runtime = env.path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers")).or_else(platform::podman_runtime_dir);
-    let runtime = runtime.map(|dir| dir.join("auth.json"));
-    let old = env.home().map(|home| home.join(".dockercfg"));
-    [runtime, podman_config(env), docker_config(env), old].into_iter().flatten().collect()
-}
-
-/// The one of them that outlives the machine's next start and is podman's alone.
-pub fn podman_config(env: &Env) -> Option<PathBuf> {
-    env.path("REGISTRY_AUTH_FILE").or_else(|| {
-        let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")))?;
-        Some(config.join("containers/auth.json"))
-    })
-}
-
-/// The directory of the user's additions to registries.conf.
-pub fn registries_conf_d(env: &Env) -> Option<PathBuf> {
-    Some(env.home()?.join(".config/containers/registries.conf.d"))
-}
-
-/// `credential-helpers` of registries.conf and its drop-ins, each with the file that says so.
-pub fn credential_helpers(env: &Env) -> Result<Vec<(String, PathBuf)>, Broken> {
-    let own = env.home().map(|home| home.join(".config/containers"));
-    let system = PathBuf::from("/etc/containers");
-    let main = env.path("CONTAINERS_REGISTRIES_CONF").or_else(|| {
-        let candidates = own.iter().chain([&system]).map(|dir| dir.join("registries.conf"));
-        candidates.into_iter().find(|path| path.exists())
-    });
-    let mut files: Vec<PathBuf> = main.into_iter().collect();
-    for dir in [Some(&system), own.as_ref()].into_iter().flatten() {
-        let entries = fs::read_dir(dir.join("registries.conf.d")).into_iter().flatten().flatten();
-        let mut parts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_conf(path)).collect();
-        parts.sort();
-        files.extend(parts);
-    }
-    let mut helpers = vec![("containers-auth.json".to_owned(), PathBuf::new())];
-    for path in files {
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let conf: toml::Table = toml::from_str(&text).map_err(|error| {
-            let what = format!("{}: {}", path.display(), error.message());
-            Broken { path: path.clone(), what }
-        })?;
-        if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
-            let names = names.iter().filter_map(toml::Value::as_str);
-            helpers = names.map(|name| (name.to_owned(), path.clone())).collect();
-        }
-    }
-    Ok(helpers)
-}
-
 /// Where the PATH leads to for a program.
 pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
     let path = env.os("PATH")?;
     std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path))
-}
-
-fn is_conf(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "conf")
 }

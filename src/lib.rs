@@ -20,7 +20,8 @@
 //! | [`aws`] | the exchange with AWS; asynchronous, as is nothing else but the wait for signals |
 //! | [`identity`] | who would call AWS, told from settings: the cache key |
 //! | [`config`] | whose token a registry gets: the configuration file |
-//! | [`client_config`] | what docker and podman do for a registry |
+//! | [`containers`] | what podman, buildah and skopeo do for a registry |
+//! | [`client_config`] | what docker does for a registry |
 //! | [`registry`] | what a server URL says |
 //! | [`input`] | bounded reading of standard input and files |
 //! | [`display_time`] | times and durations as people read them |
@@ -40,6 +41,7 @@ pub mod cli;
 pub mod client_config;
 pub mod code;
 pub mod config;
+pub mod containers;
 pub mod display_time;
 pub mod docker;
 pub mod doctor;

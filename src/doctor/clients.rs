@@ -7,6 +7,7 @@ use super::report::{Check, Status};
 use crate::NAME;
 use crate::client_config::{self, AuthFile, Broken, OURS, Way};
 use crate::code::Code;
+use crate::containers::{self, Rules};
 use crate::env::Env;
 
 /// The checks of one host.
@@ -36,19 +37,17 @@ pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
 
 /// The clients that are on the PATH.
 pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
-    client_config::on_path(env, "docker").into_iter().chain(podman_program(env)).collect()
-}
-
-/// podman, or another program with its settings.
-pub(super) fn podman_program(env: &Env) -> Option<PathBuf> {
-    ["podman", "buildah", "skopeo"].iter().find_map(|name| client_config::on_path(env, name))
+    client_config::on_path(env, "docker").into_iter().chain(containers::program(env)).collect()
 }
 
 /// What one client does for the host; `None` when it is neither installed nor set up.
 fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     let (name, program, way, option) = match client {
         Client::Docker => ("docker", client_config::on_path(env, "docker"), client_config::docker(env, host), ""),
-        Client::Podman => ("podman", podman_program(env), client_config::podman(env, host), " --podman"),
+        Client::Podman => {
+            let way = containers::way(env, Rules::of_installed(env), host);
+            ("podman", containers::program(env), way, " --podman")
+        }
     };
     let setup = |more: &str| format!("run '{NAME} setup{option} {host}{more}'");
     if client == Client::Docker && client_config::is_in_auth_config(env, host) {
@@ -88,7 +87,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         Way::Nothing => {
             let files = match client {
                 Client::Docker => client_config::docker_config(env).into_iter().collect(),
-                Client::Podman => client_config::podman_files(env),
+                Client::Podman => containers::auth_files(env, Rules::of_installed(env)),
             };
             let spelling = files.into_iter().filter_map(|path| AuthFile::read(path).ok()).find_map(|file| {
                 file.other_spelling(host).map(|key| (key.to_owned(), file.path.display().to_string()))

@@ -9,6 +9,7 @@ use super::{Examiner, clients};
 use crate::NAME;
 use crate::client_config::{self, AuthFile, Broken, OURS};
 use crate::code::Code;
+use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
 
@@ -114,7 +115,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
 
 /// Podman's settings; `None` when podman is neither installed nor set up.
 fn podman(env: &Env, names_registries: bool) -> Option<Check> {
-    let helpers = match client_config::credential_helpers(env) {
+    let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
         Err(Broken { path, what }) => return Some(broken("podman", &path, what)),
     };
@@ -124,21 +125,24 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     }
     let of_docker = client_config::docker_config(env);
     let mut count = 0;
-    for path in client_config::podman_files(env).into_iter().filter(|path| Some(path) != of_docker.as_ref()) {
+    for path in containers::auth_files(env, Rules::of_installed(env))
+        .into_iter()
+        .filter(|path| Some(path) != of_docker.as_ref())
+    {
         match AuthFile::read(path.clone()) {
             Ok(file) => count += file.hosts().count(),
             Err(what) => return Some(broken("podman", &path, what)),
         }
     }
     if count > 0 {
-        let path = client_config::podman_config(env).unwrap_or_default();
+        let path = containers::lasting_auth_file(env).unwrap_or_default();
         return Some(Check::ok("podman", format!("{} names this program for {}", path.display(), registries(count))));
     }
     let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
-    if of_docker.is_some_and(|file| file.hosts().next().is_some()) && clients::podman_program(env).is_some() {
+    if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
         return Some(Check::ok("podman", "reads docker's settings"));
     }
-    if names_registries || clients::podman_program(env).is_none() {
+    if names_registries || containers::program(env).is_none() {
         return None;
     }
     Some(Check::failure(

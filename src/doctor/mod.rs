@@ -138,7 +138,7 @@ impl Doctor {
 
     /// What to examine: the arguments, else what clients' settings give to this program.
     fn subjects(&self, env: &Env) -> Vec<Subject> {
-        let hosts = if self.hosts.is_empty() { crate::client_config::hosts(env) } else { self.hosts.clone() };
+        let hosts = if self.hosts.is_empty() { crate::containers::hosts(env) } else { self.hosts.clone() };
         hosts.iter().map(|text| Subject::parse(text)).collect()
     }
 }

@@ -235,11 +235,27 @@ pub fn resemble(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Where podman keeps logins for as long as the machine runs, when the environment names no directory for such.
-pub fn podman_runtime_dir() -> Option<PathBuf> {
+/// The directory of podman's logins: on Linux one that goes with the machine's next start, in the user's `runtime_dir` if there
+/// is one; elsewhere the one in the home.
+pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
-    return Some(PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw())));
+    {
+        let _ = home;
+        let of_user = || PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw()));
+        Some(runtime_dir.map_or_else(of_user, |dir| dir.join("containers")))
+    }
     #[cfg(not(target_os = "linux"))]
+    {
+        let _ = runtime_dir;
+        Some(home?.join(".config/containers"))
+    }
+}
+
+/// The id of the user that this process runs as; `None` where users have no such numbers.
+pub fn user_id() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(rustix::process::geteuid().as_raw());
+    #[cfg(not(unix))]
     None
 }
 

@@ -29,6 +29,7 @@ use clap::Args;
 use crate::NAME;
 use crate::client_config::{self, AuthFile, OURS, Way};
 use crate::config::{self, Config};
+use crate::containers::{self, Era, Rules};
 use crate::env::Env;
 use crate::error::{Error, one_line};
 use crate::registry::{self, Registry};
@@ -287,7 +288,7 @@ impl Setup {
     /// The files in which passwords may lie.
     fn files(&self, env: &Env) -> Vec<PathBuf> {
         if self.podman {
-            client_config::podman_files(env)
+            containers::auth_files(env, Rules::of_installed(env))
         } else {
             client_config::docker_config(env).into_iter().collect()
         }
@@ -296,11 +297,12 @@ impl Setup {
     fn changes<'a>(&self, env: &Env, hosts: &'a BTreeSet<String>) -> Result<Vec<Change<'a>>, String> {
         let mut changes = Vec::new();
         if self.podman && hosts.is_empty() {
-            changes.extend(self.addition(env)?);
+            changes.extend(self.additions(env)?);
         }
         if self.remove {
-            // podman's files are several, and docker's is not one of its own.
+            // podman's files are several, and docker's is not one of its own, unless DOCKER_CONFIG makes it the only one.
             let others = self.podman.then(|| client_config::docker_config(env)).flatten();
+            let others = others.filter(|path| Some(path) != containers::lasting_auth_file(env).as_ref());
             let files = self.files(env).into_iter().filter(|path| Some(path) != others.as_ref());
             changes.extend(files.map(|path| without_entries(path, hosts)));
         } else if !hosts.is_empty() {
@@ -315,9 +317,9 @@ impl Setup {
     /// The new entries under `credHelpers`. podman reads other files before the one that gets them: what these give to
     /// other helpers is taken over there.
     fn entries<'a>(&self, env: &Env, hosts: &'a BTreeSet<String>) -> Result<Vec<Change<'a>>, String> {
-        let path = if self.podman { client_config::podman_config(env) } else { client_config::docker_config(env) };
+        let path = if self.podman { containers::lasting_auth_file(env) } else { client_config::docker_config(env) };
         let path = path.ok_or(HOMELESS)?;
-        let earlier = if self.podman { client_config::podman_files(env) } else { Vec::new() };
+        let earlier = if self.podman { containers::auth_files(env, Rules::of_installed(env)) } else { Vec::new() };
         let earlier = earlier.into_iter().take_while(|file| *file != path);
         let mut changes = Vec::new();
         for file in earlier.chain([path.clone()]) {
@@ -341,24 +343,36 @@ impl Setup {
         Ok(changes)
     }
 
-    /// The addition to registries.conf; none where the helper is among those that are asked already.
-    fn addition(&self, env: &Env) -> Result<Option<Change<'static>>, String> {
-        let path = client_config::registries_conf_d(env).ok_or(HOMELESS)?.join("ecr-login.conf");
-        let kind = Kind::RegistriesConf;
+    /// The additions to registries.conf, in each directory that podman of some version reads; where the helper is among
+    /// those that are asked already, nothing changes.
+    fn additions(&self, env: &Env) -> Result<Vec<Change<'static>>, String> {
+        let mut changes: Vec<Change> = Vec::new();
+        let program = Rules::of_installed(env).program;
+        for era in [Era::UpTo5, Era::From6] {
+            let Some(dir) = containers::drop_ins(env, era) else { continue };
+            let rules = Rules { era, program };
+            let path = dir.join("ecr-login.conf");
+            if changes.iter().all(|change| change.path != path) {
+                changes.push(Change { path, kind: Kind::RegistriesConf, edit: self.addition(env, rules)? });
+            }
+        }
+        if changes.is_empty() { Err(HOMELESS.to_owned()) } else { Ok(changes) }
+    }
+
+    fn addition(&self, env: &Env, rules: Rules) -> Result<Edit<'static>, String> {
         if self.remove {
             let edit = |text: &str| Ok(if text.starts_with(ADDITION) { String::new() } else { text.to_owned() });
-            return Ok(Some(Change { path, kind, edit: Box::new(edit) }));
+            return Ok(Box::new(edit));
         }
-        let mut names: Vec<String> =
-            client_config::credential_helpers(env)?.into_iter().map(|(name, _)| name).collect();
+        let helpers = containers::credential_helpers(env, rules)?;
+        let mut names: Vec<String> = helpers.into_iter().map(|(name, _)| name).collect();
         if names.iter().any(|name| name == OURS) {
-            return Ok(Some(Change { path, kind, edit: Box::new(|text| Ok(text.to_owned())) }));
+            return Ok(Box::new(|text| Ok(text.to_owned())));
         }
         names.push(OURS.to_owned());
         // An array of strings is written the same in JSON.
         let names = serde_json::Value::from(names);
-        let edit = move |_: &str| Ok(format!("{ADDITION}\ncredential-helpers = {names}\n"));
-        Ok(Some(Change { path, kind, edit: Box::new(edit) }))
+        Ok(Box::new(move |_| Ok(format!("{ADDITION}\ncredential-helpers = {names}\n"))))
     }
 
     /// What stands in the way after all, or would after this change.
@@ -377,7 +391,11 @@ impl Setup {
             return warnings;
         }
         for host in hosts.iter().filter(|_| !self.dry_run) {
-            let way = if self.podman { client_config::podman(env, host) } else { client_config::docker(env, host) };
+            let way = if self.podman {
+                containers::way(env, Rules::of_installed(env), host)
+            } else {
+                client_config::docker(env, host)
+            };
             match way {
                 Ok(Way::Helper(name, _, path)) if name != OURS => {
                     let path = path.display();
@@ -397,10 +415,7 @@ impl Setup {
             }
         }
         if self.podman && hosts.is_empty() && !self.dry_run {
-            let helpers = client_config::credential_helpers(env).unwrap_or_default();
-            if let Some((_, path)) = helpers.first().filter(|_| helpers.iter().all(|(name, _)| name != OURS)) {
-                warnings.push(format!("credential-helpers in {} overrides the new file", path.display()));
-            }
+            warnings.extend(overridden(env, Rules::of_installed(env)));
         }
         if client_config::on_path(env, NAME).is_none() {
             warnings.push(format!("{NAME} is not on the PATH, so no client finds it"));
@@ -411,6 +426,23 @@ impl Setup {
         }
         warnings
     }
+}
+
+/// What keeps the addition to registries.conf from having an effect.
+fn overridden(env: &Env, rules: Rules) -> Option<String> {
+    let helpers = containers::credential_helpers(env, rules).ok()?;
+    if helpers.iter().any(|(name, _)| name == OURS) {
+        return None;
+    }
+    let name = containers::REGISTRIES_CONF;
+    if let (Some(path), Era::From6) = (env.text(name), rules.era) {
+        return Some(format!(
+            "{name} is set, with which podman from 6 on reads {path} and no other file; add ecr-login to \
+             credential-helpers there"
+        ));
+    }
+    let (_, path) = helpers.first()?;
+    Some(format!("credential-helpers in {} overrides the new file; add ecr-login there", path.display()))
 }
 
 /// The first line of a file that is ours alone.

@@ -41,6 +41,7 @@
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
+//! | `containers` | podman, buildah and skopeo of several versions, against what doctor and setup say |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |
@@ -61,6 +62,7 @@ mod causes;
 mod ci;
 mod clients;
 mod clusters;
+mod containers;
 mod disks;
 mod doctor;
 mod doctor_report;

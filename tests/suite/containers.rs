@@ -1,0 +1,274 @@
+//! podman, buildah and skopeo, of the times of podman 4, 5 and 6, against what doctor and setup say of them. The programs are
+//! asked by `login --get-login`, which finds credentials as a pull does and needs no registry. Where they read the
+//! system's settings, a mount namespace has directories of the test's own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::HOST;
+use crate::helper::{Chance, Helper, program};
+use crate::namespace::{Namespace, missing, skip};
+
+/// What a client gets for a host.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// From the helper under test.
+    Ours,
+    /// From the other one.
+    Other,
+    Password,
+    Nothing,
+    /// A file that it cannot read.
+    Broken,
+}
+
+/// A machine with one of the clients.
+struct Machine {
+    client: PathBuf,
+    helper: Helper,
+}
+
+impl Machine {
+    fn new(client: &Path) -> Self {
+        let helper = Helper::bare();
+        let at = |path: &str| helper.home().join(path).display().to_string();
+        for dir in ["bin", "etc", "share", "run", "state"] {
+            fs::create_dir(helper.home().join(dir)).expect("a directory");
+        }
+        symlink(program(), helper.home().join("bin/docker-credential-ecr-login")).expect("a link");
+        symlink(client, helper.home().join("bin").join(client.file_name().expect("a name"))).expect("a link");
+        let stub = |name: &str, script: &str| {
+            let path = helper.write(&format!("bin/docker-credential-{name}"), &format!("#!/bin/sh\n{script}\n"));
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        };
+        stub("other", "read host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"other\",\"Secret\":\"s\"}'");
+        stub("none", "echo 'credentials not found in native keychain'; exit 1");
+        let mounts = [("etc", "/etc/containers"), ("share", "/usr/share/containers")];
+        let mut script: String = mounts.iter().fold(String::new(), |script, (from, to)| {
+            script + &format!("mkdir -p {to}\nmount --bind {} {to}\n", at(from))
+        });
+        // What podman keeps stays as it is.
+        script += &["/var/lib/containers", "/run/containers", "/run/libpod"]
+            .map(|dir| format!("mkdir -p {dir}\nmount -t tmpfs none {dir}\n"))
+            .concat();
+        // No other client is to be found; podman wants more than itself.
+        let more = if client.starts_with("/usr/bin") { ":/usr/sbin:/usr/bin:/sbin:/bin" } else { "" };
+        let (path, runtime) = (at("bin") + more, at("run"));
+        let namespace = Rc::new(Namespace::of_mounts(&script));
+        let helper = helper.inside(&namespace).var("PATH", &path).var("XDG_RUNTIME_DIR", &runtime);
+        let helper = helper.var("AWS_EC2_METADATA_DISABLED", "true");
+        Self { client: client.to_owned(), helper }
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        self.helper.write(path, content);
+    }
+
+    /// Forgets all settings.
+    fn clear(&self) {
+        for dir in ["etc", "share", "run", "xdg", "dc", ".config", ".docker"] {
+            let dir = self.helper.home().join(dir);
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+                removed.expect("it goes");
+            }
+        }
+        // buildah wants one.
+        self.write("etc/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    }
+
+    /// What the client itself finds. The helper under test stands aside for one that needs no AWS.
+    fn finds(&self) -> Found {
+        let link = self.helper.home().join("bin/docker-credential-ecr-login");
+        fs::remove_file(&link).expect("a link");
+        self.write(
+            "bin/docker-credential-ecr-login",
+            "#!/bin/sh\nread host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"ours\",\"Secret\":\"s\"}'\n",
+        );
+        fs::set_permissions(&link, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let plain = self.helper.command();
+        let mut command = std::process::Command::new(plain.get_program());
+        // The arguments up to the program lead into the namespace.
+        let args: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
+        command.args(&args[..args.len() - 1]).arg(&self.client).args(["login", "--get-login", HOST]);
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().expect("it runs");
+        fs::remove_file(&link).expect("a stub");
+        symlink(program(), &link).expect("a link");
+        let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        match said.trim() {
+            "ours" => Found::Ours,
+            "other" => Found::Other,
+            "password" => Found::Password,
+            "" if error.contains("not logged in") => Found::Nothing,
+            "" => Found::Broken,
+            said => panic!("{said} {error}"),
+        }
+    }
+
+    /// What doctor says that it finds.
+    fn doctor(&self) -> (Found, String) {
+        let ran = self.helper.run(&["doctor", "--json", HOST], "");
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        let checks = report["registries"][0]["checks"].as_array().expect("checks");
+        let check = checks.iter().find(|check| check["check"] == "podman").map(ToString::to_string).unwrap_or_default();
+        let signs = [
+            ("asks this program", Found::Ours),
+            ("asks docker-credential-other", Found::Other),
+            ("password that an earlier login left", Found::Password),
+            ("names no credential helper", Found::Nothing),
+            ("E-CLIENT-CONFIG-INVALID", Found::Broken),
+        ];
+        let found = signs.into_iter().find(|(sign, _)| check.contains(sign)).map(|(_, found)| found);
+        (found.unwrap_or_else(|| panic!("{check} in {ran:?}")), check)
+    }
+}
+
+/// The clients that are here.
+fn clients() -> Vec<PathBuf> {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
+        skip("containers", "directories of the system need root");
+        return Vec::new();
+    }
+    let newer = std::env::var("NEWER_CLIENTS").map(PathBuf::from).unwrap_or_default();
+    let all = [PathBuf::from("/usr/bin/podman"), newer.join("containers-5/skopeo"), newer.join("containers-6/buildah")];
+    let (there, absent): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| path.exists());
+    for client in absent {
+        skip("containers", &format!("{} is not there; see tests/newer-clients", client.display()));
+    }
+    there
+}
+
+const CONFS: &[&str] = &[
+    "etc/registries.conf",
+    "share/registries.conf",
+    ".config/containers/registries.conf",
+    "xdg/containers/registries.conf",
+    "etc/registries.conf.d/a.conf",
+    "etc/registries.conf.d/z.conf",
+    "etc/registries.conf.d/z.txt",
+    "etc/registries.rootful.conf.d/m.conf",
+    "etc/registries.rootless.conf.d/z.conf",
+    "share/registries.conf.d/m.conf",
+    "share/registries.conf.d/z.conf",
+    "share/registries.rootful.conf.d/b.conf",
+    ".config/containers/registries.conf.d/a.conf",
+    ".config/containers/registries.conf.d/n.conf",
+    ".config/containers/registries.rootful.conf.d/z.conf",
+    "xdg/containers/registries.conf.d/a.conf",
+    "xdg/containers/registries.conf.d/y.conf",
+    "named.conf",
+    "override.conf",
+];
+
+const HELPERS: &[&str] = &[
+    "credential-helpers = [\"ecr-login\"]",
+    "credential-helpers = [\"containers-auth.json\"]",
+    "credential-helpers = [\"none\"]",
+    "credential-helpers = [\"none\", \"containers-auth.json\"]",
+    "credential-helpers = [\"containers-auth.json\", \"ecr-login\"]",
+    "credential-helpers = []",
+    "short-name-mode = \"permissive\"",
+];
+
+const AUTHS: &[&str] = &[
+    "run/containers/auth.json",
+    ".config/containers/auth.json",
+    "xdg/containers/auth.json",
+    ".docker/config.json",
+    "dc/config.json",
+    "named.json",
+];
+
+#[test]
+fn doctor_says_what_podman_buildah_and_skopeo_do() {
+    let rounds = if std::env::var_os("FULL").is_some() { 300 } else { 40 };
+    let chance = &mut Chance::new();
+    for client in clients() {
+        let machine = Machine::new(&client);
+        let home = machine.helper.home().display().to_string();
+        let mut machine = machine;
+        let mut kinds = std::collections::BTreeMap::new();
+        for _ in 0..rounds {
+            machine.clear();
+            let mut shown = Vec::new();
+            for conf in CONFS {
+                let always = ["named.conf", "override.conf"].contains(conf);
+                if always || chance.below(4) == 0 {
+                    let content = *chance.of(HELPERS);
+                    machine.write(conf, &format!("{content}\n"));
+                    shown.push(format!("{conf}: {content}"));
+                }
+            }
+            for auth in AUTHS {
+                let mut content = match chance.below(6) {
+                    0 => json!({"credHelpers": {HOST: "ecr-login"}}).to_string(),
+                    1 => json!({"credHelpers": {HOST: "other"}}).to_string(),
+                    2 => json!({"auths": {HOST: {"auth": "cGFzc3dvcmQ6cw=="}}}).to_string(),
+                    3 => json!({"auths": {HOST: {}}}).to_string(),
+                    _ => "{}".to_owned(),
+                };
+                if chance.below(20) == 0 {
+                    content.clear();
+                }
+                machine.write(auth, &content);
+                shown.push(format!("{auth}: {content}"));
+            }
+            for (name, value, odds) in [
+                ("XDG_CONFIG_HOME", "xdg", 2),
+                ("DOCKER_CONFIG", "dc", 5),
+                ("REGISTRY_AUTH_FILE", "named.json", 6),
+                ("CONTAINERS_REGISTRIES_CONF", "named.conf", 4),
+                ("CONTAINERS_REGISTRIES_CONF_OVERRIDE", "override.conf", 4),
+            ] {
+                let value = if chance.below(odds) == 0 { format!("{home}/{value}") } else { String::new() };
+                machine.helper.set(name, &value);
+                shown.push(format!("{name}={value}"));
+            }
+            let (said, check) = machine.doctor();
+            let found = machine.finds();
+            assert_eq!(said, found, "{}: {check}\n{}", client.display(), shown.join("\n"));
+            *kinds.entry(format!("{found:?}")).or_insert(0) += 1;
+        }
+        println!("{}: {kinds:?}", client.display());
+        assert!(kinds.len() >= 3, "{kinds:?}");
+    }
+}
+
+#[test]
+fn setup_has_every_one_of_them_call_the_helper() {
+    for client in clients() {
+        let mut machine = Machine::new(&client);
+        let home = machine.helper.home().display().to_string();
+        for (variables, args) in [
+            (&[][..], vec!["setup", "--podman"]),
+            (&[("XDG_CONFIG_HOME", "xdg")], vec!["setup", "--podman"]),
+            (&[], vec!["setup", "--podman", HOST]),
+            (&[("XDG_CONFIG_HOME", "xdg")], vec!["setup", "--podman", HOST]),
+            (&[("DOCKER_CONFIG", "dc")], vec!["setup", "--podman", HOST]),
+            (&[("REGISTRY_AUTH_FILE", "named.json")], vec!["setup", "--podman", HOST]),
+        ] {
+            machine.clear();
+            for name in ["XDG_CONFIG_HOME", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE"] {
+                let value = variables.iter().find(|(known, _)| *known == name);
+                let value = value.map(|(_, value)| format!("{home}/{value}")).unwrap_or_default();
+                machine.helper.set(name, &value);
+            }
+            let _ = fs::remove_file(machine.helper.home().join("named.json"));
+            machine
+                .write("etc/registries.conf.d/a.conf", "credential-helpers = [\"none\", \"containers-auth.json\"]\n");
+            let ran = machine.helper.run(&args, "");
+            assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?} {ran:?}");
+            assert_eq!(machine.finds(), Found::Ours, "{} {variables:?} {args:?}", client.display());
+            assert_eq!(machine.doctor().0, Found::Ours, "{} {variables:?} {args:?}", client.display());
+            let ran = machine.helper.run(&[&args[..], &["--remove"]].concat(), "");
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert_eq!(machine.finds(), Found::Nothing, "{} {variables:?} {args:?}", client.display());
+        }
+    }
+}
