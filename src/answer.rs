@@ -107,11 +107,11 @@ fn explain(panic: &PanicHookInfo) -> String {
         ("Cannot allocate memory", "out of memory"),
     ] {
         if text.contains(sign) {
-            return format!("ecr-login: the system refuses what is needed: {lack}");
+            return format!("the system refuses what is needed: {lack}");
         }
     }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    format!("ecr-login: internal error at {place}; please report it")
+    format!("internal error at {place}; please report it")
 }
 
 fn text(payload: &(dyn Any + Send)) -> &str {

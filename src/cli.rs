@@ -28,7 +28,7 @@ pub enum Command {
     /// Print this text and succeed.
     Print(String),
     /// Print this line and fail.
-    Refuse(String),
+    Refuse(Error),
     /// Print this help and fail: there were no arguments.
     Help(String),
     /// Run a command for people.
@@ -160,7 +160,9 @@ impl Command {
             [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => return Self::help_of(word),
             ["help", word] if is_known(word) => return Self::help_of(word),
             ["help"] => return Self::parse([OsString::from("--help")]),
-            ["get" | "store" | "erase" | "list" | "version", ..] => return Self::Refuse(USAGE.to_owned()),
+            ["get" | "store" | "erase" | "list" | "version", ..] => {
+                return Self::Refuse(Error::Protocol(USAGE.to_owned()));
+            }
             _ => {}
         }
         let args = match get_login_password_first(&args).unwrap_or(Ok(args)) {
@@ -173,10 +175,13 @@ impl Command {
             let meant = nearest(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
             return match (args.len(), words[0].starts_with('-')) {
                 // What clients send, or a person who mistypes a word.
-                (1, _) => Self::Refuse(format!("{NAME}: unknown action: {}{meant}", args[0].to_string_lossy())),
-                (_, true) => Self::Refuse(USAGE.to_owned()),
+                (1, _) => Self::Refuse(Error::Protocol(format!(
+                    "{NAME}: unknown action: {}{meant}",
+                    args[0].to_string_lossy()
+                ))),
+                (_, true) => Self::Refuse(Error::Protocol(USAGE.to_owned())),
                 (_, false) => {
-                    let error = format!("ecr-login: '{word}' is not a command{meant} ('{NAME} help' lists them)\n");
+                    let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
                     Self::Explain(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
                 }
             };
@@ -191,7 +196,7 @@ impl Command {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
             Ok(Arguments { command: Words::Tool(tool) }) => Self::Run(tool),
-            Ok(_) => Self::Refuse(USAGE.to_owned()),
+            Ok(_) => Self::Refuse(Error::Protocol(USAGE.to_owned())),
             Err(error) => Self::Explain(error),
         }
     }

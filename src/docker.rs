@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Target};
 use crate::env::Env;
-use crate::error::{Error, NOT_FOUND, one_line};
+use crate::error::{Error, NOT_FOUND, one_line, print_notice};
 use crate::fallback::{self, Answer};
 use crate::login::{self, Grant};
 use crate::secret::Secret;
@@ -81,10 +81,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         // Its input is the word `unused`, or nothing; a terminal must not make it wait.
         Action::List => list(env, started)?,
     };
-    output
-        .write_all(&answer)
-        .and_then(|()| output.flush())
-        .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))?;
+    output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
     if code != 0 {
         repeat(&answer, code);
     }
@@ -96,11 +93,11 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
 /// found".
 fn repeat(answer: &[u8], code: u8) {
     let text = one_line(&String::from_utf8_lossy(answer));
-    let _ = match text.as_str() {
-        NOT_FOUND => Ok(()),
-        "" => writeln!(io::stderr(), "ecr-login: the fallback helper failed with exit code {code} and printed nothing"),
-        text => writeln!(io::stderr(), "{text}"),
-    };
+    match text.as_str() {
+        NOT_FOUND => (),
+        "" => print_notice(&format!("the fallback helper failed with exit code {code} and printed nothing")),
+        text => drop(writeln!(io::stderr(), "{text}")),
+    }
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
@@ -163,15 +160,15 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     }
     let stored = stored?;
     if stored.server_url.is_empty() {
-        return Err(Error::failed(NO_SERVER_URL));
+        return Err(Error::Protocol(NO_SERVER_URL.to_owned()));
     }
     if stored.username.is_empty() {
-        return Err(Error::failed("no credentials username"));
+        return Err(Error::Protocol("no credentials username".to_owned()));
     }
     match route? {
         Route::Ours(..) => Ok(done()),
         _ => Err(Error::failed(
-            "ecr-login keeps no passwords: it serves only Amazon ECR registries; give this one another credential \
+            "the helper stores no passwords and serves only Amazon ECR registries; give this registry another credential \
              helper, or name one as 'fallback' in the configuration",
         )),
     }
@@ -229,7 +226,7 @@ fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Route,
 
 fn hand_on(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
     if input.len() as u64 == LONGEST_INPUT {
-        return Err(Error::failed("ecr-login: the request is longer than 4 MiB, which is no request"));
+        return Err(Error::failed("the request is longer than 4 MiB, which is no request"));
     }
     fallback::ask(env, name, action, input, deadline)
 }
@@ -248,7 +245,7 @@ const NO_SERVER_URL: &str = "no credentials server URL";
 /// The request without the white space around it; `None` when it is not text.
 fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     match str::from_utf8(input.trim_ascii()) {
-        Ok("") => Err(Error::failed(NO_SERVER_URL)),
+        Ok("") => Err(Error::Protocol(NO_SERVER_URL.to_owned())),
         text => Ok(text.ok()),
     }
 }
@@ -275,7 +272,7 @@ fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
     match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::failed(
-            "ecr-login: the request on standard input did not end in time; close it after the server URL, or raise \
+            "the request on standard input did not end in time; close it after the server URL, or raise \
              AWS_ECR_TIMEOUT",
         )),
         Err(error) => Err(Error::failed(format!("cannot read standard input: {error}"))),
@@ -287,6 +284,6 @@ fn line(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
     serde_json::to_writer(&mut *bytes, answer)
         .map_err(io::Error::from)
         .and_then(|()| bytes.write_all(b"\n"))
-        .map_err(|error| Error::failed(format!("cannot write the answer: {error}")))?;
+        .map_err(Error::unwritten)?;
     Ok(bytes)
 }

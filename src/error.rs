@@ -2,9 +2,10 @@
 //!
 //! Clients read errors from standard output: docker shows that text to its user and compares it with one exact
 //! sentence to decide between an anonymous request and a failure (docker-credential-helpers,
-//! `credentials/error.go`). So there are two variants, and each prints as one line.
+//! `credentials/error.go`). Each error prints as one line.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use crate::code::Code;
 
@@ -13,8 +14,25 @@ use crate::code::Code;
 pub enum Error {
     /// Not ours, or nothing known: the client goes on without credentials or asks its next helper.
     NotFound,
-    /// The client stops and shows this text: what happened, to which registry, and what to do next.
+    /// The client stops and shows this text: what happened, to which registry, and what to do next. It is printed
+    /// after the [`PREFIX`].
     Failed(String),
+    /// A sentence of the protocol that clients may compare with, printed as it is.
+    Protocol(String),
+}
+
+/// Prints clap's lines on what is wrong with the arguments, on standard error.
+pub fn print_usage_error(lines: &str) {
+    let _ = write!(io::stderr(), "{PREFIX}{}", lines.strip_prefix("error: ").unwrap_or(lines));
+}
+
+/// What every message begins with, so that its reader knows which of the programs in a pull speaks.
+const PREFIX: &str = "ecr-login: ";
+
+/// Prints a message that is no answer, such as a warning, on standard error. That nobody may be left to read it is no
+/// reason to fail.
+pub fn print_notice(message: &str) {
+    let _ = writeln!(io::stderr(), "{PREFIX}{}", one_line(message));
 }
 
 /// Why AWS gave no token, before it is known for which registry that was.
@@ -74,13 +92,28 @@ impl Error {
     pub fn failed(text: impl Into<String>) -> Self {
         Self::Failed(text.into())
     }
+
+    /// Standard output does not take the answer.
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    pub fn unwritten(error: io::Error) -> Self {
+        Self::Failed(format!("cannot write to standard output: {error}"))
+    }
+
+    /// The message without the [`PREFIX`], to be part of another one.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::NotFound => NOT_FOUND,
+            Self::Failed(text) | Self::Protocol(text) => text,
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str(NOT_FOUND),
-            Self::Failed(text) => f.write_str(&one_line(text)),
+            Self::Failed(text) => write!(f, "{PREFIX}{}", one_line(text)),
+            Self::Protocol(text) => f.write_str(&one_line(text)),
         }
     }
 }
@@ -231,6 +264,6 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_without_control_characters() {
         let error = Error::failed(" a\r\nb\u{1b}[31m\tc\0d ");
-        assert_eq!(error.to_string(), "a b [31m c d");
+        assert_eq!(error.to_string(), "ecr-login: a b [31m c d");
     }
 }

@@ -42,7 +42,7 @@ pub struct Answer {
 /// Has `docker-credential-<name>` do `action` with `input`, by `deadline`.
 pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
     let program = format!("docker-credential-{name}");
-    let failed = |what: &str| Error::failed(format!("ecr-login: the fallback helper {program} {what}"));
+    let failed = |what: &str| Error::failed(format!("the fallback helper {program} {what}"));
     refuse_loop(env)?;
     let mut child = Command::new(&program)
         .arg(action)
@@ -76,7 +76,7 @@ pub fn refuse_loop(env: &Env) -> Result<(), Error> {
     match env.os(MARKER) {
         None => Ok(()),
         Some(name) => Err(Error::failed(format!(
-            "ecr-login: the fallback helper docker-credential-{} leads back to ecr-login; name another one in the \
+            "the fallback helper docker-credential-{} leads back to ecr-login; name another one in the \
              configuration",
             name.to_string_lossy()
         ))),

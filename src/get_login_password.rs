@@ -114,7 +114,7 @@ impl GetLoginPassword {
             log::start(&env.clone().with_option("--debug", "AWS_ECR_LOG", "debug"));
         }
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
-            return Err(Error::failed("ecr-login: --endpoint-url is not a URL: expected as in https://host"));
+            return Err(Error::failed("--endpoint-url is not a URL: expected as in https://host"));
         }
         let host = self.registry(service, &env, started)?;
         if let Some(bundle) = self.ca_bundle {
@@ -123,14 +123,10 @@ impl GetLoginPassword {
         let (config, mut target) = login::named_target(&env, &host, started)?;
         match (service, target.registry.is_public()) {
             (Service::Ecr, true) => {
-                return Err(Error::failed(format!(
-                    "ecr-login: {host} is a registry of ECR Public; use 'ecr-public {COMMAND}'"
-                )));
+                return Err(Error::failed(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")));
             }
             (Service::EcrPublic, false) => {
-                return Err(Error::failed(format!(
-                    "ecr-login: {host} is not a registry of ECR Public; use 'ecr {COMMAND}'"
-                )));
+                return Err(Error::failed(format!("{host} is not a registry of ECR Public; use 'ecr {COMMAND}'")));
             }
             _ => {}
         }
@@ -151,7 +147,7 @@ impl GetLoginPassword {
             && region != PUBLIC_REGION
         {
             return Err(Error::failed(format!(
-                "ecr-login: ECR Public gives out passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
+                "ECR Public gives out passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
                  {PUBLIC_REGION} or leave --region out"
             )));
         }
@@ -160,9 +156,7 @@ impl GetLoginPassword {
                 let other =
                     Registry::parse(host).filter(|registry| region.as_ref().is_some_and(|it| registry.region != *it));
                 if let (Some(Registry { region: own, .. }), Some(region)) = (other, region) {
-                    return Err(Error::failed(format!(
-                        "ecr-login: {host} is in {own}, not in {region}: leave --region out"
-                    )));
+                    return Err(Error::failed(format!("{host} is in {own}, not in {region}: leave --region out")));
                 }
                 Ok(host.clone())
             }
@@ -176,7 +170,7 @@ impl GetLoginPassword {
 fn any_registry(region: &str) -> Result<String, Error> {
     Registry::of_account(ANY_ACCOUNT, region)
         .map(|registry| registry.host)
-        .ok_or_else(|| Error::failed(format!("ecr-login: '{region}' is not an AWS region")))
+        .ok_or_else(|| Error::failed(format!("'{region}' is not an AWS region")))
 }
 
 /// The region in the order of the AWS CLI.
@@ -191,5 +185,5 @@ fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<
         .map(str::to_owned)
         .or_else(of_profile)
         .filter(|region| !region.is_empty())
-        .ok_or_else(|| Error::failed("ecr-login: no region: name one with --region or AWS_REGION, or name a registry"))
+        .ok_or_else(|| Error::failed("no region: name one with --region or AWS_REGION, or name a registry"))
 }

@@ -112,10 +112,7 @@ impl Kubelet {
         let request = Request::decode(&read(deadline)?)?;
         let grant = self.grant(env, &config, &request, deadline)?;
         let answer = Response::new(&request, grant.as_ref()).encode()?;
-        output
-            .write_all(&answer)
-            .and_then(|()| output.flush())
-            .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+        output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -149,19 +146,19 @@ impl Request {
             // The error's own text may quote the input, which may hold a token.
             let (line, column) = (error.line(), error.column());
             Error::failed(format!(
-                "ecr-login: the request on standard input cannot be read: not a CredentialProviderRequest at line \
+                "the request on standard input cannot be read: not a CredentialProviderRequest at line \
                  {line} column {column}"
             ))
         })?;
         if request.kind != "CredentialProviderRequest" {
-            return Err(Error::failed("ecr-login: the request's kind is not CredentialProviderRequest"));
+            return Err(Error::failed("the request's kind is not CredentialProviderRequest"));
         }
         if !VERSIONS.contains(&request.api_version.as_str()) {
             let known = VERSIONS.join(", ");
-            return Err(Error::failed(format!("ecr-login: the request's apiVersion is none of {known}")));
+            return Err(Error::failed(format!("the request's apiVersion is none of {known}")));
         }
         if request.image.is_empty() {
-            return Err(Error::failed("ecr-login: the request names no image"));
+            return Err(Error::failed("the request names no image"));
         }
         Ok(request)
     }
@@ -180,7 +177,7 @@ impl Request {
             return match annotation {
                 None => Ok(None),
                 Some(_) => Err(Error::failed(format!(
-                    "ecr-login: the request has {ROLE_ANNOTATION} and no service account token; let kubelet send one \
+                    "the request has {ROLE_ANNOTATION} and no service account token; let kubelet send one \
                      (tokenAttributes.serviceAccountTokenAudience)"
                 ))),
             };
@@ -189,16 +186,15 @@ impl Request {
             info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
             return Ok(None);
         }
-        let (issuer, subject) = issuer_and_subject(token.expose().as_bytes()).ok_or_else(|| {
-            Error::failed("ecr-login: the service account token is not a JWT that names its issuer and subject")
-        })?;
+        let (issuer, subject) = issuer_and_subject(token.expose().as_bytes())
+            .ok_or_else(|| Error::failed("the service account token is not a JWT that names its issuer and subject"))?;
         let session_name = session_name(&subject);
         let (place, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
             (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
             (None, Some(arn)) => (ROLE_VARIABLE, arn),
             (None, None) => {
                 return Err(Error::failed(format!(
-                    "ecr-login: no role for the service account '{session_name}': annotate it with {ROLE_ANNOTATION} \
+                    "no role for the service account '{session_name}': annotate it with {ROLE_ANNOTATION} \
                      and let kubelet pass that on (tokenAttributes.optionalServiceAccountAnnotationKeys), set \
                      {ROLE_VARIABLE} for all, or name the provider ecr-credential-provider for the node's role"
                 )));
@@ -206,7 +202,7 @@ impl Request {
         };
         if !is_role_arn(arn) {
             return Err(Error::failed(format!(
-                "ecr-login: the role of the service account '{session_name}', from {place}, is not of the form \
+                "the role of the service account '{session_name}', from {place}, is not of the form \
                  {ROLE_ARN_FORM}"
             )));
         }
@@ -243,8 +239,7 @@ impl<'a> Response<'a> {
     fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         // Of a size that need not grow, which would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        serde_json::to_writer(&mut *bytes, self)
-            .map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+        serde_json::to_writer(&mut *bytes, self).map_err(|error| Error::unwritten(error.into()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -266,8 +261,8 @@ fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
     match StandardInput::until(deadline).take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(Error::failed("ecr-login: the request on standard input did not end in time"))
+            Err(Error::failed("the request on standard input did not end in time"))
         }
-        Err(error) => Err(Error::failed(format!("ecr-login: cannot read standard input: {error}"))),
+        Err(error) => Err(Error::failed(format!("cannot read standard input: {error}"))),
     }
 }

@@ -7,9 +7,12 @@ use std::time::Instant;
 use docker_credential_ecr_login::answer::{self, Output};
 use docker_credential_ecr_login::cli::Command;
 use docker_credential_ecr_login::env::Env;
-use docker_credential_ecr_login::error::Error;
+use docker_credential_ecr_login::error::{self, Error};
 use docker_credential_ecr_login::platform::{self, StandardInput};
 use docker_credential_ecr_login::{config, docker, log};
+
+/// The exit code of arguments that the program does not know, as from clap.
+const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     answer::end_on_panic();
@@ -23,17 +26,15 @@ fn main() -> ExitCode {
         }
         Command::Refuse(line) => {
             answer::by_protocol();
-            Err(Error::failed(line))
+            Err(line)
         }
-        Command::Help(text) => {
-            let printed = write!(Output, "{text}").map_err(|error| Error::failed(error.to_string()));
-            printed.map(|()| ExitCode::FAILURE)
-        }
-        Command::Print(text) => {
-            let printed = writeln!(Output, "{text}").map_err(|error| Error::failed(error.to_string()));
-            printed.map(|()| ExitCode::SUCCESS)
-        }
+        Command::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
+        Command::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
         Command::Run(tool) => tool.run(settings()),
+        Command::Explain(error) if error.use_stderr() => {
+            error::print_usage_error(&error.to_string());
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
         Command::Explain(error) => error.exit(),
     };
     result.unwrap_or_else(|error| {

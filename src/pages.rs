@@ -29,7 +29,7 @@ pub struct Generate {
 impl Generate {
     /// Writes all files for `command`, the whole program's.
     pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
-        let failed = |error| Error::failed(format!("ecr-login: cannot write to {}: {error}", self.dir.display()));
+        let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut files = vec![
             (format!("{NAME}.1"), of_program(command).map_err(failed)?),
@@ -96,13 +96,13 @@ impl Manual {
             Page::Program => of_program(command),
             Page::Config => of_configuration(),
         };
-        print(output, &page.map_err(|error| Error::failed(format!("ecr-login: the page cannot be made: {error}")))?)
+        print(output, &page.map_err(|error| Error::failed(format!("the page cannot be made: {error}")))?)
     }
 }
 
 fn print(output: &mut impl Write, text: &[u8]) -> Result<ExitCode, Error> {
     let written = output.write_all(text).and_then(|()| output.flush());
-    written.map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    written.map_err(Error::unwritten)?;
     Ok(ExitCode::SUCCESS)
 }
 

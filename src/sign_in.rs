@@ -23,7 +23,7 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, words};
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Source};
 use crate::login;
 
@@ -48,7 +48,7 @@ impl Login {
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
         let expires_at = issued.life.map(|life| OffsetDateTime::now_utc() + life);
         login::keep(env, &config, &target, &identity, &issued).map_err(|why| {
-            Error::failed(format!("ecr-login: AWS gave a token for {}, but it cannot be cached: {why}", target.host))
+            Error::failed(format!("AWS gave a token for {}, but it cannot be cached: {why}", target.host))
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.life.map(words).unwrap_or_default();
@@ -75,7 +75,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
                 signed_in = true;
             }
             Err(failure) if failure.code == Code::MfaRequired && !codes.is_empty() && codes_asked < MOST_CODES => {
-                eprintln!("ecr-login: {}", failure.what);
+                print_notice(&failure.what);
             }
             Err(failure) => return Err(failed(failure)),
         }
@@ -94,13 +94,13 @@ fn ask_for_codes(devices: &[MfaDevice]) -> Result<Vec<MfaCode>, Error> {
             let prompt = format!("MFA code of {}: ", device.serial());
             let typed = rpassword::prompt_password(prompt).map_err(|error| {
                 Error::failed(format!(
-                    "ecr-login: the MFA code of {} cannot be asked for: {error}; run '{NAME} login' on a terminal",
+                    "the MFA code of {} cannot be asked for: {error}; run '{NAME} login' on a terminal",
                     device.serial()
                 ))
             })?;
             let code = typed.trim();
             if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Error::failed("ecr-login: an MFA code has 6 digits; run the command again"));
+                return Err(Error::failed("an MFA code has 6 digits; run the command again"));
             }
             Ok(MfaCode::new(device.clone(), code))
         })
@@ -112,16 +112,16 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
     let (args, profile): (&[&str], &str) = match identity.source() {
         Source::Sso(sso) => (&["sso", "login"], &sso.profile),
         Source::Login { profile, .. } => (&["login"], profile),
-        _ => return Err(Error::failed(format!("ecr-login: {failure}"))),
+        _ => return Err(Error::failed(failure.to_string())),
     };
     let command = format!("aws {} --profile {profile}", args.join(" "));
     let Some(program) = on_path(env, "aws") else {
         return Err(Error::failed(format!(
-            "ecr-login: {}; '{command}' would renew it, but the AWS CLI is not on the PATH: install it",
+            "{}; '{command}' would renew it, but the AWS CLI is not on the PATH: install it",
             failure.what
         )));
     };
-    eprintln!("ecr-login: {}; running '{command}'", failure.what);
+    print_notice(&format!("{}; running '{command}'", failure.what));
     let status = Command::new(program)
         .args(args)
         .args(["--profile", profile])
@@ -132,8 +132,8 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         .status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::failed(format!("ecr-login: '{command}' failed: {status}"))),
-        Err(error) => Err(Error::failed(format!("ecr-login: '{command}' cannot be run: {error}"))),
+        Ok(status) => Err(Error::failed(format!("'{command}' failed: {status}"))),
+        Err(error) => Err(Error::failed(format!("'{command}' cannot be run: {error}"))),
     }
 }
 
@@ -249,7 +249,7 @@ fn table(lines: &[[String; 4]]) -> String {
 fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
     let cache = open(env)?;
     let count = cache.clear().map_err(|error| {
-        Error::failed(format!("ecr-login: {} cannot be cleared: {error}; remove it by hand", cache.dir().display()))
+        Error::failed(format!("{} cannot be cleared: {error}; remove it by hand", cache.dir().display()))
     })?;
     let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
     print(output, &format!("removed {tokens} from {}", cache.dir().display()))
@@ -258,14 +258,14 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 fn open(env: &Env) -> Result<Cache, Error> {
     let Some(dir) = env.cache_dir() else {
         return Err(Error::failed(
-            "ecr-login: the cache is turned off by AWS_ECR_DISABLE_CACHE, or there is no home directory for it",
+            "the cache is turned off by AWS_ECR_DISABLE_CACHE, or there is no home directory for it",
         ));
     };
-    Cache::open(dir).map_err(|why| Error::failed(format!("ecr-login: {why}")))
+    Cache::open(dir).map_err(Error::failed)
 }
 
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {
     let written = writeln!(output, "{text}").and_then(|()| output.flush());
-    written.map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    written.map_err(Error::unwritten)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -43,7 +43,7 @@ impl Config {
     pub fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
         let at = |offset: usize, what: &str| {
             let line = line_of(text, offset);
-            Error::failed(format!("ecr-login: {}, line {line}: {what}", path.display()))
+            Error::failed(format!("{}, line {line}: {what}", path.display()))
         };
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);

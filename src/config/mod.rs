@@ -195,7 +195,7 @@ impl Config {
                 let unreadable = |why: String| {
                     let path = path.display();
                     Error::failed(format!(
-                        "ecr-login: cannot read the configuration {path}: {why}; mend or remove it, \
+                        "cannot read the configuration {path}: {why}; mend or remove it, \
                          or point AWS_ECR_CONFIG_FILE elsewhere"
                     ))
                 };
@@ -210,7 +210,7 @@ impl Config {
                     Content::Absent => {
                         let path = path.display();
                         return Err(Error::failed(format!(
-                            "ecr-login: the configuration file {path}, which AWS_ECR_CONFIG_FILE names, does not exist; \
+                            "the configuration file {path}, which AWS_ECR_CONFIG_FILE names, does not exist; \
                              create it, or correct or unset AWS_ECR_CONFIG_FILE"
                         )));
                     }
@@ -287,7 +287,7 @@ impl Config {
         let registry = match (own, entry) {
             (Some(own), Some(Entry { registry: Some(other), line, .. })) if own != *other => {
                 return Err(Error::failed(format!(
-                    "ecr-login: {}, line {line}: this entry gives '{host}' the token of '{}', but it is an ECR \
+                    "{}, line {line}: this entry gives '{host}' the token of '{}', but it is an ECR \
                      registry itself; make 'match' narrower",
                     self.path.display(),
                     other.host
@@ -328,7 +328,7 @@ impl Config {
         {
             if let Some(entry) = entry.filter(|entry| !decides_alone && entry.has_external_id()) {
                 return Err(Error::failed(format!(
-                    "ecr-login: AWS_ECR_WEB_IDENTITY is set, and {}, line {} has external_id, which no web identity \
+                    "AWS_ECR_WEB_IDENTITY is set, and {}, line {} has external_id, which no web identity \
                      has; take it out, or unset AWS_ECR_WEB_IDENTITY",
                     self.path.display(),
                     entry.line
@@ -375,7 +375,7 @@ impl Config {
         if role.arn.contains(ACCOUNT) {
             let Some(account) = &registry.account else {
                 return Err(Error::failed(format!(
-                    "ecr-login: {}, line {}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}; \
+                    "{}, line {}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}; \
                      write the account, or give it a [[registry]] table of its own before this one",
                     self.path.display(),
                     entry.role_line,
@@ -393,7 +393,7 @@ pub fn timeout(env: &Env) -> Result<Option<Duration>, Error> {
     let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
     duration(text).map(Some).ok_or_else(|| {
         Error::failed(format!(
-            "ecr-login: AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 20s, 1m"
+            "AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 20s, 1m"
         ))
     })
 }

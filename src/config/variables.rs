@@ -38,7 +38,7 @@ impl OfAccount {
         let role = get(ROLE).map(|arn| role(&format!("{ROLE}{account}"), arn)).transpose()?;
         if keys.is_some() && profile.is_some() {
             return Err(Error::failed(format!(
-                "ecr-login: {KEY_ID}{account} and {PROFILE}{account} are both set, and only one can decide who calls; \
+                "{KEY_ID}{account} and {PROFILE}{account} are both set, and only one can decide who calls; \
                  unset one of them"
             )));
         }
@@ -58,7 +58,7 @@ fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Error> {
         let set = [(KEY_ID, &id), (SECRET, &secret), (SESSION_TOKEN, &token)];
         let set = set.into_iter().find(|(_, value)| value.is_some()).map_or(KEY_ID, |(name, _)| name);
         Err(Error::failed(format!(
-            "ecr-login: {set}{account} is set and {missing}{account} is not; set {missing}{account} too, or unset \
+            "{set}{account} is set and {missing}{account} is not; set {missing}{account} too, or unset \
              {set}{account}"
         )))
     };
@@ -81,7 +81,7 @@ pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Error> {
         Some(("env", name)) if is_variable_name(name) => TokenProvider::Variable(name.to_owned()),
         _ => {
             return Err(Error::failed(format!(
-                "ecr-login: {WEB_IDENTITY} has a value that means nothing: expected {GITHUB}, or env:NAME with the name \
+                "{WEB_IDENTITY} has a value that means nothing: expected {GITHUB}, or env:NAME with the name \
                  of the variable that holds the token"
             )));
         }
@@ -96,7 +96,7 @@ pub(super) fn role_for_all(env: &Env) -> Result<Option<Role>, Error> {
 
 fn role(name: &str, arn: String) -> Result<Role, Error> {
     if !is_role_arn(&arn) {
-        return Err(Error::failed(format!("ecr-login: {name} is '{arn}': expected {ROLE_ARN_FORM}")));
+        return Err(Error::failed(format!("{name} is '{arn}': expected {ROLE_ARN_FORM}")));
     }
     Ok(Role { arn, external_id: None, session_name: SESSION_NAME.to_owned(), region: None, mfa_serial: None })
 }

@@ -283,7 +283,7 @@ fn not_served(env: &Env, config: &Config, error: Error) -> Check {
             "check the spelling, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain needs a \
              [[registry]] entry with 'registry'",
         ),
-        (Error::Failed(what), _) => Check::failure("mapping", Code::ConfigInvalid, what, "correct the configuration"),
+        (error, _) => Check::failure("mapping", Code::ConfigInvalid, error.message(), "correct the configuration"),
     }
 }
 

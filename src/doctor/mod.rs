@@ -89,13 +89,12 @@ impl Doctor {
         let local_time = LocalTime::of_process();
         let started = Instant::now();
         let config = Config::load(env, started + Duration::from_secs(5));
-        let wrong = config.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        let wrong = wrong.trim_start_matches("ecr-login: ");
+        let wrong = config.as_ref().err().map(Error::message).unwrap_or_default().to_owned();
         // An endpoint that failed is not asked again.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
         let examiner = Examiner {
             env: &once,
-            config: config.as_ref().map_err(|_| wrong),
+            config: config.as_ref().map_err(|_| wrong.as_str()),
             local_time,
             deadline: started + LONGEST,
         };

@@ -249,14 +249,14 @@ impl<'a, W: Write> Screen<'a, W> {
         // One line of a narrow terminal.
         let what: String = one_line(what).chars().take(60).collect();
         let written = write!(self.output, "\r\x1b[Kwaiting for {what} …").and_then(|()| self.output.flush());
-        written.map_err(cannot_write)
+        written.map_err(Error::unwritten)
     }
 
     /// The verdict, after what a bug report needs; all of it in JSON.
     pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
         if self.format == Format::Json {
             let text = serde_json::to_string_pretty(report).expect("texts always serialise");
-            return writeln!(self.output, "{text}").and_then(|()| self.output.flush()).map_err(cannot_write);
+            return writeln!(self.output, "{text}").and_then(|()| self.output.flush()).map_err(Error::unwritten);
         }
         let Summary { ok, warnings, failed } = report.summary;
         let warnings = match warnings {
@@ -295,11 +295,6 @@ impl<'a, W: Write> Screen<'a, W> {
             return Ok(());
         }
         let clear = if std::mem::take(&mut self.is_waiting) { "\r\x1b[K" } else { "" };
-        write!(self.output, "{clear}{lines}").and_then(|()| self.output.flush()).map_err(cannot_write)
+        write!(self.output, "{clear}{lines}").and_then(|()| self.output.flush()).map_err(Error::unwritten)
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn cannot_write(error: io::Error) -> Error {
-    Error::failed(format!("ecr-login: cannot write the report: {error}"))
 }

@@ -69,7 +69,7 @@ impl OutputFile {
     }
 
     fn failed(&self, why: impl std::fmt::Display) -> Error {
-        Error::failed(format!("ecr-login: cannot write {}: {why}", self.path.display()))
+        Error::failed(format!("cannot write {}: {why}", self.path.display()))
     }
 }
 

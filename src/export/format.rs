@@ -78,7 +78,7 @@ impl Format {
             Self::Dotenv => lines(passwords, |name, value| {
                 if value.contains(|c: char| c.is_control()) {
                     return Err(Error::failed(format!(
-                        "ecr-login: the value of {name} has control characters, which dotenv files cannot hold; use \
+                        "the value of {name} has control characters, which dotenv files cannot hold; use \
                          --format env"
                     )));
                 }

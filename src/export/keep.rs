@@ -8,7 +8,6 @@
 //! Time is told by three clocks, so that neither a machine that sleeps nor a clock that is set back delays a write. A signal
 //! waits for a write that has begun, so that no temporary file is left behind.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,7 +20,7 @@ use super::file::OutputFile;
 use super::format::{Password, earliest_expiry, rfc3339};
 use super::{Export, request};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, print_notice};
 use crate::platform;
 
 /// The bounds of an interval. A token is valid for twelve hours, and the last of them is for retries.
@@ -76,7 +75,7 @@ pub(super) fn keep_fresh(export: &Export, env: &Env, file: &OutputFile, every: D
         platform::kill_descendants();
         std::process::exit(0);
     })
-    .map_err(|error| Error::failed(format!("ecr-login: cannot listen for signals: {error}")))?;
+    .map_err(|error| Error::failed(format!("cannot listen for signals: {error}")))?;
     let mut expires_at = None;
     let mut warned = false;
     let mut failures = 0;
@@ -167,8 +166,7 @@ fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, 
         Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),
         None => format!("{path} stays as it is"),
     };
-    // The cause has the prefix of the program already.
-    let _ = writeln!(io::stderr(), "{error}; {state}; trying again in {} s", pause.as_secs_f32());
+    print_notice(&format!("{}; {state}; trying again in {} s", error.message(), pause.as_secs_f32()));
 }
 
 /// Waits by whichever clock says first that the time has passed: the monotonic one stands still while the machine sleeps,

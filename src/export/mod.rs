@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Target};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, print_notice};
 use crate::login::{self, Grant};
 use file::OutputFile;
 use format::{Format, Password, SecretName};
@@ -73,19 +73,17 @@ impl Export {
     /// Finds what is wrong with the arguments before AWS is asked for anything.
     fn check(&self, env: &Env, file: Option<&OutputFile>) -> Result<(), Error> {
         if self.format != Format::KubernetesSecret && (self.name.is_some() || self.namespace.is_some()) {
-            return Err(Error::failed("ecr-login: --name and --namespace need --format kubernetes-secret"));
+            return Err(Error::failed("--name and --namespace need --format kubernetes-secret"));
         }
         if let Some(file) = file {
             file.check()?;
         } else if self.every.is_some() {
-            return Err(Error::failed(
-                "ecr-login: --every cannot keep standard output fresh; name a file with --output",
-            ));
+            return Err(Error::failed("--every cannot keep standard output fresh; name a file with --output"));
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
             return Err(Error::failed(format!(
-                "ecr-login: --format user-password takes one registry, not {}; run the command once for each",
+                "--format user-password takes one registry, not {}; run the command once for each",
                 targets.len()
             )));
         }
@@ -119,11 +117,10 @@ impl Export {
         }
         let expiry = format::earliest_expiry(passwords);
         let at = expiry.map(|expiry| format!(" at {}", format::rfc3339(expiry))).unwrap_or_default();
-        let _ = writeln!(
-            io::stderr(),
-            "ecr-login: warning: docker 28.3 and later takes passwords from DOCKER_AUTH_CONFIG and does not ask the helper, \
+        print_notice(&format!(
+            "warning: docker 28.3 and later takes passwords from DOCKER_AUTH_CONFIG and does not ask the helper, \
              whatever 'setup' has written; unset the variable before the password in it expires{at}"
-        );
+        ));
     }
 }
 
@@ -136,9 +133,9 @@ fn request(env: &Env, config: &Config, target: &Target) -> Result<Grant, Error> 
 /// Prints a secret and a newline.
 pub(crate) fn print_secret(output: &mut impl Write, secret: &str) -> Result<ExitCode, Error> {
     if io::stdout().is_terminal() {
-        let _ = writeln!(io::stderr(), "ecr-login: what follows is a secret; mind who sees this terminal");
+        print_notice("what follows is a secret; mind who sees this terminal");
     }
     let written = writeln!(output, "{secret}").and_then(|()| output.flush());
-    written.map_err(|error| Error::failed(format!("ecr-login: cannot write the answer: {error}")))?;
+    written.map_err(Error::unwritten)?;
     Ok(ExitCode::SUCCESS)
 }

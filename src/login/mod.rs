@@ -95,9 +95,9 @@ pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Fai
 pub fn sentence(target: &Target, failure: &Failure) -> String {
     let region = &target.registry.region;
     if target.host.starts_with(registry::ANY_ACCOUNT) {
-        return format!("ecr-login: no token for the registries of region {region}: {failure}");
+        return format!("no token for the registries of region {region}: {failure}");
     }
-    format!("ecr-login: no token for {} (region {region}): {failure}", target.host)
+    format!("no token for {} (region {region}): {failure}", target.host)
 }
 
 /// What was found in the cache, for the log.
@@ -163,7 +163,7 @@ pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Err
     removed.map_err(|error| {
         let dir = cache.dir().display();
         Error::failed(format!(
-            "ecr-login: cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
+            "cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
             target.host
         ))
     })
@@ -204,10 +204,10 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
     target(env, host, started).map_err(|error| match error {
         Error::NotFound => Error::failed(format!(
-            "ecr-login: {host} is not an ECR registry, and the configuration does not name it; \
+            "{host} is not an ECR registry, and the configuration does not name it; \
              expected as in 111122223333.dkr.ecr.us-east-1.amazonaws.com"
         )),
-        error @ Error::Failed(_) => error,
+        error => error,
     })
 }
 

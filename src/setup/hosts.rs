@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::unprefixed;
 use crate::aws::{self, Session};
 use crate::config::{Config, Origin, Target};
 use crate::env::Env;
@@ -37,7 +36,7 @@ pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), String
                  111122223333.dkr.ecr.us-east-1.amazonaws.com"
             ),
         }),
-        Err(error @ Error::Failed(_)) => Err(unprefixed(&error)),
+        Err(error) => Err(error.message().to_owned()),
     }
 }
 

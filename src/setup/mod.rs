@@ -19,7 +19,7 @@ mod profiles;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use crate::client_config::{self, AuthFile, OURS, Way};
 use crate::config::{self, Config};
 use crate::containers::{self, Era, Rules};
 use crate::env::Env;
-use crate::error::{Error, one_line};
+use crate::error::{Error, print_notice};
 use crate::registry::{self, Registry};
 use edit::Emptied;
 use profiles::Accounts;
@@ -115,9 +115,9 @@ struct Settings<'a> {
 impl Setup {
     /// Makes the changes, and says which.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let lines = self.apply(env).map_err(|what| Error::failed(format!("ecr-login: {what}")))?;
+        let lines = self.apply(env).map_err(Error::failed)?;
         let written = writeln!(output, "{}", lines.join("\n")).and_then(|()| output.flush());
-        written.map_err(|error| Error::failed(format!("ecr-login: cannot write what was done: {error}")))?;
+        written.map_err(Error::unwritten)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -151,7 +151,7 @@ impl Setup {
             lines.extend(self.proposal(&settings));
         }
         for warning in warnings {
-            let _ = writeln!(io::stderr(), "ecr-login: warning: {}", one_line(&warning));
+            print_notice(&format!("warning: {warning}"));
         }
         Ok(lines)
     }
@@ -165,11 +165,10 @@ impl Setup {
         }
         if let Some(dir) = kubelet::missing_program(path).filter(|_| !self.remove) {
             let dir = dir.display();
-            let _ = writeln!(
-                io::stderr(),
-                "ecr-login: warning: {NAME} is neither in {dir} nor in {dir}/bin, and kubelet does not start unless it is in its \
+            print_notice(&format!(
+                "warning: {NAME} is neither in {dir} nor in {dir}/bin, and kubelet does not start unless it is in its \
                  --image-credential-provider-bin-dir"
-            );
+            ));
         }
         let edit: Edit = Box::new(move |text: &str| {
             let new = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
@@ -244,7 +243,7 @@ impl Setup {
         } else {
             Config::load(env, deadline)
         };
-        config.map_err(|error| unprefixed(&error))
+        config.map_err(|error| error.message().to_owned())
     }
 
     /// The tables that map accounts to profiles. Accounts that have one already are named in `lines`.
@@ -466,10 +465,4 @@ fn without_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
 fn without_passwords(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let meant = |key: &str| registry::host(key).is_some_and(|host| hosts.contains(&host));
     change(path, move |text| edit::cut(text, "auths", Emptied::Stays, |key, _| meant(key)))
-}
-
-/// An error of the configuration without the name that every message begins with.
-fn unprefixed(error: &Error) -> String {
-    let text = error.to_string();
-    text.strip_prefix("ecr-login: ").map_or(text.clone(), str::to_owned)
 }

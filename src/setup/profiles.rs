@@ -12,7 +12,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::unprefixed;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::one_line;
@@ -160,7 +159,7 @@ impl Accounts {
 
 /// The text of the configuration with a table for each mapping that it has none for.
 pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<String, String> {
-    let read = |text: &str| Config::read(text, PathBuf::from(path)).map_err(|error| unprefixed(&error));
+    let read = |text: &str| Config::read(text, PathBuf::from(path)).map_err(|error| error.message().to_owned());
     let config = read(text)?;
     let mut new = text.to_owned();
     for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(&one.account).is_none()) {
