@@ -134,6 +134,14 @@ impl Env {
         self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
     }
 
+    /// Why there is no [`Self::cache_dir`], with what to do.
+    pub fn why_no_cache(&self) -> &'static str {
+        match self.os("AWS_ECR_DISABLE_CACHE") {
+            Some(_) => "the cache is turned off; unset AWS_ECR_DISABLE_CACHE",
+            None => "there is no home directory; set HOME or AWS_ECR_CACHE_DIR",
+        }
+    }
+
     /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes whatever else changes in the root file
     /// system as part of the image that it builds.
     pub fn kaniko_dir(&self) -> Option<PathBuf> {

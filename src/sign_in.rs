@@ -26,6 +26,7 @@ use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Source};
 use crate::login;
+use crate::platform::shell_word;
 
 /// How often a code that AWS does not accept is asked for anew.
 const MOST_CODES: usize = 3;
@@ -114,7 +115,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         Source::Login { profile, .. } => (&["login"], profile),
         _ => return Err(Error::failed(failure.to_string())),
     };
-    let command = format!("aws {} --profile {profile}", args.join(" "));
+    let command = format!("aws {} --profile {}", args.join(" "), shell_word(profile));
     let Some(program) = on_path(env, "aws") else {
         return Err(Error::failed(format!(
             "{}; '{command}' would renew it, but the AWS CLI is not on the PATH: install it",
@@ -256,11 +257,7 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 }
 
 fn open(env: &Env) -> Result<Cache, Error> {
-    let Some(dir) = env.cache_dir() else {
-        return Err(Error::failed(
-            "the cache is turned off by AWS_ECR_DISABLE_CACHE, or there is no home directory for it",
-        ));
-    };
+    let dir = env.cache_dir().ok_or_else(|| Error::failed(env.why_no_cache()))?;
     Cache::open(dir).map_err(Error::failed)
 }
 

@@ -26,6 +26,7 @@ use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
 use crate::error::{Failure, one_line};
 use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
+use crate::platform::shell_word;
 use crate::secret::Secret;
 
 /// What explanations are made from besides the error.
@@ -71,7 +72,7 @@ impl Context {
             Source::Login { profile, .. } => Failure::new(
                 Code::LoginExpired,
                 format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
-                format!("run 'aws login --profile {profile}'"),
+                format!("run 'aws login --profile {}'", shell_word(profile)),
             ),
             Source::Process { profile, .. } => {
                 // The SDK's only account of it is a text: "… exited with code <status>. Stderr: <text>".
@@ -481,7 +482,7 @@ impl Context {
                 Code::CredentialsMissing,
                 format!("{what}; the instance metadata service accepts connections but does not answer"),
                 "in a container, raise the instance's metadata hop limit to 2: \
-                 'aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2'",
+                 'aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2'",
             );
         }
         Failure::new(

@@ -67,11 +67,12 @@ impl Settings {
             },
             str::to_owned,
         );
+        let unset = set.map_or_else(|| "take it out".to_owned(), |name| format!("unset {name}"));
         let kind = if url.contains("://") { "is no URL of HTTP with a host" } else { "is not a URL" };
         Err(Failure::new(
             Code::SettingInvalid,
             format!("{setting} {kind}"),
-            "correct it, e.g. https://host or http://127.0.0.1:4566, or unset it",
+            format!("correct it, e.g. https://host or http://127.0.0.1:4566, or {unset}"),
         ))
     }
 

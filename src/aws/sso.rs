@@ -27,6 +27,7 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
 use crate::platform;
+use crate::platform::shell_word;
 
 /// A sign-in that ends sooner is renewed; what the SDKs use.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
@@ -159,6 +160,6 @@ fn is_over(of: &Sso) -> Failure {
     Failure::new(
         Code::SsoExpired,
         format!("the SSO sign-in of profile '{}'{session} has expired or is gone", of.profile),
-        format!("run 'aws sso login --profile {}'", of.profile),
+        format!("run 'aws sso login --profile {}'", shell_word(&of.profile)),
     )
 }

@@ -61,7 +61,7 @@ pub(super) struct Access {
     identity: Arc<Identity>,
     route: Result<Route, Failure>,
     session: Option<Session>,
-    issued: Option<Issued>,
+    token: Option<Token>,
     principal: Option<String>,
     expires_at: Option<OffsetDateTime>,
     local_time: LocalTime,
@@ -82,7 +82,7 @@ impl Access {
         report.checks.push(cache(examiner, &target, &identity));
         let route = aws::route(&target, &identity, examiner.until(TOKEN));
         let local_time = examiner.local_time;
-        Ok(Self { target, identity, route, session: None, issued: None, principal: None, expires_at: None, local_time })
+        Ok(Self { target, identity, route, session: None, token: None, principal: None, expires_at: None, local_time })
     }
 
     /// Where the token comes from.
@@ -100,7 +100,7 @@ impl Access {
 
     /// The token, once it was examined.
     pub(super) fn token(&self) -> Option<&Token> {
-        self.issued.as_ref().map(|issued| &issued.token)
+        self.token.as_ref()
     }
 
     /// The target for another host that gets the same token.
@@ -138,7 +138,15 @@ impl Access {
                 return checks;
             }
             Err(failure) => {
-                tell(Check::failed("credentials", failure));
+                let cached = Some(failure.code).filter(|code| *code == Code::MfaRequired);
+                match cached.and_then(|_| self.take_cached_token(examiner)) {
+                    Some(valid) => {
+                        let what = format!("an MFA code is needed for {whose}; 'login' has cached a token");
+                        tell(Check::ok("credentials", what));
+                        tell(Check::ok("token", format!("in the cache, {valid}")));
+                    }
+                    None => tell(Check::failed("credentials", failure)),
+                }
                 return checks;
             }
         };
@@ -170,12 +178,22 @@ impl Access {
             Ok(issued) => {
                 tell(self.token_check(&issued, &took));
                 tell(clock(clock_ahead));
-                self.issued = Some(issued);
+                self.token = Some(issued.token);
             }
             Err(failure) => tell(Check::failed("token", failure)),
         }
         self.session = Some(session);
         checks
+    }
+
+    /// Goes on with the token in the cache, and says how long it is valid; `None` if there is no valid one.
+    fn take_cached_token(&mut self, examiner: Examiner) -> Option<String> {
+        let (_, cached) = login::cached(examiner.env, &self.target, &self.identity).ok()?;
+        let (_, entry) = cached.filter(|(age, _)| *age != Age::Dead)?;
+        let expires_at = entry.expires_at();
+        self.expires_at = Some(expires_at);
+        self.token = Some(entry.into_token());
+        Some(self.valid(expires_at))
     }
 
     fn token_check(&mut self, issued: &Issued, took: &str) -> Check {
@@ -331,12 +349,10 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
 
 fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
     match login::cached(examiner.env, target, identity) {
-        Err(why) => Check::warning(
-            "cache",
-            Code::CacheUnused,
-            format!("not used: {why}"),
-            "every get asks AWS until that is fixed; the next one replaces a damaged entry",
-        ),
+        Err(why) => {
+            let (why, fix) = why.split_once("; ").unwrap_or((&why, "the next get replaces the entry"));
+            Check::warning("cache", Code::CacheUnused, format!("not used, so every get asks AWS: {why}"), fix)
+        }
         Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
         Ok((dir, Some((age, entry)))) => {
             let dir = dir.display();

@@ -10,6 +10,7 @@ use super::report::Check;
 use crate::aws::{RegistryAnswer, ask_registry};
 use crate::code::Code;
 use crate::config::Target;
+use crate::platform::shell_word;
 
 /// The longest time for the registry's answer.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -90,6 +91,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             ),
         };
     };
+    let word = shell_word(repository);
     let of_pull_through = ["ecr:CreateRepository", "ecr:BatchImportUpstreamImage", "pull through", "pull-through"];
     if of_pull_through.iter().any(|words| message.to_ascii_lowercase().contains(&words.to_ascii_lowercase())) {
         return Check::failure(
@@ -105,7 +107,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             Code::RepositoryMissing,
             format!("the registry has no repository {repository}{said}"),
             format!(
-                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {repository} --region {region}'; \
+                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {word} --region {region}'; \
                  for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage"
             ),
         ),
@@ -114,7 +116,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             Code::TagMissing,
             format!("the repository {repository} has no image {tag}{said}"),
             format!(
-                "correct the tag; 'aws ecr list-images --repository-name {repository} --region {region}' lists what there is"
+                "correct the tag; 'aws ecr list-images --repository-name {word} --region {region}' lists what there is"
             ),
         ),
         (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Check::failure(

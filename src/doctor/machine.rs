@@ -12,6 +12,7 @@ use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
+use crate::platform::shell_word;
 
 /// The checks, of which some name what is set up.
 pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> {
@@ -46,7 +47,7 @@ fn program(env: &Env) -> Check {
             "program",
             Code::ProgramNotOnPath,
             format!("{NAME} is not on the PATH, so no client finds it"),
-            format!("run 'sudo cp {here} /usr/local/bin/'"),
+            format!("run 'sudo cp {} /usr/local/bin/{NAME}'", shell_word(&here)),
         ),
         Some(path) if path.canonicalize().ok() == this => {
             Check::ok("program", format!("{} {}", path.display(), crate::VERSION))
@@ -164,9 +165,14 @@ pub(super) fn broken(name: &'static str, path: &Path, what: String) -> Check {
             name,
             Code::ClientConfigUnreadable,
             format!("{} belongs to another user, and this one may not read it", path.display()),
-            format!("give it back: 'sudo chown \"$USER\" {}'", path.display()),
+            format!("give it back: 'sudo chown \"$USER\" {}'", shell_word(&path.display().to_string())),
         ),
-        _ => Check::failure(name, Code::ClientConfigInvalid, what, format!("correct or remove {}", path.display())),
+        _ => Check::failure(
+            name,
+            Code::ClientConfigInvalid,
+            what,
+            format!("correct it, or remove it: 'rm {}'", shell_word(&path.display().to_string())),
+        ),
     }
 }
 

@@ -9,13 +9,14 @@
 //! A profile that somebody names is a promise: it answers, or nobody does. Whatever is wrong with it is an error here,
 //! where the SDK goes on to the next provider for some of it, in the end to the role of the instance.
 
-use super::profiles::Profiles;
+use super::profiles::{Profiles, is_valid_name};
 use super::section::Section;
 use super::source::{Chain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Origin, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
 use crate::error::Failure;
+use crate::platform::shell_word;
 use crate::secret::Secret;
 
 /// Finds the chain.
@@ -188,7 +189,15 @@ impl Resolver<'_> {
         Failure::new(
             Code::ProfileMissing,
             format!("the profile '{name}'{because} is in neither {}", self.profiles.neither()),
-            format!("add it with 'aws configure --profile {name}' or 'aws configure sso', or correct the name"),
+            if is_valid_name(name) {
+                let word = shell_word(name);
+                format!(
+                    "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct \
+                     the name"
+                )
+            } else {
+                "correct the name: the AWS SDK takes letters, digits and _-/.%@:+ in the name of a profile".to_owned()
+            },
         )
     }
 
@@ -226,7 +235,7 @@ impl Resolver<'_> {
                 Err(Failure::new(
                     Code::SettingInvalid,
                     format!("{name} is not a URL"),
-                    "correct it, or unset it for the usual address",
+                    format!("correct it, or unset {name} for the usual address"),
                 ))
             };
         }
@@ -242,7 +251,7 @@ impl Resolver<'_> {
             Some((_, name)) => Err(Failure::new(
                 Code::SettingInvalid,
                 format!("{name} is neither IPv4 nor IPv6"),
-                "correct or unset it",
+                format!("correct or unset {name}"),
             )),
         }
     }

@@ -290,7 +290,7 @@ fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
         Some(name) => Err(Failure::new(
             Code::SettingInvalid,
             format!("{name} is not UTF-8"),
-            format!("set {name} anew, or unset it"),
+            format!("set it anew, or unset {name}"),
         )),
     }
 }

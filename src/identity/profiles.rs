@@ -222,10 +222,9 @@ impl AwsFile {
             name.eq_ignore_ascii_case(profile.trim()) || name == normal(profile)
         };
         let (line, header) = self.headers().find(|(_, header)| meant(header))?;
-        let valid = |c: char| c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c);
         let next = if profile.trim() != profile {
             format!("take the blanks out of the name where it is chosen: it is '{profile}'")
-        } else if profile.chars().all(valid) {
+        } else if is_valid_name(profile) {
             format!("write {right}")
         } else {
             "rename the profile: the AWS SDK takes letters, digits and _-/.%@:+ in its name".to_owned()
@@ -272,6 +271,11 @@ fn syntax_error(files: &[AwsFile; 2], error: &aws_runtime::env_config::parse::En
         format!("{}, line {line}: {}", file.name(), what.trim()),
         "correct the AWS file: nothing of it can be read",
     )
+}
+
+/// Whether the AWS SDK takes `name` for a profile's.
+pub(super) fn is_valid_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::source::{IdentityToken, Source, Sso, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Role, SESSION_NAME};
 use crate::error::Failure;
+use crate::platform::shell_word;
 
 /// A profile on the way.
 pub(super) struct Section<'a> {
@@ -126,7 +127,7 @@ impl Section<'_> {
             section = format!("[sso-session {session}]");
             (start_url, region) = (found.get("sso_start_url"), found.get("sso_region"));
         }
-        let run = format!("add it, or run 'aws configure sso --profile {}'", self.name);
+        let run = format!("add it, or run 'aws configure sso --profile {}'", shell_word(self.name));
         let missing = |key: &str, section: &str| self.wrong(&format!("{key} is missing in {section}"), &run);
         let own = format!("profile '{}'", self.name);
         let account_id = account_id.ok_or_else(|| missing("sso_account_id", &own))?.to_owned();
@@ -155,7 +156,11 @@ impl Section<'_> {
             Some(dir) if dir.is_absolute() => dir,
             Some(_) => {
                 let what = "AWS_LOGIN_CACHE_DIRECTORY is not an absolute path";
-                return Err(Failure::new(Code::SettingInvalid, what, "set it to one, or unset it"));
+                return Err(Failure::new(
+                    Code::SettingInvalid,
+                    what,
+                    "set it to one, or unset AWS_LOGIN_CACHE_DIRECTORY",
+                ));
             }
             None => env.home().ok_or_else(|| self.homeless("the 'aws login' session"))?.join(".aws/login/cache"),
         };
@@ -210,7 +215,10 @@ impl Section<'_> {
         Failure::new(
             Code::ProfileInvalid,
             format!("the profile '{name}'{because} in {file} has no credentials"),
-            format!("add keys, a role or a sign-in to it: 'aws configure --profile {name}' or 'aws configure sso'"),
+            format!(
+                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'",
+                word = shell_word(name)
+            ),
         )
     }
 

@@ -301,7 +301,7 @@ fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
         return Err(why.clone());
     }
     let Some(dir) = env.cache_dir() else {
-        return Err("the cache is turned off, or there is no home directory for it; see AWS_ECR_CACHE_DIR".to_owned());
+        return Err(env.why_no_cache().to_owned());
     };
     if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !is_below(&dir, kaniko)) {
         let (dir, kaniko) = (dir.display(), kaniko.display());

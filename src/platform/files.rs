@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::shell_word;
+
 /// Opens a file that only its owner may read, creating it if `options` say so; never through a link, and never one
 /// that would make us wait, such as a pipe.
 pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
@@ -181,7 +183,7 @@ pub fn distrust_dir(dir: &Path) -> Option<String> {
             return Some("it belongs to another user; set AWS_ECR_CACHE_DIR to a directory of your own".to_owned());
         }
         if metadata.mode() & 0o022 != 0 {
-            return Some(format!("others may write to it; run 'chmod 700 {}'", dir.display()));
+            return Some(format!("others may write to it; run 'chmod 700 {}'", shell_word(&dir.display().to_string())));
         }
     }
     None

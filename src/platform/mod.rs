@@ -17,7 +17,9 @@
 mod files;
 mod machine;
 mod process;
+mod shell;
 
 pub use files::*;
 pub use machine::*;
 pub use process::*;
+pub use shell::*;

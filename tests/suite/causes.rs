@@ -48,6 +48,7 @@ fn doctor_fails(helper: &Helper, mark: &str) {
     let ran = helper.run(&["doctor", "--json", HOST], "");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    crate::fixes::has_only_tried_commands(&report);
     let checks = report["registries"][0]["checks"].as_array().expect("checks");
     let failed = checks.iter().filter(|check| check["status"] == "failure");
     let text = |check: &Value| {

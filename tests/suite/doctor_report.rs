@@ -190,7 +190,8 @@ fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
 }
 
 /// A registry with images, whose answers are ECR's.
-fn images() -> Router {
+/// A registry with images of each kind.
+pub fn images() -> Router {
     let manifest = |Path((repository, reference)): Path<(String, String)>, headers: HeaderMap| async move {
         use base64::Engine;
         let expected = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("AWS:{PASSWORD}")));

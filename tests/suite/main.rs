@@ -20,6 +20,7 @@
 //! | `storms` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `faults` | every error of the kernel in every system call |
+//! | `fixes` | every command that doctor says to run, run |
 //! | `kaniko` | no token becomes part of an image that kaniko builds |
 //! | `doctor` | what doctor says of a set-up |
 //! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
@@ -70,6 +71,7 @@ mod exchange;
 mod export;
 mod fallback;
 mod faults;
+mod fixes;
 mod get_login_password;
 mod guards;
 mod helper;

@@ -31,6 +31,49 @@ fn a_failure_says_what_happened_where_and_what_to_do() {
     }
 }
 
+/// Whatever the command and whichever part of it fails, its one message says which program speaks, once.
+#[test]
+fn every_message_begins_with_the_name_of_the_helper() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write("file", "");
+    let broken = Helper::of(&aws);
+    broken.write(".config/docker-credential-ecr-login/config.toml", "timeout = 'soon'\n");
+    broken.write(".docker/config.json", "{");
+    for (helper, args, input) in [
+        (&helper, &["store"][..], r#"{"ServerURL": "ghcr.io", "Username": "me", "Secret": "s"}"#),
+        (&helper, &["store"], "{"),
+        (&broken, &["get"], HOST),
+        (&broken, &["list"], ""),
+        (&broken, &["setup", HOST], ""),
+        (&broken, &["setup"], ""),
+        (&helper, &["setup", "1111.dkr.ecr.us-east-1.amazonaws.com"], ""),
+        (&helper, &["setup", "--kubelet", "file/x"], ""),
+        (&broken, &["export", HOST], ""),
+        (&helper, &["export", HOST, "--output", "/nonexistent/dir/file"], ""),
+        (&helper, &["export", HOST, "--every", "5h"], ""),
+        (&helper, &["export", HOST, "--format", "yaml"], ""),
+        (&helper, &["get-login-password"], ""),
+        (&helper, &["get-login-password", "--query", "x"], ""),
+        (&helper, &["ecr", "get-login-password", "--frob"], ""),
+        (&helper, &["login", "ghcr.io"], ""),
+        (&helper, &["login"], ""),
+        (&helper, &["logout", "ghcr.io"], ""),
+        (&helper, &["cache", "frob"], ""),
+        (&helper, &["kubelet"], "{}"),
+        (&helper, &["completions", "tcsh"], ""),
+        (&helper, &["generate", "/proc/nonexistent"], ""),
+        (&helper, &["docter", "x"], ""),
+        (&helper, &["doctor", "--frob"], ""),
+    ] {
+        let ran = helper.run(args, input);
+        assert!(matches!(ran.code, Some(1 | 2)), "{args:?}: {ran:?}");
+        assert!(ran.stderr.starts_with("ecr-login: "), "{args:?}: {ran:?}");
+        assert_eq!(ran.stderr.matches("ecr-login: ").count(), 1, "{args:?}: {ran:?}");
+        assert!(!ran.stderr.contains("error: "), "{args:?}: {ran:?}");
+    }
+}
+
 #[test]
 fn the_help_names_every_variable_that_the_program_reads() {
     // Lines are cut to the width of a terminal.

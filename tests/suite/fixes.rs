@@ -1,0 +1,367 @@
+//! What `doctor` says to do, done: each command and each `unset` of a fix runs as it is printed, in a shell, and the finding is
+//! gone afterwards.
+//!
+//! Programs of others are stand-ins that note how they were called and leave behind what the real ones would.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::HOST;
+use crate::doctor::{Healthy, report};
+use crate::doctor_report::images;
+use crate::helper::{Helper, SECRET_KEY, program};
+use crate::namespace::{missing, skip};
+use crate::sources::sign_in;
+use crate::support::aws::{Aws, Plan};
+
+/// What a fix begins its commands with.
+const PROGRAMS: &[&str] = &["docker-credential-ecr-login ", "chmod ", "aws ", "sudo ", "rm ", "timedatectl "];
+
+/// The commands that are run below, and those that only show or concern another machine.
+const TRIED: &[&str] = &[
+    "docker-credential-ecr-login setup ",
+    "docker-credential-ecr-login login ",
+    "aws configure",
+    "aws sso login --profile ",
+    "aws login --profile ",
+    "aws ecr create-repository ",
+    "aws ecr list-images ",
+    "aws sts get-caller-identity",
+    "aws ec2 modify-instance-metadata-options --instance-id ID ",
+    "sudo cp ",
+    "sudo chown ",
+    "rm ",
+    "chmod 700 ",
+    "timedatectl set-ntp true",
+];
+
+/// A fix of any test names no command that was not tried here.
+#[track_caller]
+pub fn has_only_tried_commands(report: &Value) {
+    for (_, code, fix) in findings(report) {
+        for command in commands(&fix) {
+            assert!(TRIED.iter().any(|tried| command.starts_with(tried)), "{code}: '{command}' is not in the tests");
+        }
+    }
+}
+
+/// The findings of a report that are not ok: check, code and fix.
+fn findings(report: &Value) -> Vec<(String, String, String)> {
+    let of_registries = report["registries"].as_array().expect("registries").iter().map(|registry| &registry["checks"]);
+    let all = of_registries.chain([&report["checks"]]).flat_map(|checks| checks.as_array().expect("checks"));
+    let text = |check: &Value, name: &str| check[name].as_str().unwrap_or_default().to_owned();
+    let bad = all.filter(|check| check["status"] != "ok");
+    bad.map(|check| (text(check, "check"), text(check, "code"), text(check, "fix"))).collect()
+}
+
+/// The commands that a fix names.
+fn commands(fix: &str) -> impl Iterator<Item = &str> {
+    let starts = fix.match_indices('\'').map(|(at, _)| &fix[at + 1..]);
+    let commands = starts.filter(|rest| PROGRAMS.iter().any(|program| rest.starts_with(program)));
+    commands.map(|rest| rest.split('\'').next().expect("a first part"))
+}
+
+/// The first of them.
+fn command(fix: &str) -> Option<&str> {
+    commands(fix).next()
+}
+
+/// A program of somebody else.
+fn stand_in(helper: &Helper, name: &str, script: &str) {
+    let script = format!("#!/bin/sh\necho {name} \"$@\" >> \"$HOME/ran\"\n{script}\n");
+    let path = helper.write(&format!("bin/{name}"), &script);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+/// Runs a command as its reader would, on a terminal if something is `typed`.
+fn run(helper: &Helper, command: &str, typed: &str) {
+    let mut shell = if typed.is_empty() { Command::new("sh") } else { Command::new("script") };
+    if typed.is_empty() {
+        shell.args(["-ec", command])
+    } else {
+        shell.args(["-qec", command, "/dev/null"])
+    };
+    shell.env_clear().env("USER", "root");
+    shell.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a shell");
+    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), typed.as_bytes()).expect("a write");
+    let output = child.wait_with_output().expect("an end");
+    assert!(output.status.success(), "{command}: {output:?}");
+}
+
+/// A machine whose clients find the program, with a way to change what is on the PATH.
+fn machine(aws: &Aws) -> Helper {
+    let helper = Helper::without_registry(aws);
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    let helper = helper.var("PATH", &path);
+    symlink(program(), helper.write("bin/docker", "").with_file_name("docker-credential-ecr-login")).expect("a link");
+    stand_in(&helper, "sudo", "exec \"$@\"");
+    helper
+}
+
+/// The finding is there, what its fix says is done, and it is gone.
+#[track_caller]
+fn is_fixed(helper: Helper, subject: &str, code: &str, typed: &str) -> Helper {
+    is_fixed_as(helper, subject, code, typed, |_| ())
+}
+
+/// The same where the rest of the world changes with the command.
+#[track_caller]
+fn is_fixed_as(mut helper: Helper, subject: &str, code: &str, typed: &str, then: impl Fn(&Helper)) -> Helper {
+    let subjects: Vec<&str> = Some(subject).filter(|subject| !subject.is_empty()).into_iter().collect();
+    let (before, _) = report(&helper, &subjects);
+    let finding = findings(&before).into_iter().find(|(_, found, _)| found == code);
+    let (check, _, fix) = finding.unwrap_or_else(|| panic!("no {code} in {before:#}"));
+    if let Some(command) = command(&fix) {
+        run(&helper, command, typed);
+    } else {
+        let (_, rest) = fix.split_once("unset ").unwrap_or_else(|| panic!("nothing to do in: {fix}"));
+        let name = rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().expect("a name");
+        helper.set(name, "");
+    }
+    then(&helper);
+    let (after, _) = report(&helper, &subjects);
+    let left: Vec<_> =
+        findings(&after).into_iter().filter(|(name, found, _)| *name == check || found == code).collect();
+    assert!(left.is_empty(), "after '{fix}': {left:?}");
+    helper
+}
+
+fn ran(helper: &Helper) -> String {
+    fs::read_to_string(helper.home().join("ran")).unwrap_or_default()
+}
+
+#[test]
+fn of_docker() {
+    let aws = Aws::start();
+    let password = r#"{"auth": "QVdTOmE="}"#;
+    for (code, config) in [
+        ("E-CLIENT-NOT-SET-UP", "{}".to_owned()),
+        ("E-CLIENT-NOT-SET-UP", r#"{"auths": {}, "detachKeys": "ctrl-a"}"#.to_owned()),
+        ("E-CLIENT-OTHER-HELPER", r#"{"credsStore": "desktop"}"#.to_owned()),
+        ("E-CLIENT-OTHER-HELPER", format!(r#"{{"credHelpers": {{"{HOST}": "gcloud"}}}}"#)),
+        ("E-CLIENT-PASSWORD", format!(r#"{{"auths": {{"https://{HOST}/v1/": {password}}}}}"#)),
+        ("E-CLIENT-PASSWORD", format!(r#"{{"auths": {{"{HOST}": {password}}}}}"#)),
+        ("E-CLIENT-HELPER-NAME", format!(r#"{{"credHelpers": {{"{HOST}": "docker-credential-ecr-login"}}}}"#)),
+        ("E-CLIENT-HELPER-NAME", r#"{"credsStore": "docker-credential-ecr-login"}"#.to_owned()),
+        ("E-CLIENT-KEY-SCHEME", format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#)),
+        ("E-CLIENT-CONFIG-INVALID", "{\n  \"credHelpers\": oops".to_owned()),
+        (
+            "W-CLIENT-LEFTOVER-PASSWORD",
+            format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "auths": {{"{HOST}": {password}}}}}"#),
+        ),
+    ] {
+        let helper = machine(&aws);
+        helper.write(".docker/config.json", &config);
+        // What is removed as broken leaves a client that is not set up: the next finding, with its own fix.
+        let helper = match code {
+            "E-CLIENT-CONFIG-INVALID" => {
+                let home = helper.home().join(".docker/config.json");
+                let (before, _) = report(&helper, &[HOST]);
+                let found = findings(&before).into_iter().find(|(_, found, _)| found == code);
+                run(&helper, command(&found.expect("a finding").2).expect("a command"), "");
+                assert!(!home.exists());
+                is_fixed(helper, HOST, "E-CLIENT-NOT-SET-UP", "")
+            }
+            _ => is_fixed(helper, HOST, code, ""),
+        };
+        let config: Value = serde_json::from_str(
+            &fs::read_to_string(helper.home().join(".docker/config.json")).expect("docker's settings"),
+        )
+        .expect("JSON");
+        assert_eq!(config["credHelpers"][HOST], "ecr-login", "{code}: {config}");
+    }
+    let auth_config = format!(r#"{{"auths": {{"{HOST}": {password}}}}}"#);
+    let helper = machine(&aws).var("DOCKER_AUTH_CONFIG", &auth_config);
+    helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+    is_fixed(helper, HOST, "E-DOCKER-AUTH-CONFIG", "");
+}
+
+#[test]
+fn of_podman() {
+    let aws = Aws::start();
+    // Whatever docker or podman the machine has is out of the way.
+    let podman = || {
+        let helper = machine(&aws);
+        fs::remove_file(helper.home().join("bin/docker")).expect("no docker");
+        for name in ["sh", "cat", "rm"] {
+            symlink(format!("/bin/{name}"), helper.home().join("bin").join(name)).expect("a link");
+        }
+        stand_in(&helper, "podman", "echo podman version 4.9.3");
+        let path = format!("{}/bin", helper.home().display());
+        helper.var("PATH", &path)
+    };
+    let stale = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
+    let other = format!(r#"{{"credHelpers": {{"{HOST}": "gcloud"}}}}"#);
+    let scheme = format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#);
+    for (code, content) in [
+        ("E-CLIENT-NOT-SET-UP", "{}"),
+        ("E-CLIENT-PASSWORD", &stale),
+        ("E-CLIENT-OTHER-HELPER", &other),
+        ("E-CLIENT-KEY-SCHEME", &scheme),
+    ] {
+        let helper = podman();
+        helper.write(".config/containers/auth.json", content);
+        is_fixed(helper, HOST, code, "");
+    }
+    // Without a host, for all registries.
+    is_fixed(podman(), "", "E-CLIENT-NOT-SET-UP", "");
+}
+
+#[test]
+fn of_a_file_of_another_user() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of a file of another user", "only root can leave one");
+    }
+    let helper = machine(&Aws::start());
+    fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let config = helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+    fs::set_permissions(config, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let copy = helper.home().join("copy");
+    fs::copy(program(), &copy).expect("a copy");
+    let doctor = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(["doctor", "--json", HOST]);
+        command.env_clear().envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let report: Value = serde_json::from_slice(&command.output().expect("setpriv runs").stdout).expect("JSON");
+        findings(&report).into_iter().find(|(check, _, _)| check == "docker")
+    };
+    let (_, code, fix) = doctor().expect("a finding");
+    assert_eq!(code, "E-CLIENT-CONFIG-UNREADABLE");
+    run(&helper, &format!("USER=65534; {}", command(&fix).expect("a command")), "");
+    assert_eq!(doctor(), None);
+}
+
+#[test]
+fn of_a_program_that_is_not_on_the_path() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("the fix of a program that is not on the PATH", "mounts need root");
+    }
+    let helper = machine(&Aws::start());
+    fs::remove_file(helper.home().join("bin/docker-credential-ecr-login")).expect("no program");
+    let bin = helper.home().join("local bin");
+    fs::create_dir(&bin).expect("a directory");
+    let copy = bin.join("the program");
+    fs::copy(program(), &copy).expect("a copy");
+    // In place of /usr/local/bin.
+    let local = helper.home().join("local");
+    fs::create_dir(&local).expect("a directory");
+    let namespace = crate::namespace::Namespace::of_mounts(&format!("mount --bind {} /usr/local/bin", local.display()));
+    let path = format!("{}/bin:/usr/local/bin:/usr/bin:/bin", helper.home().display());
+    let inside = |program: &Path, args: &[&str]| {
+        let mut command = namespace.command(program);
+        command.args(args);
+        command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", &path);
+        command.output().expect("it runs")
+    };
+    let found = |output: &[u8]| {
+        let report: Value = serde_json::from_slice(output).expect("JSON");
+        findings(&report).into_iter().find(|(check, _, _)| check == "program")
+    };
+    let (_, code, fix) = found(&inside(&copy, &["doctor", "--json", HOST]).stdout).expect("a finding");
+    assert_eq!(code, "E-PROGRAM-NOT-ON-PATH");
+    let command = command(&fix).expect("a command");
+    let copied = inside(Path::new("/bin/sh"), &["-ec", command]);
+    assert!(copied.status.success(), "{command}: {copied:?}");
+    assert!(local.join("docker-credential-ecr-login").exists(), "{command}");
+    let there = Path::new("/usr/local/bin/docker-credential-ecr-login");
+    assert_eq!(found(&inside(there, &["doctor", "--json", HOST]).stdout), None);
+}
+
+#[test]
+fn of_profiles_and_sign_ins() {
+    if missing(&["script"]).is_some() {
+        return skip("the fixes of profiles and sign-ins", "script is not installed");
+    }
+    let keys = format!("aws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}");
+    let aws = Aws::start();
+    let nobody = || machine(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+
+    // `aws configure [--profile NAME]` asks for keys and writes them.
+    let configure = format!(
+        "test \"$1\" = configure\nif test \"$2\" = --profile; then name=$3; else name=default; fi\n\
+         printf '[%s]\\n{}\\n' \"$name\" >> \"$HOME/.aws/credentials\"",
+        keys.replace('\n', "\\n")
+    );
+    let helper = nobody().var("AWS_PROFILE", "prdo");
+    helper.write(".aws/config", "[profile prod]\n");
+    stand_in(&helper, "aws", &configure);
+    let helper = is_fixed(helper, HOST, "E-PROFILE-MISSING", "");
+    assert_eq!(ran(&helper), "aws configure --profile prdo\n");
+    // A name that the SDK does not take would not be found either.
+    let (all, _) = report(&nobody().var("AWS_PROFILE", "my team"), &[HOST]);
+    let (_, _, fix) = findings(&all).into_iter().find(|(_, code, _)| code == "E-PROFILE-MISSING").expect("a finding");
+    assert!(command(&fix).is_none() && fix.contains("letters, digits"), "{fix}");
+    let helper = nobody().var("AWS_PROFILE", "empty");
+    helper.write(".aws/config", "[profile empty]\nregion = eu-west-1\n");
+    stand_in(&helper, "aws", &configure);
+    is_fixed(helper, HOST, "E-PROFILE-INVALID", "");
+    let helper = nobody();
+    helper.write(".aws/config", "");
+    stand_in(&helper, "aws", &configure);
+    is_fixed(helper, HOST, "E-CREDENTIALS-MISSING", "");
+
+    // `aws sso login --profile NAME` leaves a token.
+    let helper = nobody().var("AWS_PROFILE", "dev");
+    helper.write(
+        ".aws/config",
+        &format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+    );
+    let token = sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    let kept = helper.write("token", &fs::read_to_string(&token).expect("a token"));
+    fs::remove_file(&token).expect("no token");
+    let login = "test \"$1 $2 $3 $4\" = 'sso login --profile dev'";
+    stand_in(&helper, "aws", &format!("{login}\ncp {} {}", kept.display(), token.display()));
+    is_fixed(helper, HOST, "E-SSO-EXPIRED", "");
+
+    // A role with MFA: our own `login`, which asks on the terminal. The token is in the cache afterwards.
+    let aws = Aws::with(Plan { mfa_code: Some("123456"), ..Plan::default() });
+    let helper = machine(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "dev");
+    helper.write(
+        ".aws/config",
+        &format!(
+            "[profile dev]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\n\
+             mfa_serial = arn:aws:iam::111122223333:mfa/me\n[profile base]\n{keys}\n"
+        ),
+    );
+    let helper = is_fixed(helper, HOST, "E-MFA-REQUIRED", "123456\n");
+    helper.get(HOST).password_for(HOST);
+}
+
+#[test]
+fn of_settings_and_the_clock() {
+    let aws = Aws::start();
+    let helper = machine(&aws).var("AWS_ENDPOINT_URL_ECR", "not a url");
+    is_fixed(helper, HOST, "E-SETTING-INVALID", "");
+    let helper = machine(&aws);
+    helper.write(".config/docker-credential-ecr-login/config.toml", "");
+    let helper = helper.var("AWS_ECR_DISABLE_CACHE", "1");
+    is_fixed(helper, HOST, "W-CACHE-UNUSED", "");
+    let helper = machine(&aws);
+    helper.get(HOST).password_for(HOST);
+    fs::set_permissions(helper.cache_dir(), fs::Permissions::from_mode(0o777)).expect("a mode");
+    is_fixed(helper, HOST, "W-CACHE-UNUSED", "");
+
+    let aws = Aws::with(Plan { ahead: 620, ..Plan::default() });
+    let helper = machine(&aws);
+    stand_in(&helper, "timedatectl", "test \"$*\" = 'set-ntp true'");
+    is_fixed_as(helper, HOST, "W-CLOCK-OFF", "", |helper| {
+        assert_eq!(ran(helper), "timedatectl set-ntp true\n");
+        aws.change(|plan| plan.ahead = 0);
+    });
+}
+
+#[test]
+fn of_a_repository_that_does_not_exist() {
+    let Some(Healthy { helper, .. }) = Healthy::with("the fix of a repository", &[HOST], images()) else { return };
+    stand_in(&helper, "aws", "");
+    let (all, _) = report(&helper, &[&format!("{HOST}/nothing:1")]);
+    let (_, _, fix) =
+        findings(&all).into_iter().find(|(_, code, _)| code == "E-REPOSITORY-MISSING").expect("a finding");
+    run(&helper, command(&fix).expect("a command"), "");
+    assert_eq!(ran(&helper), "aws ecr create-repository --repository-name nothing --region us-east-1\n");
+}
