@@ -1,6 +1,6 @@
 //! `cargo bench`: the packaged program as a whole process, in turn with `/bin/true` and with the incumbent where that is
 //! installed (Debian's `amazon-ecr-credential-helper`), against a stand-in for AWS with TLS on loopback, in a private
-//! network whose names and certificates are those of AWS. Needs root, openssl and iproute2.
+//! network whose names and certificates are those of AWS. Needs root and iproute2.
 //!
 //! Candidates alternate round by round, and a ratio is taken within each round, so that a machine whose speed drifts
 //! does not show in it. Prints the table that the README has, and writes it to target/bench.md. Where two sides did not
@@ -11,9 +11,6 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/suite/tls.rs"]
-mod tls;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -26,7 +23,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use support::aws::{Aws, Plan};
-use tls::Authority;
+use support::tls::Authority;
 
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
 const PASSWORD: &str = "a password as long as it is, for the sake of the same answer";

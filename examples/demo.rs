@@ -1,8 +1,10 @@
-//! The helper at work, without an AWS account: a stand-in for ECR's API and a small registry that wants the token
-//! start on loopback, and a real OCI client pushes and pulls an image through the helper by way of a docker
-//! `config.json`.
+//! The helper at work, without an AWS account, docker or root: an AWS and a registry of this program's own listen on
+//! loopback, and a real OCI client pulls through the helper by way of a docker `config.json`.
 //!
-//! `cargo run --release --example demo`
+//! `cargo run --example demo`
+//!
+//! So that one build is enough, this program is the helper too, when it is started under the helper's name; `HELPER` names
+//! another one to show.
 
 #![expect(clippy::disallowed_methods, reason = "the demo sets up the helper's environment")]
 
@@ -14,124 +16,215 @@ mod support;
 
 use std::error::Error;
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use docker_credential::DockerCredential;
-use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLayer};
+use docker_credential_ecr_login::{NAME, cli};
+use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, Config, ImageLayer};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, manifest};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use support::aws::{Aws, Plan};
+use support::tls::Authority;
 
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
-const PASSWORD: &str = "a-password-that-only-the-api-knows";
+const IMAGE: &str = "demo/hello:1";
+const PASSWORD: &str = "a-password-that-only-aws-and-the-registry-know";
+/// What AWS takes to answer from nearby.
+const DELAY: Duration = Duration::from_millis(40);
+/// A sign-in through IAM Identity Center, as `aws configure sso` writes it; nobody has signed in.
+const SSO: &str = "[profile dev]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\n\n\
+                   [sso-session corp]\nsso_region = us-east-1\nsso_start_url = https://corp.awsapps.com/start\n";
 
 type Failure = Box<dyn Error>;
 
-fn main() -> Result<(), Failure> {
-    let (bin, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    if std::env::var_os("DEMO_INSIDE").is_none() {
-        return outside(bin.path(), home.path());
+fn main() -> ExitCode {
+    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if program.file_stem().is_some_and(|name| name == NAME) {
+        return cli::run(std::env::args_os());
     }
-    // Kept out of the way of the program's own TLS, which brings its own; this is for the client.
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| "TLS is set up once")?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(inside())
-}
-
-/// Builds the helper and starts this program again in an environment that has just what a user would have.
-fn outside(bin: &Path, home: &Path) -> Result<(), Failure> {
-    step("Building the helper as its users get it (packaging/build)");
-    let build =
-        Command::new("packaging/build").current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::piped()).output()?;
-    let program = String::from_utf8(build.stdout)?.lines().last().unwrap_or_default().to_owned();
-    if !build.status.success() {
-        return Err(format!("the build failed: {}", String::from_utf8_lossy(&build.stderr)).into());
-    }
-    say(&format!("{program}, {} KiB", std::fs::metadata(&program)?.len() / 1024));
-    std::fs::copy(program, bin.join("docker-credential-ecr-login"))?;
-
-    step("A docker config.json with one entry");
-    let config = format!("{{ \"credHelpers\": {{ \"{HOST}\": \"ecr-login\" }} }}");
-    std::fs::write(home.join("config.json"), &config)?;
-    say(&config);
-
-    let aws =
-        Aws::with(Plan { password: Some(PASSWORD.to_owned()), delay: Duration::from_millis(40), ..Plan::default() });
-    let status = Command::new(std::env::current_exe()?)
-        .env_clear()
-        .env("DEMO_INSIDE", "1")
-        .env("PATH", bin)
-        .env("HOME", home)
-        .env("DOCKER_CONFIG", home)
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("AWS_ACCESS_KEY_ID", "AKIADEMO")
-        .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-        .status()?;
-    if !status.success() {
-        return Err("the demo failed".into());
-    }
-    step("What AWS was asked");
-    let calls = aws.calls();
-    for call in &calls {
-        say(&format!("{} in {}, signed by {}", call.operation, call.region, call.access_key));
-    }
-    if calls.len() != 1 {
-        return Err(format!("expected one call, saw {}", calls.len()).into());
-    }
-    say("1 API call in all: the first answer was cached, the rest came from disk");
-
-    step("For real: put this into ~/.docker/config.json, and the program on your PATH");
-    say("{ \"credHelpers\": { \"<account>.dkr.ecr.<region>.amazonaws.com\": \"ecr-login\" } }");
-    say("then: docker pull <account>.dkr.ecr.<region>.amazonaws.com/<repository>:<tag>");
-    Ok(())
-}
-
-async fn inside() -> Result<(), Failure> {
-    step("The helper asked by hand, first with an empty cache, then again");
-    for kind in ["cold", "cached", "cached"] {
-        let started = Instant::now();
-        let answer = ask_helper()?;
-        let took = started.elapsed().as_secs_f64() * 1000.0;
-        say(&format!("{kind:6} {took:6.1} ms  {}", shorten(&answer)));
-    }
-    say("(the stand-in takes 40 ms to answer, as AWS does from nearby)");
-
-    let registry = oci::start("AWS", PASSWORD);
-    let client = || {
-        Client::new(ClientConfig {
-            protocol: ClientProtocol::Http,
-            // The registry answers as a proxy would, so that the host keeps its real name.
-            http_proxy: Some(format!("http://{registry}")),
-            ..ClientConfig::default()
-        })
+    let shown = match std::env::args().nth(1).as_deref() {
+        None => Demo::start().and_then(|demo| demo.show()),
+        Some(action) => client(action),
     };
-    let image: Reference = format!("{HOST}/demo/hello:1").parse()?;
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("the demo failed: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A user's machine, and the world that it sees.
+struct Demo {
+    home: TempDir,
+    aws: Aws,
+    authority: Authority,
+    proxy: SocketAddr,
+}
+
+impl Demo {
+    fn start() -> Result<Self, Failure> {
+        let home = tempfile::tempdir()?;
+        std::fs::create_dir(home.path().join("bin"))?;
+        let helper = std::env::var_os("HELPER").map_or_else(std::env::current_exe, |path| Ok(path.into()))?;
+        std::fs::copy(helper, program(home.path()))?;
+        let authority = Authority::for_names(&[HOST]);
+        let registry = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let proxy = proxy_to(registry.local_addr()?)?;
+        authority.serve(registry, oci::registry("AWS", PASSWORD));
+        let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), delay: DELAY, ..Plan::default() });
+        Ok(Self { home, aws, authority, proxy })
+    }
+
+    fn show(&self) -> Result<(), Failure> {
+        title("Set-up: docker is to ask the helper for this registry");
+        self.helper(&["setup", HOST])?;
+        let config = self.home.path().join(".docker/config.json");
+        println!("$ cat ~/.docker/config.json\n{}", std::fs::read_to_string(config)?.trim_end());
+
+        title("Push, then pull, with the password that config.json leads to");
+        self.client("anonymous")?;
+        self.client("push")?;
+        self.helper(&["logout", HOST])?;
+        self.client("pull")?;
+        self.client("pull")?;
+        self.client("pull")?;
+        println!("(AWS takes {} ms here to answer, and was asked once by those three)", DELAY.as_millis());
+
+        title("Fifty pulls at once, with an empty cache");
+        self.helper(&["logout", HOST])?;
+        let (before, started) = (self.aws.count(), Instant::now());
+        let mut helpers = Vec::new();
+        for _ in 0..50 {
+            helpers.push(asked(&mut self.command(program(self.home.path())))?);
+        }
+        for helper in helpers {
+            let output = helper.wait_with_output()?;
+            if !output.status.success() || !String::from_utf8_lossy(&output.stdout).contains(PASSWORD) {
+                return Err(format!("no password: {output:?}").into());
+            }
+        }
+        let calls = self.aws.count() - before;
+        println!("50 passwords in {} ms, calls to AWS: {calls}", started.elapsed().as_millis());
+        if calls != 1 {
+            return Err("one call was to be enough".into());
+        }
+
+        title("An expired sign-in, as docker shows it");
+        std::fs::create_dir(self.home.path().join(".aws"))?;
+        std::fs::write(self.home.path().join(".aws/config"), SSO)?;
+        let mut helper = self.command(program(self.home.path()));
+        helper.env("AWS_PROFILE", "dev").env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        let output = asked(&mut helper)?.wait_with_output()?;
+        let line = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if output.status.success() || !line.contains("aws sso login --profile dev") {
+            return Err(format!("another failure was expected: {line}").into());
+        }
+        println!("$ AWS_PROFILE=dev docker pull {HOST}/{IMAGE}");
+        println!("error getting credentials - err: exit status 1, out: `{line}`");
+
+        title("Everything that a pull goes through, examined");
+        self.helper(&["doctor", &format!("{HOST}/{IMAGE}")])?;
+
+        title("For real");
+        println!("Put {NAME} on your PATH, and run:\n{NAME} setup <account>.dkr.ecr.<region>.amazonaws.com");
+        Ok(())
+    }
+
+    /// A program in the user's environment and no other.
+    fn command(&self, program: PathBuf) -> Command {
+        let home = self.home.path();
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", home.join("bin")).env("HOME", home).env("USERPROFILE", home);
+        command.env("AWS_ACCESS_KEY_ID", "AKIADEMO").env("AWS_SECRET_ACCESS_KEY", "of-the-demo");
+        command.env("AWS_ENDPOINT_URL", self.aws.url()).env("AWS_CA_BUNDLE", self.authority.bundle());
+        command.env("HTTPS_PROXY", format!("http://{}", self.proxy)).env("NO_PROXY", "127.0.0.1");
+        // Without these no program of Windows has a network.
+        command.envs(["SystemRoot", "SystemDrive"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command
+    }
+
+    /// Runs a command of the helper, and shows it with what it prints.
+    fn helper(&self, args: &[&str]) -> Result<(), Failure> {
+        println!("$ {NAME} {}", args.join(" "));
+        let status = self.command(program(self.home.path())).args(args).stdin(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(format!("{args:?}: {status}").into()) }
+    }
+
+    /// Runs the OCI client.
+    fn client(&self, action: &str) -> Result<(), Failure> {
+        let status = self.command(std::env::current_exe()?).arg(action).status()?;
+        if status.success() { Ok(()) } else { Err(format!("the client: {status}").into()) }
+    }
+}
+
+fn program(home: &Path) -> PathBuf {
+    home.join("bin").join(NAME).with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+/// Starts the helper as docker does: the host goes to its standard input.
+fn asked(helper: &mut Command) -> Result<Child, Failure> {
+    let mut child = helper.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().ok_or("a pipe")?.write_all(HOST.as_bytes())?;
+    Ok(child)
+}
+
+/// The OCI client as a process of its own, in the place of docker.
+fn client(action: &str) -> Result<(), Failure> {
+    // The helper brings its own TLS.
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| "TLS is set up once")?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(act(action))
+}
+
+async fn act(action: &str) -> Result<(), Failure> {
+    let ca = std::env::var_os("AWS_CA_BUNDLE").ok_or("no AWS_CA_BUNDLE")?;
+    let ca = Certificate { encoding: CertificateEncoding::Pem, data: std::fs::read(ca)? };
+    let client = Client::new(ClientConfig {
+        tls_certs_only: vec![ca],
+        https_proxy: Some(std::env::var("HTTPS_PROXY")?),
+        ..ClientConfig::default()
+    });
+    let image: Reference = format!("{HOST}/{IMAGE}").parse()?;
     let layer = b"hello from a layer".to_vec();
     let layers = [ImageLayer::oci_v1(layer.clone(), None)];
-
-    step("Without credentials the registry refuses");
     let config = Config::oci_v1(b"{}".to_vec(), None);
-    match client().push(&image, &layers, config.clone(), &RegistryAuth::Anonymous, None).await {
-        Ok(_) => return Err("the registry let somebody in without a password".into()),
-        Err(error) => say(&format!("refused: {}", error.to_string().split(", message").next().unwrap_or_default())),
+    match action {
+        "anonymous" => match client.push(&image, &layers, config, &RegistryAuth::Anonymous, None).await {
+            Ok(_) => Err("the registry let somebody in without a password".into()),
+            Err(error) => {
+                println!("without credentials: {}", error.to_string().split(", message").next().unwrap_or_default());
+                Ok(())
+            }
+        },
+        "push" => {
+            client.push(&image, &layers, config, &login()?, None).await?;
+            println!("pushed {image}");
+            Ok(())
+        }
+        _ => {
+            let started = Instant::now();
+            let login = login()?;
+            let asked = started.elapsed();
+            let pulled = client.pull(&image, &login, vec![manifest::IMAGE_LAYER_MEDIA_TYPE]).await?;
+            if pulled.layers.iter().flat_map(|layer| layer.data.to_vec()).collect::<Vec<_>>() != layer {
+                return Err("what was pulled is not what was pushed".into());
+            }
+            let (all, asked) = (started.elapsed().as_millis(), asked.as_millis());
+            println!("pulled {image} in {all} ms, {asked} ms of them for the password");
+            Ok(())
+        }
     }
-
-    step("Push and pull with what config.json leads to");
-    let client = client();
-    client.push(&image, &layers, config, &login()?, None).await?;
-    say(&format!("pushed {image}"));
-    let pulled = client.pull(&image, &login()?, vec![manifest::IMAGE_LAYER_MEDIA_TYPE]).await?;
-    let bytes: Vec<u8> = pulled.layers.iter().flat_map(|layer| layer.data.to_vec()).collect();
-    if bytes != layer {
-        return Err("what was pulled is not what was pushed".into());
-    }
-    say(&format!("pulled {image}: {} bytes, as pushed", bytes.len()));
-    Ok(())
 }
 
-/// As docker and others do it: config.json names the helper, the helper has the password.
+/// As docker does it: config.json names the helper, and the helper has the password.
 fn login() -> Result<RegistryAuth, Failure> {
     match docker_credential::get_credential(HOST)? {
         DockerCredential::UsernamePassword(username, password) => Ok(RegistryAuth::Basic(username, password)),
@@ -139,23 +232,36 @@ fn login() -> Result<RegistryAuth, Failure> {
     }
 }
 
-fn ask_helper() -> Result<String, Failure> {
-    let mut child =
-        Command::new("docker-credential-ecr-login").arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    child.stdin.take().ok_or("a pipe")?.write_all(HOST.as_bytes())?;
-    let output = child.wait_with_output()?;
-    let answer = String::from_utf8(output.stdout)?.trim().to_owned();
-    if output.status.success() { Ok(answer) } else { Err(answer.into()) }
+/// A proxy that leads every connection to `registry`, whatever host was asked for.
+fn proxy_to(registry: SocketAddr) -> Result<SocketAddr, Failure> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener)?;
+            loop {
+                let (client, _) = listener.accept().await?;
+                tokio::spawn(lead(client, registry));
+            }
+            #[expect(unreachable_code, reason = "for the type of errors")]
+            std::io::Result::Ok(())
+        })
+    });
+    Ok(address)
 }
 
-fn shorten(answer: &str) -> String {
-    answer.replace(PASSWORD, &format!("{}…", &PASSWORD[..4]))
+async fn lead(mut client: TcpStream, registry: SocketAddr) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let mut registry = TcpStream::connect(registry).await?;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+    tokio::io::copy_bidirectional(&mut client, &mut registry).await.map(drop)
 }
 
-fn step(text: &str) {
+fn title(text: &str) {
     println!("\n== {text}");
-}
-
-fn say(text: &str) {
-    println!("   {text}");
 }

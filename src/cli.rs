@@ -6,18 +6,62 @@
 //! ([`pages`]).
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::docker::Action;
+use crate::answer::{self, Output};
+use crate::docker::{self, Action};
 use crate::env::{Env, VARIABLES};
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
-use crate::{COMMIT, NAME, TARGET, VERSION, doctor, export, kubelet, pages, setup, sign_in};
+use crate::platform::{self, StandardInput};
+use crate::{COMMIT, NAME, TARGET, VERSION, config, doctor, export, kubelet, log, pages, setup, sign_in};
+
+/// The exit code of arguments that the program does not know, as from clap.
+const WRONG_USAGE: u8 = 2;
+
+/// Does what the arguments ask for, of which the first is the name of the program: one answer or one line of error.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    answer::end_on_panic();
+    let result = match Command::from_args(args) {
+        Command::Serve(action) => {
+            answer::by_protocol();
+            let started = Instant::now();
+            let env = settings();
+            let input = StandardInput::until(config::deadline(&env, started));
+            docker::serve(action, &env, input, Output)
+        }
+        Command::Refuse(line) => {
+            answer::by_protocol();
+            Err(line)
+        }
+        Command::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
+        Command::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
+        Command::Run(tool) => tool.run(settings()),
+        Command::Explain(error) if error.use_stderr() => {
+            error::print_usage_error(&error.to_string());
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
+        Command::Explain(error) => error.exit(),
+    };
+    result.unwrap_or_else(|error| {
+        answer::fail(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// The environment, once the memory that secrets will lie in is closed to others and the log is open.
+fn settings() -> Env {
+    platform::hide_memory();
+    let env = Env::of_process();
+    log::start(&env);
+    env
+}
 
 /// What to do.
 #[derive(Debug)]

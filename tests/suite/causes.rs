@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
-use crate::tls::Authority;
+use crate::support::tls::Authority;
 
 /// What tells each class from the others; only one of them may stand in a line.
 const MARKS: &[&str] = &[
@@ -237,9 +237,6 @@ fn an_endpoint_that_cannot_be_reached() {
 
 #[test]
 fn a_certificate_that_is_not_trusted() {
-    if crate::namespace::missing(&["openssl"]).is_some() {
-        return crate::namespace::skip("untrusted certificate", "openssl is not installed");
-    }
     let aws = Aws::start();
     let (server, other) = (Authority::for_names(&["localhost"]), Authority::for_names(&["localhost"]));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -17,7 +17,7 @@ use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, make_older, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
-use crate::tls::Authority;
+use crate::support::tls::Authority;
 
 pub const PASSWORD: &str = "the-password-of-the-registry";
 
@@ -38,7 +38,7 @@ impl Healthy {
             skip(test, "network namespaces need root");
             return None;
         }
-        if let Some(program) = missing(&["openssl", "ip"]) {
+        if let Some(program) = missing(&["ip"]) {
             skip(test, &format!("{program} is not installed"));
             return None;
         }

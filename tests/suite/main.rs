@@ -100,7 +100,6 @@ mod sign_in;
 mod site;
 mod sources;
 mod storms;
-mod tls;
 mod waiting;
 mod words;
 mod worlds;

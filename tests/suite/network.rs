@@ -11,7 +11,7 @@ use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::support::aws::Aws;
-use crate::tls::Authority;
+use crate::support::tls::Authority;
 
 const API: &str = "api.ecr.us-east-1.amazonaws.com";
 
@@ -107,7 +107,7 @@ impl Company {
             skip(test, "network namespaces need root");
             return None;
         }
-        if let Some(program) = missing(&["tinyproxy", "openssl", "ip"]) {
+        if let Some(program) = missing(&["tinyproxy", "ip"]) {
             skip(test, &format!("{program} is not installed"));
             return None;
         }

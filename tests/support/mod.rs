@@ -2,6 +2,7 @@
 
 pub mod aws;
 mod credentials;
+pub mod tls;
 
 use std::net::TcpListener;
 

@@ -1,9 +1,9 @@
 //! A small registry in memory: pushes and pulls by the OCI distribution specification, for one user and password.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -25,14 +25,11 @@ struct Shared {
     content: Mutex<Content>,
 }
 
-/// Starts one that lets in who has this password; returns its address.
-pub fn start(username: &str, password: &str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("a bound port");
+/// One that lets in who has this password.
+pub fn registry(username: &str, password: &str) -> Router {
     let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")));
     let shared = Arc::new(Shared { authorization, content: Mutex::default() });
-    crate::support::serve(listener, axum::Router::new().fallback(answer).with_state(shared));
-    address
+    Router::new().fallback(answer).with_state(shared)
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {

@@ -2,12 +2,12 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -21,19 +21,21 @@ impl Authority {
     /// Makes both, for these names.
     pub fn for_names(names: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
-        let script = format!(
-            "cd {}; curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
-             openssl req -x509 $curve -keyout ca.key -out ca.pem -days 2 -subj '/CN=private authority'
-             openssl req $curve -keyout key.pem -out request.pem -subj /CN=server
-             echo 'subjectAltName={}' > extensions
-             openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                 -extfile extensions -out cert.pem",
-            dir.path().display(),
-            names.join(",")
-        );
-        let made = Command::new("sh").args(["-ec", &script]).output().expect("a shell");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut of_authority = CertificateParams::default();
+        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        of_authority.distinguished_name.push(DnType::CommonName, "private authority");
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(of_authority, key).expect("an authority");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut of_server = CertificateParams::new(names).expect("names");
+        of_server.distinguished_name.push(DnType::CommonName, "server");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = of_server.signed_by(&key, &authority).expect("a certificate");
+        for (name, pem) in
+            [("ca.pem", authority.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+        {
+            std::fs::write(dir.path().join(name), pem).expect("a file");
+        }
         Self { dir }
     }
 
