@@ -42,6 +42,7 @@
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
+//! | `newer_clients` | oras, cosign, docker compose and docker buildx of today against the same registry |
 //! | `containers` | podman, buildah and skopeo of several versions, against what doctor and setup say |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
@@ -84,6 +85,7 @@ mod mapping;
 mod names;
 mod namespace;
 mod network;
+mod newer_clients;
 mod own_settings;
 mod packages;
 mod pages;
