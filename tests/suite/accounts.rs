@@ -1,13 +1,12 @@
 //! Service accounts that pull with a role of their own, by the token that kubelet sends for them.
 
-use std::fs;
 use std::os::unix::process::CommandExt;
-use std::time::Duration;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, SECRET_KEY};
 use crate::kubelet::{HOUR, ROLE, V1, ask, ask_for, bare, credential, error, image, is_about, request_for};
 use crate::network::noting_proxy;
+use crate::process::run;
 use crate::sources::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
 
@@ -110,10 +109,7 @@ fn under_the_replaced_plugins_name_an_account_without_a_role_gets_the_nodes() {
     let helper = Helper::of(&aws);
     let node = helper.get(HOST).password_for(HOST);
     let ask = |helper: &Helper, name: &str, token: &str, role: Option<&str>| {
-        let request = helper.write("request", &request_for(&image(), token, role).to_string());
-        let mut command = helper.command();
-        command.arg0(name).arg("kubelet").stdin(fs::File::open(request).expect("a file"));
-        Ran::new(command.output().expect("the program runs"), Duration::ZERO)
+        run(helper.command().arg0(name).arg("kubelet"), request_for(&image(), token, role).to_string())
     };
     let token = jwt("system:serviceaccount:kube-system:coredns", 1);
     for role in [None, Some("")] {

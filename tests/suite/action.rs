@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::HOST;
 use crate::namespace::{missing, skip};
+use crate::process::output;
 use crate::recipes::{NAME, VERSION, release, sum};
 
 #[test]
@@ -136,7 +137,7 @@ impl Runner {
         for (name, value) in settings.as_object().expect("settings") {
             command.env(name, value.as_str().expect("text"));
         }
-        command.env("RELEASES", &self.releases).output().expect("it runs")
+        output(command.env("RELEASES", &self.releases))
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::fallback::KEEPER;
 use crate::namespace::{Daemon, newer};
+use crate::process::output;
 use crate::site::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
@@ -46,7 +47,7 @@ fn real_clients_push_and_pull_through_the_helper() {
     let login = site.with_helper(|| site.docker(&["login", HOST]));
     assert!(login.contains("Login Succeeded"), "{login}");
     site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
-    let wrong = site.docker_command(&["login", "-u", "AWS", "-p", "wrong", HOST]).output().expect("docker runs");
+    let wrong = output(&mut site.docker_command(&["login", "-u", "AWS", "-p", "wrong", HOST]));
     assert!(!wrong.status.success(), "the registry checks passwords");
     let logout = site.docker(&["logout", HOST]);
     assert!(!logout.contains("WARNING"), "{logout}");
@@ -172,7 +173,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     for (client, args) in clients {
         let mut command = site.command(client, args);
         command.env("AWS_PROFILE", "dev").env_remove("AWS_ACCESS_KEY_ID");
-        let output = command.output().expect("the client runs");
+        let output = output(&mut command);
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!output.status.success(), "{client} {args:?}: {said}");
         for words in
@@ -197,7 +198,7 @@ fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
     shell(&format!("chmod 755 {keeper}"));
 
     let theirs = format!("{OTHER}/team/app:1");
-    let fails = |args: &[&str]| !site.docker_command(args).output().expect("docker runs").status.success();
+    let fails = |args: &[&str]| !output(&mut site.docker_command(args)).status.success();
     site.docker(&["tag", image, &theirs]);
     assert!(fails(&["push", &theirs]), "it wants a password");
     assert!(fails(&["login", "-u", "me", "-p", "wrong", OTHER]), "and the right one");
@@ -233,7 +234,7 @@ fn docker_and_podman_are_set_up_and_back() {
     let file = |path: &str| site.home().join(path);
     let json = |path: &str| -> Value { serde_json::from_slice(&fs::read(file(path)).expect(path)).expect("JSON") };
     let setup = |args: &[&str]| site.run("docker-credential-ecr-login", &[&["setup"], args].concat());
-    let fails = |args: &[&str]| !site.docker_command(args).output().expect("docker runs").status.success();
+    let fails = |args: &[&str]| !output(&mut site.docker_command(args)).status.success();
     let docker = ".docker/config.json";
 
     // docker's own file, with logins of both registries in it.
@@ -269,7 +270,7 @@ fn docker_and_podman_are_set_up_and_back() {
     let login = json("containers/auth.json");
     let inspect =
         |image: &str| site.command("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{image}")]);
-    let works = |image: &str| inspect(image).output().expect("skopeo runs").status.success();
+    let works = |image: &str| output(&mut inspect(image)).status.success();
     assert!(works(&theirs) && !works(&image), "one login");
     for set_up in [&["--podman", HOST][..], &["--podman"]] {
         setup(set_up);
@@ -284,7 +285,7 @@ fn docker_and_podman_are_set_up_and_back() {
     fs::rename(file("containers/auth.json"), &auth_file).expect("a rename");
     let with_file = |program: &str, args: &[&str]| {
         let mut command = site.command(program, args);
-        command.env("REGISTRY_AUTH_FILE", &auth_file).output().expect("it runs").status.success()
+        output(command.env("REGISTRY_AUTH_FILE", &auth_file)).status.success()
     };
     assert!(with_file("docker-credential-ecr-login", &["setup", "--podman", HOST]));
     assert!(with_file("podman", &["logout", OTHER]), "podman writes it anew");

@@ -2,10 +2,9 @@
 //! the DaemonSet, permissions, the pull secret's CronJob, user data.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use docker_credential_ecr_login::registry::{Registry, host_patterns};
 use glob::Pattern;
@@ -13,9 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::HOST;
-use crate::helper::{self, Helper, Ran, program};
+use crate::helper::{self, Helper, program};
 use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::skip;
+use crate::process::{self, end, output, run, start};
 use crate::recipes::{HOMEPAGE, IMAGE, NAME, VERSION, release};
 use crate::site::shell;
 use crate::sources::jwt;
@@ -224,7 +224,7 @@ fn kubelet_calls_the_plugin_as_its_configuration_says() {
         symlink(program(), bin.path().join(&name)).expect("a link");
         let cache = bin.path().join("cache");
         let mut command = Command::new(bin.path().join(&name));
-        command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).env_clear();
         for Variable { name, value } in env {
             assert_eq!(
                 (name.as_str(), value.as_str()),
@@ -238,10 +238,7 @@ fn kubelet_calls_the_plugin_as_its_configuration_says() {
             command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "stand-in");
         }
         let before = crate::helper::entries(&cache).len();
-        let mut child = command.spawn().expect("it starts");
-        child.stdin.take().expect("a pipe").write_all(request.to_string().as_bytes()).expect("a write");
-        let ran = Ran::new(child.wait_with_output().expect("an end"), std::time::Duration::ZERO);
-        credential(&ran, V1, HOST);
+        credential(&run(&mut command, request.to_string()), V1, HOST);
         assert_eq!(crate::helper::entries(&cache).len(), before + 1, "kept where the configuration says");
     }
 }
@@ -420,7 +417,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         let run = |script: &str| {
             let mut command = Command::new("bash");
             command.args(["-c", script]).env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-            command.env("CALLS", &calls).output().expect("it runs")
+            output(command.env("CALLS", &calls))
         };
         let output = run(&script);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
@@ -438,7 +435,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
 
         // The real program carries out what the stand-in was called for.
         let mut command = Command::new(helper::program());
-        let output = command.args(setup.split(' ')).env_clear().output().expect("it runs");
+        let output = process::output(command.args(setup.split(' ')).env_clear());
         assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "{name}: {output:?}");
         let text = read(root.path().join(config));
         let config = Config::read(serde_json::from_str(&text).expect("JSON")).expect("a configuration");
@@ -514,16 +511,8 @@ for document in json.load(sys.stdin):
     for version in sys.argv[1:]:
         assert kubernetes_validate.validate(document, version, strict=True) == version, version";
     let check = |documents: &[Value]| {
-        let mut child = Command::new(python())
-            .args(["-c", validate])
-            .args(VERSIONS)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("python runs");
         let input = Value::from(documents.to_vec()).to_string();
-        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("a write");
-        child.wait_with_output().expect("an end")
+        end(start(Command::new(python()).args(["-c", validate]).args(VERSIONS), input))
     };
     let output = check(documents);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -539,13 +528,11 @@ for document in json.load(sys.stdin):
 /// The documents of a YAML text as Kubernetes reads them: as JSON. `None` where no reader of YAML is installed.
 fn documents(text: &str) -> Option<Vec<Value>> {
     let convert = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
-    let child = Command::new(python()).args(["-c", convert]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let Ok(mut child) = child else {
+    if !python().exists() {
         skip("YAML files", "moto is not installed");
         return None;
-    };
-    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("a write");
-    let output = child.wait_with_output().expect("an end");
+    }
+    let output = end(start(Command::new(python()).args(["-c", convert]), text));
     assert!(output.status.success(), "not YAML: {text}");
     Some(serde_json::from_slice(&output.stdout).expect("JSON"))
 }

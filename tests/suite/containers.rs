@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::helper::{Chance, Helper, program};
 use crate::namespace::{Namespace, missing, skip};
+use crate::process::output;
 
 /// What a client gets for a host.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Machine {
         let args: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
         command.args(&args[..args.len() - 1]).arg(&self.client).args(["login", "--get-login", HOST]);
         command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.output().expect("it runs");
+        let output = output(&mut command);
         fs::remove_file(&link).expect("a stub");
         symlink(program(), &link).expect("a link");
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -90,7 +90,7 @@ fn a_token_that_comes_expired_is_handed_out_and_not_cached() {
 fn a_service_that_never_answers_does_not_hang_the_pull() {
     let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
     let ran = Helper::of(&aws).get(HOST);
-    assert!(ran.took < Duration::from_secs(21), "{:?}", ran.took);
+    assert!(ran.took < Duration::from_secs(40), "{:?}", ran.took);
     assert!(ran.error().contains(HOST), "{ran:?}");
 }
 

@@ -4,12 +4,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::HOST;
 use crate::helper::{Helper, complaint, make_older, printed, program};
 use crate::namespace::{missing, skip};
+use crate::process::{SOON, output, send, wait_until};
 use crate::support::aws::{Aws, Plan};
 
 const OTHER: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -43,7 +43,10 @@ fn yaml(text: &str, dir: &Path) -> Option<Value> {
     let python = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
     let ruby = "require 'json'; require 'yaml'; puts YAML.load_file(ARGV[0]).to_json";
     [("python3", "-c", python), ("ruby", "-e", ruby)].into_iter().find_map(|(program, option, script)| {
-        let output = Command::new(program).args([option, script]).arg(&file).output().ok()?;
+        if missing(&[program]).is_some() {
+            return None;
+        }
+        let output = output(Command::new(program).args([option, script]).arg(&file));
         serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
     })
 }
@@ -82,7 +85,7 @@ fn a_kubernetes_secret_wraps_the_docker_config_and_says_when_its_first_password_
     if missing(&["kubectl"]).is_none() {
         let mut kubectl = Command::new("kubectl");
         kubectl.args(["label", "--local", "-o", "name", "seen=yes", "-f"]).arg(helper.home().join("secret.yaml"));
-        let output = kubectl.env("HOME", helper.home()).output().expect("kubectl runs");
+        let output = output(kubectl.env("HOME", helper.home()));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "secret/pull.me\n", "{output:?}");
     }
     // As tokens of emulators come, without a time to come.
@@ -129,11 +132,7 @@ fn shell_variables_survive_a_shell_and_reach_its_children() {
          printenv DOCKER_AUTH_CONFIG > config",
         program().display()
     );
-    let command = helper.command();
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", &script]).current_dir(helper.home()).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = shell.output().expect("a shell");
+    let output = output(helper.tool("sh").args(["-ec", &script]).current_dir(helper.home()));
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{HOST}\nAWS\n{password}\n"));
     let config: Value = serde_json::from_slice(&fs::read(helper.home().join("config")).unwrap()).expect("JSON");
     assert!(config["auths"][HOST]["auth"].is_string());
@@ -217,10 +216,7 @@ fn an_output_file_is_private_whatever_was_there_and_whatever_the_umask() {
                 fs::set_permissions(&file, fs::Permissions::from_mode(old)).expect("a mode");
             }
             let script = format!("umask {umask}; exec {} export --output config.json {HOST}", program().display());
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &script]).current_dir(dir.path()).env_clear();
-            shell.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-            let output = shell.output().expect("a shell");
+            let output = output(helper.tool("sh").args(["-c", &script]).current_dir(dir.path()));
             assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
             assert_eq!((fs::read_to_string(&file).expect("a file"), mode(&file)), (text.clone(), 0o600), "{umask}");
             assert_eq!(names(dir.path()), ["config.json"]);
@@ -344,12 +340,11 @@ impl Kept {
     /// Waits until something holds, and fails when it does not in good time.
     #[track_caller]
     fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !holds(self) {
+        wait_until(what, SOON, || {
             let ended = self.child.try_wait().expect("a state");
-            assert!(ended.is_none() && Instant::now() < deadline, "{what}: {ended:?} {}", self.errors());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            assert!(ended.is_none(), "{what}: {ended:?} {}", self.errors());
+            holds(self)
+        });
     }
 
     /// The open files between two questions to AWS, where the system shows them.
@@ -362,12 +357,8 @@ impl Kept {
     /// Ends it, with exit code 0 and nothing beside the file.
     #[track_caller]
     fn end(mut self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.child.try_wait().expect("a state").is_none() {
-            assert!(Instant::now() < deadline, "{signal} does not end it");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        send(self.child.id(), signal);
+        wait_until("the signal ends it", SOON, || self.child.try_wait().expect("a state").is_some());
         assert_eq!(self.child.wait().expect("an end").code(), Some(0));
         assert_eq!(names(&self.dir), ["file"]);
     }

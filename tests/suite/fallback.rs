@@ -2,13 +2,13 @@
 //! one that misbehaves.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::helper::{Helper, program};
+use crate::process::{SOON, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
 use crate::{HOST, NOT_FOUND};
 
@@ -56,14 +56,11 @@ fn install(helper: &Helper, script: &str) {
     let script = if script.starts_with("#!") { script.to_owned() } else { format!("#!/bin/sh\n{script}\n") };
     let path = helper.home().join("bin/docker-credential-fake");
     let mut install = Command::new("install");
-    install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
-    let mut install = install.spawn().expect("install runs");
-    install.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("a write");
-    assert!(install.wait().expect("an end").success());
+    assert_eq!(run(install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path), script).code, Some(0));
 }
 
 fn output(helper: &Helper, action: &str, input: &[u8]) -> Output {
-    helper.start(&[action], input).wait_with_output().expect("an end")
+    end(helper.start(&[action], input))
 }
 
 #[test]
@@ -141,7 +138,7 @@ fn one_that_cannot_answer_is_named_in_one_line() {
             let line = ran.error();
             assert!(line.contains("docker-credential-fake") && line.contains(what), "{what} in {line}");
             assert!(!line.contains("hunter2"));
-            assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
+            assert!(!line.contains("in time"), "it ends before the deadline: {line}");
         }
     };
     install(&helper, "echo half; kill -9 $$");
@@ -166,17 +163,13 @@ fn one_that_hangs_is_stopped_with_its_children() {
         for (action, input) in [("get", "ghcr.io"), ("store", STORED), ("erase", "ghcr.io")] {
             let ran = helper.run(&[action], input);
             assert!(ran.error().contains("docker-credential-fake did not answer in time"), "{ran:?}");
-            assert!(ran.took < Duration::from_secs(5), "{:?}", ran.took);
+            assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
         }
     }
     let pids = fs::read_to_string(helper.home().join("pids")).expect("it ran");
     assert_eq!(pids.lines().count(), 9);
     for pid in pids.lines() {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while runs(pid) {
-            assert!(Instant::now() < deadline, "{pid} still runs");
-            std::thread::yield_now();
-        }
+        wait_until(&format!("process {pid} ends"), SOON, || !runs(pid));
     }
 }
 

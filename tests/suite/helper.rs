@@ -1,6 +1,6 @@
 //! The program as a process, with an environment of its own and nothing inherited.
 
-use std::io::Write;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::namespace::Namespace;
+use crate::process;
 use crate::support::aws::Aws;
 
 /// The program under test: the one in `HELPER`, which `tests/run` sets to the packaged binary, else cargo's.
@@ -115,18 +116,20 @@ impl Helper {
         command
     }
 
+    /// A command of another program in this environment, outside of any namespace.
+    pub fn tool(&self, name: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(name);
+        command.env_clear().envs(self.vars.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// Starts the program with `input` on its standard input.
     pub fn start(&self, args: &[&str], input: &[u8]) -> Child {
-        let mut child = self.command().args(args).spawn().expect("the program starts");
-        // It may answer and end without reading all of a hostile input.
-        let _ = child.stdin.take().expect("a pipe").write_all(input);
-        child
+        process::start(self.command().args(args), input)
     }
 
     pub fn run(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
-        let started = Instant::now();
-        let output = self.start(args, input.as_ref()).wait_with_output().expect("the program ends");
-        Ran::new(output, started.elapsed())
+        process::run(self.command().args(args), input)
     }
 
     /// Runs `get` for a host under strace with these options; the trace comes back.
@@ -139,26 +142,17 @@ impl Helper {
 
     /// Runs `get` for a host as an argument of another program.
     pub fn under(&self, tool: &str, args: &[&str], more: &[&str], host: &str) -> Output {
-        let mut command = Command::new(tool);
-        command.args(args).args(more).arg(program()).arg("get");
-        let plain = self.command();
-        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the tool runs");
-        child.stdin.take().expect("a pipe").write_all(host.as_bytes()).expect("a write");
-        child.wait_with_output().expect("an end")
+        let mut command = self.tool(tool);
+        process::end(process::start(command.args(args).args(more).arg(program()).arg("get"), host))
     }
 
     /// Runs the program on a terminal of its own, by script(1), with `typed` on the keyboard; what the terminal showed.
     pub fn on_terminal(&self, args: &[&str], typed: &str) -> (String, Option<i32>) {
         let words: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
-        let mut command = Command::new("script");
-        command.args(["-qec", &format!("{} {}", program().display(), words.join(" ")), "/dev/null"]).env_clear();
-        command.envs(self.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
-        child.stdin.take().expect("a pipe").write_all(typed.as_bytes()).expect("a write");
-        let output = child.wait_with_output().expect("an end");
-        (String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n"), output.status.code())
+        let mut command = self.tool("script");
+        command.args(["-qec", &format!("{} {}", program().display(), words.join(" ")), "/dev/null"]);
+        let ran = process::run(&mut command, typed);
+        (ran.stdout.replace("\r\n", "\n"), ran.code)
     }
 
     pub fn get(&self, server_url: impl AsRef<[u8]>) -> Ran {
@@ -170,7 +164,7 @@ impl Helper {
 pub fn many(helper: &Helper, count: usize, host: &str) -> (Vec<Ran>, Duration) {
     let started = Instant::now();
     let children: Vec<_> = (0..count).map(|_| helper.start(&["get"], host.as_bytes())).collect();
-    let ended = |child: Child| Ran::new(child.wait_with_output().expect("an end"), started.elapsed());
+    let ended = |child: Child| Ran::new(process::end(child), started.elapsed());
     let runs = children.into_iter().map(ended).collect();
     (runs, started.elapsed())
 }

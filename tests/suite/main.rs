@@ -89,6 +89,7 @@ mod newer_clients;
 mod own_settings;
 mod packages;
 mod pages;
+mod process;
 mod properties;
 mod protocol;
 mod provider;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::process::output;
 use docker_credential_ecr_login::env::VARIABLES;
 use docker_credential_ecr_login::registry::is_known_region;
 use serde_json::Value;
@@ -33,21 +34,17 @@ fn every_dependency_is_explained() {
     }
 }
 
+/// What cargo knows of the packages here.
+fn metadata() -> Value {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    serde_json::from_slice(&output(&mut cargo).stdout).expect("JSON")
+}
+
 #[test]
 fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
-    let metadata = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--offline",
-            "--filter-platform",
-            "x86_64-unknown-linux-gnu",
-        ])
-        .output()
-        .expect("cargo runs");
-    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("packages");
     let own = |package: &&Value| package["name"] == env!("CARGO_PKG_NAME");
     let version = |package: &Value| {
@@ -62,10 +59,7 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
 /// A region that AWS has opened and the list in src/registry.rs lacks would be called a typo.
 #[test]
 fn every_region_of_the_sdk_is_known() {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
-    cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
-    let metadata: Value = serde_json::from_slice(&cargo.output().expect("cargo runs").stdout).expect("JSON");
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("packages");
     let package = packages.iter().find(|package| package["name"] == "aws-sdk-ecr").expect("the SDK");
     let dir = Path::new(package["manifest_path"].as_str().expect("a path")).with_file_name("src");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::helper::{Helper, Ran};
+use crate::process::{end, start};
 use crate::support::aws::{Aws, Plan};
 use crate::{HOST, NOT_FOUND};
 
@@ -147,7 +148,7 @@ fn twenty_accounts_in_a_region_make_one_call_and_four_regions_four() {
         let children: Vec<_> = hosts.iter().map(|host| helper.start(&["get"], host.as_bytes())).collect();
         let mut passwords = BTreeSet::new();
         for (child, host) in children.into_iter().zip(&hosts) {
-            let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
+            let ran = Ran::new(end(child), Duration::ZERO);
             passwords.insert(ran.password_for(host));
         }
         assert_eq!((aws.count() - before, passwords.len()), (regions.len(), regions.len()));
@@ -183,15 +184,11 @@ fn identities_in_parallel_are_never_mixed_up() {
                     let role = if name.contains("ROLE") { format!("{role}{value}") } else { (*value).to_owned() };
                     command.env(name, role);
                 }
-                let mut child = command.arg("get").spawn().expect("the program starts");
-                let mut input = child.stdin.take().expect("a pipe");
-                std::io::Write::write_all(&mut input, HOST.as_bytes()).expect("a write");
-                children.push((child, *who));
+                children.push((start(command.arg("get"), HOST), *who));
             }
         }
         for (child, who) in children {
-            let ran = Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO);
-            let password = ran.password_for(HOST);
+            let password = Ran::new(end(child), Duration::ZERO).password_for(HOST);
             assert!(password.starts_with(who), "{password} for {who}");
         }
     }

@@ -7,10 +7,9 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::process::{stop, wait_until};
 
 /// A set of namespaces that lives as long as this value, or as the test process.
 pub struct Namespace {
@@ -100,25 +99,19 @@ impl Daemon {
         let copy = log_file.try_clone().expect("a log");
         let child = command.stdin(Stdio::null()).stdout(log_file).stderr(copy).spawn().expect("it starts");
         let mut daemon = Self(child);
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while !ready() {
+        wait_until(&format!("{command:?} is ready, see {}", log.display()), Duration::from_mins(3), || {
             let ended = daemon.0.try_wait().expect("a child");
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "{command:?} is not ready: {}",
-                std::fs::read_to_string(log).unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            let said = || std::fs::read_to_string(log).unwrap_or_default();
+            assert!(ended.is_none(), "{command:?} has ended: {}", said());
+            ready()
+        });
         daemon
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a process id"));
-        let _ = kill(pid, Signal::SIGTERM);
-        let _ = self.0.wait();
+        stop(&mut self.0);
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::namespace::newer;
+use crate::process::output;
 use crate::site::{PASSWORD, Site, finish, possible};
 use crate::support::aws::{Aws, Plan};
 
@@ -74,7 +75,7 @@ impl User {
 
     /// Whether docker's daemon has an image.
     fn has(&self, image: &str) -> bool {
-        self.site.docker_command(&["image", "inspect", image]).output().expect("docker runs").status.success()
+        output(&mut self.site.docker_command(&["image", "inspect", image])).status.success()
     }
 
     /// What has to be true after everything: one call, and no password in the settings.
@@ -129,11 +130,8 @@ fn docker_compose_pulls_the_images_of_two_services_with_one_call() {
     let Some((user, [compose, docker])) = User::with("docker compose", ["docker-compose", "docker"]) else { return };
     let [app, db] = ["app", "db"].map(|name| format!("{HOST}/team/{name}:1"));
     user.push(&[&app, &db]);
-    fs::write(
-        user.work.join("compose.yaml"),
-        format!("services:\n  app:\n    image: {app}\n  db:\n    image: {db}\n"),
-    )
-    .expect("a write");
+    fs::write(user.work.join("compose.yaml"), format!("services:\n  app:\n    image: {app}\n  db:\n    image: {db}\n"))
+        .expect("a write");
     for (program, args) in
         [(compose.as_str(), &["pull"][..]), (&docker, &["compose", "pull"]), (DOCKER, &["compose", "pull"])]
     {
@@ -177,7 +175,7 @@ fn docker_of_today_takes_docker_auth_config_before_it_asks_the_helper() {
     let pull = |docker: &str, variable: &str| {
         let _ = fs::remove_file(user.site.log());
         let mut command = user.command(docker, &["pull", &image]);
-        let pulled = command.env("DOCKER_AUTH_CONFIG", variable).output().expect("docker runs").status.success();
+        let pulled = output(command.env("DOCKER_AUTH_CONFIG", variable)).status.success();
         (pulled, user.site.log().exists())
     };
     assert_eq!(pull(&docker, &auths(HOST, PASSWORD)), (true, false), "the variable's password is taken");
@@ -186,7 +184,7 @@ fn docker_of_today_takes_docker_auth_config_before_it_asks_the_helper() {
     assert_eq!(pull(DOCKER, &auths(HOST, "expired")), (true, true), "an older docker does not know it");
     user.asked_once();
     let mut doctor = user.command("docker-credential-ecr-login", &["doctor", HOST]);
-    let doctor = doctor.env("DOCKER_AUTH_CONFIG", auths(HOST, "expired")).output().expect("doctor runs");
+    let doctor = output(doctor.env("DOCKER_AUTH_CONFIG", auths(HOST, "expired")));
     let report = String::from_utf8_lossy(&doctor.stdout);
     assert!(report.contains("E-DOCKER-AUTH-CONFIG") && report.contains("unset DOCKER_AUTH_CONFIG"), "{report}");
 }

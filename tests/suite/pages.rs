@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::helper::Helper;
 use crate::namespace::{missing, skip};
+use crate::process::output;
 
 const PAGES: [&str; 2] = ["docker-credential-ecr-login.1", "docker-credential-ecr-login-config.5"];
 const BASH: &str = "docker-credential-ecr-login.bash";
@@ -116,7 +117,7 @@ fn man_has_nothing_to_warn_of() {
     for name in PAGES {
         let mut man = Command::new("man");
         man.args(["--warnings", "-E", "UTF-8", "-l"]).arg(generated.path(name)).env("MANWIDTH", "100");
-        let Output { status, stdout, stderr } = man.output().expect("man runs");
+        let Output { status, stdout, stderr } = output(&mut man);
         assert!(status.success() && stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&stderr));
         assert!(String::from_utf8_lossy(&stdout).contains("SEE ALSO"), "{name}");
     }
@@ -136,7 +137,7 @@ fn bash_completes_commands_and_their_options() {
             printf '%s\n' "${COMPREPLY[@]}""#;
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", script]).arg(generated.path(BASH)).arg("docker-credential-ecr-login").args(words);
-        let Output { status, stdout, stderr } = bash.output().expect("bash runs");
+        let Output { status, stdout, stderr } = output(&mut bash);
         assert!(status.success() && stderr.is_empty(), "{status} {}", String::from_utf8_lossy(&stderr));
         let text = String::from_utf8(stdout).expect("UTF-8");
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
@@ -164,8 +165,7 @@ fn the_shells_can_read_their_completions() {
             skip("pages", &format!("{shell} is not installed"));
             continue;
         }
-        let Output { status, stderr, .. } =
-            Command::new(shell).arg("-n").arg(generated.path(name)).output().expect("the shell runs");
+        let Output { status, stderr, .. } = output(Command::new(shell).arg("-n").arg(generated.path(name)));
         assert!(status.success() && stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&stderr));
     }
 }

@@ -1,6 +1,7 @@
 //! Every action of the credential helper protocol and every wrong request, byte for byte.
 
 use crate::helper::Helper;
+use crate::process::end;
 use crate::support::aws::Aws;
 use crate::{HOST, NOT_FOUND};
 
@@ -152,8 +153,9 @@ fn list_answers_from_the_cache_alone() {
 fn list_does_not_wait_for_its_input() {
     let helper = Helper::bare();
     let mut child = helper.command().arg("list").spawn().expect("the program starts");
+    // It ends while its input is open.
     let open_input = child.stdin.take();
-    let output = child.wait_with_output().expect("it ends while its input is open");
+    let output = end(child);
     assert_eq!(output.stdout, b"{}\n");
     drop(open_input);
 }

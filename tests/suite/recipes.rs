@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::namespace::{missing, skip};
+use crate::process::output;
 use crate::site::shell;
 
 pub const NAME: &str = "docker-credential-ecr-login";
@@ -109,8 +110,8 @@ fn the_homebrew_formula_installs_the_archive_that_it_names() {
         release.path().display()
     ));
     let prefix = release.path().join("prefix");
-    let output = Command::new("ruby").args(["-e", HOMEBREW]).arg(&formula).arg(&prefix).current_dir(directory).output();
-    let output = output.expect("ruby runs");
+    let mut ruby = Command::new("ruby");
+    let output = output(ruby.args(["-e", HOMEBREW]).arg(&formula).arg(&prefix).current_dir(directory));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&found["version"], &found["homepage"]), (&VERSION.into(), &HOMEPAGE.into()));
@@ -131,7 +132,7 @@ fn a_release_without_an_archive_or_with_an_unknown_word_is_not_rendered() {
     let render = |template: &Path| {
         let mut command = Command::new("packaging/render");
         command.arg(template).args([HOMEPAGE, IMAGE]).env("DIST", release.path());
-        command.output().expect("it runs").status.success()
+        output(&mut command).status.success()
     };
     let formula = Path::new("packaging/homebrew/docker-credential-ecr-login.rb.in");
     // assemble has put all checksums into one file.
@@ -171,8 +172,7 @@ pub fn release() -> TempDir {
              sha256sum {directory}.{ending} > {directory}.{ending}.sha256"
         ));
     }
-    let output =
-        Command::new("packaging/assemble").args([HOMEPAGE, IMAGE]).env("DIST", dir.path()).output().expect("it runs");
+    let output = output(Command::new("packaging/assemble").args([HOMEPAGE, IMAGE]).env("DIST", dir.path()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     shell(&format!("cd {}; sha256sum --quiet --strict -c SHA256SUMS", dir.path().display()));
     dir
@@ -190,7 +190,7 @@ fn a_release_needs_one_version_in_tag_manifest_and_changelog() {
     let check = |tag: &str, heading: &str| {
         let changelog = format!("# Changelog\n\n## {heading}\n\n- News.\n\n## 0.0.1 - 2020-01-01\n\n- Old.\n");
         fs::write(dir.path().join("CHANGELOG.md"), changelog).expect("a write");
-        let output = Command::new(dir.path().join("packaging/check-release")).arg(tag).output().expect("it runs");
+        let output = output(Command::new(dir.path().join("packaging/check-release")).arg(tag));
         output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8"))
     };
     let (tag, dated) = (format!("v{VERSION}"), format!("{VERSION} - 2026-12-01"));
@@ -210,8 +210,8 @@ fn a_release_needs_one_version_in_tag_manifest_and_changelog() {
 
 #[test]
 fn no_file_but_cargos_carries_the_version() {
-    let files = Command::new("git").args(["ls-files", "packaging", ".github", "tests/run", "README.md"]).output();
-    let files = String::from_utf8(files.expect("git runs").stdout).expect("UTF-8");
+    let files = output(Command::new("git").args(["ls-files", "packaging", ".github", "tests/run", "README.md"]));
+    let files = String::from_utf8(files.stdout).expect("UTF-8");
     assert!(files.lines().count() > 15, "{files}");
     for file in files.lines() {
         let text = fs::read_to_string(file).expect(file);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use proptest::prelude::*;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::HOST;
 use crate::helper::{Helper, Ran, program};
 use crate::namespace::{missing, skip};
+use crate::process::{SOON, end, start, wait_until};
 
 pub const OTHER: &str = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
 pub const CONFIG: &str = ".docker/config.json";
@@ -238,7 +239,7 @@ fn what_cannot_be_understood_is_left_alone() {
     fs::create_dir(helper.home().join(".docker")).expect("a directory");
     fs::write(helper.home().join(CONFIG), b"{\"a\": \"\xff\"}").expect("a write");
     assert!(fails(&helper, HOST).contains("UTF-8"));
-    assert!(Command::new("mkfifo").arg(helper.home().join("pipe")).status().expect("mkfifo runs").success());
+    nix::unistd::mkfifo(&helper.home().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     fs::rename(helper.home().join("pipe"), helper.home().join(CONFIG)).expect("a pipe in its place");
     assert!(fails(&helper, HOST).contains("not a regular file"));
     assert!(fails(&Helper::bare().var("HOME", ""), HOST).contains("HOME"));
@@ -319,13 +320,13 @@ fn others_that_write_at_the_same_time_see_whole_files_and_stop_nobody() {
 #[test]
 fn many_at_once_lose_nothing_of_each_other() {
     let helper = home();
-    let start = |number: usize| {
+    let set_up = |number: usize| {
         let mut command = helper.command();
         command.args(["setup", "--account", &format!("{number:012}"), "--region", "us-east-1"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a start")
+        start(&mut command, "")
     };
-    let children: Vec<_> = (0..20).map(start).collect();
-    assert!(children.into_iter().all(|mut child| child.wait().expect("an end").success()));
+    let children: Vec<_> = (0..20).map(set_up).collect();
+    assert!(children.into_iter().all(|child| end(child).status.success()));
     let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
     assert_eq!(config["credHelpers"].as_object().expect("entries").len(), 20);
 }
@@ -341,20 +342,19 @@ fn a_change_between_reading_and_replacing_is_kept() {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
     strace.args(["-e", "inject=fsync:delay_enter=300000:when=1"]).arg(program()).args(["setup", HOST]);
-    strace.env("HOME", helper.home()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut strace = strace.spawn().expect("strace runs");
+    let mut strace = start(strace.env("HOME", helper.home()), "");
     let is_ready = |entry: std::io::Result<fs::DirEntry>| {
         let Ok(entry) = entry else { return false };
         let new = entry.file_name().to_string_lossy().starts_with(".ecr-login-");
         new && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
     };
-    while !fs::read_dir(file.parent().expect("a directory")).expect("files").any(is_ready) {
+    wait_until("a new file appears", SOON, || {
         assert!(strace.try_wait().expect("a look").is_none(), "it ended without a new file");
-        thread::yield_now();
-    }
+        fs::read_dir(file.parent().expect("a directory")).expect("files").any(is_ready)
+    });
     let theirs = helper.write(".docker/theirs", r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#);
     fs::rename(theirs, &file).expect("a rename");
-    assert!(strace.wait().expect("an end").success());
+    assert!(end(strace).status.success());
     let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
     let expected = json!({"auths": {"ghcr.io": {"auth": "YTpi"}}, "credHelpers": {HOST: "ecr-login"}});
     assert_eq!(config, expected);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, make_older};
 use crate::namespace::{missing, skip};
+use crate::process::output;
 use crate::support::aws::{Aws, Plan};
 
 const FAR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -91,10 +92,8 @@ fn without_a_terminal_login_says_that_it_needs_one_and_never_reads_standard_inpu
     }
     let aws = with_mfa();
     let helper = with_profile(&aws, &role());
-    let mut command = std::process::Command::new("setsid");
-    command.arg("--wait").arg(crate::helper::program()).args(["login", HOST]).env_clear();
-    command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.stdin(std::process::Stdio::null()).output().expect("setsid runs");
+    let mut command = helper.tool("setsid");
+    let output = output(command.arg("--wait").arg(crate::helper::program()).args(["login", HOST]));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && text.contains("on a terminal"), "{text}");
     assert_eq!(aws.count(), 0);

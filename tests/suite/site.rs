@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::HOST;
 use crate::helper::program;
 use crate::namespace::{Daemon, Namespace, missing, skip};
+use crate::process;
 
 /// What moto hands out: its own account's number and a suffix. The registry wants it.
 pub const PASSWORD: &str = "123456789012-auth-token";
@@ -154,9 +155,7 @@ impl Site {
     }
 
     pub fn docker_in(&self, args: &[&str], input: &str) -> String {
-        let file = self.home().join("input");
-        fs::write(&file, input).expect("a write");
-        finish(self.docker_command(args).stdin(fs::File::open(file).expect("a file")))
+        succeeded(&mut self.docker_command(args), input)
     }
 
     /// Gives docker an image of that name.
@@ -192,13 +191,21 @@ impl Site {
     }
 }
 
+/// What a client says that has to succeed.
+#[track_caller]
 pub fn finish(command: &mut Command) -> String {
-    let output = command.output().expect("the client runs");
+    succeeded(command, "")
+}
+
+#[track_caller]
+fn succeeded(command: &mut Command, input: &str) -> String {
+    let output = process::end(process::start(command, input));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {said}");
     said
 }
 
+#[track_caller]
 pub fn shell(script: &str) {
-    assert!(Command::new("sh").args(["-ec", script]).status().expect("a shell").success(), "{script}");
+    finish(Command::new("sh").args(["-ec", script]));
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{Namespace, skip};
+use crate::site::finish;
 use crate::support::aws::{Aws, Plan};
 
 const BASE: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = b\n";
@@ -274,11 +275,8 @@ fn a_home_directory_carries_no_instance_token_to_another_machine() {
     let helper = Helper::bare().inside(&network).var("AWS_ENDPOINT_URL", INSIDE);
     cached_as(&aws, &helper, "ASIA-instance");
     let boot = helper.write("boot", "11111111-2222-3333-4444-555555555555\n");
-    let other = network
-        .command("mount")
-        .args(["--bind", boot.to_str().expect("UTF-8"), "/proc/sys/kernel/random/boot_id"])
-        .status();
-    assert!(other.expect("mount runs").success());
+    let mut mount = network.command("mount");
+    finish(mount.args(["--bind", boot.to_str().expect("UTF-8"), "/proc/sys/kernel/random/boot_id"]));
     let calls = aws.count_of("ecr");
     cached_as(&aws, &helper, "ASIA-instance");
     assert_eq!(aws.count_of("ecr"), calls + 1, "the other machine asks for itself");

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{missing, skip};
+use crate::process::output;
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -81,7 +82,7 @@ fn the_help_names_every_variable_that_the_program_reads() {
     for (name, what) in VARIABLES {
         assert!(help.contains(name) && help.contains(what), "{name}");
     }
-    let sources = std::process::Command::new("find").args(["src", "-name", "*.rs"]).output().expect("find runs").stdout;
+    let sources = output(std::process::Command::new("find").args(["src", "-name", "*.rs"])).stdout;
     let sources = String::from_utf8(sources).expect("UTF-8");
     assert!(sources.lines().count() > 40, "{sources}");
     for source in sources.lines() {

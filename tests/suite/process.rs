@@ -1,0 +1,101 @@
+//! Child processes and conditions, each with a time limit: a test that waits for something that never comes fails, and says
+//! what it was.
+
+use std::io::Write;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::helper::Ran;
+
+/// No process here takes as long, even on a machine that does much else.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// For conditions that hold within a moment on a quiet machine.
+pub const SOON: Duration = Duration::from_mins(1);
+
+/// Looks at a condition every few milliseconds until it holds.
+#[track_caller]
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Measures up to three times, until the time is within the bound: other load on the machine makes a run slower, and nothing
+/// makes it faster.
+#[track_caller]
+pub fn best_of_three(bound: Duration, mut measure: impl FnMut() -> Duration) {
+    let mut all = Vec::new();
+    while all.last().is_none_or(|took| *took >= bound) {
+        assert!(all.len() < 3, "not within {bound:?}: {all:?}");
+        all.push(measure());
+    }
+}
+
+/// Starts a program with this input, and closes its standard input after that.
+pub fn start(command: &mut Command, input: impl AsRef<[u8]>) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // It may answer and end without reading all of a hostile input, or read none of what no pipe holds.
+    let input = input.as_ref();
+    if input.len() <= 4096 {
+        let _ = stdin.write_all(input);
+    } else {
+        let input = input.to_vec();
+        thread::spawn(move || stdin.write_all(&input));
+    }
+    child
+}
+
+/// Waits for the end of a child that prints into pipes.
+#[track_caller]
+pub fn end(child: Child) -> Output {
+    let id = child.id();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    if let Ok(output) = receiver.recv_timeout(LIMIT) {
+        return output.expect("an end");
+    }
+    let words = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default().replace('\0', " ");
+    send(id, Signal::SIGKILL);
+    panic!("process {id} does not end within {LIMIT:?}: {words}");
+}
+
+/// Runs a program with this input.
+#[track_caller]
+pub fn run(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
+    let started = Instant::now();
+    let output = end(start(command, input));
+    Ran::new(output, started.elapsed())
+}
+
+/// What a program prints that gets no input.
+#[track_caller]
+pub fn output(command: &mut Command) -> Output {
+    end(start(command, ""))
+}
+
+/// Ends a server: asks it to, and kills it where it does not listen.
+pub fn stop(child: &mut Child) {
+    send(child.id(), Signal::SIGTERM);
+    let deadline = Instant::now() + SOON;
+    while child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn send(id: u32, signal: Signal) {
+    // It may have ended already.
+    let _ = kill(Pid::from_raw(id.cast_signed()), signal);
+}
