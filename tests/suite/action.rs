@@ -15,16 +15,40 @@ use crate::namespace::{missing, skip};
 use crate::process::output;
 use crate::recipes::{NAME, VERSION, release, sum};
 
-#[test]
-fn the_action_installs_what_the_checksum_promises_and_nothing_else() {
+/// A release on a server, the server's address, and the checksum that pins the release; `None` where the action cannot run.
+fn served() -> Option<(TempDir, String, String)> {
     if let Some(program) = missing(&["curl"]) {
-        return skip("the GitHub Action", &format!("{program} is not installed"));
+        skip("the GitHub Action", &format!("{program} is not installed"));
+        return None;
     }
     let release = release();
-    let served = serve(release.path());
-    let checksums = sum(&release.path().join("SHA256SUMS"));
-    let good = json!({"CHECKSUMS": checksums, "REGISTRIES": format!("{HOST}\n public.ecr.aws\n")});
+    let (url, checksums) = (serve(release.path()), sum(&release.path().join("SHA256SUMS")));
+    Some((release, url, checksums))
+}
 
+const ROLE: &str = "arn:aws:iam::111122223333:role/team/Deploy";
+
+fn by_role(checksums: &str) -> Value {
+    json!({
+        "CHECKSUMS": checksums, "ROLE": ROLE, "REGION": "eu-west-1", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://id.example"
+    })
+}
+
+/// Runs the action where it has to fail, and leave nothing; what it says.
+#[track_caller]
+fn fails(served: &str, settings: &Value) -> String {
+    let runner = Runner::new(served);
+    let output = runner.run(settings);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.starts_with("::error "), "{settings}: {said}");
+    assert_eq!((runner.left(), runner.text("path") + &runner.text("env")), (0, String::new()), "{settings}");
+    said
+}
+
+#[test]
+fn the_action_installs_the_program_and_sets_up_the_registries() {
+    let Some((_release, served, checksums)) = served() else { return };
+    let good = json!({"CHECKSUMS": checksums, "REGISTRIES": format!("{HOST}\n public.ecr.aws\n")});
     let runner = Runner::new(&served);
     let output = runner.run(&good);
     assert!(output.status.success(), "{output:?}");
@@ -36,62 +60,62 @@ fn the_action_installs_what_the_checksum_promises_and_nothing_else() {
     assert_eq!(runner.text("calls"), format!("setup {HOST} public.ecr.aws\n"));
     assert_eq!(runner.left(), 1, "the scratch directory is gone");
     assert!(runner.run(&good).status.success(), "and once more in the same job");
+}
 
+#[test]
+fn the_action_takes_an_account_and_a_region_for_its_registry() {
+    let Some((_release, served, checksums)) = served() else { return };
     let runner = Runner::new(&served);
     let account = json!({
         "CHECKSUMS": checksums, "ACCOUNT": "111122223333", "REGION": "eu-west-1", "PUBLIC": "true", "VERSION": VERSION
     });
     assert!(runner.run(&account).status.success());
     assert_eq!(runner.text("calls"), "setup --account 111122223333 --region eu-west-1 --public\n");
+}
 
+#[test]
+fn the_action_has_the_helper_assume_a_role() {
+    let Some((_release, served, checksums)) = served() else { return };
     let runner = Runner::new(&served);
-    let role = "arn:aws:iam::111122223333:role/team/Deploy";
-    let by_role = json!({
-        "CHECKSUMS": checksums, "ROLE": role, "REGION": "eu-west-1", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://id.example"
-    });
+    let by_role = by_role(&checksums);
     assert!(runner.run(&by_role).status.success());
     assert_eq!(runner.text("calls"), "setup --account 111122223333 --region eu-west-1\n");
     let variables =
-        format!("AWS_ECR_WEB_IDENTITY=github\nAWS_ECR_ROLE_ARN={role}\nAWS_ECR_ROLE_ARN_111122223333={role}\n");
+        format!("AWS_ECR_WEB_IDENTITY=github\nAWS_ECR_ROLE_ARN={ROLE}\nAWS_ECR_ROLE_ARN_111122223333={ROLE}\n");
     assert_eq!(runner.text("env"), variables);
     let runner = Runner::new(&served);
     let mut of_others = by_role.clone();
     of_others["REGISTRIES"] = HOST.into();
     assert!(runner.run(&of_others).status.success());
     assert_eq!(runner.text("calls"), format!("setup {HOST}\n"));
+}
 
-    let fails = |what: &str, settings: &Value| {
-        let runner = Runner::new(&served);
-        let output = runner.run(settings);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(!output.status.success() && said.starts_with("::error "), "{what}: {said}");
-        assert_eq!(
-            (runner.left(), runner.text("path") + &runner.text("env")),
-            (0, String::new()),
-            "{what} leaves nothing"
-        );
-        said
-    };
-    fails("no pin", &json!({"CHECKSUMS": ""}));
-    fails("another pin", &json!({"CHECKSUMS": sum(&release.path().join("daemonset.yaml"))}));
+#[test]
+fn the_action_refuses_a_role_or_region_that_is_none() {
+    let Some((_release, served, checksums)) = served() else { return };
     for (setting, value, words) in [
         ("ROLE", "Deploy", "ARN of a role"),
         ("ROLE", "arn:aws:iam::111122223333:role/a\nX=y", "ARN of a role"),
         ("REGION", "", "region is to be"),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", "", "id-token: write"),
     ] {
-        let mut wrong = by_role.clone();
+        let mut wrong = by_role(&checksums);
         wrong[setting] = value.into();
-        let said = fails(setting, &wrong);
+        let said = fails(&served, &wrong);
         assert!(said.contains(words), "{said}");
     }
-    fails("no such version", &json!({"CHECKSUMS": checksums, "VERSION": "99.0.0"}));
-    fails("no such machine", &json!({"CHECKSUMS": checksums, "RUNNER_ARCH": "X86"}));
-    let mut refused = good.clone();
-    refused["REGISTRIES"] = "refused.example".into();
-    fails("setup", &refused);
+}
+
+#[test]
+fn the_action_installs_nothing_that_the_checksum_does_not_promise() {
+    let Some((release, served, checksums)) = served() else { return };
+    fails(&served, &json!({"CHECKSUMS": ""}));
+    fails(&served, &json!({"CHECKSUMS": sum(&release.path().join("daemonset.yaml"))}));
+    fails(&served, &json!({"CHECKSUMS": checksums, "VERSION": "99.0.0"}));
+    fails(&served, &json!({"CHECKSUMS": checksums, "RUNNER_ARCH": "X86"}));
+    fails(&served, &json!({"CHECKSUMS": checksums, "REGISTRIES": "refused.example"}));
     fs::write(release.path().join(format!("{NAME}-{VERSION}-linux-x86_64.tar.gz")), "other bytes").expect("a write");
-    let said = fails("another archive", &good);
+    let said = fails(&served, &json!({"CHECKSUMS": checksums, "REGISTRIES": HOST}));
     assert!(said.contains(&format!("{NAME}-{VERSION}-linux-x86_64.tar.gz has the checksum")), "{said}");
 }
 

@@ -91,7 +91,7 @@ fn a_service_that_hangs_does_not_keep_a_valid_token_back_for_long() {
 }
 
 #[test]
-fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near() {
+fn after_a_failed_refresh_a_valid_token_is_served_at_once() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let first = helper.get(HOST).password_for(HOST);
@@ -104,17 +104,34 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near(
     }
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert_eq!(aws.count(), 2, "one tried");
-    // The time of the next attempt is the same for all, five to ten minutes off.
-    let [postponed] = ["postponed"].map(|ending| {
-        let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
-        files.find(|path| path.extension().is_some_and(|there| there == ending)).expect("a note")
-    });
-    let until = instant(&fs::read_to_string(&postponed).expect("a note").into());
+}
+
+/// A helper whose token is due for a refresh, which has failed once; and the note of when the next one is due.
+fn failed_once(aws: &Aws) -> (Helper, std::path::PathBuf) {
+    let helper = Helper::of(aws);
+    helper.get(HOST).password_for(HOST);
+    aws.change(|plan| (plan.failures, plan.failure) = (1, (400, "AccessDeniedException", "not now")));
+    make_older(&helper, Duration::from_hours(7));
+    helper.get(HOST).password_for(HOST);
+    let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+    let note = files.find(|path| path.extension().is_some_and(|ending| ending == "postponed")).expect("a note");
+    (helper, note)
+}
+
+#[test]
+fn the_next_refresh_after_a_failed_one_is_due_in_five_to_ten_minutes() {
+    let (_helper, note) = failed_once(&Aws::start());
+    let until = instant(&fs::read_to_string(note).expect("a note").into());
     let now = OffsetDateTime::now_utc();
     let seconds = (until - now).whole_seconds();
-    assert!((290..=600).contains(&seconds), "{until} {now}");
-    // Once that has passed, or what it says can be of no clock of ours, it is tried again.
-    aws.change(|plan| plan.delay = Duration::ZERO);
+    assert!((240..=600).contains(&seconds), "{until} {now}");
+}
+
+#[test]
+fn a_refresh_that_was_postponed_is_tried_when_it_is_due_and_when_the_note_makes_no_sense() {
+    let aws = Aws::start();
+    let (helper, postponed) = failed_once(&aws);
+    let now = OffsetDateTime::now_utc();
     for seconds in [-1, 100_000] {
         let time = (now + time::Duration::seconds(seconds)).format(&Rfc3339).expect("a time");
         fs::write(&postponed, &time).expect("a write");
@@ -123,8 +140,13 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once_until_its_end_is_near(
         helper.get(HOST).password_for(HOST);
         assert_eq!(aws.count(), calls + 1, "{time}");
     }
-    // In the last tenth each may try.
-    let later = (now + Duration::from_mins(5)).format(&Rfc3339).expect("a time");
+}
+
+#[test]
+fn in_the_last_tenth_of_a_tokens_life_each_may_try_to_refresh_it() {
+    let aws = Aws::start();
+    let (helper, postponed) = failed_once(&aws);
+    let later = (OffsetDateTime::now_utc() + Duration::from_mins(5)).format(&Rfc3339).expect("a time");
     fs::write(&postponed, later).expect("a write");
     make_older(&helper, Duration::from_hours(11));
     let calls = aws.count();

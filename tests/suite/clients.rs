@@ -19,44 +19,25 @@ use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";
 
-#[test]
-fn real_clients_push_and_pull_through_the_helper() {
-    let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
-    let moto = fs::canonicalize(&moto).unwrap_or(PathBuf::from(moto));
-    if !possible("clients", &[moto.to_str().expect("UTF-8")]) {
-        return;
+/// A machine and the AWS that its helper asks, where such a machine can be made.
+fn machine(test: &str) -> Option<(Site, Aws)> {
+    if !possible(test, &[]) {
+        return None;
     }
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    let mut site = Site::start(&aws.url());
-    let image = format!("{HOST}/team/app:1");
+    Some((Site::start(&aws.url()), aws))
+}
 
-    // docker: the whole way, from an empty cache.
+#[test]
+fn real_clients_push_and_pull_through_the_helper() {
+    let Some((site, aws)) = machine("clients") else { return };
+    let image = format!("{HOST}/team/app:1");
     site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));
-    assert_eq!(aws.count(), 1, "one call for the push");
     site.docker(&["rmi", &image]);
     site.with_helper(|| site.docker(&["pull", &image]));
     site.with_helper(|| site.docker(&["manifest", "inspect", &image]));
-    assert_eq!(aws.count(), 1, "the pull asks AWS nothing");
 
-    let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
-    assert!(doctor.contains(&format!("ok       {HOST}  token valid for")), "{doctor}");
-    assert!(doctor.ends_with("\n1 ok, 0 failed\n"), "all is well: {doctor}");
-
-    // docker login and logout, which the incumbent refuses; and that the password is really checked.
-    let login = site.with_helper(|| site.docker(&["login", HOST]));
-    assert!(login.contains("Login Succeeded"), "{login}");
-    site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
-    let wrong = output(&mut site.docker_command(&["login", "-u", "AWS", "-p", "wrong", HOST]));
-    assert!(!wrong.status.success(), "the registry checks passwords");
-    let logout = site.docker(&["logout", HOST]);
-    assert!(!logout.contains("WARNING"), "{logout}");
-    assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "logout drops the token");
-    let config = fs::read_to_string(site.home().join(".docker/config.json")).expect("a config");
-    assert!(!config.contains("auth\""), "no password in {config}");
-
-    // The others, each once to pull and once to push, all from one token.
-    let calls = aws.count();
     let storage = |name: &str| site.dir.path().join(name).display().to_string();
     let (podman_root, podman_run) = (storage("podman"), storage("podman-run"));
     let podman = ["--root", &podman_root, "--runroot", &podman_run, "--storage-driver", "vfs"];
@@ -80,23 +61,50 @@ fn real_clients_push_and_pull_through_the_helper() {
     site.with_helper(|| site.run("skopeo", &["copy", &original, &copy]));
     let inspected = site.with_helper(|| site.run("skopeo", &["inspect", &copy]));
     assert!(inspected.contains(&format!("{HOST}/team/skopeo")), "{inspected}");
-    assert_eq!(aws.count(), calls + 1, "one call for all of them");
+    assert_eq!(aws.count(), 1, "one call for all of them");
 
-    // The same with somebody else's idea of the API, whose tokens come expired: every pull asks anew.
+    let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
+    assert!(doctor.contains(&format!("ok       {HOST}  token valid for")), "{doctor}");
+    assert!(doctor.ends_with("\n1 ok, 0 failed\n"), "all is well: {doctor}");
+}
+
+/// The incumbent refuses both.
+#[test]
+fn docker_login_works_and_logout_drops_the_token() {
+    let Some((site, _aws)) = machine("docker login") else { return };
+    let login = site.with_helper(|| site.docker(&["login", HOST]));
+    assert!(login.contains("Login Succeeded"), "{login}");
+    site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
+    let wrong = output(&mut site.docker_command(&["login", "-u", "AWS", "-p", "wrong", HOST]));
+    assert!(!wrong.status.success(), "the registry checks passwords");
+    assert_eq!(crate::helper::entries(&site.cache()).len(), 1);
+    let logout = site.docker(&["logout", HOST]);
+    assert!(!logout.contains("WARNING"), "{logout}");
+    assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "logout drops the token");
+    let config = fs::read_to_string(site.home().join(".docker/config.json")).expect("a config");
+    assert!(!config.contains("auth\""), "no password in {config}");
+}
+
+/// By somebody else's idea of the API, moto's, whose tokens come expired.
+#[test]
+fn a_token_that_comes_expired_serves_one_pull_and_is_not_kept() {
+    let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
+    let moto = fs::canonicalize(&moto).unwrap_or(PathBuf::from(moto));
+    if !possible("moto", &[moto.to_str().expect("UTF-8")]) {
+        return;
+    }
+    let site = Site::start(&format!("http://{MOTO}"));
     let mut command = site.namespace.command(&moto);
     command.args(["-H", ADDRESS, "-p", "5000"]);
     let _moto = Daemon::start(command, &site.dir.path().join("moto.log"), || TcpStream::connect(MOTO).is_ok());
-    site.docker(&["logout", HOST]);
-    site.endpoint = format!("http://{MOTO}");
+    let image = format!("{HOST}/team/app:1");
+    site.import(&image);
     for _ in 0..2 {
         site.with_helper(|| site.docker(&["push", &image]));
         site.with_helper(|| site.docker(&["pull", &image]));
     }
-    site.with_helper(|| site.run("skopeo", &["inspect", &original]));
+    site.with_helper(|| site.run("skopeo", &["inspect", &format!("docker://{image}")]));
     assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "an expired token is not kept");
-
-    site.endpoint = aws.url();
-    one_store_serves_ecr_and_an_ordinary_registry(&site, &image);
 }
 
 /// What helm's recipe says: docker's entry is all that helm needs, and what else goes by oras's library.
@@ -184,8 +192,12 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     }
 }
 
-/// docker with us as `credsStore`, and a fallback helper that keeps the passwords of everything else.
-fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
+/// docker with the helper as `credsStore`, and a fallback helper that keeps the passwords of everything else.
+#[test]
+fn one_store_serves_ecr_and_an_ordinary_registry() {
+    let Some((site, _aws)) = machine("credsStore") else { return };
+    let image = &format!("{HOST}/team/app:1");
+    site.import(image);
     let path = |name: &str| site.dir.path().join(name).display().to_string();
     let _registry = site.other_registry();
     let docker_config = site.home().join(".docker/config.json");
@@ -221,92 +233,117 @@ fn one_store_serves_ecr_and_an_ordinary_registry(site: &Site, image: &str) {
     site.with_helper(|| site.docker(&["push", image]));
 }
 
-/// `setup` among the files that docker and podman write themselves.
-#[test]
-fn docker_and_podman_are_set_up_and_back() {
-    if !possible("setup", &[]) {
-        return;
-    }
-    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    let site = Site::start(&aws.url());
-    let _registry = site.other_registry();
-    let (image, theirs) = (format!("{HOST}/team/app:1"), format!("{OTHER}/team/app:1"));
-    let file = |path: &str| site.home().join(path);
-    let json = |path: &str| -> Value { serde_json::from_slice(&fs::read(file(path)).expect(path)).expect("JSON") };
-    let setup = |args: &[&str]| site.run("docker-credential-ecr-login", &[&["setup"], args].concat());
-    let fails = |args: &[&str]| !output(&mut site.docker_command(args)).status.success();
-    let docker = ".docker/config.json";
+/// A machine for `setup`, with an ordinary registry beside ECR's.
+struct SetUp {
+    site: Site,
+    aws: Aws,
+    _registry: Daemon,
+    image: String,
+    theirs: String,
+}
 
-    // docker's own file, with logins of both registries in it.
-    fs::remove_file(file(docker)).expect("a file");
-    site.import(&image);
-    site.docker(&["tag", &image, &theirs]);
+impl SetUp {
+    fn start(test: &str) -> Option<Self> {
+        let (site, aws) = machine(test)?;
+        let registry = site.other_registry();
+        fs::remove_file(site.home().join(".docker/config.json")).expect("a file");
+        let (image, theirs) = (format!("{HOST}/team/app:1"), format!("{OTHER}/team/app:1"));
+        site.import(&image);
+        site.docker(&["tag", &image, &theirs]);
+        Some(Self { site, aws, _registry: registry, image, theirs })
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.site.home().join(path)).expect(path)).expect("JSON")
+    }
+
+    fn setup(&self, args: &[&str]) -> String {
+        self.site.run("docker-credential-ecr-login", &[&["setup"], args].concat())
+    }
+
+    fn docker_fails(&self, args: &[&str]) -> bool {
+        !output(&mut self.site.docker_command(args)).status.success()
+    }
+}
+
+/// In docker's own file, with logins of both registries in it.
+#[test]
+fn docker_is_set_up_and_back() {
+    let Some(machine) = SetUp::start("setup of docker") else { return };
+    let SetUp { site, image, theirs, .. } = &machine;
+    let docker = ".docker/config.json";
     site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
     site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
-    let written = json(docker);
-    let said = setup(&[HOST]);
+    let written = machine.json(docker);
+    let said = machine.setup(&[HOST]);
     assert!(said.contains("earlier login"), "{said}");
     let mut expected = written.clone();
     expected["credHelpers"] = json!({HOST: "ecr-login"});
-    assert_eq!(json(docker), expected);
-    site.with_helper(|| site.docker(&["push", &image]));
-    setup(&[HOST, "--remove-auths"]);
-    // docker writes it anew, and keeps what is ours.
-    site.docker(&["push", &theirs]);
+    assert_eq!(machine.json(docker), expected);
+    site.with_helper(|| site.docker(&["push", image]));
+    machine.setup(&[HOST, "--remove-auths"]);
+    // docker writes the file anew, and keeps the helper's entry.
+    site.docker(&["push", theirs]);
     site.docker(&["logout", OTHER]);
-    assert!(fails(&["push", &theirs]));
+    assert!(machine.docker_fails(&["push", theirs]));
     site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
-    site.docker(&["rmi", &image]);
-    site.with_helper(|| site.docker(&["pull", &image]));
-    setup(&["--remove"]);
+    site.docker(&["rmi", image]);
+    site.with_helper(|| site.docker(&["pull", image]));
+    machine.setup(&["--remove"]);
     let mut expected = written;
     expected["auths"].as_object_mut().expect("logins").remove(HOST);
-    assert_eq!(json(docker), expected);
-    assert!(fails(&["push", &image]), "nobody is asked any more");
+    assert_eq!(machine.json(docker), expected);
+    assert!(machine.docker_fails(&["push", image]), "nobody is asked any more");
+    assert_eq!(machine.aws.count(), 1, "one call for all of this");
+}
 
-    // podman's, with docker's out of the way; podman itself writes the login.
-    fs::remove_file(file(docker)).expect("a file");
+/// In podman's files, one of them with a login that podman itself has written.
+#[test]
+fn podman_is_set_up_and_back() {
+    let Some(machine) = SetUp::start("setup of podman") else { return };
+    let SetUp { site, image, theirs, .. } = &machine;
+    machine.setup(&[HOST]);
+    site.docker(&["push", image]);
+    site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
+    site.docker(&["push", theirs]);
+    fs::remove_file(site.home().join(".docker/config.json")).expect("a file");
+
     site.run("podman", &["login", "--tls-verify=false", "-u", "me", "-p", "hunter2", OTHER]);
-    let login = json("containers/auth.json");
+    let login = machine.json("containers/auth.json");
     let inspect =
         |image: &str| site.command("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{image}")]);
     let works = |image: &str| output(&mut inspect(image)).status.success();
-    assert!(works(&theirs) && !works(&image), "one login");
+    assert!(works(theirs) && !works(image), "one login");
     for set_up in [&["--podman", HOST][..], &["--podman"]] {
-        setup(set_up);
+        machine.setup(set_up);
         site.with_helper(|| site.run("skopeo", &["inspect", &format!("docker://{image}")]));
-        assert!(works(&theirs));
-        setup(&["--podman", "--remove"]);
-        assert!(works(&theirs) && !works(&image), "as before");
+        assert!(works(theirs));
+        machine.setup(&["--podman", "--remove"]);
+        assert!(works(theirs) && !works(image), "as before");
     }
-    assert_eq!(json("containers/auth.json"), login);
-    // And in a file that podman has written.
-    let auth_file = file("auth.json").display().to_string();
-    fs::rename(file("containers/auth.json"), &auth_file).expect("a rename");
+    assert_eq!(machine.json("containers/auth.json"), login);
+    // And in a file that a variable names.
+    let auth_file = site.home().join("auth.json").display().to_string();
+    fs::rename(site.home().join("containers/auth.json"), &auth_file).expect("a rename");
     let with_file = |program: &str, args: &[&str]| {
-        let mut command = site.command(program, args);
-        output(command.env("REGISTRY_AUTH_FILE", &auth_file)).status.success()
+        output(site.command(program, args).env("REGISTRY_AUTH_FILE", &auth_file)).status.success()
     };
     assert!(with_file("docker-credential-ecr-login", &["setup", "--podman", HOST]));
     assert!(with_file("podman", &["logout", OTHER]), "podman writes it anew");
-    assert_eq!(json("auth.json")["credHelpers"], json!({HOST: "ecr-login"}));
+    assert_eq!(machine.json("auth.json")["credHelpers"], json!({HOST: "ecr-login"}));
     assert!(with_file("skopeo", &["inspect", &format!("docker://{image}")]));
-    assert_eq!(aws.count(), 1, "one call for all of this");
+    assert_eq!(machine.aws.count(), 1, "one call for all of this");
 }
 
 /// What the README tells people to type, on a machine that is set up for nothing.
 #[test]
 fn the_recipes_work() {
-    if !possible("recipes", &[]) {
-        return;
-    }
+    let Some((site, aws)) = machine("recipes") else { return };
     let readme = fs::read_to_string("README.md").expect("a readme");
     let section = readme.split("\n## Recipes\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("recipes");
     let recipes: Vec<&str> =
         section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
     assert!(recipes.len() >= 6, "{recipes:?}");
-    let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    let site = Site::start(&aws.url());
     let image = format!("{HOST}/team/app:1");
     site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));

@@ -124,10 +124,24 @@ fn locks_that_are_not_supported_and_quotas() {
     let left = fs::read_dir(helper.cache_dir()).expect("a cache").flatten();
     let left: Vec<_> = left.filter(|file| file.path().extension().is_some_and(|ending| ending == "tmp")).collect();
     assert!(left.is_empty(), "{left:?}");
-    assert!(trace.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"), "memory is kept out of core dumps: {trace}");
-    // A disk that is slow to flush cannot matter: nothing is flushed.
-    let helper = Helper::of(&aws);
-    let (ran, trace) = with_fault(&helper, "fsync,fdatasync,sync:delay_enter=2000000");
+}
+
+#[test]
+fn memory_is_kept_out_of_core_dumps() {
+    if missing(&["strace"]).is_some() {
+        return skip("core dumps", "strace is not installed");
+    }
+    let (ran, trace) = Helper::of(&Aws::start()).traced(HOST, &[]);
+    ran.password_for(HOST);
+    assert!(trace.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"), "{trace}");
+}
+
+#[test]
+fn nothing_waits_for_a_disk_that_is_slow_to_flush() {
+    if missing(&["strace"]).is_some() {
+        return skip("a slow disk", "strace is not installed");
+    }
+    let (ran, trace) = Helper::of(&Aws::start()).traced(HOST, &[]);
     ran.password_for(HOST);
     assert!(!trace.contains("fsync(") && !trace.contains("fdatasync("), "{trace}");
 }
@@ -184,7 +198,14 @@ fn entries_of_every_bad_kind_are_replaced() {
         helper.get(HOST).password_for(HOST);
         assert_eq!(aws.count(), before + 1, "replaced: {bad:.60}");
     }
-    // Not even a regular file, or one of gigabytes.
+}
+
+#[test]
+fn what_is_no_regular_file_or_has_gigabytes_is_no_entry() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let [path] = helper.entries().try_into().expect("one entry");
     for kind in ["gigabytes", "pipe", "directory"] {
         fs::remove_file(&path).expect("an entry");
         match kind {
@@ -247,7 +268,14 @@ fn what_others_could_have_written_is_not_believed() {
     works_uncached(&aws, &helper, &["not trusted", "symbolic link"]);
     fs::remove_file(&dir).expect("the link");
     fs::rename(&elsewhere, &dir).expect("a move");
+}
 
+#[test]
+fn an_entry_that_others_may_read_is_replaced() {
+    let aws = Aws::start();
+    let helper = logging(&aws);
+    helper.get(HOST).password_for(HOST);
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
     let path = helper.entries().remove(0);
     for open in [0o644, 0o660, 0o602] {
         mode(&path, open);
@@ -255,7 +283,14 @@ fn what_others_could_have_written_is_not_believed() {
         helper.get(HOST).password_for(HOST);
         assert_eq!((aws.count(), fs::metadata(&path).expect("an entry").mode() & 0o777), (before + 1, 0o600));
     }
-    // A link in the place of an entry or a lock: not followed, nothing is written through it.
+}
+
+#[test]
+fn links_in_the_place_of_entries_locks_and_logs_are_not_followed() {
+    let aws = Aws::start();
+    let helper = logging(&aws);
+    helper.get(HOST).password_for(HOST);
+    let path = helper.entries().remove(0);
     let target = helper.write("target", "precious");
     for ending in ["json", "lock"] {
         helper.run(&["erase"], HOST).silent();

@@ -148,12 +148,10 @@ impl Company {
 }
 
 #[test]
-fn proxies_and_private_authorities() {
+fn a_private_authority_is_trusted_in_three_ways_and_not_without() {
     let aws = Aws::start();
     let Some(company) = Company::start(&aws, "company network") else { return };
     let bundle = company.bundle();
-
-    // Three ways to trust the authority, and none.
     let line = company.user().get(HOST).error().to_owned();
     for word in [API, "not trusted", "the system's certificates", "AWS_CA_BUNDLE"] {
         assert!(line.contains(word), "{word} in {line}");
@@ -174,9 +172,18 @@ fn proxies_and_private_authorities() {
     }
     assert!(company.user().var("AWS_CA_BUNDLE", "/nonexistent").get(HOST).error().contains("/nonexistent"));
     assert_eq!(company.connects(), 0);
+}
 
-    // The proxy, in both cases of its variables, with and without the right password.
-    let url = format!("http://user:{PROXY_PASSWORD}@127.0.0.1:8888");
+fn proxy() -> String {
+    format!("http://user:{PROXY_PASSWORD}@127.0.0.1:8888")
+}
+
+/// In both cases of the variables, with and without the right password.
+#[test]
+fn a_proxy_is_used_as_its_variables_say() {
+    let aws = Aws::start();
+    let Some(company) = Company::start(&aws, "proxies") else { return };
+    let (bundle, url) = (company.bundle(), proxy());
     for (number, name) in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"].into_iter().enumerate() {
         let user = company.user().var("AWS_CA_BUNDLE", &bundle).var(name, &url);
         user.get(HOST).password_for(HOST);
@@ -191,8 +198,13 @@ fn proxies_and_private_authorities() {
         direct.get(HOST).password_for(HOST);
     }
     assert_eq!(company.connects(), before);
+}
 
-    // The metadata service is never asked through a proxy.
+#[test]
+fn the_metadata_service_is_never_asked_through_a_proxy() {
+    let aws = Aws::start();
+    let Some(company) = Company::start(&aws, "the metadata service") else { return };
+    let (bundle, url) = (company.bundle(), proxy());
     let role = company.user().var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
     let role = role.var("AWS_CA_BUNDLE", &bundle).var("HTTP_PROXY", &url).var("HTTPS_PROXY", &url);
     assert!(role.get(HOST).password_for(HOST).starts_with("ASIA-instance."));

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -179,7 +179,7 @@ fn a_default_profile_that_cannot_be_used_is_no_reason_to_take_the_instances_role
 }
 
 #[test]
-fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
+fn variables_that_are_set_and_empty_are_unset() {
     let aws = Aws::start();
     let helper = Helper::bare();
     helper.write(".aws/config", &format!("[default]\n{}", keys("AKIADEFAULT")));
@@ -215,7 +215,13 @@ fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
         let vars: Vec<_> = endpoints.iter().copied().chain([(name, "")]).collect();
         assert_eq!(who(&get_with(&helper, &vars, helper.home())), "AKIADEFAULT", "{name}");
     }
-    // What a provider of the SDK would read for itself, and differently.
+}
+
+/// What a provider of the SDK would read for itself, and differently.
+#[test]
+fn empty_variables_that_the_sdk_reads_differently_are_refused_by_name() {
+    let aws = Aws::start();
+    let url = aws.url();
     let container =
         [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", ""), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())];
     let bare = on_an_instance(&aws);
@@ -228,7 +234,13 @@ fn variables_that_are_set_and_empty_are_unset_or_refused_by_name() {
         assert!(ran.error().contains(&format!("{name} is set and empty")), "{ran:?}");
     }
     assert_eq!(aws.count(), calls);
-    // Empty on both sides of an SSO sign-in too, whose clients are the SDK's.
+}
+
+/// Its clients are the SDK's.
+#[test]
+fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {
+    let aws = Aws::start();
+    let url = aws.url();
     let sso = Helper::bare();
     sso.write(".aws/config", &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO));
     sign_in(&sso, "u", "2099-01-01T00:00:00Z");
@@ -337,7 +349,12 @@ fn what_cannot_be_hashed_is_answered_without_the_cache() {
     }
     assert_eq!((aws.count(), helper.entries().len()), (3, 0));
     assert!(log(&helper).contains("not cached") && log(&helper).contains("no regular file"), "{}", log(&helper));
-    // Whatever its size says: files of /proc have the size 0. This one is another process's environment.
+}
+
+/// Files of /proc have the size 0. This one is another process's environment.
+#[test]
+fn a_file_is_read_to_its_end_whatever_its_size_says() {
+    let aws = Aws::start();
     let mut other = std::process::Command::new("/bin/sleep");
     other.env_clear().env("\n[default]\naws_secret_access_key", " s\naws_access_key_id = AKIAPROC\nx = y").arg("100");
     let mut other = other.spawn().expect("sleep runs");
@@ -349,7 +366,11 @@ fn what_cannot_be_hashed_is_answered_without_the_cache() {
     let ran = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONFIG_FILE", &environ).get(HOST);
     other.kill().and_then(|()| other.wait()).expect("an end");
     assert_eq!(who(&ran), "AKIAPROC");
-    // What lies behind a size that no AWS tool writes counts too.
+}
+
+#[test]
+fn a_large_file_counts_to_its_end_and_an_endless_one_is_refused() {
+    let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     let filler = "# filler\n".repeat(2 * 1024 * 1024);
     for id in ["AKIALARGE1", "AKIALARGE2"] {
@@ -426,27 +447,59 @@ fn program(path: &Path, id: &str) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
 }
 
-#[test]
-fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
-    let aws = Aws::start();
-    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-    let home = helper.home().to_owned();
-    let at = |path: &str| home.join(path);
-    let run = |command: &str, dir: &Path, path: &str| {
-        helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
-        let ran = get_with(&helper, &[("PATH", path)], dir);
+/// Prints the files that its arguments name, each in a way of its own.
+const SHOW: &str =
+    "#!/bin/sh\nfor word; do word=${word#-f}; word=${word%%:*}; [ -f \"$word\" ] && cat \"$word\"; done\n";
+
+/// A user whose credentials a process prints, with directories of the home on the PATH.
+struct Printing {
+    helper: Helper,
+    _aws: Aws,
+    path: String,
+}
+
+impl Printing {
+    fn new() -> Self {
+        let aws = Aws::start();
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let path = format!("{0}/first:{0}/second:/usr/bin:/bin", helper.home().display());
+        Self { helper, _aws: aws, path }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.helper.home().join(path)
+    }
+
+    /// Who asks for the token by this command in that directory, and whether it comes from the cache the next time.
+    #[track_caller]
+    fn run(&self, command: &str, dir: &Path) -> (String, bool) {
+        self.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+        let get = || get_with(&self.helper, &[("PATH", &self.path)], dir);
+        let ran = get();
         let (password, who) = (ran.password_for(HOST), who(&ran));
-        // Asked once more, it is the same, and mostly from the cache.
-        assert_eq!(self::who(&get_with(&helper, &[("PATH", path)], dir)), who);
-        (who, get_with(&helper, &[("PATH", path)], dir).password_for(HOST) == password)
-    };
-    let path = format!("{0}/first:{0}/second:/usr/bin:/bin", home.display());
-    let expect = |command: &str, dir: &Path, id: &str| {
-        let (who, cached) = run(command, dir, &path);
+        assert_eq!(self::who(&get()), who);
+        (who, get().password_for(HOST) == password)
+    }
+
+    /// Sees that it is this one, from the cache the next time.
+    #[track_caller]
+    fn expect_in(&self, dir: &Path, command: &str, id: &str) {
+        let (who, cached) = self.run(command, dir);
         assert_eq!(who, id, "{command}");
         assert!(cached, "{command}: hits ask nobody");
-    };
-    // A link that leads elsewhere, to a program of the same size and time.
+    }
+
+    #[track_caller]
+    fn expect(&self, command: &str, id: &str) {
+        self.expect_in(self.helper.home(), command, id);
+    }
+}
+
+/// To a program of the same size and time.
+#[test]
+fn a_process_is_another_when_a_link_leads_elsewhere() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     program(&at("v1"), "AKIALINK1");
     program(&at("v2"), "AKIALINK2");
     let now = std::time::SystemTime::now();
@@ -455,29 +508,51 @@ fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
     }
     symlink(at("v1"), at("current")).expect("a link");
     for command in
-        [format!("{}/current", home.display()), "~/current".to_owned(), format!("\"{}\"", at("current").display())]
+        [at("current").display().to_string(), "~/current".to_owned(), format!("\"{}\"", at("current").display())]
     {
         fs::remove_file(at("current")).and_then(|()| symlink(at("v1"), at("current"))).expect("a link");
-        expect(&command, &home, "AKIALINK1");
+        user.expect(&command, "AKIALINK1");
         fs::remove_file(at("current")).and_then(|()| symlink(at("v2"), at("current"))).expect("a link");
-        expect(&command, &home, "AKIALINK2");
+        user.expect(&command, "AKIALINK2");
     }
-    // A program on the PATH, then one that is found earlier.
+}
+
+#[test]
+fn a_process_is_another_when_the_path_has_another_program_first() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     program(&at("second/creds"), "AKIASECOND");
     fs::create_dir_all(at("first")).expect("a directory");
-    expect("creds --role x", &home, "AKIASECOND");
+    user.expect("creds --role x", "AKIASECOND");
     program(&at("first/creds"), "AKIAFIRST");
-    expect("creds --role x", &home, "AKIAFIRST");
-    expect("/usr/bin/env creds", &home, "AKIAFIRST");
+    user.expect("creds --role x", "AKIAFIRST");
+    user.expect("/usr/bin/env creds", "AKIAFIRST");
     fs::remove_file(at("first/creds")).expect("a file");
-    expect("/usr/bin/env creds", &home, "AKIASECOND");
-    // Another directory.
+    user.expect("/usr/bin/env creds", "AKIASECOND");
+    // And where a script's interpreter is looked up there.
+    fs::write(at("script"), "#!/usr/bin/env creds\n").expect("a write");
+    fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    user.expect("~/script", "AKIASECOND");
+    program(&at("first/creds"), "AKIAFIRST");
+    user.expect("~/script", "AKIAFIRST");
+}
+
+#[test]
+fn a_process_is_another_in_another_directory() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE")] {
         program(&at(dir).join("run"), id);
-        expect("./run", &at(dir), id);
-        expect("sh run", &at(dir), id);
+        user.expect_in(&at(dir), "./run", id);
+        user.expect_in(&at(dir), "sh run", id);
     }
-    // A file behind a redirection, behind a semicolon, in quotes, after an equals sign; of the same size and time.
+}
+
+/// Behind a redirection, behind a semicolon, in quotes; of the same size and time.
+#[test]
+fn a_process_is_another_when_a_file_in_its_command_line_has_other_content() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     program(&at("print"), "AKIAPRINTED1");
     let file = at("print").display().to_string();
     for command in [
@@ -487,22 +562,26 @@ fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
         format!("/usr/bin/env -S sh {file}"),
     ] {
         program(&at("print"), "AKIAPRINTED1");
-        expect(&command, &home, "AKIAPRINTED1");
+        user.expect(&command, "AKIAPRINTED1");
         let before = fs::metadata(&file).and_then(|metadata| metadata.modified()).expect("a time");
         program(&at("print"), "AKIAPRINTED2");
         fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(before)).expect("a time");
-        expect(&command, &home, "AKIAPRINTED2");
+        user.expect(&command, "AKIAPRINTED2");
     }
-    // A file that a word names in ways of its own.
+}
+
+#[test]
+fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     program(&at("bin/show"), "AKIA");
-    let show = "#!/bin/sh\nfor word; do word=${word#-f}; word=${word%%:*}; [ -f \"$word\" ] && cat \"$word\"; done\n";
-    fs::write(at("bin/show"), show).expect("a write");
+    fs::write(at("bin/show"), SHOW).expect("a write");
     let printed = |id: &str| {
         let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
         fs::write(at("k.json"), text).expect("a write");
     };
     fs::write(at("line"), "one\n").expect("a write");
-    let here = home.display().to_string();
+    let here = user.helper.home().display().to_string();
     for command in [
         format!("{here}/bin/show -fk.json"),
         format!("{here}/bin/show {here}/k.json:/x"),
@@ -510,23 +589,23 @@ fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
         format!("/bin/sed -n 'r{here}/k.json' {here}/line"),
     ] {
         printed("AKIAFIRST1");
-        expect(&command, &home, "AKIAFIRST1");
+        user.expect(&command, "AKIAFIRST1");
         printed("AKIASECOND");
-        expect(&command, &home, "AKIASECOND");
+        user.expect(&command, "AKIASECOND");
     }
-    // A script whose interpreter is looked up on the PATH.
-    fs::write(at("bin/found"), "#!/usr/bin/env creds\n").expect("a write");
-    fs::set_permissions(at("bin/found"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
-    expect(&format!("{here}/bin/found"), &home, "AKIASECOND");
-    program(&at("first/creds"), "AKIAFIRST");
-    expect(&format!("{here}/bin/found"), &home, "AKIAFIRST");
-    // What is not understood is not kept, and nor is what reads a directory.
-    let (who, cached) = run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), &home, &path);
+    // What reads a directory is not kept.
+    let (who, cached) = user.run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), user.helper.home());
     assert!(!cached, "{who}");
+}
+
+#[test]
+fn a_process_whose_command_line_is_not_understood_is_not_cached() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
     program(&at("print"), "AKIAPRINTED1");
     for command in ["sh $HOME/print", "sh -c 'sh $HOME/print; true'", "sh `echo ~/print`", "sh ~/prin?", "(sh ~/print)"]
     {
-        let (who, cached) = run(command, &home, &path);
+        let (who, cached) = user.run(command, user.helper.home());
         assert!(who == "AKIAPRINTED1" && !cached, "{command}");
     }
 }
