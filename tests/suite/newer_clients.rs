@@ -145,6 +145,26 @@ fn docker_compose_pulls_the_images_of_two_services_with_one_call() {
 }
 
 #[test]
+fn docker_compose_builds_on_a_private_image_and_pushes() {
+    let Some((user, [_, _, docker])) =
+        User::with("docker compose build", ["docker-compose", "docker-buildx", "docker"])
+    else {
+        return;
+    };
+    let [base, built] = ["base:1", "built:1"].map(|image| format!("{HOST}/team/{image}"));
+    user.push(&[&base]);
+    let write = |name: &str, text: &str| fs::write(user.work.join(name), text).expect("a write");
+    write("Dockerfile", &format!("FROM {base}\nCOPY compose.yaml /\n"));
+    write("compose.yaml", &format!("services:\n  built:\n    build: .\n    image: {built}\n"));
+    user.run(&docker, &["compose", "build"]);
+    user.run(&docker, &["compose", "push"]);
+    user.site.docker(&["rmi", &built]);
+    user.run(&docker, &["compose", "pull"]);
+    assert!(user.has(&built));
+    user.asked_once();
+}
+
+#[test]
 fn docker_buildx_builds_on_a_private_image_and_pushes() {
     let Some((user, [_, docker])) = User::with("docker buildx", ["docker-buildx", "docker"]) else { return };
     let [base, built, retagged] = ["base:1", "built:1", "built:2"].map(|image| format!("{HOST}/team/{image}"));
