@@ -335,14 +335,13 @@ fn podman_is_set_up_and_back() {
     assert_eq!(machine.aws.count(), 1, "one call for all of this");
 }
 
-/// What the README tells people to type, on a machine that is set up for nothing.
+/// What packaging/recipes tells people to type, on a machine that is set up for nothing.
 #[test]
 fn the_recipes_work() {
     let Some((site, aws)) = machine("recipes") else { return };
-    let readme = fs::read_to_string("README.md").expect("a readme");
-    let section = readme.split("\n## Recipes\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("recipes");
+    let text = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
     let recipes: Vec<&str> =
-        section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
+        text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
     assert!(recipes.len() >= 6, "{recipes:?}");
     let image = format!("{HOST}/team/app:1");
     site.import(&image);

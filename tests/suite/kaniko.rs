@@ -80,8 +80,8 @@ fn kaniko_may_have_its_directory_elsewhere() {
 
 #[test]
 fn the_recipe_puts_everything_below_kanikos_own_directory() {
-    let readme = fs::read_to_string("README.md").expect("a readme");
-    let recipe = readme.split("```dockerfile\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a recipe");
+    let recipes = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
+    let recipe = recipes.split("```dockerfile\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a recipe");
     let mut places = 0;
     for line in recipe.lines() {
         let place = match line.split_once(' ').expect("an instruction") {

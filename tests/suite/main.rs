@@ -41,6 +41,7 @@
 //! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
 //! | `pages` | manual pages and completions |
+//! | `picture` | draws the picture in the README |
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
 //! | `newer_clients` | oras, cosign, docker compose and docker buildx of today against the same registry |
 //! | `containers` | podman, buildah and skopeo of several versions, against what doctor and setup say |
@@ -89,6 +90,7 @@ mod newer_clients;
 mod own_settings;
 mod packages;
 mod pages;
+mod picture;
 mod process;
 mod properties;
 mod protocol;

@@ -75,7 +75,7 @@ fn every_region_of_the_sdk_is_known() {
 
 #[test]
 fn the_tests_that_the_documents_name_exist() {
-    for document in ["SECURITY.md", "README.md"] {
+    for document in ["SECURITY.md", "tests/README.md"] {
         let text = fs::read_to_string(document).expect(document);
         let mut named = 0;
         for name in text.split('`').filter(|word| word.contains("::") && !word.contains([' ', '='])) {

@@ -214,8 +214,13 @@ fn no_file_but_cargos_carries_the_version() {
     let files = String::from_utf8(files.stdout).expect("UTF-8");
     assert!(files.lines().count() > 15, "{files}");
     for file in files.lines() {
+        // A picture shows what a program printed.
+        if Path::new(file).extension().is_some_and(|ending| ending == "svg") {
+            continue;
+        }
         let text = fs::read_to_string(file).expect(file);
-        assert!(!text.contains(VERSION), "{file}");
+        let expected = usize::from(file == "README.md");
+        assert_eq!(text.matches(VERSION).count(), expected, "{file}");
     }
 }
 

@@ -50,10 +50,15 @@ static TURN: Mutex<()> = Mutex::new(());
 
 impl Site {
     pub fn start(endpoint: &str) -> Self {
+        Self::at(ADDRESS, endpoint, Namespace::of_mounts)
+    }
+
+    /// The same with the registry at another address of the namespaces that `namespace` makes.
+    pub fn at(address: &str, endpoint: &str, namespace: impl FnOnce(&str) -> Namespace) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let hosts = format!("127.0.0.1 localhost\n{ADDRESS} {HOST}\n");
+        let hosts = format!("127.0.0.1 localhost\n{address} {HOST}\n");
         fs::write(path("hosts"), hosts).expect("a write");
         shell(&format!(
             "cd {}; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=ecr \
@@ -64,7 +69,7 @@ impl Site {
             path("registry.yml"),
             format!(
                 "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-                 http: {{addr: \"{ADDRESS}:443\", tls: {{certificate: {}, key: {}}}}}\n\
+                 http: {{addr: \"{address}:443\", tls: {{certificate: {}, key: {}}}}}\n\
                  auth: {{htpasswd: {{realm: ecr, path: {}}}}}\n",
                 path("images"),
                 path("cert.pem"),
@@ -79,10 +84,12 @@ impl Site {
         fs::create_dir(path("bin")).expect("a directory");
         symlink(program(), path("bin/docker-credential-ecr-login")).expect("a link");
 
-        let namespace = Namespace::of_mounts(&format!("mount --bind {} /etc/hosts", path("hosts")));
+        let namespace = namespace(&format!("mount --bind {} /etc/hosts", path("hosts")));
         let mut registry = namespace.command("docker-registry");
         registry.args(["serve", &path("registry.yml")]);
-        let listens = || TcpStream::connect((ADDRESS, 443)).is_ok();
+        let connect = format!("exec 3<>/dev/tcp/{address}/443");
+        let listens =
+            || namespace.command("bash").args(["-c", &connect]).output().is_ok_and(|ran| ran.status.success());
         let registry = Daemon::start(registry, Path::new(&path("registry.log")), listens);
         let mut dockerd = namespace.command("dockerd");
         dockerd.args(["--bridge", "none", "--iptables=false", "--storage-driver", "vfs"]);
