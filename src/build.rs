@@ -1,4 +1,4 @@
-//! What the program tells of itself: the commit it was built from and the platform it was built for.
+//! What the program tells of itself: the commit it was built from, the platform it was built for and the C library in it.
 
 #![expect(clippy::disallowed_methods, reason = "cargo tells a build script what it has to know by variables")]
 
@@ -7,6 +7,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rustc-env=BUILD_TARGET={}", var("TARGET"));
+    println!("cargo::rustc-env=C_LIBRARY={}", c_library());
+    println!("cargo::rerun-if-env-changed=C_LIBRARY");
     println!("cargo::rerun-if-env-changed=SOURCE_COMMIT");
     // Written with every commit and checkout; without it cargo would look at the whole package.
     println!("cargo::rerun-if-changed=src/build.rs");
@@ -20,6 +22,20 @@ fn main() {
 
 fn var(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
+}
+
+/// The C library as packaging/build found it, which knows its version; else by the target. Scanners look a static one up
+/// by this: no package of the machine stands for it.
+fn c_library() -> String {
+    let kind = match (var("CARGO_CFG_TARGET_ENV").as_str(), var("CARGO_CFG_TARGET_OS").as_str()) {
+        ("gnu", "linux") => "glibc",
+        ("musl", _) => "musl",
+        _ => "of the system",
+    };
+    let features = var("CARGO_CFG_TARGET_FEATURE");
+    let linked = if features.split(',').any(|feature| feature == "crt-static") { "static" } else { "dynamic" };
+    let given = Some(var("C_LIBRARY")).filter(|name| !name.is_empty());
+    format!("{}, {linked}", given.as_deref().unwrap_or(kind))
 }
 
 /// Of this package's own repository, and not of one that a package from elsewhere lies in.

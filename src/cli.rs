@@ -20,7 +20,7 @@ use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error};
 use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
 use crate::platform::{self, StandardInput};
-use crate::{COMMIT, NAME, TARGET, VERSION, config, doctor, export, kubelet, log, pages, setup, sign_in};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, doctor, export, kubelet, log, pages, setup, sign_in};
 
 /// The exit code of arguments that the program does not know, as from clap.
 const WRONG_USAGE: u8 = 2;
@@ -103,7 +103,7 @@ enum Words {
     List,
     /// Print the version; also -v, --version
     Version {
-        /// Print the commit and the platform too
+        /// Print the commit, the platform and the C library too
         #[arg(long)]
         verbose: bool,
     },
@@ -198,7 +198,7 @@ impl Command {
                 return Self::Print(version());
             }
             ["version" | "--version" | "-v" | "-V", "--verbose"] => {
-                return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}", version()));
+                return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}", version()));
             }
             [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
             [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => return Self::help_of(word),

@@ -74,3 +74,6 @@ pub const COMMIT: &str = env!("SOURCE_COMMIT");
 
 /// The platform that it was built for, in Rust's terms.
 pub const TARGET: &str = env!("BUILD_TARGET");
+
+/// The C library that it was built with and how it is linked, with the version where the build knew it; see build.rs.
+pub const C_LIBRARY: &str = env!("C_LIBRARY");

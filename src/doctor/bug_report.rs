@@ -13,7 +13,7 @@ use crate::config::is_url;
 use crate::env::Env;
 use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
-use crate::{COMMIT, NAME, TARGET, VERSION};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION};
 
 /// The longest time for a client to tell its version.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub(super) struct BugReport {
     program: String,
     commit: &'static str,
     target: &'static str,
+    c_library: &'static str,
     /// As the clients print them.
     clients: Vec<String>,
     /// `NAME=value`, or `NAME (set)` where the value may be secret.
@@ -101,7 +102,14 @@ impl BugReport {
             }
         });
         let variables = variables.collect();
-        Self { program: format!("{NAME} {VERSION}"), commit: COMMIT, target: TARGET, clients, variables }
+        Self {
+            program: format!("{NAME} {VERSION}"),
+            commit: COMMIT,
+            target: TARGET,
+            c_library: C_LIBRARY,
+            clients,
+            variables,
+        }
     }
 }
 
@@ -113,8 +121,8 @@ fn is_location(name: &str) -> bool {
 
 impl fmt::Display for BugReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, commit, target, clients, variables } = self;
-        write!(f, "For a bug report:\n  {program} (commit {commit}, {target})")?;
+        let Self { program, commit, target, c_library, clients, variables } = self;
+        write!(f, "For a bug report:\n  {program} (commit {commit}, {target}, C library {c_library})")?;
         clients.iter().chain(variables).try_for_each(|line| write!(f, "\n  {line}"))
     }
 }

@@ -83,6 +83,7 @@ fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
         "For a bug report:",
         "docker-credential-ecr-login 0.1.0 (commit ",
         "x86_64",
+        "C library ",
         "AWS_ENDPOINT_URL=http://127.0.0.1:8000",
         "AWS_SECRET_ACCESS_KEY (set)",
     ] {

@@ -1,6 +1,7 @@
 //! Every action of the credential helper protocol and every wrong request, byte for byte.
 
-use crate::helper::Helper;
+use crate::helper::{Helper, program};
+use crate::names::is_static;
 use crate::process::end;
 use crate::support::aws::Aws;
 use crate::{HOST, NOT_FOUND};
@@ -191,13 +192,21 @@ fn every_command_has_help_and_a_slip_is_told_from_it() {
 }
 
 #[test]
-fn the_version_is_told_with_commit_and_platform_when_asked() {
+fn the_version_is_told_with_commit_platform_and_c_library_when_asked() {
     let helper = Helper::bare();
     let plain = helper.run(&["version"], "").stdout;
     let verbose = helper.run(&["version", "--verbose"], "");
     assert!(verbose.code == Some(0) && verbose.stdout.starts_with(&plain), "{verbose:?}");
     for words in ["\ncommit ", "\ntarget "] {
         assert!(verbose.stdout.contains(words), "{verbose:?}");
+    }
+    let library = verbose.stdout.lines().find_map(|line| line.strip_prefix("C library ")).expect("a line");
+    if is_static(&program()) {
+        // packaging/build names the version of the glibc that it linked.
+        let version = library.strip_prefix("glibc ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        assert!((version || library.starts_with("musl")) && library.ends_with(", static"), "{library}");
+    } else {
+        assert!(library.ends_with(", dynamic"), "{library}");
     }
 }
 
