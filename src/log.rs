@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
@@ -21,6 +22,9 @@ use crate::platform;
 
 /// When a log file is moved aside, in bytes. With the one before, the log takes twice as much at the most.
 const LARGEST: u64 = 1024 * 1024;
+
+/// Another process moves a file in less than a millisecond.
+const LONGEST_LOCK: Duration = Duration::from_millis(200);
 
 /// Starts the log that `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` ask for. A file that cannot be opened leaves the log
 /// off: it must not cost the pull.
@@ -59,9 +63,7 @@ fn open(path: &Path) -> io::Result<File> {
             return Err(refused());
         }
         if metadata.len() > LARGEST {
-            let mut old = path.as_os_str().to_owned();
-            old.push(".old");
-            std::fs::rename(path, old)?;
+            rotate(path)?;
         }
     }
     platform::survive_file_size_limit();
@@ -72,4 +74,19 @@ fn open(path: &Path) -> io::Result<File> {
     // One that was there already may be open to others.
     platform::make_private(&file)?;
     Ok(file)
+}
+
+/// Moves a large file aside. Of several processes that find it large, one moves it; the others find a small one once they have
+/// the lock, which they would otherwise move over the large one. A process without the lock appends to the large file.
+fn rotate(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(_lock) = platform::lock_dir(dir, LONGEST_LOCK) else { return Ok(()) };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.len() > LARGEST => {
+            let mut old = path.as_os_str().to_owned();
+            old.push(".old");
+            std::fs::rename(path, old)
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,10 +5,24 @@ use std::fs::DirBuilder;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use fs2::FileExt;
 use tempfile::NamedTempFile;
 
 use super::shell_word;
+
+/// The pause between two tries at a file that another process holds.
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// For how long a file that another process has open for a moment, such as a virus scanner, keeps a replacement waiting.
+#[cfg(not(unix))]
+const LONGEST_USE: Duration = Duration::from_secs(1);
+
+/// The lock of a directory on Windows.
+#[cfg(not(unix))]
+const LOCK_FILE: &str = ".ecr-login.lock";
 
 /// Opens a file that only its owner may read, creating it if `options` say so; never through a link, and never one
 /// that would make us wait, such as a pipe.
@@ -120,14 +134,61 @@ fn create_below(dir: &Path) -> io::Result<()> {
 }
 
 /// Puts a finished temporary file in the place of whatever `path` names, so that readers see the one or the other.
+///
+/// Windows refuses the call behind `persist` while another process reads the old file. The standard library's rename asks for
+/// POSIX semantics first, which NTFS has. Where another process has the file open in a way that forbids either, the
+/// replacement is tried again for a while.
 pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     file.persist(path)?;
-    // Windows refuses the call behind `persist` while somebody reads the old file. The standard library then asks for
-    // POSIX semantics, which NTFS has. Nothing is left at the temporary path for its drop to remove.
     #[cfg(not(unix))]
-    std::fs::rename(file.into_temp_path(), path)?;
+    {
+        // Nothing is left at the temporary path for its drop to remove.
+        let file = file.into_temp_path();
+        unless_in_use(|| std::fs::rename(&file, path))?;
+    }
     Ok(())
+}
+
+/// Removes a file, on Windows as soon as no other process has it open.
+pub fn remove(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::fs::remove_file(path);
+    #[cfg(not(unix))]
+    unless_in_use(|| std::fs::remove_file(path))
+}
+
+/// Does what another process may forbid for a moment by having the file open.
+#[cfg(not(unix))]
+fn unless_in_use(act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let until = Instant::now() + LONGEST_USE;
+    loop {
+        match act() {
+            Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error may mean that another process has the file open. Windows says so in two ways, and a file that is being
+/// removed denies access until its last handle is closed.
+#[cfg(not(unix))]
+fn is_in_use(error: &io::Error) -> bool {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
+    matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION))
+}
+
+/// Creates a file that no other process can open and that is removed with its last handle.
+#[cfg(not(unix))]
+fn open_alone(path: &Path) -> io::Result<File> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const GENERIC_WRITE: u32 = 0x4000_0000;
+    const DELETE: u32 = 0x0001_0000;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    options.access_mode(GENERIC_WRITE | DELETE).share_mode(0).custom_flags(FILE_FLAG_DELETE_ON_CLOSE).open(path)
 }
 
 /// The file that a chain of symbolic links leads to, which need not be there yet. A link that somebody else has put into a
@@ -208,16 +269,37 @@ pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
     Ok(metadata)
 }
 
-/// Opens what a lock on the files of a directory is taken on: on Unix the directory itself, so that nothing is left
-/// behind; elsewhere, where a directory cannot be opened, one file of the user's for all directories.
-pub fn open_for_lock(dir: &Path) -> io::Result<File> {
+/// Locks the files of a directory against other processes of this program that change them, until the result is dropped;
+/// `None` where that is not possible, or another process holds the lock for `longest`.
+///
+/// On Unix the lock is on the directory itself, so that nothing is left behind. Windows locks no directory: there the lock is
+/// a file that nobody else can open and that goes with its last handle.
+pub fn lock_dir(dir: &Path, longest: Duration) -> Option<File> {
+    let until = Instant::now() + longest;
     #[cfg(unix)]
-    return File::open(dir);
+    let file = File::open(dir).ok()?;
+    #[cfg(unix)]
+    let try_lock = || match FileExt::try_lock_exclusive(&file) {
+        Ok(()) => Some(Ok(())),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => None,
+        Err(error) => Some(Err(error)),
+    };
     #[cfg(not(unix))]
-    {
-        let _ = dir;
-        let name = format!("{}.lock", crate::NAME);
-        OpenOptions::new().write(true).create(true).truncate(false).open(std::env::temp_dir().join(name))
+    let try_lock = || match open_alone(&dir.join(LOCK_FILE)) {
+        Err(error) if is_in_use(&error) => None,
+        opened => Some(opened),
+    };
+    loop {
+        if let Some(locked) = try_lock() {
+            #[cfg(unix)]
+            return locked.ok().map(|()| file);
+            #[cfg(not(unix))]
+            return locked.ok();
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(BETWEEN_TRIES);
     }
 }
 

@@ -5,13 +5,11 @@
 //! its place. Otherwise the change is made anew to what is there now. What is left is the moment between that look and
 //! the replacement, as for docker itself.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fs2::FileExt;
 use tempfile::NamedTempFile;
 
 use crate::{client_config, platform};
@@ -21,7 +19,6 @@ const MOST_TRIES: usize = 100;
 
 /// Another `setup` takes milliseconds.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// Makes the change that `edit` makes to the file's text, whatever others do to it meanwhile; returns the text before
 /// and after it. Mode, owner and links stay; what is new is for the user alone; what is empty is removed.
@@ -37,7 +34,8 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
     if !dir.is_dir() {
         platform::create_private_dir(dir).map_err(failed)?;
     }
-    let _lock = lock(dir);
+    // Where there is no lock, or another process holds it too long, the change is made without.
+    let _lock = platform::lock_dir(dir, LONGEST_LOCK);
     for _ in 0..MOST_TRIES {
         let beside = if new.is_empty() { None } else { Some(beside(&target, dir, &new).map_err(failed)?) };
         let now = client_config::text(path)?;
@@ -53,23 +51,12 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
     Err(format!("{} is changed by others all the time; try again", path.display()))
 }
 
-/// Lets one `setup` after the other at the files of a directory. Where there is no lock, or another holds it too long,
-/// the change is made without.
-fn lock(dir: &Path) -> Option<File> {
-    let file = platform::open_for_lock(dir).ok()?;
-    let until = Instant::now() + LONGEST_LOCK;
-    while FileExt::try_lock_exclusive(&file).is_err() && Instant::now() < until {
-        thread::sleep(BETWEEN_LOOKS);
-    }
-    Some(file)
-}
-
 /// Puts the new file in the place of the old one, or removes the old one; `false` when somebody else has made or removed
 /// it meanwhile.
 fn replace(new: Option<NamedTempFile>, target: &Path) -> io::Result<bool> {
     let replaced = match new {
-        None => fs::remove_file(target),
-        Some(new) if target.exists() => new.persist(target).map(|_| ()).map_err(|error| error.error),
+        None => platform::remove(target),
+        Some(new) if target.exists() => platform::replace(new, target),
         Some(new) => new.persist_noclobber(target).map(|_| ()).map_err(|error| error.error),
     };
     match replaced {

@@ -142,8 +142,13 @@ impl Helper {
 
     /// Runs `get` for a host as an argument of another program.
     pub fn under(&self, tool: &str, args: &[&str], more: &[&str], host: &str) -> Output {
+        process::end(self.start_under(tool, args, more, host))
+    }
+
+    /// Starts it.
+    pub fn start_under(&self, tool: &str, args: &[&str], more: &[&str], host: &str) -> Child {
         let mut command = self.tool(tool);
-        process::end(process::start(command.args(args).args(more).arg(program()).arg("get"), host))
+        process::start(command.args(args).args(more).arg(program()).arg("get"), host)
     }
 
     /// Runs the program on a terminal of its own, by script(1), with `typed` on the keyboard; what the terminal showed.

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY};
+use crate::helper::{Helper, Ran, SECRET_KEY};
+use crate::namespace::{missing, skip};
 use crate::support::aws::Aws;
 
 #[test]
@@ -109,4 +111,27 @@ fn no_secret_in_the_log_at_any_level() {
 fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
     let aws = Aws::start();
     Helper::of(&aws).var("AWS_ECR_LOG_FILE", "/nonexistent/log").get(HOST).password_for(HOST);
+}
+
+#[test]
+fn processes_that_move_a_large_log_aside_at_once_lose_no_line() {
+    if missing(&["strace"]).is_some() {
+        return skip("rotation of the log", "strace is not installed");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_LOG_FILE", "~/helper.log");
+    helper.get(HOST).password_for(HOST);
+    let large = "an old line\n".repeat(100_000);
+    let (path, old) = (helper.write("helper.log", &large), helper.write("helper.log.old", "the log before\n"));
+    // Each looks at the large file long before it moves it.
+    let slowly = ["-e", "trace=rename", "-e", "inject=rename:delay_enter=50ms"];
+    let trace = helper.home().join("trace").display().to_string();
+    let start = |_| helper.start_under("strace", &["-f", "-o", &trace], &slowly, HOST);
+    let running: Vec<_> = (0..3).map(start).collect();
+    for child in running {
+        Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(HOST);
+    }
+    let (old, new) = (fs::read_to_string(old).expect("a log"), fs::read_to_string(path).expect("a log"));
+    assert!(old.starts_with(&large), "the large log is gone, and {} bytes are left", old.len());
+    assert_eq!([old, new].concat().matches("answered").count(), 3);
 }

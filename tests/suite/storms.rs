@@ -1,6 +1,6 @@
 //! Many at once: one API call, shared failures, holders that are killed, stopped or slow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::HOST;
-use crate::helper::{Chance, Helper, Ran, entries, many};
+use crate::helper::{Chance, Helper, Ran, entries, many, printed};
 use crate::process::{SOON, best_of_three, end, send, start, wait_until};
 use crate::support::aws::{Aws, Plan};
 
@@ -169,4 +169,19 @@ fn many_keys_at_once_all_stay() {
         Ran::new(end(child), Duration::ZERO).password_for(HOST);
     }
     assert_eq!((entries(&helper.cache_dir()).len(), aws.count()), (40, 40));
+}
+
+#[test]
+fn list_names_every_registry_after_many_gets_at_once() {
+    let aws = Aws::with(slow(20));
+    let helper = Helper::of(&aws);
+    let hosts: Vec<String> =
+        (0..60).map(|number| format!("1111222233{number:02}.dkr.ecr.us-east-1.amazonaws.com")).collect();
+    let children: Vec<_> = hosts.iter().map(|host| helper.start(&["get"], host.as_bytes())).collect();
+    for (child, host) in children.into_iter().zip(&hosts) {
+        Ran::new(child.wait_with_output().expect("an end"), Duration::ZERO).password_for(host);
+    }
+    let listed: BTreeMap<String, String> = serde_json::from_str(printed(&helper.run(&["list"], ""))).expect("JSON");
+    let expected = hosts.into_iter().map(|host| (host, "AWS".to_owned()));
+    assert_eq!(listed, expected.collect());
 }
