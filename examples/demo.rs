@@ -147,6 +147,8 @@ impl Demo {
         command.env("AWS_ACCESS_KEY_ID", "AKIADEMO").env("AWS_SECRET_ACCESS_KEY", "of-the-demo");
         command.env("AWS_ENDPOINT_URL", self.aws.url()).env("AWS_CA_BUNDLE", self.authority.bundle());
         command.env("HTTPS_PROXY", format!("http://{}", self.proxy)).env("NO_PROXY", "127.0.0.1");
+        // The directory that Windows and macOS have for caches is outside of this home.
+        command.env("AWS_ECR_CACHE_DIR", home.join("cache"));
         // Without these no program of Windows has a network.
         command.envs(["SystemRoot", "SystemDrive"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command

@@ -55,9 +55,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// The environment, once the memory that secrets will lie in is closed to others and the log is open.
+/// The environment, once the memory that secrets will lie in and the streams are closed to others and the log is open.
 fn settings() -> Env {
     platform::hide_memory();
+    platform::keep_streams();
     let env = Env::of_process();
     log::start(&env);
     env
@@ -179,12 +180,21 @@ impl Tool {
     }
 }
 
+/// Whether the program's name is the one of the plugin. Windows does not tell upper from lower case.
+fn is_kubelet_name(name: &str) -> bool {
+    if cfg!(windows) {
+        let name = name.to_ascii_lowercase();
+        return name.strip_suffix(".exe").unwrap_or(&name) == KUBELET_NAME;
+    }
+    name == KUBELET_NAME
+}
+
 impl Command {
     /// Reads the program's name and the arguments after it.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if name.strip_suffix(".exe").unwrap_or(name) == KUBELET_NAME {
+        if is_kubelet_name(name) {
             return Self::Run(Tool::Kubelet(kubelet::Kubelet::of_cloud_provider()));
         }
         let args: Vec<OsString> = args.collect();

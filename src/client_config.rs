@@ -159,5 +159,6 @@ pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
 /// Where the PATH leads to for a program.
 pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
     let path = env.os("PATH")?;
-    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path))
+    let endings = env.program_endings();
+    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path, &endings))
 }

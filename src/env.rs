@@ -100,20 +100,36 @@ impl Env {
         }
     }
 
-    /// The home directory, from the environment alone, as the AWS SDK finds it, but never a relative one: settings out
-    /// of whatever directory a client runs in could be anybody's. The user database is not asked: that could load
-    /// modules of another C library into a static program, and wait for a server.
+    /// The home directory, from the environment alone, but never a relative one: settings out of whatever directory a
+    /// client runs in could be anybody's. On Windows USERPROFILE comes first, as for docker and the AWS CLI: shells of Unix
+    /// set HOME to a directory of their own. The user database is not asked: that could load modules of another C library
+    /// into a static program, and wait for a server.
     pub fn home(&self) -> Option<PathBuf> {
         let drive_and_path = || {
             let mut home = self.os("HOMEDRIVE")?.to_owned();
             home.push(self.os("HOMEPATH")?);
             Some(home)
         };
-        let mut home = self.os("HOME").map(OsStr::to_owned);
-        if cfg!(windows) {
-            home = home.or_else(|| self.os("USERPROFILE").map(OsStr::to_owned)).or_else(drive_and_path);
-        }
+        let home = || self.os("HOME").map(OsStr::to_owned);
+        let home = if cfg!(windows) {
+            self.os("USERPROFILE").map(OsStr::to_owned).or_else(drive_and_path).or_else(home)
+        } else {
+            home()
+        };
         home.map(PathBuf::from).filter(|home| home.is_absolute())
+    }
+
+    /// The variable that names the home directory, for messages.
+    pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+
+    /// What the names of programs end in, in the order in which they are looked for: on Windows as PATHEXT says, elsewhere
+    /// nothing.
+    pub fn program_endings(&self) -> Vec<String> {
+        if !cfg!(windows) {
+            return Vec::new();
+        }
+        let endings = self.text("PATHEXT").unwrap_or(".COM;.EXE;.BAT;.CMD").split(';');
+        endings.filter(|ending| ending.len() > 1 && ending.starts_with('.')).map(str::to_lowercase).collect()
     }
 
     /// Variables that look like misspelt ones of this program, each in a sentence.

@@ -10,6 +10,7 @@
 //! would hand on again, is in a loop.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::env::Env;
 use crate::error::Error;
-use crate::platform;
+use crate::{client_config, platform};
 
 /// Set for the other helper, to its name.
 const MARKER: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_FALLBACK";
@@ -44,7 +45,10 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     let program = format!("docker-credential-{name}");
     let failed = |what: &str| Error::failed(format!("the fallback helper {program} {what}"));
     refuse_loop(env)?;
-    let mut child = Command::new(&program)
+    platform::gather_descendants();
+    // The standard library looks for programs whose names end in .exe, and Windows has more endings.
+    let path = if cfg!(windows) { client_config::on_path(env, &program) } else { None };
+    let mut child = Command::new(path.as_deref().unwrap_or(Path::new(&program)))
         .arg(action)
         .env(MARKER, name)
         .stdin(Stdio::piped())

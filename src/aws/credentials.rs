@@ -26,6 +26,7 @@ use crate::code::Code;
 use crate::config::{AccountKeys, Keys, Role};
 use crate::error::Failure;
 use crate::identity::{IdentityToken, MfaDevice, Source, WebIdentity};
+use crate::platform;
 use crate::secret::Secret;
 
 /// What a person read off an MFA device.
@@ -72,7 +73,10 @@ pub(super) async fn resolve(
         Source::Login { arn, .. } => {
             LoginCredentialsProvider::builder(arn).configure(for_providers).build().provide_credentials().await
         }
-        Source::Process { command, .. } => CredentialProcessProvider::new(command.clone()).provide_credentials().await,
+        Source::Process { command, .. } => {
+            platform::gather_descendants();
+            CredentialProcessProvider::new(command.clone()).provide_credentials().await
+        }
         Source::Container => {
             let provider = EcsCredentialsProvider::builder().configure(for_providers).dns(Resolver::new());
             provider.build().provide_credentials().await

@@ -1,10 +1,11 @@
 //! How names become addresses.
 //!
-//! By the C library, except in a static program of glibc's. There the C library would load the modules that
-//! `/etc/nsswitch.conf` names, built for whatever glibc the machine has, and may crash in them. So names are looked up
-//! in Rust: the hosts file, then the servers, search domains and options of `/etc/resolv.conf`, systemd-resolved's
-//! stub among them. Left out are sources that only nsswitch modules know, such as mDNS and LDAP; a dynamic build
-//! has them.
+//! By the C library, except in a static program on Linux. In one of glibc's, the C library would load the modules that
+//! `/etc/nsswitch.conf` names, built for whatever glibc the machine has, and may crash in them. The one of musl asks all servers
+//! at once and search domains by rules of its own, and finds other addresses than a program of glibc's. So names are looked
+//! up in Rust, the same with both: the hosts file, then the servers, search domains and options of `/etc/resolv.conf`,
+//! systemd-resolved's stub among them. Left out are sources that only nsswitch modules know, such as mDNS and LDAP; a dynamic
+//! build with glibc has them.
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use hyper_util::client::legacy::connect::dns::Name;
@@ -36,7 +37,7 @@ impl std::fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-#[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
+#[cfg(not(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static"))))]
 mod system {
     use std::pin::Pin;
     use std::task::{Context, Poll};
@@ -72,7 +73,7 @@ mod system {
     }
 }
 
-#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+#[cfg(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
     use std::fs;
     use std::io::ErrorKind;

@@ -41,13 +41,19 @@ pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> 
 /// Clients look for the program on their PATH, by its name.
 fn program(env: &Env) -> Check {
     let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    let here = this.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    // On Windows a canonical path is of a kind that few programs take.
+    let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
+    let here = named.map(|path| path.display().to_string()).unwrap_or_default();
     match client_config::on_path(env, NAME) {
         None => Check::failure(
             "program",
             Code::ProgramNotOnPath,
             format!("{NAME} is not on the PATH, so no client finds it"),
-            format!("run 'sudo cp {} /usr/local/bin/{NAME}'", shell_word(&here)),
+            if cfg!(windows) {
+                format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
+            } else {
+                format!("run 'sudo cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+            },
         ),
         Some(path) if path.canonicalize().ok() == this => {
             Check::ok("program", format!("{} {}", path.display(), crate::VERSION))

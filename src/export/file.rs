@@ -62,7 +62,8 @@ impl OutputFile {
             Ok(_) => Err(self.failed(format!("{} is not a directory; name another file", directory.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = directory.display();
-                Err(self.failed(format!("there is no directory {directory}; create it with 'mkdir -p {directory}'")))
+                let mkdir = if cfg!(windows) { "mkdir" } else { "mkdir -p" };
+                Err(self.failed(format!("there is no directory {directory}; create it with '{mkdir} {directory}'")))
             }
             Err(error) => Err(self.failed(format!("its directory cannot be used: {error}"))),
         }

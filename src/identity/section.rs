@@ -10,6 +10,7 @@ use super::chain::{CONTAINER_URIS, Resolver};
 use super::source::{IdentityToken, Source, Sso, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Role, SESSION_NAME};
+use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
 
@@ -144,7 +145,7 @@ impl Section<'_> {
             region: region.to_owned(),
             account_id,
             role_name,
-            file: home.join(".aws/sso/cache").join(file),
+            file: home.join(".aws").join("sso").join("cache").join(file),
         }))
     }
 
@@ -162,7 +163,10 @@ impl Section<'_> {
                     "set it to one, or unset AWS_LOGIN_CACHE_DIRECTORY",
                 ));
             }
-            None => env.home().ok_or_else(|| self.homeless("the 'aws login' session"))?.join(".aws/login/cache"),
+            None => {
+                let home = env.home().ok_or_else(|| self.homeless("the 'aws login' session"))?;
+                home.join(".aws").join("login").join("cache")
+            }
         };
         Ok(dir.join(format!("{:x}.json", Sha256::digest(arn.trim()))))
     }
@@ -224,8 +228,8 @@ impl Section<'_> {
 
     fn homeless(&self, what: &str) -> Failure {
         self.wrong(
-            &format!("there is no home directory for {what}: HOME is unset or not an absolute path"),
-            "set HOME to the home directory of the user who signed in",
+            &format!("there is no home directory for {what}: {} is unset or not an absolute path", Env::HOME),
+            &format!("set {} to the home directory of the user who signed in", Env::HOME),
         )
     }
 }

@@ -18,7 +18,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
 /// For how long a file that another process has open for a moment, such as a virus scanner, keeps a replacement waiting.
 #[cfg(not(unix))]
-const LONGEST_USE: Duration = Duration::from_secs(1);
+const LONGEST_USE: Duration = Duration::from_secs(2);
 
 /// The lock of a directory on Windows.
 #[cfg(not(unix))]
@@ -343,20 +343,29 @@ pub fn user_id() -> Option<u32> {
     None
 }
 
-/// The path of a program that can be run, as it is or with the ending that programs have here.
-pub fn as_program(path: &Path) -> Option<PathBuf> {
+/// The path of a program that can be run: as it is, or on Windows with one of the `endings` that programs have there.
+pub fn as_program(path: &Path, endings: &[String]) -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
+        let _ = endings;
         let metadata = std::fs::metadata(path).ok()?;
         (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| path.to_owned())
     }
     #[cfg(not(unix))]
     {
-        // Not `with_extension`, which would take the end of a name with a dot for one.
-        let mut with_ending = path.as_os_str().to_owned();
-        with_ending.push(".exe");
-        [path.to_owned(), with_ending.into()].into_iter().find(|path| path.is_file())
+        let has_ending = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+            endings.iter().any(|ending| name.ends_with(&ending.to_ascii_lowercase()))
+        };
+        let with = |ending: &String| {
+            // Not `with_extension`, which would take the end of a name with a dot for one.
+            let mut path = path.as_os_str().to_owned();
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        let as_it_is = Some(path.to_owned()).filter(|path| has_ending(path));
+        as_it_is.into_iter().chain(endings.iter().map(with)).find(|path| path.is_file())
     }
 }
 

@@ -1,6 +1,8 @@
 //! This process and its children: what it waits for, what it leaves behind.
 
 use std::io::{self, Read};
+#[cfg(windows)]
+use std::sync::LazyLock;
 use std::time::Instant;
 
 /// Standard input, which has to end by a deadline: a read past it is an error of kind `TimedOut`.
@@ -69,6 +71,41 @@ pub fn hide_memory() {
     }
 }
 
+/// Keeps the standard streams of this process from its children, which get them by intent alone. On Windows every child
+/// inherits every handle that may be inherited, and a client reads until the last process has closed standard output: a
+/// slow `credential_process` would keep it waiting. Elsewhere nothing is inherited unasked.
+pub fn keep_streams() {
+    #[cfg(windows)]
+    {
+        use filedescriptor::{FileDescriptor, StdioDescriptor};
+        use std::os::windows::io::AsRawHandle;
+        let (output, error) = (io::stdout(), io::stderr());
+        let is_shared = output.as_raw_handle() == error.as_raw_handle();
+        // Each stream becomes a copy that is not inherited. The originals stay open until both are copied, since they may
+        // be the same.
+        let original_output = FileDescriptor::redirect_stdio(&output, StdioDescriptor::Stdout);
+        let original_error = FileDescriptor::redirect_stdio(&error, StdioDescriptor::Stderr);
+        if is_shared {
+            std::mem::forget(original_error);
+        }
+        drop(original_output);
+    }
+}
+
+/// Has [`kill_descendants`] find the processes that are started from now on. Linux finds them without it.
+pub fn gather_descendants() {
+    #[cfg(windows)]
+    LazyLock::force(&JOB);
+}
+
+/// Holds this process and what it starts. It is closed with the process.
+#[cfg(windows)]
+static JOB: LazyLock<Option<win32job::Job>> = LazyLock::new(|| {
+    let job = win32job::Job::create().ok()?;
+    job.assign_current_process().ok()?;
+    Some(job)
+});
+
 /// Calls `stop`, once and in a thread of its own, when this process is asked to end: by SIGTERM or SIGINT, on Windows by
 /// Ctrl-C. Without this a process with the id 1, as in a container, would ignore SIGTERM.
 pub fn on_stop(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -115,7 +152,8 @@ pub fn read_input(buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Kills all descendants of this process, such as a `credential_process` whose time is up; says whether there were
-/// any. Linux only, where /proc shows them through whatever shells lie between; elsewhere they end by themselves.
+/// any. Linux shows them in /proc, through whatever shells lie between. Windows ends those that were started after
+/// [`gather_descendants`], as soon as this process ends. On macOS they end by themselves.
 pub fn kill_descendants() -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -132,7 +170,14 @@ pub fn kill_descendants() -> bool {
         }
         killed
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    {
+        let Some(job) = &*JOB else { return false };
+        let others = job.query_process_id_list().is_ok_and(|pids| pids.len() > 1);
+        let mut limits = win32job::ExtendedLimitInfo::new();
+        others && job.set_extended_limit_info(limits.limit_kill_on_job_close()).is_ok()
+    }
+    #[cfg(not(any(target_os = "linux", windows)))]
     false
 }
 

@@ -18,7 +18,7 @@ use crate::{client_config, platform};
 const MOST_TRIES: usize = 100;
 
 /// Another `setup` takes milliseconds.
-const LONGEST_LOCK: Duration = Duration::from_secs(5);
+const LONGEST_LOCK: Duration = Duration::from_secs(10);
 
 /// Makes the change that `edit` makes to the file's text, whatever others do to it meanwhile; returns the text before
 /// and after it. Mode, owner and links stay; what is new is for the user alone; what is empty is removed.

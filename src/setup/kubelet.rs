@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::value::RawValue;
 
+use crate::env::Env;
 use crate::registry::host_patterns;
 use crate::{NAME, platform};
 
@@ -134,9 +135,10 @@ pub(super) fn masked(text: &str) -> String {
 }
 
 /// Where kubelet would look for the program, if its configuration is `path`; `None` when it is there.
-pub(super) fn missing_program(path: &Path) -> Option<PathBuf> {
+pub(super) fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
     let dir = path.parent()?;
-    let here = |dir: PathBuf| platform::as_program(&dir.join(NAME)).is_some();
+    let endings = env.program_endings();
+    let here = |dir: PathBuf| platform::as_program(&dir.join(NAME), &endings).is_some();
     // Beside the configuration, as on EKS, or in a directory of its own, as with k3s.
     (!here(dir.to_owned()) && !here(dir.join("bin"))).then(|| dir.to_owned())
 }

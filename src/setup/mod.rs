@@ -123,7 +123,7 @@ impl Setup {
 
     fn apply(&self, env: &Env) -> Result<Vec<String>, String> {
         if let Some(path) = &self.kubelet {
-            return self.provider(path);
+            return self.provider(env, path);
         }
         let settings = self.settings(env)?;
         let hosts = &settings.hosts;
@@ -157,13 +157,13 @@ impl Setup {
     }
 
     /// Changes kubelet's configuration.
-    fn provider(&self, path: &Path) -> Result<Vec<String>, String> {
+    fn provider(&self, env: &Env, path: &Path) -> Result<Vec<String>, String> {
         // Else a slip in the path would make directories that kubelet never looks into.
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
             let dir = dir.display();
             return Err(format!("{dir} is not a directory; name kubelet's --image-credential-provider-config"));
         }
-        if let Some(dir) = kubelet::missing_program(path).filter(|_| !self.remove) {
+        if let Some(dir) = kubelet::missing_program(env, path).filter(|_| !self.remove) {
             let dir = dir.display();
             print_notice(&format!(
                 "warning: {NAME} is neither in {dir} nor in {dir}/bin, and kubelet does not start unless it is in its \
@@ -447,7 +447,11 @@ fn overridden(env: &Env, rules: Rules) -> Option<String> {
 /// The first line of a file that is ours alone.
 const ADDITION: &str = "# By docker-credential-ecr-login setup --podman, which with --remove takes it out again.";
 
-const HOMELESS: &str = "there is no home directory to write settings in; set HOME";
+const HOMELESS: &str = if cfg!(windows) {
+    "there is no home directory to write settings in; set USERPROFILE"
+} else {
+    "there is no home directory to write settings in; set HOME"
+};
 
 fn change<'a>(path: PathBuf, edit: impl Fn(&str) -> Result<String, String> + 'a) -> Change<'a> {
     let name = path.display().to_string();

@@ -11,13 +11,27 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, note};
 use crate::process;
 use crate::support::aws::Aws;
 
 /// The program under test: the one in `HELPER`, which `tests/run` sets to the packaged binary, else cargo's.
 pub fn program() -> PathBuf {
     std::env::var_os("HELPER").map_or_else(|| env!("CARGO_BIN_EXE_docker-credential-ecr-login").into(), PathBuf::from)
+}
+
+/// A limit on the time that something takes: longer by `TIME_FACTOR` where the program runs in an emulator.
+pub fn limit(time: Duration) -> Duration {
+    time * std::env::var("TIME_FACTOR").map_or(1, |factor| factor.parse().expect("TIME_FACTOR is a number"))
+}
+
+/// Says that a test is left out where the program under test is one for Windows, and whether it is.
+pub fn lacks_unix(test: &str) -> bool {
+    let is_for_windows = std::env::var("TEST_PLATFORM").is_ok_and(|platform| platform == "windows");
+    if is_for_windows {
+        note(&format!("{test}: needs Unix"));
+    }
+    is_for_windows
 }
 
 /// A home directory and an environment for the program.

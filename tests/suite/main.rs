@@ -49,6 +49,7 @@
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |
 //! | `action` | the GitHub Action, on a release that was tampered with too |
+//! | `windows` | what only Windows does in this way, in wine (`./tests/run --platforms`) |
 
 // What reads modes, signals and namespaces has no counterpart on Windows; the unit tests and the demo run there.
 #![cfg(unix)]
@@ -106,6 +107,7 @@ mod site;
 mod sources;
 mod storms;
 mod waiting;
+mod windows;
 mod words;
 mod worlds;
 

@@ -118,11 +118,16 @@ impl Drop for Daemon {
 /// Says that a test is left out and why: `tests/run` repeats it at the end. Where `CI` is set it is a failure.
 pub fn skip(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} may not be skipped in CI: {reason}");
-    eprintln!("SKIPPED {test}: {reason}");
+    note(&format!("{test}: {reason}"));
+}
+
+/// Puts a line on the list of what was left out.
+pub fn note(line: &str) {
+    eprintln!("SKIPPED {line}");
     if let Some(list) = std::env::var_os("SKIPPED_LIST") {
         use std::io::Write;
         let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).expect("the list");
-        writeln!(list, "{test}: {reason}").expect("a write");
+        writeln!(list, "{line}").expect("a write");
     }
 }
 
