@@ -15,12 +15,13 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::answer::{self, Output};
-use crate::docker::{self, Action};
+use crate::commands::docker::{self, Action};
+use crate::commands::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
+use crate::commands::{doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error};
-use crate::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
 use crate::platform::{self, StandardInput};
-use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, doctor, export, kubelet, log, pages, setup, sign_in};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log};
 
 /// The exit code of arguments that the program does not know, as from clap.
 const WRONG_USAGE: u8 = 2;
@@ -28,26 +29,26 @@ const WRONG_USAGE: u8 = 2;
 /// Does what the arguments ask for, of which the first is the name of the program: one answer or one line of error.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
-    let result = match Command::from_args(args) {
-        Command::Serve(action) => {
+    let result = match Invocation::from_args(args) {
+        Invocation::Protocol(action) => {
             answer::by_protocol();
             let started = Instant::now();
             let env = settings();
             let input = StandardInput::until(config::deadline(&env, started));
             docker::serve(action, &env, input, Output)
         }
-        Command::Refuse(line) => {
+        Invocation::WrongUsage(line) => {
             answer::by_protocol();
             Err(line)
         }
-        Command::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
-        Command::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
-        Command::Run(tool) => tool.run(settings()),
-        Command::Explain(error) if error.use_stderr() => {
+        Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
+        Invocation::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
+        Invocation::User(tool) => tool.run(settings()),
+        Invocation::FromClap(error) if error.use_stderr() => {
             error::print_usage_error(&error.to_string());
             Ok(ExitCode::from(WRONG_USAGE))
         }
-        Command::Explain(error) => error.exit(),
+        Invocation::FromClap(error) => error.exit(),
     };
     result.unwrap_or_else(|error| {
         answer::fail(&error);
@@ -57,7 +58,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// The environment, once the memory that secrets will lie in and the streams are closed to others and the log is open.
 fn settings() -> Env {
-    platform::hide_memory();
+    platform::disable_core_dumps();
     platform::keep_streams();
     let env = Env::of_process();
     log::start(&env);
@@ -67,19 +68,19 @@ fn settings() -> Env {
 /// What to do.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
-pub enum Command {
+pub enum Invocation {
     /// Serve a request of the credential helper protocol.
-    Serve(Action),
+    Protocol(Action),
     /// Print this text and succeed.
     Print(String),
     /// Print this line and fail.
-    Refuse(Error),
+    WrongUsage(Error),
     /// Print this help and fail: there were no arguments.
     Help(String),
     /// Run a command for people.
-    Run(Tool),
+    User(UserCommand),
     /// Let clap print its help, or what is wrong with the arguments.
-    Explain(clap::Error),
+    FromClap(clap::Error),
 }
 
 #[derive(Parser)]
@@ -87,13 +88,13 @@ pub enum Command {
 #[command(override_usage = USAGES, help_template = "{usage-heading} {usage}\n\n{about}\n\n{all-args}{after-help}\n")]
 struct Arguments {
     #[command(subcommand)]
-    command: Words,
+    command: AnyCommand,
 }
 
 /// Every command, for help, man page and completions.
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
-enum Words {
+enum AnyCommand {
     /// Read a registry's host on standard input, print its user name and password
     Get,
     /// Accept and drop the password of an ECR registry, so that docker login works
@@ -109,12 +110,12 @@ enum Words {
         verbose: bool,
     },
     #[command(flatten)]
-    Tool(Tool),
+    User(UserCommand),
 }
 
 /// The commands for people and clusters.
 #[derive(Debug, Subcommand)]
-pub enum Tool {
+pub enum UserCommand {
     /// Examine what a pull goes through, and say what is wrong and how to fix it
     Doctor(doctor::Doctor),
     /// Have docker or podman ask this program for registries, by changing their settings
@@ -141,12 +142,12 @@ pub enum Tool {
     /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
     Kubelet(kubelet::Kubelet),
     /// Print the completions of a shell
-    Completions(pages::Completions),
+    Completions(generate::Completions),
     /// Print a manual page, e.g. for man -l -
-    Man(pages::Manual),
+    Man(generate::Manual),
     /// Write manual pages and shell completions into a directory
     #[command(hide = true)]
-    Generate(pages::Generate),
+    Generate(generate::Generate),
 }
 
 /// The commands under the name of a service in the AWS CLI.
@@ -157,7 +158,7 @@ pub enum OfService {
     GetLoginPassword(GetLoginPassword),
 }
 
-impl Tool {
+impl UserCommand {
     /// Runs it; errors are for standard error.
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
@@ -189,21 +190,21 @@ fn is_kubelet_name(name: &str) -> bool {
     name == KUBELET_NAME
 }
 
-impl Command {
+impl Invocation {
     /// Reads the program's name and the arguments after it.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
         if is_kubelet_name(name) {
-            return Self::Run(Tool::Kubelet(kubelet::Kubelet::of_cloud_provider()));
+            return Self::User(UserCommand::Kubelet(kubelet::Kubelet::of_cloud_provider()));
         }
         let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         match words[..] {
-            ["get"] => return Self::Serve(Action::Get),
-            ["store"] => return Self::Serve(Action::Store),
-            ["erase"] => return Self::Serve(Action::Erase),
-            ["list"] => return Self::Serve(Action::List),
+            ["get"] => return Self::Protocol(Action::Get),
+            ["store"] => return Self::Protocol(Action::Store),
+            ["erase"] => return Self::Protocol(Action::Erase),
+            ["list"] => return Self::Protocol(Action::List),
             ["version" | "--version" | "-v" | "-V"] => {
                 return Self::Print(version());
             }
@@ -215,7 +216,7 @@ impl Command {
             ["help", word] if is_known(word) => return Self::help_of(word),
             ["help"] => return Self::parse([OsString::from("--help")]),
             ["get" | "store" | "erase" | "list" | "version", ..] => {
-                return Self::Refuse(Error::Protocol(USAGE.to_owned()));
+                return Self::WrongUsage(Error::Protocol(USAGE.to_owned()));
             }
             _ => {}
         }
@@ -229,14 +230,14 @@ impl Command {
             let meant = nearest(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
             return match (args.len(), words[0].starts_with('-')) {
                 // What clients send, or a person who mistypes a word.
-                (1, _) => Self::Refuse(Error::Protocol(format!(
+                (1, _) => Self::WrongUsage(Error::Protocol(format!(
                     "{NAME}: unknown action: {}{meant}",
                     args[0].to_string_lossy()
                 ))),
-                (_, true) => Self::Refuse(Error::Protocol(USAGE.to_owned())),
+                (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
                 (_, false) => {
                     let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
-                    Self::Explain(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
+                    Self::FromClap(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
                 }
             };
         }
@@ -249,9 +250,9 @@ impl Command {
 
     fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
-            Ok(Arguments { command: Words::Tool(tool) }) => Self::Run(tool),
-            Ok(_) => Self::Refuse(Error::Protocol(USAGE.to_owned())),
-            Err(error) => Self::Explain(error),
+            Ok(Arguments { command: AnyCommand::User(tool) }) => Self::User(tool),
+            Ok(_) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
+            Err(error) => Self::FromClap(error),
         }
     }
 }
@@ -275,7 +276,7 @@ const ALIKE: f64 = 0.8;
 /// The arguments of a `get-login-password` with the words of the command first, as clap wants them: the AWS CLI takes options
 /// before, between and after these. `None` for every other command, `Err` where the AWS CLI would print something else than a
 /// password, or where an option of it is not supported.
-fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, Command>> {
+fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, Invocation>> {
     const NAME: &str = get_login_password::COMMAND;
     // What is not UTF-8 is for clap to refuse.
     let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
@@ -295,10 +296,10 @@ fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, C
         let (option, value) = arg.split_once('=').map_or((*arg, None), |(option, value)| (option, Some(value)));
         if let Some((_, instead)) = UNSUPPORTED.iter().find(|(name, _)| *name == option) {
             let error = format!("{option} is not supported; {instead}\n");
-            return Some(Err(Command::Explain(clap::Error::raw(ErrorKind::UnknownArgument, error))));
+            return Some(Err(Invocation::FromClap(clap::Error::raw(ErrorKind::UnknownArgument, error))));
         }
         match *arg {
-            "--version" => return Some(Err(Command::Print(version()))),
+            "--version" => return Some(Err(Invocation::Print(version()))),
             // As in `aws ecr get-login-password help`.
             "help" if words.last() == Some(&NAME) => rest.push("--help"),
             word if !word.starts_with('-') && words.last() != Some(&NAME) => words.push(word),

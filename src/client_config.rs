@@ -1,5 +1,5 @@
 //! What docker would do for a registry, read from its settings, and the format of files that podman and the like share with it.
-//! Nothing is written here; see [`setup`](crate::setup).
+//! Nothing is written here; see [`setup`](crate::commands::setup).
 //!
 //! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
 //! `auths` (docker CLI reference, "Credential helpers").
@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::{platform, registry};
 
 /// What we are called in the settings of clients.
-pub const OURS: &str = "ecr-login";
+pub const HELPER_NAME: &str = "ecr-login";
 
 /// More is no file of settings.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -39,7 +39,7 @@ impl From<Broken> for String {
 
 /// Where a client gets the credentials of a host.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Lookup {
     /// From the helper of this name, by this setting of this file.
     Helper(String, &'static str, PathBuf),
     /// From a password that a login left in this file.
@@ -86,7 +86,9 @@ impl AuthFile {
     /// The keys that are meant for this program, however they and its name are spelled.
     pub fn meant(&self) -> impl Iterator<Item = &str> {
         let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
-        helpers.filter(|(_, name)| matches!(name.as_str(), Some(OURS | crate::NAME))).map(|(key, _)| key.as_str())
+        helpers
+            .filter(|(_, name)| matches!(name.as_str(), Some(HELPER_NAME | crate::NAME)))
+            .map(|(key, _)| key.as_str())
     }
 
     /// The helper that it names for all registries without an entry of their own.
@@ -108,7 +110,7 @@ impl AuthFile {
     /// The hosts that it gives to us.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
-        helpers.filter(|(_, name)| name.as_str() == Some(OURS)).map(|(host, _)| host.as_str())
+        helpers.filter(|(_, name)| name.as_str() == Some(HELPER_NAME)).map(|(host, _)| host.as_str())
     }
 }
 
@@ -135,14 +137,14 @@ pub fn docker_config(env: &Env) -> Option<PathBuf> {
 }
 
 /// Where docker gets the credentials of `host`.
-pub fn docker(env: &Env, host: &str) -> Result<Way, Broken> {
-    let Some(path) = docker_config(env) else { return Ok(Way::Nothing) };
+pub fn docker(env: &Env, host: &str) -> Result<Lookup, Broken> {
+    let Some(path) = docker_config(env) else { return Ok(Lookup::Nothing) };
     let file = read(path)?;
     Ok(match (file.helper(host), file.store()) {
-        (Some(name), _) => Way::Helper(name.to_owned(), "credHelpers", file.path.clone()),
-        (None, Some(name)) => Way::Helper(name.to_owned(), "credsStore", file.path.clone()),
-        (None, None) if file.has_password(host) => Way::Password(file.path),
-        (None, None) => Way::Nothing,
+        (Some(name), _) => Lookup::Helper(name.to_owned(), "credHelpers", file.path.clone()),
+        (None, Some(name)) => Lookup::Helper(name.to_owned(), "credsStore", file.path.clone()),
+        (None, None) if file.has_password(host) => Lookup::Password(file.path),
+        (None, None) => Lookup::Nothing,
     })
 }
 
@@ -160,5 +162,5 @@ pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
 pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
     let path = env.os("PATH")?;
     let endings = env.program_endings();
-    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::as_program(&path, &endings))
+    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::executable(&path, &endings))
 }

@@ -1,5 +1,5 @@
 //! What podman, buildah and skopeo do for a registry, read from their settings. Nothing is written here; see
-//! [`setup`](crate::setup).
+//! [`setup`](crate::commands::setup).
 //!
 //! They ask the helpers that `credential-helpers` in registries.conf and its drop-ins names, in order.
 //! `containers-auth.json` among them, which is the default, means several files one after the other, docker's last, and in
@@ -31,7 +31,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::client_config::{self, AuthFile, Broken, OURS, Way};
+use crate::client_config::{self, AuthFile, Broken, HELPER_NAME, Lookup};
 use crate::env::Env;
 use crate::{platform, registry};
 
@@ -134,35 +134,35 @@ fn version(text: &str) -> Option<[u32; 2]> {
 }
 
 /// Where they get the credentials of `host`.
-pub fn way(env: &Env, rules: Rules, host: &str) -> Result<Way, Broken> {
+pub fn way(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Broken> {
     let mut broken = None;
     for (name, conf) in credential_helpers(env, rules)? {
         if name == AUTH_FILES {
             match way_by_auth_files(env, rules, host) {
-                Ok(Way::Nothing) => {}
+                Ok(Lookup::Nothing) => {}
                 // Another helper may still answer.
                 Err(why) => broken = Some(why),
                 found => return found,
             }
-        } else if name == OURS {
-            return Ok(Way::Helper(name, "credential-helpers", conf));
+        } else if name == HELPER_NAME {
+            return Ok(Lookup::Helper(name, "credential-helpers", conf));
         }
         // What any other helper answers is not known here.
     }
-    broken.map_or(Ok(Way::Nothing), Err)
+    broken.map_or(Ok(Lookup::Nothing), Err)
 }
 
-fn way_by_auth_files(env: &Env, rules: Rules, host: &str) -> Result<Way, Broken> {
+fn way_by_auth_files(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Broken> {
     for path in auth_files(env, rules) {
         let file = read(&path)?;
         if let Some(name) = file.helper(host) {
-            return Ok(Way::Helper(name.to_owned(), "credHelpers", file.path.clone()));
+            return Ok(Lookup::Helper(name.to_owned(), "credHelpers", file.path.clone()));
         }
         if file.has_password(host) {
-            return Ok(Way::Password(file.path));
+            return Ok(Lookup::Password(file.path));
         }
     }
-    Ok(Way::Nothing)
+    Ok(Lookup::Nothing)
 }
 
 /// Reads a file with passwords. One that is there and empty ends the search of these programs, unlike docker's.

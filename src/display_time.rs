@@ -6,7 +6,7 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 /// A duration in its largest units: `42 s`, `7 min`, `11 h 59 min`.
-pub fn words(duration: Duration) -> String {
+pub fn describe_duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),
@@ -41,14 +41,14 @@ mod tests {
 
     use time::macros::{datetime, offset};
 
-    use super::{LocalTime, words};
+    use super::{LocalTime, describe_duration};
 
     #[test]
     fn times_show_their_offset_and_durations_their_largest_units() {
         let local = LocalTime(offset!(-3:30));
         assert_eq!(local.show(datetime!(2026-11-25 03:04:05 UTC)), "2026-11-24 23:34:05 -03:30");
         for (seconds, text) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (43_199, "11 h 59 min")] {
-            assert_eq!(words(Duration::from_secs(seconds)), text);
+            assert_eq!(describe_duration(Duration::from_secs(seconds)), text);
         }
     }
 }

@@ -19,7 +19,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "session token that belongs to AWS_ECR_ACCESS_KEY_ID_<account>, for temporary keys",
     ),
     ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
-    ("AWS_ECR_CONFIG_FILE", "our configuration file, instead of the one in the platform's configuration directory"),
+    (
+        "AWS_ECR_CONFIG_FILE",
+        "configuration file of the helper, instead of the one in the platform's configuration directory",
+    ),
     ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
     (
         "AWS_ECR_IGNORE_CREDS_STORAGE",

@@ -46,13 +46,13 @@ pub struct Failure {
     /// neither the log nor another process gets it.
     pub quote: Option<String>,
     /// What its reader should do next. Holds no secret.
-    pub next: String,
+    pub hint: String,
 }
 
 impl Failure {
     /// A failure in two halves of a sentence.
-    pub fn new(code: Code, what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { code, what: what.into(), quote: None, next: next.into() }
+    pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, what: what.into(), quote: None, hint: hint.into() }
     }
 
     /// The same with what somebody else said of it.
@@ -80,7 +80,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.whole(), self.next)
+        write!(f, "{}; {}", self.whole(), self.hint)
     }
 }
 

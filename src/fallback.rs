@@ -58,7 +58,7 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
             io::ErrorKind::NotFound => {
                 failed("is not on the PATH; install it, or take 'fallback' out of the configuration")
             }
-            _ => failed(&format!("cannot be started: {error}; mend it, or take 'fallback' out of the configuration")),
+            _ => failed(&format!("cannot be started: {error}; fix that, or take 'fallback' out of the configuration")),
         })?;
     let result = converse(&mut child, input, deadline);
     if result.is_err() {

@@ -1,67 +1,51 @@
 //! A Docker credential helper for Amazon ECR.
 //!
-//! Imports go downward only, in this order:
+//! Imports go downward only, in this order (`tests/suite/rules.rs` checks it):
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`cli`] | what the arguments ask for |
-//! | [`pages`] | manual pages and completions, from the definitions |
-//! | [`docker`] | the credential helper protocol over a reader and a writer |
-//! | [`bazel`] | the same word in Bazel's protocol |
-//! | [`doctor`] | what would happen for a registry, and what to mend |
-//! | [`setup`] | has docker or podman ask us for a registry |
-//! | [`get_login_password`] | the password alone, as the AWS CLI prints it |
-//! | [`export`] | passwords in files and variables, for programs that ask no helper |
-//! | [`sign_in`] | tokens that a person asks for, drops and looks at |
-//! | [`fallback`] | another helper, for the registries that are not ECR's |
-//! | [`kubelet`] | the image credential provider of kubelets |
-//! | [`login`] | the use case: a registry in, a token out |
-//! | [`cache`] | tokens on disk, and the lock that makes one API call of many |
-//! | [`aws`] | the exchange with AWS; asynchronous, as is nothing else but the wait for signals |
-//! | [`identity`] | who would call AWS, told from settings: the cache key |
-//! | [`config`] | whose token a registry gets: the configuration file |
-//! | [`containers`] | what podman, buildah and skopeo do for a registry |
-//! | [`client_config`] | what docker does for a registry |
-//! | [`registry`] | what a server URL says |
-//! | [`input`] | bounded reading of standard input and files |
-//! | [`display_time`] | times and durations as people read them |
+//! | [`cli`] | parses the arguments and runs what they ask for |
+//! | [`commands`] | the commands, a module each |
+//! | [`fallback`] | calls another helper for the registries that are not ECR's |
+//! | [`token_provider`] | the use case: a registry in, a token out |
+//! | [`cache`] | tokens on disk, and the single flight that makes one API call of many |
+//! | [`aws`] | the exchange with AWS; the only asynchronous code but for the wait for signals |
+//! | [`identity`] | who would call AWS, derived from settings: the cache key |
+//! | [`config`] | which identity a registry gets: the configuration file |
+//! | [`containers`] | which credentials podman, buildah and skopeo use for a registry |
+//! | [`client_config`] | which credentials docker uses for a registry |
+//! | [`registry`] | parses server URLs and hosts |
+//! | [`input`] | bounded reads of standard input and files |
+//! | [`display_time`] | times and durations for people |
 //! | [`answer`] | the one answer of the process |
-//! | [`code`] | stable codes for what can be wrong |
-//! | [`answer`] | the one answer of the process |
-//! | [`token`], [`secret`], [`error`], [`env`](mod@env), [`log`] | what the others share |
+//! | [`error`], [`code`] | failures, and their stable codes |
+//! | [`token`], [`secret`] | what must not leak |
+//! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
 //! | [`platform`] | what differs between operating systems |
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
 pub mod answer;
 pub mod aws;
-pub mod bazel;
 pub mod cache;
 pub mod cli;
 pub mod client_config;
 pub mod code;
+pub mod commands;
 pub mod config;
 pub mod containers;
 pub mod display_time;
-pub mod docker;
-pub mod doctor;
 pub mod env;
 pub mod error;
-pub mod export;
 pub mod fallback;
-pub mod get_login_password;
 pub mod identity;
 pub mod input;
-pub mod kubelet;
 pub mod log;
-pub mod login;
-pub mod pages;
 pub mod platform;
 pub mod registry;
 pub mod secret;
-pub mod setup;
-pub mod sign_in;
 pub mod token;
+pub mod token_provider;
 
 /// The program's name, as clients look for it on the PATH.
 pub const NAME: &str = "docker-credential-ecr-login";

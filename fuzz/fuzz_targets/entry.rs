@@ -8,7 +8,7 @@ const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some(entry) = Entry::decode(bytes, KEY) {
-        let _ = (entry.age(), entry.expires_at());
+        let _ = (entry.freshness(), entry.expires_at());
         assert_eq!(Entry::decode(&entry.encode(), KEY), Some(entry));
     }
 });

@@ -1,7 +1,7 @@
 //! Requests: an answer of one line, and no token without credentials.
 #![no_main]
 
-use docker_credential_ecr_login::docker::{self, Action};
+use docker_credential_ecr_login::commands::docker::{self, Action};
 use docker_credential_ecr_login::env::Env;
 use libfuzzer_sys::fuzz_target;
 

@@ -19,8 +19,8 @@ use aws_credential_types::provider::{self, ProvideCredentials};
 use aws_types::region::Region;
 use tracing::debug;
 
+use super::diagnose::Context;
 use super::dns::Resolver;
-use super::explain::Context;
 use super::{github, sso, with_credentials};
 use crate::code::Code;
 use crate::config::{AccountKeys, Keys, Role};

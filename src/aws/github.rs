@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::explain::Context;
+use super::diagnose::Context;
 use super::{CONNECT_TIMEOUT, GRACE, READ_TIMEOUT, retry_config};
 use crate::code::Code;
 use crate::error::Failure;

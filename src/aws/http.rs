@@ -65,16 +65,16 @@ struct Shared {
     /// The variables that name the proxies for HTTPS and for HTTP.
     proxy_variables: [Option<&'static str>; 2],
     asked: Asked,
-    begun: Mutex<Option<Begun>>,
+    begun: Mutex<Option<Preconnect>>,
     seen: Mutex<Seen>,
 }
 
 /// A connection that was begun early.
 #[derive(Debug)]
-struct Begun {
+struct Preconnect {
     scheme: Option<Scheme>,
     endpoint: String,
-    connection: JoinHandle<Result<SendRequest<SdkBody>, Trouble>>,
+    connection: JoinHandle<Result<SendRequest<SdkBody>, TransportError>>,
 }
 
 /// Of the last request.
@@ -90,7 +90,7 @@ struct Seen {
 
 /// Why a request got no answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum TransportError {
     /// The host's name has no address.
     UnknownName,
     /// No connection: refused, reset, no route.
@@ -104,7 +104,7 @@ pub(super) enum Trouble {
     /// The proxy refuses to connect.
     RefusedByProxy(StatusCode),
     /// There is no way to the proxy.
-    NoProxy(Box<Trouble>),
+    NoProxy(Box<TransportError>),
     /// Not HTTP, or it broke off.
     Http(hyper::Error),
 }
@@ -138,16 +138,18 @@ impl Network {
     pub(super) async fn begin(&self, uri: Uri, limit: Duration) {
         let (scheme, endpoint) = (uri.scheme().cloned(), endpoint(&uri));
         let network = self.clone();
-        let connecting = async move { within(Some(limit), Trouble::SlowConnection, network.connect(&uri)).await };
-        let begun = Begun { scheme, endpoint, connection: tokio::spawn(connecting) };
+        let connecting =
+            async move { within(Some(limit), TransportError::SlowConnection, network.connect(&uri)).await };
+        let begun = Preconnect { scheme, endpoint, connection: tokio::spawn(connecting) };
         *self.0.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         // Or it would begin no earlier than the caller first waits for something else.
         tokio::task::yield_now().await;
     }
 
     /// The connection that was begun to this place, once and while it lasts; else a new one.
-    async fn begun_or_new(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, Trouble> {
-        let is_there = |begun: &mut Begun| begun.scheme.as_ref() == uri.scheme() && begun.endpoint == endpoint(uri);
+    async fn begun_or_new(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, TransportError> {
+        let is_there =
+            |begun: &mut Preconnect| begun.scheme.as_ref() == uri.scheme() && begun.endpoint == endpoint(uri);
         let begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).take_if(is_there);
         match begun {
             Some(begun) => match begun.connection.await {
@@ -166,7 +168,7 @@ impl Network {
 
     /// Whose certificates are trusted, in words.
     pub(super) fn roots(&self) -> String {
-        self.0.trust.words()
+        self.0.trust.describe()
     }
 
     /// Host and port of the proxy that a request to `uri` would go through.
@@ -221,10 +223,10 @@ impl Network {
             let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
             *request.uri_mut() = path.into();
         }
-        let connecting = within(settings.connect_timeout(), Trouble::SlowConnection, self.begun_or_new(&uri));
+        let connecting = within(settings.connect_timeout(), TransportError::SlowConnection, self.begun_or_new(&uri));
         let mut connection = connecting.await?;
-        let asking = async { connection.send_request(request).await.map_err(Trouble::Http) };
-        let answer = within(settings.read_timeout(), Trouble::SlowAnswer, asking).await?;
+        let asking = async { connection.send_request(request).await.map_err(TransportError::Http) };
+        let answer = within(settings.read_timeout(), TransportError::SlowAnswer, asking).await?;
         let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         self.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
@@ -232,40 +234,40 @@ impl Network {
             .map_err(|error| ConnectorError::other(error.into(), None))
     }
 
-    async fn connect(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, Trouble> {
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<SdkBody>, TransportError> {
         let https = uri.scheme() == Some(&Scheme::HTTPS);
         match self.proxy(uri) {
             None if https => converse(self.connect_tls(uri).await?).await,
             None => converse(self.connect_tcp(uri).await?).await,
             Some(proxy) if proxy.uri().scheme() == Some(&Scheme::HTTPS) => {
-                let stream = self.connect_tls(proxy.uri()).await.map_err(Trouble::of_proxy)?;
+                let stream = self.connect_tls(proxy.uri()).await.map_err(TransportError::of_proxy)?;
                 if https { self.tunnel(stream, &proxy, uri).await } else { converse(stream).await }
             }
             Some(proxy) => {
-                let stream = self.connect_tcp(proxy.uri()).await.map_err(Trouble::of_proxy)?;
+                let stream = self.connect_tcp(proxy.uri()).await.map_err(TransportError::of_proxy)?;
                 if https { self.tunnel(stream, &proxy, uri).await } else { converse(stream).await }
             }
         }
     }
 
-    async fn connect_tcp(&self, uri: &Uri) -> Result<TcpStream, Trouble> {
+    async fn connect_tcp(&self, uri: &Uri) -> Result<TcpStream, TransportError> {
         match self.0.tcp.clone().call(uri.clone()).await {
             Ok(stream) => Ok(stream.into_inner()),
-            Err(error) => Err(Trouble::from_connecting(&error)),
+            Err(error) => Err(TransportError::from_connecting(&error)),
         }
     }
 
-    async fn connect_tls(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, Trouble> {
+    async fn connect_tls(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, TransportError> {
         // The certificates are read while the connection comes about.
         let (stream, _) = tokio::join!(self.connect_tcp(uri), self.0.trust.config());
         self.secure(stream?, uri).await
     }
 
-    async fn secure<S: Stream>(&self, stream: S, uri: &Uri) -> Result<TlsStream<S>, Trouble> {
-        let no_name = |_| Trouble::Tls(rustls::Error::General("the host's name is not one for TLS".to_owned()));
+    async fn secure<S: Stream>(&self, stream: S, uri: &Uri) -> Result<TlsStream<S>, TransportError> {
+        let no_name = |_| TransportError::Tls(rustls::Error::General("the host's name is not one for TLS".to_owned()));
         let name = ServerName::try_from(host(uri).to_owned()).map_err(no_name)?;
         let connector = TlsConnector::from(self.0.trust.config().await);
-        connector.connect(name, stream).await.map_err(Trouble::from_io)
+        connector.connect(name, stream).await.map_err(TransportError::from_io)
     }
 
     /// A connection to `uri` through the proxy at the other end of `stream` (RFC 9110, section 9.3.6).
@@ -274,16 +276,16 @@ impl Network {
         stream: S,
         proxy: &Intercept,
         uri: &Uri,
-    ) -> Result<SendRequest<SdkBody>, Trouble> {
+    ) -> Result<SendRequest<SdkBody>, TransportError> {
         let to = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
         let mut request =
             Request::connect(&to).header(HOST, &to).body(SdkBody::empty()).expect("made of a URL's parts");
         request.headers_mut().extend(proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password)));
-        let answer = converse(stream).await?.send_request(request).await.map_err(Trouble::Http)?;
+        let answer = converse(stream).await?.send_request(request).await.map_err(TransportError::Http)?;
         if !answer.status().is_success() {
-            return Err(Trouble::RefusedByProxy(answer.status()));
+            return Err(TransportError::RefusedByProxy(answer.status()));
         }
-        let tunnel = hyper::upgrade::on(answer).await.map_err(Trouble::Http)?;
+        let tunnel = hyper::upgrade::on(answer).await.map_err(TransportError::Http)?;
         converse(self.secure(TokioIo::new(tunnel), uri).await?).await
     }
 }
@@ -293,24 +295,24 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// Speaks HTTP on `stream`, in a task of its own that ends with the sender or the answer.
-async fn converse<S: Stream>(stream: S) -> Result<SendRequest<SdkBody>, Trouble> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Trouble::Http)?;
+async fn converse<S: Stream>(stream: S) -> Result<SendRequest<SdkBody>, TransportError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(TransportError::Http)?;
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
 }
 
 async fn within<T>(
     limit: Option<Duration>,
-    late: Trouble,
-    work: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
+    late: TransportError,
+    work: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
     match limit {
         Some(limit) => timeout(limit, work).await.unwrap_or(Err(late)),
         None => work.await,
     }
 }
 
-impl Trouble {
+impl TransportError {
     /// hyper-util tells what went wrong by what it was caused by.
     fn from_connecting(error: &(dyn std::error::Error + 'static)) -> Self {
         let causes = std::iter::successors(Some(error), |error| error.source());
@@ -338,7 +340,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownName => f.write_str("its name is not known"),
@@ -355,35 +357,36 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for TransportError {}
 
-impl From<Trouble> for ConnectorError {
+impl From<TransportError> for ConnectorError {
     /// Tells the SDK what is worth another try: neither certificates nor proxies change their mind.
-    fn from(trouble: Trouble) -> Self {
+    fn from(trouble: TransportError) -> Self {
         match trouble {
-            Trouble::SlowConnection | Trouble::SlowAnswer => Self::timeout(trouble.into()),
-            Trouble::Tls(_) | Trouble::RefusedByProxy(_) => Self::other(trouble.into(), None),
-            Trouble::UnknownName | Trouble::Connect(_) | Trouble::NoProxy(_) | Trouble::Http(_) => {
-                Self::io(trouble.into())
-            }
+            TransportError::SlowConnection | TransportError::SlowAnswer => Self::timeout(trouble.into()),
+            TransportError::Tls(_) | TransportError::RefusedByProxy(_) => Self::other(trouble.into(), None),
+            TransportError::UnknownName
+            | TransportError::Connect(_)
+            | TransportError::NoProxy(_)
+            | TransportError::Http(_) => Self::io(trouble.into()),
         }
     }
 }
 
 impl HttpClient for Network {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Timed { network: self.clone(), settings: settings.clone() })
+        SharedHttpConnector::new(Connector { network: self.clone(), settings: settings.clone() })
     }
 }
 
 /// The network under the time limits of one of the SDK's clients.
 #[derive(Debug)]
-struct Timed {
+struct Connector {
     network: Network,
     settings: HttpConnectorSettings,
 }
 
-impl HttpConnector for Timed {
+impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (network, settings) = (self.network.clone(), self.settings.clone());
         HttpConnectorFuture::new(async move {

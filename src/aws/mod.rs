@@ -8,12 +8,12 @@
 //! API reference, GetAuthorizationToken).
 
 mod credentials;
+mod diagnose;
 mod dns;
-mod errors;
-mod examine;
-mod explain;
 mod github;
 mod http;
+mod probe;
+mod sdk_error;
 mod settings;
 mod sso;
 mod tls;
@@ -44,9 +44,9 @@ use crate::platform;
 use crate::secret::Secret;
 use crate::token::Token;
 pub use credentials::MfaCode;
-pub use examine::{RegistryAnswer, Route, ask_registry, route};
-use explain::Context;
+use diagnose::Context;
 use http::Network;
+pub use probe::{RegistryAnswer, Route, ask_registry, route};
 use settings::Settings;
 use sso::SignIn;
 use tls::Trust;
@@ -83,7 +83,7 @@ pub fn request_token(target: &Target, identity: &Arc<Identity>, deadline: Instan
         if !context.names_endpoint() {
             context.network.read_certificates().await;
         }
-        let caller = Caller::new(context);
+        let caller = SdkSetup::new(context);
         caller.begin_connection().await;
         Box::pin(caller.credentials(&[])).await?.ask().await
     })
@@ -97,7 +97,7 @@ pub fn renew_sign_in(target: &Target, identity: &Arc<Identity>, deadline: Instan
     }
     let (target, of, sso, asked) = (target.clone(), identity.clone(), sso.clone(), Asked::default());
     run(deadline, identity, &asked.clone(), async move {
-        let caller = Caller::new(context(target, of, asked, deadline)?);
+        let caller = SdkSetup::new(context(target, of, asked, deadline)?);
         sso::renew(&caller.config, &sso, &caller.context).await
     })
 }
@@ -137,7 +137,7 @@ impl Session {
     ) -> Result<Self, Failure> {
         let (target, of, codes, asked) = (target.clone(), identity.clone(), codes.to_vec(), Asked::default());
         run(deadline, identity, &asked.clone(), async move {
-            Box::pin(Caller::new(context(target, of, asked, deadline)?).credentials(&codes)).await
+            Box::pin(SdkSetup::new(context(target, of, asked, deadline)?).credentials(&codes)).await
         })
     }
 
@@ -276,14 +276,14 @@ fn context(target: Target, identity: Arc<Identity>, asked: Asked, deadline: Inst
 }
 
 /// Everything for a call but the credentials.
-struct Caller {
+struct SdkSetup {
     config: SdkConfig,
     for_providers: ProviderConfig,
     place: Place,
     context: Context,
 }
 
-impl Caller {
+impl SdkSetup {
     /// Made from the settings that the identity was told from. The SDK's own loader would read them once more.
     fn new(context: Context) -> Self {
         let Context { identity, target, network, deadline, .. } = &context;

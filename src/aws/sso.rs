@@ -21,8 +21,8 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use super::errors::{causes, refusal};
-use super::explain::Context;
+use super::diagnose::Context;
+use super::sdk_error::{causes, refusal};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
@@ -84,7 +84,7 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
             Some(refusal) => context.common(&refusal, "SSO", &context.who()).unwrap_or_else(|| {
                 Failure::new(
                     Code::SsoDenied,
-                    format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.words()),
+                    format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
                     "check sso_account_id and sso_role_name, and that the role is assigned to you",
                 )
             }),

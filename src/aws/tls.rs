@@ -72,7 +72,7 @@ impl Trust {
     }
 
     /// In words, for explanations.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match &self.roots {
             Roots::These(_, path, setting) => format!("{} ({setting})", path.display()),
             Roots::Among(.., words) => words.clone(),
@@ -118,11 +118,11 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
 /// What the user names must be right as a whole.
 fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
     let unusable = |why: String| {
-        let next = format!("correct or unset {setting}: it must be a file of PEM certificates");
+        let hint = format!("correct or unset {setting}: it must be a file of PEM certificates");
         Failure::new(
             Code::CaBundle,
             format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()),
-            next,
+            hint,
         )
     };
     let pem = match input::file(path, deadline).map_err(unusable)?.content {

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 use zeroize::Zeroizing;
 
-use crate::identity::Key;
+use crate::identity::CacheKey;
 use crate::platform;
 use crate::token::Token;
 
@@ -43,19 +43,19 @@ pub struct Entry {
 
 /// What may be done with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
+pub enum Freshness {
     /// Less than half its life has passed: served as it is.
     Fresh,
     /// Still valid, but to be refreshed; served only when that fails.
     Stale,
     /// Expired, or from a time that has not come yet: never served.
-    Dead,
+    Expired,
 }
 
 impl Entry {
     /// An entry for a token that this access key was given at `now` and that lives for `life` more; `None` when that is less
     /// than a second.
-    pub fn new(key: &Key, access_key: &str, token: Token, life: Duration, now: OffsetDateTime) -> Option<Self> {
+    pub fn new(key: &CacheKey, access_key: &str, token: Token, life: Duration, now: OffsetDateTime) -> Option<Self> {
         let created_at = now.replace_nanosecond(0).expect("less than a second");
         let life = Duration::from_secs(life.min(LONGEST_LIFE).as_secs());
         (!life.is_zero()).then(|| Self {
@@ -83,8 +83,8 @@ impl Entry {
     }
 
     /// Whether it may be served now.
-    pub fn age(&self) -> Age {
-        self.age_at(OffsetDateTime::now_utc(), platform::seconds_since_boot())
+    pub fn freshness(&self) -> Freshness {
+        self.freshness_at(OffsetDateTime::now_utc(), platform::seconds_since_boot())
     }
 
     /// How much longer it is valid.
@@ -121,11 +121,11 @@ impl Entry {
     }
 
     /// Whether it may be served at `now`, so many seconds after boot.
-    pub fn age_at(&self, now: OffsetDateTime, uptime: Option<u64>) -> Age {
+    pub fn freshness_at(&self, now: OffsetDateTime, uptime: Option<u64>) -> Freshness {
         match self.lived_at(now, uptime) {
-            Some(lived) if lived < self.life() / 2 => Age::Fresh,
-            Some(lived) if lived < self.life() => Age::Stale,
-            _ => Age::Dead,
+            Some(lived) if lived < self.life() / 2 => Freshness::Fresh,
+            Some(lived) if lived < self.life() => Freshness::Stale,
+            _ => Freshness::Expired,
         }
     }
 
@@ -160,8 +160,8 @@ mod tests {
 
     use time::OffsetDateTime;
 
-    use super::{Age, Entry};
-    use crate::identity::Key;
+    use super::{Entry, Freshness};
+    use crate::identity::CacheKey;
     use crate::token::Token;
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -169,22 +169,22 @@ mod tests {
     fn entry(life: Duration) -> Option<Entry> {
         let now = OffsetDateTime::UNIX_EPOCH + 1000 * HOUR;
         let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
-        Entry::new(&Key::of("k"), "AKIA", token, life, now)
+        Entry::new(&CacheKey::of("k"), "AKIA", token, life, now)
     }
 
     #[test]
     fn served_for_half_its_life_then_only_while_valid() {
         let entry = entry(12 * HOUR).expect("an entry");
         for (hours, age) in [
-            (999, Age::Dead),
-            (1000, Age::Fresh),
-            (1005, Age::Fresh),
-            (1006, Age::Stale),
-            (1011, Age::Stale),
-            (1012, Age::Dead),
-            (2000, Age::Dead),
+            (999, Freshness::Expired),
+            (1000, Freshness::Fresh),
+            (1005, Freshness::Fresh),
+            (1006, Freshness::Stale),
+            (1011, Freshness::Stale),
+            (1012, Freshness::Expired),
+            (2000, Freshness::Expired),
         ] {
-            assert_eq!(entry.age_at(OffsetDateTime::UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
+            assert_eq!(entry.freshness_at(OffsetDateTime::UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
     fn a_token_without_time_left_makes_no_entry_and_a_long_one_is_cut() {
         assert_eq!(entry(Duration::ZERO), None);
         let long = entry(100 * HOUR).expect("an entry");
-        assert_eq!(long.age_at(OffsetDateTime::UNIX_EPOCH + 1012 * HOUR, None), Age::Dead);
+        assert_eq!(long.freshness_at(OffsetDateTime::UNIX_EPOCH + 1012 * HOUR, None), Freshness::Expired);
     }
 
     #[test]
@@ -201,14 +201,14 @@ mod tests {
         entry.made_at_uptime = Some(100);
         let hour = |hours: u64| Some(100 + hours * HOUR.as_secs());
         for (wall, uptime, age) in [
-            (1001, hour(13), Age::Dead),
-            (1001, hour(7), Age::Stale),
-            (1001, hour(1), Age::Fresh),
+            (1001, hour(13), Freshness::Expired),
+            (1001, hour(7), Freshness::Stale),
+            (1001, hour(1), Freshness::Fresh),
             // Rebooted since.
-            (1007, Some(5), Age::Stale),
-            (1001, None, Age::Fresh),
+            (1007, Some(5), Freshness::Stale),
+            (1001, None, Freshness::Fresh),
         ] {
-            assert_eq!(entry.age_at(OffsetDateTime::UNIX_EPOCH + wall * HOUR, uptime), age, "{wall} {uptime:?}");
+            assert_eq!(entry.freshness_at(OffsetDateTime::UNIX_EPOCH + wall * HOUR, uptime), age, "{wall} {uptime:?}");
         }
     }
 
@@ -216,8 +216,8 @@ mod tests {
     fn reads_back_only_under_its_own_key() {
         let entry = entry(HOUR).expect("an entry");
         let bytes = entry.encode();
-        assert_eq!(Entry::decode(&bytes, &Key::of("k").to_string()), Some(entry));
-        assert_eq!(Entry::decode(&bytes, &Key::of("other").to_string()), None);
-        assert_eq!(Entry::decode(&bytes[..bytes.len() - 1], &Key::of("k").to_string()), None);
+        assert_eq!(Entry::decode(&bytes, &CacheKey::of("k").to_string()), Some(entry));
+        assert_eq!(Entry::decode(&bytes, &CacheKey::of("other").to_string()), None);
+        assert_eq!(Entry::decode(&bytes[..bytes.len() - 1], &CacheKey::of("k").to_string()), None);
     }
 }

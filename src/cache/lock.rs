@@ -30,7 +30,7 @@ impl Lock {
         };
         match FileExt::try_lock_exclusive(&file) {
             // Between our opening and locking, it may have been removed as an old one, and another be in its place.
-            Ok(()) if platform::is_at(&file, path) => Ok(Some(Self { file })),
+            Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file })),
             Ok(()) => Ok(None),
             // By its number: Windows has no kind of error for it.
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),

@@ -18,7 +18,7 @@ mod manifest;
 mod prune;
 mod single_flight;
 
-pub use entry::{Age, Entry};
+pub use entry::{Entry, Freshness};
 pub use manifest::{Decided, Manifest};
 pub use single_flight::{Leader, Outcome};
 
@@ -35,7 +35,7 @@ use time::format_description::well_known::Rfc3339;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::identity::Key;
+use crate::identity::CacheKey;
 use crate::platform;
 
 /// A longer file is neither entry nor manifest: a token has some 4 KiB.
@@ -57,7 +57,7 @@ impl Cache {
     /// A cache in `dir`, which need not exist until something is written. Fails with what is to be mended when others
     /// have their hands in it.
     pub fn open(dir: PathBuf) -> Result<Self, String> {
-        match platform::distrust_dir(&dir) {
+        match platform::check_private_dir(&dir) {
             Some(why) => Err(format!("the cache {} is not trusted: {why}", dir.display())),
             None => Ok(Self { dir }),
         }
@@ -69,7 +69,7 @@ impl Cache {
     }
 
     /// The entry of `key`, whatever its age; `None` when there is none that can be read and is that key's.
-    pub fn look_up(&self, key: &Key) -> Option<Entry> {
+    pub fn look_up(&self, key: &CacheKey) -> Option<Entry> {
         self.look_up_named(&key.to_string())
     }
 
@@ -82,7 +82,7 @@ impl Cache {
     }
 
     /// The manifest of a request.
-    pub fn manifest(&self, request: &Key) -> Option<Manifest> {
+    pub fn manifest(&self, request: &CacheKey) -> Option<Manifest> {
         let name = request.to_string();
         Manifest::decode(&read(&self.dir.join(format!("{name}.{MANIFEST}")))?, &name)
     }
@@ -97,7 +97,7 @@ impl Cache {
     }
 
     /// Writes the manifest of a request, unless the one that is there says the same.
-    pub fn save_manifest(&self, request: &Key, manifest: &Manifest) -> io::Result<()> {
+    pub fn save_manifest(&self, request: &CacheKey, manifest: &Manifest) -> io::Result<()> {
         if self.manifest(request).as_ref() == Some(manifest) {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl Cache {
     }
 
     /// Whether there is a file for `key`, usable or not.
-    pub fn holds(&self, key: &Key) -> bool {
+    pub fn holds(&self, key: &CacheKey) -> bool {
         self.entry_path(&key.to_string()).symlink_metadata().is_ok()
     }
 
@@ -124,7 +124,7 @@ impl Cache {
     /// Writes an entry over the one of the same key, and removes some of what is over.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         self.write(&entry.encode(), &self.entry_path(entry.key()))?;
-        prune::some(&self.dir);
+        prune::sweep(&self.dir);
         Ok(())
     }
 
@@ -139,19 +139,19 @@ impl Cache {
     }
 
     /// Who a job of GitHub Actions is, as noted earlier in the job.
-    pub fn subject(&self, job: &Key) -> Option<String> {
+    pub fn subject(&self, job: &CacheKey) -> Option<String> {
         let bytes = read(&self.dir.join(format!("{job}.subject")))?;
         std::str::from_utf8(&bytes).ok().filter(|subject| prune::is_key(subject)).map(str::to_owned)
     }
 
     /// Notes who a job of GitHub Actions is.
-    pub fn save_subject(&self, job: &Key, subject: &str) -> io::Result<()> {
+    pub fn save_subject(&self, job: &CacheKey, subject: &str) -> io::Result<()> {
         self.write(subject.as_bytes(), &self.dir.join(format!("{job}.subject")))
     }
 
     /// Notes that a refresh has failed: nobody need try again for five to ten minutes, each key for another time, so that
     /// many keys do not all ask at once.
-    pub fn postpone_refresh(&self, key: &Key) -> io::Result<()> {
+    pub fn postpone_refresh(&self, key: &CacheKey) -> io::Result<()> {
         let (shortest, longest) = POSTPONED;
         let spread = longest.saturating_sub(shortest).as_secs();
         // The standard library's seed for hash maps is chance enough.
@@ -163,7 +163,7 @@ impl Cache {
 
     /// Whether a refresh of the key has failed lately. A time that is further off than any can be was noted under another
     /// clock.
-    pub fn is_refresh_postponed(&self, key: &Key) -> bool {
+    pub fn is_refresh_postponed(&self, key: &CacheKey) -> bool {
         let until = || {
             let bytes = read(&self.dir.join(format!("{key}.postponed")))?;
             OffsetDateTime::parse(std::str::from_utf8(&bytes).ok()?, &Rfc3339).ok()
@@ -173,7 +173,7 @@ impl Cache {
     }
 
     /// Removes the key's entry; whether there was one.
-    pub fn remove(&self, key: &Key) -> io::Result<bool> {
+    pub fn remove(&self, key: &CacheKey) -> io::Result<bool> {
         match fs::remove_file(self.entry_path(&key.to_string())) {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::entry::{Age, Entry};
+use super::entry::{Entry, Freshness};
 use super::lock::Lock;
 use super::{MANIFEST, Manifest, read};
 
@@ -26,7 +26,7 @@ const ABANDONED: Duration = Duration::from_hours(2);
 const NEW: Duration = Duration::from_mins(1);
 
 /// Looks at some keys of the cache in `dir`.
-pub(super) fn some(dir: &Path) {
+pub(super) fn sweep(dir: &Path) {
     // A key's files by their endings, and the temporary ones each by itself.
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|file| file.file_name().into_string().ok())
@@ -52,18 +52,18 @@ pub(super) fn some(dir: &Path) {
         } else if endings.iter().any(|ending| ending == MANIFEST) {
             manifest(dir, stem);
         } else if is_key(stem) {
-            key(dir, stem, endings);
+            prune_key(dir, stem, endings);
         }
     }
 }
 
 /// Removes a key whose entry is over, or that never had one, unless somebody is asking for it.
-fn key(dir: &Path, stem: &str, endings: &[String]) {
+fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
     let path = |ending: &str| dir.join(format!("{stem}.{ending}"));
     let is_over = || {
         if endings.iter().any(|ending| ending == "json") {
             let entry = read(&path("json")).and_then(|bytes| Entry::decode(&bytes, stem));
-            entry.is_none_or(|entry| entry.age() == Age::Dead)
+            entry.is_none_or(|entry| entry.freshness() == Freshness::Expired)
         } else {
             endings.iter().all(|ending| is_abandoned(&path(ending)))
         }

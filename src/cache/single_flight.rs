@@ -23,7 +23,7 @@ use super::lock::Lock;
 use super::{Cache, read};
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::Key;
+use crate::identity::CacheKey;
 use crate::platform;
 
 /// How often a leader renews the time of its lock file.
@@ -67,7 +67,7 @@ struct Report {
     at: OffsetDateTime,
     code: String,
     what: String,
-    next: String,
+    hint: String,
 }
 
 impl Cache {
@@ -75,7 +75,7 @@ impl Cache {
     /// with `None` it does not wait.
     pub fn single_flight<T>(
         &self,
-        key: &Key,
+        key: &CacheKey,
         deadline: Option<Instant>,
         look_up: impl Fn() -> Option<T>,
     ) -> io::Result<Outcome<'_, T>> {
@@ -140,8 +140,8 @@ impl<'a> Leader<'a> {
     /// Leaves the reason for all processes that wait, before the lock goes.
     pub fn fail(self, failure: &Failure) {
         // What others said is not for other processes: it may hold more than is seen of it.
-        let Failure { code, what, next, quote: _ } = failure.clone();
-        let report = Report { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, next };
+        let Failure { code, what, hint, quote: _ } = failure.clone();
+        let report = Report { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, hint };
         if let Ok(bytes) = serde_json::to_vec(&report)
             && let Err(error) = self.cache.write(&bytes, &self.failure)
         {
@@ -159,7 +159,7 @@ impl Report {
     }
 
     fn into_failure(self) -> Failure {
-        Failure::new(Code::named(&self.code).unwrap_or(Code::ServiceError), self.what, self.next)
+        Failure::new(Code::named(&self.code).unwrap_or(Code::ServiceError), self.what, self.hint)
     }
 
     /// Whether the leader that wrote it may still keep the lock.

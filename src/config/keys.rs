@@ -2,7 +2,7 @@
 //! together.
 
 /// A key and what its reader wants to know.
-pub struct Key {
+pub struct ConfigKey {
     /// As it is written.
     pub name: &'static str,
     /// What it holds.
@@ -16,15 +16,15 @@ pub struct Key {
 }
 
 /// Keys of the whole file.
-pub const KEYS: &[Key] = &[
-    Key {
+pub const KEYS: &[ConfigKey] = &[
+    ConfigKey {
         name: "timeout",
         kind: "string: a number of seconds, or as in 500ms, 20s, 1m",
         default: "20s",
         what: "The longest time for one answer. AWS_ECR_TIMEOUT overrides it.",
         example: "\"20s\"",
     },
-    Key {
+    ConfigKey {
         name: "fallback",
         kind: "string: NAME of a program docker-credential-NAME on the PATH",
         default: "none: other registries are not found",
@@ -35,15 +35,15 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys of a `[[registry]]` table.
-pub const REGISTRY_KEYS: &[Key] = &[
-    Key {
+pub const REGISTRY_KEYS: &[ConfigKey] = &[
+    ConfigKey {
         name: "match",
         kind: "string: a glob over the host, in which * also stands for dots",
         default: "required",
         what: "The registries that the table is for. Of several tables, the first that matches applies.",
         example: "\"images.example.com\"",
     },
-    Key {
+    ConfigKey {
         name: "profile",
         kind: "string",
         default: "the default credentials of the AWS SDK",
@@ -51,7 +51,7 @@ pub const REGISTRY_KEYS: &[Key] = &[
                AWS_ECR_ACCESS_KEY_ID_<account> override it.",
         example: "\"prod\"",
     },
-    Key {
+    ConfigKey {
         name: "role_arn",
         kind: "string: arn:<partition>:iam::<account>:role/<name>",
         default: "none",
@@ -60,28 +60,28 @@ pub const REGISTRY_KEYS: &[Key] = &[
                AWS_ECR_ROLE_ARN_<account> and AWS_ECR_ACCESS_KEY_ID_<account> override it.",
         example: "\"arn:aws:iam::{account}:role/EcrPull\"",
     },
-    Key {
+    ConfigKey {
         name: "external_id",
         kind: "string",
         default: "none",
         what: "What the role's trust policy asks for. Only beside role_arn, and not with a web identity.",
         example: "\"ticket-7\"",
     },
-    Key {
+    ConfigKey {
         name: "role_session_name",
         kind: "string",
         default: "docker-credential-ecr-login",
         what: "The name of the session that CloudTrail shows. Only beside role_arn.",
         example: "\"builds\"",
     },
-    Key {
+    ConfigKey {
         name: "region",
         kind: "string",
         default: "the region of the registry",
         what: "The region of STS. Only beside role_arn.",
         example: "\"eu-west-1\"",
     },
-    Key {
+    ConfigKey {
         name: "web_identity",
         kind: "string: github",
         default: "none: the role is assumed with AWS credentials",
@@ -89,7 +89,7 @@ pub const REGISTRY_KEYS: &[Key] = &[
                id-token: write. Requires role_arn. Excludes profile and external_id.",
         example: "\"github\"",
     },
-    Key {
+    ConfigKey {
         name: "web_identity_token_env",
         kind: "string: the name of a variable",
         default: "none",
@@ -97,14 +97,14 @@ pub const REGISTRY_KEYS: &[Key] = &[
                web_identity.",
         example: "\"ECR_ID_TOKEN\"",
     },
-    Key {
+    ConfigKey {
         name: "registry",
         kind: "string: the host of an ECR registry",
         default: "the host itself",
         what: "The registry behind a custom domain or a mirror. The match has to end in a whole domain name.",
         example: "\"333344445555.dkr.ecr.eu-west-1.amazonaws.com\"",
     },
-    Key {
+    ConfigKey {
         name: "endpoint_url",
         kind: "string: a URL",
         default: "the one that the registry's host implies",
@@ -115,10 +115,10 @@ pub const REGISTRY_KEYS: &[Key] = &[
 
 /// A file with every key in it. Keys that contradict each other stand in tables of their own.
 pub fn sample() -> String {
-    let line = |Key { name, example, .. }: &Key| format!("{name} = {example}\n");
-    let (with_token, others): (Vec<&Key>, Vec<&Key>) =
+    let line = |ConfigKey { name, example, .. }: &ConfigKey| format!("{name} = {example}\n");
+    let (with_token, others): (Vec<&ConfigKey>, Vec<&ConfigKey>) =
         REGISTRY_KEYS.iter().partition(|key| key.name.starts_with("web_identity"));
-    let table = |key: &Key, account: &str| {
+    let table = |key: &ConfigKey, account: &str| {
         let arn = format!("arn:aws:iam::{account}:role/EcrPull");
         format!("\n[[registry]]\nmatch = \"{account}.*\"\nrole_arn = \"{arn}\"\n{}", line(key))
     };
@@ -131,14 +131,14 @@ pub fn sample() -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{KEYS, Key, REGISTRY_KEYS, sample};
+    use super::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
     use crate::config::Config;
 
     fn error_of(text: &str) -> String {
         Config::read(text, PathBuf::from("/c.toml")).expect_err(text).to_string()
     }
 
-    fn names(keys: &[Key]) -> Vec<&str> {
+    fn names(keys: &[ConfigKey]) -> Vec<&str> {
         keys.iter().map(|key| key.name).collect()
     }
 

@@ -26,7 +26,7 @@ use tracing::{Level, debug, enabled};
 
 use file::ACCOUNT;
 pub(crate) use file::{ROLE_ARN_FORM, is_role_arn, is_url};
-pub use keys::{KEYS, Key, REGISTRY_KEYS, sample};
+pub use keys::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 use variables::OfAccount;
 
 use file::duration;
@@ -195,7 +195,7 @@ impl Config {
                 let unreadable = |why: String| {
                     let path = path.display();
                     Error::failed(format!(
-                        "cannot read the configuration {path}: {why}; mend or remove it, \
+                        "cannot read the configuration {path}: {why}; fix or remove it, \
                          or point AWS_ECR_CONFIG_FILE elsewhere"
                     ))
                 };

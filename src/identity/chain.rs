@@ -3,7 +3,7 @@
 //! This is the only place that decides it. The SDK is then told what was decided, provider by provider (`aws::credentials`),
 //! and never looks for another, so that what the cache key says and what the SDK does cannot part. The order is that of
 //! the SDK's default chain (AWS SDK for Rust developer guide, "Credential providers"): environment, profile, web identity,
-//! container, instance; and within a profile that of its `profile::credentials`. `worlds` in the tests holds the two
+//! container, instance; and within a profile that of its `profile::credentials`. `identity` in the tests holds the two
 //! together.
 //!
 //! A profile that somebody names is a promise: it answers, or nobody does. Whatever is wrong with it is an error here,
@@ -11,7 +11,7 @@
 
 use super::profiles::{Profiles, is_valid_name};
 use super::section::Section;
-use super::source::{Chain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
+use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Origin, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
@@ -32,16 +32,16 @@ pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 impl Resolver<'_> {
     /// The chain for a registry, with the role that the configuration has assumed for it.
-    pub(super) fn chain_for(&self, target: &Target) -> Result<Chain, Failure> {
+    pub(super) fn chain_for(&self, target: &Target) -> Result<CredentialChain, Failure> {
         if target.service_account.is_some() {
-            return Ok(Chain { source: Source::ServiceAccount, roles: Vec::new() });
+            return Ok(CredentialChain { source: Source::ServiceAccount, roles: Vec::new() });
         }
         let mut chain = match &target.origin {
             Origin::AwsSettings => self.chain()?,
-            Origin::AccountKeys(keys) => Chain { source: Source::Account(keys.clone()), roles: Vec::new() },
+            Origin::AccountKeys(keys) => CredentialChain { source: Source::Account(keys.clone()), roles: Vec::new() },
             Origin::WebIdentity(origin) => {
                 let source = Source::WebIdentity(self.web_identity(target, origin)?);
-                return Ok(Chain { source, roles: Vec::new() });
+                return Ok(CredentialChain { source, roles: Vec::new() });
             }
         };
         chain.roles.extend(target.role.clone());
@@ -97,8 +97,8 @@ impl Resolver<'_> {
         Ok(GitHubJob { url: url.to_owned(), bearer: bearer.to_owned().into() })
     }
 
-    fn chain(&self) -> Result<Chain, Failure> {
-        let alone = |source| Ok(Chain { source, roles: Vec::new() });
+    fn chain(&self) -> Result<CredentialChain, Failure> {
+        let alone = |source| Ok(CredentialChain { source, roles: Vec::new() });
         if !matches!(self.selected, Selected::Mapped(..))
             && let Some(keys) = self.environment()
         {
@@ -134,7 +134,7 @@ impl Resolver<'_> {
     }
 
     /// The chain of the selected profile; `None` when nobody named it and it has no credentials.
-    fn profile_chain(&self) -> Result<Option<Chain>, Failure> {
+    fn profile_chain(&self) -> Result<Option<CredentialChain>, Failure> {
         let (mut name, mut by) = (self.selected.name().to_owned(), None);
         let (mut roles, mut visited) = (Vec::new(), Vec::<String>::new());
         let source = loop {
@@ -175,7 +175,7 @@ impl Resolver<'_> {
             }
         };
         roles.reverse();
-        Ok(Some(Chain { source, roles }))
+        Ok(Some(CredentialChain { source, roles }))
     }
 
     fn absent(&self, name: &str, by: Option<&str>) -> Failure {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::OWN_IRRELEVANT;
 use super::chain::{GITHUB_TOKEN, GITHUB_URL};
-use super::key::{Key, Parts};
+use super::key::{CacheKey, KeyHasher};
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};
@@ -82,13 +82,13 @@ impl Observed {
     }
 
     /// A key that names this observation.
-    pub(super) fn as_key(&self) -> Key {
-        let mut parts = Parts::default();
+    pub(super) fn as_key(&self) -> CacheKey {
+        let mut parts = KeyHasher::default();
         self.add_to(&mut parts);
         parts.into_key()
     }
 
-    pub(super) fn add_to(&self, parts: &mut Parts) {
+    pub(super) fn add_to(&self, parts: &mut KeyHasher) {
         parts.add(format!("{:?}", self.dependency), &self.digest);
     }
 }
@@ -135,7 +135,7 @@ impl Dependency {
                 Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
             }
             Self::Environment => {
-                let mut parts = Parts::default();
+                let mut parts = KeyHasher::default();
                 for (name, value) in env.iter() {
                     let text = name.to_str();
                     if !text.is_some_and(|name| BOOKKEEPING.contains(&name) || OWN_IRRELEVANT.contains(&name)) {
@@ -181,7 +181,7 @@ fn digest_of(content: &Content) -> String {
 }
 
 fn text_digest(texts: &[&[u8]]) -> String {
-    let mut parts = Parts::default();
+    let mut parts = KeyHasher::default();
     for text in texts {
         parts.add("", text);
     }

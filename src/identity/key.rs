@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 /// Names a file of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+pub struct CacheKey([u8; 32]);
 
-impl Key {
+impl CacheKey {
     /// A key for tests of code that only passes keys on.
     #[cfg(test)]
     pub fn of(text: &str) -> Self {
@@ -16,7 +16,7 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -24,9 +24,9 @@ impl fmt::Display for Key {
 
 /// What enters a key. Every name and value enters with its length, so that no two lists of parts look alike.
 #[derive(Default)]
-pub(super) struct Parts(Sha256);
+pub(super) struct KeyHasher(Sha256);
 
-impl Parts {
+impl KeyHasher {
     pub(super) fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         for part in [name.as_ref(), value.as_ref()] {
             self.0.update((part.len() as u64).to_le_bytes());
@@ -34,7 +34,7 @@ impl Parts {
         }
     }
 
-    pub(super) fn into_key(self) -> Key {
-        Key(self.0.finalize().into())
+    pub(super) fn into_key(self) -> CacheKey {
+        CacheKey(self.0.finalize().into())
     }
 }

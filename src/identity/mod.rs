@@ -56,9 +56,9 @@ mod section;
 mod source;
 
 pub use dependency::{Observed, issuer_and_subject};
-pub use key::Key;
+pub use key::CacheKey;
 pub use profiles::{Profiles, paths};
-pub use source::{Chain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
+pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ use crate::input::{self, Content};
 use crate::secret::Secret;
 use chain::{GITHUB_TOKEN, GITHUB_URL, Resolver};
 use dependency::Dependency;
-use key::Parts;
+use key::KeyHasher;
 
 /// `AWS_*` variables that cannot change who calls or whom.
 const IRRELEVANT: &[&str] =
@@ -112,13 +112,13 @@ const OWN_IRRELEVANT: &[&str] = &[
 #[derive(Clone)]
 pub struct Identity {
     /// Names the cache entry.
-    pub key: Key,
+    pub key: CacheKey,
     /// See [`Identity::unknown_job`].
-    job: Option<Key>,
+    job: Option<CacheKey>,
     /// The environment that it was told from.
     pub env: Env,
     /// Whose credentials are asked for, and how.
-    pub chain: Chain,
+    pub chain: CredentialChain,
     /// The profile that applies.
     pub selected: Selected,
     /// The AWS files, as they were read.
@@ -150,7 +150,7 @@ impl Identity {
 
     /// Names the job of GitHub Actions that this is an identity of, as long as its issuer and subject are not known. The key
     /// is that of the job alone then.
-    pub fn unknown_job(&self) -> Option<&Key> {
+    pub fn unknown_job(&self) -> Option<&CacheKey> {
         self.job.as_ref()
     }
 
@@ -169,7 +169,7 @@ impl Identity {
     }
 
     /// The key that follows from what was noted of the token of the job.
-    pub fn key_of(&self, target: &Target, subject: &str) -> Key {
+    pub fn key_of(&self, target: &Target, subject: &str) -> CacheKey {
         key(&self.env, target, &self.selected, &self.observed, Some(subject))
     }
 
@@ -194,8 +194,8 @@ impl Identity {
 
 /// Names what is known of the way from a host to its cache entry, from the environment alone. Whoever has the same
 /// environment, and finds all that was [`Observed`] unchanged, is the same identity.
-pub fn request_key(env: &Env, host: &str) -> Key {
-    let mut parts = Parts::default();
+pub fn request_key(env: &Env, host: &str) -> CacheKey {
+    let mut parts = KeyHasher::default();
     parts.add("version", crate::VERSION);
     parts.add("host", host);
     let is_own = |name: &OsStr| {
@@ -210,8 +210,8 @@ pub fn request_key(env: &Env, host: &str) -> Key {
 }
 
 /// `subject` is that of a job of GitHub Actions, once it is known.
-fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed], subject: Option<&str>) -> Key {
-    let mut parts = Parts::default();
+fn key(env: &Env, target: &Target, selected: &Selected, observed: &[Observed], subject: Option<&str>) -> CacheKey {
+    let mut parts = KeyHasher::default();
     // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
     let Target { host: _, registry, profile, profile_setting: _, role, origin, service_account, endpoint_url } = target;
     parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
@@ -384,11 +384,11 @@ impl<'a> Observations<'a> {
         deadline: Instant,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let subject = |path: &Path, content: &Content| Observed::subject(path, content);
-        let wrong = |why: &str, next: &str| {
+        let wrong = |why: &str, hint: &str| {
             Err(Failure::new(
                 Code::SourceFile,
                 format!("the web identity token file {} ({setting}) {why}", token_file.display()),
-                next,
+                hint,
             ))
         };
         match self.read(token_file, subject, deadline)? {
@@ -447,11 +447,11 @@ impl<'a> Observations<'a> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Identity, Key};
+    use super::{CacheKey, Identity};
     use crate::config::Config;
     use crate::env::Env;
 
-    fn key(host: &str, vars: &[(&str, &str)]) -> Key {
+    fn key(host: &str, vars: &[(&str, &str)]) -> CacheKey {
         let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
         let env = none.into_iter().chain(vars.iter().copied()).collect::<Env>();
         let deadline = Instant::now() + Duration::from_secs(9);

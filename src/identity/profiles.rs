@@ -182,7 +182,7 @@ impl AwsFile {
 
     /// What the SDK passes over with a log line.
     fn problem(&self) -> Option<Failure> {
-        let (what, next) = match &self.content {
+        let (what, hint) = match &self.content {
             Content::Unreadable(why) if why == "it is a directory" => return None,
             Content::Unreadable(_) => ("cannot be read".to_owned(), "correct its owner or mode".to_owned()),
             Content::Absent => return None,
@@ -192,7 +192,7 @@ impl AwsFile {
                 (format!("is not UTF-8 in line {line}"), "save it as UTF-8: the AWS SDK reads nothing of it".to_owned())
             }
         };
-        Some(Failure::new(Code::AwsFileInvalid, format!("the AWS file {} {what}", self.name()), next))
+        Some(Failure::new(Code::AwsFileInvalid, format!("the AWS file {} {what}", self.name()), hint))
     }
 
     /// The text between the brackets of each header, with its line.
@@ -222,7 +222,7 @@ impl AwsFile {
             name.eq_ignore_ascii_case(profile.trim()) || name == normal(profile)
         };
         let (line, header) = self.headers().find(|(_, header)| meant(header))?;
-        let next = if profile.trim() != profile {
+        let hint = if profile.trim() != profile {
             format!("take the blanks out of the name where it is chosen: it is '{profile}'")
         } else if is_valid_name(profile) {
             format!("write {right}")
@@ -232,7 +232,7 @@ impl AwsFile {
         Some(Failure::new(
             Code::ProfileMissing,
             format!("the AWS SDK does not take [{header}] in line {line} of {} for profile '{profile}'", self.name()),
-            next,
+            hint,
         ))
     }
 }
@@ -306,11 +306,11 @@ mod tests {
             let all = profiles(config.as_bytes(), credentials.as_bytes());
             assert!(all.profile("a").is_none());
             let failure = all.misspelt("a").expect("an explanation");
-            let text = format!("{}; {}", failure.what, failure.next);
+            let text = format!("{}; {}", failure.what, failure.hint);
             assert!(words.iter().all(|word| text.contains(word)), "{text}");
         }
         let all = profiles(b"[profile my prod]\n", b"");
-        assert!(all.misspelt("my prod").expect("an explanation").next.contains("rename"));
+        assert!(all.misspelt("my prod").expect("an explanation").hint.contains("rename"));
     }
 
     #[test]

@@ -115,8 +115,8 @@ impl Section<'_> {
         if let Some(session) = session {
             for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
                 if value.is_some() {
-                    let next = format!("move it to [sso-session {session}]");
-                    return Err(self.wrong(&format!("it has sso_session, so {key} does not belong in it"), &next));
+                    let hint = format!("move it to [sso-session {session}]");
+                    return Err(self.wrong(&format!("it has sso_session, so {key} does not belong in it"), &hint));
                 }
             }
             let Some(found) = self.resolver.profiles.sso_session(session) else {
@@ -201,12 +201,12 @@ impl Section<'_> {
     }
 
     /// Something that is wrong in this profile.
-    pub(super) fn wrong(&self, what: &str, next: &str) -> Failure {
+    pub(super) fn wrong(&self, what: &str, hint: &str) -> Failure {
         let file = self.resolver.profiles.file_of(self.name);
         Failure::new(
             Code::ProfileInvalid,
             format!("the profile '{}' in {file} cannot be used: {what}", self.name),
-            next,
+            hint,
         )
     }
 

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 /// A source and the roles on top of it, in the order in which they are assumed.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct CredentialChain {
     /// Gives the first credentials.
     pub source: Source,
     /// Each is assumed with the credentials before it.
@@ -141,7 +141,7 @@ pub struct GitHubJob {
     pub bearer: Secret,
 }
 
-impl fmt::Display for Chain {
+impl fmt::Display for CredentialChain {
     /// In words, as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.roles.last() {

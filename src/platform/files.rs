@@ -103,7 +103,7 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
         Ok(_) => {}
     }
-    match distrust_dir(dir) {
+    match check_private_dir(dir) {
         None => Ok(()),
         Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
     }
@@ -194,7 +194,7 @@ fn open_alone(path: &Path) -> io::Result<File> {
 /// The file that a chain of symbolic links leads to, which need not be there yet. A link that somebody else has put into a
 /// directory in which everybody may put files, such as `/tmp`, is an error, as it is for open(2) under Linux's
 /// `protected_symlinks`.
-pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
+pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     // As many as Linux follows.
     for _ in 0..40 {
@@ -229,7 +229,7 @@ fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
 
 /// Why a directory may not hold tokens, or what is in it may not be believed: others could read, replace or plant
 /// them. `None` when it is ours alone, or not there yet.
-pub fn distrust_dir(dir: &Path) -> Option<String> {
+pub fn check_private_dir(dir: &Path) -> Option<String> {
     let metadata = std::fs::symlink_metadata(dir).ok()?;
     if metadata.is_symlink() {
         return Some("it is a symbolic link; set AWS_ECR_CACHE_DIR to the directory itself".to_owned());
@@ -304,7 +304,7 @@ pub fn lock_dir(dir: &Path, longest: Duration) -> Option<File> {
 }
 
 /// Gives a new file of ours the mode of another, and its owner where that is allowed.
-pub fn resemble(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
+pub fn copy_mode_and_owner(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
@@ -344,7 +344,7 @@ pub fn user_id() -> Option<u32> {
 }
 
 /// The path of a program that can be run: as it is, or on Windows with one of the `endings` that programs have there.
-pub fn as_program(path: &Path, endings: &[String]) -> Option<PathBuf> {
+pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -371,7 +371,7 @@ pub fn as_program(path: &Path, endings: &[String]) -> Option<PathBuf> {
 
 /// Whether `path` still names this open file. The standard library has no safe call for it on Windows; a lock on a file
 /// that was removed at the same moment costs one more call to AWS there.
-pub fn is_at(file: &File, path: &Path) -> bool {
+pub fn is_same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -64,7 +64,7 @@ impl Read for StandardInput {
 }
 
 /// Keeps what this process holds in memory out of core dumps and from other processes of the same user.
-pub fn hide_memory() {
+pub fn disable_core_dumps() {
     #[cfg(target_os = "linux")]
     {
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
@@ -108,7 +108,7 @@ static JOB: LazyLock<Option<win32job::Job>> = LazyLock::new(|| {
 
 /// Calls `stop`, once and in a thread of its own, when this process is asked to end: by SIGTERM or SIGINT, on Windows by
 /// Ctrl-C. Without this a process with the id 1, as in a container, would ignore SIGTERM.
-pub fn on_stop(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let asked = {
         // Listening begins here, before any work does that must not be cut short.

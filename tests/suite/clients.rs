@@ -14,7 +14,7 @@ use crate::HOST;
 use crate::fallback::KEEPER;
 use crate::namespace::{Daemon, newer};
 use crate::process::output;
-use crate::site::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
+use crate::real_clients::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";

@@ -16,8 +16,8 @@ use crate::helper::{self, Helper, program};
 use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::skip;
 use crate::process::{self, end, output, run, start};
+use crate::real_clients::shell;
 use crate::recipes::{HOMEPAGE, IMAGE, NAME, VERSION, release};
-use crate::site::shell;
 use crate::sources::jwt;
 use crate::support::aws::Aws;
 

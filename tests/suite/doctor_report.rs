@@ -155,7 +155,7 @@ fn valid(report: &Value) {
     let path = dir.path().join("report.json");
     std::fs::write(&path, report.to_string()).expect("a file");
     let script = "import json, sys, jsonschema\n\
-                  schema = json.load(open('src/doctor/report.schema.json'))\n\
+                  schema = json.load(open('src/commands/doctor/report.schema.json'))\n\
                   jsonschema.Draft202012Validator.check_schema(schema)\n\
                   jsonschema.Draft202012Validator(schema).validate(json.load(open(sys.argv[1])))";
     let output = Command::new(python).args(["-c", script]).arg(&path).output().expect("python runs");

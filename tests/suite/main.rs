@@ -15,9 +15,9 @@
 //! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
-//! | `names` | hosts file and DNS; modules of the C library |
-//! | `causes` | a line and a next step for each cause of failure |
-//! | `storms` | many at once; holders that are killed, stopped or slow |
+//! | `dns` | hosts file and DNS; modules of the C library |
+//! | `errors` | a line and a next step for each cause of failure |
+//! | `concurrency` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `faults` | every error of the kernel in every system call |
 //! | `fixes` | every command that doctor says to run, run |
@@ -31,12 +31,12 @@
 //! | `get_login_password` | the password alone, with the options of the AWS CLI |
 //! | `setup_hosts` | the hosts that setup's arguments stand for, and the commands that doctor prints |
 //! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
-//! | `guards` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
+//! | `budgets` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | what holds for any input |
-//! | `worlds` | random settings, given to the SDK and to the key: one key, one principal |
+//! | `identity` | random settings, given to the SDK and to the key: one key, one principal |
 //! | `own_settings` | mistakes in the program's own settings |
 //! | `log` | the log: off, private, and what was decided and why |
-//! | `words` | what people are told: errors, help |
+//! | `output` | what people are told: errors, help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
 //! | `accounts` | service accounts that kubelet sends tokens of |
 //! | `manifest` | Cargo.toml and README.md against the code |
@@ -48,6 +48,7 @@
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |
+//! | `rules` | the rules of CONTRIBUTING against the source |
 //! | `action` | the GitHub Action, on a release that was tampered with too |
 //! | `windows` | what only Windows does in this way, in wine (`./tests/run --platforms`) |
 
@@ -61,33 +62,36 @@ mod support;
 mod accounts;
 mod action;
 mod bazel;
+mod budgets;
 mod cache;
-mod causes;
 mod ci;
 mod clients;
 mod clusters;
+mod concurrency;
 mod containers;
 mod disks;
+mod dns;
 mod doctor;
 mod doctor_report;
+mod errors;
 mod exchange;
 mod export;
 mod fallback;
 mod faults;
 mod fixes;
 mod get_login_password;
-mod guards;
 mod helper;
 mod hosts;
+mod identity;
 mod kaniko;
 mod kubelet;
 mod log;
 mod manifest;
 mod mapping;
-mod names;
 mod namespace;
 mod network;
 mod newer_clients;
+mod output;
 mod own_settings;
 mod packages;
 mod pages;
@@ -96,20 +100,18 @@ mod process;
 mod properties;
 mod protocol;
 mod provider;
+mod real_clients;
 mod recipes;
+mod rules;
 mod secrecy;
 mod settings;
 mod setup;
 mod setup_hosts;
 mod setup_profiles;
 mod sign_in;
-mod site;
 mod sources;
-mod storms;
 mod waiting;
 mod windows;
-mod words;
-mod worlds;
 
 /// A registry in us-east-1.
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::namespace::newer;
 use crate::process::output;
-use crate::site::{PASSWORD, Site, finish, possible};
+use crate::real_clients::{PASSWORD, Site, finish, possible};
 use crate::support::aws::{Aws, Plan};
 
 /// The docker of this system.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::HOST;
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
-use crate::site::{PASSWORD, Site, possible, shell};
+use crate::real_clients::{PASSWORD, Site, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";

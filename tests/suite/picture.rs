@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::HOST;
 use crate::helper::program;
 use crate::namespace::Namespace;
-use crate::site::{PASSWORD, Site, possible};
+use crate::real_clients::{PASSWORD, Site, possible};
 use crate::support::aws::{Aws, Plan};
 
 const FILE: &str = "packaging/picture.svg";

@@ -3,9 +3,9 @@
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 
-use docker_credential_ecr_login::cache::{Age, Entry};
+use docker_credential_ecr_login::cache::{Entry, Freshness};
+use docker_credential_ecr_login::commands::docker::{self, Action};
 use docker_credential_ecr_login::config::Config;
-use docker_credential_ecr_login::docker::{self, Action};
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::identity::Identity;
 use docker_credential_ecr_login::registry::{Registry, host};
@@ -92,9 +92,9 @@ proptest! {
         let entry = Entry::decode(text.as_bytes(), &key);
         prop_assert_eq!(entry.is_some(), (1..=12 * 60 * 60).contains(&life));
         if let Some(entry) = entry {
-            let age = entry.age_at(instant(now), None);
-            prop_assert_eq!(age != Age::Dead, (created..created + life).contains(&now));
-            prop_assert_eq!(age == Age::Fresh, now >= created && (now - created) * 2 < life);
+            let age = entry.freshness_at(instant(now), None);
+            prop_assert_eq!(age != Freshness::Expired, (created..created + life).contains(&now));
+            prop_assert_eq!(age == Freshness::Fresh, now >= created && (now - created) * 2 < life);
         }
     }
 

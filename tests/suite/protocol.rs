@@ -1,7 +1,7 @@
 //! Every action of the credential helper protocol and every wrong request, byte for byte.
 
+use crate::dns::is_static;
 use crate::helper::{Helper, program};
-use crate::names::is_static;
 use crate::process::end;
 use crate::support::aws::Aws;
 use crate::{HOST, NOT_FOUND};

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::namespace::{missing, skip};
 use crate::process::output;
-use crate::site::shell;
+use crate::real_clients::shell;
 
 pub const NAME: &str = "docker-credential-ecr-login";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

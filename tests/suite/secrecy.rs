@@ -12,7 +12,7 @@ use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::best_of_three;
-use crate::site::shell;
+use crate::real_clients::shell;
 use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 

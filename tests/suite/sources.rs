@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{Namespace, skip};
-use crate::site::finish;
+use crate::real_clients::finish;
 use crate::support::aws::{Aws, Plan};
 
 const BASE: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = b\n";

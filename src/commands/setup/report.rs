@@ -7,7 +7,7 @@ use diffy::DiffOptions;
 
 use super::{Kind, edit, kubelet, profiles};
 use crate::NAME;
-use crate::client_config::OURS;
+use crate::client_config::HELPER_NAME;
 
 /// What was done to a file, in its own words.
 pub(super) fn describe(path: &Path, kind: Kind, old: &str, new: &str) -> Vec<String> {
@@ -25,7 +25,7 @@ pub(super) fn describe(path: &Path, kind: Kind, old: &str, new: &str) -> Vec<Str
         Kind::Auths => {
             let helpers = |text: &str| {
                 let mut helpers = edit::members(text, "credHelpers");
-                helpers.retain(|_, name| name.as_deref() == Some(OURS));
+                helpers.retain(|_, name| name.as_deref() == Some(HELPER_NAME));
                 helpers.into_keys().collect::<BTreeSet<_>>()
             };
             let auths = |text: &str| edit::members(text, "auths").into_keys().collect::<BTreeSet<_>>();

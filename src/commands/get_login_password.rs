@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::commands::export::print_secret;
 use crate::config::{self, Origin, is_url};
 use crate::env::Env;
 use crate::error::Error;
-use crate::export::print_secret;
 use crate::identity::{Profiles, Selected};
 use crate::registry::{ANY_ACCOUNT, Registry};
-use crate::{log, login};
+use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
 pub const COMMAND: &str = "get-login-password";
@@ -120,7 +120,7 @@ impl GetLoginPassword {
         if let Some(bundle) = self.ca_bundle {
             env = env.with_option("--ca-bundle", "AWS_CA_BUNDLE", bundle);
         }
-        let (config, mut target) = login::named_target(&env, &host, started)?;
+        let (config, mut target) = token_provider::named_target(&env, &host, started)?;
         match (service, target.registry.is_public()) {
             (Service::Ecr, true) => {
                 return Err(Error::failed(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")));
@@ -135,8 +135,8 @@ impl GetLoginPassword {
             target.origin = Origin::AwsSettings;
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
-        let grant = login::grant(&env, &target, started + config.timeout());
-        let grant = grant.map_err(|failure| Error::failed(login::sentence(&target, &failure)))?;
+        let grant = token_provider::issue(&env, &target, started + config.timeout());
+        let grant = grant.map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))?;
         print_secret(output, grant.token.password.expose())
     }
 

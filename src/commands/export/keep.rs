@@ -69,7 +69,7 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
 pub(super) fn keep_fresh(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
     let writing = Arc::new(Mutex::new(()));
     let at_stop = writing.clone();
-    platform::on_stop(move || {
+    platform::on_stop_signal(move || {
         let _written = at_stop.lock().unwrap_or_else(PoisonError::into_inner);
         // A credential_process would go on without anybody to answer to.
         platform::kill_descendants();
@@ -128,14 +128,14 @@ impl Export {
         let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
         for (config, target) in self.targets(env)?.values() {
             let mut grant = request(env, config, target)?;
-            if grant.left.is_some_and(|left| left < needed(every)) {
+            if grant.valid_for.is_some_and(|left| left < needed(every)) {
                 match request(&without_cache, config, target) {
-                    Ok(new) if new.left.is_none() || new.left > grant.left => grant = new,
+                    Ok(new) if new.valid_for.is_none() || new.valid_for > grant.valid_for => grant = new,
                     Ok(_) => {}
                     Err(error) => renewed.failure = Some(error),
                 }
             }
-            renewed.lives_for = [renewed.lives_for, grant.left].into_iter().flatten().min();
+            renewed.lives_for = [renewed.lives_for, grant.valid_for].into_iter().flatten().min();
             renewed.passwords.push(Password::new(target, grant));
         }
         Ok(renewed)

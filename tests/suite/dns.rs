@@ -13,7 +13,7 @@ use crate::HOST;
 use crate::helper::{Helper, Ran, program};
 use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::process::{best_of_three, output};
-use crate::site::shell;
+use crate::real_clients::shell;
 use crate::support::aws::Aws;
 
 const SERVER: &str = "nameserver 127.83.0.53\n";

@@ -138,7 +138,7 @@ pub(super) fn masked(text: &str) -> String {
 pub(super) fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
     let dir = path.parent()?;
     let endings = env.program_endings();
-    let here = |dir: PathBuf| platform::as_program(&dir.join(NAME), &endings).is_some();
+    let here = |dir: PathBuf| platform::executable(&dir.join(NAME), &endings).is_some();
     // Beside the configuration, as on EKS, or in a directory of its own, as with k3s.
     (!here(dir.to_owned()) && !here(dir.join("bin"))).then(|| dir.to_owned())
 }

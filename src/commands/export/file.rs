@@ -55,7 +55,7 @@ impl OutputFile {
             }
             _ => {}
         }
-        let destination = platform::behind_links(&self.path).map_err(|error| self.failed(error))?;
+        let destination = platform::resolve_links(&self.path).map_err(|error| self.failed(error))?;
         let directory = directory(&destination);
         match fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => Ok(destination),

@@ -14,7 +14,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::code::Code;
-use crate::config::{KEYS, Key, REGISTRY_KEYS, sample};
+use crate::config::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 use crate::env::VARIABLES;
 use crate::error::Error;
 use crate::{NAME, VERSION};
@@ -215,7 +215,7 @@ fn of_program(command: &Command) -> io::Result<Vec<u8>> {
     paragraphs(
         &mut roff,
         &[
-            "doctor --json prints one object. Its schema, in JSON Schema, is src/doctor/report.schema.json in the source: schema, version, \
+            "doctor --json prints one object. Its schema, in JSON Schema, is src/commands/doctor/report.schema.json in the source: schema, version, \
            ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, warning or \
            failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, source, expiry \
            (RFC 3339) and checks. Texts may change, and members may be added.",
@@ -240,7 +240,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "which writes to ~/.docker/config.json:",
         "{\"credHelpers\": {\"111122223333.dkr.ecr.eu-west-1.amazonaws.com\": \"ecr-login\"}}",
     ),
-    ("What would happen for it, and what to mend:", "docker-credential-ecr-login doctor"),
+    ("Check everything that a pull depends on:", "docker-credential-ecr-login doctor"),
     (
         "In ~/.docker/config.json, with a fallback helper in config.toml, for all registries:",
         "{\"credsStore\": \"ecr-login\"}",
@@ -273,7 +273,7 @@ fn of_configuration() -> io::Result<Vec<u8>> {
     );
     for (title, keys) in [("KEYS", KEYS), ("KEYS OF A [[REGISTRY]] TABLE", REGISTRY_KEYS)] {
         section(&mut roff, title);
-        for Key { name, kind, default, what, example } in keys {
+        for ConfigKey { name, kind, default, what, example } in keys {
             entry(&mut roff, name, [italic(*kind), roman(". Default: "), roman(*default), roman(".")]);
             roff.control("IP", []);
             roff.text([roman(*what)]);

@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::explain::Context;
+use super::diagnose::Context;
 use super::settings::Settings;
-use super::{Asked, CONNECT_TIMEOUT, Caller, READ_TIMEOUT, Session, context, run, with_credentials};
+use super::{Asked, CONNECT_TIMEOUT, READ_TIMEOUT, SdkSetup, Session, context, run, with_credentials};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::{Failure, mask_user_info, without_secrets};
@@ -40,7 +40,7 @@ pub struct Route {
 pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
     let (target, of, asked) = (target.clone(), identity.clone(), Asked::default());
     run(deadline, identity, &asked.clone(), async move {
-        let Caller { place, context, .. } = Caller::new(context(target, of, asked, deadline)?);
+        let SdkSetup { place, context, .. } = SdkSetup::new(context(target, of, asked, deadline)?);
         let uri = place.resolve(&context.target).await.ok_or_else(|| {
             Failure::new(
                 Code::NoEndpoint,

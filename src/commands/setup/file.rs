@@ -29,7 +29,7 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>)
         return Ok((old, new));
     }
     let failed = |error: io::Error| format!("{} cannot be replaced: {error}", path.display());
-    let target = platform::behind_links(path).map_err(failed)?;
+    let target = platform::resolve_links(path).map_err(failed)?;
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.is_dir() {
         platform::create_private_dir(dir).map_err(failed)?;
@@ -69,7 +69,7 @@ fn replace(new: Option<NamedTempFile>, target: &Path) -> io::Result<bool> {
 fn beside(target: &Path, dir: &Path, text: &str) -> io::Result<NamedTempFile> {
     let mut new = NamedTempFile::with_prefix_in(".ecr-login-", dir)?;
     if let Ok(metadata) = fs::metadata(target) {
-        platform::resemble(new.as_file(), &metadata)?;
+        platform::copy_mode_and_owner(new.as_file(), &metadata)?;
     }
     new.write_all(text.as_bytes())?;
     new.as_file().sync_all()?;

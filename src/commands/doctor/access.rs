@@ -9,17 +9,17 @@ use time::format_description::well_known::Rfc3339;
 use super::report::{Check, RegistryReport};
 use super::{Event, Examiner};
 use crate::aws::{self, Issued, Route, Session};
-use crate::cache::{Age, Entry};
+use crate::cache::{Entry, Freshness};
 use crate::client_config;
 use crate::code::Code;
 use crate::config::{Config, Origin, Target, TokenOrigin, TokenProvider};
-use crate::display_time::{LocalTime, words};
+use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
-use crate::login;
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
+use crate::token_provider;
 
 /// The longest time for a token and for the principal. Credentials have as long as a `get`: a process that asks for them may
 /// be slow, and every service that is asked has a limit of its own.
@@ -170,7 +170,7 @@ impl Access {
                     "principal",
                     Code::PrincipalUnknown,
                     format!("unknown: {}", failure.whole()),
-                    failure.next,
+                    failure.hint,
                 )),
             }
         }
@@ -188,8 +188,8 @@ impl Access {
 
     /// Goes on with the token in the cache, and says how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, examiner: Examiner) -> Option<String> {
-        let (_, cached) = login::cached(examiner.env, &self.target, &self.identity).ok()?;
-        let (_, entry) = cached.filter(|(age, _)| *age != Age::Dead)?;
+        let (_, cached) = token_provider::cached(examiner.env, &self.target, &self.identity).ok()?;
+        let (_, entry) = cached.filter(|(age, _)| *age != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);
         self.token = Some(entry.into_token());
@@ -213,7 +213,7 @@ impl Access {
     fn valid(&self, expires_at: OffsetDateTime) -> String {
         let left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or_default();
         // To the nearest second: some milliseconds have passed since.
-        let left = words(Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX) + 500));
+        let left = describe_duration(Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX) + 500));
         format!("valid for {left}, until {}", self.local_time.show(expires_at))
     }
 
@@ -247,7 +247,7 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
                 Ok(arn) => Check::ok("principal", arn),
                 Err(failure) => {
                     let what = format!("unknown: {}", failure.whole());
-                    Check::warning("principal", Code::PrincipalUnknown, what, failure.next)
+                    Check::warning("principal", Code::PrincipalUnknown, what, failure.hint)
                 }
             });
         }
@@ -348,7 +348,7 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
 }
 
 fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
-    match login::cached(examiner.env, target, identity) {
+    match token_provider::cached(examiner.env, target, identity) {
         Err(why) => {
             let (why, fix) = why.split_once("; ").unwrap_or((&why, "the next get replaces the entry"));
             Check::warning("cache", Code::CacheUnused, format!("not used, so every get asks AWS: {why}"), fix)
@@ -356,20 +356,23 @@ fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
         Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
         Ok((dir, Some((age, entry)))) => {
             let dir = dir.display();
-            Check::ok("cache", format!("{dir}: a token {} old, {}", words(entry.lived()), state(examiner, age, &entry)))
+            Check::ok(
+                "cache",
+                format!("{dir}: a token {} old, {}", describe_duration(entry.lived()), state(examiner, age, &entry)),
+            )
         }
     }
 }
 
-fn state(examiner: Examiner, age: Age, entry: &Entry) -> String {
+fn state(examiner: Examiner, age: Freshness, entry: &Entry) -> String {
     let until = examiner.local_time.show(entry.expires_at());
     match age {
-        Age::Fresh => {
+        Freshness::Fresh => {
             let refreshed = entry.left().saturating_sub(entry.lived()) / 2;
-            format!("refreshed in {}, valid until {until}", words(refreshed))
+            format!("refreshed in {}, valid until {until}", describe_duration(refreshed))
         }
-        Age::Stale => format!("refreshed with the next get, valid until {until}"),
-        Age::Dead => "expired; the next get asks AWS".to_owned(),
+        Freshness::Stale => format!("refreshed with the next get, valid until {until}"),
+        Freshness::Expired => "expired; the next get asks AWS".to_owned(),
     }
 }
 
@@ -379,12 +382,12 @@ fn clock(ahead: i64) -> Check {
     if seconds <= Duration::from_secs(2) {
         Check::ok("clock", "agrees with AWS's")
     } else if seconds <= TOLERATED {
-        Check::ok("clock", format!("{} {side} AWS's", words(seconds)))
+        Check::ok("clock", format!("{} {side} AWS's", describe_duration(seconds)))
     } else {
         Check::warning(
             "clock",
             Code::ClockOff,
-            format!("{} {side} AWS's", words(seconds)),
+            format!("{} {side} AWS's", describe_duration(seconds)),
             "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
         )
     }

@@ -18,14 +18,15 @@ use serde::Serialize;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
+use super::bazel;
+use crate::answer;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, NOT_FOUND, one_line, print_notice};
 use crate::fallback::{self, Answer};
-use crate::login::{self, Grant};
 use crate::secret::Secret;
 use crate::token::Token;
-use crate::{answer, bazel};
+use crate::token_provider::{self, IssuedToken};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ struct Credential<'a> {
 
 /// Whose request it is.
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
-enum Route {
+enum Destination {
     /// Ours, by this configuration, to be answered by then.
     Ours(Config, Target, Instant),
     /// The helper's of this name, by then.
@@ -108,55 +109,57 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
     let server_url = server_url(&input)?;
     let answer = |token: &Token| {
         let server_url = server_url.unwrap_or_default();
-        Ok(ours(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
+        Ok(success(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
     };
     config::timeout(env)?;
-    if let Some(grant) = server_url.and_then(|url| login::known(env, url)) {
+    if let Some(grant) = server_url.and_then(|url| token_provider::cached_answer(env, url)) {
         return answer(&grant.token);
     }
     match route(env, server_url, started)? {
-        Route::Ours(config, target, deadline) => {
+        Destination::Ours(config, target, deadline) => {
             // A token that is valid outlives whatever happens to its refresh.
             let hold = |token: &Token| {
                 if let Ok(answer) = answer(token) {
                     answer::hold(answer.output);
                 }
             };
-            answer(&login::get(env, &config, &target, deadline, &hold)?.token)
+            answer(&token_provider::get(env, &config, &target, deadline, &hold)?.token)
         }
-        Route::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
-        Route::None => Err(Error::NotFound),
+        Destination::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
+        Destination::None => Err(Error::NotFound),
     }
 }
 
 /// Without a registry to ask for, or without a token for ECR Public, the headers are none.
 fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Result<Answer, Error> {
-    let found = |grant: &Grant| bazel::Response::new(request, grant);
+    let found = |grant: &IssuedToken| bazel::Response::new(request, grant);
     config::timeout(env)?;
     let server_url = request.server_url();
-    let response = match server_url.and_then(|url| login::known(env, url)) {
+    let response = match server_url.and_then(|url| token_provider::cached_answer(env, url)) {
         Some(grant) => found(&grant),
         None => match route(env, server_url, started)? {
-            Route::Ours(config, target, deadline) => match login::get(env, &config, &target, deadline, &|_| ()) {
-                Ok(grant) => found(&grant),
-                Err(Error::NotFound) => bazel::Response::default(),
-                Err(error) => return Err(error),
-            },
-            Route::Other(..) | Route::None => bazel::Response::default(),
+            Destination::Ours(config, target, deadline) => {
+                match token_provider::get(env, &config, &target, deadline, &|_| ()) {
+                    Ok(grant) => found(&grant),
+                    Err(Error::NotFound) => bazel::Response::default(),
+                    Err(error) => return Err(error),
+                }
+            }
+            Destination::Other(..) | Destination::None => bazel::Response::default(),
         },
     };
-    Ok(ours(line(&response)?))
+    Ok(success(line(&response)?))
 }
 
 fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
     let stored = read_stored(&input);
     let server_url = stored.as_ref().ok().map(|stored| stored.server_url.trim()).filter(|url| !url.is_empty());
     let route = route(env, server_url, started);
-    if let (Some(_), Ok(Route::Other(name, deadline))) = (server_url, &route) {
+    if let (Some(_), Ok(Destination::Other(name, deadline))) = (server_url, &route) {
         return hand_on(env, name, "store", input, *deadline);
     }
     if env.ignores_storage() {
-        return Ok(done());
+        return Ok(empty());
     }
     let stored = stored?;
     if stored.server_url.is_empty() {
@@ -166,7 +169,7 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
         return Err(Error::Protocol("no credentials username".to_owned()));
     }
     match route? {
-        Route::Ours(..) => Ok(done()),
+        Destination::Ours(..) => Ok(empty()),
         _ => Err(Error::failed(
             "the helper stores no passwords and serves only Amazon ECR registries; give this registry another credential \
              helper, or name one as 'fallback' in the configuration",
@@ -177,10 +180,10 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
 fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
     let route = server_url(&input).and_then(|url| route(env, url, started));
     match route {
-        Ok(Route::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
-        _ if env.ignores_storage() => Ok(done()),
-        Ok(Route::Ours(_, target, deadline)) => login::forget(env, &target, deadline).map(|_| done()),
-        Ok(Route::None) => Err(Error::NotFound),
+        Ok(Destination::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
+        _ if env.ignores_storage() => Ok(empty()),
+        Ok(Destination::Ours(_, target, deadline)) => token_provider::erase(env, &target, deadline).map(|_| empty()),
+        Ok(Destination::None) => Err(Error::NotFound),
         Err(error) => Err(error),
     }
 }
@@ -207,18 +210,18 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
             Err(error) => warn!("{error}"),
         }
     }
-    hosts.extend(login::list(env, &config, deadline)?);
-    Ok(ours(line(&hosts)?))
+    hosts.extend(token_provider::list(env, &config, deadline)?);
+    Ok(success(line(&hosts)?))
 }
 
 /// Whose the request about `server_url` is; `None` stands for what is not even text.
-fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Route, Error> {
+fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destination, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
     match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
-        Ok(target) => Ok(Route::Ours(config, target, deadline)),
+        Ok(target) => Ok(Destination::Ours(config, target, deadline)),
         Err(Error::NotFound) => {
-            Ok(config.fallback().map_or(Route::None, |name| Route::Other(name.to_owned(), deadline)))
+            Ok(config.fallback().map_or(Destination::None, |name| Destination::Other(name.to_owned(), deadline)))
         }
         Err(error) => Err(error),
     }
@@ -231,13 +234,13 @@ fn hand_on(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     fallback::ask(env, name, action, input, deadline)
 }
 
-fn ours(output: Zeroizing<Vec<u8>>) -> Answer {
+fn success(output: Zeroizing<Vec<u8>>) -> Answer {
     Answer { output, code: 0 }
 }
 
 /// Success without a word.
-fn done() -> Answer {
-    ours(Zeroizing::default())
+fn empty() -> Answer {
+    success(Zeroizing::default())
 }
 
 const NO_SERVER_URL: &str = "no credentials server URL";

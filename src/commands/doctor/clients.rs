@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::machine::broken;
 use super::report::{Check, Status};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, Broken, OURS, Way};
+use crate::client_config::{self, AuthFile, Broken, HELPER_NAME, Lookup};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -63,28 +63,28 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         Err(Broken { path, what }) => return Some(broken(name, &path, what).shown()),
     };
     Some(match way {
-        Way::Helper(helper, setting, path) if helper == OURS => {
+        Lookup::Helper(helper, setting, path) if helper == HELPER_NAME => {
             Check::ok(name, format!("asks this program: {setting} in {}", path.display()))
         }
-        Way::Helper(helper, setting, path) if helper == NAME => Check::failure(
+        Lookup::Helper(helper, setting, path) if helper == NAME => Check::failure(
             name,
             Code::ClientHelperName,
             format!("{setting} in {} names '{NAME}', and {name} looks for docker-credential-{NAME}", path.display()),
             setup(" --force"),
         ),
-        Way::Helper(helper, setting, path) => Check::failure(
+        Lookup::Helper(helper, setting, path) => Check::failure(
             name,
             Code::ClientOtherHelper,
             format!("asks docker-credential-{helper} and not this program: {setting} in {}", path.display()),
             setup(" --force"),
         ),
-        Way::Password(path) => Check::failure(
+        Lookup::Password(path) => Check::failure(
             name,
             Code::ClientPassword,
             format!("uses a password that an earlier login left in {}, and asks no helper", path.display()),
             setup(" --remove-auths"),
         ),
-        Way::Nothing => {
+        Lookup::Nothing => {
             let files = match client {
                 Client::Docker => client_config::docker_config(env).into_iter().collect(),
                 Client::Podman => containers::auth_files(env, Rules::of_installed(env)),
@@ -110,7 +110,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
 /// A password that docker does not use, and that lies in its file all the same.
 fn leftover(env: &Env, host: &str) -> Option<Check> {
     let file = AuthFile::read(client_config::docker_config(env)?).ok()?;
-    (file.helper(host) == Some(OURS) && file.has_password(host)).then(|| {
+    (file.helper(host) == Some(HELPER_NAME) && file.has_password(host)).then(|| {
         Check::warning(
             "docker",
             Code::ClientLeftoverPassword,

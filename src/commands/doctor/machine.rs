@@ -7,7 +7,7 @@ use std::path::Path;
 use super::report::Check;
 use super::{Examiner, clients};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, Broken, OURS};
+use crate::client_config::{self, AuthFile, Broken, HELPER_NAME};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -100,7 +100,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
         Err(what) => return Some(broken("docker", &path, what)),
     };
     let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
-    let all = file.store() == Some(OURS);
+    let all = file.store() == Some(HELPER_NAME);
     let count = file.hosts().count();
     match (all, count) {
         (true, _) => {
@@ -126,7 +126,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
         Ok(helpers) => helpers,
         Err(Broken { path, what }) => return Some(broken("podman", &path, what)),
     };
-    if let Some((_, path)) = helpers.iter().find(|(name, _)| name == OURS) {
+    if let Some((_, path)) = helpers.iter().find(|(name, _)| name == HELPER_NAME) {
         let what = format!("asks this program for every registry: credential-helpers in {}", path.display());
         return Some(Check::ok("podman", what));
     }

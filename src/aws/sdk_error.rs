@@ -10,7 +10,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::http::Trouble;
+use super::http::TransportError;
 use crate::error::{one_line, without_secrets};
 
 /// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
@@ -27,7 +27,7 @@ pub(super) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let (code, message) = (one_line(self.code), without_secrets(self.message));
         let message = message.trim_end_matches('.');
         if message.is_empty() { code } else { format!("{code}: {message}") }
@@ -49,7 +49,7 @@ where
 
 /// Whether a service accepted the connection and said nothing.
 pub(super) fn is_silence(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref::<Trouble>(), Some(Trouble::SlowAnswer))
+    matches!(error.downcast_ref::<TransportError>(), Some(TransportError::SlowAnswer))
 }
 
 /// An error and what caused it. An `io::Error` hides its payload from `source`.

@@ -13,7 +13,7 @@ use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
-/// Sets the members `names` of the object `parent` in the object `text` to the string `value`. What is missing is added
+/// Sets the members `dns` of the object `parent` in the object `text` to the string `value`. What is missing is added
 /// in the layout that the text has.
 pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, String> {
     if text.trim().is_empty() {

@@ -9,7 +9,7 @@
 //! A sign-in that AWS's side renews on the way changes the settings, and with them the key: then everything starts over,
 //! so that whoever asked meanwhile finds the token under the key that now counts.
 
-mod round;
+mod attempt;
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -19,32 +19,32 @@ use time::OffsetDateTime;
 use tracing::{Level, debug, enabled, warn};
 
 use crate::aws::{self, Issued};
-use crate::cache::{Age, Cache, Decided, Entry, Manifest, Outcome};
+use crate::cache::{Cache, Decided, Entry, Freshness, Manifest, Outcome};
 use crate::code::Code;
 use crate::config::{Config, Target};
-use crate::display_time::words;
+use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::identity::{Identity, Key, Observed, request_key};
+use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::registry;
 use crate::token::Token;
-use round::{Asking, Round};
+use attempt::{Attempt, TokenRequest};
 
 /// How often it starts over because the settings have changed under it.
 const MOST_CHANGES: usize = 3;
 
 /// A token and for how long it is good.
 #[derive(Debug)]
-pub struct Grant {
+pub struct IssuedToken {
     /// What clients log in with.
     pub token: Token,
     /// How much longer AWS accepts it; `None` when it did not say, or said that it does not.
-    pub left: Option<Duration>,
+    pub valid_for: Option<Duration>,
 }
 
 /// The answer to a client when it takes no reading of settings: the fresh token of a request that was answered before,
 /// under settings that are still the same.
-pub fn known(env: &Env, server_url: &str) -> Option<Grant> {
+pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     if env.verifies_identity() {
         return None;
     }
@@ -52,7 +52,7 @@ pub fn known(env: &Env, server_url: &str) -> Option<Grant> {
     let cache = Cache::open(env.cache_dir()?).ok()?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: where it has expired, there is nothing to observe anything for.
-    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.age() == Age::Fresh)?;
+    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.freshness() == Freshness::Fresh)?;
     if !manifest.holds(env) {
         debug!(host, "settings have changed since this registry's last token");
         return None;
@@ -71,28 +71,28 @@ pub fn get(
     target: &Target,
     deadline: Instant,
     hold: &dyn Fn(&Token),
-) -> Result<Grant, Error> {
+) -> Result<IssuedToken, Error> {
     match fetch(env, target, deadline, hold).inspect_err(|failure| log(target, failure)) {
         Ok((grant, identity)) => {
             if let Some(identity) = identity {
-                remember(env, config, target, &identity);
+                save_manifest(env, config, target, &identity);
             }
             Ok(grant)
         }
         // Images of ECR Public need no credentials, so whatever goes wrong leaves the anonymous way open.
         Err(_) if target.registry.is_public() => Err(Error::NotFound),
-        Err(failure) => Err(Error::failed(sentence(target, &failure))),
+        Err(failure) => Err(Error::failed(describe_failure(target, &failure))),
     }
 }
 
 /// A token for `target`, by `deadline`. A failure is also in the log.
-pub fn grant(env: &Env, target: &Target, deadline: Instant) -> Result<Grant, Failure> {
+pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
     let fetched = fetch(env, target, deadline, &|_| ()).inspect_err(|failure| log(target, failure))?;
     Ok(fetched.0)
 }
 
 /// A failure with the registry that it is about.
-pub fn sentence(target: &Target, failure: &Failure) -> String {
+pub fn describe_failure(target: &Target, failure: &Failure) -> String {
     let region = &target.registry.region;
     if target.host.starts_with(registry::ANY_ACCOUNT) {
         return format!("no token for the registries of region {region}: {failure}");
@@ -103,11 +103,11 @@ pub fn sentence(target: &Target, failure: &Failure) -> String {
 /// What was found in the cache, for the log.
 fn log_entry(entry: &Entry) {
     if enabled!(Level::DEBUG) {
-        let (age, valid_for) = (words(entry.lived()), words(entry.left()));
-        let state = match entry.age() {
-            Age::Fresh => "fresh",
-            Age::Stale => "stale: to be refreshed",
-            Age::Dead => "expired",
+        let (age, valid_for) = (describe_duration(entry.lived()), describe_duration(entry.left()));
+        let state = match entry.freshness() {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale: to be refreshed",
+            Freshness::Expired => "expired",
         };
         debug!(key = short(entry.key()), age, valid_for, state, "cached token");
     }
@@ -120,17 +120,21 @@ fn short(key: &str) -> &str {
 
 /// The log gets nothing that others said.
 fn log(target: &Target, failure: &Failure) {
-    warn!("{}", sentence(target, &failure.clone().without_quote()));
+    warn!("{}", describe_failure(target, &failure.clone().without_quote()));
 }
 
 /// What the cache has for an identity: where, and the entry with its age if there is one. `Err` says why it has no
 /// place there, or cannot keep or use what it has.
-pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<(PathBuf, Option<(Age, Entry)>), String> {
+pub fn cached(
+    env: &Env,
+    target: &Target,
+    identity: &Identity,
+) -> Result<(PathBuf, Option<(Freshness, Entry)>), String> {
     let cache = open_cache(env, identity)?;
     let key = key_as_noted(&cache, target, identity);
     let dir = cache.dir().display();
-    cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; mend it, or set AWS_ECR_CACHE_DIR"))?;
-    let entry = cache.look_up(&key).map(|entry| (entry.age(), entry));
+    cache.probe().map_err(|error| format!("{dir} cannot be written: {error}; fix that, or set AWS_ECR_CACHE_DIR"))?;
+    let entry = cache.look_up(&key).map(|entry| (entry.freshness(), entry));
     if entry.is_none() && cache.holds(&key) {
         return Err(format!("what is in {dir} for this identity is damaged, or others could have written it"));
     }
@@ -146,12 +150,12 @@ pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, is
         .and_then(|life| Entry::new(&identity.key, &issued.access_key_id, issued.token.clone(), life, now))
         .ok_or_else(|| "it came expired or without an expiry".to_owned())?;
     cache.save(&entry).map_err(|error| format!("{} cannot be written: {error}", cache.dir().display()))?;
-    remember(env, config, target, identity);
+    save_manifest(env, config, target, identity);
     Ok(())
 }
 
 /// Drops the cached token of `target`; whether there was one.
-pub fn forget(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Error> {
+pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<bool, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(false) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(false) };
@@ -176,7 +180,7 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String
     let mut hosts = Vec::new();
     for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(registry::ANY_ACCOUNT)) {
         let Manifest { host, entry, .. } = &manifest;
-        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.age() != Age::Dead) else {
+        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.freshness() != Freshness::Expired) else {
             continue;
         };
         let is_mine = || {
@@ -217,7 +221,7 @@ fn fetch(
     target: &Target,
     deadline: Instant,
     hold: &dyn Fn(&Token),
-) -> Result<(Grant, Option<Arc<Identity>>), Failure> {
+) -> Result<(IssuedToken, Option<Arc<Identity>>), Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
         let cache = open_cache(env, &identity);
@@ -226,17 +230,19 @@ fn fetch(
             Err(_) => identity,
         };
         log_identity(target, &identity);
-        let asking = Asking { env, target, identity: &identity, deadline, hold };
-        let round = match cache {
-            Ok(cache) => asking.with_cache(&cache)?,
+        let request = TokenRequest { env, target, identity: &identity, deadline, hold };
+        let attempt = match cache {
+            Ok(cache) => request.with_cache(&cache)?,
             Err(why) => {
                 warn!(host = target.host, "not cached: {why}");
-                asking.without_cache()?
+                request.without_cache()?
             }
         };
-        match round {
-            Round::Granted(grant) => return Ok((grant, Some(identity))),
-            Round::Changed => debug!(host = target.host, "the settings have changed meanwhile; starting over"),
+        match attempt {
+            Attempt::Issued(grant) => return Ok((grant, Some(identity))),
+            Attempt::SettingsChanged => {
+                debug!(host = target.host, "the settings have changed meanwhile; starting over")
+            }
         }
     }
     Err(Failure::new(Code::Busy, "the sign-in changes all the time", "find out what else renews it, and try again"))
@@ -283,7 +289,7 @@ fn with_subject_of_job(
 }
 
 /// The key of the identity's entry, by the issuer and subject of its job as far as the cache knows them.
-fn key_as_noted(cache: &Cache, target: &Target, identity: &Identity) -> Key {
+fn key_as_noted(cache: &Cache, target: &Target, identity: &Identity) -> CacheKey {
     let subject = identity.unknown_job().and_then(|job| cache.subject(job));
     subject.map_or(identity.key, |subject| identity.key_of(target, &subject))
 }
@@ -295,7 +301,7 @@ fn log_identity(target: &Target, identity: &Identity) {
     debug!(host = target.host, profile, chosen_by, credentials, key = short(&key), "identity decided");
 }
 
-/// The cache, or why this identity's tokens are not kept there. [`known`] does without these checks, since it only reads.
+/// The cache, or why this identity's tokens are not kept there. [`cached_answer`] does without these checks, since it only reads.
 fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, String> {
     if let Some(why) = &identity.uncacheable {
         return Err(why.clone());
@@ -317,8 +323,8 @@ fn is_below(path: &Path, dir: &Path) -> bool {
     path.starts_with(dir) && !path.components().any(|part| part == Component::ParentDir)
 }
 
-/// Keeps the way from the request to its entry, for [`known`] and [`list`].
-fn remember(env: &Env, config: &Config, target: &Target, identity: &Identity) {
+/// Keeps the way from the request to its entry, for [`cached_answer`] and [`list`].
+fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     let Ok(cache) = open_cache(env, identity) else { return };
     if !config.is_steady() {
         return;
@@ -341,15 +347,15 @@ fn remember(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     }
 }
 
-impl From<Issued> for Grant {
+impl From<Issued> for IssuedToken {
     fn from(Issued { token, life, .. }: Issued) -> Self {
-        Self { token, left: life }
+        Self { token, valid_for: life }
     }
 }
 
-impl From<Entry> for Grant {
+impl From<Entry> for IssuedToken {
     fn from(entry: Entry) -> Self {
         let left = entry.left();
-        Self { token: entry.into_token(), left: Some(left) }
+        Self { token: entry.into_token(), valid_for: Some(left) }
     }
 }

@@ -97,7 +97,7 @@ impl Check {
 
     pub(super) fn failed(name: &'static str, failure: Failure) -> Self {
         let what = failure.whole();
-        Self::failure(name, failure.code, what, failure.next)
+        Self::failure(name, failure.code, what, failure.hint)
     }
 
     /// The same check where it is shown already.

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, print_notice};
-use crate::login::{self, Grant};
+use crate::token_provider::{self, IssuedToken};
 use file::OutputFile;
 use format::{Format, Password, SecretName};
 
@@ -93,7 +93,7 @@ impl Export {
     /// The registries, each once, with the settings for them.
     fn targets(&self, env: &Env) -> Result<BTreeMap<String, (Config, Target)>, Error> {
         let named = |host: &String| {
-            let (config, target) = login::named_target(env, host, Instant::now())?;
+            let (config, target) = token_provider::named_target(env, host, Instant::now())?;
             Ok((target.host.clone(), (config, target)))
         };
         self.hosts.iter().map(named).collect()
@@ -125,9 +125,9 @@ impl Export {
 }
 
 /// Asks for a token, through the cache unless `env` turns it off.
-fn request(env: &Env, config: &Config, target: &Target) -> Result<Grant, Error> {
-    let grant = login::grant(env, target, Instant::now() + config.timeout());
-    grant.map_err(|failure| Error::failed(login::sentence(target, &failure)))
+fn request(env: &Env, config: &Config, target: &Target) -> Result<IssuedToken, Error> {
+    let grant = token_provider::issue(env, target, Instant::now() + config.timeout());
+    grant.map_err(|failure| Error::failed(token_provider::describe_failure(target, &failure)))
 }
 
 /// Prints a secret and a newline.

@@ -17,16 +17,16 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::NAME;
 use crate::aws::{self, MfaCode, Session};
-use crate::cache::{Age, Cache};
+use crate::cache::{Cache, Freshness};
 use crate::client_config::on_path;
 use crate::code::Code;
 use crate::config::{Config, Target};
-use crate::display_time::{LocalTime, words};
+use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Source};
-use crate::login;
 use crate::platform::shell_word;
+use crate::token_provider;
 
 /// How often a code that AWS does not accept is asked for anew.
 const MOST_CODES: usize = 3;
@@ -43,23 +43,23 @@ impl Login {
     /// Asks for what lacks, gets a token and caches it.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let (config, target) = login::named_target(env, &self.host, Instant::now())?;
+        let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
         let (identity, session) = open_session(env, &config, &target)?;
-        let failed = |failure: Failure| Error::failed(login::sentence(&target, &failure));
+        let failed = |failure: Failure| Error::failed(token_provider::describe_failure(&target, &failure));
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
         let expires_at = issued.life.map(|life| OffsetDateTime::now_utc() + life);
-        login::keep(env, &config, &target, &identity, &issued).map_err(|why| {
+        token_provider::keep(env, &config, &target, &identity, &issued).map_err(|why| {
             Error::failed(format!("AWS gave a token for {}, but it cannot be cached: {why}", target.host))
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
-        let valid = issued.life.map(words).unwrap_or_default();
+        let valid = issued.life.map(describe_duration).unwrap_or_default();
         print(output, &format!("logged in to {}: the cached token is valid for {valid}{until}", target.host))
     }
 }
 
 /// Credentials, with codes and sign-ins as they are needed.
 fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
-    let failed = |failure: Failure| Error::failed(login::sentence(target, &failure));
+    let failed = |failure: Failure| Error::failed(token_provider::describe_failure(target, &failure));
     let deadline = || Instant::now() + config.timeout();
     let (mut signed_in, mut codes_asked) = (false, 0);
     loop {
@@ -153,8 +153,8 @@ impl Logout {
     /// Drops tokens, and says how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, output) };
-        let (config, target) = login::named_target(env, host, Instant::now())?;
-        let dropped = login::forget(env, &target, Instant::now() + config.timeout())?;
+        let (config, target) = token_provider::named_target(env, host, Instant::now())?;
+        let dropped = token_provider::erase(env, &target, Instant::now() + config.timeout())?;
         let host = &target.host;
         print(
             output,
@@ -215,11 +215,11 @@ impl Tokens {
             registries.sort();
             registries.dedup();
             let identity = of_entry().map(|manifest| manifest.decided.credentials.clone()).next();
-            let expired = entry.age() == Age::Dead;
+            let expired = entry.freshness() == Freshness::Expired;
             let expires = if expired {
                 "expired".to_owned()
             } else {
-                format!("{} ({})", local_time.show(entry.expires_at()), words(entry.left()))
+                format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.left()))
             };
             let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
             lines.push([named, identity.clone().unwrap_or_else(|| "-".to_owned()), expires, format!("{size} B")]);

@@ -1,4 +1,4 @@
-//! From the SDK's errors to sentences for people: what happened, to whom, and what to do next.
+//! From the SDK's errors to sentences for people: what happened, to whom, and what to do hint.
 //!
 //! Classes are told apart by types and error codes where the SDK shows them, by its texts only where it does not.
 //! Nothing here quotes a request, a response body or a credential; what other programs printed is cut short.
@@ -19,8 +19,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rustls::CertificateError;
 
 use super::Asked;
-use super::errors::{Refusal, causes, chain, is_silence, refusal};
-use super::http::{Network, Trouble, is_local};
+use super::http::{Network, TransportError, is_local};
+use super::sdk_error::{Refusal, causes, chain, is_silence, refusal};
 use crate::code::Code;
 use crate::config::{Role, ServiceAccount, Target};
 use crate::env::Env;
@@ -109,7 +109,7 @@ impl Context {
         let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) else {
             return self.credentials(error);
         };
-        let next = match &of.token {
+        let hint = match &of.token {
             IdentityToken::File { .. } => {
                 "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned()
             }
@@ -149,7 +149,7 @@ impl Context {
                 }
                 _ => format!("STS does not accept {} for the role {role}: {}", self.who(), refusal.code),
             };
-            Failure::new(Code::WebIdentityDenied, what, next).quoting(&said)
+            Failure::new(Code::WebIdentityDenied, what, hint).quoting(&said)
         })
     }
 
@@ -159,11 +159,11 @@ impl Context {
             Failure::new(Code::AnswerInvalid, "GitHub's answer cannot be read", "try again; check the network")
         });
         let what = format!("GitHub gives this job no identity token: {}", failure.what);
-        let next = match failure.code {
+        let hint = match failure.code {
             Code::EndpointUnreachable => "check the network and HTTPS_PROXY".to_owned(),
-            _ => failure.next,
+            _ => failure.hint,
         };
-        Failure { what, next, ..failure }
+        Failure { what, hint, ..failure }
     }
 
     /// Why a role could not be assumed.
@@ -171,18 +171,18 @@ impl Context {
         if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
             return self.common(&refusal, "STS", &self.who_assumes(role)).map_or_else(
                 || self.role_denied(&refusal, role),
-                |Failure { code, what, quote, next }| {
+                |Failure { code, what, quote, hint }| {
                     let what = format!("the role {} cannot be assumed: {what}", role.arn);
-                    Failure { code, what, quote, next }
+                    Failure { code, what, quote, hint }
                 },
             );
         }
-        if let Some(Failure { code, what, quote, next }) = self.network(error) {
+        if let Some(Failure { code, what, quote, hint }) = self.network(error) {
             return Failure {
                 code,
                 what: format!("STS cannot be asked for the role {}: {what}", role.arn),
                 quote,
-                next,
+                hint,
             };
         }
         let what = format!("STS's answer about the role {} cannot be read", role.arn);
@@ -230,13 +230,13 @@ impl Context {
             let more = if public { " and sts:GetServiceBearerToken" } else { "" };
             return Failure::new(
                 Code::EcrDenied,
-                format!("ECR denies access to {}: {}", self.caller(), refusal.words()),
+                format!("ECR denies access to {}: {}", self.caller(), refusal.describe()),
                 denied_by(refusal.message, &format!("allow {action}{more} on resource * to this identity")),
             );
         }
         Failure::new(
             Code::ServiceError,
-            format!("ECR refused: {}", refusal.words()),
+            format!("ECR refused: {}", refusal.describe()),
             if refusal.status >= 500 {
                 "the fault is on AWS's side: try again, and see health.aws.amazon.com if it stays"
             } else {
@@ -417,11 +417,11 @@ impl Context {
 
     /// A request that got no answer.
     fn network(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
-        let trouble = chain(error).find_map(|error| error.downcast_ref::<Trouble>())?;
+        let trouble = chain(error).find_map(|error| error.downcast_ref::<TransportError>())?;
         let endpoint = self.network.last_endpoint();
         let proxy = self.network.last_proxy();
         Some(match (trouble, proxy) {
-            (Trouble::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
+            (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
                 Code::TlsUntrusted,
                 format!(
                     "the certificate of {endpoint} is not trusted by {}: {}",
@@ -430,7 +430,7 @@ impl Context {
                 ),
                 "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
             ),
-            (Trouble::Tls(_), _) => Failure::new(
+            (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
                 format!("no TLS connection to {endpoint}: {trouble}"),
                 "check AWS_ENDPOINT_URL, and what lies between",
@@ -541,7 +541,7 @@ fn wrong_code() -> Failure {
     Failure::new(
         Code::MfaRequired,
         "AWS does not accept the MFA code",
-        "wait for the next code, since each is accepted once, and try again",
+        "wait for the hint code, since each is accepted once, and try again",
     )
 }
 
@@ -568,10 +568,10 @@ fn unreachable(endpoint: &str, what: &str) -> Failure {
         None => endpoint.split(':').next().unwrap_or_default(),
     };
     let local = is_local(host);
-    let next = if local {
+    let hint = if local {
         "check what is to answer there"
     } else {
         "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
     };
-    Failure::new(Code::EndpointUnreachable, format!("cannot reach {endpoint}: {what}"), next)
+    Failure::new(Code::EndpointUnreachable, format!("cannot reach {endpoint}: {what}"), hint)
 }

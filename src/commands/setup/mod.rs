@@ -27,7 +27,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::NAME;
-use crate::client_config::{self, AuthFile, OURS, Way};
+use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::config::{self, Config};
 use crate::containers::{self, Era, Rules};
 use crate::env::Env;
@@ -328,7 +328,7 @@ impl Setup {
                 edit::check(&text).map_err(|what| format!("{name}: {what}; nothing was changed in it"))?;
             }
             let known = AuthFile::read(file.clone())?;
-            let other = |host: &&str| known.helper(host).is_some_and(|helper| helper != OURS);
+            let other = |host: &&str| known.helper(host).is_some_and(|helper| helper != HELPER_NAME);
             let others: Vec<&str> = hosts.iter().map(String::as_str).filter(other).collect();
             if let (Some(host), false) = (others.first(), self.force) {
                 let other = known.helper(host).unwrap_or_default();
@@ -336,7 +336,7 @@ impl Setup {
             }
             if file == path || !others.is_empty() {
                 let names: Vec<&str> = if file == path { hosts.iter().map(String::as_str).collect() } else { others };
-                changes.push(change(file, move |text| edit::set(text, "credHelpers", &names, OURS)));
+                changes.push(change(file, move |text| edit::set(text, "credHelpers", &names, HELPER_NAME)));
             }
         }
         Ok(changes)
@@ -365,10 +365,10 @@ impl Setup {
         }
         let helpers = containers::credential_helpers(env, rules)?;
         let mut names: Vec<String> = helpers.into_iter().map(|(name, _)| name).collect();
-        if names.iter().any(|name| name == OURS) {
+        if names.iter().any(|name| name == HELPER_NAME) {
             return Ok(Box::new(|text| Ok(text.to_owned())));
         }
-        names.push(OURS.to_owned());
+        names.push(HELPER_NAME.to_owned());
         // An array of strings is written the same in JSON.
         let names = serde_json::Value::from(names);
         Ok(Box::new(move |_| Ok(format!("{ADDITION}\ncredential-helpers = {names}\n"))))
@@ -396,11 +396,11 @@ impl Setup {
                 client_config::docker(env, host)
             };
             match way {
-                Ok(Way::Helper(name, _, path)) if name != OURS => {
+                Ok(Lookup::Helper(name, _, path)) if name != HELPER_NAME => {
                     let path = path.display();
                     warnings.push(format!("{path} comes first and gives {host} to docker-credential-{name}"));
                 }
-                Ok(Way::Nothing) if self.podman => warnings.push(format!(
+                Ok(Lookup::Nothing) if self.podman => warnings.push(format!(
                     "credential-helpers in registries.conf leaves out containers-auth.json, so podman reads no entries; \
                      '{NAME} setup --podman' adds this helper to them"
                 )),
@@ -430,7 +430,7 @@ impl Setup {
 /// What keeps the addition to registries.conf from having an effect.
 fn overridden(env: &Env, rules: Rules) -> Option<String> {
     let helpers = containers::credential_helpers(env, rules).ok()?;
-    if helpers.iter().any(|(name, _)| name == OURS) {
+    if helpers.iter().any(|(name, _)| name == HELPER_NAME) {
         return None;
     }
     let name = containers::REGISTRIES_CONF;
@@ -462,7 +462,7 @@ fn change<'a>(path: PathBuf, edit: impl Fn(&str) -> Result<String, String> + 'a)
 fn without_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let meant = |key: &str| hosts.is_empty() || registry::host(key).is_some_and(|host| hosts.contains(&host));
     change(path, move |text| {
-        edit::cut(text, "credHelpers", Emptied::Goes, |key, value| value == Some(OURS) && meant(key))
+        edit::cut(text, "credHelpers", Emptied::Goes, |key, value| value == Some(HELPER_NAME) && meant(key))
     })
 }
 

@@ -30,9 +30,9 @@ use crate::config::{self, Config, Origin, ROLE_ARN_FORM, SESSION_NAME, ServiceAc
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::issuer_and_subject;
-use crate::login::{self, Grant};
 use crate::platform::StandardInput;
 use crate::secret::Secret;
+use crate::token_provider::{self, IssuedToken};
 
 const VERSIONS: [&str; 3] = [
     "credentialprovider.kubelet.k8s.io/v1",
@@ -117,7 +117,13 @@ impl Kubelet {
     }
 
     /// The token for the image; `None` when it is to be pulled without one.
-    fn grant(&self, env: &Env, config: &Config, request: &Request, deadline: Instant) -> Result<Option<Grant>, Error> {
+    fn grant(
+        &self,
+        env: &Env,
+        config: &Config,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Option<IssuedToken>, Error> {
         let mut target = match config.target(env, request.registry()) {
             Ok(target) => target,
             Err(Error::NotFound) => return Ok(None),
@@ -128,7 +134,8 @@ impl Kubelet {
                 (target.profile, target.role, target.service_account) = (None, None, account);
                 target.origin = Origin::AwsSettings;
             }
-            login::grant(env, &target, deadline).map_err(|failure| Error::failed(login::sentence(&target, &failure)))
+            token_provider::issue(env, &target, deadline)
+                .map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))
         });
         match granted {
             Err(error) if target.registry.is_public() => {
@@ -222,16 +229,16 @@ fn session_name(subject: &str) -> String {
 }
 
 impl<'a> Response<'a> {
-    fn new(request: &'a Request, grant: Option<&'a Grant>) -> Self {
-        let auth = |grant: &'a Grant| {
-            let Grant { token, .. } = grant;
+    fn new(request: &'a Request, grant: Option<&'a IssuedToken>) -> Self {
+        let auth = |grant: &'a IssuedToken| {
+            let IssuedToken { token, .. } = grant;
             (request.registry(), Credential { username: &token.username, password: &token.password })
         };
         Self {
             api_version: &request.api_version,
             kind: "CredentialProviderResponse",
             cache_key_type: "Registry",
-            cache_duration: go_duration(grant.and_then(|grant| grant.left).unwrap_or_default() / 2),
+            cache_duration: go_duration(grant.and_then(|grant| grant.valid_for).unwrap_or_default() / 2),
             auth: grant.map(auth).into_iter().collect(),
         }
     }

@@ -15,8 +15,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 
 use crate::HOST;
+use crate::dns::is_static;
 use crate::helper::{Helper, many, program};
-use crate::names::is_static;
 use crate::namespace::{missing, skip};
 use crate::support::aws::Aws;
 

@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 use crate::NAME;
 use crate::config::Target;
 use crate::error::Error;
-use crate::login::Grant;
 use crate::secret::Secret;
 use crate::token::Token;
+use crate::token_provider::IssuedToken;
 
 /// What `export` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,8 +49,8 @@ pub(super) struct Password {
 }
 
 impl Password {
-    pub(super) fn new(target: &Target, grant: Grant) -> Self {
-        let left = grant.left.and_then(|left| time::Duration::try_from(left).ok());
+    pub(super) fn new(target: &Target, grant: IssuedToken) -> Self {
+        let left = grant.valid_for.and_then(|left| time::Duration::try_from(left).ok());
         let expires_at = left.and_then(|left| OffsetDateTime::now_utc().checked_add(left));
         Self { host: target.host.clone(), token: grant.token, expires_at }
     }

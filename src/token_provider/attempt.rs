@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tracing::{debug, info, warn};
 
-use super::{Grant, log_entry};
+use super::{IssuedToken, log_entry};
 use crate::aws::{self, Issued, Session};
-use crate::cache::{Age, Cache, Entry, Outcome};
+use crate::cache::{Cache, Entry, Freshness, Outcome};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
@@ -23,14 +23,14 @@ use crate::token::Token;
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What came of one round.
-pub(super) enum Round {
-    Granted(Grant),
+pub(super) enum Attempt {
+    Issued(IssuedToken),
     /// The settings are others now.
-    Changed,
+    SettingsChanged,
 }
 
 /// One identity that asks for a token.
-pub(super) struct Asking<'a> {
+pub(super) struct TokenRequest<'a> {
     pub(super) env: &'a Env,
     pub(super) target: &'a Target,
     pub(super) identity: &'a Arc<Identity>,
@@ -41,28 +41,28 @@ pub(super) struct Asking<'a> {
 
 /// What the cache has for an identity.
 enum Cached {
-    Fresh(Grant),
+    Fresh(IssuedToken),
     /// Whether a refresh may be left for later.
-    Stale(Grant, bool),
+    Stale(IssuedToken, bool),
     Nothing,
 }
 
-impl Asking<'_> {
-    pub(super) fn without_cache(&self) -> Result<Round, Failure> {
+impl TokenRequest<'_> {
+    pub(super) fn without_cache(&self) -> Result<Attempt, Failure> {
         if aws::renew_sign_in(self.target, self.identity, self.deadline)? {
-            return Ok(Round::Changed);
+            return Ok(Attempt::SettingsChanged);
         }
-        Ok(Round::Granted(aws::request_token(self.target, self.identity, self.deadline)?.into()))
+        Ok(Attempt::Issued(aws::request_token(self.target, self.identity, self.deadline)?.into()))
     }
 
-    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Round, Failure> {
+    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt, Failure> {
         let Self { env, target, identity, deadline, hold } = *self;
         // Strict mode: the credentials first, and an entry counts only when the same access key asked for it.
         let mut session = None;
         if env.verifies_identity() {
             session = self.open_session(deadline)?;
             if session.is_none() {
-                return Ok(Round::Changed);
+                return Ok(Attempt::SettingsChanged);
             }
         }
         if let Some(entry) = cache.look_up(&identity.key) {
@@ -73,15 +73,15 @@ impl Asking<'_> {
         let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
         let look_up = || self.look_up(cache, access_key.as_deref());
         let stale = match look_up() {
-            Cached::Fresh(grant) => return Ok(Round::Granted(grant)),
+            Cached::Fresh(grant) => return Ok(Attempt::Issued(grant)),
             Cached::Stale(grant, true) if cache.is_refresh_postponed(&identity.key) => {
                 debug!(host = target.host, "token served from the cache; its refresh has failed lately");
-                return Ok(Round::Granted(grant));
+                return Ok(Attempt::Issued(grant));
             }
             // A new token could not be kept, nor could others be told that the refresh failed.
             Cached::Stale(grant, true) if cache.probe().is_err() => {
                 warn!(host = target.host, "the cache cannot be written; serving the cached token without a refresh");
-                return Ok(Round::Granted(grant));
+                return Ok(Attempt::Issued(grant));
             }
             Cached::Stale(grant, _) => {
                 hold(&grant.token);
@@ -97,9 +97,9 @@ impl Asking<'_> {
         let wait_until = stale.is_none().then_some(deadline);
         let leader = match cache.single_flight(&identity.key, wait_until, fresh) {
             Ok(Outcome::Ask(leader)) => leader,
-            Ok(Outcome::Found(grant)) => return Ok(Round::Granted(grant)),
+            Ok(Outcome::Found(grant)) => return Ok(Attempt::Issued(grant)),
             Ok(Outcome::Failed(failure)) => return Err(failure),
-            Ok(Outcome::Busy) => return stale.map(Round::Granted).ok_or_else(busy),
+            Ok(Outcome::Busy) => return stale.map(Attempt::Issued).ok_or_else(busy),
             Err(error) => {
                 debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
                 None
@@ -114,7 +114,7 @@ impl Asking<'_> {
                 }
                 // Whoever waits now finds the token in the cache.
                 drop(leader);
-                Ok(issued.map_or(Round::Changed, |issued| Round::Granted(issued.into())))
+                Ok(issued.map_or(Attempt::SettingsChanged, |issued| Attempt::Issued(issued.into())))
             }
             Err(failure) => {
                 if let Some(leader) = leader {
@@ -125,15 +125,15 @@ impl Asking<'_> {
         }
     }
 
-    /// After a refresh that failed: the cached token, if it is valid still. Asking took time, so it is looked up again.
-    fn serve_stale(&self, cache: &Cache, look_up: &dyn Fn() -> Cached, failure: Failure) -> Result<Round, Failure> {
+    /// After a refresh that failed: the cached token, if it is valid still. TokenRequest took time, so it is looked up again.
+    fn serve_stale(&self, cache: &Cache, look_up: &dyn Fn() -> Cached, failure: Failure) -> Result<Attempt, Failure> {
         if let Err(error) = cache.postpone_refresh(&self.identity.key) {
             debug!(%error, "the next refresh cannot be postponed");
         }
         match look_up() {
             Cached::Fresh(grant) | Cached::Stale(grant, _) => {
                 warn!(host = self.target.host, why = failure.what, "cannot refresh the token; serving the cached one");
-                Ok(Round::Granted(grant))
+                Ok(Attempt::Issued(grant))
             }
             Cached::Nothing => Err(failure),
         }
@@ -174,16 +174,16 @@ impl Asking<'_> {
         let entry = cache.look_up(&self.identity.key);
         let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
         let Some(entry) = entry else { return Cached::Nothing };
-        match entry.age() {
-            Age::Fresh => {
+        match entry.freshness() {
+            Freshness::Fresh => {
                 debug!(host = self.target.host, "token served from the cache");
                 Cached::Fresh(entry.into())
             }
-            Age::Stale => {
+            Freshness::Stale => {
                 let can_wait = !entry.ends_soon();
                 Cached::Stale(entry.into(), can_wait)
             }
-            Age::Dead => Cached::Nothing,
+            Freshness::Expired => Cached::Nothing,
         }
     }
 

@@ -21,9 +21,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::login::Grant;
 use crate::registry::Registry;
 use crate::secret::Secret;
+use crate::token_provider::IssuedToken;
 
 /// What a tool asks. Fields of versions to come are passed over.
 #[derive(Deserialize)]
@@ -61,13 +61,13 @@ impl Request {
 
 impl Response {
     /// The headers for a request, with the token that its registry takes.
-    pub fn new(request: &Request, grant: &Grant) -> Self {
+    pub fn new(request: &Request, grant: &IssuedToken) -> Self {
         let pair = Zeroizing::new(format!("{}:{}", grant.token.username, grant.token.password.expose()));
         let token = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
         let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
         let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
         let value = Secret::from(format!("{scheme} {}", *token));
-        let expires = grant.left.map(|left| OffsetDateTime::now_utc() + left);
+        let expires = grant.valid_for.map(|left| OffsetDateTime::now_utc() + left);
         let expires = expires.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
         Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
     }

@@ -1,0 +1,23 @@
+//! The commands, a module each.
+//!
+//! | module | commands |
+//! | --- | --- |
+//! | [`docker`] | `get`, `store`, `erase`, `list`: the credential helper protocol |
+//! | [`bazel`] | `get` in Bazel's protocol |
+//! | [`doctor`] | `doctor`: checks everything that a pull depends on |
+//! | [`setup`] | `setup`: changes the settings of docker, podman and kubelet |
+//! | [`sign_in`] | `login`, `logout`, `cache`: cached tokens, requested, removed and listed by a person |
+//! | [`get_login_password`] | `get-login-password`: the password alone, as the AWS CLI prints it |
+//! | [`export`] | `export`: passwords in files and variables, for programs that call no helper |
+//! | [`kubelet`] | `kubelet`: the image credential provider of kubelets |
+//! | [`generate`] | `completions`, `man`, `generate`: manual pages and completions |
+
+pub mod bazel;
+pub mod docker;
+pub mod doctor;
+pub mod export;
+pub mod generate;
+pub mod get_login_password;
+pub mod kubelet;
+pub mod setup;
+pub mod sign_in;

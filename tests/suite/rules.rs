@@ -1,0 +1,104 @@
+//! Rules that CONTRIBUTING states about the source, checked against it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files of `src` with their text, tests and comments left out.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut dirs = vec![PathBuf::from("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                dirs.push(entry);
+            } else if entry.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&entry).expect("a source file");
+                let text = text.split("\nmod tests {").next().expect("a first part");
+                let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+                files.push((entry, code.join("\n")));
+            }
+        }
+    }
+    assert!(files.len() > 60, "{files:?}");
+    files
+}
+
+/// The top-level module of a file.
+fn module(file: &Path) -> String {
+    let below = file.strip_prefix("src").expect("below src");
+    let first = below.components().next().expect("a component");
+    Path::new(first.as_os_str()).with_extension("").display().to_string()
+}
+
+/// The modules that a file imports from the crate.
+fn imports(code: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let list = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().expect("a first part"),
+            None => rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().expect("a first part"),
+        };
+        all.extend(list.split(',').map(|name| name.trim().split("::").next().expect("a name").to_owned()));
+    }
+    all
+}
+
+#[test]
+fn imports_go_downward_only() {
+    let text = fs::read_to_string("src/lib.rs").expect("the crate");
+    let rows = text.lines().filter(|line| line.starts_with("//! | ["));
+    // Modules in one row are of one rank, and may use each other.
+    let ranks: Vec<(usize, &str)> = rows
+        .enumerate()
+        .flat_map(|(rank, row)| row.split('`').skip(1).step_by(2).map(move |name| (rank, name)))
+        .filter(|(_, name)| text.contains(&format!("pub mod {name};")))
+        .collect();
+    let rank = |name: &str| ranks.iter().find(|(_, known)| *known == name).map(|(rank, _)| *rank);
+    assert_eq!(text.matches("\npub mod ").count(), ranks.len(), "each module has its row: {ranks:?}");
+    for (file, code) in sources() {
+        let own = module(&file);
+        let Some(own_rank) = rank(&own) else { continue };
+        for import in imports(&code) {
+            // Constants of the crate have no rank.
+            if let Some(other) = rank(&import) {
+                assert!(import == own || other >= own_rank, "{}: {own} imports {import}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sdk_is_used_in_aws_alone_but_for_its_parser() {
+    for (file, code) in sources().into_iter().filter(|(file, _)| module(file) != "aws") {
+        for (at, _) in code.match_indices("aws_") {
+            let name = code[at..].split(|c: char| !(c.is_alphanumeric() || c == '_')).next().expect("a name");
+            let is_crate = code[at + name.len()..].starts_with("::");
+            let is_parser = module(&file) == "identity" && ["aws_runtime", "aws_types"].contains(&name);
+            assert!(!is_crate || is_parser, "{}: {name}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_environment_is_read_in_one_module() {
+    for (file, code) in sources() {
+        let reads =
+            code.contains("env::var") && !["src/env.rs", "src/build.rs"].iter().any(|own| file == Path::new(own));
+        assert!(!reads, "{}", file.display());
+    }
+}
+
+/// What the program prints speaks of "the helper" and in standard verbs.
+#[test]
+fn no_output_says_we_or_mend() {
+    for (file, code) in sources() {
+        for text in code.split('"').skip(1).step_by(2) {
+            let mut words = text.split(|c: char| !c.is_alphanumeric());
+            let word = words.find(|word| ["we", "us", "our", "ours", "mend", "mended"].contains(word));
+            // us-east-1 and the like.
+            let is_region = |word: &str| text == word || text.contains(&format!("{word}-"));
+            assert!(word.is_none_or(is_region), "{}: {text}", file.display());
+        }
+    }
+}
