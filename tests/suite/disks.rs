@@ -83,7 +83,7 @@ fn no_home_and_no_cache_directory() {
 
 #[test]
 fn a_directory_that_vanishes_half_way() {
-    let aws = Aws::with(Plan { delay: Duration::from_millis(300), ..Plan::default() });
+    let aws = Aws::with(Plan { delay: Duration::from_secs(1), ..Plan::default() });
     let helper = Helper::of(&aws);
     let child = helper.start(&["get"], HOST.as_bytes());
     wait_until("the program asks AWS", SOON, || aws.count() > 0);

@@ -341,7 +341,7 @@ fn a_change_between_reading_and_replacing_is_kept() {
     let file = helper.write(CONFIG, "{}");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
-    strace.args(["-e", "inject=fsync:delay_enter=300000:when=1"]).arg(program()).args(["setup", HOST]);
+    strace.args(["-e", "inject=fsync:delay_enter=2000000:when=1"]).arg(program()).args(["setup", HOST]);
     let mut strace = start(strace.env("HOME", helper.home()), "");
     let is_ready = |entry: std::io::Result<fs::DirEntry>| {
         let Ok(entry) = entry else { return false };
