@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY};
+use crate::helper::{Helper, SECRET_KEY, lacks_unix};
 use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::support::aws::Aws;
 use crate::support::tls::Authority;
@@ -103,6 +103,9 @@ const PROXY_PASSWORD: &str = "proxy-password";
 
 impl Company {
     fn start(aws: &Aws, test: &str) -> Option<Self> {
+        if lacks_unix(test) {
+            return None;
+        }
         if !nix::unistd::geteuid().is_root() {
             skip(test, "network namespaces need root");
             return None;

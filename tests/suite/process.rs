@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::helper::Ran;
+use crate::helper::{Ran, limit};
 
 /// No process here takes as long, even on a machine that does much else.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -32,6 +32,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 /// makes it faster.
 #[track_caller]
 pub fn best_of_three(bound: Duration, mut measure: impl FnMut() -> Duration) {
+    let bound = limit(bound);
     let mut all = Vec::new();
     while all.last().is_none_or(|took| *took >= bound) {
         assert!(all.len() < 3, "not within {bound:?}: {all:?}");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Helper, Ran, limit, many, printed, program};
 use crate::support::aws::{Aws, Plan};
+use crate::tls::Authority;
 
 /// A path as Windows writes it; wine's drive Z: is the root directory here.
 fn windows(path: &Path) -> String {
@@ -119,6 +121,20 @@ fn tokens_of_a_credential_process_are_cached() {
     assert_eq!(helper.get(HOST).password_for(HOST), first);
     assert_eq!(fs::read_to_string(helper.home().join("calls")).expect("a file"), "x");
     assert_eq!(aws.count(), 1);
+}
+
+#[test]
+#[ignore = "tests/platforms/windows"]
+fn a_private_authority_is_trusted_by_name() {
+    let aws = Aws::start();
+    let authority = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    authority.serve(listener, aws.app());
+    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var("AWS_ECR_DISABLE_CACHE", "1");
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("not trusted") && line.contains("AWS_CA_BUNDLE"), "{line}");
+    helper.var("AWS_CA_BUNDLE", authority.bundle().to_str().expect("UTF-8")).get(HOST).password_for(HOST);
 }
 
 #[test]

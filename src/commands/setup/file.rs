@@ -23,21 +23,29 @@ const LONGEST_LOCK: Duration = Duration::from_secs(10);
 /// Makes the change that `edit` makes to the file's text, whatever others do to it meanwhile; returns the text before
 /// and after it. Mode, owner and links stay; what is new is for the user alone; what is empty is removed.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, String>) -> Result<(String, String), String> {
+    let failed = |error: io::Error| format!("{} cannot be replaced: {error}", path.display());
+    let directory = |target: &Path| {
+        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
+        dir.unwrap_or(Path::new(".")).to_owned()
+    };
+    // One setup after the other, before the first look: on some systems a file that another process reads cannot be replaced.
+    // Where there is no lock, or another process holds it too long, the change is made without.
+    let lock = || platform::lock_dir(&directory(&platform::resolve_links(path).ok()?), LONGEST_LOCK);
+    let locked = lock();
     let mut old = client_config::text(path)?;
     let mut new = edit(&old)?;
     if new == old {
         return Ok((old, new));
     }
-    let failed = |error: io::Error| format!("{} cannot be replaced: {error}", path.display());
     let target = platform::resolve_links(path).map_err(failed)?;
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = directory(&target);
     if !dir.is_dir() {
-        platform::create_private_dir(dir).map_err(failed)?;
+        platform::create_private_dir(&dir).map_err(failed)?;
     }
-    // Where there is no lock, or another process holds it too long, the change is made without.
-    let _lock = platform::lock_dir(dir, LONGEST_LOCK);
+    // The directory may have been made only now.
+    let _locked = locked.or_else(lock);
     for _ in 0..MOST_TRIES {
-        let beside = if new.is_empty() { None } else { Some(beside(&target, dir, &new).map_err(failed)?) };
+        let beside = if new.is_empty() { None } else { Some(beside(&target, &dir, &new).map_err(failed)?) };
         let now = client_config::text(path)?;
         if now == old && replace(beside, &target).map_err(failed)? {
             return Ok((old, new));
