@@ -6,7 +6,7 @@
 //! is ours, for what it has to say to a person.
 //!
 //! Two threads beside the waiting one write its input and read its output, since either may block. At the deadline it
-//! is killed with all that it has started. A variable in its environment marks the call; who is called with it, and
+//! is killed with all that it has started (on macOS alone without). A variable in its environment marks the call; who is called with it, and
 //! would hand on again, is in a loop.
 
 use std::io::{self, Read, Write};

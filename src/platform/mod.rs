@@ -12,7 +12,8 @@
 //!   locked file. Locks have files of their own, which nobody reads. Both end with the process.
 //! - Ctrl-C reaches all processes of a console or terminal; what it would leave behind is a temporary file.
 //! - Nothing is synced to disk, so `F_FULLFSYNC` of macOS has no part in this.
-//! - `cmd.exe` runs a `credential_process` on Windows. It is not killed at the deadline, but does not keep the answer.
+//! - `cmd.exe` runs a `credential_process` on Windows. A job object ends it at the deadline, with all that it has started, and
+//!   it inherits none of the streams that a client reads.
 
 mod files;
 mod machine;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, SECRET_KEY, instant, lacks_unix, limit, make_older, many};
+use crate::helper::{Helper, SECRET_KEY, instant, lacks_unix, limit, make_older, many};
 use crate::process::{best_of_three, run};
 use crate::support::aws::{Aws, Plan};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::HOST;
-use crate::helper::{Helper, limit};
+use crate::helper::Helper;
 use crate::namespace::{Namespace, skip};
 use crate::process::{SOON, best_of_three, end, wait_until};
 use crate::support::aws::{Aws, Plan};

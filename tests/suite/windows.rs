@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Helper, Ran, limit, many, printed, program};
 use crate::support::aws::{Aws, Plan};
-use crate::tls::Authority;
+use crate::support::tls::Authority;
 
 /// A path as Windows writes it; wine's drive Z: is the root directory here.
 fn windows(path: &Path) -> String {
