@@ -241,7 +241,7 @@ fn fetch(
         match attempt {
             Attempt::Issued(grant) => return Ok((grant, Some(identity))),
             Attempt::SettingsChanged => {
-                debug!(host = target.host, "the settings have changed meanwhile; starting over")
+                debug!(host = target.host, "the settings have changed meanwhile; starting over");
             }
         }
     }
