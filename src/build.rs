@@ -1,4 +1,4 @@
-//! What the program tells of itself: the commit it was built from, the platform it was built for and the C library in it.
+//! Embeds the commit, the target and the C library, for `version --verbose` and bug reports.
 
 #![expect(clippy::disallowed_methods, reason = "cargo tells a build script what it has to know by variables")]
 
@@ -10,7 +10,7 @@ fn main() {
     println!("cargo::rustc-env=C_LIBRARY={}", c_library());
     println!("cargo::rerun-if-env-changed=C_LIBRARY");
     println!("cargo::rerun-if-env-changed=SOURCE_COMMIT");
-    // Written with every commit and checkout; without it cargo would look at the whole package.
+    // Changes with every commit and checkout. Without this line cargo would watch the whole package.
     println!("cargo::rerun-if-changed=src/build.rs");
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists()) {
         println!("cargo::rerun-if-changed={log}");
@@ -24,8 +24,8 @@ fn var(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-/// The C library as packaging/build found it, which knows its version; else by the target. Scanners look a static one up
-/// by this: no package of the machine stands for it.
+/// The C library with its version as packaging/build reports it, else derived from the target. Scanners need this for a static
+/// one, since no installed package represents it.
 fn c_library() -> String {
     let kind = match (var("CARGO_CFG_TARGET_ENV").as_str(), var("CARGO_CFG_TARGET_OS").as_str()) {
         ("gnu", "linux") => "glibc",
@@ -38,7 +38,7 @@ fn c_library() -> String {
     format!("{}, {linked}", given.as_deref().unwrap_or(kind))
 }
 
-/// Of this package's own repository, and not of one that a package from elsewhere lies in.
+/// The commit of this package's own repository; none if a vendored copy is inside another repository.
 fn of_git() -> Option<String> {
     git(&["ls-files", "--error-unmatch", "src/build.rs"])?;
     git(&["rev-parse", "--short=12", "HEAD"])

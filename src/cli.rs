@@ -1,9 +1,9 @@
-//! What the arguments ask for.
+//! Parses the arguments and runs what they ask for.
 //!
-//! The protocol's part, one word and nothing else, is told from a table, and its mistakes are answered as its clients
-//! expect: on standard output, with exit code 1. Everything else is for people and goes to clap: help on standard
-//! output, mistakes on standard error. The definitions here also make the manual page and the shell completions
-//! ([`pages`]).
+//! The actions of the protocol are single words, matched by a table; wrong usage of them is answered as clients expect: on
+//! standard output, with exit code 1. All other commands are for people and are parsed by clap: help goes to standard output,
+//! wrong usage to standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the
+//! definitions in this module.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -23,10 +23,10 @@ use crate::error::{self, Error};
 use crate::platform::{self, StandardInput};
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log};
 
-/// The exit code of arguments that the program does not know, as from clap.
+/// The exit code of wrong usage, as from clap.
 const WRONG_USAGE: u8 = 2;
 
-/// Does what the arguments ask for, of which the first is the name of the program: one answer or one line of error.
+/// Runs what the arguments ask for; the first is the name of the program. Prints one answer or one line of error.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
     let result = match Invocation::from_args(args) {
@@ -56,7 +56,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// The environment, once the memory that secrets will lie in and the streams are closed to others and the log is open.
+/// Protects the process's memory and streams, captures the environment and opens the log.
 fn settings() -> Env {
     platform::disable_core_dumps();
     platform::keep_streams();
@@ -65,7 +65,7 @@ fn settings() -> Env {
     env
 }
 
-/// What to do.
+/// What the arguments ask for.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 pub enum Invocation {
@@ -79,29 +79,29 @@ pub enum Invocation {
     Help(String),
     /// Run a command for people.
     User(UserCommand),
-    /// Let clap print its help, or what is wrong with the arguments.
+    /// Print clap's help, or its message about wrong usage.
     FromClap(clap::Error),
 }
 
 #[derive(Parser)]
 #[command(name = NAME, version, about = ABOUT, after_help = notes(), disable_help_subcommand = true)]
-#[command(override_usage = USAGES, help_template = "{usage-heading} {usage}\n\n{about}\n\n{all-args}{after-help}\n")]
+#[command(override_usage = USAGES, help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}\n")]
 struct Arguments {
     #[command(subcommand)]
     command: AnyCommand,
 }
 
-/// Every command, for help, man page and completions.
+/// All commands, for help, manual page and completions.
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum AnyCommand {
-    /// Read a registry's host on standard input, print its user name and password
+    /// Read a registry's host from standard input and print its user name and password
     Get,
-    /// Accept and drop the password of an ECR registry, so that docker login works
+    /// Accept and discard the password of an ECR registry, so that docker login works
     Store,
-    /// Read a registry's host on standard input, drop its cached token
+    /// Read a registry's host from standard input and remove its cached token
     Erase,
-    /// Print the registries whose cached token is valid, without asking AWS
+    /// Print the registries with a valid cached token, without asking AWS
     List,
     /// Print the version; also -v, --version
     Version {
@@ -116,30 +116,30 @@ enum AnyCommand {
 /// The commands for people and clusters.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Examine what a pull goes through, and say what is wrong and how to fix it
+    /// Check everything that a pull depends on, and report what is wrong and how to fix it
     Doctor(doctor::Doctor),
-    /// Have docker or podman ask this program for registries, by changing their settings
+    /// Change the settings of docker, podman or kubelet so that they call the helper
     Setup(setup::Setup),
     /// Print the password alone, as aws ecr get-login-password does; also after ecr and ecr-public
     #[command(args_override_self = true, infer_long_args = true)]
     GetLoginPassword(GetLoginPassword),
-    /// The same for a script that calls aws ecr
+    /// For scripts that call aws ecr
     #[command(hide = true, disable_help_subcommand = true)]
     #[command(subcommand)]
     Ecr(OfService),
-    /// The same for a script that calls aws ecr-public
+    /// For scripts that call aws ecr-public
     #[command(hide = true, disable_help_subcommand = true)]
     #[command(subcommand)]
     EcrPublic(OfService),
-    /// Write a docker config.json, a Kubernetes secret, variables or a password for registries
+    /// Write a config.json, a Kubernetes Secret, variables or a password for programs that call no helper
     Export(export::Export),
-    /// Get and cache a token for a registry; asks for MFA codes and renews sign-ins
+    /// Ask for an MFA code or renew a sign-in where needed, and cache a token
     Login(sign_in::Login),
     /// Remove the cached token of a registry
     Logout(sign_in::Logout),
     /// List or remove cached tokens
     Cache(sign_in::Tokens),
-    /// Serve as a kubelet's image credential provider; also under the name ecr-credential-provider
+    /// Serve kubelets as an image credential provider; also under the name ecr-credential-provider
     Kubelet(kubelet::Kubelet),
     /// Print the completions of a shell
     Completions(generate::Completions),
@@ -150,7 +150,7 @@ pub enum UserCommand {
     Generate(generate::Generate),
 }
 
-/// The commands under the name of a service in the AWS CLI.
+/// The commands below `ecr` and `ecr-public`, as in the AWS CLI.
 #[derive(Debug, Subcommand)]
 pub enum OfService {
     /// Print the password alone
@@ -159,7 +159,7 @@ pub enum OfService {
 }
 
 impl UserCommand {
-    /// Runs it; errors are for standard error.
+    /// Runs the command. Errors go to standard error.
     pub fn run(self, env: Env) -> Result<ExitCode, Error> {
         match self {
             Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
@@ -181,7 +181,7 @@ impl UserCommand {
     }
 }
 
-/// Whether the program's name is the one of the plugin. Windows does not tell upper from lower case.
+/// Whether the program was started under the plugin's name. Names of files have no case on Windows.
 fn is_kubelet_name(name: &str) -> bool {
     if cfg!(windows) {
         let name = name.to_ascii_lowercase();
@@ -191,7 +191,7 @@ fn is_kubelet_name(name: &str) -> bool {
 }
 
 impl Invocation {
-    /// Reads the program's name and the arguments after it.
+    /// Parses the program's name and the arguments after it.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -229,7 +229,7 @@ impl Invocation {
             let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
             let meant = nearest(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
             return match (args.len(), words[0].starts_with('-')) {
-                // What clients send, or a person who mistypes a word.
+                // A client's unknown action, or a mistyped command.
                 (1, _) => Self::WrongUsage(Error::Protocol(format!(
                     "{NAME}: unknown action: {}{meant}",
                     args[0].to_string_lossy()
@@ -261,7 +261,7 @@ fn is_known(word: &str) -> bool {
     Arguments::command().get_subcommands().any(|command| command.get_name() == word)
 }
 
-/// The command that a mistyped word resembles.
+/// The command that is most similar to a mistyped word, if one is similar.
 fn nearest(word: &str) -> Option<String> {
     let command = Arguments::command();
     let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
@@ -270,22 +270,22 @@ fn nearest(word: &str) -> Option<String> {
     (likeness(&nearest) >= ALIKE).then(|| nearest.to_owned())
 }
 
-/// From this likeness on (Jaro-Winkler, at most 1) a word counts as a mistyped command.
+/// The least similarity (Jaro-Winkler, at most 1) of a mistyped command.
 const ALIKE: f64 = 0.8;
 
-/// The arguments of a `get-login-password` with the words of the command first, as clap wants them: the AWS CLI takes options
-/// before, between and after these. `None` for every other command, `Err` where the AWS CLI would print something else than a
-/// password, or where an option of it is not supported.
+/// Sorts the arguments of a `get-login-password` for clap, which requires the words of the command first; the AWS CLI takes
+/// options before, between and after them. Returns `None` for every other command, and `Err` where the AWS CLI would not print
+/// a password or where an option is not supported.
 fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, Invocation>> {
     const NAME: &str = get_login_password::COMMAND;
-    // What is not UTF-8 is for clap to refuse.
+    // Clap refuses what is not UTF-8.
     let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
     let first = args.first()?;
     if !args.contains(&NAME) || !(first.starts_with('-') || [NAME, "ecr", "ecr-public"].contains(first)) {
         return None;
     }
     let definition = GetLoginPassword::augment_args(clap::Command::new(NAME));
-    // An option may be cut short, as in the AWS CLI.
+    // As in the AWS CLI, an option may be abbreviated.
     let takes_value = |option: &str| {
         let mut options = definition.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_action())));
         options.any(|(long, action)| long.starts_with(option) && action.takes_values())
@@ -320,7 +320,7 @@ fn version() -> String {
     format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))
 }
 
-/// The name that kubelets know for such a program. Whatever arguments its configuration has for it change nothing.
+/// The name of the plugin of cloud-provider-aws, which this program replaces. Its arguments have no effect here.
 const KUBELET_NAME: &str = "ecr-credential-provider";
 
 const ABOUT: &str = "Docker credential helper for Amazon ECR";

@@ -1,7 +1,8 @@
-//! The credential helper protocol of Bazel, which shares the word `get` with docker's: a URI as JSON on standard input, the
-//! headers of a request to it on standard output (EngFlow's credential-helper-spec, `spec.md`).
+//! Bazel's credential helper protocol: `get` reads a URI as JSON from standard input and prints the headers for a request to it
+//! (EngFlow's credential-helper-spec, `spec.md`).
 //!
-//! The input tells the two apart: no server URL is a JSON object. rules_img asks so too, with the bare host for a URI.
+//! The word `get` is also an action of docker's protocol. The input decides, since no server URL is a JSON object. rules_img
+//! uses Bazel's protocol too, with a bare host as the URI.
 //!
 //! The scope of `--credential_helper` is a domain with its subdomains, or everything, so the helper is also asked about hosts
 //! that are not ECR's, among them those of S3 that ECR sends clients to. An error would fail these downloads, and the
@@ -25,13 +26,13 @@ use crate::registry::Registry;
 use crate::secret::Secret;
 use crate::token_provider::IssuedToken;
 
-/// What a tool asks. Fields of versions to come are passed over.
+/// A request. Unknown fields of later versions are ignored.
 #[derive(Deserialize)]
 pub struct Request {
     uri: String,
 }
 
-/// What it gets.
+/// The response.
 #[derive(Default, Serialize)]
 pub struct Response {
     headers: BTreeMap<&'static str, [Secret; 1]>,
@@ -40,9 +41,9 @@ pub struct Response {
 }
 
 impl Request {
-    /// Reads a request; `None` for anything else, docker's requests among them.
+    /// Parses a request; `None` for anything else, e.g. a request of docker's protocol.
     pub fn read(input: &[u8]) -> Option<Self> {
-        // Any other first byte is a host's, and nothing is spent on that.
+        // A host starts with another byte; skips the parser for it.
         if input.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }

@@ -1,13 +1,14 @@
-//! The credential helper protocol of docker-credential-helpers (`credentials/credentials.go` there): one action as
-//! the argument, its payload on standard input, answers and errors alike on standard output.
+//! The credential helper protocol of docker-credential-helpers (`credentials/credentials.go` in that repository): the
+//! argument names an action, standard input has its payload, and answers and errors go to standard output.
 //!
-//! A success is one JSON object and a newline, or nothing, and leaves standard error alone, which docker passes through to the
-//! terminal and some clients merge into the answer. An error is one line; [`answer`](crate::answer) repeats it there.
+//! A successful action prints one JSON object and a newline, or nothing. It prints nothing to standard error, which docker passes
+//! through to the terminal and some clients merge into the answer. A failed action prints one line;
+//! [`answer`](crate::answer) repeats it on standard error.
 //!
-//! A `get` may also be one of [`bazel`]'s protocol, which the input tells.
+//! [`bazel`] handles a `get` whose input is a request of Bazel's protocol.
 //!
-//! What is neither ECR's nor named in the configuration goes to the [`fallback`] helper, where one is configured: also
-//! what is no URL of a registry for us, since the other may see that differently.
+//! The [`fallback`] helper, if one is configured, gets the requests for hosts that are neither ECR's nor named in the
+//! configuration, and for server URLs that this program cannot parse.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -28,23 +29,23 @@ use crate::secret::Secret;
 use crate::token::Token;
 use crate::token_provider::{self, IssuedToken};
 
-/// What a client asks for.
+/// An action of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A server URL in, a credential out.
+    /// Reads a server URL and prints its credential.
     Get,
-    /// A credential in. Nothing is kept: tokens come from AWS alone.
+    /// Reads a credential and stores nothing, since tokens come from AWS.
     Store,
-    /// A server URL in; its cached token is dropped.
+    /// Reads a server URL and removes its cached token.
     Erase,
-    /// The hosts in the cache out.
+    /// Prints the hosts with a valid cached token.
     List,
 }
 
-/// More is no request; reading stops there, so that endless input ends.
+/// The largest request, in bytes. Bounds how much of an endless input is read.
 const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
 
-/// The credential as clients send it to `store`.
+/// The payload of `store`.
 struct Stored {
     server_url: String,
     username: String,
@@ -54,32 +55,32 @@ struct Stored {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Credential<'a> {
-    /// As it was asked for: clients may compare.
+    /// As in the request, since clients may compare them.
     #[serde(rename = "ServerURL")]
     server_url: &'a str,
     username: &'a str,
     secret: &'a Secret,
 }
 
-/// Whose request it is.
+/// Who answers a request.
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum Destination {
-    /// Ours, by this configuration, to be answered by then.
+    /// This program, with this configuration, by this deadline.
     Ours(Config, Target, Instant),
-    /// The helper's of this name, by then.
+    /// The fallback helper of this name, by this deadline.
     Other(String, Instant),
-    /// Nobody's.
+    /// Nobody: no credentials are found.
     None,
 }
 
-/// Does what `action` asks for. The exit code is that of the helper that answered.
+/// Performs `action`. The exit code is that of the helper that answered.
 pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<ExitCode, Error> {
     let started = Instant::now();
     let Answer { output: answer, code } = match action {
         Action::Get => get(env, read(input)?, started)?,
         Action::Store => store(env, read(input)?, started)?,
         Action::Erase => erase(env, read(input)?, started)?,
-        // Its input is the word `unused`, or nothing; a terminal must not make it wait.
+        // The input is the word `unused` or nothing, and is not read: on a terminal that would wait.
         Action::List => list(env, started)?,
     };
     output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
@@ -90,8 +91,8 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
     Ok(ExitCode::from(code))
 }
 
-/// A fallback helper's failure on standard error too: many clients show nothing else. Not so the sentence that means "not
-/// found".
+/// Repeats a fallback helper's failure on standard error, since many clients show nothing else; not the sentence that means
+/// "not found".
 fn repeat(answer: &[u8], code: u8) {
     let text = one_line(&String::from_utf8_lossy(answer));
     match text.as_str() {
@@ -117,7 +118,7 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
     }
     match route(env, server_url, started)? {
         Destination::Ours(config, target, deadline) => {
-            // A token that is valid outlives whatever happens to its refresh.
+            // Whatever happens during the refresh, the valid token can still be served.
             let hold = |token: &Token| {
                 if let Ok(answer) = answer(token) {
                     answer::hold(answer.output);
@@ -130,7 +131,7 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
     }
 }
 
-/// Without a registry to ask for, or without a token for ECR Public, the headers are none.
+/// The headers are empty where the URI is not a registry's, or where there is no token for ECR Public.
 fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Result<Answer, Error> {
     let found = |grant: &IssuedToken| bazel::Response::new(request, grant);
     config::timeout(env)?;
@@ -188,8 +189,8 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     }
 }
 
-/// Ours and the other helper's. When its list cannot be had, ours alone, and a line in the log: docker's classic build
-/// asks for a list first, drops an error of it without a word, and goes on without any credentials.
+/// Lists the hosts of this program and of the fallback helper. A failure of the fallback helper is logged and costs only its part:
+/// docker's classic builder calls `list` first, ignores an error and continues without any credentials.
 fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
@@ -198,7 +199,7 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
         fallback::refuse_loop(env)?;
         let input = Zeroizing::new(b"unused".to_vec());
         match fallback::ask(env, name, "list", input, deadline) {
-            // Go's `null` is an empty map.
+            // Go encodes an empty map as `null`.
             Ok(Answer { output, code: 0 }) => match serde_json::from_slice::<Option<_>>(&output) {
                 Ok(others) => hosts = others.unwrap_or_default(),
                 Err(error) => {
@@ -214,7 +215,7 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     Ok(success(line(&hosts)?))
 }
 
-/// Whose the request about `server_url` is; `None` stands for what is not even text.
+/// Who answers a request for `server_url`, which is `None` if it is not UTF-8.
 fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destination, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
@@ -238,14 +239,14 @@ fn success(output: Zeroizing<Vec<u8>>) -> Answer {
     Answer { output, code: 0 }
 }
 
-/// Success without a word.
+/// Success without output.
 fn empty() -> Answer {
     success(Zeroizing::default())
 }
 
 const NO_SERVER_URL: &str = "no credentials server URL";
 
-/// The request without the white space around it; `None` when it is not text.
+/// The request without surrounding white space; `None` if it is not UTF-8.
 fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     match str::from_utf8(input.trim_ascii()) {
         Ok("") => Err(Error::Protocol(NO_SERVER_URL.to_owned())),
@@ -253,12 +254,12 @@ fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     }
 }
 
-/// Field names are matched without case, and what is not UTF-8 is replaced, as Go's decoder does.
+/// Matches field names without case and replaces what is not UTF-8, as Go's decoder does.
 fn read_stored(input: &[u8]) -> Result<Stored, Error> {
     let unreadable = |error| Error::failed(format!("the credentials on standard input cannot be read: {error}"));
     let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
-        // The error's own text may quote the input, which holds a password.
+        // The parser's message may quote the input, which has a password.
         unreadable(format!("not a JSON object at line {} column {}", error.line(), error.column()))
     })?;
     let field = |wanted: &str| match fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
@@ -270,7 +271,7 @@ fn read_stored(input: &[u8]) -> Result<Stored, Error> {
 }
 
 fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
-    // Room for any URL at once: a password that `store` is sent should not lie in freed memory.
+    // Large enough for any request, since growing would leave copies of a password in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
     match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),

@@ -1,20 +1,19 @@
-//! The image credential provider of kubelets: an image on standard input, a credential for its registry on standard
-//! output, in all versions of `credentialprovider.kubelet.k8s.io` (Kubernetes API reference, "Kubelet
+//! The image credential provider of kubelets: reads an image from standard input and prints a credential for its registry, in
+//! all versions of `credentialprovider.kubelet.k8s.io` (Kubernetes API reference, "Kubelet
 //! CredentialProvider").
 //!
 //! Kubelet writes the request and closes the pipe, refuses answers with a field that it does not know, shows standard
 //! error when the exit code is not 0, and kills what runs for a minute. It compares the keys of `auth` with the image's
 //! host and port letter by letter, so the key is what the image says.
 //!
-//! An answer without a credential is for hosts that are not ours, and for ECR Public when there is no token: then the
-//! image is pulled anonymously. Kubelet shall not keep such an answer: to ask again costs a millisecond, while a kept
-//! one would outlive by hours the setting or the outage that it came from.
+//! Hosts that are neither ECR's nor configured, and ECR Public without a token, get a response without credentials: kubelet then
+//! pulls anonymously. Such a response forbids kubelet to cache it: asking again costs a millisecond, while a cached response
+//! would outlive the setting or the outage that caused it by hours.
 //!
-//! A request with a service account's token is answered with that account's role: who may pull what is decided by that
-//! role. An account without a role is refused, and never answered with the node's identity, when kubelet calls the helper
-//! by its own name. Under the name `ecr-credential-provider` it gets the node's identity, as from the plugin of that name:
-//! where a node's configuration makes role and annotation optional, kubelet sends the token of every pod's account, and
-//! the pods of the system have no role.
+//! A request with a service account's token is answered with the role of that account, so that the role alone decides who may
+//! pull what. Under the helper's own name, an account without a role is refused and never gets the node's identity. Under the
+//! name `ecr-credential-provider` it gets the node's identity, as from the plugin of that name: where the configuration makes
+//! role and annotation optional, kubelet sends the token of every pod's account, and system pods have no role.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -47,28 +46,28 @@ pub struct Kubelet {
     roleless: Roleless,
 }
 
-/// Decides what a service account gets when neither its annotation nor the environment names a role.
+/// What a service account gets if neither its annotation nor the environment names a role.
 #[derive(Clone, Copy, Debug, Default)]
 enum Roleless {
-    /// It gets an error.
+    /// An error.
     #[default]
     Refused,
-    /// It pulls what the node may pull.
+    /// The node's identity.
     AsNode,
 }
 
-/// Where a service account says which role pulls its images.
+/// The annotation with the role of a service account.
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/ecr-role-arn";
-/// The role of service accounts that do not say.
+/// The role of service accounts without the annotation.
 const ROLE_VARIABLE: &str = "AWS_ECR_ROLE_ARN";
 
-/// More is no request: the annotations of a Kubernetes object end at 256 KiB.
+/// The largest request, in bytes. The annotations of a Kubernetes object have at most 256 KiB.
 const LONGEST_INPUT: u64 = 1024 * 1024;
 
-/// The most that STS takes for a session name.
+/// The longest session name that STS accepts.
 const LONGEST_SESSION_NAME: usize = 64;
 
-/// What kubelet asks. Fields of versions to come are passed over.
+/// A request. Unknown fields of later versions are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -116,7 +115,7 @@ impl Kubelet {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The token for the image; `None` when it is to be pulled without one.
+    /// The token for the image; `None` if it is pulled anonymously.
     fn grant(
         &self,
         env: &Env,
@@ -150,7 +149,7 @@ impl Kubelet {
 impl Request {
     fn decode(input: &[u8]) -> Result<Self, Error> {
         let request: Self = serde_json::from_slice(input).map_err(|error| {
-            // The error's own text may quote the input, which may hold a token.
+            // The parser's message may quote the input, which may have a token.
             let (line, column) = (error.line(), error.column());
             Error::failed(format!(
                 "the request on standard input cannot be read: not a CredentialProviderRequest at line \
@@ -175,12 +174,12 @@ impl Request {
         self.image.split_once('/').map_or(self.image.as_str(), |(registry, _)| registry)
     }
 
-    /// Who pulls; `None` for the node. Errors name neither the token nor what the annotations hold.
+    /// The service account that pulls; `None` for the node. Errors contain neither the token nor the annotations.
     fn service_account(&self, env: &Env, roleless: Roleless) -> Result<Option<ServiceAccount>, Error> {
         let annotations = self.service_account_annotations.as_ref();
         let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
-            // To go on would answer with the node's identity where a service account's was asked for.
+            // Otherwise the node's identity would answer a request for a service account.
             return match annotation {
                 None => Ok(None),
                 Some(_) => Err(Error::failed(format!(
@@ -244,7 +243,7 @@ impl<'a> Response<'a> {
     }
 
     fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // Of a size that need not grow, which would leave copies behind.
+        // Large enough, since growing would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
         serde_json::to_writer(&mut *bytes, self).map_err(|error| Error::unwritten(error.into()))?;
         bytes.push(b'\n');
@@ -262,7 +261,7 @@ fn go_duration(duration: Duration) -> String {
     }
 }
 
-/// Standard input up to its end, which has to come by `deadline`.
+/// Reads standard input to its end, until `deadline`.
 fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
     match StandardInput::until(deadline).take(LONGEST_INPUT).read_to_end(&mut bytes) {

@@ -1,9 +1,9 @@
-//! `login`, `logout` and `cache`: tokens that a person asks for, drops and looks at.
+//! `login`, `logout` and `cache`: tokens that a person requests, removes and lists.
 //!
-//! A credential helper cannot ask for anything: docker gives it no terminal. `login` does the asking beforehand: the code of an
-//! MFA device for the roles that want one, the sign-in of `aws sso login` or `aws login` where that has expired. Then it asks
-//! ECR for a token and puts it into the cache under the key that a `get` under the same settings looks for, so that docker
-//! works until the token expires.
+//! A credential helper cannot ask its user anything, since docker gives it no terminal. `login` asks in advance: for the code of an
+//! MFA device where a role or a user requires one, and it runs `aws sso login` or `aws login` where the sign-in has expired. Then
+//! it requests an ECR token and caches it under the key that a `get` with the same settings looks up, so that docker works until
+//! the token expires.
 
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
@@ -28,7 +28,7 @@ use crate::identity::{Identity, MfaDevice, Source};
 use crate::platform::shell_word;
 use crate::token_provider;
 
-/// How often a code that AWS does not accept is asked for anew.
+/// How often the user may try another MFA code.
 const MOST_CODES: usize = 3;
 
 /// Arguments of `login`.
@@ -40,7 +40,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Asks for what lacks, gets a token and caches it.
+    /// Asks for what is missing, requests a token and caches it.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
@@ -57,7 +57,7 @@ impl Login {
     }
 }
 
-/// Credentials, with codes and sign-ins as they are needed.
+/// Resolves the credentials, with MFA codes and sign-ins where needed.
 fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
     let failed = |failure: Failure| Error::failed(token_provider::describe_failure(target, &failure));
     let deadline = || Instant::now() + config.timeout();
@@ -87,7 +87,7 @@ fn is_expired(code: Code) -> bool {
     matches!(code, Code::SsoExpired | Code::LoginExpired)
 }
 
-/// One code for each device. They are asked for on the terminal, whatever standard input is.
+/// Asks for one code for each device, on the terminal, whatever standard input is.
 fn ask_for_codes(devices: &[MfaDevice]) -> Result<Vec<MfaCode>, Error> {
     devices
         .iter()
@@ -108,7 +108,7 @@ fn ask_for_codes(devices: &[MfaDevice]) -> Result<Vec<MfaCode>, Error> {
         .collect()
 }
 
-/// Has the AWS CLI sign in, on this terminal.
+/// Runs the AWS CLI to sign in, on this terminal.
 fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Error> {
     let (args, profile): (&[&str], &str) = match identity.source() {
         Source::Sso(sso) => (&["sso", "login"], &sso.profile),
@@ -128,7 +128,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         .args(["--profile", profile])
         .env_clear()
         .envs(env.iter())
-        // Standard output is for what this command says itself.
+        // Standard output is reserved for the result of this command.
         .stdout(Stdio::from(std::io::stderr()))
         .status();
     match status {
@@ -144,13 +144,13 @@ pub struct Logout {
     /// A registry
     #[arg(value_name = "HOST", required_unless_present = "all", conflicts_with = "all")]
     host: Option<String>,
-    /// Drop every cached token
+    /// Remove all cached tokens
     #[arg(long)]
     all: bool,
 }
 
 impl Logout {
-    /// Drops tokens, and says how many.
+    /// Removes tokens and prints how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, output) };
         let (config, target) = token_provider::named_target(env, host, Instant::now())?;
@@ -179,7 +179,7 @@ pub struct Tokens {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum CacheAction {
-    /// List the cached tokens; without a word, too
+    /// List the cached tokens (default)
     List,
     /// Remove all of them
     Clear,
@@ -189,7 +189,7 @@ enum CacheAction {
 #[derive(Serialize)]
 struct Row {
     registries: Vec<String>,
-    /// Whose it is, in words.
+    /// A description of the identity.
     identity: Option<String>,
     /// In RFC 3339.
     expiry: String,
@@ -199,7 +199,7 @@ struct Row {
 }
 
 impl Tokens {
-    /// Lists or clears.
+    /// Lists or removes the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         if let Some(CacheAction::Clear) = self.action {
@@ -239,7 +239,7 @@ impl Tokens {
     }
 }
 
-/// Columns side by side.
+/// Aligns the columns.
 fn table(lines: &[[String; 4]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
     let widths = [width(0), width(1), width(2)];

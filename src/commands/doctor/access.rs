@@ -1,4 +1,4 @@
-//! Whose credentials a registry gets, and whether AWS gives a token for them: as `get` goes, but past the cache.
+//! Checks the credentials of a registry and requests a token with them, as `get` does but without the cache.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,19 +21,19 @@ use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
 use crate::token_provider;
 
-/// The longest time for a token and for the principal. Credentials have as long as a `get`: a process that asks for them may
-/// be slow, and every service that is asked has a limit of its own.
+/// Time limits for the token and for the principal. Credentials have the time limit of a `get`, since a credential process may be
+/// slow.
 const TOKEN: Duration = Duration::from_secs(11);
 const PRINCIPAL: Duration = Duration::from_secs(3);
 
-/// A clock that differs by more may make AWS refuse signatures; its limit is five minutes.
+/// The greatest clock difference without a warning. AWS refuses signatures from five minutes on.
 const TOLERATED: Duration = Duration::from_mins(4);
 
-/// What the configuration says of a host; `None` when it says that there is nothing to examine.
+/// Applies the configuration to a host; `None` if there is nothing more to check.
 pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport) -> Option<Target> {
     let config = match examiner.config {
         Ok(config) => config,
-        // Reported with the machine.
+        // Already reported with the machine.
         Err(what) => {
             let check = Check::failure("mapping", Code::ConfigInvalid, what, "correct the configuration");
             report.checks.push(check.shown());
@@ -55,7 +55,7 @@ pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport
     }
 }
 
-/// The way to a token for one target.
+/// How one target gets its token.
 pub(super) struct Access {
     target: Target,
     identity: Arc<Identity>,
@@ -68,7 +68,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Reads the settings that decide about it.
+    /// Reads the settings for `target`.
     pub(super) fn new(examiner: Examiner, target: Target, report: &mut RegistryReport) -> Result<Self, Check> {
         let failed = |failure| Check::failed("credentials", failure);
         let identity = identity(examiner, &target).map_err(failed)?;
@@ -85,7 +85,7 @@ impl Access {
         Ok(Self { target, identity, route, session: None, token: None, principal: None, expires_at: None, local_time })
     }
 
-    /// Where the token comes from.
+    /// The endpoint of the ECR API.
     pub(super) fn endpoint(&self) -> &str {
         self.route.as_ref().map(|route| route.endpoint.as_str()).unwrap_or_default()
     }
@@ -98,7 +98,7 @@ impl Access {
         &self.identity
     }
 
-    /// The token, once it was examined.
+    /// The token, after a successful check.
     pub(super) fn token(&self) -> Option<&Token> {
         self.token.as_ref()
     }
@@ -108,8 +108,8 @@ impl Access {
         Target { host: host.to_owned(), ..self.target.clone() }
     }
 
-    /// Asks AWS for credentials and a token, unless the endpoint is known not to answer. What is found out goes to `send` at
-    /// once, and comes back.
+    /// Requests credentials and a token from AWS, unless the endpoint is known to be unreachable. Sends each check as soon as it is
+    /// done, and returns all.
     pub(super) fn examine(&mut self, examiner: Examiner, dead: Option<&Check>, send: &impl Fn(Event)) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut tell = |check: Check| {
@@ -186,7 +186,7 @@ impl Access {
         checks
     }
 
-    /// Goes on with the token in the cache, and says how long it is valid; `None` if there is no valid one.
+    /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, examiner: Examiner) -> Option<String> {
         let (_, cached) = token_provider::cached(examiner.env, &self.target, &self.identity).ok()?;
         let (_, entry) = cached.filter(|(age, _)| *age != Freshness::Expired)?;
@@ -212,12 +212,12 @@ impl Access {
 
     fn valid(&self, expires_at: OffsetDateTime) -> String {
         let left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or_default();
-        // To the nearest second: some milliseconds have passed since.
+        // Rounds to the second, since some milliseconds have passed.
         let left = describe_duration(Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX) + 500));
         format!("valid for {left}, until {}", self.local_time.show(expires_at))
     }
 
-    /// What was found out, for the report on a registry.
+    /// Copies the results into the report of a registry.
     pub(super) fn describe(&self, report: &mut RegistryReport) {
         report.principal.clone_from(&self.principal);
         let expiry = self.expires_at.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
@@ -226,7 +226,7 @@ impl Access {
     }
 }
 
-/// Without any registry: whose credentials would be used, and whether there are any.
+/// Checks the default credentials, without a registry.
 pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
     let Ok(config) = examiner.config else { return Vec::new() };
     let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| examiner.env.text(name));
@@ -256,7 +256,7 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
     checks
 }
 
-/// Who would ask, with a sign-in that lasts.
+/// The identity, after renewing its sign-in where needed.
 fn identity(examiner: Examiner, target: &Target) -> Result<Arc<Identity>, Failure> {
     let deadline = for_credentials(examiner);
     let identity = Arc::new(Identity::of(examiner.env, target, deadline)?);
@@ -270,7 +270,7 @@ fn for_credentials(examiner: Examiner) -> Instant {
     Instant::now() + examiner.config.map(Config::timeout).unwrap_or_default()
 }
 
-/// The profile that the credentials come from, if they come from one.
+/// The profile of the credentials, if they come from one.
 fn profile(identity: &Identity) -> Option<String> {
     match identity.source() {
         Source::Environment(_) | Source::Account(_) | Source::ServiceAccount => None,
@@ -281,7 +281,7 @@ fn profile(identity: &Identity) -> Option<String> {
     }
 }
 
-/// Why a host is not served by this program.
+/// Reports why the helper does not serve a host.
 fn not_served(env: &Env, config: &Config, error: Error) -> Check {
     let fallback = config.fallback().map(|name| format!("docker-credential-{name}"));
     match (error, fallback) {

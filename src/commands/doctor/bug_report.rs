@@ -1,4 +1,4 @@
-//! What a bug report needs besides the findings: versions, and the settings in the environment, without any secret.
+//! Versions and variables for a bug report, without secrets.
 
 use std::fmt;
 use std::process::{Command, Stdio};
@@ -15,13 +15,13 @@ use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION};
 
-/// The longest time for a client to tell its version.
+/// The time limit for a client to print its version.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Clients whose versions matter.
 const CLIENTS: [&str; 2] = ["docker", "podman"];
 
-/// Variables that are neither `AWS_*` nor secret, and matter.
+/// Relevant variables besides `AWS_*` that hold no secret.
 const OTHERS: &[&str] = &[
     "DOCKER_CONFIG",
     "REGISTRY_AUTH_FILE",
@@ -53,10 +53,10 @@ pub(super) struct BugReport {
     variables: Vec<String>,
 }
 
-/// Versions that are being asked for.
+/// Versions that clients are printing.
 pub(super) struct Versions(Receiver<String>);
 
-/// Asks the clients for their versions, beside everything else.
+/// Starts the clients to print their versions, in the background.
 pub(super) fn versions(env: &Env) -> Versions {
     let (send, receive) = mpsc::channel();
     for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
@@ -113,7 +113,7 @@ impl BugReport {
     }
 }
 
-/// Whether a variable is to hold a URL, in which there may be a password.
+/// Whether a variable has a URL, which may contain a password.
 fn is_location(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name != "NO_PROXY" && ["ENDPOINT_URL", "_URI", "_PROXY", "SERVICE_ENDPOINT"].iter().any(|word| name.contains(word))

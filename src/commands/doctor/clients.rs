@@ -1,4 +1,4 @@
-//! Whether docker and podman would ask this program for a host.
+//! Checks whether docker and podman call the helper for a host.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ enum Client {
     Podman,
 }
 
-/// A client that works is what most machines have; the other one is reported and does not count.
+/// Downgrades the failure of one client to a warning if the other works, since most machines use one.
 pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
     if checks.iter().any(|check| check.status == Status::Ok) {
         for check in checks.iter_mut().filter(|check| check.status == Status::Failure) {
@@ -40,7 +40,7 @@ pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
     client_config::on_path(env, "docker").into_iter().chain(containers::program(env)).collect()
 }
 
-/// What one client does for the host; `None` when it is neither installed nor set up.
+/// Checks one client for the host; `None` if it is neither installed nor set up.
 fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     let (name, program, way, option) = match client {
         Client::Docker => ("docker", client_config::on_path(env, "docker"), client_config::docker(env, host), ""),
@@ -107,7 +107,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     })
 }
 
-/// A password that docker does not use, and that lies in its file all the same.
+/// Reports a password in docker's settings that docker does not use.
 fn leftover(env: &Env, host: &str) -> Option<Check> {
     let file = AuthFile::read(client_config::docker_config(env)?).ok()?;
     (file.helper(host) == Some(HELPER_NAME) && file.has_password(host)).then(|| {

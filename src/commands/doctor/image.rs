@@ -1,4 +1,4 @@
-//! The registry itself, asked with the token as a client would: whether it accepts the token, and whether it gives an image.
+//! Checks with a request to the registry whether it accepts the token, and whether an image can be pulled.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::platform::shell_word;
 
-/// The longest time for the registry's answer.
+/// The time limit for the registry's response.
 const LIMIT: Duration = Duration::from_secs(4);
 
 /// Asks for `/v2/` (OCI distribution specification, "Determining support"), or for the manifest of `image`.
@@ -47,7 +47,7 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
     }
 }
 
-/// A repository and what is wanted of it.
+/// A repository, and a tag or digest in it.
 struct Reference {
     repository: String,
     /// A tag or a digest.
@@ -55,7 +55,7 @@ struct Reference {
 }
 
 impl Reference {
-    /// `REPOSITORY[:TAG][@DIGEST]`; a digest counts more than a tag, and `latest` stands for neither, as docker has it.
+    /// Parses `REPOSITORY[:TAG][@DIGEST]`. A digest takes precedence over a tag; the default is `latest`, as in docker.
     fn parse(image: &str) -> Self {
         let (name, digest) = match image.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),

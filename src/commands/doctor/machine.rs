@@ -1,4 +1,4 @@
-//! What all registries share on this machine: the program, the environment, the configuration, the settings of clients.
+//! Checks what all registries share: the program, the environment, the configuration and the settings of clients.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::input::Content;
 use crate::platform::shell_word;
 
-/// The checks, of which some name what is set up.
+/// Runs the checks.
 pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> {
     let env = examiner.env;
     let mut checks = vec![program(env)];
@@ -38,10 +38,10 @@ pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> 
     checks
 }
 
-/// Clients look for the program on their PATH, by its name.
+/// Checks that clients find the program on their PATH.
 fn program(env: &Env) -> Check {
     let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    // On Windows a canonical path is of a kind that few programs take.
+    // Few programs accept a canonical path of Windows.
     let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
     let here = named.map(|path| path.display().to_string()).unwrap_or_default();
     match client_config::on_path(env, NAME) {
@@ -67,7 +67,7 @@ fn program(env: &Env) -> Check {
     }
 }
 
-/// Under sudo, settings and credentials are those of the other user.
+/// Warns that under sudo, settings and credentials are those of another user.
 fn sudo(env: &Env) -> Option<Check> {
     let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
     let home = env.home().unwrap_or_default();
@@ -89,7 +89,7 @@ fn configuration(examiner: Examiner) -> Option<Check> {
     }
 }
 
-/// Docker's settings; `None` when docker is neither installed nor set up.
+/// Checks docker's settings; `None` if docker is neither installed nor set up.
 fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     if let Some(check) = auth_config(env) {
         return Some(check);
@@ -109,7 +109,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
         (false, 1..) => {
             Some(Check::ok("docker", format!("{} names this program for {}", path.display(), registries(count))))
         }
-        // Each registry that is named has a line of its own about its clients.
+        // Each named registry has a check of its clients.
         _ if names_registries || !is_there => None,
         _ => Some(Check::failure(
             "docker",
@@ -120,7 +120,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     }
 }
 
-/// Podman's settings; `None` when podman is neither installed nor set up.
+/// Checks podman's settings; `None` if podman is neither installed nor set up.
 fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
@@ -164,7 +164,7 @@ fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
 }
 
-/// A settings file that the client cannot use either.
+/// Reports a settings file that the client cannot use.
 pub(super) fn broken(name: &'static str, path: &Path, what: String) -> Check {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Check::failure(
@@ -182,7 +182,7 @@ pub(super) fn broken(name: &'static str, path: &Path, what: String) -> Check {
     }
 }
 
-/// `DOCKER_AUTH_CONFIG` that docker refuses. It decodes the variable strictly and knows `auths` alone.
+/// Reports a `DOCKER_AUTH_CONFIG` that docker refuses: docker accepts only `auths` in it.
 fn auth_config(env: &Env) -> Option<Check> {
     let text = env.text(client_config::DOCKER_AUTH_CONFIG)?;
     let valid = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)

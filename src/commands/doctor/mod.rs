@@ -1,14 +1,13 @@
-//! `doctor`: examines what a pull from a registry goes through, and reports what is wrong and how to fix it.
+//! `doctor`: checks everything that a pull depends on, and reports what is wrong and how to fix it.
 //!
-//! First comes what all registries share on this machine ([`machine`]): the program, variables, the settings of docker and
-//! podman. Then, for each registry, whether clients ask the helper for it ([`clients`]), whose credentials it gets, and
-//! whether AWS gives a token for them ([`access`]); registries that get the same token are examined once. At last the
-//! registry itself is asked with the token, and for `HOST/REPOSITORY:TAG` about the image ([`image`]). Endpoints are examined
-//! side by side, each by one thread after the other's registries, so that one that failed is not asked again. Every step has a
-//! time limit. Nothing is changed, no cache entry either, and no secret is printed.
+//! [`machine`] checks what all registries share: the program, the environment, the settings of docker and podman. For each
+//! registry, [`clients`] checks whether clients call the helper, [`access`] resolves its credentials and requests a token, once
+//! for all registries that share a token, and [`image`] tries the token on the registry, and on the image for
+//! `HOST/REPOSITORY:TAG`. Each endpoint has a thread that checks its registries in turn, so that a failed endpoint is not asked
+//! again. Every step has a time limit. `doctor` changes nothing, not even cache entries, and prints no secret.
 //!
-//! Findings have a stable [`Code`]. Lines are printed as they are known; a registry without findings is one line. With
-//! `--json` there is one report at the end, described by `report.schema.json`. The exit code is 1 when anything failed.
+//! Findings have a stable [`Code`]. Lines appear as soon as they are known; a registry without findings takes one line. `--json`
+//! prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check failed.
 
 mod access;
 mod bug_report;
@@ -36,7 +35,7 @@ use access::Access;
 use bug_report::BugReport;
 use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
 
-/// The longest time for everything that asks the network.
+/// The time limit for all network requests together.
 const LONGEST: Duration = Duration::from_secs(14);
 
 /// The schema of the JSON report.
@@ -56,7 +55,7 @@ pub struct Doctor {
     json: bool,
 }
 
-/// What all examinations share.
+/// What all checks need.
 #[derive(Clone, Copy)]
 struct Examiner<'a> {
     env: &'a Env,
@@ -66,13 +65,13 @@ struct Examiner<'a> {
     deadline: Instant,
 }
 
-/// What an examination has found out.
+/// The progress of the checks.
 enum Event {
-    /// What it waits for.
+    /// A check waits for this.
     Waiting(String),
-    /// Something that several registries share.
+    /// The result of a check that registries share.
     Shared(Check),
-    /// All about one registry; the number is its place among the arguments.
+    /// The results for one registry, with its index among the arguments.
     Registry(usize, Box<RegistryReport>),
 }
 
@@ -83,9 +82,9 @@ struct Subject {
 }
 
 impl Doctor {
-    /// Examines and prints.
+    /// Runs the checks and prints the report.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        // Before there are other threads.
+        // Must come before other threads start.
         let local_time = LocalTime::of_process();
         let started = Instant::now();
         let config = Config::load(env, started + Duration::from_secs(5));
@@ -135,7 +134,7 @@ impl Doctor {
         Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// What to examine: the arguments, else what clients' settings give to this program.
+    /// The registries to check: the arguments, else those for which clients call the helper.
     fn subjects(&self, env: &Env) -> Vec<Subject> {
         let hosts = if self.hosts.is_empty() { crate::containers::hosts(env) } else { self.hosts.clone() };
         hosts.iter().map(|text| Subject::parse(text)).collect()
@@ -146,7 +145,7 @@ impl Subject {
     fn parse(text: &str) -> Self {
         let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
         let image = bare.split_once('/').map(|(_, image)| image.to_owned());
-        // What is left of a server URL such as https://HOST/v2/ names no image.
+        // The path of a server URL such as https://HOST/v2/ is not an image.
         let image = image.filter(|image| !image.is_empty() && !matches!(image.trim_end_matches('/'), "v1" | "v2"));
         let host = registry::host(text).unwrap_or_else(|| bare.split('/').next().unwrap_or(bare).to_owned());
         Self { host, image }
@@ -160,10 +159,10 @@ struct Group {
 }
 
 impl Examiner<'_> {
-    /// Examines all subjects; the results go to `events`.
+    /// Checks all subjects and sends the results to `events`.
     fn examine(self, subjects: Vec<Subject>, machine: &[Check], events: &Sender<Event>) {
         let send = |event| {
-            // Nobody listens any more when the report cannot be written.
+            // The receiver is gone if the report cannot be written.
             let _ = events.send(event);
         };
         if subjects.is_empty() {
@@ -233,7 +232,7 @@ impl Examiner<'_> {
         });
     }
 
-    /// When a step that may last `limit` has to end.
+    /// The deadline of a step with this time limit.
     fn until(self, limit: Duration) -> Instant {
         self.deadline.min(Instant::now() + limit)
     }

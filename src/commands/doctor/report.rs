@@ -1,4 +1,4 @@
-//! What `doctor` has found out, as text and as JSON.
+//! The results of `doctor`, as text and as JSON.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -22,7 +22,7 @@ pub(super) struct Report {
     environment: BugReport,
 }
 
-/// How many registries are well; without any registry, how many checks are.
+/// How many registries are ok; without registries, how many checks.
 #[derive(Serialize)]
 struct Summary {
     ok: usize,
@@ -30,7 +30,7 @@ struct Summary {
     failed: usize,
 }
 
-/// What was found out about one registry.
+/// The results for one registry.
 #[derive(Clone, Serialize)]
 pub(super) struct RegistryReport {
     pub(super) host: String,
@@ -42,9 +42,9 @@ pub(super) struct RegistryReport {
     pub(super) profile: Option<String>,
     /// The ARN of the role that is assumed last.
     pub(super) role: Option<String>,
-    /// The ARN that STS tells.
+    /// The ARN that STS reports.
     pub(super) principal: Option<String>,
-    /// Where the credentials come from, in words.
+    /// A description of the source of the credentials.
     pub(super) source: Option<String>,
     /// When the token expires, in RFC 3339.
     pub(super) expiry: Option<String>,
@@ -64,7 +64,7 @@ pub(super) struct Check {
     pub(super) code: Option<Code>,
     pub(super) what: String,
     pub(super) fix: Option<String>,
-    /// It is on the screen already.
+    /// It has been shown already.
     #[serde(skip)]
     shown: bool,
 }
@@ -100,7 +100,7 @@ impl Check {
         Self::failure(name, failure.code, what, failure.hint)
     }
 
-    /// The same check where it is shown already.
+    /// The same check, marked as shown.
     pub(super) fn shown(mut self) -> Self {
         self.shown = true;
         self
@@ -125,7 +125,7 @@ impl RegistryReport {
         }
     }
 
-    /// Whether nothing has failed that the rest stands on: what clients do does not matter to AWS.
+    /// Whether all checks passed that later steps depend on; those of clients do not count.
     pub(super) fn is_ok(&self) -> bool {
         let of_client = |check: &Check| matches!(check.name, "program" | "docker" | "podman");
         self.checks.iter().all(|check| check.status != Status::Failure || of_client(check))
@@ -136,7 +136,7 @@ impl RegistryReport {
         self
     }
 
-    /// What is shown already as a warning about the machine is none about the registry.
+    /// Whether the registry has a warning of its own, not one of the machine.
     fn status(&self) -> Status {
         let warns = self.checks.iter().any(|check| check.status == Status::Warning && !check.shown);
         match self.ok {
@@ -161,25 +161,25 @@ impl Report {
     }
 }
 
-/// What is printed.
+/// The output format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// One object at the end.
     Json,
-    /// What is shared, a line for each registry, and what is wrong with it.
+    /// Shared checks, one line for each registry, and its findings.
     Findings,
-    /// That, and every step for each registry.
+    /// The same with every step of each registry.
     EveryStep,
 }
 
-/// What the output can show besides text.
+/// The abilities of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Terminal {
-    /// A file, a pipe, or a terminal that can do nothing but print.
+    /// A file, a pipe, or a dumb terminal.
     None,
     /// Lines can be overwritten.
     Plain,
-    /// That, and colours are wanted.
+    /// Lines can be overwritten, and colours are wanted.
     Coloured,
 }
 
@@ -194,7 +194,7 @@ impl Terminal {
     }
 }
 
-/// Where the report appears, line by line.
+/// Prints the report, line by line.
 pub(super) struct Screen<'a, W> {
     output: &'a mut W,
     format: Format,
@@ -207,13 +207,13 @@ impl<'a, W: Write> Screen<'a, W> {
         Self { output, format, terminal, is_waiting: false }
     }
 
-    /// Something that all registries share.
+    /// Prints a check that registries share.
     pub(super) fn check(&mut self, check: &Check) -> Result<(), Error> {
         let lines = self.lines(check, check.name, "");
         self.print(&lines)
     }
 
-    /// One registry: a line, and below it what is wrong; every step if that was asked for.
+    /// Prints one registry: a line, and its findings or every step below it.
     pub(super) fn registry(&mut self, registry: &RegistryReport) -> Result<(), Error> {
         let name = match &registry.image {
             Some(image) => format!("{}/{image}", registry.host),
@@ -240,19 +240,19 @@ impl<'a, W: Write> Screen<'a, W> {
         self.print(&lines)
     }
 
-    /// What it waits for, on a terminal, until the next line.
+    /// Shows on a terminal what a check waits for, until the next line.
     pub(super) fn waiting(&mut self, what: &str) -> Result<(), Error> {
         if self.terminal == Terminal::None || self.format == Format::Json {
             return Ok(());
         }
         self.is_waiting = true;
-        // One line of a narrow terminal.
+        // Fits into one line of a narrow terminal.
         let what: String = one_line(what).chars().take(60).collect();
         let written = write!(self.output, "\r\x1b[Kwaiting for {what} …").and_then(|()| self.output.flush());
         written.map_err(Error::unwritten)
     }
 
-    /// The verdict, after what a bug report needs; all of it in JSON.
+    /// Prints the details for a bug report and the verdict, or the whole report as JSON.
     pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
         if self.format == Format::Json {
             let text = serde_json::to_string_pretty(report).expect("texts always serialise");
