@@ -73,7 +73,7 @@ pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw()
+        metadata.is_file() && metadata.uid() == own_id()
     }
     #[cfg(not(unix))]
     metadata.is_file()
@@ -218,7 +218,7 @@ fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
         let (link, dir) = (std::fs::symlink_metadata(link)?, std::fs::metadata(dir)?);
         // Sticky, and everybody may write.
         let is_shared = dir.mode() & 0o1002 == 0o1002;
-        Ok(is_shared && link.uid() != rustix::process::geteuid().as_raw() && link.uid() != dir.uid())
+        Ok(is_shared && link.uid() != own_id() && link.uid() != dir.uid())
     }
     #[cfg(not(unix))]
     {
@@ -240,7 +240,7 @@ pub fn check_private_dir(dir: &Path) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
+        if metadata.uid() != own_id() {
             return Some("it belongs to another user; set AWS_ECR_CACHE_DIR to a directory of your own".to_owned());
         }
         if metadata.mode() & 0o022 != 0 {
@@ -259,7 +259,7 @@ pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
+        if metadata.uid() != own_id() {
             return Err("it belongs to another user");
         }
         if metadata.mode() & 0o077 != 0 {
@@ -335,10 +335,17 @@ pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Opti
     }
 }
 
+/// The user that this process runs as, for all its life: asked for once.
+#[cfg(unix)]
+fn own_id() -> u32 {
+    static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| rustix::process::geteuid().as_raw())
+}
+
 /// The id of the user that this process runs as; `None` where users have no such numbers.
 pub fn user_id() -> Option<u32> {
     #[cfg(unix)]
-    return Some(rustix::process::geteuid().as_raw());
+    return Some(own_id());
     #[cfg(not(unix))]
     None
 }
