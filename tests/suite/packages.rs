@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::HOST;
+use crate::guards::{assert_auditable, assert_hardened};
 use crate::helper::{Ran, program};
+use crate::names::is_static;
 use crate::namespace::{missing, skip};
 use crate::real_clients::{PASSWORD, Site, possible, shell};
 use crate::support::aws::{Aws, Plan};
@@ -22,8 +25,18 @@ static TURN: Mutex<()> = Mutex::new(());
 #[test]
 #[ignore = "takes minutes: ./tests/run --packages"]
 fn every_package_installs_and_then_docker_pulls() {
-    let programs =
-        ["debootstrap", "dpkg", "rpm", "buildah", "skopeo", "dockerd", "docker", "docker-registry", "htpasswd"];
+    let programs = [
+        "debootstrap",
+        "dpkg",
+        "rpm",
+        "buildah",
+        "skopeo",
+        "dockerd",
+        "docker",
+        "docker-registry",
+        "htpasswd",
+        "readelf",
+    ];
     if !nix::unistd::geteuid().is_root() {
         return skip("packages", "chroot and dockerd need root");
     }
@@ -49,9 +62,13 @@ fn every_package_installs_and_then_docker_pulls() {
         site.with_helper(|| site.docker(&["pull", &image]));
         assert_eq!(aws.count(), calls + 1, "{} asked", program.display());
     };
-    pull(&debian.path().join("usr/bin").join(NAME));
-    pull(&rpm.path().join("usr/bin").join(NAME));
-    pull(&tarball.path().join("bin").join(NAME));
+    for root in [&debian, &rpm, &tarball] {
+        let program = root.path().join("usr/bin").join(NAME);
+        assert_hardened(&program);
+        assert_auditable(&program);
+        pull(&program);
+    }
+    // The image has the program itself.
     pull(&in_a_container(&site, &aws));
 }
 
@@ -208,6 +225,28 @@ fn the_images_serve_jobs_and_fill_volumes() {
         run(&format!("-v copied:/to ecr-login:test-docker cp -f /usr/bin/{NAME} /to/"));
         uses("copied");
     }
+}
+
+/// What scanners go by, which know nothing of the C library in the program from its packages.
+#[test]
+#[ignore = "takes minutes: ./tests/run --packages"]
+fn the_list_of_what_is_inside_names_crates_and_the_c_library() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = fs::read_to_string(build("sbom")).expect("a list");
+    let list: Value = serde_json::from_str(&text).expect("JSON");
+    let version = Command::new(program()).args(["version", "--verbose"]).output().expect("it runs").stdout;
+    let library =
+        String::from_utf8_lossy(&version).lines().find_map(|line| line.strip_prefix("C library ").map(str::to_owned));
+    let library = library.expect("a line");
+    let components = list["components"].as_array().expect("components");
+    let named = |name: &str| {
+        let found = components.iter().find(|one| one["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {text}"))["version"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(!named("rustls").is_empty() && !named("aws-sdk-ecr").is_empty());
+    let name = library.split([' ', ',']).next().expect("a name");
+    assert!(library.contains(&named(name)) && (named(name).is_empty() != is_static(&program())), "{library}");
+    assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "no path of this machine");
 }
 
 #[test]
