@@ -183,11 +183,8 @@ impl UserCommand {
 
 /// Whether the program was started under the plugin's name. Names of files have no case on Windows.
 fn is_kubelet_name(name: &str) -> bool {
-    if cfg!(windows) {
-        let name = name.to_ascii_lowercase();
-        return name.strip_suffix(".exe").unwrap_or(&name) == KUBELET_NAME;
-    }
-    name == KUBELET_NAME
+    let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
+    name.strip_suffix(".exe").unwrap_or(&name) == KUBELET_NAME
 }
 
 impl Invocation {

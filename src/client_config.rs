@@ -64,7 +64,10 @@ impl AuthFile {
             return Ok(Self { path, content: Map::new() });
         }
         match serde_json::from_str(&text) {
-            Ok(Value::Object(content)) => Ok(Self { path, content }),
+            Ok(Value::Object(content)) => match wrong_type(&content) {
+                None => Ok(Self { path, content }),
+                Some(what) => Err(format!("{}: {what}", path.display())),
+            },
             Ok(_) => Err(format!("{} is not a JSON object", path.display())),
             // The error's own text may quote a password.
             Err(error) => {
@@ -73,9 +76,15 @@ impl AuthFile {
         }
     }
 
+    /// A member, whose name clients match without case, as Go's decoder does.
+    fn field(&self, name: &str) -> Option<&Value> {
+        let other = || self.content.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        self.content.get(name).or_else(other)
+    }
+
     /// The helper that it names for the host.
     pub fn helper(&self, host: &str) -> Option<&str> {
-        self.content.get("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
+        self.field("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
     }
 
     /// Another key that is meant for the host: with a scheme, a path or capital letters, so that no client finds it.
@@ -85,7 +94,7 @@ impl AuthFile {
 
     /// The keys that are meant for this program, however they and its name are spelled.
     pub fn meant(&self) -> impl Iterator<Item = &str> {
-        let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
+        let helpers = self.field("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers
             .filter(|(_, name)| matches!(name.as_str(), Some(HELPER_NAME | crate::NAME)))
             .map(|(key, _)| key.as_str())
@@ -93,12 +102,12 @@ impl AuthFile {
 
     /// The helper that it names for all registries without an entry of their own.
     pub fn store(&self) -> Option<&str> {
-        self.content.get("credsStore")?.as_str().filter(|name| !name.is_empty())
+        self.field("credsStore")?.as_str().filter(|name| !name.is_empty())
     }
 
     /// Whether a password for the host is in it, under any of the spellings that clients use.
     pub fn has_password(&self, host: &str) -> bool {
-        let Some(Value::Object(auths)) = self.content.get("auths") else { return false };
+        let Some(Value::Object(auths)) = self.field("auths") else { return false };
         let holds = |entry: &Value| {
             ["auth", "password", "identitytoken"]
                 .iter()
@@ -109,9 +118,26 @@ impl AuthFile {
 
     /// The hosts that it gives to us.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let helpers = self.content.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
+        let helpers = self.field("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers.filter(|(_, name)| name.as_str() == Some(HELPER_NAME)).map(|(host, _)| host.as_str())
     }
+}
+
+/// What clients, which decode the file into types of Go, refuse in it.
+fn wrong_type(content: &Map<String, Value>) -> Option<String> {
+    let is_map_of = |value: &Value, is_right: fn(&Value) -> bool| match value {
+        Value::Object(members) => members.values().all(|member| member.is_null() || is_right(member)),
+        value => value.is_null(),
+    };
+    content.iter().find_map(|(key, value)| {
+        let (is_right, kind) = match key.to_ascii_lowercase().as_str() {
+            "credhelpers" => (is_map_of(value, Value::is_string), "an object of texts"),
+            "auths" => (is_map_of(value, Value::is_object), "an object of objects"),
+            "credsstore" => (value.is_string() || value.is_null(), "a text"),
+            _ => return None,
+        };
+        (!is_right).then(|| format!("{key} is not {kind}"))
+    })
 }
 
 /// What is in a file of settings, nothing when there is none. `Err` says what is wrong with it.

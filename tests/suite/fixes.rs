@@ -19,7 +19,7 @@ use crate::sources::sign_in;
 use crate::support::aws::{Aws, Plan};
 
 /// What a fix begins its commands with.
-const PROGRAMS: &[&str] = &["docker-credential-ecr-login ", "chmod ", "aws ", "sudo ", "rm ", "timedatectl "];
+const PROGRAMS: &[&str] = &["docker-credential-ecr-login ", "chmod ", "aws ", "sudo ", "mv ", "rmdir ", "timedatectl "];
 
 /// The commands that are run below, and those that only show or concern another machine.
 const TRIED: &[&str] = &[
@@ -34,7 +34,8 @@ const TRIED: &[&str] = &[
     "aws ec2 modify-instance-metadata-options --instance-id ID ",
     "sudo cp ",
     "sudo chown ",
-    "rm ",
+    "mv ",
+    "rmdir ",
     "chmod 700 ",
     "timedatectl set-ntp true",
 ];
@@ -85,7 +86,7 @@ fn run(helper: &Helper, command: &str, typed: &str) {
     } else {
         shell.args(["-qec", command, "/dev/null"])
     };
-    shell.env_clear().env("USER", "root");
+    shell.env_clear();
     shell.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a shell");
     std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), typed.as_bytes()).expect("a write");
@@ -150,6 +151,10 @@ fn of_docker() {
         ("E-CLIENT-HELPER-NAME", r#"{"credsStore": "docker-credential-ecr-login"}"#.to_owned()),
         ("E-CLIENT-KEY-SCHEME", format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#)),
         ("E-CLIENT-CONFIG-INVALID", "{\n  \"credHelpers\": oops".to_owned()),
+        // Whatever the clients do not take is no healthy file.
+        ("E-CLIENT-CONFIG-INVALID", r#"{"credHelpers": []}"#.to_owned()),
+        ("E-CLIENT-CONFIG-INVALID", format!(r#"{{"credHelpers": {{"gcr.io": 5, "{HOST}": "ecr-login"}}}}"#)),
+        ("E-CLIENT-CONFIG-INVALID", format!(r#"{{"auths": [], "credHelpers": {{"{HOST}": "ecr-login"}}}}"#)),
         (
             "W-CLIENT-LEFTOVER-PASSWORD",
             format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "auths": {{"{HOST}": {password}}}}}"#),
@@ -213,27 +218,58 @@ fn of_podman() {
 }
 
 #[test]
-fn of_a_file_of_another_user() {
+fn of_a_file_or_a_directory_of_another_user() {
     if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
         return skip("the fix of a file of another user", "only root can leave one");
     }
-    let helper = machine(&Aws::start());
-    fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
-    let config = helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
-    fs::set_permissions(config, fs::Permissions::from_mode(0o600)).expect("a mode");
-    let copy = helper.home().join("copy");
-    fs::copy(program(), &copy).expect("a copy");
-    let doctor = || {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(["doctor", "--json", HOST]);
-        command.env_clear().envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let report: Value = serde_json::from_slice(&command.output().expect("setpriv runs").stdout).expect("JSON");
-        findings(&report).into_iter().find(|(check, _, _)| check == "docker")
-    };
-    let (_, code, fix) = doctor().expect("a finding");
-    assert_eq!(code, "E-CLIENT-CONFIG-UNREADABLE");
-    run(&helper, &format!("USER=65534; {}", command(&fix).expect("a command")), "");
-    assert_eq!(doctor(), None);
+    for (file, dir) in [(0o600, 0o755), (0o600, 0o700)] {
+        let helper = machine(&Aws::start());
+        let runtime = helper.home().display().to_string();
+        let helper = helper.var("XDG_RUNTIME_DIR", &runtime);
+        fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let config = helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+        fs::set_permissions(&config, fs::Permissions::from_mode(file)).expect("a mode");
+        fs::set_permissions(config.with_file_name(""), fs::Permissions::from_mode(dir)).expect("a mode");
+        let copy = helper.home().join("copy");
+        fs::copy(program(), &copy).expect("a copy");
+        let doctor = || {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+            command.args(["doctor", "--json", HOST]).env_clear();
+            command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let report: Value = serde_json::from_slice(&command.output().expect("setpriv runs").stdout).expect("JSON");
+            findings(&report).into_iter().find(|(check, _, _)| check == "docker")
+        };
+        let (_, code, fix) = doctor().expect("a finding");
+        assert_eq!(code, "E-CLIENT-CONFIG-UNREADABLE");
+        stand_in(&helper, "id", "echo 65534");
+        run(&helper, command(&fix).expect("a command"), "");
+        assert_eq!(doctor(), None, "{fix}");
+    }
+}
+
+#[test]
+fn of_what_is_in_the_place_of_dockers_settings() {
+    let aws = Aws::start();
+    // As `docker run -v` makes one.
+    let helper = machine(&aws);
+    fs::create_dir_all(helper.home().join(".docker/config.json")).expect("a directory");
+    let (all, _) = report(&helper, &[HOST]);
+    let found = findings(&all).into_iter().find(|(check, _, _)| check == "docker").expect("a finding");
+    run(&helper, command(&found.2).expect("a command"), "");
+    is_fixed(helper, HOST, "E-CLIENT-NOT-SET-UP", "");
+    // A FIFO that nobody writes to keeps nobody waiting.
+    let helper = machine(&aws);
+    fs::create_dir_all(helper.home().join(".docker")).expect("a directory");
+    let fifo = helper.home().join(".docker/config.json");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("a FIFO");
+    let (all, _) = report(&helper, &[HOST]);
+    assert!(findings(&all).iter().any(|(_, code, _)| code == "E-CLIENT-CONFIG-INVALID"), "{all}");
+    // Go matches names of members without case, and so do the clients.
+    let helper = machine(&aws);
+    helper.write(".docker/config.json", &format!(r#"{{"CredHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+    let (all, _) = report(&helper, &[HOST]);
+    assert!(!findings(&all).iter().any(|(check, _, _)| check == "docker"), "{all}");
 }
 
 #[test]

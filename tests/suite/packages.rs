@@ -11,9 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::HOST;
-use crate::guards::{assert_auditable, assert_hardened};
+use crate::budgets::{assert_auditable, assert_hardened};
+use crate::dns::is_static;
 use crate::helper::{Ran, program};
-use crate::names::is_static;
 use crate::namespace::{missing, skip};
 use crate::real_clients::{PASSWORD, Site, possible, shell};
 use crate::support::aws::{Aws, Plan};

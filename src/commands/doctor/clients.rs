@@ -60,7 +60,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     }
     let way = match way {
         Ok(way) => way,
-        Err(Broken { path, what }) => return Some(broken(name, &path, what).shown()),
+        Err(Broken { path, what }) => return Some(broken(env, name, &path, what).shown()),
     };
     Some(match way {
         Lookup::Helper(helper, setting, path) if helper == HELPER_NAME => {

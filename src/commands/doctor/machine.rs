@@ -1,6 +1,5 @@
 //! Checks what all registries share: the program, the environment, the configuration and the settings of clients.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
-use crate::platform::shell_word;
+use crate::platform::{self, shell_word};
 
 /// Runs the checks.
 pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> {
@@ -97,7 +96,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     let path = client_config::docker_config(env)?;
     let file = match AuthFile::read(path.clone()) {
         Ok(file) => file,
-        Err(what) => return Some(broken("docker", &path, what)),
+        Err(what) => return Some(broken(env, "docker", &path, what)),
     };
     let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
     let all = file.store() == Some(HELPER_NAME);
@@ -124,7 +123,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
 fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
-        Err(Broken { path, what }) => return Some(broken("podman", &path, what)),
+        Err(Broken { path, what }) => return Some(broken(env, "podman", &path, what)),
     };
     if let Some((_, path)) = helpers.iter().find(|(name, _)| name == HELPER_NAME) {
         let what = format!("asks this program for every registry: credential-helpers in {}", path.display());
@@ -138,7 +137,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     {
         match AuthFile::read(path.clone()) {
             Ok(file) => count += file.hosts().count(),
-            Err(what) => return Some(broken("podman", &path, what)),
+            Err(what) => return Some(broken(env, "podman", &path, what)),
         }
     }
     if count > 0 {
@@ -165,21 +164,41 @@ fn registries(count: usize) -> String {
 }
 
 /// Reports a settings file that the client cannot use.
-pub(super) fn broken(name: &'static str, path: &Path, what: String) -> Check {
-    match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Check::failure(
-            name,
-            Code::ClientConfigUnreadable,
-            format!("{} belongs to another user, and this one may not read it", path.display()),
-            format!("give it back: 'sudo chown \"$USER\" {}'", shell_word(&path.display().to_string())),
-        ),
-        _ => Check::failure(
-            name,
-            Code::ClientConfigInvalid,
-            what,
-            format!("correct it, or remove it: 'rm {}'", shell_word(&path.display().to_string())),
-        ),
+pub(super) fn broken(env: &Env, name: &'static str, path: &Path, what: String) -> Check {
+    let quoted = |path: &Path| shell_word(&path.display().to_string()).into_owned();
+    let is_closed =
+        |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let is_unreadable =
+        || platform::open_without_waiting(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    if is_closed(path) {
+        // After 'sudo docker login' the directory may be root's too, and then the file itself cannot even be looked up.
+        let dir = path.ancestors().skip(1).find(|dir| !is_closed(dir)).unwrap_or(path);
+        let fix = match env.home() {
+            Some(home) if dir.starts_with(&home) => give_back("-R ", &quoted(dir)),
+            _ => "set XDG_RUNTIME_DIR to a directory of this user, e.g. by logging in without su or sudo".to_owned(),
+        };
+        let what = format!("{} belongs to another user, and this one may not look into it", dir.display());
+        return Check::failure(name, Code::ClientConfigUnreadable, what, fix);
     }
+    if path.is_dir() {
+        let fix = format!("remove it: 'rmdir {}'", quoted(path));
+        return Check::failure(name, Code::ClientConfigInvalid, what, fix);
+    }
+    if is_unreadable() {
+        let what = format!("{} belongs to another user, and this one may not read it", path.display());
+        return Check::failure(name, Code::ClientConfigUnreadable, what, give_back("", &quoted(path)));
+    }
+    let aside = path.with_extension("broken");
+    let fix = format!("correct it, or move it out of the way: 'mv {} {}'", quoted(path), quoted(&aside));
+    Check::failure(name, Code::ClientConfigInvalid, what, fix)
+}
+
+/// How to make this user the owner again.
+fn give_back(option: &str, path: &str) -> String {
+    if cfg!(windows) {
+        return format!("give it back as an administrator: 'icacls {path} /reset'");
+    }
+    format!("give it back: 'sudo chown {option}\"$(id -un)\" {path}'")
 }
 
 /// Reports a `DOCKER_AUTH_CONFIG` that docker refuses: docker accepts only `auths` in it.
