@@ -108,8 +108,8 @@ impl Rules {
     }
 }
 
-/// What a program prints about its version.
-fn printed(env: &Env, program: &Path) -> Option<String> {
+/// What a program prints about its version, within [`LIMIT`].
+pub fn printed(env: &Env, program: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").env_clear().envs(env.iter()).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
@@ -127,7 +127,7 @@ fn printed(env: &Env, program: &Path) -> Option<String> {
 }
 
 /// The first two numbers of a version, e.g. of "podman version 5.8.6".
-fn version(text: &str) -> Option<[u32; 2]> {
+pub fn version(text: &str) -> Option<[u32; 2]> {
     let word = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut numbers = word.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?])

@@ -255,16 +255,76 @@ fn an_image_that_cannot_be_pulled_is_told_from_every_other() {
 
 #[test]
 fn what_docker_takes_before_it_asks_a_helper_is_named() {
-    let Some(healthy) = Healthy::start("doctor of DOCKER_AUTH_CONFIG") else { return };
+    let Some(Healthy { helper, aws: _aws }) = Healthy::start("doctor of DOCKER_AUTH_CONFIG") else { return };
     let with_password = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
-    let helper = healthy.helper.var("DOCKER_AUTH_CONFIG", &with_password);
+    let docker = |helper: &Helper, version: &str| {
+        let script = format!("#!/bin/sh\necho Docker version {version}, build x\n");
+        let path = helper.write("bin/docker", &script);
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    };
+    docker(&helper, "28.2.2");
+    let helper = helper.var("DOCKER_AUTH_CONFIG", &with_password);
+    assert_eq!(check(&report(&helper, &[HOST]).0, "docker").0, "ok", "older versions do not know the variable");
+    docker(&helper, "28.5.2");
     let (all, code) = report(&helper, &[HOST]);
     let (status, what) = check(&all, "docker");
-    // podman, which does not know the variable, may be set up all the same.
-    assert!(code.is_some() && status != "ok" && what.contains("E-DOCKER-AUTH-CONFIG"), "{what}");
+    // Whatever podman, which does not know the variable, does.
+    assert!(code == Some(1) && status == "failure" && what.contains("E-DOCKER-AUTH-CONFIG"), "{what}");
     let of_runner = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
     let text = helper.var("DOCKER_AUTH_CONFIG", &of_runner).run(&["doctor", HOST], "").stdout;
-    assert!(text.contains("holds more than 'auths'") && text.contains("GitLab's runner"), "{text}");
+    assert!(text.contains("holds 'auths' alone") && text.contains("GitLab's runner"), "{text}");
+}
+
+/// What registries share is said once, and none of it of something that is not on the screen.
+#[test]
+fn what_registries_of_several_regions_share_is_shown_once() {
+    let aws = Aws::start();
+    let helper = Helper::without_registry(&aws);
+    let far = HOST.replace("us-east-1", "eu-west-1");
+    let text = helper.run(&["doctor", HOST, &far, "public.ecr.aws"], "").stdout;
+    for name in ["credentials", "principal", "clock"] {
+        assert_eq!(text.matches(&format!("ok       {name} ")).count(), 1, "{name} in {text}");
+    }
+    assert!(text.contains("one for us-east-1 in") && text.contains("one for eu-west-1 in"), "{text}");
+    // A settings file that only one of the clients reads, and a configuration that cannot be used.
+    let broken = Helper::without_registry(&aws);
+    broken.write(".docker/config.json", "[]");
+    let path = format!("{}/bin:/usr/bin:/bin", broken.home().display());
+    let broken = broken.var("PATH", &path);
+    for helper in [broken, Helper::without_registry(&aws).var("AWS_ECR_TIMEOUT", "abc")] {
+        let text = helper.run(&["doctor", HOST], "").stdout;
+        for line in text.lines() {
+            let Some((_, names)) = line.split_once("  see ") else { continue };
+            for name in names.trim_end_matches(" above").split(", ") {
+                let own = |line: &str| line.split_whitespace().nth(1) == Some(name);
+                assert!(text.lines().any(own), "no line of {name} in {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slow_process_for_one_registry_keeps_neither_the_others_nor_the_end_waiting() {
+    let aws = Aws::start();
+    let helper = Helper::without_registry(&aws).var("AWS_ECR_PROFILE_222233334444", "slow");
+    helper.write(".aws/config", "[profile slow]\ncredential_process = sleep 100\n");
+    let other = HOST.replace("111122223333", "222233334444");
+    let started = Instant::now();
+    let text = helper.run(&["doctor", &other, HOST], "").stdout;
+    assert!(started.elapsed() < crate::helper::limit(Duration::from_secs(15)), "{:?}", started.elapsed());
+    let (before, after) = text.split_once("credential_process").expect("a finding");
+    assert!(before.contains("AWS gave one") && after.contains(&other), "{text}");
+}
+
+#[test]
+fn a_bug_report_has_no_value_of_a_variable_that_is_not_known() {
+    let helper = Helper::bare().var("AWS_PRIVATE_KEY", "hunter2").var("AWS_WEBHOOK_URL", "https://h.example/hunter2");
+    let helper = helper.var("AWS_REGION", "eu-west-1");
+    for args in [&["doctor", HOST][..], &["doctor", "--json", HOST]] {
+        let text = helper.run(args, "").stdout;
+        assert!(!text.contains("hunter2") && text.contains("AWS_PRIVATE_KEY (set)"), "{text}");
+        assert!(text.contains("AWS_REGION=eu-west-1"), "{text}");
+    }
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn of_docker() {
     }
     let auth_config = format!(r#"{{"auths": {{"{HOST}": {password}}}}}"#);
     let helper = machine(&aws).var("DOCKER_AUTH_CONFIG", &auth_config);
+    stand_in(&helper, "docker", "echo Docker version 28.5.2, build x");
     helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
     is_fixed(helper, HOST, "E-DOCKER-AUTH-CONFIG", "");
 }

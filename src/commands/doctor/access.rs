@@ -1,6 +1,6 @@
 //! Checks the credentials of a registry and requests a token with them, as `get` does but without the cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -108,24 +108,26 @@ impl Access {
         Target { host: host.to_owned(), ..self.target.clone() }
     }
 
-    /// Requests credentials and a token from AWS, unless the endpoint is known to be unreachable. Sends each check as soon as it is
-    /// done, and returns all.
-    pub(super) fn examine(&mut self, examiner: Examiner, dead: Option<&Check>, send: &impl Fn(Event)) -> Vec<Check> {
+    /// Requests credentials and a token from AWS, the token only if `dead` has no check that showed the endpoint not to answer, and
+    /// one group at a time, so that an endpoint that failed is not asked again. Sends each check as soon as it is done, and returns
+    /// all.
+    pub(super) fn examine(
+        &mut self,
+        examiner: Examiner,
+        dead: &Mutex<Option<Check>>,
+        send: &impl Fn(Event),
+    ) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut tell = |check: Check| {
             send(Event::Shared(check.clone()));
             checks.push(check);
         };
-        match (&self.route, dead) {
-            (Err(failure), _) => {
+        match &self.route {
+            Err(failure) => {
                 tell(Check::failed("endpoint", failure.clone()));
                 return checks;
             }
-            (Ok(_), Some(dead)) => {
-                checks.push(dead.clone());
-                return checks;
-            }
-            (Ok(route), None) => tell(Check::ok("endpoint", described(route))),
+            Ok(route) => tell(Check::ok("endpoint", described(route))),
         }
         let whose = self.identity.chain.to_string();
         send(Event::Waiting(format!("credentials from {whose}")));
@@ -154,6 +156,11 @@ impl Access {
             "credentials",
             format!("from {whose}: access key {}, in {}", session.access_key_id(), took(started)),
         ));
+        let mut dead = dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dead) = &*dead {
+            checks.push(dead.clone());
+            return checks;
+        }
         send(Event::Waiting(format!("a token from {}", self.endpoint())));
         let started = Instant::now();
         let answer = session.clone().request_token(examiner.until(TOKEN));
@@ -180,7 +187,11 @@ impl Access {
                 tell(clock(clock_ahead));
                 self.token = Some(issued.token);
             }
-            Err(failure) => tell(Check::failed("token", failure)),
+            Err(failure) => {
+                let check = Check::failed("token", failure);
+                *dead = is_dead.then(|| check.clone());
+                tell(check);
+            }
         }
         self.session = Some(session);
         checks
@@ -197,17 +208,20 @@ impl Access {
     }
 
     fn token_check(&mut self, issued: &Issued, took: &str) -> Check {
+        let region = &self.target.registry.region;
         let Some(life) = issued.life else {
             return Check::warning(
                 "token",
                 Code::TokenUncacheable,
-                format!("AWS gave one in {took}, but it came expired or without an expiry, so it is never cached"),
+                format!(
+                    "AWS gave one for {region} in {took}, but it came expired or without an expiry, so it is never cached"
+                ),
                 "an emulator does that; from AWS itself it should not happen",
             );
         };
         let expires_at = OffsetDateTime::now_utc() + life;
         self.expires_at = Some(expires_at);
-        Check::ok("token", format!("AWS gave one in {took}, {}", self.valid(expires_at)))
+        Check::ok("token", format!("AWS gave one for {region} in {took}, {}", self.valid(expires_at)))
     }
 
     fn valid(&self, expires_at: OffsetDateTime) -> String {
@@ -267,7 +281,7 @@ fn identity(examiner: Examiner, target: &Target) -> Result<Arc<Identity>, Failur
 }
 
 fn for_credentials(examiner: Examiner) -> Instant {
-    Instant::now() + examiner.config.map(Config::timeout).unwrap_or_default()
+    examiner.until(examiner.config.map(Config::timeout).unwrap_or_default())
 }
 
 /// The profile of the credentials, if they come from one.

@@ -1,7 +1,6 @@
 //! Versions and variables for a bug report, without secrets.
 
 use std::fmt;
-use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use crate::client_config;
 use crate::config::is_url;
+use crate::containers;
 use crate::env::Env;
 use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
@@ -62,10 +62,8 @@ pub(super) fn versions(env: &Env) -> Versions {
     for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
         let (send, env) = (send.clone(), env.clone());
         thread::spawn(move || {
-            let mut command = Command::new(program);
-            command.arg("--version").env_clear().envs(env.iter()).stdin(Stdio::null()).stderr(Stdio::null());
-            if let Ok(output) = command.output() {
-                let _ = send.send(one_line(&String::from_utf8_lossy(&output.stdout)));
+            if let Some(text) = containers::printed(&env, &program) {
+                let _ = send.send(one_line(&text));
             }
         });
     }
@@ -93,6 +91,7 @@ impl BugReport {
                     Some(format!("{name} (set)"))
                 }
                 _ if is_location(name) && !is_url(&value) => Some(format!("{name} (set)")),
+                _ if name.starts_with("AWS_") && !is_harmless(name) => Some(format!("{name} (set)")),
                 _ if name.starts_with("AWS_") || OTHERS.contains(&name) => {
                     let value = one_line(&value);
                     let value = if is_location(name) { value.split('?').next().unwrap_or_default() } else { &value };
@@ -111,6 +110,35 @@ impl BugReport {
             variables,
         }
     }
+}
+
+/// Whether the value of a variable of AWS is known to be no secret: those of the SDK's that locate or select something, and
+/// those of the helper.
+fn is_harmless(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["AWS_ECR_", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
+    const NAMES: [&str; 20] = [
+        "AWS_CA_BUNDLE",
+        "AWS_CONFIG_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_DEFAULT_REGION",
+        "AWS_DISABLE_HOST_PREFIX_INJECTION",
+        "AWS_EXECUTION_ENV",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_MAX_ATTEMPTS",
+        "AWS_LOGIN_CACHE_DIRECTORY",
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_RETRY_MODE",
+        "AWS_ROLE_ARN",
+        "AWS_ROLE_SESSION_NAME",
+        "AWS_SDK_LOAD_CONFIG",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_STS_REGIONAL_ENDPOINTS",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
 
 /// Whether a variable has a URL, which may contain a password.

@@ -28,7 +28,8 @@ enum Client {
 /// Downgrades the failure of one client to a warning if the other works, since most machines use one.
 pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
     if checks.iter().any(|check| check.status == Status::Ok) {
-        for check in checks.iter_mut().filter(|check| check.status == Status::Failure) {
+        let counts = |check: &&mut Check| check.status == Status::Failure && check.code != Some(Code::DockerAuthConfig);
+        for check in checks.iter_mut().filter(counts) {
             check.status = Status::Warning;
         }
     }
@@ -50,7 +51,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         }
     };
     let setup = |more: &str| format!("run '{NAME} setup{option} {host}{more}'");
-    if client == Client::Docker && client_config::is_in_auth_config(env, host) {
+    if client == Client::Docker && client_config::is_in_auth_config(env, host) && reads_auth_config(env) {
         return Some(Check::failure(
             name,
             Code::DockerAuthConfig,
@@ -60,7 +61,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     }
     let way = match way {
         Ok(way) => way,
-        Err(Broken { path, what }) => return Some(broken(env, name, &path, what).shown()),
+        Err(Broken { path, what }) => return Some(broken(env, name, &path, what)),
     };
     Some(match way {
         Lookup::Helper(helper, setting, path) if helper == HELPER_NAME => {
@@ -105,6 +106,12 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
             Check::failure(name, Code::ClientNotSetUp, what, setup(""))
         }
     })
+}
+
+/// Whether the installed docker takes passwords from `DOCKER_AUTH_CONFIG`, as from 28.3 on, or its version is not known.
+fn reads_auth_config(env: &Env) -> bool {
+    let printed = client_config::on_path(env, "docker").and_then(|program| containers::printed(env, &program));
+    printed.and_then(|text| containers::version(&text)).is_none_or(|version| version >= [28, 3])
 }
 
 /// Reports a password in docker's settings that docker does not use.

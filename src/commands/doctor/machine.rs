@@ -13,16 +13,19 @@ use crate::env::Env;
 use crate::input::Content;
 use crate::platform::{self, shell_word};
 
-/// Runs the checks.
-pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> {
+/// Runs the checks, each when its turn in the iterator comes: to find out the version of podman takes time.
+pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl Iterator<Item = Check> {
     let env = examiner.env;
-    let mut checks = vec![program(env)];
-    checks.extend(sudo(env));
-    checks.extend(
-        env.misspelt()
-            .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable")),
-    );
-    checks.extend(configuration(examiner));
+    let misspelt = env
+        .misspelt()
+        .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable"));
+    let own = std::iter::once_with(move || program(env)).chain(sudo(env)).chain(misspelt);
+    let clients = std::iter::once_with(move || clients(env, names_registries)).flatten();
+    own.chain(configuration(examiner)).chain(clients)
+}
+
+/// Checks the settings of docker and podman.
+fn clients(env: &Env, names_registries: bool) -> Vec<Check> {
     let mut found: Vec<Check> =
         [docker(env, names_registries), podman(env, names_registries)].into_iter().flatten().collect();
     if found.is_empty() && clients::installed(env).is_empty() {
@@ -33,8 +36,7 @@ pub(super) fn examine(examiner: Examiner, names_registries: bool) -> Vec<Check> 
             "if another program pulls here, see its manual for credential helpers",
         ));
     }
-    checks.extend(clients::one_is_enough(found));
-    checks
+    clients::one_is_enough(found)
 }
 
 /// Checks that clients find the program on their PATH.
@@ -210,7 +212,7 @@ fn auth_config(env: &Env) -> Option<Check> {
         Check::warning(
             "docker",
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG holds more than 'auths': docker from 28.3 on complains about it with every command",
+            "DOCKER_AUTH_CONFIG is no object that holds 'auths' alone: docker from 28.3 on complains about it with every command",
             "unset DOCKER_AUTH_CONFIG for docker; GitLab's runner alone may have it",
         )
     })

@@ -6,7 +6,7 @@
 //! `HOST/REPOSITORY:TAG`. Each endpoint has a thread that checks its registries in turn, so that a failed endpoint is not asked
 //! again. Every step has a time limit. `doctor` changes nothing, not even cache entries, and prints no secret.
 //!
-//! Findings have a stable [`Code`]. Lines appear as soon as they are known; a registry without findings takes one line. `--json`
+//! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings takes one line. `--json`
 //! prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check failed.
 
 mod access;
@@ -19,13 +19,13 @@ mod report;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::code::Code;
 use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
@@ -105,9 +105,10 @@ impl Doctor {
         let mut screen = Screen::new(output, format, Terminal::of(env));
         let subjects = self.subjects(env);
         let versions = bug_report::versions(env);
-        let mut checks = machine::examine(examiner, !subjects.is_empty());
-        for check in &checks {
-            screen.check(check)?;
+        let mut checks = Vec::new();
+        for check in machine::examine(examiner, !subjects.is_empty()) {
+            screen.check(&check)?;
+            checks.push(check);
         }
         let mut reports: Vec<Option<RegistryReport>> = subjects.iter().map(|_| None).collect();
         thread::scope(|scope| {
@@ -118,8 +119,10 @@ impl Doctor {
                 match event {
                     Event::Waiting(what) => screen.waiting(&what)?,
                     Event::Shared(check) => {
-                        screen.check(&check)?;
-                        checks.push(check);
+                        if !checks.iter().any(|known| known.is_same(&check)) {
+                            screen.check(&check)?;
+                            checks.push(check);
+                        }
                     }
                     Event::Registry(index, report) => {
                         screen.registry(&report)?;
@@ -177,7 +180,9 @@ impl Examiner<'_> {
             report.checks.extend(machine.iter().filter(|check| !matches!(check.name, "docker" | "podman")).cloned());
             let target = access::target(self, &subject.host, &mut report);
             if target.is_some() || self.config.is_err() {
-                report.checks.extend(clients::examine(self.env, &subject.host));
+                let is_above = |check: &Check| machine.iter().any(|above| above.is_same(check));
+                let of_clients = clients::examine(self.env, &subject.host).into_iter();
+                report.checks.extend(of_clients.map(|check| if is_above(&check) { check.shown() } else { check }));
             }
             let Some(target) = target else {
                 send(Event::Registry(index, Box::new(report.done())));
@@ -202,31 +207,34 @@ impl Examiner<'_> {
         thread::scope(|scope| {
             for groups in endpoints.into_values() {
                 scope.spawn(|| {
-                    let mut dead: Option<Check> = None;
-                    for mut group in groups {
-                        let shared = group.access.examine(self, dead.as_ref(), &send);
-                        dead = dead.or_else(|| {
-                            shared.iter().find(|check| check.code.is_some_and(Code::is_of_network)).cloned()
-                        });
-                        for (_, _, report) in &mut group.members {
-                            group.access.describe(report);
-                            report.checks.extend(shared.iter().cloned().map(Check::shown));
+                    let dead = Mutex::new(None);
+                    thread::scope(|scope| {
+                        for group in groups {
+                            scope.spawn(|| self.examine_group(group, &dead, &send));
                         }
-                        let access = &group.access;
-                        thread::scope(|scope| {
-                            for (index, subject, mut report) in group.members {
-                                let send = &send;
-                                scope.spawn(move || {
-                                    if report.is_ok() {
-                                        send(Event::Waiting(format!("the registry {}", subject.host)));
-                                        let image = subject.image.as_deref();
-                                        report.checks.push(image::examine(self, access, &subject.host, image));
-                                    }
-                                    send(Event::Registry(index, Box::new(report.done())));
-                                });
-                            }
-                        });
+                    });
+                });
+            }
+        });
+    }
+
+    /// Checks registries that get the same token, and each of them; `dead` is the check that showed the endpoint not to answer.
+    fn examine_group(self, mut group: Group, dead: &Mutex<Option<Check>>, send: &(impl Fn(Event) + Sync)) {
+        let shared = group.access.examine(self, dead, send);
+        for (_, _, report) in &mut group.members {
+            group.access.describe(report);
+            report.checks.extend(shared.iter().cloned().map(Check::shown));
+        }
+        let access = &group.access;
+        thread::scope(|scope| {
+            for (index, subject, mut report) in group.members {
+                scope.spawn(move || {
+                    if report.is_ok() {
+                        send(Event::Waiting(format!("the registry {}", subject.host)));
+                        let image = subject.image.as_deref();
+                        report.checks.push(image::examine(self, access, &subject.host, image));
                     }
+                    send(Event::Registry(index, Box::new(report.done())));
                 });
             }
         });

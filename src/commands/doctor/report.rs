@@ -100,6 +100,15 @@ impl Check {
         Self::failure(name, failure.code, what, failure.hint)
     }
 
+    /// Whether both report the same, whatever time it took.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let of = |check: &Self| {
+            let what = check.what.rsplit_once(", in ").map_or(check.what.as_str(), |(what, _)| what).to_owned();
+            (check.name, check.status, check.code, what)
+        };
+        of(self) == of(other)
+    }
+
     /// The same check, marked as shown.
     pub(super) fn shown(mut self) -> Self {
         self.shown = true;
@@ -224,6 +233,8 @@ impl<'a, W: Write> Screen<'a, W> {
             .iter()
             .filter(|check| check.status == Status::Failure && check.shown)
             .map(|check| check.name)
+            // Follows from the configuration.
+            .filter(|name| *name != "mapping")
             .collect();
         let what = match (registry.status(), &registry.valid) {
             (Status::Failure, _) if !failed.is_empty() => format!("see {} above", failed.join(", ")),
@@ -287,6 +298,8 @@ impl<'a, W: Write> Screen<'a, W> {
             format!("{word:7}")
         };
         let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
+        // A name keeps its width.
+        let name = name.replace(char::is_control, " ");
         format!("{word}  {name}  {}{code}", one_line(what)).trim_end().to_owned() + "\n"
     }
 
