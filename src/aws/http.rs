@@ -1,7 +1,7 @@
 //! The HTTP client under every request to AWS: STS, SSO, metadata services and ECR alike.
 //!
-//! hyper and rustls, put together for a process that makes one or two requests and ends: a connection for each,
-//! HTTP/1.1, no pool. The SDK's own client has all that a server wants; here its start-up would be a third of the CPU
+//! hyper and rustls, put together for a process that makes a few requests and ends: HTTP/1.1, no pool. The connection of
+//! the last answer is kept for the next request to the same place, such as the three to an instance's metadata service. The SDK's own client has all that a server wants; here its start-up would be a third of the CPU
 //! time of a cold answer, and it panics over a certificate that it cannot read. A connection can be begun before there
 //! is a request for it, so that it comes about while credentials are asked for elsewhere.
 //!
@@ -66,7 +66,16 @@ struct Shared {
     proxy_variables: [Option<&'static str>; 2],
     asked: Asked,
     begun: Mutex<Option<Preconnect>>,
+    kept: Mutex<Option<Kept>>,
     seen: Mutex<Seen>,
+}
+
+/// The connection of the last answer.
+#[derive(Debug)]
+struct Kept {
+    scheme: Option<Scheme>,
+    endpoint: String,
+    connection: SendRequest<SdkBody>,
 }
 
 /// A connection that was begun early.
@@ -123,8 +132,8 @@ impl Network {
             first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
             first(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
         ];
-        let (begun, seen) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { trust, tcp, proxies, proxy_variables, asked, begun, seen }))
+        let (begun, kept, seen) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { trust, tcp, proxies, proxy_variables, asked, begun, kept, seen }))
     }
 
     /// Begins to read the certificates that connections will need.
@@ -159,6 +168,20 @@ impl Network {
             },
             None => self.connect(uri).await,
         }
+    }
+
+    /// The connection of the last answer, if it was to this place, lasts and was read to its end.
+    async fn kept(&self, uri: &Uri) -> Option<SendRequest<SdkBody>> {
+        let is_there = |kept: &mut Kept| kept.scheme.as_ref() == uri.scheme() && kept.endpoint == endpoint(uri);
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).take_if(is_there)?;
+        // The task of the connection notices the end of an answer after whoever reads it.
+        tokio::task::yield_now().await;
+        kept.connection.is_ready().then_some(kept.connection)
+    }
+
+    fn keep(&self, uri: &Uri, connection: SendRequest<SdkBody>) {
+        let kept = Kept { scheme: uri.scheme().cloned(), endpoint: endpoint(uri), connection };
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
     }
 
     /// The client to give to the SDK.
@@ -223,10 +246,30 @@ impl Network {
             let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
             *request.uri_mut() = path.into();
         }
-        let connecting = within(settings.connect_timeout(), TransportError::SlowConnection, self.begun_or_new(&uri));
-        let mut connection = connecting.await?;
-        let asking = async { connection.send_request(request).await.map_err(TransportError::Http) };
-        let answer = within(settings.read_timeout(), TransportError::SlowAnswer, asking).await?;
+        let asking = async |connection: &mut SendRequest<SdkBody>, request| {
+            let asking = async { connection.send_request(request).await.map_err(TransportError::Http) };
+            within(settings.read_timeout(), TransportError::SlowAnswer, asking).await
+        };
+        // Whoever is at the other end may have closed a kept connection a moment ago: then the request goes by a new one.
+        let mut answered = None;
+        if let Some(mut connection) = self.kept(&uri).await
+            && let Some(copy) = copy_of(&request)
+        {
+            match asking(&mut connection, copy).await {
+                Err(TransportError::Http(error))
+                    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                answer => answered = Some((answer?, connection)),
+            }
+        }
+        let (answer, connection) = if let Some(answered) = answered {
+            answered
+        } else {
+            let connecting =
+                within(settings.connect_timeout(), TransportError::SlowConnection, self.begun_or_new(&uri));
+            let mut connection = connecting.await?;
+            (asking(&mut connection, request).await?, connection)
+        };
+        self.keep(&uri, connection);
         let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         self.seen().date = date.and_then(|date| SystemTime::try_from(date).ok());
@@ -288,6 +331,15 @@ impl Network {
         let tunnel = hyper::upgrade::on(answer).await.map_err(TransportError::Http)?;
         converse(self.secure(TokioIo::new(tunnel), uri).await?).await
     }
+}
+
+/// The same request once more; `None` where its body can be read only once.
+fn copy_of(request: &Request<SdkBody>) -> Option<Request<SdkBody>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 /// What bytes go through.

@@ -337,7 +337,7 @@ impl SdkSetup {
     async fn credentials(self, codes: &[MfaCode]) -> Result<Session, Failure> {
         let Self { config, for_providers, place, context } = self;
         let started = Instant::now();
-        let credentials = credentials::resolve(&config, &for_providers, codes, &context).await?;
+        let credentials = Box::pin(credentials::resolve(&config, &for_providers, codes, &context)).await?;
         debug!(credentials = context.caller(), took_ms = started.elapsed().as_millis(), "credentials found");
         Ok(Session { config, place, credentials, context: Arc::new(context) })
     }

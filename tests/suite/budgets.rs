@@ -199,6 +199,20 @@ pub fn assert_auditable(program: &Path) {
     assert!(text.contains(" .dep-v0 "), "{}: {text}", program.display());
 }
 
+/// An instance's metadata service is asked three times, and here ECR is at the same address.
+#[test]
+fn requests_to_one_place_share_a_connection() {
+    if missing(&["strace"]).is_some() {
+        return skip("connections", "strace is not installed");
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_ENDPOINT_URL", &aws.url());
+    let helper = helper.var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url());
+    let (ran, trace) = helper.traced(HOST, &["-e", "trace=connect"]);
+    ran.password_for(HOST);
+    assert_eq!((aws.count(), trace.matches("connect(").count()), (4, 1), "{trace}");
+}
+
 /// What AWS is asked, scenario by scenario.
 #[test]
 fn calls_to_aws() {
