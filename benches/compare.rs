@@ -1,10 +1,13 @@
-//! `cargo bench`: the packaged program as a whole process, in turn with `/bin/true` and with the incumbent where that is
-//! installed (Debian's `amazon-ecr-credential-helper`), against a stand-in for AWS with TLS on loopback, in a private
-//! network whose names and certificates are those of AWS. Needs root and iproute2.
+//! `cargo bench`: the packaged program as a whole process, in turn with `/bin/true` and with other helpers: the incumbent
+//! where that is installed (Debian's `amazon-ecr-credential-helper`), and those that `INCUMBENT=PATH:PATH` names. `HELPER=PATH`
+//! is measured instead of what packaging/build makes. They ask a
+//! stand-in for AWS with TLS on loopback, in a private network whose names and certificates are those of AWS. Requires
+//! iproute2, and root or a system that lets users make namespaces.
 //!
 //! Candidates alternate round by round, and a ratio is taken within each round, so that a machine whose speed drifts
-//! does not show in it. Prints the table that the README has, and writes it to target/bench.md. Where two sides did not
-//! do the same work, the same answer with as many calls, there is no ratio but a failure.
+//! does not show in it. Prints the tables that benches/README.md has, and writes them to target/bench.md; progress goes to
+//! standard error. Where two sides did not do the same work, the same answer with as many calls, there is no ratio but a
+//! failure.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark is told things by the environment")]
 
@@ -24,17 +27,30 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use support::aws::{Aws, Plan};
 use support::tls::Authority;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
 const PASSWORD: &str = "a password as long as it is, for the sake of the same answer";
 const INCUMBENT: &str = "/usr/bin/docker-credential-ecr-login";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
-const NAMES: &[&str] = &["api.ecr.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com", "sts.amazonaws.com", HOST];
+const NAMES: &[&str] = &[
+    "api.ecr.us-east-1.amazonaws.com",
+    "sts.us-east-1.amazonaws.com",
+    "sts.amazonaws.com",
+    "portal.sso.us-east-1.amazonaws.com",
+    HOST,
+];
+/// Where the names lead to, at first and for the part about round trips.
+const NEAR: &str = "127.83.0.1";
+const FAR: &str = "127.83.0.2";
+const INSTANCE: &str = "169.254.169.254";
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// A program in a home of its own.
 struct Side {
     /// In the table.
-    name: &'static str,
+    name: String,
     program: PathBuf,
     home: PathBuf,
 }
@@ -57,18 +73,21 @@ fn main() {
 
 /// Starts this program again in a network and with files of its own.
 fn outside() {
-    let built = Command::new("packaging/build").stderr(Stdio::inherit()).output().expect("the build runs");
-    let ours = String::from_utf8(built.stdout).expect("UTF-8").lines().last().expect("a path").to_owned();
+    let ours = std::env::var("HELPER").unwrap_or_else(|_| {
+        let built = Command::new("packaging/build").stderr(Stdio::inherit()).output().expect("the build runs");
+        String::from_utf8(built.stdout).expect("UTF-8").lines().last().expect("a path").to_owned()
+    });
     let dir = tempfile::tempdir().expect("a directory");
-    let hosts =
-        NAMES.iter().fold("127.0.0.1 localhost\n".to_owned(), |hosts, name| hosts + "127.83.0.1 " + name + "\n");
-    fs::write(dir.path().join("hosts"), hosts).expect("a write");
+    fs::write(dir.path().join("hosts"), hosts(NEAR)).expect("a write");
     // The system's certificates, to be shadowed by themselves and the stand-in's authority in their midst.
     fs::copy(CERTIFICATES, dir.path().join("bundle.pem")).expect("the system's certificates");
     let enter = format!(
-        "ip link set lo up; mount --bind hosts /etc/hosts; mount --bind bundle.pem {CERTIFICATES}; cd \"$BACK\"; exec \"$@\""
+        "ip link set lo up; ip address add {INSTANCE}/32 dev lo; mount --bind hosts /etc/hosts; mount --bind bundle.pem {CERTIFICATES}; cd \"$BACK\"; exec \"$@\""
     );
+    // Whoever is not root becomes it in there.
+    let user: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let status = Command::new("unshare")
+        .args(user)
         .args(["--net", "--mount", "--propagation", "private", "sh", "-ec", &enter, "sh"])
         .arg(std::env::current_exe().expect("this program"))
         .current_dir(dir.path())
@@ -76,7 +95,12 @@ fn outside() {
         .env("BENCH_DIR", dir.path())
         .env("BENCH_PROGRAM", ours)
         .status();
-    assert!(status.expect("unshare runs").success());
+    assert!(status.expect("unshare runs").success(), "unshare requires root, or namespaces for users");
+}
+
+/// The hosts file, with all names at one address.
+fn hosts(address: &str) -> String {
+    NAMES.iter().fold("127.0.0.1 localhost\n".to_owned(), |hosts, name| format!("{hosts}{address} {name}\n"))
 }
 
 fn inside(dir: &Path) {
@@ -85,17 +109,25 @@ fn inside(dir: &Path) {
     let bundle = fs::OpenOptions::new().append(true).open(CERTIFICATES);
     let added = bundle.and_then(|mut file| file.write_all(&fs::read(authority.bundle())?));
     added.expect("the authority is trusted here");
-    authority.serve(TcpListener::bind("127.83.0.1:443").expect("a port"), aws.app());
+    authority.serve(TcpListener::bind((NEAR, 443)).expect("a port"), aws.app());
     let ours = std::env::var("BENCH_PROGRAM").expect("set outside");
 
-    let side = |name: &'static str, program: &str| {
-        let home = dir.join(name.trim_start_matches("`/bin/").trim_end_matches('`'));
+    let side = |name: &str, program: &str| {
+        assert!(Path::new(program).exists(), "{program} does not exist");
+        let home = dir.join(format!("home of {}", name.replace(['`', '/'], "-")));
         fs::create_dir(&home).expect("a directory");
-        Side { name, program: program.into(), home }
+        Side { name: name.to_owned(), program: program.into(), home }
     };
     let (crowded, ours) = (side("crowded", &ours), side("one entry", &ours));
     let nothing = side("`/bin/true`", "/bin/true");
-    let incumbent = Path::new(INCUMBENT).exists().then(|| side("incumbent", INCUMBENT));
+    let mut others = Vec::new();
+    if Path::new(INCUMBENT).exists() {
+        others.push(side("incumbent", INCUMBENT));
+    } else {
+        println!("no comparison with Debian's incumbent: {INCUMBENT} is not installed");
+    }
+    let named = std::env::var("INCUMBENT").unwrap_or_default();
+    others.extend(named.split(':').filter(|path| !path.is_empty()).map(|path| side(&format!("`{path}`"), path)));
     let mut bench = Bench { aws, table: String::new() };
     bench.line(
         "| what | against | time, median ratio [middle half] | CPU, ratio | ours, ms | theirs, ms |\n\
@@ -114,7 +146,7 @@ fn inside(dir: &Path) {
             "[profile p{number}]\nrole_arn = arn:aws:iam::111122223333:role/R{number}\nsource_profile = base\n"
         );
     }
-    for side in [Some(&ours), Some(&nothing), incumbent.as_ref()].into_iter().flatten() {
+    for side in [&ours, &nothing].into_iter().chain(&others) {
         fs::create_dir_all(side.home.join(".aws")).expect("a directory");
         fs::write(side.home.join(".aws/config"), &config).expect("a write");
     }
@@ -131,14 +163,13 @@ fn inside(dir: &Path) {
     fs::write(ours_config.join("config.toml"), registries).expect("a write");
     bench.compare("cached get, assumed role, 200 profiles, 50 registries", 400, &[], &ours, &nothing, Work::Cached);
     fs::remove_dir_all(&ours_config).expect("a directory");
-    if let Some(incumbent) = &incumbent {
-        bench.compare("cached get", 200, keys, &ours, incumbent, Work::Cached);
-        bench.compare("cold get over TLS, the system's certificates", 60, keys, &ours, incumbent, Work::Cold(1));
-        bench.compare("cold get over TLS, assumed role", 60, &[], &ours, incumbent, Work::Cold(2));
-        bench.storm(keys, &ours, incumbent);
-    } else {
-        println!("no comparison with the incumbent: {INCUMBENT} is not installed");
+    for other in &others {
+        bench.compare("cached get", 200, keys, &ours, other, Work::Cached);
+        bench.compare("cold get over TLS, the system's certificates", 60, keys, &ours, other, Work::Cold(1));
+        bench.compare("cold get over TLS, assumed role", 60, &[], &ours, other, Work::Cold(2));
+        bench.storm(keys, &ours, other);
     }
+    bench.round_trips(keys, role, &ours, &others);
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let machine = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = machine.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
@@ -161,15 +192,68 @@ enum Work {
 
 impl Bench {
     fn line(&mut self, line: &str) {
+        eprint!("\r{:79}\r", "");
         println!("{line}");
         self.table.push_str(line);
         self.table.push('\n');
+    }
+
+    /// Cold gets with the same round trip to every endpoint, by each kind of credentials.
+    fn round_trips(&mut self, keys: &[(&str, &str)], role: &str, ours: &Side, others: &[Side]) {
+        fs::write("/etc/hosts", hosts(FAR)).expect("a write");
+        delay((FAR, 443), format!("{NEAR}:443"));
+        delay((INSTANCE, 80), self.aws.url().trim_start_matches("http://").to_owned());
+        let sso = "[default]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\nregion = us-east-1\n\
+                   [sso-session corp]\nsso_region = us-east-1\nsso_start_url = https://corp.example/start\n";
+        // Connection, TLS and call are one each; the connection to ECR is there when the credentials are.
+        let instance = [("AWS_EC2_METADATA_DISABLED", "false")];
+        let kinds = [
+            ("keys in the environment: connect, TLS, ECR", 3, keys, ""),
+            ("an assumed role: connect, TLS, STS, ECR", 4, &[][..], role),
+            ("IAM Identity Center: connect, TLS, SSO, ECR", 4, &[], sso),
+            ("an instance role: connect, IMDS's token, role and keys, ECR", 5, &instance, ""),
+        ];
+        let names = others.iter().fold(String::new(), |names, other| format!("{names} {}, ms |", other.name));
+        let rule = " --- |".repeat(others.len());
+        self.line(&format!(
+            "\nWith a round trip of {} ms to every endpoint:\n\n\
+             | cold get with | round trips of a minimal client | their time, ms | ours, ms |{names}\n\
+             | --- | --- | --- | --- |{rule}",
+            ROUND_TRIP.as_millis()
+        ));
+        for (what, trips, vars, config) in kinds {
+            let mut row = format!("| {what} | {trips} | {} |", trips * 50);
+            for side in [ours].into_iter().chain(others) {
+                fs::create_dir_all(side.home.join(".aws/sso/cache")).expect("a directory");
+                fs::write(side.home.join(".aws/config"), config).expect("a write");
+                let sign_in = r#"{"startUrl":"https://corp.example/start","region":"us-east-1","accessToken":"a","expiresAt":"2099-01-01T00:00:00Z"}"#;
+                let name = format!("{:x}.json", <sha1::Sha1 as sha1::Digest>::digest("corp"));
+                fs::write(side.home.join(".aws/sso/cache").join(name), sign_in).expect("a write");
+                let mut times = Vec::new();
+                for round in 0..15 {
+                    progress(what, round, 15);
+                    clear(side);
+                    let started = Instant::now();
+                    let output = start(vars, side).wait_with_output().expect("an end");
+                    if String::from_utf8_lossy(&output.stdout).contains(PASSWORD) {
+                        times.push(started.elapsed());
+                    }
+                }
+                assert!(!times.is_empty() || side.name != ours.name, "{what} works");
+                times.sort();
+                // The 0.6.0 of Debian knows no `sso_session`, for one.
+                let median = times.get(times.len() / 2).map_or("fails".to_owned(), |time| time.as_millis().to_string());
+                let _ = write!(row, " {median} |");
+            }
+            self.line(&row);
+        }
     }
 
     fn compare(&mut self, what: &str, rounds: usize, vars: &[(&str, &str)], ours: &Side, theirs: &Side, work: Work) {
         let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         let mut ratios = Vec::new();
         for round in 0..=rounds {
+            progress(what, round, rounds);
             let mut took = [Duration::ZERO; 2];
             for (index, side) in [ours, theirs].into_iter().enumerate() {
                 let silent = side.program == Path::new("/bin/true");
@@ -205,7 +289,8 @@ impl Bench {
     fn storm(&mut self, vars: &[(&str, &str)], ours: &Side, theirs: &Side) {
         let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         let (mut ratios, mut calls) = (Vec::new(), [0; 2]);
-        for _ in 0..7 {
+        for round in 0..7 {
+            progress("50 cold gets at once", round, 7);
             let mut took = [Duration::ZERO; 2];
             for (index, side) in [ours, theirs].into_iter().enumerate() {
                 clear(side);
@@ -243,7 +328,7 @@ impl Bench {
         times[1].sort();
         let at = |part: usize| ratios[ratios.len() * part / 4];
         let [ours, other] = times.map(|times| times[times.len() / 2].as_secs_f64() * 1000.0);
-        let (name, cpu) = (theirs.name, cpu[0].as_secs_f64() / cpu[1].as_secs_f64());
+        let (name, cpu) = (&theirs.name, cpu[0].as_secs_f64() / cpu[1].as_secs_f64());
         let row = format!(
             "| {what} | {name} | **{:.2}** [{:.2}–{:.2}] | {cpu:.2} | {ours:.2} | {other:.2} |",
             at(2),
@@ -251,6 +336,58 @@ impl Bench {
             at(3)
         );
         self.line(&row);
+    }
+}
+
+/// Says on standard error how far it is, on one line.
+fn progress(what: &str, round: usize, rounds: usize) {
+    if round.is_multiple_of(5) {
+        eprint!("\r{:79}\r{what}: {round} of {rounds}", "");
+    }
+}
+
+/// Passes on what comes to `here`, as if it were as far away as [`ROUND_TRIP`] says. The kernel takes a connection at once,
+/// so that the round trip of its beginning is added to what is sent first.
+fn delay(here: (&str, u16), to: String) {
+    let listener = TcpListener::bind(here).expect("a port");
+    listener.set_nonblocking(true).expect("a non-blocking listener");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            loop {
+                let Ok((near, _)) = listener.accept().await else { continue };
+                let (to, begun) = (to.clone(), tokio::time::Instant::now() + ROUND_TRIP);
+                tokio::spawn(async move {
+                    let far = tokio::net::TcpStream::connect(to).await.ok()?;
+                    near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).ok()?;
+                    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                    tokio::spawn(pass(near_in, far_out, begun));
+                    tokio::spawn(pass(far_in, near_out, begun));
+                    Some(())
+                });
+            }
+        });
+    });
+}
+
+/// One direction of a connection that begins at `begun`.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, begun: tokio::time::Instant) {
+    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let arrives = tokio::time::Instant::now().max(begun) + ROUND_TRIP / 2;
+            if send.send((arrives, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    while let Some((arrives, bytes)) = receive.recv().await {
+        tokio::time::sleep_until(arrives).await;
+        if to.write_all(&bytes).await.is_err() {
+            break;
+        }
     }
 }
 
