@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, instant, make_older, program, set_times};
+use crate::helper::{Helper, Ran, entries, instant, lacks_kernel, limit, make_older, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -360,6 +360,9 @@ fn two_users_of_one_directory_get_nothing_of_each_other() {
 
 #[test]
 fn ten_thousand_expired_entries_cost_a_hit_nothing_and_are_gone_after_two_hundred_writes() {
+    if lacks_kernel("system calls of a hit among many entries") {
+        return;
+    }
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     helper.get(HOST).password_for(HOST);
@@ -468,6 +471,9 @@ fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
 
 #[test]
 fn a_limit_on_the_size_of_files_costs_the_cache_and_not_the_pull() {
+    if lacks_kernel("a limit on the size of files") {
+        return;
+    }
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let limited = |helper: &Helper| {

@@ -27,11 +27,21 @@ pub fn limit(time: Duration) -> Duration {
 
 /// Says that a test is left out where the program under test is one for Windows, and whether it is.
 pub fn lacks_unix(test: &str) -> bool {
-    let is_for_windows = std::env::var("TEST_PLATFORM").is_ok_and(|platform| platform == "windows");
-    if is_for_windows {
-        note(&format!("{test}: needs Unix"));
+    is_left_out_on("windows", &format!("{test}: needs Unix"))
+}
+
+/// Says that a test is left out where an emulator stands between the program under test and the kernel, and whether it does.
+pub fn lacks_kernel(test: &str) -> bool {
+    is_left_out_on("aarch64", &format!("{test}: would be the emulator's"))
+}
+
+/// `TEST_PLATFORM` is what the scripts in `tests/platforms` set.
+fn is_left_out_on(platform: &str, line: &str) -> bool {
+    let left_out = std::env::var("TEST_PLATFORM").is_ok_and(|this| this == platform);
+    if left_out {
+        note(line);
     }
-    is_for_windows
+    left_out
 }
 
 /// A home directory and an environment for the program.
