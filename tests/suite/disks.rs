@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, instant, lacks_kernel, limit, make_older, program, set_times};
+use crate::helper::{Helper, Ran, entries, instant, lacks_kernel, make_older, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
