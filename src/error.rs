@@ -1,78 +1,89 @@
-//! What can go wrong, by what the caller does about it.
+//! Errors: [`Error`] is the answer of a command that fails, [`Failure`] is a cause with its fix.
 //!
-//! Clients read errors from standard output: docker shows that text to its user and compares it with one exact
-//! sentence to decide between an anonymous request and a failure (docker-credential-helpers,
-//! `credentials/error.go`). Each error prints as one line.
+//! Clients read errors from standard output: docker shows the text to its user, and compares it with one exact line to decide
+//! between an anonymous request and a failure (docker-credential-helpers, `credentials/error.go`). Each error prints as one
+//! line.
 
 use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::code::Code;
 
-/// Why a command has no answer.
+/// Why a command fails.
 #[derive(Debug)]
 pub enum Error {
-    /// Not ours, or nothing known: the client goes on without credentials or asks its next helper.
+    /// No credentials for this registry: the client goes on without credentials or asks its next helper.
     NotFound,
-    /// The client stops and shows this text: what happened, to which registry, and what to do next. It is printed
-    /// after the [`PREFIX`].
+    /// The client stops and shows this text: what happened, with which registry, and the fix. It prints after the [`PREFIX`].
     Failed(String),
-    /// A sentence of the protocol that clients may compare with, printed as it is.
+    /// A line of the protocol that clients may compare with. It prints without the [`PREFIX`].
     Protocol(String),
 }
 
-/// Prints clap's lines on what is wrong with the arguments, on standard error.
+/// Prints clap's message about wrong arguments, on standard error.
 pub fn print_usage_error(lines: &str) {
     let _ = write!(io::stderr(), "{PREFIX}{}", lines.strip_prefix("error: ").unwrap_or(lines));
 }
 
-/// What every message begins with, so that its reader knows which of the programs in a pull speaks.
+/// The prefix of every message. It names the helper among the programs that print during a pull.
 const PREFIX: &str = "ecr-login: ";
 
-/// Prints a message that is no answer, such as a warning, on standard error. That nobody may be left to read it is no
-/// reason to fail.
+/// Prints a message that is no answer, such as a warning, on standard error. Ignores a closed standard error.
 pub fn print_notice(message: &str) {
     let _ = writeln!(io::stderr(), "{PREFIX}{}", one_line(message));
 }
 
-/// Why AWS gave no token, before it is known for which registry that was.
+/// Why something failed, and the fix, in a message that does not name the registry yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its kind.
+    /// Its stable code.
     pub code: Code,
     /// What happened, with which identity. Holds no secret.
     pub what: String,
-    /// What another program or a service said of it, without what looks like a secret in it. For the person who waits alone:
-    /// neither the log nor another process gets it.
+    /// What another program or a service printed about it, with secrets masked. Only the user sees it: neither the log nor
+    /// another process gets it.
     pub quote: Option<String>,
-    /// What its reader should do next. Holds no secret.
+    /// The fix. Holds no secret.
     pub hint: String,
 }
 
 impl Failure {
-    /// A failure in two halves of a sentence.
+    /// A failure: what happened, and the fix.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, what: what.into(), quote: None, hint: hint.into() }
     }
 
-    /// The same with what somebody else said of it.
+    /// A failure from a line of the form "what happened; fix"; `hint` is the fix of a line without one.
+    pub fn from_line(code: Code, line: &str, hint: &str) -> Self {
+        let (what, hint) = line.split_once("; ").unwrap_or((line, hint));
+        Self::new(code, what, hint)
+    }
+
+    /// Adds what another program or a service printed, with secrets masked.
     #[must_use]
-    pub fn quoting(mut self, said: &str) -> Self {
-        self.quote = Some(without_secrets(said)).filter(|said| !said.is_empty());
+    pub fn quoting(mut self, text: &str) -> Self {
+        self.quote = Some(without_secrets(text)).filter(|text| !text.is_empty());
         self
     }
 
-    /// The same for the log and for other processes.
+    /// Prefixes what happened with what was being done.
+    #[must_use]
+    pub fn with_context(mut self, context: &str) -> Self {
+        self.what = format!("{context}: {}", self.what);
+        self
+    }
+
+    /// Removes the quote, for the log and for other processes.
     #[must_use]
     pub fn without_quote(mut self) -> Self {
         self.quote = None;
         self
     }
 
-    /// What happened, and what was said of it.
+    /// What happened, and the quote.
     pub fn whole(&self) -> String {
         match &self.quote {
-            Some(said) => format!("{}: {said}", self.what),
+            Some(quote) => format!("{}: {quote}", self.what),
             None => self.what.clone(),
         }
     }
@@ -84,7 +95,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The sentence that clients compare for equality.
+/// The line that clients compare for equality.
 pub const NOT_FOUND: &str = "credentials not found in native keychain";
 
 impl Error {
@@ -93,13 +104,13 @@ impl Error {
         Self::Failed(text.into())
     }
 
-    /// Standard output does not take the answer.
+    /// The answer cannot be written to standard output.
     #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     pub fn unwritten(error: io::Error) -> Self {
         Self::Failed(format!("cannot write to standard output: {error}"))
     }
 
-    /// The message without the [`PREFIX`], to be part of another one.
+    /// The message without the [`PREFIX`], for use in another message.
     pub fn message(&self) -> &str {
         match self {
             Self::NotFound => NOT_FOUND,
@@ -120,8 +131,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `text` with each run of white space and control characters replaced by one space: what other programs and
-/// services say may span lines or carry terminal sequences, and an answer of the protocol is one line.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.to_string())
+    }
+}
+
+/// Replaces each run of white space and control characters by one space. The text of other programs may have several lines or
+/// terminal sequences, and an answer of the protocol is one line.
 pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -129,21 +146,21 @@ pub fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// The most of a foreign text that is passed on, in characters.
+/// The longest quote, in characters.
 const LONGEST_QUOTE: usize = 400;
 
 /// A word of this length or more that mixes letters and digits may be a key or a token.
 const SHORTEST_SECRET: usize = 5;
 
-/// What somebody else said, in one line, cut short, with an ellipsis for each word that may be a secret: what stands behind
-/// "password=" and the like, and long words of letters and digits that are neither a path nor part of an ARN.
-pub fn without_secrets(said: &str) -> String {
+/// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
+/// "password=" and the like, and a word of letters and digits that is neither a path nor part of an ARN.
+pub fn without_secrets(text: &str) -> String {
     let mut words = Vec::new();
-    let mut named = false;
-    for word in one_line(said).split(' ') {
-        words.push(if named { "…".to_owned() } else { mask(word) });
+    let mut is_announced = false;
+    for word in one_line(text).split(' ') {
+        words.push(if is_announced { "…".to_owned() } else { mask(word) });
         let lower = word.to_ascii_lowercase();
-        named = SECRETS.iter().any(|name| {
+        is_announced = SECRETS.iter().any(|name| {
             lower.trim_end_matches([':', '=', '"', '\'']).ends_with(name)
                 && (lower.ends_with([':', '=']) || lower.starts_with('-') || *name == "bearer" || *name == "basic")
         });
@@ -155,7 +172,7 @@ pub fn without_secrets(said: &str) -> String {
     }
 }
 
-/// Names that announce a secret.
+/// Names that come before a secret.
 const SECRETS: &[&str] =
     &["password", "passwd", "secret", "token", "bearer", "basic", "key", "credential", "authorization", "signature"];
 
@@ -170,15 +187,15 @@ fn mask(word: &str) -> String {
     word.split_inclusive([',', '&', ';']).map(mask_part).collect()
 }
 
-/// One setting, or one piece of text.
+/// Masks one setting, or one word.
 fn mask_part(word: &str) -> String {
-    let announces = |name: &str| {
+    let is_secret = |name: &str| {
         let name = name.to_ascii_lowercase();
         let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         SECRETS.iter().any(|secret| name.ends_with(secret))
     };
     if let Some((name, value)) = word.split_once(['=', ':'])
-        && announces(name)
+        && is_secret(name)
         && !value.is_empty()
     {
         return format!("{name}=…");
@@ -195,22 +212,22 @@ fn mask_part(word: &str) -> String {
             Some(c) if !is_part(c) => part.split_at(part.len() - c.len_utf8()),
             _ => (part, ""),
         };
-        masked.push_str(if is_made_up(piece) { "…" } else { piece });
+        masked.push_str(if is_random(piece) { "…" } else { piece });
         masked.push_str(end);
     }
     masked
 }
 
-/// Whether letters and digits are mixed as in no word and in no name of a host, region or file: those have small letters, a
-/// dot or a hyphen, and few digits.
-fn is_made_up(piece: &str) -> bool {
+/// Whether letters and digits are mixed as in a key or token. Names of hosts, regions and files have lower-case letters, a dot
+/// or a hyphen, and few digits.
+fn is_random(piece: &str) -> bool {
     let has = |test: fn(&u8) -> bool| piece.as_bytes().iter().any(test);
     let digits = piece.bytes().filter(u8::is_ascii_digit).count();
     let is_name = !has(u8::is_ascii_uppercase) && piece.contains(['.', '-']) && digits <= 4;
     piece.len() >= SHORTEST_SECRET && digits > 0 && has(u8::is_ascii_alphabetic) && !is_name
 }
 
-/// A URL, or a text with one, without the user and password in it.
+/// Masks the user and password of a URL, or of the URL in a text.
 pub fn mask_user_info(url: &str) -> String {
     let masked = || {
         let (scheme, rest) = url.split_once("://")?;
@@ -226,9 +243,9 @@ mod tests {
     use super::{Error, mask_user_info, without_secrets};
 
     #[test]
-    fn what_others_say_is_passed_on_without_what_may_be_a_secret() {
+    fn quotes_hold_no_word_that_may_be_a_secret() {
         let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkIn0.c2lnbmF0dXJl";
-        for (said, expected) in [
+        for (text, expected) in [
             (
                 format!("Value '{jwt}' at 'webIdentityToken' failed"),
                 "Value '…' at 'webIdentityToken' failed".to_owned(),
@@ -255,7 +272,7 @@ mod tests {
                 "cannot open /home/me/.vault/session-0123456789".to_owned(),
             ),
         ] {
-            assert_eq!(without_secrets(&said), expected);
+            assert_eq!(without_secrets(&text), expected);
         }
         assert_eq!(without_secrets(&"a ".repeat(1000)).chars().count(), 401);
         assert_eq!(mask_user_info("https://a.example/@x"), "https://a.example/@x");

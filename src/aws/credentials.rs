@@ -1,7 +1,10 @@
-//! Resolves a [`Chain`](crate::identity::Chain): asks its source, and nobody else, then assumes its roles.
+//! Resolves the credentials of a [`Chain`](crate::identity::Chain): asks its source and no other, then assumes its roles.
 //!
-//! Keys and web identity tokens come with the identity, as they were read for the key. Processes, containers, instances and
-//! `aws login` sessions are the SDK's providers, each told what to ask.
+//! Keys and web identity tokens are part of the identity, as they were read for the cache key. Processes, containers, instances
+//! and `aws login` sessions go through the SDK's providers, each configured to ask this one source.
+//!
+//! To add a source: add a variant to [`Source`], choose it in [`identity`](crate::identity), resolve it in [`from_source`], and
+//! add its test to `tests/suite/sources.rs`.
 
 use std::time::{Instant, SystemTime};
 
@@ -19,9 +22,10 @@ use aws_credential_types::provider::{self, ProvideCredentials};
 use aws_types::region::Region;
 use tracing::debug;
 
-use super::diagnose::Context;
+use super::context::Context;
 use super::dns::Resolver;
-use super::{github, sso, with_credentials};
+use super::sdk_setup::with_credentials;
+use super::{github, sso};
 use crate::code::Code;
 use crate::config::{AccountKeys, Keys, Role};
 use crate::error::Failure;
@@ -29,7 +33,7 @@ use crate::identity::{IdentityToken, MfaDevice, Source, WebIdentity};
 use crate::platform;
 use crate::secret::Secret;
 
-/// What a person read off an MFA device.
+/// A code that a person read from an MFA device.
 #[derive(Clone, Debug)]
 pub struct MfaCode {
     device: MfaDevice,
@@ -43,66 +47,71 @@ impl MfaCode {
     }
 }
 
-/// The credentials of the identity in `context`.
+/// Resolves the credentials of the identity in `context`: those of its source, then those of its roles.
 pub(super) async fn resolve(
     config: &SdkConfig,
-    for_providers: &ProviderConfig,
+    provider_config: &ProviderConfig,
     codes: &[MfaCode],
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    let source = context.source();
-    if let Source::WebIdentity(of) = source {
-        let credentials = of_web_identity(config, of, context).await?;
-        return assume_all(credentials, codes, config, context).await;
+    let mut credentials = from_source(config, provider_config, context).await?;
+    context.pending.set_role(None);
+    check_header_values(&credentials, context.source())?;
+    if let Some(code) = codes.iter().find(|code| code.device.is_for(None)) {
+        let session = user_session(config, credentials, code).await;
+        credentials = session.map_err(|error| context.user_session_failure(&error))?;
     }
-    let found = match source {
-        Source::Sso(of) => {
-            return assume_all(sso::credentials(config, of, context).await?, codes, config, context).await;
-        }
+    for (index, role) in context.identity.chain.roles.iter().enumerate() {
+        let code = codes.iter().find(|code| code.device.is_for(Some(index)));
+        credentials = assume(config, credentials, role, code, context).await?;
+    }
+    Ok(credentials)
+}
+
+async fn from_source(
+    config: &SdkConfig,
+    provider_config: &ProviderConfig,
+    context: &Context,
+) -> Result<Credentials, Failure> {
+    let resolved = match context.source() {
+        Source::WebIdentity(of) => return from_web_identity(config, of, context).await,
+        Source::Sso(of) => return sso::credentials(config, of, context).await,
         Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
-            Ok(of_keys(keys))
+            Ok(from_keys(keys))
         }
         Source::ServiceAccount => match &context.target.service_account {
             Some(account) => {
                 let token = account.token.expose().to_owned();
-                with_token(config, &account.role_arn, &account.session_name, token).await
+                assume_with_token(config, &account.role_arn, &account.session_name, token).await
             }
             None => Err(CredentialsError::unhandled("there is no service account")),
         },
-        Source::WebIdentity(_) => Err(CredentialsError::unhandled("web identities are resolved before")),
         Source::Login { arn, .. } => {
-            LoginCredentialsProvider::builder(arn).configure(for_providers).build().provide_credentials().await
+            LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
         }
         Source::Process { command, .. } => {
             platform::gather_descendants();
             CredentialProcessProvider::new(command.clone()).provide_credentials().await
         }
         Source::Container => {
-            let provider = EcsCredentialsProvider::builder().configure(for_providers).dns(Resolver::new());
+            let provider = EcsCredentialsProvider::builder().configure(provider_config).dns(Resolver::new());
             provider.build().provide_credentials().await
         }
-        Source::Instance(endpoint) => of_instance(endpoint, for_providers).await,
+        Source::Instance(endpoint) => from_instance(endpoint, provider_config).await,
     };
-    let credentials = found.map_err(|error| context.credentials(&error))?;
-    context.asked.role(None);
-    refuse_what_no_header_holds(&credentials, source)?;
-    let credentials = match codes.iter().find(|code| code.device.is_for(None)) {
-        Some(code) => with_code(config, credentials, code).await.map_err(|error| context.user_session(&error))?,
-        None => credentials,
-    };
-    assume_all(credentials, codes, config, context).await
+    resolved.map_err(|error| context.credentials_failure(&error))
 }
 
-/// A session of the user whose keys these are, proven by the code of an MFA device.
-async fn with_code(config: &SdkConfig, credentials: Credentials, code: &MfaCode) -> provider::Result {
+/// Gets a session for the user of the keys, with the code of an MFA device.
+async fn user_session(config: &SdkConfig, credentials: Credentials, code: &MfaCode) -> provider::Result {
     let config = with_credentials(config.clone(), credentials);
     let call = aws_sdk_sts::Client::new(&config).get_session_token();
     let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
     let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    of_sts(answer, "session token")
+    from_sts(answer, "session token")
 }
 
-/// The credentials of a role, proven by the code of an MFA device besides the caller's own.
+/// Assumes a role with the code of an MFA device. The SDK's provider sends no code.
 async fn assume_with_code(
     config: &SdkConfig,
     credentials: Credentials,
@@ -117,49 +126,49 @@ async fn assume_with_code(
     let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
     let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
     let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    of_sts(answer, "role with MFA")
+    from_sts(answer, "role with MFA")
 }
 
-fn of_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static str) -> provider::Result {
+fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static str) -> provider::Result {
     let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
     let expiry = SystemTime::try_from(answer.expiration).ok();
     let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
     Ok(Credentials::new(id, secret, token, expiry, provider))
 }
 
-/// Whether it was the provider of this source that gave the credentials, by what the SDK notes on them.
-pub(super) fn is_foreseen(source: &Source, roles: &[Role], credentials: &Credentials) -> bool {
+/// Whether the provider of this source gave the credentials, by the feature that the SDK records in them.
+pub(super) fn is_from_expected_provider(source: &Source, roles: &[Role], credentials: &Credentials) -> bool {
     let expected = match source {
         _ if !roles.is_empty() => AwsCredentialFeature::CredentialsStsAssumeRole,
         Source::Process { .. } => AwsCredentialFeature::CredentialsProcess,
         Source::Container => AwsCredentialFeature::CredentialsHttp,
         Source::Instance(_) => AwsCredentialFeature::CredentialsImds,
-        // Made here, or by a provider that notes the same for two ways.
+        // Made here, or by a provider that records the same feature for two sources.
         _ => return true,
     };
-    credentials.get_property::<Vec<AwsCredentialFeature>>().is_some_and(|noted| noted.contains(&expected))
+    credentials.get_property::<Vec<AwsCredentialFeature>>().is_some_and(|features| features.contains(&expected))
 }
 
-/// The SDK panics over an access key or a session token that does not fit into a header.
-fn refuse_what_no_header_holds(credentials: &Credentials, source: &Source) -> Result<(), Failure> {
-    let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits(credentials.access_key_id()) && credentials.session_token().is_none_or(fits) {
+/// Rejects an access key or a session token that is no valid header value: the SDK panics over one.
+fn check_header_values(credentials: &Credentials, source: &Source) -> Result<(), Failure> {
+    let is_valid = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_valid(credentials.access_key_id()) && credentials.session_token().is_none_or(is_valid) {
         return Ok(());
     }
     Err(Failure::new(
         Code::CredentialsInvalid,
         format!("the access key or the session token of {source} holds characters that none has"),
-        "check where it comes from: a line that begins with a blank continues the value before it, for one",
+        "check its source: e.g. a line that begins with a blank continues the value before it",
     ))
 }
 
-fn of_keys(Keys { id, secret, token }: &Keys) -> Credentials {
+fn from_keys(Keys { id, secret, token }: &Keys) -> Credentials {
     let token = token.as_ref().map(|token| token.expose().to_owned());
     Credentials::new(id, secret.expose(), token, None, "settings")
 }
 
-/// The credentials of a web identity's role, with the token that was read for the key or that GitHub gives now.
-async fn of_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context) -> Result<Credentials, Failure> {
+/// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.
+async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context) -> Result<Credentials, Failure> {
     let token = match &of.token {
         IdentityToken::GitHub(job) if context.identity.held.is_empty() => github::token(job, context).await?,
         _ => Secret::from(String::from_utf8_lossy(&context.identity.held).into_owned()),
@@ -167,55 +176,56 @@ async fn of_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context
     let in_region = of.region.as_ref().map(|region| config.to_builder().region(Region::new(region.clone())).build());
     let config = in_region.as_ref().unwrap_or(config);
     debug!(role = of.role_arn, "assuming the role");
-    context.asked.role(Some(&of.role_arn));
-    let found = with_token(config, &of.role_arn, &of.session_name, token.expose().to_owned()).await;
-    context.asked.role(None);
-    found.map_err(|error| context.web_identity(&error, of, &token))
+    context.pending.set_role(Some(&of.role_arn));
+    let assumed = assume_with_token(config, &of.role_arn, &of.session_name, token.expose().to_owned()).await;
+    context.pending.set_role(None);
+    assumed.map_err(|error| context.web_identity_failure(&error, of, &token))
 }
 
-/// The credentials of a role for a token of another identity provider. The token is the proof, so nothing signs this call.
-async fn with_token(config: &SdkConfig, role_arn: &str, session_name: &str, token: String) -> provider::Result {
+/// Assumes a role with a token of another identity provider. STS requires no signature for this call.
+async fn assume_with_token(config: &SdkConfig, role_arn: &str, session_name: &str, token: String) -> provider::Result {
     let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
     let call = call.role_arn(role_arn).role_session_name(session_name).web_identity_token(token);
     let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    of_sts(answer, "web identity")
+    from_sts(answer, "web identity")
 }
 
-async fn of_instance(endpoint: &str, for_providers: &ProviderConfig) -> provider::Result {
-    let client = imds::Client::builder().configure(for_providers).endpoint(endpoint);
+async fn from_instance(endpoint: &str, provider_config: &ProviderConfig) -> provider::Result {
+    let client = imds::Client::builder().configure(provider_config).endpoint(endpoint);
     let client = client.map_err(CredentialsError::invalid_configuration)?.build();
-    let provider = ImdsCredentialsProvider::builder().configure(for_providers).imds_client(client).build();
+    let provider = ImdsCredentialsProvider::builder().configure(provider_config).imds_client(client).build();
     provider.provide_credentials().await
 }
 
-async fn assume_all(
-    mut credentials: Credentials,
-    codes: &[MfaCode],
+/// Assumes a role, with the code of an MFA device where there is one.
+async fn assume(
     config: &SdkConfig,
+    credentials: Credentials,
+    role: &Role,
+    code: Option<&MfaCode>,
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    for (index, role) in context.identity.chain.roles.iter().enumerate() {
-        debug!(role = role.arn, "assuming the role");
-        let started = Instant::now();
-        context.asked.role(Some(&role.arn));
-        if let Some(code) = codes.iter().find(|code| code.device.is_for(Some(index))) {
-            let assumed = assume_with_code(config, credentials, role, code).await;
-            credentials = assumed.map_err(|error| context.role(&error, role))?;
-            context.asked.role(None);
-            continue;
-        }
-        let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
-        if let Some(external_id) = &role.external_id {
-            builder = builder.external_id(external_id);
-        }
-        if let Some(region) = &role.region {
-            builder = builder.region(Region::new(region.clone()));
-        }
-        let provider = builder.build_from_provider(credentials).await;
-        credentials = provider.provide_credentials().await.map_err(|error| context.role(&error, role))?;
-        context.asked.role(None);
-        let (endpoint, took_ms) = (context.network.last_endpoint(), started.elapsed().as_millis());
-        debug!(role = role.arn, endpoint, took_ms, "STS gave credentials of the role");
-    }
+    debug!(role = role.arn, "assuming the role");
+    let started = Instant::now();
+    context.pending.set_role(Some(&role.arn));
+    let assumed = match code {
+        Some(code) => assume_with_code(config, credentials, role, code).await,
+        None => assume_by_provider(config, credentials, role).await,
+    };
+    let credentials = assumed.map_err(|error| context.role_failure(&error, role))?;
+    context.pending.set_role(None);
+    let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
+    debug!(role = role.arn, endpoint, took_ms, "STS gave credentials of the role");
     Ok(credentials)
+}
+
+async fn assume_by_provider(config: &SdkConfig, credentials: Credentials, role: &Role) -> provider::Result {
+    let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
+    if let Some(external_id) = &role.external_id {
+        builder = builder.external_id(external_id);
+    }
+    if let Some(region) = &role.region {
+        builder = builder.region(Region::new(region.clone()));
+    }
+    builder.build_from_provider(credentials).await.provide_credentials().await
 }

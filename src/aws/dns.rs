@@ -1,11 +1,11 @@
-//! How names become addresses.
+//! Resolves host names.
 //!
-//! By the C library, except in a static program on Linux. In one of glibc's, the C library would load the modules that
-//! `/etc/nsswitch.conf` names, built for whatever glibc the machine has, and may crash in them. The one of musl asks all servers
-//! at once and search domains by rules of its own, and finds other addresses than a program of glibc's. So names are looked
-//! up in Rust, the same with both: the hosts file, then the servers, search domains and options of `/etc/resolv.conf`,
-//! systemd-resolved's stub among them. Left out are sources that only nsswitch modules know, such as mDNS and LDAP; a dynamic
-//! build with glibc has them.
+//! The C library does so, except in a static program on Linux. A static program with glibc loads the modules that
+//! `/etc/nsswitch.conf` names, which are built for the glibc of the machine, and may crash in them. musl asks all servers at once
+//! and has its own rules for search domains, so it finds other addresses than glibc. A static program therefore resolves names
+//! in Rust, the same with both C libraries: by the hosts file, then by the servers, search domains and options of
+//! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
+//! LDAP; a dynamic build with glibc does.
 
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use hyper_util::client::legacy::connect::dns::Name;
@@ -14,7 +14,7 @@ use tower_service::Service;
 pub(super) use system::Resolver;
 
 impl ResolveDns for Resolver {
-    /// For the container's provider, which wants to know where a name leads before it asks there.
+    /// Resolves a name for the container's provider, which checks the address before it sends a request there.
     fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
         let mut resolver = self.clone();
         DnsFuture::new(async move {
@@ -25,7 +25,7 @@ impl ResolveDns for Resolver {
     }
 }
 
-/// A name without an address; in the causes of a failed connection.
+/// A name without an address. It is one of the causes of a connection error.
 #[derive(Debug)]
 pub(super) struct UnknownName(String);
 
@@ -47,7 +47,7 @@ mod system {
 
     use super::UnknownName;
 
-    /// Blocks in a thread of its own; no deadline waits for that.
+    /// The C library's resolver. It blocks a thread of its own, which no deadline waits for.
     #[derive(Clone, Debug)]
     pub(in super::super) struct Resolver(GaiResolver);
 
@@ -93,7 +93,7 @@ mod system {
 
     use super::UnknownName;
 
-    /// Reads the system's settings with every name: there are one or two in the life of the process.
+    /// The resolver in Rust. It reads the system's settings for each name: a process resolves one or two.
     #[derive(Clone, Debug)]
     pub(in super::super) struct Resolver;
 
@@ -121,8 +121,8 @@ mod system {
     }
 
     async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
-        // A name in the hosts file is not asked for elsewhere, not even for its other kind of address: the server may
-        // be out of reach, which is why the name is in there.
+        // No server is asked for a name in the hosts file, not even for its other kind of address: the server may be out of
+        // reach, which may be why the name is in the file.
         let hosts = Hosts::from_system().unwrap_or_default();
         let dns_name = DnsName::from_utf8(name)?;
         let listed = [RecordType::A, RecordType::AAAA]
@@ -139,8 +139,8 @@ mod system {
         Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
     }
 
-    /// Whom to ask, and how. A file that is not there, or names nobody, means this machine, as to the C library
-    /// (resolv.conf(5)).
+    /// The servers and options of `/etc/resolv.conf`. Without the file or without a server in it, this machine is the server, as
+    /// in the C library (resolv.conf(5)).
     fn servers() -> Result<(ResolverConfig, ResolverOpts), NetError> {
         let mut text = match fs::read("/etc/resolv.conf") {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),

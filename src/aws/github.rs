@@ -1,7 +1,7 @@
-//! The identity token of a GitHub Actions job: a JWT that says for which repository and ref the job runs.
+//! Requests the identity token of a GitHub Actions job: a JWT that names the repository and ref of the job.
 //!
-//! The runner gives a job with `permissions: id-token: write` an address and a token of its own to ask for it with (GitHub
-//! Docs, "OpenID Connect reference").
+//! The runner sets a URL and a bearer token for the request in each job with `permissions: id-token: write` (GitHub Docs,
+//! "OpenID Connect reference").
 
 use std::time::{Duration, Instant};
 
@@ -17,26 +17,27 @@ use tokio::time::sleep;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::diagnose::Context;
-use super::{CONNECT_TIMEOUT, GRACE, READ_TIMEOUT, retry_config};
+use super::context::Context;
+use super::runtime::GRACE;
+use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, retry_config};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::GitHubJob;
 use crate::secret::Secret;
 
-/// Whom the token is for: STS checks it.
+/// The audience of the token, which STS checks.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// The pause before the second attempt; each further one is twice as long.
+/// The pause before the second attempt. Each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What GitHub answers with, among other things.
+/// The part of GitHub's answer that is used.
 #[derive(Deserialize)]
 struct Answer {
     value: Secret,
 }
 
-/// Asks GitHub for the token of the job.
+/// Requests the token of the job from GitHub.
 pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, Failure> {
     let separator = if job.url.contains('?') { '&' } else { '?' };
     let unusable = |_| {
@@ -69,7 +70,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
     }
     let answer: Option<Answer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
-    let (endpoint, took_ms) = (context.network.last_endpoint(), started.elapsed().as_millis());
+    let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
     debug!(endpoint, took_ms, "GitHub was asked for the identity token of the job");
     token.ok_or_else(|| {
         Failure::new(
@@ -84,18 +85,18 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// One answer, asked for again where that may help.
+/// Sends the request, and repeats it after errors of the server and of the connection.
 async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpResponse, Failure> {
     let attempts = retry_config(context.env()).max_attempts();
     let mut pause = PAUSE;
     for attempt in 1.. {
         let result = send(uri, bearer, context).await;
-        let is_worth_another = match &result {
+        let is_temporary = match &result {
             Ok(answer) => matches!(answer.status().as_u16(), 429 | 500..),
             Err(error) => error.is_io(),
         };
-        if !is_worth_another || attempt >= attempts {
-            return result.map_err(|error| context.github(&error));
+        if !is_temporary || attempt >= attempts {
+            return result.map_err(|error| context.github_failure(&error));
         }
         debug!(attempt, "GitHub gave no identity token; asking again");
         sleep(pause).await;

@@ -1,4 +1,4 @@
-//! What is inside the SDK's errors: a service's refusal, causes of causes, and their texts.
+//! Takes apart the SDK's errors: a service's refusal, the chain of causes, and their texts.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::http::TransportError;
 use crate::error::{one_line, without_secrets};
 
-/// SDK and services tolerate clocks that differ by some minutes; less is not the cause of a refusal.
+/// The SDK and the services tolerate clocks that differ by some minutes. A smaller skew is not the cause of a refusal.
 const TOLERATED: Duration = Duration::from_mins(4);
 
 /// A service's refusal.
@@ -27,6 +27,11 @@ pub(super) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
+    /// Whether the service rejects a session token or an identity token because it has expired.
+    pub(super) fn is_expired_token(&self) -> bool {
+        self.code.starts_with("ExpiredToken")
+    }
+
     pub(super) fn describe(&self) -> String {
         let (code, message) = (one_line(self.code), without_secrets(self.message));
         let message = message.trim_end_matches('.');
@@ -47,12 +52,12 @@ where
     Some(Refusal { code, message, status: answer.raw().status().as_u16(), skew })
 }
 
-/// Whether a service accepted the connection and said nothing.
-pub(super) fn is_silence(error: &(dyn Error + 'static)) -> bool {
+/// Whether a service accepted the connection and sent no answer.
+pub(super) fn is_slow_answer(error: &(dyn Error + 'static)) -> bool {
     matches!(error.downcast_ref::<TransportError>(), Some(TransportError::SlowAnswer))
 }
 
-/// An error and what caused it. An `io::Error` hides its payload from `source`.
+/// An error and its causes. `source` of an `io::Error` leaves out its payload.
 pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
         Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),

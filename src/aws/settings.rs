@@ -1,4 +1,4 @@
-//! What the SDK's clients look up: the environment and the selected profile, as they were read for the identity.
+//! The settings that the SDK's clients look up: the environment and the selected profile, as they were read for the identity.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// A variable that is set and empty counts as unset.
+    /// The settings of `identity`. A variable that is set and empty counts as unset.
     pub(super) fn new(identity: &Arc<Identity>) -> Self {
         let set = identity.env.iter().filter(|(_, value)| !value.is_empty());
         let texts = set.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
@@ -32,8 +32,7 @@ impl Settings {
         Some(value.into_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Refuses URLs of the services that `target` needs and that are none. The SDK would show what it cannot use, and in a URL
-    /// there may be a password.
+    /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
     pub(super) fn check_endpoints(&self, target: &Target) -> Result<(), Failure> {
         let ignored = self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
         if ignored == Some(true) {
@@ -51,7 +50,7 @@ impl Settings {
         own.iter().chain(of_source).chain(of_roles).try_for_each(|service| self.check_endpoint(service))
     }
 
-    /// The same for one service.
+    /// Rejects an invalid URL of one service.
     pub(super) fn check_endpoint(&self, service: &'static str) -> Result<(), Failure> {
         let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
         let Some(url) = self.load(&value).filter(|url| !is_url(url)) else { return Ok(()) };
@@ -67,8 +66,8 @@ impl Settings {
             },
             str::to_owned,
         );
-        let unset = set.map_or_else(|| "take it out".to_owned(), |name| format!("unset {name}"));
-        let kind = if url.contains("://") { "is no URL of HTTP with a host" } else { "is not a URL" };
+        let unset = set.map_or_else(|| "remove it".to_owned(), |name| format!("unset {name}"));
+        let kind = if url.contains("://") { "is not an HTTP URL with a host" } else { "is not a URL" };
         Err(Failure::new(
             Code::SettingInvalid,
             format!("{setting} {kind}"),

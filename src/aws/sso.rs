@@ -1,10 +1,10 @@
-//! Sign-ins through IAM Identity Center: credentials for one, and its renewal.
+//! Sign-ins through IAM Identity Center: gets credentials for a sign-in, and renews it.
 //!
-//! The sign-in is the file that `aws sso login` leaves, as it was read for the cache key. The SDK's own provider reads the
-//! file and the environment for itself and writes a renewed sign-in in place, where another reader may see half of it; so
-//! only its clients are used. A renewal changes the file, and with it the key: it is made first, by itself, and whoever
-//! has it made starts over with the new settings. A sign-in of the form without `sso-session` cannot be renewed (AWS SDKs
-//! and Tools reference, "IAM Identity Center credential provider").
+//! The sign-in is the file that `aws sso login` writes, as it was read for the cache key. The SDK's own provider reads the file
+//! and the environment a second time and writes a renewed sign-in in place, where another process may read half of it, so only
+//! the SDK's clients are used. A renewal changes the file and with it the cache key: it is a step of its own, and its caller
+//! starts over with the new settings. A sign-in without `sso-session` cannot be renewed (AWS SDKs and Tools reference, "IAM
+//! Identity Center credential provider").
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use super::diagnose::Context;
+use super::context::Context;
 use super::sdk_error::{causes, refusal};
 use crate::code::Code;
 use crate::error::Failure;
@@ -29,27 +29,27 @@ use crate::identity::Sso;
 use crate::platform;
 use crate::platform::shell_word;
 
-/// A sign-in that ends sooner is renewed; what the SDKs use.
+/// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
-/// What a file holds that `aws sso login` left.
+/// The content of a file that `aws sso login` wrote.
 pub(super) struct SignIn(Map<String, Value>);
 
 impl SignIn {
-    /// Reads it; `None` when it is none.
+    /// Parses the file; `None` when it is not a sign-in.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let sign_in = Self(serde_json::from_slice(bytes).ok()?);
         (sign_in.text("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
     }
 
-    /// Whether it is time to renew it, and it can be.
-    pub(super) fn wants_renewal(&self) -> bool {
+    /// Whether it expires soon and can be renewed.
+    pub(super) fn needs_renewal(&self) -> bool {
         let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
         let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
-        can && registered && self.ends_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
+        can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
     }
 
-    fn ends_by(&self, time: OffsetDateTime) -> bool {
+    fn expires_by(&self, time: OffsetDateTime) -> bool {
         self.time("expiresAt").is_none_or(|at| at <= time)
     }
 
@@ -70,25 +70,25 @@ impl SignIn {
     }
 }
 
-/// The credentials of the role that the sign-in gives.
+/// Gets the credentials of the role that the sign-in is for.
 pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Credentials, Failure> {
-    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.ends_by(OffsetDateTime::now_utc()));
+    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.expires_by(OffsetDateTime::now_utc()));
     let Some(access_token) = sign_in.as_ref().and_then(|sign_in| sign_in.text("accessToken")) else {
-        return Err(is_over(of));
+        return Err(expired(of));
     };
     let client = aws_sdk_sso::Client::new(&in_region(config, of));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
     let answer = call.access_token(access_token).send().await.map_err(|error| {
         match refusal::<GetRoleCredentialsError>(&error) {
-            Some(refusal) if refusal.code == "UnauthorizedException" => is_over(of),
-            Some(refusal) => context.common(&refusal, "SSO", &context.who()).unwrap_or_else(|| {
+            Some(refusal) if refusal.code == "UnauthorizedException" => expired(of),
+            Some(refusal) => context.common_refusal(&refusal, "SSO", &context.describe_source()).unwrap_or_else(|| {
                 Failure::new(
                     Code::SsoDenied,
                     format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
                     "check sso_account_id and sso_role_name, and that the role is assigned to you",
                 )
             }),
-            None => context.other("SSO", &error),
+            None => context.service_failure("SSO", &error),
         }
     })?;
     let found = answer.role_credentials.and_then(|found| {
@@ -105,24 +105,33 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
     })
 }
 
-/// Renews the sign-in in its file. `false` when the service refuses: what is left of it is used up then.
-pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<bool, Failure> {
-    let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(false) };
+/// Whether a sign-in was renewed, so that the settings have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The file holds a new sign-in.
+    Renewed,
+    /// The file is as it was.
+    Unchanged,
+}
+
+/// Renews the sign-in in its file. When the service refuses, the old sign-in is used until it expires.
+pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Renewal, Failure> {
+    let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(Renewal::Unchanged) };
     let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
     let client = aws_sdk_ssooidc::Client::new(&in_region(config, of));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) if sign_in.ends_by(OffsetDateTime::now_utc()) && error.as_service_error().is_none() => {
-            return Err(context.other("SSO", &error));
+        Err(error) if sign_in.expires_by(OffsetDateTime::now_utc()) && error.as_service_error().is_none() => {
+            return Err(context.service_failure("SSO", &error));
         }
         Err(error) => {
             debug!(why = causes(&error), "the sign-in cannot be renewed");
-            return Ok(false);
+            return Ok(Renewal::Unchanged);
         }
     };
-    let Some(access_token) = answer.access_token else { return Ok(false) };
+    let Some(access_token) = answer.access_token else { return Ok(Renewal::Unchanged) };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
     let expires_at = OffsetDateTime::now_utc().replace_nanosecond(0).map(|now| now + life);
     let expires_at = expires_at.ok().and_then(|at| at.format(&Rfc3339).ok());
@@ -133,16 +142,16 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     }
     let text = Zeroizing::new(Value::Object(sign_in.0).to_string());
     match write(&of.file, text.as_bytes()) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
-            // The service may not take the old one's refresh token any more, but its access token goes on.
+            // The service may reject the old refresh token from now on, but the old access token is still valid.
             warn!(file = %of.file.display(), %error, "the renewed sign-in cannot be written");
-            Ok(false)
+            Ok(Renewal::Unchanged)
         }
     }
 }
 
-/// Puts a new file in the place of the old one, or of what a link leads to.
+/// Replaces the file, or the target of a link.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = path.canonicalize()?;
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
@@ -155,7 +164,7 @@ fn in_region(config: &SdkConfig, of: &Sso) -> SdkConfig {
     config.to_builder().region(Region::new(of.region.clone())).build()
 }
 
-fn is_over(of: &Sso) -> Failure {
+fn expired(of: &Sso) -> Failure {
     let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
     Failure::new(
         Code::SsoExpired,

@@ -1,5 +1,5 @@
-//! A kernel lock on a file. It belongs to the open file, not to the file's existence: it ends with the process that
-//! holds it, however that process ends, and nobody ever has to remove a lock file.
+//! A kernel lock on a file. The lock belongs to the open file: the kernel releases it when its process ends in any way, so that
+//! a lock file that is left behind locks nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,14 +10,14 @@ use fs2::FileExt;
 
 use crate::platform;
 
-/// Held until dropped.
+/// A lock that is held until dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the lock at `path` if nobody has it; `Ok(None)` means that somebody does.
+    /// Takes the lock at `path`; `Ok(None)` when another open file holds it.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         let file = match platform::open_private(path, options.write(true)) {
@@ -29,16 +29,16 @@ impl Lock {
             opened => opened?,
         };
         match FileExt::try_lock_exclusive(&file) {
-            // Between our opening and locking, it may have been removed as an old one, and another be in its place.
+            // Between the calls that open and lock it, another process may have removed or replaced the file.
             Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file })),
             Ok(()) => Ok(None),
-            // By its number: Windows has no kind of error for it.
+            // By its number: the standard library has no kind for this error on Windows.
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Renews the modification time of the lock file, for others to see that its holder is alive.
+    /// Renews the modification time of the lock file, which shows others that its holder is running.
     pub fn touch(&self) {
         let _ = self.file.set_modified(SystemTime::now());
     }

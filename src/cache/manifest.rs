@@ -1,8 +1,7 @@
-//! The way from a request to its entry: what the request's key was told from, and the key.
+//! Maps a request to its entry: names the entry, and lists everything that its cache key was derived from.
 //!
-//! Beside the entries lies one manifest for each request, a host in an environment. It names the entry and lists what has
-//! to be as it was for that entry to be the right one still. A hit that finds all of it unchanged reads no setting. A
-//! manifest holds hashes and paths, and no token.
+//! The cache has one manifest for each request, i.e. for a host in an environment. While everything that it lists is unchanged,
+//! the entry is the right one, and a hit reads no settings. A manifest holds hashes and paths, and no token.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,18 +16,18 @@ const FORMAT: u32 = 2;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: u32,
-    /// The key of the request, so that a file copied or renamed to another's name is not that one's.
+    /// The key of the request, so that a copied or renamed file is not taken for the manifest of another one.
     request: String,
     /// The host that the request named.
     pub host: String,
-    /// For the log of a hit, which reads no settings: the region, whose credentials answered, and what chose them.
+    /// What the log of a hit names, since a hit reads no settings.
     pub decided: Decided,
     /// The key of the entry.
     pub entry: String,
     observed: Vec<Observed>,
 }
 
-/// What was decided when the settings were read last, in words.
+/// What followed from the settings when they were last read, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decided {
@@ -41,7 +40,7 @@ pub struct Decided {
 }
 
 impl Manifest {
-    /// The way of `request` for `host` to `entry`.
+    /// The manifest that maps `request` for `host` to `entry`.
     pub fn new(request: &str, host: &str, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
         let (request, host, entry) = (request.to_owned(), host.to_owned(), entry.to_owned());
         Self { format: FORMAT, request, host, decided, entry, observed }
@@ -58,7 +57,7 @@ impl Manifest {
         serde_json::to_vec(self).ok()
     }
 
-    /// Whether all that it was told from is as it was.
+    /// Whether everything that it lists is unchanged.
     pub fn holds(&self, env: &Env) -> bool {
         self.observed.iter().all(|observed| observed.holds(env))
     }

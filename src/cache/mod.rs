@@ -1,16 +1,21 @@
-//! Tokens on disk, one file an entry, shared by all processes of a user.
+//! Tokens on disk, one file for each entry, shared by all processes of a user.
 //!
-//! An entry `<key>.json` only ever appears by a rename of a finished temporary file, so readers need no lock and
-//! never see half of one. Beside it lie the locks of those who ask AWS ([`single_flight`]), and for each request a manifest
-//! `<request>.manifest` that leads to its entry ([`manifest`]), and for each job of GitHub Actions a note `<job>.subject` of who
-//! it is. Directories have mode 0700 and
-//! files 0600, whatever the umask; a directory or file that others could have written to is not believed, and nothing
-//! is opened through a link. There is no fsync: an entry torn by a power cut does not decode, and costs one API call.
+//! | file | content |
+//! | --- | --- |
+//! | `<key>.json` | an entry: a token and its times ([`entry`]) |
+//! | `<key>.lock`, `.lock2`, `.failure`, `.waiting` | coordinate the processes that need the entry ([`single_flight`]) |
+//! | `<key>.postponed` | when the next refresh may be tried after a failed one |
+//! | `<request>.manifest` | the entry that answers a request ([`manifest`]) |
+//! | `<job>.subject` | a hash of the issuer and subject of a GitHub Actions job |
 //!
-//! Each write removes some of what is over: expired or damaged entries with their locks, and temporary files of
-//! processes that were killed.
+//! `identity` derives the key. A file appears by a rename of a finished temporary file, so that readers need no lock and never
+//! read half of one. Directories have mode 0700 and files 0600, whatever the umask. The cache ignores a directory or file that
+//! others could have written to, and opens nothing through a link. It calls no fsync: an entry that a power failure cut short
+//! does not decode, and costs one API call.
 //!
-//! The cache is an optimisation. Its errors are for the log; no caller fails because of them.
+//! Each write removes some unused files ([`prune`]).
+//!
+//! The cache is an optimisation: its errors are logged, and no caller fails because of them.
 
 mod entry;
 mod lock;
@@ -35,17 +40,31 @@ use time::format_description::well_known::Rfc3339;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::code::Code;
+use crate::error::Failure;
 use crate::identity::CacheKey;
 use crate::platform;
 
-/// A longer file is neither entry nor manifest: a token has some 4 KiB.
+/// The largest file that is read, in bytes. A token has some 4 KiB.
 const LARGEST: u64 = 256 * 1024;
 
-/// What the names of manifests end in.
+/// The extension of manifests.
 const MANIFEST: &str = "manifest";
 
-/// For how long a refresh is left alone after one that failed, at the least and at the most.
-const POSTPONED: (Duration, Duration) = (Duration::from_mins(5), Duration::from_mins(10));
+/// The shortest time between a failed refresh and the next one.
+const SHORTEST_POSTPONEMENT: Duration = Duration::from_mins(5);
+
+/// The longest time between a failed refresh and the next one.
+const LONGEST_POSTPONEMENT: Duration = Duration::from_mins(10);
+
+/// What [`Cache::erase`] removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// The cached token.
+    Token,
+    /// Nothing: there was no cached token.
+    Nothing,
+}
 
 /// The directory that holds the entries.
 #[derive(Debug)]
@@ -54,11 +73,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache in `dir`, which need not exist until something is written. Fails with what is to be mended when others
-    /// have their hands in it.
-    pub fn open(dir: PathBuf) -> Result<Self, String> {
+    /// Opens the cache in `dir`, which need not exist until something is written. Fails when others may write to the directory.
+    pub fn open(dir: PathBuf) -> Result<Self, Failure> {
         match platform::check_private_dir(&dir) {
-            Some(why) => Err(format!("the cache {} is not trusted: {why}", dir.display())),
+            Some(why) => {
+                let failure = Failure::from_line(Code::CacheUnused, &why, "set AWS_ECR_CACHE_DIR to another directory");
+                Err(failure.with_context(&format!("the cache {} is not trusted", dir.display())))
+            }
             None => Ok(Self { dir }),
         }
     }
@@ -68,12 +89,12 @@ impl Cache {
         &self.dir
     }
 
-    /// The entry of `key`, whatever its age; `None` when there is none that can be read and is that key's.
+    /// The entry of `key`, fresh or not; `None` when there is none that decodes under that key.
     pub fn look_up(&self, key: &CacheKey) -> Option<Entry> {
         self.look_up_named(&key.to_string())
     }
 
-    /// The same for a key as a manifest names it.
+    /// The entry of a key that a manifest names.
     pub fn look_up_named(&self, key: &str) -> Option<Entry> {
         if !prune::is_key(key) {
             return None;
@@ -87,7 +108,7 @@ impl Cache {
         Manifest::decode(&read(&self.dir.join(format!("{name}.{MANIFEST}")))?, &name)
     }
 
-    /// All manifests that can be read, in no order.
+    /// All manifests that decode, in no order.
     pub fn manifests(&self) -> impl Iterator<Item = Manifest> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
         files.filter_map(|path| {
@@ -96,7 +117,7 @@ impl Cache {
         })
     }
 
-    /// Writes the manifest of a request, unless the one that is there says the same.
+    /// Writes the manifest of a request, unless the same one is there already.
     pub fn save_manifest(&self, request: &CacheKey, manifest: &Manifest) -> io::Result<()> {
         if self.manifest(request).as_ref() == Some(manifest) {
             return Ok(());
@@ -107,21 +128,21 @@ impl Cache {
         }
     }
 
-    /// Whether there is a file for `key`, usable or not.
+    /// Whether there is an entry file for `key`, usable or not.
     pub fn holds(&self, key: &CacheKey) -> bool {
         self.entry_path(&key.to_string()).symlink_metadata().is_ok()
     }
 
-    /// Whether an entry could be written and locked: tried with a file that has no name, in the directory or in the one
-    /// in which it would be made.
+    /// Tests whether an entry can be written and locked, by means of an unnamed file in the directory or in the parent in which
+    /// the directory would be created.
     pub fn probe(&self) -> io::Result<()> {
-        let there = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
-        let mut file = tempfile::tempfile_in(there)?;
+        let existing = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
+        let mut file = tempfile::tempfile_in(existing)?;
         file.write_all(&[0; 8 * 1024])?;
         FileExt::try_lock_exclusive(&file)
     }
 
-    /// Writes an entry over the one of the same key, and removes some of what is over.
+    /// Writes an entry, which replaces the one of the same key, and removes some unused files.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         self.write(&entry.encode(), &self.entry_path(entry.key()))?;
         prune::sweep(&self.dir);
@@ -138,50 +159,51 @@ impl Cache {
         platform::replace(file, path)
     }
 
-    /// Who a job of GitHub Actions is, as noted earlier in the job.
+    /// The hash of a job's issuer and subject that an earlier process of the job recorded.
     pub fn subject(&self, job: &CacheKey) -> Option<String> {
         let bytes = read(&self.dir.join(format!("{job}.subject")))?;
         std::str::from_utf8(&bytes).ok().filter(|subject| prune::is_key(subject)).map(str::to_owned)
     }
 
-    /// Notes who a job of GitHub Actions is.
+    /// Records the hash of a job's issuer and subject.
     pub fn save_subject(&self, job: &CacheKey, subject: &str) -> io::Result<()> {
         self.write(subject.as_bytes(), &self.dir.join(format!("{job}.subject")))
     }
 
-    /// Notes that a refresh has failed: nobody need try again for five to ten minutes, each key for another time, so that
-    /// many keys do not all ask at once.
+    /// Records a failed refresh, so that no process tries the next one for five to ten minutes. The time is random, so that
+    /// the keys of a machine do not all ask AWS at once.
     pub fn postpone_refresh(&self, key: &CacheKey) -> io::Result<()> {
-        let (shortest, longest) = POSTPONED;
-        let spread = longest.saturating_sub(shortest).as_secs();
-        // The standard library's seed for hash maps is chance enough.
-        let chance = RandomState::new().build_hasher().finish() % (spread + 1);
-        let until = OffsetDateTime::now_utc() + shortest + Duration::from_secs(chance);
+        let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();
+        // The standard library seeds its hash maps at random.
+        let random = RandomState::new().build_hasher().finish() % (spread + 1);
+        let until = OffsetDateTime::now_utc() + SHORTEST_POSTPONEMENT + Duration::from_secs(random);
         let until = until.format(&Rfc3339).map_err(io::Error::other)?;
         self.write(until.as_bytes(), &self.dir.join(format!("{key}.postponed")))
     }
 
-    /// Whether a refresh of the key has failed lately. A time that is further off than any can be was noted under another
-    /// clock.
+    /// Whether a recent refresh of the key has failed. A time beyond the longest postponement was recorded while the clock was
+    /// wrong, and does not count.
     pub fn is_refresh_postponed(&self, key: &CacheKey) -> bool {
         let until = || {
             let bytes = read(&self.dir.join(format!("{key}.postponed")))?;
             OffsetDateTime::parse(std::str::from_utf8(&bytes).ok()?, &Rfc3339).ok()
         };
-        let left = until().map(|until| until - OffsetDateTime::now_utc());
-        left.is_some_and(|left| left.is_positive() && left <= POSTPONED.1)
+        let remaining = until().map(|until| until - OffsetDateTime::now_utc());
+        remaining.is_some_and(|remaining| remaining.is_positive() && remaining <= LONGEST_POSTPONEMENT)
     }
 
-    /// Removes the key's entry; whether there was one.
-    pub fn remove(&self, key: &CacheKey) -> io::Result<bool> {
+    /// Removes the key's entry.
+    pub fn erase(&self, key: &CacheKey) -> io::Result<Erased> {
         match fs::remove_file(self.entry_path(&key.to_string())) {
-            Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Ok(()) => Ok(Erased::Token),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Erased::Nothing)
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// All entries that can be read, each with the size of its file in bytes, in no order.
+    /// All entries that decode, each with the size of its file in bytes, in no order.
     pub fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
         files.filter_map(|path| {
@@ -191,7 +213,7 @@ impl Cache {
         })
     }
 
-    /// Removes every file of the cache; how many entries there were.
+    /// Removes every file of the cache, and returns the number of entries among them.
     pub fn clear(&self) -> io::Result<usize> {
         let mut entries = 0;
         for file in fs::read_dir(&self.dir).into_iter().flatten() {
@@ -211,7 +233,7 @@ impl Cache {
     }
 }
 
-/// The content of a file that may be an entry.
+/// Reads a file of the cache; `None` when it is missing, too large, or others could have written it.
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     let mut file = match platform::open_private(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
@@ -232,7 +254,7 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     if length > LARGEST {
         return None;
     }
-    // Room for the whole file at once: growing would leave copies of the token in freed memory.
+    // The buffer has its final size: one that grows leaves copies of the token in freed memory.
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).ok()?]);
     file.read_exact(&mut bytes).ok()?;
     Some(bytes)

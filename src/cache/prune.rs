@@ -1,6 +1,7 @@
-//! Removes what is over: expired and damaged entries, locks without an entry, manifests that lead to none, temporary files of
+//! Removes unused files: expired and damaged entries, locks without an entry, manifests without an entry, and temporary files of
 //! killed processes.
-//! A bounded amount at each write, from a place in the directory that chance picks, so that all of it has its turn.
+//!
+//! Each write examines a limited number of keys, from a random position in the directory, so that over time all are examined.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -16,18 +17,18 @@ use super::{MANIFEST, Manifest, read};
 /// What the names of temporary files begin with.
 pub(super) const TEMPORARY: &str = ".entry-";
 
-/// How many keys are looked at each time.
+/// How many keys each write examines.
 const MOST: usize = 96;
 
-/// A file that nobody has touched for so long belongs to a process that is gone: no request lasts as long.
+/// A file that has not changed for this long belongs to a process that has ended: no request takes as long.
 const ABANDONED: Duration = Duration::from_hours(2);
 
-/// A manifest of this age has its entry, or has none any more.
+/// A manifest may be written this long before its entry.
 const NEW: Duration = Duration::from_mins(1);
 
-/// Looks at some keys of the cache in `dir`.
+/// Examines some keys of the cache in `dir`, and removes what is unused.
 pub(super) fn sweep(dir: &Path) {
-    // A key's files by their endings, and the temporary ones each by itself.
+    // Groups the files of a key by their extensions. Each temporary file is a group of its own.
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|file| file.file_name().into_string().ok())
     {
@@ -41,26 +42,26 @@ pub(super) fn sweep(dir: &Path) {
     if keys.is_empty() {
         return;
     }
-    // The standard library's seed for hash maps is chance enough.
-    let chance = RandomState::new().build_hasher().finish();
-    let start = usize::try_from(chance % keys.len() as u64).unwrap_or(0);
+    // The standard library seeds its hash maps at random.
+    let random = RandomState::new().build_hasher().finish();
+    let start = usize::try_from(random % keys.len() as u64).unwrap_or(0);
     for (stem, endings) in keys.iter().cycle().skip(start).take(MOST.min(keys.len())) {
         if stem.starts_with(TEMPORARY) {
             if is_abandoned(&dir.join(stem)) {
                 let _ = fs::remove_file(dir.join(stem));
             }
         } else if endings.iter().any(|ending| ending == MANIFEST) {
-            manifest(dir, stem);
+            prune_manifest(dir, stem);
         } else if is_key(stem) {
             prune_key(dir, stem, endings);
         }
     }
 }
 
-/// Removes a key whose entry is over, or that never had one, unless somebody is asking for it.
+/// Removes the files of a key whose entry has expired or that has no entry, unless a process is asking AWS for it.
 fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
     let path = |ending: &str| dir.join(format!("{stem}.{ending}"));
-    let is_over = || {
+    let is_unused = || {
         if endings.iter().any(|ending| ending == "json") {
             let entry = read(&path("json")).and_then(|bytes| Entry::decode(&bytes, stem));
             entry.is_none_or(|entry| entry.freshness() == Freshness::Expired)
@@ -68,12 +69,12 @@ fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
             endings.iter().all(|ending| is_abandoned(&path(ending)))
         }
     };
-    if !is_over() {
+    if !is_unused() {
         return;
     }
     let Ok(Some(_lock)) = Lock::try_take(&path("lock")) else { return };
-    // It may have been replaced before the lock was ours.
-    if !is_over() {
+    // Another process may have replaced the entry before the lock was taken.
+    if !is_unused() {
         return;
     }
     for ending in endings.iter().map(String::as_str).chain(["lock"]) {
@@ -81,12 +82,12 @@ fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
     }
 }
 
-/// Removes a manifest whose entry is gone. One that has just been written may be ahead of its entry.
-fn manifest(dir: &Path, stem: &str) {
+/// Removes a manifest without an entry. A new one may be written before its entry.
+fn prune_manifest(dir: &Path, stem: &str) {
     let path = dir.join(format!("{stem}.{MANIFEST}"));
     let entry = read(&path).and_then(|bytes| Manifest::decode(&bytes, stem)).map(|manifest| manifest.entry);
-    let leads_on = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.json")).exists());
-    if !leads_on && is_older(&path, NEW) {
+    let has_entry = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.json")).exists());
+    if !has_entry && is_older(&path, NEW) {
         let _ = fs::remove_file(path);
     }
 }

@@ -16,8 +16,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::NAME;
-use crate::aws::{self, MfaCode, Session};
-use crate::cache::{Cache, Freshness};
+use crate::aws::{self, MfaCode, Renewal, Session};
+use crate::cache::{Cache, Erased, Freshness};
 use crate::client_config::on_path;
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -47,12 +47,12 @@ impl Login {
         let (identity, session) = open_session(env, &config, &target)?;
         let failed = |failure: Failure| Error::failed(token_provider::describe_failure(&target, &failure));
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
-        let expires_at = issued.life.map(|life| OffsetDateTime::now_utc() + life);
+        let expires_at = issued.valid_for.map(|life| OffsetDateTime::now_utc() + life);
         token_provider::keep(env, &config, &target, &identity, &issued).map_err(|why| {
             Error::failed(format!("AWS gave a token for {}, but it cannot be cached: {why}", target.host))
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
-        let valid = issued.life.map(describe_duration).unwrap_or_default();
+        let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
         print(output, &format!("logged in to {}: the cached token is valid for {valid}{until}", target.host))
     }
 }
@@ -64,7 +64,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
     let (mut signed_in, mut codes_asked) = (false, 0);
     loop {
         let identity = Arc::new(Identity::of(env, target, deadline()).map_err(failed)?);
-        if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? {
+        if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
             continue;
         }
         let codes = ask_for_codes(&identity.mfa_devices())?;
@@ -154,14 +154,13 @@ impl Logout {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, output) };
         let (config, target) = token_provider::named_target(env, host, Instant::now())?;
-        let dropped = token_provider::erase(env, &target, Instant::now() + config.timeout())?;
+        let erased = token_provider::erase(env, &target, Instant::now() + config.timeout())?;
         let host = &target.host;
         print(
             output,
-            &if dropped {
-                format!("logged out of {host}: its cached token is removed")
-            } else {
-                format!("no cached token for {host}")
+            &match erased {
+                Erased::Token => format!("logged out of {host}: its cached token is removed"),
+                Erased::Nothing => format!("no cached token for {host}"),
             },
         )
     }
@@ -219,7 +218,7 @@ impl Tokens {
             let expires = if expired {
                 "expired".to_owned()
             } else {
-                format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.left()))
+                format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.remaining()))
             };
             let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
             lines.push([named, identity.clone().unwrap_or_else(|| "-".to_owned()), expires, format!("{size} B")]);
@@ -258,7 +257,7 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 
 fn open(env: &Env) -> Result<Cache, Error> {
     let dir = env.cache_dir().ok_or_else(|| Error::failed(env.why_no_cache()))?;
-    Cache::open(dir).map_err(Error::failed)
+    Ok(Cache::open(dir)?)
 }
 
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {

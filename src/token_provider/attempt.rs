@@ -1,17 +1,16 @@
-//! One round of asking for a token, for one identity: the cache, the turn to ask AWS, AWS.
+//! One attempt to get a token for one identity: the cache, the single flight, AWS.
 //!
-//! While a valid token is at hand, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time, and after a
-//! failure nobody tries again for some minutes, until the last tenth of the token's life.
+//! While a valid token is in the cache, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time. After
+//! a failure no process tries again for some minutes, until the last tenth of the token's lifetime.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
 use tracing::{debug, info, warn};
 
-use super::{IssuedToken, log_entry};
-use crate::aws::{self, Issued, Session};
-use crate::cache::{Cache, Entry, Freshness, Outcome};
+use super::{IssuedToken, log_entry, new_entry};
+use crate::aws::{self, Issued, Renewal, Session};
+use crate::cache::{Cache, Freshness, Outcome};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
@@ -19,104 +18,96 @@ use crate::error::Failure;
 use crate::identity::{Identity, Source};
 use crate::token::Token;
 
-/// How long a refresh may take while a valid token is at hand: its user waits for nothing that they need.
+/// How long a refresh may take while a valid token is in the cache.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What came of one round.
-pub(super) enum Attempt {
-    Issued(IssuedToken),
-    /// The settings are others now.
+/// The result of a step during which the settings may change.
+pub(super) enum Attempt<T> {
+    Done(T),
+    /// The identity was derived from settings that have changed since.
     SettingsChanged,
 }
 
-/// One identity that asks for a token.
+/// A request for a token, as one identity.
 pub(super) struct TokenRequest<'a> {
     pub(super) env: &'a Env,
     pub(super) target: &'a Target,
     pub(super) identity: &'a Arc<Identity>,
     pub(super) deadline: Instant,
     /// Gets a valid token before its refresh is tried.
-    pub(super) hold: &'a dyn Fn(&Token),
+    pub(super) on_stale: &'a dyn Fn(&Token),
 }
 
-/// What the cache has for an identity.
+/// The usable token that the cache has for an identity.
 enum Cached {
     Fresh(IssuedToken),
-    /// Whether a refresh may be left for later.
-    Stale(IssuedToken, bool),
-    Nothing,
+    Stale(IssuedToken),
+    /// Stale, and in the last tenth of its lifetime.
+    ExpiresSoon(IssuedToken),
+    Missing,
 }
 
 impl TokenRequest<'_> {
-    pub(super) fn without_cache(&self) -> Result<Attempt, Failure> {
-        if aws::renew_sign_in(self.target, self.identity, self.deadline)? {
+    pub(super) fn without_cache(&self) -> Result<Attempt<IssuedToken>, Failure> {
+        if aws::renew_sign_in(self.target, self.identity, self.deadline)? == Renewal::Renewed {
             return Ok(Attempt::SettingsChanged);
         }
-        Ok(Attempt::Issued(aws::request_token(self.target, self.identity, self.deadline)?.into()))
+        Ok(Attempt::Done(aws::request_token(self.target, self.identity, self.deadline)?.into()))
     }
 
-    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt, Failure> {
-        let Self { env, target, identity, deadline, hold } = *self;
-        // Strict mode: the credentials first, and an entry counts only when the same access key asked for it.
-        let mut session = None;
-        if env.verifies_identity() {
-            session = self.open_session(deadline)?;
-            if session.is_none() {
-                return Ok(Attempt::SettingsChanged);
-            }
+    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt<IssuedToken>, Failure> {
+        if !self.env.verifies_identity() {
+            return self.with_cache_of(cache, None);
         }
-        if let Some(entry) = cache.look_up(&identity.key) {
-            log_entry(&entry);
-        } else {
-            debug!(host = target.host, dir = %cache.dir().display(), "no cached token");
+        // Strict mode: an entry counts only if the access key that the credentials have now requested it.
+        match self.open_session(self.deadline)? {
+            Attempt::Done(session) => self.with_cache_of(cache, Some(session)),
+            Attempt::SettingsChanged => Ok(Attempt::SettingsChanged),
         }
+    }
+
+    /// Serves the cached token, which the access key of `session` requested where one is given, or requests a new one.
+    fn with_cache_of(&self, cache: &Cache, session: Option<Session>) -> Result<Attempt<IssuedToken>, Failure> {
+        self.log_cached(cache);
         let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
         let look_up = || self.look_up(cache, access_key.as_deref());
         let stale = match look_up() {
-            Cached::Fresh(grant) => return Ok(Attempt::Issued(grant)),
-            Cached::Stale(grant, true) if cache.is_refresh_postponed(&identity.key) => {
-                debug!(host = target.host, "token served from the cache; its refresh has failed lately");
-                return Ok(Attempt::Issued(grant));
+            Cached::Fresh(token) => return Ok(Attempt::Done(token)),
+            Cached::Stale(token) if self.skips_refresh(cache) => return Ok(Attempt::Done(token)),
+            Cached::Stale(token) | Cached::ExpiresSoon(token) => {
+                (self.on_stale)(&token.token);
+                Some(token)
             }
-            // A new token could not be kept, nor could others be told that the refresh failed.
-            Cached::Stale(grant, true) if cache.probe().is_err() => {
-                warn!(host = target.host, "the cache cannot be written; serving the cached token without a refresh");
-                return Ok(Attempt::Issued(grant));
-            }
-            Cached::Stale(grant, _) => {
-                hold(&grant.token);
-                Some(grant)
-            }
-            Cached::Nothing => None,
+            Cached::Missing => None,
         };
         let fresh = || match look_up() {
-            Cached::Fresh(grant) => Some(grant),
+            Cached::Fresh(token) => Some(token),
             _ => None,
         };
-        // With a valid token at hand nobody is waited for.
-        let wait_until = stale.is_none().then_some(deadline);
-        let leader = match cache.single_flight(&identity.key, wait_until, fresh) {
+        // A refresh waits for no other process: the valid token is at hand.
+        let wait_until = stale.is_none().then_some(self.deadline);
+        let leader = match cache.single_flight(&self.identity.key, wait_until, fresh) {
             Ok(Outcome::Ask(leader)) => leader,
-            Ok(Outcome::Found(grant)) => return Ok(Attempt::Issued(grant)),
-            Ok(Outcome::Failed(failure)) => return Err(failure),
-            Ok(Outcome::Busy) => return stale.map(Attempt::Issued).ok_or_else(busy),
+            Ok(Outcome::Found(token)) => return Ok(Attempt::Done(token)),
+            Ok(Outcome::Failed(failure)) => return stale.map(Attempt::Done).ok_or(failure),
+            Ok(Outcome::Busy) => return stale.map(Attempt::Done).ok_or_else(busy),
             Err(error) => {
                 debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
                 None
             }
         };
-        let soon = Instant::now() + REFRESH_TIMEOUT;
-        let by = if stale.is_some() { deadline.min(soon) } else { deadline };
-        match self.ask(session, by) {
-            Ok(issued) => {
-                if let Some(issued) = &issued {
-                    self.save(cache, issued);
-                }
-                // Whoever waits now finds the token in the cache.
-                drop(leader);
-                Ok(issued.map_or(Attempt::SettingsChanged, |issued| Attempt::Issued(issued.into())))
+        let refresh_deadline = self.deadline.min(Instant::now() + REFRESH_TIMEOUT);
+        let deadline = if stale.is_some() { refresh_deadline } else { self.deadline };
+        let requested = self.request(session, deadline).inspect(|attempt| {
+            if let Attempt::Done(issued) = attempt {
+                self.save(cache, issued);
             }
-            Err(failure) => {
+        });
+        match (requested, leader) {
+            // The leader's lock is released after the token is in the cache, where the waiting processes find it.
+            (Ok(Attempt::Done(issued)), _) => Ok(Attempt::Done(issued.into())),
+            (Ok(Attempt::SettingsChanged), _) => Ok(Attempt::SettingsChanged),
+            (Err(failure), leader) => {
                 if let Some(leader) = leader {
                     leader.fail(&failure);
                 }
@@ -125,65 +116,92 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// After a refresh that failed: the cached token, if it is valid still. TokenRequest took time, so it is looked up again.
-    fn serve_stale(&self, cache: &Cache, look_up: &dyn Fn() -> Cached, failure: Failure) -> Result<Attempt, Failure> {
+    /// Whether a stale token is served without a refresh.
+    fn skips_refresh(&self, cache: &Cache) -> bool {
+        let host = &self.target.host;
+        if cache.is_refresh_postponed(&self.identity.key) {
+            debug!(host, "token served from the cache; its refresh has failed lately");
+            return true;
+        }
+        // A new token could not be cached, and a failed refresh could not be postponed for the next process.
+        if cache.probe().is_err() {
+            warn!(host, "the cache cannot be written; serving the cached token without a refresh");
+            return true;
+        }
+        false
+    }
+
+    /// Serves the cached token after a failed refresh, if it is still valid: the refresh took time.
+    fn serve_stale(
+        &self,
+        cache: &Cache,
+        look_up: &dyn Fn() -> Cached,
+        failure: Failure,
+    ) -> Result<Attempt<IssuedToken>, Failure> {
         if let Err(error) = cache.postpone_refresh(&self.identity.key) {
             debug!(%error, "the next refresh cannot be postponed");
         }
         match look_up() {
-            Cached::Fresh(grant) | Cached::Stale(grant, _) => {
+            Cached::Fresh(token) | Cached::Stale(token) | Cached::ExpiresSoon(token) => {
                 warn!(host = self.target.host, why = failure.what, "cannot refresh the token; serving the cached one");
-                Ok(Attempt::Issued(grant))
+                Ok(Attempt::Done(token))
             }
-            Cached::Nothing => Err(failure),
+            Cached::Missing => Err(failure),
         }
     }
 
-    /// Asks AWS; `None` when that has shown the settings to be others now.
-    fn ask(&self, session: Option<Session>, deadline: Instant) -> Result<Option<Issued>, Failure> {
+    /// Requests a token from AWS.
+    fn request(&self, session: Option<Session>, deadline: Instant) -> Result<Attempt<Issued>, Failure> {
         let Self { target, identity, .. } = *self;
         if let Some(session) = session {
-            return session.request_token(deadline).map(Some);
+            return session.request_token(deadline).map(Attempt::Done);
         }
         match identity.source() {
-            // Whoever had the turn before may have renewed the sign-in; else it may be time to.
-            Source::Sso(_) if !self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? => {
-                return Ok(None);
+            // The leader before this one may have renewed the sign-in.
+            Source::Sso(_)
+                if !self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed =>
+            {
+                Ok(Attempt::SettingsChanged)
             }
-            Source::Login { .. } => {
-                let session = self.open_session(deadline)?;
-                return session.map(|session| session.request_token(deadline)).transpose();
-            }
-            _ => {}
+            Source::Login { .. } => match self.open_session(deadline)? {
+                Attempt::Done(session) => session.request_token(deadline).map(Attempt::Done),
+                Attempt::SettingsChanged => Ok(Attempt::SettingsChanged),
+            },
+            _ => aws::request_token(target, identity, deadline).map(Attempt::Done),
         }
-        aws::request_token(target, identity, deadline).map(Some)
     }
 
-    /// Resolves the credentials; `None` when the settings are others now.
-    fn open_session(&self, deadline: Instant) -> Result<Option<Session>, Failure> {
+    /// Resolves the credentials.
+    fn open_session(&self, deadline: Instant) -> Result<Attempt<Session>, Failure> {
         let Self { target, identity, .. } = *self;
-        if aws::renew_sign_in(target, identity, deadline)? {
-            return Ok(None);
+        if aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed {
+            return Ok(Attempt::SettingsChanged);
         }
         let session = Session::open(target, identity, deadline)?;
-        Ok(self.is_unchanged().then_some(session))
+        Ok(if self.is_unchanged() { Attempt::Done(session) } else { Attempt::SettingsChanged })
     }
 
-    /// What the cache has now, for this access key where one is given.
+    /// Reads the cached token, which `access_key` requested where one is given.
     fn look_up(&self, cache: &Cache, access_key: Option<&str>) -> Cached {
         let entry = cache.look_up(&self.identity.key);
         let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
-        let Some(entry) = entry else { return Cached::Nothing };
+        let Some(entry) = entry else { return Cached::Missing };
         match entry.freshness() {
             Freshness::Fresh => {
                 debug!(host = self.target.host, "token served from the cache");
                 Cached::Fresh(entry.into())
             }
-            Freshness::Stale => {
-                let can_wait = !entry.ends_soon();
-                Cached::Stale(entry.into(), can_wait)
-            }
-            Freshness::Expired => Cached::Nothing,
+            Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon(entry.into()),
+            Freshness::Stale => Cached::Stale(entry.into()),
+            Freshness::Expired => Cached::Missing,
+        }
+    }
+
+    fn log_cached(&self, cache: &Cache) {
+        if let Some(entry) = cache.look_up(&self.identity.key) {
+            log_entry(&entry);
+        } else {
+            debug!(host = self.target.host, dir = %cache.dir().display(), "no cached token");
         }
     }
 
@@ -193,20 +211,17 @@ impl TokenRequest<'_> {
     }
 
     fn save(&self, cache: &Cache, issued: &Issued) {
-        let (host, key) = (&self.target.host, &self.identity.key);
-        if !issued.as_foreseen {
-            info!(host, "not cached: another provider of credentials answered than the settings say");
+        let host = &self.target.host;
+        if !issued.is_from_expected_provider {
+            info!(host, "not cached: the credentials came from another provider than the settings lead to");
             return;
         }
-        // These read files for themselves, and may have seen others than those in the key.
+        // The SDK reads the settings of these sources itself, and may have read others than those in the cache key.
         if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
-            info!(host, "not cached: what the credentials depend on changed while they were asked for");
+            info!(host, "not cached: what the credentials depend on changed while they were resolved");
             return;
         }
-        let now = OffsetDateTime::now_utc();
-        let entry =
-            issued.life.and_then(|life| Entry::new(key, &issued.access_key_id, issued.token.clone(), life, now));
-        let Some(entry) = entry else {
+        let Some(entry) = new_entry(self.identity, issued) else {
             info!(host, "not cached: the token came expired or without an expiry");
             return;
         };
@@ -220,7 +235,7 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Another process has been asking for all the time that there was.
+/// Another process was requesting the token until the deadline.
 fn busy() -> Failure {
     Failure::new(
         Code::Busy,

@@ -17,7 +17,7 @@ const MARKS: &[&str] = &[
     "aws sso login",
     "is in neither",
     "may not assume",
-    "wants MFA",
+    "requires MFA",
     "ECR denies access",
     "clock is",
     "cannot reach",
@@ -173,7 +173,7 @@ fn a_role_that_may_not_be_assumed() {
 #[test]
 fn a_role_that_wants_a_second_factor() {
     let (_aws, helper) = role_refused("AccessDenied", "no", "mfa_serial = arn:aws:iam::111122223333:mfa/me");
-    fails(&helper, "wants MFA", &["role/Pull", "docker-credential-ecr-login login"]);
+    fails(&helper, "requires MFA", &["role/Pull", "docker-credential-ecr-login login"]);
 }
 
 #[test]

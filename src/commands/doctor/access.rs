@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::report::{Check, RegistryReport};
 use super::{Event, Examiner};
-use crate::aws::{self, Issued, Route, Session};
+use crate::aws::{self, Issued, Renewal, Route, Session};
 use crate::cache::{Entry, Freshness};
 use crate::client_config;
 use crate::code::Code;
@@ -19,7 +19,7 @@ use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
-use crate::token_provider;
+use crate::token_provider::{self, Stored};
 
 /// Time limits for the token and for the principal. Credentials have the time limit of a `get`, since a credential process may be
 /// slow.
@@ -199,8 +199,8 @@ impl Access {
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, examiner: Examiner) -> Option<String> {
-        let (_, cached) = token_provider::cached(examiner.env, &self.target, &self.identity).ok()?;
-        let (_, entry) = cached.filter(|(age, _)| *age != Freshness::Expired)?;
+        let stored = token_provider::cached(examiner.env, &self.target, &self.identity).ok()?;
+        let entry = stored.entry.filter(|entry| entry.freshness() != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);
         self.token = Some(entry.into_token());
@@ -209,7 +209,7 @@ impl Access {
 
     fn token_check(&mut self, issued: &Issued, took: &str) -> Check {
         let region = &self.target.registry.region;
-        let Some(life) = issued.life else {
+        let Some(life) = issued.valid_for else {
             return Check::warning(
                 "token",
                 Code::TokenUncacheable,
@@ -274,7 +274,7 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
 fn identity(examiner: Examiner, target: &Target) -> Result<Arc<Identity>, Failure> {
     let deadline = for_credentials(examiner);
     let identity = Arc::new(Identity::of(examiner.env, target, deadline)?);
-    if aws::renew_sign_in(target, &identity, deadline)? {
+    if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
         return Identity::of(examiner.env, target, deadline).map(Arc::new);
     }
     Ok(identity)
@@ -363,26 +363,24 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
 
 fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
     match token_provider::cached(examiner.env, target, identity) {
-        Err(why) => {
-            let (why, fix) = why.split_once("; ").unwrap_or((&why, "the next get replaces the entry"));
-            Check::warning("cache", Code::CacheUnused, format!("not used, so every get asks AWS: {why}"), fix)
+        Err(Failure { code, what, hint, .. }) => {
+            Check::warning("cache", code, format!("not used, so every get asks AWS: {what}"), hint)
         }
-        Ok((dir, None)) => Check::ok("cache", format!("{}: nothing for this identity yet", dir.display())),
-        Ok((dir, Some((age, entry)))) => {
-            let dir = dir.display();
-            Check::ok(
-                "cache",
-                format!("{dir}: a token {} old, {}", describe_duration(entry.lived()), state(examiner, age, &entry)),
-            )
+        Ok(Stored { dir, entry: None }) => {
+            Check::ok("cache", format!("{}: nothing for this identity yet", dir.display()))
+        }
+        Ok(Stored { dir, entry: Some(entry) }) => {
+            let (dir, age) = (dir.display(), describe_duration(entry.age()));
+            Check::ok("cache", format!("{dir}: a token {age} old, {}", state(examiner, &entry)))
         }
     }
 }
 
-fn state(examiner: Examiner, age: Freshness, entry: &Entry) -> String {
+fn state(examiner: Examiner, entry: &Entry) -> String {
     let until = examiner.local_time.show(entry.expires_at());
-    match age {
+    match entry.freshness() {
         Freshness::Fresh => {
-            let refreshed = entry.left().saturating_sub(entry.lived()) / 2;
+            let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;
             format!("refreshed in {}, valid until {until}", describe_duration(refreshed))
         }
         Freshness::Stale => format!("refreshed with the next get, valid until {until}"),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::aws::{self, Session};
+use crate::aws::{self, Renewal, Session};
 use crate::config::{Config, Origin, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
@@ -84,7 +84,7 @@ pub(super) fn account_of_caller(
 
 fn ask_sts(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
     let mut identity = Arc::new(Identity::of(env, target, deadline)?);
-    if aws::renew_sign_in(target, &identity, deadline)? {
+    if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
         identity = Arc::new(Identity::of(env, target, deadline)?);
     }
     Session::open(target, &identity, deadline)?.account(deadline)

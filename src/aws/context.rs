@@ -1,0 +1,85 @@
+//! The context of a request to AWS: for which registry and identity, over which network, until when.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::http::Network;
+use super::runtime::{PendingRequest, run};
+use super::settings::Settings;
+use super::tls::Trust;
+use crate::config::{Role, Target};
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::{Identity, Source};
+
+/// What a request depends on, and what the message about its failure names.
+pub(super) struct Context {
+    pub(super) target: Target,
+    pub(super) identity: Arc<Identity>,
+    pub(super) network: Network,
+    pub(super) pending: PendingRequest,
+    pub(super) deadline: Instant,
+}
+
+/// Runs `work` with a new context for `target` and `identity`, until `deadline` at the latest.
+pub(super) fn run_with_context<T, F>(
+    target: &Target,
+    identity: &Arc<Identity>,
+    deadline: Instant,
+    work: impl FnOnce(Context) -> F + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Failure>> + Send + 'static,
+{
+    let (target, shared_identity, pending) = (target.clone(), identity.clone(), PendingRequest::default());
+    run(deadline, identity, &pending.clone(), async move {
+        Settings::new(&shared_identity).check_endpoints(&target)?;
+        let trust = Trust::new(&shared_identity, deadline)?;
+        let network = Network::new(&shared_identity.env, trust, pending.clone());
+        work(Context { target, identity: shared_identity, network, pending, deadline }).await
+    })
+}
+
+impl Context {
+    pub(super) fn env(&self) -> &Env {
+        &self.identity.env
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        self.identity.source()
+    }
+
+    /// Whether the environment or the configuration names the URL of a service. Such a URL may be one without TLS.
+    pub(super) fn names_endpoint(&self) -> bool {
+        let by_variable = |name: &OsStr| name.as_encoded_bytes().starts_with(b"AWS_ENDPOINT_URL");
+        let is_set = self.env().iter().any(|(name, value)| by_variable(name) && !value.is_empty());
+        self.target.endpoint_url.is_some() || is_set
+    }
+
+    /// Describes the principal that calls ECR: the last role, or the source when there is no role.
+    pub(super) fn describe_caller(&self) -> String {
+        self.describe_after_roles(self.identity.chain.roles.len())
+    }
+
+    /// Describes the principal that assumes `role`.
+    pub(super) fn describe_caller_of(&self, role: &Role) -> String {
+        self.describe_after_roles(self.identity.chain.roles.iter().position(|other| other == role).unwrap_or(0))
+    }
+
+    fn describe_after_roles(&self, count: usize) -> String {
+        match self.identity.chain.roles[..count].last() {
+            Some(role) => format!("the role {}, assumed with {}", role.arn, self.describe_source()),
+            None => self.describe_source(),
+        }
+    }
+
+    /// Describes the source of the credentials.
+    pub(super) fn describe_source(&self) -> String {
+        match &self.target.service_account {
+            Some(account) => format!("the service account '{}'", account.session_name),
+            None => self.source().to_string(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Makes messages from the SDK's errors: what happened, with which identity, and the fix.
+//!
+//! Types and error codes tell the causes apart where the SDK shows them, and the SDK's texts only where it does not. A message
+//! quotes no request, no response body and no credential; what other programs printed is masked and cut short.
+//!
+//! | module | failures |
+//! | --- | --- |
+//! | here | of the source of the credentials, and of the roles assumed with it |
+//! | [`service`] | of ECR, of another service, of GitHub, of the registry |
+//! | [`refusal`] | refusals that mean the same from every service |
+//! | [`transport`] | requests that got no answer |
+//! | [`missing`] | no credentials at all |
+
+mod missing;
+mod refusal;
+mod service;
+mod transport;
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_sdk_sts::operation::get_session_token::GetSessionTokenError;
+
+use super::context::Context;
+use super::sdk_error::{Refusal, causes, chain, refusal};
+use crate::code::Code;
+use crate::config::{Role, ServiceAccount};
+use crate::error::{Failure, one_line};
+use crate::identity::{IdentityToken, Source, WebIdentity};
+use crate::platform::shell_word;
+use crate::secret::Secret;
+
+impl Context {
+    /// Why the source gave no credentials.
+    pub(super) fn credentials_failure(&self, error: &CredentialsError) -> Failure {
+        if let CredentialsError::CredentialsNotLoaded(_) = error {
+            return self.no_credentials(error);
+        }
+        if let (Some(refusal), Some(account)) =
+            (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), &self.target.service_account)
+        {
+            return self.service_account_denied(account, &refusal);
+        }
+        if let Some(failure) = self.transport_failure(error) {
+            return failure;
+        }
+        let text = one_line(&causes(error));
+        match self.source() {
+            Source::Login { profile, .. } => Failure::new(
+                Code::LoginExpired,
+                format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
+                format!("run 'aws login --profile {}'", shell_word(profile)),
+            ),
+            Source::Process { profile, .. } => process_failure(profile, &text),
+            // Outside of AWS another program may answer at the metadata service's address.
+            Source::Instance(_) => Failure::new(
+                Code::CredentialsMissing,
+                "no AWS credentials found; what answers as the instance metadata service gives none",
+                "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
+            )
+            .quoting(&text),
+            _ => Failure::new(
+                Code::CredentialsInvalid,
+                format!("the AWS credentials of {} cannot be used", self.describe_source()),
+                "check them with 'aws sts get-caller-identity' in the same environment",
+            )
+            .quoting(&text),
+        }
+    }
+
+    /// Why STS gave no credentials for a web identity.
+    pub(super) fn web_identity_failure(&self, error: &CredentialsError, of: &WebIdentity, token: &Secret) -> Failure {
+        let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) else {
+            return self.credentials_failure(error);
+        };
+        // The common message would be that a session has expired.
+        if refusal.is_expired_token() {
+            return web_identity_expired(of, &refusal);
+        }
+        self.common_refusal(&refusal, "STS", &self.describe_source())
+            .unwrap_or_else(|| self.web_identity_denied(of, &refusal, token))
+    }
+
+    fn web_identity_denied(&self, of: &WebIdentity, refusal: &Refusal, token: &Secret) -> Failure {
+        let (token_name, hint) = match &of.token {
+            IdentityToken::File { .. } => (
+                "the web identity token".to_owned(),
+                "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(),
+            ),
+            IdentityToken::Variable { name, .. } => (
+                self.describe_source(),
+                format!(
+                    "check that the role's trust policy trusts the issuer of the token in {name}, and its audience"
+                ),
+            ),
+            IdentityToken::GitHub(_) => (
+                self.describe_source(),
+                "check that the role's trust policy trusts token.actions.githubusercontent.com \
+                 for this repository and ref, with the audience sts.amazonaws.com"
+                    .to_owned(),
+            ),
+        };
+        let what = format!("STS does not accept {token_name} for the role {}: {}", of.role_arn, refusal.code);
+        // STS quotes parameters that it finds wrong.
+        let quote = refusal.message.replace(token.expose().trim(), "…");
+        Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote)
+    }
+
+    fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
+        let account_name = self.describe_source();
+        // The common message would be that a session has expired, with the advice to sign in.
+        let common = self.common_refusal(refusal, "STS", &account_name).filter(|_| !refusal.is_expired_token());
+        common.unwrap_or_else(|| {
+            // STS quotes parameters that it finds wrong.
+            let quote = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
+            Failure::new(
+                Code::WebIdentityDenied,
+                format!("STS does not accept the token of {account_name}: {}", refusal.code),
+                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
+                 and the token's audience",
+            )
+            .quoting(&quote)
+        })
+    }
+
+    /// Why STS gave no credentials for a role.
+    pub(super) fn role_failure(&self, error: &CredentialsError, role: &Role) -> Failure {
+        if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
+            return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).map_or_else(
+                || self.role_denied(&refusal, role),
+                |failure| failure.with_context(&format!("the role {} cannot be assumed", role.arn)),
+            );
+        }
+        if let Some(failure) = self.transport_failure(error) {
+            return failure.with_context(&format!("STS cannot be asked for the role {}", role.arn));
+        }
+        unreadable_answer(&format!("STS's answer about the role {}", role.arn), error)
+    }
+
+    fn role_denied(&self, refusal: &Refusal, role: &Role) -> Failure {
+        let requires_mfa = role.mfa_serial.is_some();
+        let (arn, caller) = (&role.arn, self.describe_caller_of(role));
+        if refusal.message.contains(WRONG_CODE) {
+            return wrong_code();
+        }
+        if requires_mfa || refusal.message.contains("MultiFactor") {
+            return Failure::new(
+                Code::MfaRequired,
+                format!("{arn} requires MFA, which a credential helper cannot ask for"),
+                format!(
+                    "run '{} login {}' on a terminal: it asks for the code, and pulls work until the token expires",
+                    crate::NAME,
+                    self.target.host
+                ),
+            );
+        }
+        Failure::new(
+            Code::RoleDenied,
+            format!("{caller} may not assume {arn}: {}", refusal.code),
+            "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
+        )
+        .quoting(refusal.message)
+    }
+
+    /// Why STS gave a user no session for the code of an MFA device.
+    pub(super) fn user_session_failure(&self, error: &CredentialsError) -> Failure {
+        let Some(refusal) = chain(error).find_map(refusal::<GetSessionTokenError>) else {
+            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("STS's answer", error));
+        };
+        if refusal.message.contains(WRONG_CODE) {
+            return wrong_code();
+        }
+        let user = self.describe_source();
+        self.common_refusal(&refusal, "STS", &user).unwrap_or_else(|| {
+            Failure::new(
+                Code::MfaRequired,
+                format!("STS gives {user} no session with MFA: {}", refusal.code),
+                "check mfa_serial in the profile, and that the device belongs to this user",
+            )
+            .quoting(refusal.message)
+        })
+    }
+}
+
+/// Why a `credential_process` gave no credentials. The SDK reports it in a text alone: "… exited with code <status>. Stderr:
+/// <text>".
+fn process_failure(profile: &str, text: &str) -> Failure {
+    let exit = text.split_once("exited with code ").and_then(|(_, rest)| rest.split_once(". Stderr:"));
+    let (what, quote) = match exit {
+        Some((status, "" | " ")) => (format!("{status}, and nothing on standard error"), ""),
+        Some((status, stderr)) => (status.to_owned(), stderr),
+        None => ("it printed no credentials that can be read".to_owned(), ""),
+    };
+    Failure::new(
+        Code::CredentialProcess,
+        format!("the credential_process of profile '{profile}' failed: {what}"),
+        "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
+    )
+    .quoting(quote)
+}
+
+fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Failure {
+    if let IdentityToken::Variable { name, .. } = &of.token {
+        return Failure::new(
+            Code::CredentialsExpired,
+            format!("the web identity token in {name} has expired"),
+            "get a new one from the CI system, or have it issue one that lasts for the whole job",
+        );
+    }
+    Failure::new(
+        Code::WebIdentityDenied,
+        format!("STS gives no credentials for the role {}: the web identity token has expired", of.role_arn),
+        "check what renews the token, and that the file it renews is the one that the settings name",
+    )
+    .quoting(refusal.message)
+}
+
+/// An answer of AWS that is neither a result nor a refusal.
+fn unreadable_answer(answer: &str, error: &(dyn Error + 'static)) -> Failure {
+    Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), "try again; check AWS_ENDPOINT_URL")
+        .quoting(&one_line(&causes(error)))
+}
+
+/// What STS says of an MFA code that is wrong or was used before.
+const WRONG_CODE: &str = "invalid MFA one time pass code";
+
+fn wrong_code() -> Failure {
+    Failure::new(
+        Code::MfaRequired,
+        "AWS does not accept the MFA code",
+        "wait for the next code, since AWS accepts each once, and try again",
+    )
+}

@@ -1,0 +1,126 @@
+//! Refusals that mean the same from every service: by their code, and by AWS's text where the code is the same for two causes.
+
+use crate::aws::context::Context;
+use crate::aws::sdk_error::Refusal;
+use crate::code::Code;
+use crate::error::Failure;
+
+/// The codes by which services limit the rate of requests.
+const THROTTLED: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "SlowDown",
+];
+
+impl Context {
+    /// The message for a refusal by `service`, unless its meaning depends on the call. `caller` describes whose credentials
+    /// signed the request.
+    pub(in crate::aws) fn common_refusal(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
+        clock_skew(refusal, service)
+            .or_else(|| throttled(refusal, service))
+            .or_else(|| self.region_disabled(refusal))
+            .or_else(|| self.bad_credentials(refusal, service, caller))
+            .or_else(|| self.answer_of_another(refusal))
+    }
+
+    fn region_disabled(&self, refusal: &Refusal) -> Option<Failure> {
+        let (code, region) = (refusal.code, &self.target.registry.region);
+        (code == "RegionDisabledException" || code.starts_with("OptInRequired")).then(|| {
+            Failure::new(
+                Code::RegionDisabled,
+                format!("the region {region} is disabled for this account ({code})"),
+                format!("enable {region} for the account, or check the registry's host name"),
+            )
+        })
+    }
+
+    fn bad_credentials(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
+        let region = &self.target.registry.region;
+        let code = refusal.code;
+        if refusal.is_expired_token() {
+            return Some(Failure::new(
+                Code::CredentialsExpired,
+                format!("the session token of {caller} has expired"),
+                "get new credentials: sign in again or refresh what sets them",
+            ));
+        }
+        if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
+            return Some(Failure::new(
+                Code::CredentialsInvalid,
+                format!("{service} in {region} does not know the access key of {caller}"),
+                "check that the key exists, is of this partition, and that the account has the region enabled",
+            ));
+        }
+        code.contains("Signature").then(|| {
+            Failure::new(
+                Code::CredentialsInvalid,
+                format!("{service} rejects the secret key of {caller} ({code})"),
+                "check the secret access key that belongs to the access key id",
+            )
+        })
+    }
+
+    /// An error without AWS's code, which a proxy, a captive portal or another server sent.
+    fn answer_of_another(&self, refusal: &Refusal) -> Option<Failure> {
+        if !refusal.code.is_empty() {
+            return None;
+        }
+        let (authority, status) = (self.network.last_authority(), refusal.status);
+        if let Some(proxy) = self.network.last_proxy() {
+            return Some(Failure::new(
+                Code::Proxy,
+                format!(
+                    "the proxy {} answered for {authority} with an error that is not AWS's (HTTP {status})",
+                    proxy.authority
+                ),
+                proxy.hint(),
+            ));
+        }
+        refusal.message.is_empty().then(|| {
+            Failure::new(
+                Code::AnswerInvalid,
+                format!("{authority} answered with an error that is not AWS's (HTTP {status})"),
+                "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
+            )
+        })
+    }
+}
+
+fn clock_skew(refusal: &Refusal, service: &str) -> Option<Failure> {
+    let Refusal { code, message, skew, .. } = *refusal;
+    let is_about_time = || code.contains("Signature") || code.contains("Skewed") || code.starts_with("Request");
+    let names_time = || {
+        message.starts_with("Signature expired")
+            || message.starts_with("Signature not yet current")
+            || matches!(code, "RequestExpired" | "RequestTimeTooSkewed")
+    };
+    let why = match skew {
+        Some(skew) if is_about_time() => {
+            let side = if skew > 0 { "ahead of" } else { "behind" };
+            format!("this machine's clock is {} s {side} AWS's", skew.unsigned_abs())
+        }
+        _ if names_time() => "by its time this machine's clock is wrong".to_owned(),
+        _ => return None,
+    };
+    Some(Failure::new(
+        Code::ClockSkew,
+        format!("{service} refuses the signature: {why}"),
+        "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+    ))
+}
+
+fn throttled(refusal: &Refusal, service: &str) -> Option<Failure> {
+    let code = refusal.code;
+    THROTTLED.contains(&code).then(|| {
+        Failure::new(
+            Code::Throttled,
+            format!("{service} is throttling this account's requests ({code})"),
+            "wait a little and try again; jobs that share a cache directory make one request between them",
+        )
+    })
+}

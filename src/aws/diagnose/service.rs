@@ -1,0 +1,101 @@
+//! Failures of calls to ECR, to other services, to GitHub and to the registry itself.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::unreadable_answer;
+use crate::aws::context::Context;
+use crate::aws::sdk_error::{Refusal, causes, refusal};
+use crate::code::Code;
+use crate::error::{Failure, one_line};
+
+impl Context {
+    /// Why ECR issued no token.
+    pub(in crate::aws) fn ecr_failure<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + Debug + 'static,
+    {
+        let Some(refusal) = refusal::<E>(error) else {
+            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("ECR's answer", error));
+        };
+        if let Some(failure) = self.common_refusal(&refusal, "ECR", &self.describe_caller()) {
+            return failure;
+        }
+        if refusal.code.starts_with("AccessDenied") {
+            return self.ecr_denied(&refusal);
+        }
+        Failure::new(
+            Code::ServiceError,
+            format!("ECR refused: {}", refusal.describe()),
+            if refusal.status >= 500 {
+                "the fault is on AWS's side: try again, and see health.aws.amazon.com if it stays"
+            } else {
+                "try again; if it stays, check the endpoint settings"
+            },
+        )
+    }
+
+    fn ecr_denied(&self, refusal: &Refusal) -> Failure {
+        let actions = if self.target.registry.is_public() {
+            "ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken"
+        } else {
+            "ecr:GetAuthorizationToken"
+        };
+        let hint = match denying_policy(refusal.message) {
+            Some(policy) => format!("the denial comes from {policy}: change it there"),
+            None => format!("allow {actions} on resource * to this identity"),
+        };
+        let what = format!("ECR denies access to {}: {}", self.describe_caller(), refusal.describe());
+        Failure::new(Code::EcrDenied, what, hint)
+    }
+
+    /// Why another service gave no result.
+    pub(in crate::aws) fn service_failure<E>(&self, service: &str, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + Debug + 'static,
+    {
+        let refused = refusal::<E>(error).map(|refusal| {
+            self.common_refusal(&refusal, service, &self.describe_caller()).unwrap_or_else(|| {
+                let what = format!("{service} refused: {}", refusal.code);
+                Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message)
+            })
+        });
+        let failure = refused.or_else(|| self.transport_failure(error));
+        failure.unwrap_or_else(|| unreadable_answer(&format!("{service}'s answer"), error))
+    }
+
+    /// Why GitHub gave no identity token.
+    pub(in crate::aws) fn github_failure(&self, error: &ConnectorError) -> Failure {
+        let mut failure = self.transport_failure(error).unwrap_or_else(|| {
+            Failure::new(Code::AnswerInvalid, "GitHub's answer cannot be read", "try again; check the network")
+        });
+        if failure.code == Code::EndpointUnreachable {
+            "check the network and HTTPS_PROXY".clone_into(&mut failure.hint);
+        }
+        failure.with_context("GitHub gives this job no identity token")
+    }
+
+    /// Why the registry itself did not answer.
+    pub(in crate::aws) fn registry_failure(&self, error: &ConnectorError) -> Failure {
+        self.transport_failure(error).unwrap_or_else(|| {
+            Failure::new(Code::AnswerInvalid, "the registry's answer cannot be read", "try again; check the network")
+                .quoting(&one_line(&causes(error)))
+        })
+    }
+}
+
+/// The policy that denied access, if AWS's message names its kind.
+fn denying_policy(message: &str) -> Option<&'static str> {
+    let policies = [
+        ("service control policy", "the organization's service control policy"),
+        ("resource control policy", "the organization's resource control policy"),
+        ("VPC endpoint policy", "the policy of the VPC endpoint"),
+        ("permissions boundary", "the permissions boundary"),
+        ("session policy", "the session policy"),
+    ];
+    policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
+}

@@ -1,0 +1,76 @@
+//! Requests that got no answer: no connection, no trust in a certificate, a proxy that refuses.
+
+use std::error::Error;
+
+use rustls::CertificateError;
+
+use crate::aws::context::Context;
+use crate::aws::http::{NamedProxy, TransportError, is_local};
+use crate::aws::sdk_error::chain;
+use crate::code::Code;
+use crate::error::Failure;
+
+impl NamedProxy {
+    /// The fix for a failure of this proxy.
+    pub(super) fn hint(&self) -> String {
+        format!("check {} and its user and password, or add the host to NO_PROXY", self.variable)
+    }
+}
+
+impl Context {
+    /// The message for an error that a [`TransportError`] caused; `None` for others.
+    pub(super) fn transport_failure(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
+        let cause = chain(error).find_map(|error| error.downcast_ref::<TransportError>())?;
+        let authority = self.network.last_authority();
+        Some(match (cause, self.network.last_proxy()) {
+            (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
+                Code::TlsUntrusted,
+                format!(
+                    "the certificate of {authority} is not trusted by {}: {}",
+                    self.network.describe_roots(),
+                    describe_certificate_error(reason)
+                ),
+                "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
+            ),
+            (TransportError::Tls(_), _) => Failure::new(
+                Code::TlsFailed,
+                format!("no TLS connection to {authority}: {cause}"),
+                "check AWS_ENDPOINT_URL, and proxies and firewalls on the way",
+            ),
+            (_, Some(proxy)) => Failure::new(
+                Code::Proxy,
+                format!("the proxy {} does not connect to {authority}: {cause}", proxy.authority),
+                proxy.hint(),
+            ),
+            (_, None) => unreachable(&authority, cause),
+        })
+    }
+}
+
+fn describe_certificate_error(error: &CertificateError) -> &'static str {
+    use CertificateError as E;
+    match error {
+        E::UnknownIssuer => "its issuer is unknown (UnknownIssuer)",
+        E::Expired | E::ExpiredContext { .. } => "it has expired, or this machine's clock is wrong",
+        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet, or this machine's clock is wrong",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "it is for another host name",
+        E::Revoked => "it is revoked",
+        E::BadEncoding | E::BadSignature => "it is damaged",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not one for servers",
+        _ => "it does not pass verification",
+    }
+}
+
+fn unreachable(authority: &str, cause: &TransportError) -> Failure {
+    // The host is in brackets where it is an IPv6 address.
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let hint = if is_local(host) {
+        "check that the service there is running"
+    } else {
+        "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
+    };
+    Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}: {cause}"), hint)
+}

@@ -1,0 +1,93 @@
+//! Why a request got no answer.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use http::StatusCode;
+
+use crate::aws::dns::UnknownName;
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub(in crate::aws) enum TransportError {
+    /// The host's name has no address.
+    UnknownName,
+    /// No connection: refused, reset, no route.
+    Connect(io::Error),
+    /// No connection within the time limit.
+    SlowConnection,
+    /// A connection, but no answer within the time limit.
+    SlowAnswer,
+    /// The TLS handshake failed, e.g. over the server's certificate.
+    Tls(rustls::Error),
+    /// The proxy refused to connect.
+    RefusedByProxy(StatusCode),
+    /// No connection to the proxy itself.
+    NoProxy(Box<TransportError>),
+    /// The answer is not HTTP, or the connection was closed before its end.
+    Http(hyper::Error),
+}
+
+impl TransportError {
+    /// Classifies an error of hyper-util's connector by its causes.
+    pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
+        let causes = std::iter::successors(Some(error), |&error| error.source());
+        for cause in causes {
+            if cause.is::<UnknownName>() {
+                return Self::UnknownName;
+            }
+            if let Some(error) = cause.downcast_ref::<io::Error>() {
+                return Self::Connect(io::Error::new(error.kind(), error.to_string()));
+            }
+        }
+        Self::Connect(io::Error::other(error.to_string()))
+    }
+
+    pub(super) fn of_proxy(self) -> Self {
+        Self::NoProxy(Box::new(self))
+    }
+
+    /// tokio-rustls wraps its errors in `io::Error`.
+    pub(super) fn from_io(error: io::Error) -> Self {
+        match error.downcast::<rustls::Error>() {
+            Ok(error) => Self::Tls(error),
+            Err(error) => Self::Connect(error),
+        }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownName => f.write_str("its name is not known"),
+            Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                f.write_str("connection refused")
+            }
+            Self::Connect(error) => error.fmt(f),
+            Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
+            Self::Tls(error) => error.fmt(f),
+            Self::RefusedByProxy(status) => status.fmt(f),
+            Self::NoProxy(error) => error.fmt(f),
+            Self::Http(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for TransportError {}
+
+impl From<TransportError> for ConnectorError {
+    /// Classifies the error for the SDK, which retries timeouts and errors of input and output. An untrusted certificate and a
+    /// proxy's refusal are neither: a retry gets the same answer.
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::SlowConnection | TransportError::SlowAnswer => Self::timeout(error.into()),
+            TransportError::Tls(_) | TransportError::RefusedByProxy(_) => Self::other(error.into(), None),
+            TransportError::UnknownName
+            | TransportError::Connect(_)
+            | TransportError::NoProxy(_)
+            | TransportError::Http(_) => Self::io(error.into()),
+        }
+    }
+}

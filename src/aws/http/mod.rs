@@ -1,0 +1,292 @@
+//! The HTTP client under every request to AWS: STS, SSO, metadata services and ECR.
+//!
+//! It combines hyper and rustls for a process that makes a few requests and exits: HTTP/1.1, no pool. It keeps the connection of
+//! the last answer for the next request to the same authority, e.g. for the three to an instance's metadata service. The SDK's own client serves long-lived servers; its start-up would take a third of the CPU time of a
+//! request that the cache cannot answer, and it panics over a certificate that it cannot parse. A [`Preconnect`] opens a
+//! connection before there is a request for it, while credentials are resolved elsewhere.
+
+mod connect;
+mod error;
+mod proxy;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpConnector as Tcp;
+use tokio::task::JoinHandle;
+
+use super::dns::Resolver;
+use super::runtime::PendingRequest;
+use super::tls::Trust;
+use crate::env::Env;
+use connect::{Connection, within};
+pub(super) use error::TransportError;
+use proxy::Proxies;
+pub(super) use proxy::{NamedProxy, is_local};
+
+/// The largest answer that is read, in bytes. The largest real one of AWS has some 4 KiB.
+const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// The client, and what it remembers of the last request. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Network(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    trust: Trust,
+    tcp: Tcp<Resolver>,
+    proxies: Proxies,
+    pending: PendingRequest,
+    preconnect: Mutex<Option<Preconnect>>,
+    kept: Mutex<Option<KeptConnection>>,
+    last: Mutex<LastExchange>,
+}
+
+/// A connection that was opened before there was a request for it.
+#[derive(Debug)]
+struct Preconnect {
+    scheme: Option<Scheme>,
+    authority: String,
+    connection: JoinHandle<Result<Connection, TransportError>>,
+}
+
+/// The connection of the last answer.
+#[derive(Debug)]
+struct KeptConnection {
+    scheme: Option<Scheme>,
+    authority: String,
+    connection: Connection,
+}
+
+/// The last request and its answer.
+#[derive(Debug, Default)]
+struct LastExchange {
+    /// Host and port that the request went to.
+    authority: String,
+    proxy: Option<NamedProxy>,
+    /// The `Date` header of the answer.
+    date: Option<SystemTime>,
+}
+
+impl Network {
+    /// A client that uses the proxies of `env`.
+    pub(super) fn new(env: &Env, trust: Trust, pending: PendingRequest) -> Self {
+        let mut tcp = Tcp::new_with_resolver(Resolver::new());
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let (preconnect, kept, last) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { trust, tcp, proxies: Proxies::from_env(env), pending, preconnect, kept, last }))
+    }
+
+    /// Starts to read the certificates that TLS connections will need.
+    pub(super) async fn read_certificates(&self) {
+        let network = self.clone();
+        tokio::spawn(async move { network.0.trust.config().await });
+        tokio::task::yield_now().await;
+    }
+
+    /// Starts to open a connection for a later request to `uri`.
+    pub(super) async fn preconnect(&self, uri: Uri, limit: Duration) {
+        let (scheme, authority) = (uri.scheme().cloned(), authority(&uri));
+        let network = self.clone();
+        let connecting =
+            async move { within(Some(limit), TransportError::SlowConnection, network.connect(&uri)).await };
+        let preconnect = Preconnect { scheme, authority, connection: tokio::spawn(connecting) };
+        *self.0.preconnect.lock().unwrap_or_else(PoisonError::into_inner) = Some(preconnect);
+        // Without this the task would not start before the caller waits for something else.
+        tokio::task::yield_now().await;
+    }
+
+    /// The preconnected connection if it leads to `uri` and is still open, else a new one.
+    async fn connection(&self, uri: &Uri) -> Result<Connection, TransportError> {
+        let fits = |preconnect: &mut Preconnect| {
+            preconnect.scheme.as_ref() == uri.scheme() && preconnect.authority == authority(uri)
+        };
+        let preconnect = self.0.preconnect.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits);
+        match preconnect {
+            Some(preconnect) => match preconnect.connection.await {
+                Ok(Ok(connection)) if connection.is_closed() => self.connect(uri).await,
+                Ok(result) => result,
+                Err(_) => self.connect(uri).await,
+            },
+            None => self.connect(uri).await,
+        }
+    }
+
+    /// The connection of the last answer, if it leads to `uri`, is open, and its answer was read to the end.
+    async fn kept_connection(&self, uri: &Uri) -> Option<Connection> {
+        let fits = |kept: &mut KeptConnection| kept.scheme.as_ref() == uri.scheme() && kept.authority == authority(uri);
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits)?;
+        // The task of the connection notices the end of an answer after its reader does.
+        tokio::task::yield_now().await;
+        kept.connection.is_ready().then_some(kept.connection)
+    }
+
+    fn keep(&self, uri: &Uri, connection: Connection) {
+        let kept = KeptConnection { scheme: uri.scheme().cloned(), authority: authority(uri), connection };
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// The client in the SDK's terms.
+    pub(super) fn client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// Describes which certificates are trusted.
+    pub(super) fn describe_roots(&self) -> String {
+        self.0.trust.describe()
+    }
+
+    /// Host and port of the proxy that a request to `uri` would go through.
+    pub(super) fn proxy_for(&self, uri: &Uri) -> Option<String> {
+        self.0.proxies.named_proxy_for(uri).map(|proxy| proxy.authority)
+    }
+
+    /// Host and port that the last request went to; empty before the first.
+    pub(super) fn last_authority(&self) -> String {
+        self.last().authority.clone()
+    }
+
+    /// The proxy that the last request went through.
+    pub(super) fn last_proxy(&self) -> Option<NamedProxy> {
+        self.last().proxy.clone()
+    }
+
+    /// The time at AWS when it last answered; the local time when the answer had no date.
+    pub(super) fn time_at_aws(&self) -> SystemTime {
+        self.last().date.unwrap_or_else(SystemTime::now)
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastExchange> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends one request and receives its answer.
+    pub(super) async fn exchange(
+        &self,
+        mut request: Request<SdkBody>,
+        settings: &HttpConnectorSettings,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let uri = request.uri().clone();
+        let authority = authority(&uri);
+        let named = HeaderValue::from_str(&authority).map_err(|error| ConnectorError::user(error.into()))?;
+        request.headers_mut().entry(HOST).or_insert(named);
+        self.0.pending.set_host(&authority);
+        *self.last() = LastExchange { authority, proxy: self.0.proxies.named_proxy_for(&uri), date: None };
+        self.set_request_target(&mut request);
+        let answer = Box::pin(self.send(request, &uri, settings)).await?;
+        self.last().date = date(answer.headers());
+        HttpResponse::try_from(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER))))
+            .map_err(|error| ConnectorError::other(error.into(), None))
+    }
+
+    /// Sends a request over the kept connection, or over another if there is none or the server has just closed it.
+    async fn send(
+        &self,
+        request: Request<SdkBody>,
+        uri: &Uri,
+        settings: &HttpConnectorSettings,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let send_over = async |connection: &mut Connection, request| {
+            let answer = async { connection.send_request(request).await.map_err(TransportError::Http) };
+            within(settings.read_timeout(), TransportError::SlowAnswer, answer).await
+        };
+        if let Some(mut connection) = self.kept_connection(uri).await
+            && let Some(copy) = copy_of(&request)
+        {
+            match send_over(&mut connection, copy).await {
+                Err(TransportError::Http(error))
+                    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                answer => {
+                    let answer = answer?;
+                    self.keep(uri, connection);
+                    return Ok(answer);
+                }
+            }
+        }
+        let connecting = within(settings.connect_timeout(), TransportError::SlowConnection, self.connection(uri));
+        let mut connection = connecting.await?;
+        let answer = send_over(&mut connection, request).await?;
+        self.keep(uri, connection);
+        Ok(answer)
+    }
+
+    /// Reduces the request's URI to its path, except for a proxy without a tunnel, which needs the whole URI and its password
+    /// (RFC 9112, section 3.2).
+    fn set_request_target(&self, request: &mut Request<SdkBody>) {
+        let uri = request.uri();
+        let is_http = uri.scheme() == Some(&Scheme::HTTP);
+        if let Some(proxy) = self.0.proxies.proxy_for(uri).filter(|_| is_http) {
+            let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));
+            request.headers_mut().extend(password);
+        } else {
+            let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+            *request.uri_mut() = path.into();
+        }
+    }
+}
+
+impl HttpClient for Network {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector { network: self.clone(), settings: settings.clone() })
+    }
+}
+
+/// The client under the time limits of one of the SDK's clients.
+#[derive(Debug)]
+struct Connector {
+    network: Network,
+    settings: HttpConnectorSettings,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (network, settings) = (self.network.clone(), self.settings.clone());
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            network.exchange(request, &settings).await
+        })
+    }
+}
+
+/// A copy of a request; `None` if its body can be read only once.
+fn copy_of(request: &Request<SdkBody>) -> Option<Request<SdkBody>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let date = DateTime::from_str(headers.get("date")?.to_str().ok()?, Format::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()
+}
+
+/// The host, and the port unless it is the scheme's default: the value of the header `Host` that the SDK signs.
+fn authority(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(443), Some("https")) | (Some(80), Some("http")) => host.to_owned(),
+        (Some(port), _) => format!("{host}:{port}"),
+    }
+}
+
+/// The host without the brackets of an IPv6 address.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_matches(['[', ']'])
+}

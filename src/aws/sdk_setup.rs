@@ -1,0 +1,111 @@
+//! Configures the SDK's clients and credential providers from the settings that the identity was derived from.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_config::provider_config::ProviderConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::SystemTimeSource;
+use tracing::debug;
+
+use super::context::Context;
+use super::credentials::{self, MfaCode};
+use super::endpoint::Endpoint;
+use super::runtime::GRACE;
+use super::session::Session;
+use super::settings::Settings;
+use crate::env::Env;
+use crate::error::{Failure, mask_user_info};
+
+/// How long one connection attempt may take: the value of the other AWS SDKs.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+/// How long a service may send nothing before the attempt fails. Half of the default deadline, so that a service that
+/// hangs gets two requests at most.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest pause before a retry. The SDK's 20 s are as long as the default deadline.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(3);
+
+/// Everything that a call needs except the credentials.
+pub(super) struct SdkSetup {
+    pub(super) config: SdkConfig,
+    provider_config: ProviderConfig,
+    pub(super) endpoint: Endpoint,
+    pub(super) context: Context,
+}
+
+impl SdkSetup {
+    /// Uses the settings that the identity was derived from. The SDK's own loader would read them a second time.
+    pub(super) fn new(context: Context) -> Self {
+        let Context { identity, target, network, .. } = &context;
+        let settings = Settings::new(identity);
+        let region = Region::new(target.registry.region.clone());
+        let timeouts = timeouts(&context);
+        let fips = settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
+        let dual_stack = settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(region.clone())
+            .http_client(network.client())
+            .retry_config(retry_config(&identity.env))
+            .timeout_config(timeouts.clone())
+            .sleep_impl(TokioSleep::new())
+            .time_source(SystemTimeSource::new())
+            .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"))
+            .service_config(settings);
+        builder.set_use_fips(fips).set_use_dual_stack(dual_stack);
+        let config = builder.build();
+        let provider_config = ProviderConfig::without_region()
+            .with_region(Some(region))
+            .with_use_fips(fips)
+            .with_use_dual_stack(dual_stack)
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_http_client(network.client())
+            .with_retry_config(retry_config(&identity.env))
+            .with_timeout_config(timeouts);
+        let endpoint = Endpoint::new(&config, target);
+        Self { config, provider_config, endpoint, context }
+    }
+
+    /// Begins the connection to ECR, so that it is open when the credentials are resolved.
+    pub(super) async fn preconnect(&self) {
+        if let Some(uri) = self.endpoint.resolve(&self.context.target).await {
+            let endpoint = mask_user_info(&uri.to_string());
+            let proxy = self.context.network.proxy_for(&uri);
+            debug!(endpoint, proxy, "ECR will be asked");
+            self.context.network.preconnect(uri, CONNECT_TIMEOUT).await;
+        }
+    }
+
+    /// Resolves the credentials, with the codes of MFA devices.
+    pub(super) async fn open_session(self, codes: &[MfaCode]) -> Result<Session, Failure> {
+        let Self { config, provider_config, endpoint, context } = self;
+        let started = Instant::now();
+        let credentials = Box::pin(credentials::resolve(&config, &provider_config, codes, &context)).await?;
+        let took_ms = started.elapsed().as_millis();
+        debug!(credentials = context.describe_caller(), took_ms, "credentials found");
+        Ok(Session { config, endpoint, credentials, context: Arc::new(context) })
+    }
+}
+
+/// A single attempt ends before the deadline, so that its own error names what did not answer. With more attempts, a shorter
+/// limit would only repeat the request within the same time.
+fn timeouts(context: &Context) -> TimeoutConfig {
+    let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+    let is_single = retry_config(context.env()).max_attempts() == 1;
+    let read_timeout = if is_single { READ_TIMEOUT.min(left) } else { READ_TIMEOUT };
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(read_timeout).build()
+}
+
+/// Three attempts unless `AWS_MAX_ATTEMPTS` sets another number. The SDK itself panics over a value that it cannot parse.
+pub(super) fn retry_config(env: &Env) -> RetryConfig {
+    let attempts = env.text("AWS_MAX_ATTEMPTS").and_then(|value| value.parse().ok()).filter(|&attempts| attempts > 0);
+    RetryConfig::standard().with_max_attempts(attempts.unwrap_or(3)).with_max_backoff(LONGEST_BACKOFF)
+}
+
+pub(super) fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
+}

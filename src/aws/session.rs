@@ -1,0 +1,138 @@
+//! Resolved credentials, and the call to ECR that exchanges them for a token.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_smithy_types::DateTime;
+use tracing::debug;
+
+use super::context::{Context, run_with_context};
+use super::credentials::{MfaCode, is_from_expected_provider};
+use super::endpoint::Endpoint;
+use super::runtime::run;
+use super::sdk_setup::{SdkSetup, with_credentials};
+use crate::code::Code;
+use crate::config::Target;
+use crate::error::Failure;
+use crate::identity::Identity;
+use crate::token::Token;
+
+/// A token as AWS issued it.
+#[derive(Debug)]
+pub struct Issued {
+    /// What clients log in with.
+    pub token: Token,
+    /// How long AWS accepts it, by AWS's clock, so that a wrong local clock has no effect. `None` when it came expired or
+    /// without an expiry, as the tokens of emulators do.
+    pub valid_for: Option<Duration>,
+    /// The id of the access key that requested it.
+    pub access_key_id: String,
+    /// Whether the credentials came from the provider that the settings lead to.
+    pub is_from_expected_provider: bool,
+}
+
+/// Resolved credentials, with everything that a call with them needs.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) config: SdkConfig,
+    pub(super) endpoint: Endpoint,
+    pub(super) credentials: Credentials,
+    pub(super) context: Arc<Context>,
+}
+
+/// What ECR answers to GetAuthorizationToken.
+#[derive(Default)]
+struct AuthorizationData {
+    token: Option<String>,
+    expires_at: Option<DateTime>,
+}
+
+impl Session {
+    /// Resolves the credentials of `identity` by `deadline`, without a request for a token.
+    pub fn open(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Self, Failure> {
+        Self::open_with(target, identity, &[], deadline)
+    }
+
+    /// Resolves the credentials with the codes of MFA devices.
+    pub fn open_with(
+        target: &Target,
+        identity: &Arc<Identity>,
+        codes: &[MfaCode],
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let codes = codes.to_vec();
+        run_with_context(target, identity, deadline, |context| async move {
+            Box::pin(SdkSetup::new(context).open_session(&codes)).await
+        })
+    }
+
+    /// The id of the access key that was resolved.
+    pub fn access_key_id(&self) -> &str {
+        self.credentials.access_key_id()
+    }
+
+    /// Requests the token from ECR, by `deadline`.
+    pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
+        let (identity, pending) = (self.context.identity.clone(), self.context.pending.clone());
+        run(deadline, &identity, &pending, self.exchange())
+    }
+
+    pub(super) async fn exchange(self) -> Result<Issued, Failure> {
+        let Self { config, endpoint, credentials, context } = self;
+        let access_key_id = credentials.access_key_id().to_owned();
+        let roles = &context.identity.chain.roles;
+        let is_from_expected_provider = is_from_expected_provider(context.source(), roles, &credentials);
+        let config = with_credentials(config, credentials);
+        let started = Instant::now();
+        let data = if context.target.registry.is_public() {
+            public_authorization(&config, endpoint, &context).await?
+        } else {
+            private_authorization(&config, endpoint, &context).await?
+        };
+        let answered_by = context.network.last_authority();
+        let token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
+            Failure::new(
+                Code::AnswerInvalid,
+                format!("the answer of {answered_by} holds no token that can be read"),
+                "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
+            )
+        })?;
+        debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(), "ECR gave a token");
+        let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
+        let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
+        Ok(Issued { token, valid_for, access_key_id, is_from_expected_provider })
+    }
+}
+
+async fn private_authorization(
+    config: &SdkConfig,
+    endpoint: Endpoint,
+    context: &Context,
+) -> Result<AuthorizationData, Failure> {
+    let mut builder = aws_sdk_ecr::config::Builder::from(config);
+    builder.set_endpoint_url(endpoint.url).set_use_fips(endpoint.fips).set_use_dual_stack(endpoint.dual_stack);
+    let client = aws_sdk_ecr::Client::from_conf(builder.build());
+    let output = client.get_authorization_token().send().await.map_err(|error| context.ecr_failure(&error))?;
+    let data = output.authorization_data.and_then(|data| data.into_iter().next());
+    Ok(data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
+        token: data.authorization_token,
+        expires_at: data.expires_at,
+    }))
+}
+
+async fn public_authorization(
+    config: &SdkConfig,
+    endpoint: Endpoint,
+    context: &Context,
+) -> Result<AuthorizationData, Failure> {
+    let mut builder = aws_sdk_ecrpublic::config::Builder::from(config);
+    builder.set_endpoint_url(endpoint.url).set_use_dual_stack(endpoint.dual_stack);
+    let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());
+    let output = client.get_authorization_token().send().await.map_err(|error| context.ecr_failure(&error))?;
+    Ok(output.authorization_data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
+        token: data.authorization_token,
+        expires_at: data.expires_at,
+    }))
+}

@@ -1,0 +1,155 @@
+//! What the cache holds for a registry: opens the cache, and reads, saves, lists and erases tokens outside of a request.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
+
+use time::OffsetDateTime;
+use tracing::debug;
+
+use super::job::entry_key;
+use super::short;
+use crate::aws::Issued;
+use crate::cache::{Cache, Decided, Entry, Erased, Freshness, Manifest};
+use crate::code::Code;
+use crate::config::{Config, Target};
+use crate::env::Env;
+use crate::error::{Error, Failure};
+use crate::identity::{Identity, Observed, request_key};
+use crate::registry;
+
+/// What the cache holds for one identity.
+#[derive(Debug)]
+pub struct Stored {
+    /// The directory of the cache.
+    pub dir: PathBuf,
+    /// The entry, fresh or not.
+    pub entry: Option<Entry>,
+}
+
+/// Reads what the cache holds for an identity. Fails with the reason why the cache does not serve it.
+pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored, Failure> {
+    let cache = open_cache(env, identity)?;
+    let key = entry_key(&cache, target, identity);
+    let dir = cache.dir().display();
+    cache.probe().map_err(|error| {
+        let what = format!("{dir} cannot be written: {error}");
+        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
+    })?;
+    let entry = cache.look_up(&key);
+    if entry.is_none() && cache.holds(&key) {
+        let what = format!("the entry in {dir} for this identity is damaged, or others could have written it");
+        return Err(Failure::new(Code::CacheUnused, what, "the next get replaces the entry"));
+    }
+    Ok(Stored { dir: cache.dir().to_owned(), entry })
+}
+
+/// Caches a token that was requested outside of a `get`, so that the next `get` finds it.
+pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, issued: &Issued) -> Result<(), Failure> {
+    let cache = open_cache(env, identity)?;
+    let entry = new_entry(identity, issued).ok_or_else(|| {
+        let what = "it came expired or without an expiry";
+        Failure::new(Code::TokenUncacheable, what, "an emulator does that; from AWS itself it should not happen")
+    })?;
+    cache.save(&entry).map_err(|error| {
+        let what = format!("{} cannot be written: {error}", cache.dir().display());
+        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
+    })?;
+    save_manifest(env, config, target, identity);
+    Ok(())
+}
+
+/// Erases the cached token of `target`. Without one there is nothing to do.
+pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Error> {
+    let Some(dir) = env.cache_dir() else { return Ok(Erased::Nothing) };
+    // Settings that lead to no identity have no entry.
+    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(Erased::Nothing) };
+    let Ok(cache) = Cache::open(dir) else { return Ok(Erased::Nothing) };
+    let key = entry_key(&cache, target, &identity);
+    let erased = cache.erase(&key).map_err(|error| {
+        let dir = cache.dir().display();
+        Error::failed(format!(
+            "cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
+            target.host
+        ))
+    })?;
+    let removed = erased == Erased::Token;
+    debug!(host = target.host, key = short(&key.to_string()), removed, "cached token of this identity");
+    Ok(erased)
+}
+
+/// The hosts whose cached token would be served now, each with its user name.
+pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String, String)>, Error> {
+    let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
+    let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
+    let mut hosts = Vec::new();
+    for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(registry::ANY_ACCOUNT)) {
+        let Manifest { host, entry, .. } = &manifest;
+        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.freshness() != Freshness::Expired) else {
+            continue;
+        };
+        let current_key = || {
+            let target = config.target(env, host).ok()?;
+            let identity = Identity::of(env, &target, deadline).ok()?;
+            Some(entry_key(&cache, &target, &identity).to_string())
+        };
+        if current_key().is_some_and(|key| key == entry.key()) {
+            hosts.push((host.clone(), entry.username().to_owned()));
+        }
+    }
+    Ok(hosts)
+}
+
+/// The entry for a token; `None` when the token came expired or without an expiry.
+pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
+    let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
+    Entry::new(&identity.key, &issued.access_key_id, token, issued.valid_for?, now)
+}
+
+/// Opens the cache. Fails with the reason why this identity's tokens are not cached. [`cached_answer`](super::cached_answer)
+/// skips these checks, since it only reads.
+pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
+    if let Some(why) = &identity.uncacheable {
+        return Err(Failure::from_line(Code::CacheUnused, why, "correct what the message names"));
+    }
+    let Some(dir) = env.cache_dir() else {
+        return Err(Failure::from_line(Code::CacheUnused, env.why_no_cache(), "set AWS_ECR_CACHE_DIR"));
+    };
+    if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !is_below(&dir, kaniko)) {
+        let (dir, kaniko) = (dir.display(), kaniko.display());
+        return Err(Failure::new(
+            Code::CacheUnused,
+            format!("kaniko would push {dir} as part of the image that it builds"),
+            format!("set AWS_ECR_CACHE_DIR to {kaniko}/cache"),
+        ));
+    }
+    Cache::open(dir)
+}
+
+/// Whether `path` leads below `dir`, by its text alone.
+fn is_below(path: &Path, dir: &Path) -> bool {
+    path.starts_with(dir) && !path.components().any(|part| part == Component::ParentDir)
+}
+
+/// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`].
+pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
+    let Ok(cache) = open_cache(env, identity) else { return };
+    if !config.is_steady() {
+        return;
+    }
+    let mut observed: Vec<Observed> =
+        config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
+    observed.extend(identity.observed.iter().cloned());
+    let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
+    let decided = Decided {
+        region: target.registry.region.clone(),
+        credentials: identity.chain.to_string(),
+        chosen_by: config.decision(env, target).unwrap_or_else(|| identity.selected.setting().to_owned()),
+    };
+    let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed);
+    // A token that could not be cached has no entry.
+    if cache.holds(&identity.key)
+        && let Err(error) = cache.save_manifest(&request, &manifest)
+    {
+        debug!(%error, "the manifest of the cached token cannot be saved");
+    }
+}
