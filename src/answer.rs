@@ -1,12 +1,11 @@
-//! The one answer of the process, and who gives it.
+//! Prints exactly one answer of the process, even after a panic.
 //!
-//! An answer of the protocol is one, whatever happens: a thread that panics while another is answering must not add a second
-//! line, and nobody may wait for a lock that a panicking thread holds. The first thread that wants to answer does, and ends
-//! the process; every other one stands still from then on.
+//! A thread that panics while another prints the answer must not add a second line, and must not hold a lock that the other
+//! waits for. The first thread that prints is the only one: it also ends the process, and every other thread blocks.
 //!
-//! A failure goes to standard output, where the protocol has it, and to standard error too: docker up to 28.2, oras-py and
-//! the devcontainers CLI drop the former and show the latter. Not so the sentence that means "not found": there nobody
-//! waits for an explanation.
+//! A failure goes to standard output, as the protocol requires, and to standard error: docker up to 28.2, oras-py and the
+//! devcontainers CLI drop the former and show the latter. The line that means "not found" goes to standard output alone, since
+//! it is no failure to the user.
 
 use std::any::Any;
 use std::io::{self, Write};
@@ -19,36 +18,36 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// Whether the answer belongs to standard output, as the protocol's does.
+/// Whether failures go to standard output too.
 static PROTOCOL: AtomicBool = AtomicBool::new(false);
 
-/// The thread that answers.
+/// The thread that prints the answer.
 static ANSWERING: Mutex<Option<ThreadId>> = Mutex::new(None);
 
-/// What is answered instead of a panic.
-static IN_HAND: Mutex<Option<Zeroizing<Vec<u8>>>> = Mutex::new(None);
+/// The answer to print after a panic.
+static ON_PANIC: Mutex<Option<Zeroizing<Vec<u8>>>> = Mutex::new(None);
 
-/// Keeps a valid answer for the case that the attempt at a better one panics.
-pub fn hold(answer: Zeroizing<Vec<u8>>) {
-    *IN_HAND.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+/// Sets the answer to print if the search for a better one panics.
+pub fn set_answer_on_panic(answer: Zeroizing<Vec<u8>>) {
+    *ON_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
 }
 
-/// From now on a failure belongs to standard output too.
-pub fn by_protocol() {
+/// Makes later failures go to standard output too, as the protocol requires.
+pub fn fail_on_both_streams() {
     PROTOCOL.store(true, Ordering::Relaxed);
 }
 
-/// From now on a failure belongs to standard error alone.
-pub fn by_standard_error() {
+/// Makes later failures go to standard error alone.
+pub fn fail_on_standard_error() {
     PROTOCOL.store(false, Ordering::Relaxed);
 }
 
-/// Standard output, for the thread that is the first to answer.
+/// Standard output, for the first thread that writes to it.
 pub struct Output;
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        wait_for_ever_unless_first();
+        block_unless_first();
         io::stdout().write(bytes)
     }
 
@@ -57,9 +56,9 @@ impl Write for Output {
     }
 }
 
-/// Prints a failure. That nobody may be left to read it is no reason to fail in another way.
+/// Prints a failure. Ignores closed streams.
 pub fn fail(error: &Error) {
-    wait_for_ever_unless_first();
+    block_unless_first();
     let protocol = PROTOCOL.load(Ordering::Relaxed);
     if protocol {
         let _ = writeln!(io::stdout(), "{error}");
@@ -69,21 +68,21 @@ pub fn fail(error: &Error) {
     }
 }
 
-/// Has a panic, in any thread, end the process with one line.
+/// Makes a panic in any thread end the process with one line.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        let in_hand = IN_HAND.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(answer) = in_hand
+        let answer = ON_PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = answer
             && Output.write_all(&answer).and_then(|()| Output.flush()).is_ok()
         {
             std::process::exit(0);
         }
-        fail(&Error::failed(explain(panic)));
+        fail(&Error::failed(describe(panic)));
         std::process::exit(1);
     }));
 }
 
-fn wait_for_ever_unless_first() {
+fn block_unless_first() {
     let first = {
         let mut answering = ANSWERING.lock().unwrap_or_else(PoisonError::into_inner);
         *answering.get_or_insert_with(|| thread::current().id()) == thread::current().id()
@@ -95,10 +94,10 @@ fn wait_for_ever_unless_first() {
     }
 }
 
-/// The place, and what the system lacks, if that is it. A panic's own text may hold data.
-fn explain(panic: &PanicHookInfo) -> String {
+/// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
+fn describe(panic: &PanicHookInfo) -> String {
     let text = text(panic.payload());
-    for (sign, lack) in [
+    for (sign, cause) in [
         ("Too many open files", "too many open files; raise the limit ('ulimit -n'), or close some"),
         (
             "Resource temporarily unavailable",
@@ -107,11 +106,11 @@ fn explain(panic: &PanicHookInfo) -> String {
         ("Cannot allocate memory", "out of memory"),
     ] {
         if text.contains(sign) {
-            return format!("the system refuses what is needed: {lack}");
+            return format!("the system's limits are too low: {cause}");
         }
     }
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    format!("internal error at {place}; please report it")
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    format!("internal error at {location}; please report it")
 }
 
 fn text(payload: &(dyn Any + Send)) -> &str {

@@ -31,14 +31,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
     let result = match Invocation::from_args(args) {
         Invocation::Protocol(action) => {
-            answer::by_protocol();
+            answer::fail_on_both_streams();
             let started = Instant::now();
             let env = settings();
             let input = StandardInput::until(config::deadline(&env, started));
             docker::serve(action, &env, input, Output)
         }
         Invocation::WrongUsage(line) => {
-            answer::by_protocol();
+            answer::fail_on_both_streams();
             Err(line)
         }
         Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),

@@ -1,8 +1,7 @@
-//! Text that must never be shown: tokens and what they are made from.
+//! Text that no output may show: tokens, and the keys and tokens that they are issued for.
 //!
-//! `Debug` is redacted and there is no `Display`, so that no log line or error can carry the text by accident;
-//! the memory is zeroed when the value goes. Serialising writes the text: that is for the two places that exist
-//! to hold it, the cache entry and the answer to the client.
+//! `Debug` is redacted and there is no `Display`, so that no log line or error holds the text by accident. The memory is zeroed
+//! on drop. Serialization writes the text: it serves the cache entry and the answer to the client.
 
 use std::fmt;
 
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text itself; every caller is a place where the secret leaves the program.
+    /// The text itself. Each call hands the secret to another component.
     pub fn expose(&self) -> &str {
         &self.0
     }

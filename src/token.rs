@@ -1,4 +1,4 @@
-//! The authorization token as ECR gives it out and as clients want it.
+//! The authorization token, as ECR issues it and as clients use it.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,16 +11,16 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// `AWS`.
+    /// The user name, which is `AWS`.
     pub username: String,
-    /// Good for every registry of the principal in one region, for up to 12 hours.
+    /// The password. It is valid for every registry of the principal in one region, for up to 12 hours.
     pub password: Secret,
 }
 
 impl Token {
-    /// Reads `authorizationToken`: base64 of `user:password`, split at the first colon (Amazon ECR API reference,
-    /// AuthorizationData). `None` when it is not that, or when the user is `<token>`: clients take the password
-    /// of that user for an OAuth identity token.
+    /// Decodes `authorizationToken`: base64 of `user:password`, split at the first colon (Amazon ECR API reference,
+    /// AuthorizationData). `None` when it is of another form, or when the user is `<token>`: clients use the password of that
+    /// user as an OAuth identity token.
     pub fn decode(authorization_token: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(authorization_token.trim()).ok()?);
         let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
@@ -41,7 +41,7 @@ mod tests {
     use base64::prelude::BASE64_STANDARD;
 
     #[test]
-    fn splits_at_the_first_colon_and_refuses_what_clients_would_misread() {
+    fn splits_at_the_first_colon_and_rejects_what_clients_would_misread() {
         let decode = |text: &str| Token::decode(&BASE64_STANDARD.encode(text));
         let token = decode("AWS:a:b").expect("a token");
         assert_eq!((token.username.as_str(), token.password.expose()), ("AWS", "a:b"));

@@ -104,7 +104,7 @@ fn repeat(answer: &[u8], code: u8) {
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
     if let Some(request) = bazel::Request::read(&input) {
-        answer::by_standard_error();
+        answer::fail_on_standard_error();
         return get_for_bazel(env, &request, started);
     }
     let server_url = server_url(&input)?;
@@ -121,7 +121,7 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
             // Whatever happens during the refresh, the valid token can still be served.
             let hold = |token: &Token| {
                 if let Ok(answer) = answer(token) {
-                    answer::hold(answer.output);
+                    answer::set_answer_on_panic(answer.output);
                 }
             };
             answer(&token_provider::get(env, &config, &target, deadline, &hold)?.token)
