@@ -81,14 +81,13 @@ fn start(env: &Env, name: &str, program: &str, action: &str) -> Result<Child, Er
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
-    child.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            failed(program, "is not on the PATH; install it, or remove 'fallback' from the configuration")
-        }
-        _ => {
-            let what = format!("cannot be started: {error}; fix that, or remove 'fallback' from the configuration");
-            failed(program, &what)
-        }
+    child.map_err(|error| {
+        let problem = if error.kind() == io::ErrorKind::NotFound {
+            "is not on the PATH; install it".to_owned()
+        } else {
+            format!("cannot be started: {error}; fix that")
+        };
+        failed(program, &format!("{problem}, or remove 'fallback' from the configuration"))
     })
 }
 

@@ -262,9 +262,8 @@ mod tests {
         None
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a deadline is optional")]
-    fn soon() -> Option<Instant> {
-        Some(Instant::now() + LONG)
+    fn soon() -> Instant {
+        Instant::now() + LONG
     }
 
     fn lead(cache: &Cache) -> Leader<'_> {
@@ -285,7 +284,7 @@ mod tests {
 
     /// Waits for another thread, for a limited time.
     fn wait_until(what: &str, condition: impl Fn() -> bool) {
-        let limit = Instant::now() + LONG;
+        let limit = soon();
         while !condition() {
             assert!(Instant::now() < limit, "{what}");
             thread::yield_now();
@@ -303,7 +302,7 @@ mod tests {
         let look_up = || *stored.lock().expect("a value");
         thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| match cache.single_flight(&key(), soon(), look_up).expect("an outcome") {
+                scope.spawn(|| match cache.single_flight(&key(), Some(soon()), look_up).expect("an outcome") {
                     Outcome::Ask(Some(_leader)) => {
                         let number = leaders.fetch_add(1, Ordering::SeqCst);
                         *stored.lock().expect("a value") = Some(u32::try_from(number).expect("a few"));
@@ -321,10 +320,11 @@ mod tests {
         let leader = lead(&cache);
         let waiting = leader.files.waiting.clone();
         thread::scope(|scope| {
-            let follower = scope.spawn(|| match cache.single_flight(&key(), soon(), nothing).expect("an outcome") {
-                Outcome::Failed(failure) => failure,
-                other => panic!("{}", describe(&other)),
-            });
+            let follower =
+                scope.spawn(|| match cache.single_flight(&key(), Some(soon()), nothing).expect("an outcome") {
+                    Outcome::Failed(failure) => failure,
+                    other => panic!("{}", describe(&other)),
+                });
             wait_until("the follower waits", || waiting.exists());
             leader.fail(&failure());
             assert_eq!(follower.join().expect("a failure"), failure().without_quote());
@@ -361,7 +361,7 @@ mod tests {
         let waiting = leader.files.waiting.clone();
         thread::scope(|scope| {
             let follower = scope.spawn(|| {
-                let outcome = cache.single_flight(&key(), soon(), nothing).expect("an outcome");
+                let outcome = cache.single_flight(&key(), Some(soon()), nothing).expect("an outcome");
                 describe(&outcome)
             });
             wait_until("the follower waits", || waiting.exists());
@@ -377,7 +377,7 @@ mod tests {
         // Locks without a heartbeat.
         let path = |name: &str| cache.dir().join(format!("{}.{name}", key()));
         let held = super::LOCKS.map(|name| Lock::try_take(&path(name)).expect("a lock").expect("a free lock"));
-        let outcome = cache.single_flight(&key(), soon(), nothing).expect("an outcome");
+        let outcome = cache.single_flight(&key(), Some(soon()), nothing).expect("an outcome");
         assert_eq!(describe(&outcome), "ask, as the leader: false");
         drop(held);
     }

@@ -1,4 +1,5 @@
-//! One API call, freshness, refresh, identities kept apart, damaged entries, and a cache that cannot be used.
+//! The cache: one API call for many gets, freshness, refresh, separate identities, damaged entries, and a cache that cannot be
+//! used.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,7 +68,7 @@ fn a_token_is_served_for_half_its_life_and_then_refreshed() {
 }
 
 #[test]
-fn when_a_refresh_fails_a_valid_token_is_served_and_a_dead_one_never() {
+fn when_a_refresh_fails_a_valid_token_is_served_and_an_expired_one_never() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let first = helper.get(HOST).password_for(HOST);
@@ -100,7 +101,7 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once() {
     let first = helper.get(HOST).password_for(HOST);
     aws.change(|plan| plan.delay = Duration::from_mins(10));
     make_older(&helper, Duration::from_hours(7));
-    // Waiting for AWS each time takes half a minute.
+    // It would take half a minute if each get waited for AWS.
     let started = std::time::Instant::now();
     for _ in 0..20 {
         assert_eq!(helper.get(HOST).password_for(HOST), first);
@@ -109,7 +110,7 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once() {
     assert_eq!(aws.count(), 2, "one tried");
 }
 
-/// A helper whose token is due for a refresh, which has failed once; and the note of when the next one is due.
+/// Returns a helper whose token is stale and whose refresh has failed once, and the file that holds the time of the next one.
 fn failed_once(aws: &Aws) -> (Helper, std::path::PathBuf) {
     let helper = Helper::of(aws);
     helper.get(HOST).password_for(HOST);
@@ -119,6 +120,30 @@ fn failed_once(aws: &Aws) -> (Helper, std::path::PathBuf) {
     let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
     let note = files.find(|path| path.extension().is_some_and(|ending| ending == "postponed")).expect("a note");
     (helper, note)
+}
+
+/// The other process writes its failure before it releases the lock. A get that comes in between has a valid token to serve.
+#[test]
+fn a_valid_token_is_served_while_the_refresh_of_another_process_fails() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(7));
+    let [entry] = helper.entries().try_into().expect("one entry");
+    let lock = fs::File::create(entry.with_extension("lock")).expect("a lock file");
+    fs::set_permissions(entry.with_extension("lock"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    lock.lock().expect("a lock");
+    let failure = helper.write("failure", "");
+    fs::set_permissions(&failure, fs::Permissions::from_mode(0o600)).expect("a mode");
+    // Several times: a failure that is not recent does not count.
+    for _ in 0..5 {
+        let at = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
+        let report = format!(r#"{{"at":"{at}","code":"E-ECR-DENIED","what":"denied","hint":"allow it"}}"#);
+        fs::write(&failure, report).expect("a write");
+        fs::copy(&failure, entry.with_extension("failure")).expect("a copy");
+        assert_eq!(helper.get(HOST).password_for(HOST), first);
+    }
+    assert_eq!(aws.count(), 1, "the other process holds the lock");
 }
 
 #[test]
@@ -131,7 +156,7 @@ fn the_next_refresh_after_a_failed_one_is_due_in_five_to_ten_minutes() {
 }
 
 #[test]
-fn a_refresh_that_was_postponed_is_tried_when_it_is_due_and_when_the_note_makes_no_sense() {
+fn a_postponed_refresh_is_tried_when_it_is_due_and_when_its_time_is_impossible() {
     let aws = Aws::start();
     let (helper, postponed) = failed_once(&aws);
     let now = OffsetDateTime::now_utc();
@@ -146,7 +171,7 @@ fn a_refresh_that_was_postponed_is_tried_when_it_is_due_and_when_the_note_makes_
 }
 
 #[test]
-fn in_the_last_tenth_of_a_tokens_life_each_may_try_to_refresh_it() {
+fn in_the_last_tenth_of_a_tokens_lifetime_each_get_tries_to_refresh_it() {
     let aws = Aws::start();
     let (helper, postponed) = failed_once(&aws);
     let later = (OffsetDateTime::now_utc() + Duration::from_mins(5)).format(&Rfc3339).expect("a time");

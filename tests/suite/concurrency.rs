@@ -1,4 +1,4 @@
-//! Many at once: one API call, shared failures, holders that are killed, stopped or slow.
+//! Many processes at once: one API call, shared failures, and leaders that are killed, stopped or slow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ fn slow(milliseconds: u64) -> Plan {
 fn two_hundred_at_once_make_one_call_and_wait_no_longer_than_for_it() {
     let aws = Aws::with(slow(100));
     let mut last = String::new();
-    // The best of three: the bound is the program's, not the machine's.
+    // The best of three, since other load on the machine delays some runs.
     for _ in 0..3 {
         let single = Helper::of(&aws).get(HOST).took;
         let starting = time_to_start(200);
@@ -48,13 +48,13 @@ fn one_key_does_not_wait_for_another() {
     let other = Helper::of(&quick).var("AWS_ECR_CACHE_DIR", shared.to_str().expect("UTF-8"));
     let ran = other.get(HOST);
     ran.password_for(HOST);
-    // The other one waits for twenty.
+    // The other process waits for twenty seconds.
     assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
     held.kill().expect("it still waits");
     end(held);
 }
 
-/// How long it takes to start so many processes here and now: who starts after a failure asks for itself.
+/// Measures how long `count` processes take to start. A process that starts after a failure asks AWS itself.
 fn time_to_start(count: usize) -> Duration {
     let started = Instant::now();
     let helper = Helper::bare();
@@ -66,12 +66,13 @@ fn time_to_start(count: usize) -> Duration {
 }
 
 #[test]
-fn a_failure_answers_all_who_wait_for_it() {
+fn a_failure_is_the_answer_of_all_processes_that_wait() {
     let starting = time_to_start(50) * 2;
     let denied = (400, "AccessDeniedException", "not you");
     let (moment, for_ever) = (starting + Duration::from_millis(300), Duration::from_mins(10));
     let timeout = starting + Duration::from_secs(2);
-    // At once, later than all have started, and never. Many of those that fail at once have nobody who waits for them.
+    // AWS answers at once, after all processes have started, and never. Many processes that fail at once have no others that wait
+    // for them.
     for (delay, timeout, calls, bound) in [
         (Duration::ZERO, Duration::from_mins(1), 25, Duration::from_mins(1)),
         (moment, Duration::from_mins(1), 2, moment * 3),
@@ -88,7 +89,7 @@ fn a_failure_answers_all_who_wait_for_it() {
 }
 
 #[test]
-fn who_comes_after_a_failure_asks_for_itself() {
+fn a_process_that_starts_after_a_failure_asks_aws_itself() {
     let aws = Aws::with(Plan { failures: 1, failure: (400, "AccessDeniedException", "not yet"), ..Plan::default() });
     let helper = Helper::of(&aws);
     helper.get(HOST).error();
@@ -96,7 +97,7 @@ fn who_comes_after_a_failure_asks_for_itself() {
 }
 
 #[test]
-fn holders_that_are_killed_at_any_moment_leave_nothing_in_the_way() {
+fn leaders_that_are_killed_at_any_moment_delay_no_other_process() {
     let rounds = if std::env::var_os("FULL").is_some() { 500 } else { 60 };
     let mut chance = Chance::new();
     let aws = Aws::with(slow(5));
@@ -127,7 +128,7 @@ fn holders_that_are_killed_at_any_moment_leave_nothing_in_the_way() {
 }
 
 #[test]
-fn a_stopped_holder_costs_the_others_no_more_than_five_seconds_and_one_call() {
+fn a_stopped_leader_costs_the_others_no_more_than_five_seconds_and_one_call() {
     best_of_three(Duration::from_secs(5), || {
         let aws = Aws::with(slow(600_000));
         let helper = Helper::of(&aws);
@@ -147,7 +148,7 @@ fn a_stopped_holder_costs_the_others_no_more_than_five_seconds_and_one_call() {
 }
 
 #[test]
-fn a_holder_that_is_slow_is_waited_for() {
+fn the_others_wait_for_a_slow_leader() {
     let aws = Aws::with(slow(6000));
     let (runs, _) = many(&Helper::of(&aws), 10, HOST);
     let passwords: BTreeSet<String> = runs.iter().map(|ran| ran.password_for(HOST)).collect();

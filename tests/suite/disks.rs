@@ -1,5 +1,5 @@
-//! Bad disks and bad neighbours: the pull works, one line in the log says why it is not cached, and nothing leaks.
-//! A fault that a test injects is seen to have happened.
+//! Faulty disks and other users: the pull works, one line in the log reports why the token is not cached, and no secret leaks. Each
+//! test that injects a fault checks that the fault happened.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -14,7 +14,7 @@ use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
 
-/// Is not cached, says so once with these words, and works.
+/// Asserts that `get` works without caching the token, and logs one line about it with these words.
 #[track_caller]
 fn works_uncached(aws: &Aws, helper: &Helper, words: &[&str]) {
     let helper_log = helper.home().join("log");
@@ -57,12 +57,12 @@ fn full_and_read_only_disks() {
          mount -t tmpfs -o ro tmpfs {at}/fixed\nmkdir -m 700 {at}/full/cache\n\
          ! head -c 1000000 /dev/zero > {at}/full/filler\n! touch {at}/fixed/x 2>/dev/null"
     )));
-    // The set-up itself fails unless both writes did.
+    // The setup of the namespace fails unless both writes fail.
     for (dir, words) in [("full/cache", "No space left"), ("fixed/cache", "Read-only file system")] {
         let helper = logging(&aws).inside(&namespace).var("AWS_ECR_CACHE_DIR", &format!("{at}/{dir}"));
         works_uncached(&aws, &helper, &[words, dir]);
     }
-    // A home that cannot be written to.
+    // A home directory on a read-only file system.
     let home = format!("{at}/fixed");
     let helper = logging(&aws).inside(&namespace);
     let log = helper.home().join("log");
@@ -93,7 +93,7 @@ fn a_directory_that_vanishes_half_way() {
     assert_eq!(aws.count(), 1, "it was made again");
 }
 
-/// Runs the program under strace, which makes `fault` happen; the trace comes back.
+/// Runs the program under strace, which injects `fault`, and returns the trace.
 fn with_fault(helper: &Helper, fault: &str) -> (Ran, String) {
     helper.traced(HOST, &["-e", &format!("inject={fault}")])
 }
@@ -110,7 +110,7 @@ fn locks_that_are_not_supported_and_quotas() {
         let (ran, trace) = with_fault(&helper, &format!("flock:error={error}"));
         ran.password_for(HOST);
         assert!(trace.contains("INJECTED"), "{trace}");
-        // Entries need no lock to be whole, so the token is kept all the same.
+        // An entry is written whole without a lock, so the token is cached.
         helper.get(HOST).password_for(HOST);
         assert_eq!(aws.count(), before + 1);
     }
@@ -213,7 +213,7 @@ fn what_is_no_regular_file_or_has_gigabytes_is_no_entry() {
             "pipe" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
             _ => fs::create_dir(&path).expect("a directory"),
         }
-        // A pipe is not waited for, and gigabytes are not read.
+        // The helper does not wait for a pipe, and does not read gigabytes.
         let ran = helper.get(HOST);
         ran.password_for(HOST);
         assert!(ran.took < Duration::from_secs(10), "{kind}: {:?}", ran.took);
@@ -225,7 +225,7 @@ fn what_is_no_regular_file_or_has_gigabytes_is_no_entry() {
 }
 
 #[test]
-fn clocks_that_are_a_day_off_neither_serve_dead_tokens_nor_ask_each_time() {
+fn clocks_that_are_a_day_off_neither_serve_expired_tokens_nor_ask_each_time() {
     for ahead in [-86_400, 86_400] {
         let aws = Aws::with(Plan { ahead, ..Plan::default() });
         let helper = Helper::of(&aws);
@@ -237,7 +237,7 @@ fn clocks_that_are_a_day_off_neither_serve_dead_tokens_nor_ask_each_time() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     helper.get(HOST).password_for(HOST);
-    // Made tomorrow: the clock was set back since.
+    // The entry was created tomorrow: the clock was set back afterwards.
     let path = helper.entries().remove(0);
     let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("an entry")).expect("JSON");
     let day = Duration::from_hours(24);
@@ -251,7 +251,7 @@ fn clocks_that_are_a_day_off_neither_serve_dead_tokens_nor_ask_each_time() {
 }
 
 #[test]
-fn what_others_could_have_written_is_not_believed() {
+fn what_others_could_have_written_is_ignored() {
     let aws = Aws::start();
     let helper = logging(&aws);
     helper.get(HOST).password_for(HOST);
@@ -286,7 +286,7 @@ fn an_entry_that_others_may_read_is_replaced() {
 }
 
 #[test]
-fn links_in_the_place_of_entries_locks_and_logs_are_not_followed() {
+fn links_instead_of_entries_locks_and_logs_are_not_followed() {
     let aws = Aws::start();
     let helper = logging(&aws);
     helper.get(HOST).password_for(HOST);
@@ -303,7 +303,7 @@ fn links_in_the_place_of_entries_locks_and_logs_are_not_followed() {
     }
     let log = fs::read_to_string(helper.home().join("log")).expect("a log");
     assert!(log.contains("not trusted") || log.contains("cannot be read"), "{log}");
-    // The log itself is not written through one either.
+    // The log is not written through a link either.
     let linked = Helper::of(&aws).var("AWS_ECR_LOG_FILE", "~/link").var("AWS_ECR_LOG", "trace");
     let target = linked.write("target", "precious");
     symlink(&target, linked.home().join("link")).expect("a link");
@@ -424,7 +424,7 @@ fn the_log_stays_below_a_bound() {
     assert_eq!(fs::metadata(helper.home().join("log.old")).expect("the one before").len(), 3 << 20);
 }
 
-/// A refresh that the system has no files for is no reason to lose a token that is valid.
+/// With too few file descriptors a refresh fails, and the valid token is served.
 #[test]
 fn a_valid_token_is_served_whatever_its_refresh_runs_into() {
     let aws = Aws::start();
@@ -436,14 +436,14 @@ fn a_valid_token_is_served_whatever_its_refresh_runs_into() {
         let output = helper.under("sh", &["-c", &script, "sh"], &[], HOST);
         let ran = Ran::new(output, Duration::ZERO);
         assert_eq!(ran.code, Some(0), "{files} files: {ran:?}");
-        // The refresh may have worked.
+        // The refresh may also have succeeded.
         let answer: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one answer");
         assert!(answer["Secret"].as_str().is_some_and(|secret| secret.starts_with("AKIAEXAMPLE")), "{ran:?}");
     }
     assert!(password.starts_with("AKIAEXAMPLE"));
 }
 
-/// A cache that cannot be written cannot note that a refresh failed; the token is not held back by it each time.
+/// A read-only cache cannot record that a refresh failed. The token is served without a try each time.
 #[test]
 fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
     if !nix::unistd::geteuid().is_root() {
@@ -459,7 +459,7 @@ fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
     let namespace =
         std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}\nmount -o remount,ro,bind {at}")));
     let helper = helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
-    // A valid token is kept back for a second and a half at most; here for less.
+    // Each refresh would delay the token by a second and a half.
     best_of_three(Duration::from_secs(5), || {
         let started = Instant::now();
         for _ in 0..5 {
@@ -481,7 +481,7 @@ fn a_limit_on_the_size_of_files_costs_the_cache_and_not_the_pull() {
     };
     limited(&helper).password_for(HOST);
     assert!(helper.entries().is_empty());
-    // A log that may not grow does not cost a hit.
+    // A log file at the limit does not fail a hit.
     helper.get(HOST).password_for(HOST);
     let log = helper.write("log", &"x".repeat(4096));
     let helper = helper.var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8")).var("AWS_ECR_LOG", "debug");

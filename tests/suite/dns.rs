@@ -1,5 +1,5 @@
-//! How names become addresses: by the hosts file and DNS, as /etc says, and by no module of the C library in a static
-//! program. dnsmasq answers, in a network and an /etc of its own.
+//! Name resolution: by the hosts file and DNS as configured in /etc, and without modules of the C library in a static program.
+//! dnsmasq is the server, in a network and with an /etc of its own.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::real_clients::shell;
 use crate::support::aws::Aws;
 
 const SERVER: &str = "nameserver 127.83.0.53\n";
-/// Takes what is sent to it, and never answers.
+/// A server that never answers.
 const SILENT: &str = "nameserver 169.254.9.9\n";
 
 struct Names {
@@ -40,7 +40,7 @@ impl Names {
         let dir = tempfile::tempdir().expect("a directory");
         let etc = dir.path().join("etc");
         shell(&format!("cp -a /etc {}", etc.display()));
-        // A file of its own, whatever it is on this machine.
+        // On some machines it is a link to a file elsewhere.
         let _ = fs::remove_file(etc.join("resolv.conf"));
         let network = Rc::new(Namespace::of_network(&format!(
             "mount --bind {} /etc\nip link add silent type bridge\nip address add 169.254.1.1/16 dev silent\n\
@@ -76,7 +76,7 @@ impl Names {
         fs::write(self.dir.path().join("etc").join(name), text).expect("a write");
     }
 
-    /// A cold `get` from an endpoint of that name, with this resolv.conf.
+    /// Runs a `get` without a cached token, from an endpoint of that name and with this resolv.conf.
     fn get(&self, name: &str, resolv_conf: &str) -> Ran {
         self.write("resolv.conf", resolv_conf);
         self.helper(name).get(HOST)
@@ -132,7 +132,7 @@ fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
 #[test]
 fn bad_servers_and_files_cost_time_at_most() {
     let Some(names) = Names::start("bad names") else { return };
-    // The second server is asked well before the deadline of twenty seconds.
+    // The second server gets its query well before the deadline of twenty seconds.
     best_of_three(Duration::from_secs(10), || {
         let ran = names.get("api.corp.test", &format!("{SILENT}{SERVER}"));
         ran.password_for(HOST);
@@ -148,7 +148,7 @@ fn bad_servers_and_files_cost_time_at_most() {
     let ran = names.helper("api.corp.test").var("AWS_ECR_TIMEOUT", "3s").get(HOST);
     assert!(ran.error().contains(HOST) && ran.took < Duration::from_secs(10), "{ran:?}");
 
-    // Without servers the C library asks 127.0.0.1; so do we.
+    // Without servers the C library asks 127.0.0.1, and so does the helper.
     names.get("api.corp.test", "").password_for(HOST);
     names.get("api.corp.test", "# nothing\n").password_for(HOST);
     names.write("hosts", "127.83.0.1 listed.corp.test\n");
@@ -159,7 +159,7 @@ fn bad_servers_and_files_cost_time_at_most() {
     names.get("api.corp.test", SERVER).password_for(HOST);
 }
 
-/// A module that another C library was built with may do anything once it is loaded. This one ends its process.
+/// A module that was built for another C library can crash the process that loads it. This one ends it.
 #[test]
 fn modules_of_nsswitch_cannot_crash_a_static_program() {
     if !is_static(&program()) {
@@ -179,14 +179,14 @@ fn modules_of_nsswitch_cannot_crash_a_static_program() {
     let mut getent = names.network.command("getent");
     getent.args(["hosts", "api.corp.test"]).env("LD_LIBRARY_PATH", &libraries);
     let crashed = output(&mut getent).status;
-    assert!(!crashed.success() && crashed.code() != Some(2), "the module is deadly: {crashed}");
+    assert!(!crashed.success() && crashed.code() != Some(2), "the module ends its process: {crashed}");
     let helper = names.helper("api.corp.test").var("LD_LIBRARY_PATH", &libraries);
     helper.get(HOST).password_for(HOST);
     let homeless = names.helper("api.corp.test").var("LD_LIBRARY_PATH", &libraries).var("HOME", "");
     homeless.get(HOST).password_for(HOST);
 }
 
-/// Whether a program needs no loader.
+/// Whether a program has no interpreter.
 pub fn is_static(program: &Path) -> bool {
     let output = output(Command::new("readelf").arg("-lW").arg(program));
     output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("INTERP")

@@ -1,4 +1,4 @@
-//! Each cause of a failure has its own line with the next step, and no other cause's, and no secret.
+//! Each cause of a failure has a message of its own, with the fix and without a secret.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
-/// What tells each class from the others; only one of them may stand in a line.
+/// The text that distinguishes each cause. A message has exactly one of them.
 const MARKS: &[&str] = &[
     "no AWS credentials found",
     "aws sso login",
@@ -35,14 +35,14 @@ const MARKS: &[&str] = &[
     "in time;",
 ];
 
-/// A failing `get` and `doctor` give this cause and no other.
+/// Asserts that a failing `get` and `doctor` report this cause and no other.
 #[track_caller]
 fn fails(helper: &Helper, mark: &str, words: &[&str]) {
     get_fails(helper, mark, words);
     doctor_fails(helper, mark);
 }
 
-/// The checks of `doctor` that failed give this cause and no other.
+/// Asserts that the failed checks of `doctor` report this cause and no other.
 #[track_caller]
 fn doctor_fails(helper: &Helper, mark: &str) {
     let ran = helper.run(&["doctor", "--json", HOST], "");
@@ -67,7 +67,7 @@ fn doctor_fails(helper: &Helper, mark: &str) {
 
 const SECRETS: &[&str] = &[SECRET_KEY, "hunter2", "session-secret"];
 
-/// The line of a failing `get` has this mark and no other, and these words.
+/// Asserts that the message of a failing `get` has this mark and no other, and these words.
 #[track_caller]
 fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
     let ran = helper.get(HOST);
@@ -85,12 +85,12 @@ fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
     }
 }
 
-/// ECR answers with this error.
+/// Starts an ECR that answers with this error.
 fn refusing(code: &'static str, message: &'static str) -> Aws {
     Aws::with(Plan { failures: usize::MAX, failure: (400, code, message), ..Plan::default() })
 }
 
-/// STS answers with this error to a role that profile `role` wants.
+/// Starts an STS that answers with this error, and returns a helper whose profile `role` assumes a role.
 fn role_refused(code: &'static str, message: &'static str, more: &str) -> (Aws, Helper) {
     let aws =
         Aws::with(Plan { service: "sts", failures: usize::MAX, failure: (403, code, message), ..Plan::default() });
@@ -307,7 +307,7 @@ fn nothing_that_answers() {
     let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
     let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "300ms");
     get_fails(&helper, "in time;", &["AWS_ECR_TIMEOUT"]);
-    // It has time to find out who it is.
+    // Before that, it has the time to resolve the credentials.
     doctor_fails(&helper, "cannot reach");
 }
 

@@ -1,4 +1,4 @@
-//! What AWS is asked, and what its answers become.
+//! Requests to AWS, and how its answers are used.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn unreadable_answers_are_failures_not_tokens() {
         r#"{"authorizationData":[]}"#,
         r#"{"authorizationData":[{"authorizationToken":"%%%"}]}"#,
         r#"{"authorizationData":[{"authorizationToken":"bm9jb2xvbg=="}]}"#,
-        // <token>:secret, which clients would take for an identity token
+        // <token>:secret, which clients would use as an identity token.
         r#"{"authorizationData":[{"authorizationToken":"PHRva2VuPjpzZWNyZXQ="}]}"#,
     ] {
         let aws = Aws::with(Plan { junk: Some(junk), ..Plan::default() });

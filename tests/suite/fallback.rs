@@ -1,5 +1,4 @@
-//! The helper that serves the registries that are not ECR's: what it gets and says, byte for byte, and what becomes of
-//! one that misbehaves.
+//! The fallback helper for registries that are not ECR's: its requests and answers byte for byte, and helpers that misbehave.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +11,7 @@ use crate::process::{SOON, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
 use crate::{HOST, NOT_FOUND};
 
-/// Keeps credentials in files of `~/kept`, as `pass` and others do, unencrypted.
+/// A helper that stores credentials in files of `~/kept`, like `pass` but without encryption.
 pub const KEEPER: &str = r#"#!/bin/sh
 set -e
 mkdir -p "$HOME/kept"
@@ -35,7 +34,7 @@ list)
 esac
 "#;
 
-/// Writes down its argument and its input, and answers with what the files say.
+/// A helper that records its argument and input, and answers with the contents of two files.
 const RECORDER: &str = r#"printf %s "$1" >"$HOME/action"
 cat >"$HOME/input"
 cat "$HOME/output"
@@ -43,7 +42,7 @@ exit "$(cat "$HOME/code")""#;
 
 const STORED: &str = r#"{"ServerURL":"ghcr.io","Username":"me","Secret":"hunter2"}"#;
 
-/// A helper whose configuration names `fake`, which is this script.
+/// Configures `fake` as the fallback and installs `script` as `docker-credential-fake`.
 fn with(helper: Helper, script: &str) -> Helper {
     helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
     install(&helper, script);
@@ -51,7 +50,7 @@ fn with(helper: Helper, script: &str) -> Helper {
     helper.var("PATH", &path)
 }
 
-/// Written by another process: a descriptor that a fork of this one had inherited would make the script "busy".
+/// Installs the script by another process: a descriptor that a fork of this process inherits would make it "busy".
 fn install(helper: &Helper, script: &str) {
     let script = if script.starts_with("#!") { script.to_owned() } else { format!("#!/bin/sh\n{script}\n") };
     let path = helper.home().join("bin/docker-credential-fake");
@@ -103,7 +102,7 @@ fn requests_and_answers_pass_byte_for_byte() {
             assert_eq!(got("action"), action.as_bytes(), "{text}");
             assert!(got("input") == *input, "{action} {text}");
             assert!(answer.stdout == said, "{action} {text}: {answer:?}");
-            // A failure is shown on standard error too, in one line.
+            // A failure is also one line on standard error.
             let lines = String::from_utf8_lossy(&answer.stderr).lines().count();
             let is_not_found = said.trim_ascii() == NOT_FOUND.as_bytes();
             assert_eq!(lines, usize::from(code != 0 && !is_not_found), "{action} {text}: {answer:?}");
@@ -173,14 +172,14 @@ fn one_that_hangs_is_stopped_with_its_children() {
     }
 }
 
-/// Whether there is such a process, not counting a dead one that nobody has waited for.
+/// Whether there is such a process, other than a zombie.
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[test]
-fn one_that_leads_back_to_us_is_refused() {
+fn a_fallback_that_leads_back_to_the_helper_is_refused() {
     let helper = with(Helper::bare(), "").var("AWS_ECR_TIMEOUT", "5s");
     let path = helper.home().join("bin/docker-credential-fake");
     fs::remove_file(&path).expect("a file");
@@ -189,7 +188,7 @@ fn one_that_leads_back_to_us_is_refused() {
         let ran = helper.run(&[action], input);
         let line = ran.stdout.trim_end();
         assert!(ran.code == Some(1) && line.contains("docker-credential-fake leads back to ecr-login"), "{ran:?}");
-        // Shown by the one that is called and by the one that calls.
+        // Both processes print it.
         assert!(ran.stderr.lines().all(|other| other == line), "{ran:?}");
     }
     let listed = helper.run(&["list"], "");
@@ -230,7 +229,7 @@ fn nothing_about_ecr_reaches_it() {
 }
 
 #[test]
-fn lists_are_merged_and_ours_survives_a_bad_one() {
+fn lists_are_merged_and_the_ecr_hosts_survive_a_bad_one() {
     let aws = Aws::start();
     let helper = with(Helper::of(&aws), "").var("AWS_ECR_LOG", "warn").var("AWS_ECR_TIMEOUT", "2s");
     helper.get(HOST).password_for(HOST);
@@ -269,7 +268,7 @@ fn ignored_storage_is_for_what_it_does_not_serve() {
 }
 
 #[test]
-fn no_password_of_others_in_the_log_at_any_level() {
+fn no_password_of_another_helper_in_the_log_at_any_level() {
     let helper = with(Helper::bare(), KEEPER).var("AWS_ECR_LOG", "trace");
     for (action, input) in [
         ("store", STORED),

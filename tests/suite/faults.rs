@@ -1,8 +1,8 @@
-//! Every error that the kernel may give, in every system call of a request, one at a time: never a crash, a wrong token, two
-//! lines or a hang, and a clean `get` afterwards is right. strace puts the errors in.
+//! Every error of the kernel in every system call of a request, one at a time. None causes a crash, a wrong token, two lines or a
+//! hang, and a `get` without errors afterwards gets the right token. strace injects the errors.
 //!
-//! Left out is what happens before the program's first own step: the C library and Rust's standard library start up there,
-//! and end the process if they cannot. So does an allocation that the system refuses.
+//! The tests leave out the calls before the first step of the program itself: there the C library and Rust's standard library start
+//! up, and end the process when they cannot. A refused allocation ends the process too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::helper::{Helper, Ran, make_older, program};
 use crate::namespace::{missing, skip};
 use crate::support::aws::Aws;
 
-/// What each call may fail with, by its manual page; for others an input/output error.
+/// The errors of each call by its manual page. Other calls fail with an input/output error.
 const ERRORS: &[(&str, &[&str])] = &[
     ("openat", &["EMFILE", "EACCES", "EIO", "ELOOP"]),
     ("read", &["EIO", "EINTR"]),
@@ -46,7 +46,7 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("setsockopt", &["ENOBUFS"]),
 ];
 
-/// Calls that do not fail, whose failure the standard library takes for its own end, or that are no step of this program.
+/// Calls that do not fail, calls after whose failure the standard library aborts, and calls that the program does not make itself.
 const LEFT_OUT: &[&str] = &[
     "execve",
     "exit",
@@ -84,7 +84,7 @@ const LEFT_OUT: &[&str] = &[
     "umask",
 ];
 
-/// The system calls of a run, by name: how many before the program's first own step, and how many in all of its first thread.
+/// The system calls of a run by name: the number before the first step of the program itself, and the number in its first thread.
 fn calls(trace: &str) -> BTreeMap<String, (usize, usize)> {
     let mut calls: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let (mut own, mut first) = (false, None);
@@ -121,7 +121,7 @@ fn injected(helper: &Helper, args: &[&str], inject: &str) -> (Ran, String) {
     (Ran::new(output, started.elapsed()), fs::read_to_string(trace).unwrap_or_default())
 }
 
-/// Calls that only asking AWS needs: where a token is at hand, no error of theirs may cost it.
+/// Calls that only a request to AWS makes. While a valid token is in the cache, their errors must not prevent the answer.
 const OF_THE_NETWORK: &[&str] = &[
     "socket",
     "socketpair",
@@ -138,12 +138,12 @@ const OF_THE_NETWORK: &[&str] = &[
     "setsockopt",
 ];
 
-/// Injects every error into every call of `args`; `prepare` makes the same state each time.
+/// Injects every error into every call of `args`. `prepare` creates the same state each time.
 fn every_error(args: &[&str], prepare: impl Fn() -> (Aws, Helper)) -> usize {
     every_error_but(args, &[], prepare)
 }
 
-/// The same where errors in the calls `harmless` must not cost the answer.
+/// Does the same, and asserts that errors in the calls `harmless` do not prevent the answer.
 fn every_error_but(args: &[&str], harmless: &[&str], prepare: impl Fn() -> (Aws, Helper)) -> usize {
     let (_aws, helper) = prepare();
     let (ran, trace) = injected(&helper, args, "");
@@ -160,7 +160,7 @@ fn every_error_but(args: &[&str], harmless: &[&str], prepare: impl Fn() -> (Aws,
                 let inject = format!("{name}:error={error}:when={number}");
                 let (ran, trace) = injected(&helper, args, &inject);
                 let lines: Vec<&str> = trace.lines().filter(|line| line.contains("INJECTED")).collect();
-                // An eventfd cannot be full of ones. strace may show a call and how it ended in two lines.
+                // A write of one to an eventfd does not fail. strace may show a call in two lines.
                 let to_eventfd = |line: &str| line.contains(r"\1\0\0\0\0\0\0\0");
                 let in_two_lines = lines.iter().any(|line| line.contains("write resumed"))
                     && trace.lines().any(|line| to_eventfd(line) && line.contains("unfinished"));
@@ -193,7 +193,7 @@ fn every_error_but(args: &[&str], harmless: &[&str], prepare: impl Fn() -> (Aws,
     count
 }
 
-/// A user, and a stand-in of this test's own. The port is the same each time, so that a cached token is too.
+/// Starts a stand-in for AWS, and a helper with a home directory of its own.
 fn user() -> (Aws, Helper) {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "5").var("AWS_MAX_ATTEMPTS", "1");
@@ -207,7 +207,7 @@ fn user_with_a_token() -> (Aws, Helper) {
 }
 
 #[test]
-fn no_error_of_the_kernel_makes_a_cached_get_crash_hang_or_lie() {
+fn no_error_of_the_kernel_makes_a_cached_get_crash_hang_or_print_a_wrong_token() {
     if missing(&["strace"]).is_some() {
         return skip("faults", "strace is not installed");
     }
@@ -216,7 +216,7 @@ fn no_error_of_the_kernel_makes_a_cached_get_crash_hang_or_lie() {
 }
 
 #[test]
-fn no_error_of_the_kernel_makes_a_cold_get_crash_hang_or_lie() {
+fn no_error_of_the_kernel_makes_a_cold_get_crash_hang_or_print_a_wrong_token() {
     if missing(&["strace"]).is_some() {
         return skip("faults", "strace is not installed");
     }
@@ -225,7 +225,7 @@ fn no_error_of_the_kernel_makes_a_cold_get_crash_hang_or_lie() {
 }
 
 #[test]
-fn no_error_of_the_kernel_makes_a_refresh_crash_hang_lie_or_lose_the_token_in_hand() {
+fn no_error_of_the_kernel_makes_a_refresh_crash_hang_or_lose_a_valid_token() {
     if missing(&["strace"]).is_some() {
         return skip("faults", "strace is not installed");
     }
@@ -238,7 +238,7 @@ fn no_error_of_the_kernel_makes_a_refresh_crash_hang_lie_or_lose_the_token_in_ha
 }
 
 #[test]
-fn no_error_of_the_kernel_makes_erase_or_list_crash_hang_or_lie() {
+fn no_error_of_the_kernel_makes_erase_or_list_crash_hang_or_print_a_wrong_answer() {
     if missing(&["strace"]).is_some() {
         return skip("faults", "strace is not installed");
     }

@@ -1,4 +1,4 @@
-//! The log: off unless asked for, in private, and at level debug what was decided and why, one line a step.
+//! The log: off by default, private, and at level debug one line for each step with what was decided and why.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -79,7 +79,7 @@ fn the_log_is_off_by_default_and_says_what_was_done_when_asked() {
 }
 
 #[test]
-fn a_log_file_is_private_and_takes_the_place_of_stderr() {
+fn a_log_file_is_private_and_replaces_stderr() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_LOG_FILE", "~/helper.log");
     let path = helper.write("helper.log", "before\n");
@@ -123,7 +123,7 @@ fn processes_that_move_a_large_log_aside_at_once_lose_no_line() {
     helper.get(HOST).password_for(HOST);
     let large = "an old line\n".repeat(100_000);
     let (path, old) = (helper.write("helper.log", &large), helper.write("helper.log.old", "the log before\n"));
-    // Each looks at the large file long before it moves it.
+    // Each process examines the large file well before it moves it.
     let slowly = ["-e", "trace=rename", "-e", "inject=rename:delay_enter=50ms"];
     let trace = helper.home().join("trace").display().to_string();
     let start = |_| helper.start_under("strace", &["-f", "-o", &trace], &slowly, HOST);

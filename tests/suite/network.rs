@@ -15,7 +15,7 @@ use crate::support::tls::Authority;
 
 const API: &str = "api.ecr.us-east-1.amazonaws.com";
 
-/// A proxy that notes where it is asked to connect to, and refuses.
+/// Starts a proxy that records each target of CONNECT, and refuses.
 pub fn noting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -82,7 +82,7 @@ fn each_host_form_leads_to_its_endpoint() {
 }
 
 #[test]
-fn an_endpoint_that_was_named_stands_for_hosts_of_every_kind() {
+fn a_configured_endpoint_serves_hosts_of_every_kind() {
     let aws = Aws::start();
     for host in ["111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", "111122223333.dkr-ecr.us-east-1.on.aws"] {
         let helper = with_keys().var("AWS_ENDPOINT_URL_ECR", &aws.url());
@@ -90,7 +90,7 @@ fn an_endpoint_that_was_named_stands_for_hosts_of_every_kind() {
     }
 }
 
-/// A network with the API's name, served with TLS by `aws`, and with a proxy that wants a password.
+/// A network in which `aws` serves the API's name with TLS, with a proxy that requires a password.
 struct Company {
     network: Rc<Namespace>,
     authority: Authority,
@@ -181,7 +181,7 @@ fn proxy() -> String {
     format!("http://user:{PROXY_PASSWORD}@127.0.0.1:8888")
 }
 
-/// In both cases of the variables, with and without the right password.
+/// The names of the variables are in upper and lower case, and the password is right or wrong.
 #[test]
 fn a_proxy_is_used_as_its_variables_say() {
     let aws = Aws::start();

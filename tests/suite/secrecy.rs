@@ -1,5 +1,5 @@
-//! What others say, and what people put into settings, reaches nobody whom it could harm: no log, no file of the cache, and
-//! the answer only without what may be a secret. Files of others keep their modes.
+//! The text of services and other programs, and the values of settings, reach no log and no file of the cache, and reach the answer
+//! only with secrets masked. Files of other users keep their modes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use crate::real_clients::shell;
 use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 
-/// A `get` that fails, beside others that wait for it: its line, what all of them logged, and what lies in the cache.
+/// Runs gets that fail, one alone and several at once. Returns their lines, the log, and the content of the cache.
 fn failing(helper: &Helper) -> (String, String, String) {
     let line = helper.get(HOST).error().to_owned();
     let (runs, _) = crate::helper::many(helper, 4, HOST);
@@ -34,7 +34,7 @@ fn logging(aws: &Aws) -> Helper {
 #[test]
 fn a_web_identity_token_that_sts_quotes() {
     let token = jwt("system:serviceaccount:team-a:builder", 1);
-    // The stand-in's messages are texts that last.
+    // The stand-in's messages are static.
     let quoting: &'static str = format!("The token {token} (Bearer {token}) is not for us").leak();
     let failure = (400, "InvalidIdentityToken", quoting);
     let aws = Aws::with(Plan { service: "sts", failures: usize::MAX, failure, ..Plan::default() });
@@ -106,7 +106,7 @@ fn passwords_in_the_urls_of_endpoints() {
     }
 }
 
-/// What is no URL is said to be none, without a word of it.
+/// The message about an invalid URL quotes no part of it.
 #[test]
 fn passwords_in_what_is_meant_for_a_url() {
     let secret = "hunter2";
@@ -135,7 +135,7 @@ fn passwords_in_what_is_meant_for_a_url() {
                     helper.write(".config/docker-credential-ecr-login/config.toml", &registry);
                     helper
                 }
-                // STS is asked for a role alone.
+                // Only a role makes a request to STS.
                 "AWS_ENDPOINT_URL_STS" => {
                     let role = "arn:aws:iam::111122223333:role/Pull";
                     helper.var(variable, url).var("AWS_ECR_ROLE_ARN_111122223333", role)
@@ -160,13 +160,13 @@ fn only_a_regular_file_of_ones_own_is_a_log() {
     }
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
-    // Like /dev/null, which as root was given the mode 0600 once.
+    // A log that changes the mode of any file would change /dev/null for all users.
     let device = helper.home().join("null");
     shell(&format!("mknod -m 666 {} c 1 3", device.display()));
     let helper = helper.var("AWS_ECR_LOG_FILE", device.to_str().expect("UTF-8"));
     helper.get(HOST).password_for(HOST);
     assert_eq!(fs::metadata(&device).expect("metadata").mode() & 0o777, 0o666);
-    // Somebody else's file.
+    // A file of another user.
     let others = helper.write("others.log", "theirs\n");
     fs::set_permissions(&others, fs::Permissions::from_mode(0o644)).expect("a mode");
     chown(&others, Some(12345), Some(12345)).expect("a file of somebody else");
@@ -197,7 +197,7 @@ fn an_endless_answer_of_a_credential_endpoint_ends() {
     let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{url}/credentials"));
     let instance = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url);
     for helper in [container, instance] {
-        // The answer is refused for its length, and not waited for.
+        // The helper stops reading at the limit, well before the deadline.
         best_of_three(Duration::from_secs(8), || {
             let ran = helper.get(HOST);
             assert!(ran.error().contains(HOST), "{ran:?}");

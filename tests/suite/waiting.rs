@@ -1,4 +1,4 @@
-//! No get waits longer than its deadline, whatever does not answer, and nothing is left behind.
+//! A get ends at its deadline, whatever does not answer, and leaves no process behind.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,13 +11,13 @@ use crate::namespace::{Namespace, skip};
 use crate::process::{SOON, best_of_three, end, wait_until};
 use crate::support::aws::{Aws, Plan};
 
-/// A network where packets to the metadata addresses vanish.
+/// Creates a network that drops packets to the metadata addresses.
 fn silent_network(test: &str) -> Option<Rc<Namespace>> {
     if !nix::unistd::geteuid().is_root() {
         skip(test, "network namespaces need root");
         return None;
     }
-    // A bridge without a port swallows what is sent to the neighbour that it is told of.
+    // A bridge without a port drops packets to a neighbour with a static entry.
     let setup = "ip link add silent type bridge\nip address add 169.254.1.1/16 dev silent\nip link set silent up\n\
                  ip neigh add 169.254.169.254 lladdr 02:00:00:00:00:01 dev silent\n";
     Some(Rc::new(Namespace::of_network(setup)))
@@ -38,7 +38,7 @@ fn without_credentials_and_without_an_answer_from_the_metadata_service() {
 
 #[test]
 fn a_metadata_service_behind_a_hop_limit_of_one() {
-    // It accepts the connection, and the answer does not get through.
+    // The service accepts the connection and sends no answer.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let helper =
@@ -72,18 +72,18 @@ fn the_deadline_comes_from_the_environment_before_the_file() {
 #[test]
 fn a_process_that_asks_for_something_is_stopped_and_not_left_behind() {
     let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "700ms");
-    // A shell below the SDK's shell, as real ones are.
+    // The SDK's shell starts another shell, as it does for real commands.
     let script = helper.write("ask", "echo $$ > \"$HOME/pid\"\nsleep 300\necho never\n");
     helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}; true\n", script.display()));
     let ran = helper.get(HOST);
-    // The process itself takes five minutes.
+    // The process itself runs for five minutes.
     assert!(ran.took < Duration::from_secs(10), "{:?}", ran.took);
     let line = ran.error();
     assert!(line.contains("credential_process of profile 'default'") && line.contains("stopped"), "{line}");
     let pid = fs::read_to_string(helper.home().join("pid")).expect("it ran");
     let alive = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        // A killed process stays a zombie until somebody reaps it.
+        // A killed process is a zombie until its parent waits for it.
         !stat.is_empty() && !stat.contains(") Z ")
     };
     wait_until("the process below is gone", SOON, || !alive());
@@ -134,7 +134,7 @@ fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
                 nix::unistd::mkfifo(path.as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
             }
             let ran = setting(name, &path).var("AWS_ECR_TIMEOUT", "900ms").get(HOST);
-            // The usual time is twenty seconds.
+            // The default deadline is twenty seconds.
             assert!(ran.took < Duration::from_secs(10), "{name} at {kind}: {:?}", ran.took);
             let line = ran.error();
             assert!(line.contains("in time") || line.contains("larger than") || line.contains("cannot be"), "{line}");
@@ -145,7 +145,7 @@ fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
     }
 }
 
-/// Standard input that stays open: for as long as is said, or the usual time.
+/// Standard input stays open past the deadline, which is set or the default.
 #[test]
 fn a_request_that_does_not_end() {
     let aws = Aws::start();
