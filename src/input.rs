@@ -51,7 +51,7 @@ impl Content {
 }
 
 /// A file as it was read.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Reading {
     /// What was read.
     pub content: Content,
@@ -60,9 +60,30 @@ pub struct Reading {
     pub unsteady: Option<&'static str>,
 }
 
+/// Why a file could not be read to its end.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The file is larger than [`LARGEST`].
+    TooLarge,
+    /// The file is no regular file, and reading it did not end by the deadline.
+    TimedOut,
+    /// The system refused a thread to read it.
+    NoThread(io::Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("it is larger than 64 MiB"),
+            Self::TimedOut => f.write_str("it is no regular file, and reading it did not end in time"),
+            Self::NoThread(error) => error.fmt(f),
+        }
+    }
+}
+
 /// Reads a file to its end by `deadline`. `Err` says in words why that was not possible: the time was up, or the file
 /// has no end.
-pub fn file(path: &Path, deadline: Instant) -> Result<Reading, String> {
+pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
     if is_null_device(path) {
         return Ok(Reading { content: Content::Bytes(Zeroizing::default()), unsteady: None });
     }
@@ -72,12 +93,11 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, String> {
     let (send, receive) = mpsc::sync_channel(1);
     let name = path.to_owned();
     let reader = move || send.send(File::open(name).and_then(|file| read_all(file, 0)));
-    thread::Builder::new().spawn(reader).map_err(|error| error.to_string())?;
-    let read = receive
-        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        .map_err(|_| "it is no regular file, and reading it did not end in time".to_owned())?;
+    thread::Builder::new().spawn(reader).map_err(ReadError::NoThread)?;
+    let read =
+        receive.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| ReadError::TimedOut)?;
     let content = match read {
-        Ok(bytes) if bytes.len() as u64 > LARGEST => return Err(TOO_LARGE.to_owned()),
+        Ok(bytes) if bytes.len() as u64 > LARGEST => return Err(ReadError::TooLarge),
         Ok(bytes) => Content::Bytes(bytes),
         Err(error) => Content::Unreadable(error.to_string()),
     };
@@ -87,19 +107,19 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, String> {
 /// Reads a regular file, or learns that nothing is there. `None` for everything that could block, which is not even
 /// opened: that alone would let a writer at the other end of a FIFO go on. The caller waits for the file system and for
 /// nothing else.
-pub fn regular_file(path: &Path) -> Result<Option<Reading>, String> {
+pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
     let steady = |content| Ok(Some(Reading { content, unsteady: None }));
     let before = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return steady(Content::Unreadable(DIRECTORY.to_owned())),
         Ok(metadata) if !metadata.is_file() => return Ok(None),
-        Ok(metadata) if metadata.len() > LARGEST => return Err(TOO_LARGE.to_owned()),
+        Ok(metadata) if metadata.len() > LARGEST => return Err(ReadError::TooLarge),
         Ok(metadata) => metadata,
         Err(error) => return steady(missing(path, &error)),
     };
     let read = platform::open_without_waiting(path)
         .and_then(|file| Ok((read_all(&file, before.len())?, platform::file_state(&file.metadata()?))));
     match read {
-        Ok((bytes, _)) if bytes.len() as u64 > LARGEST => Err(TOO_LARGE.to_owned()),
+        Ok((bytes, _)) if bytes.len() as u64 > LARGEST => Err(ReadError::TooLarge),
         Ok((bytes, after)) => {
             let unsteady = (platform::file_state(&before) != after).then_some("it changed while it was read");
             Ok(Some(Reading { content: Content::Bytes(bytes), unsteady }))
@@ -107,8 +127,6 @@ pub fn regular_file(path: &Path) -> Result<Option<Reading>, String> {
         Err(error) => steady(missing(path, &error)),
     }
 }
-
-const TOO_LARGE: &str = "it is larger than 64 MiB";
 
 /// Why a directory has no content.
 const DIRECTORY: &str = "it is a directory";

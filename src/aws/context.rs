@@ -77,9 +77,9 @@ impl Context {
 
     /// Describes the source of the credentials.
     pub(super) fn describe_source(&self) -> String {
-        match &self.target.service_account {
-            Some(account) => format!("the service account '{}'", account.session_name),
-            None => self.source().to_string(),
+        match self.source() {
+            Source::ServiceAccount(account) => format!("the service account '{}'", account.session_name),
+            source => source.to_string(),
         }
     }
 }

@@ -79,13 +79,10 @@ async fn from_source(
         Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
             Ok(from_keys(keys))
         }
-        Source::ServiceAccount => match &context.target.service_account {
-            Some(account) => {
-                let token = account.token.expose().to_owned();
-                assume_with_token(config, &account.role_arn, &account.session_name, token).await
-            }
-            None => Err(CredentialsError::unhandled("there is no service account")),
-        },
+        Source::ServiceAccount(account) => {
+            let token = account.token.expose().to_owned();
+            assume_with_token(config, &account.role_arn, &account.session_name, token).await
+        }
         Source::Login { arn, .. } => {
             LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
         }

@@ -42,7 +42,7 @@ impl Settings {
         let of_source: &[&str] = match self.identity.source() {
             Source::Sso(_) => &["SSO", "SSO OIDC"],
             Source::Login { .. } => &["Signin"],
-            Source::WebIdentity(_) | Source::ServiceAccount => &["STS"],
+            Source::WebIdentity(_) | Source::ServiceAccount(_) => &["STS"],
             _ => &[],
         };
         let of_roles: &[&str] = if self.identity.chain.roles.is_empty() { &[] } else { &["STS"] };

@@ -125,7 +125,7 @@ fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertSto
             hint,
         )
     };
-    let pem = match input::file(path, deadline).map_err(unusable)?.content {
+    let pem = match input::file(path, deadline).map_err(|error| unusable(error.to_string()))?.content {
         Content::Bytes(pem) => pem,
         Content::Absent => return Err(unusable("it does not exist".to_owned())),
         Content::Unreadable(why) => return Err(unusable(why)),

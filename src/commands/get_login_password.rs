@@ -13,7 +13,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::commands::export::print_secret;
-use crate::config::{self, Origin, is_url};
+use crate::config::{self, Caller, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
@@ -131,8 +131,7 @@ impl GetLoginPassword {
             _ => {}
         }
         if let Some(profile) = self.profile {
-            (target.profile, target.profile_setting, target.role) = (Some(profile), "--profile".to_owned(), None);
-            target.origin = Origin::AwsSettings;
+            target.caller = Caller::of_profile(Some(&profile), "--profile");
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
         let grant = token_provider::issue(&env, &target, started + config.timeout());
@@ -176,7 +175,8 @@ fn any_registry(region: &str) -> Result<String, Error> {
 /// The region in the order of the AWS CLI.
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
     let of_profile = || {
-        let selected = Selected::new(env, profile.map(|profile| (profile, "--profile")));
+        let caller = Caller::of_profile(profile, "--profile");
+        let selected = Selected::new(env, caller.profile());
         let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };

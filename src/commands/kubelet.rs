@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 use zeroize::Zeroizing;
 
-use crate::config::{self, Config, Origin, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
+use crate::config::{self, Caller, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::issuer_and_subject;
@@ -129,9 +129,8 @@ impl Kubelet {
             Err(error) => return Err(error),
         };
         let granted = request.service_account(env, self.roleless).and_then(|account| {
-            if account.is_some() {
-                (target.profile, target.role, target.service_account) = (None, None, account);
-                target.origin = Origin::AwsSettings;
+            if let Some(account) = account {
+                target.caller = Caller::ServiceAccount(account);
             }
             token_provider::issue(env, &target, deadline)
                 .map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))

@@ -1,17 +1,17 @@
-//! Every key of the configuration file, for the manual page. `file.rs` decides what is read; the test here holds the two
-//! together.
+//! Describes every key of the configuration file, for the manual page. `file.rs` and `registry_entry.rs` parse the keys; the
+//! tests here compare the two.
 
-/// A key and what its reader wants to know.
+/// A key and its description.
 pub struct ConfigKey {
-    /// As it is written.
+    /// The name in the file.
     pub name: &'static str,
-    /// What it holds.
+    /// The type and the format of the value.
     pub kind: &'static str,
-    /// What goes without it.
+    /// The value when the key is absent.
     pub default: &'static str,
-    /// What it does.
+    /// The effect.
     pub what: &'static str,
-    /// A value, in TOML.
+    /// A value in TOML.
     pub example: &'static str,
 }
 
@@ -19,7 +19,7 @@ pub struct ConfigKey {
 pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "timeout",
-        kind: "string: a number of seconds, or as in 500ms, 20s, 1m",
+        kind: "string: a number of seconds, or with a unit, e.g. 500ms, 20s, 1m",
         default: "20s",
         what: "The longest time for one answer. AWS_ECR_TIMEOUT overrides it.",
         example: "\"20s\"",
@@ -38,9 +38,9 @@ pub const KEYS: &[ConfigKey] = &[
 pub const REGISTRY_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "match",
-        kind: "string: a glob over the host, in which * also stands for dots",
+        kind: "string: a glob over the host, in which * also matches dots",
         default: "required",
-        what: "The registries that the table is for. Of several tables, the first that matches applies.",
+        what: "The registries that the table applies to. Of several tables, the first that matches applies.",
         example: "\"images.example.com\"",
     },
     ConfigKey {
@@ -55,8 +55,8 @@ pub const REGISTRY_KEYS: &[ConfigKey] = &[
         name: "role_arn",
         kind: "string: arn:<partition>:iam::<account>:role/<name>",
         default: "none",
-        what: "The role to assume, with the profile's or the default credentials. {account} in it stands for the account \
-               of the registry, so that one table serves many accounts; ECR Public has none. AWS_ECR_PROFILE_<account>, \
+        what: "The role to assume, with the profile's or the default credentials. {account} in it is replaced by the \
+               account of the registry, so that one table serves many accounts; ECR Public has no account. AWS_ECR_PROFILE_<account>, \
                AWS_ECR_ROLE_ARN_<account> and AWS_ECR_ACCESS_KEY_ID_<account> override it.",
         example: "\"arn:aws:iam::{account}:role/EcrPull\"",
     },
@@ -64,21 +64,21 @@ pub const REGISTRY_KEYS: &[ConfigKey] = &[
         name: "external_id",
         kind: "string",
         default: "none",
-        what: "What the role's trust policy asks for. Only beside role_arn, and not with a web identity.",
+        what: "The external id that the role's trust policy requires. Requires role_arn. Excludes a web identity.",
         example: "\"ticket-7\"",
     },
     ConfigKey {
         name: "role_session_name",
         kind: "string",
         default: "docker-credential-ecr-login",
-        what: "The name of the session that CloudTrail shows. Only beside role_arn.",
+        what: "The session name that CloudTrail shows. Requires role_arn.",
         example: "\"builds\"",
     },
     ConfigKey {
         name: "region",
         kind: "string",
         default: "the region of the registry",
-        what: "The region of STS. Only beside role_arn.",
+        what: "The region of STS. Requires role_arn.",
         example: "\"eu-west-1\"",
     },
     ConfigKey {
@@ -101,7 +101,7 @@ pub const REGISTRY_KEYS: &[ConfigKey] = &[
         name: "registry",
         kind: "string: the host of an ECR registry",
         default: "the host itself",
-        what: "The registry behind a custom domain or a mirror. The match has to end in a whole domain name.",
+        what: "The registry behind a custom domain or a mirror. The match must end in a complete domain name.",
         example: "\"333344445555.dkr.ecr.eu-west-1.amazonaws.com\"",
     },
     ConfigKey {
@@ -113,7 +113,7 @@ pub const REGISTRY_KEYS: &[ConfigKey] = &[
     },
 ];
 
-/// A file with every key in it. Keys that contradict each other stand in tables of their own.
+/// A file with every key in it. Keys that contradict each other are in tables of their own.
 pub fn sample() -> String {
     let line = |ConfigKey { name, example, .. }: &ConfigKey| format!("{name} = {example}\n");
     let (with_token, others): (Vec<&ConfigKey>, Vec<&ConfigKey>) =
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_those_that_the_file_may_have() {
+    fn the_keys_are_those_that_the_file_accepts() {
         for (text, expected) in [
             ("wrong = 1", [names(KEYS), vec!["registry"]].concat()),
             ("[[registry]]\nmatch = 'a.example'\nwrong = 1", names(REGISTRY_KEYS)),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_read_with_its_example_and_with_no_other_type() {
+    fn each_key_accepts_its_example_and_no_other_type() {
         let text = sample();
         Config::read(&text, PathBuf::from("/c.toml")).expect(&text);
         for key in KEYS.iter().chain(REGISTRY_KEYS) {

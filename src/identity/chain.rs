@@ -9,14 +9,15 @@
 //! A profile that somebody names is a promise: it answers, or nobody does. Whatever is wrong with it is an error here,
 //! where the SDK goes on to the next provider for some of it, in the end to the role of the instance.
 
+use super::profile_section::Section;
 use super::profiles::{Profiles, is_valid_name};
-use super::section::Section;
 use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
-use crate::config::{Keys, Origin, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
+use crate::config::{Caller, Keys, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
+use crate::registry::Registry;
 use crate::secret::Secret;
 
 /// Finds the chain.
@@ -31,45 +32,35 @@ pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 impl Resolver<'_> {
-    /// The chain for a registry, with the role that the configuration has assumed for it.
+    /// The chain for a registry.
     pub(super) fn chain_for(&self, target: &Target) -> Result<CredentialChain, Failure> {
-        if target.service_account.is_some() {
-            return Ok(CredentialChain { source: Source::ServiceAccount, roles: Vec::new() });
-        }
-        let mut chain = match &target.origin {
-            Origin::AwsSettings => self.chain()?,
-            Origin::AccountKeys(keys) => CredentialChain { source: Source::Account(keys.clone()), roles: Vec::new() },
-            Origin::WebIdentity(origin) => {
-                let source = Source::WebIdentity(self.web_identity(target, origin)?);
-                return Ok(CredentialChain { source, roles: Vec::new() });
+        let chain = |source, roles| CredentialChain { source, roles };
+        match &target.caller {
+            Caller::AwsSettings { profile: _, role } => {
+                let CredentialChain { source, mut roles } = self.chain()?;
+                roles.extend(role.clone());
+                Ok(chain(source, roles))
             }
-        };
-        chain.roles.extend(target.role.clone());
-        Ok(chain)
+            Caller::AccountKeys { keys, role } => {
+                Ok(chain(Source::Account(keys.clone()), role.clone().into_iter().collect()))
+            }
+            Caller::WebIdentity { token, role } => {
+                let role = role.as_ref().ok_or_else(|| no_role(&token.setting, &target.registry))?;
+                Ok(chain(Source::WebIdentity(self.web_identity(token, role)?), Vec::new()))
+            }
+            Caller::ServiceAccount(account) => Ok(chain(Source::ServiceAccount(account.clone()), Vec::new())),
+        }
     }
 
-    /// The role of a registry with the token of a CI job.
-    fn web_identity(
-        &self,
-        target: &Target,
-        TokenOrigin { provider, setting }: &TokenOrigin,
-    ) -> Result<WebIdentity, Failure> {
-        let Some(role) = target.role.clone() else {
-            let of_account = match &target.registry.account {
-                Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
-                None => "AWS_ECR_ROLE_ARN".to_owned(),
-            };
-            return Err(Failure::new(
-                Code::SettingInvalid,
-                format!("{setting} is set, and no setting names the role to assume"),
-                format!("set {of_account} to the ARN of the role that trusts the CI system"),
-            ));
-        };
-        let token = match provider {
+    /// The role of a registry, with the token of a CI job.
+    fn web_identity(&self, origin: &TokenOrigin, role: &Role) -> Result<WebIdentity, Failure> {
+        let setting = &origin.setting;
+        let token = match &origin.provider {
             TokenProvider::Variable(name) => IdentityToken::Variable { name: name.clone(), setting: setting.clone() },
             TokenProvider::GitHub => IdentityToken::GitHub(self.github_job(setting)?),
         };
-        Ok(WebIdentity { token, role_arn: role.arn, session_name: role.session_name, region: role.region })
+        let Role { arn, session_name, region, .. } = role.clone();
+        Ok(WebIdentity { token, role_arn: arn, session_name, region })
     }
 
     fn github_job(&self, setting: &str) -> Result<GitHubJob, Failure> {
@@ -267,6 +258,19 @@ impl Resolver<'_> {
             )),
         }
     }
+}
+
+/// A web identity without a role to assume.
+fn no_role(setting: &str, registry: &Registry) -> Failure {
+    let of_account = match &registry.account {
+        Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
+        None => "AWS_ECR_ROLE_ARN".to_owned(),
+    };
+    Failure::new(
+        Code::SettingInvalid,
+        format!("{setting} is set, and no setting names the role to assume"),
+        format!("set {of_account} to the ARN of the role that trusts the CI system"),
+    )
 }
 
 /// Either means that a container's role is wanted.

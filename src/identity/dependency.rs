@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::OWN_IRRELEVANT;
+use super::cache_key::{CacheKey, KeyHasher, OWN_IRRELEVANT};
 use super::chain::{GITHUB_TOKEN, GITHUB_URL};
-use super::key::{CacheKey, KeyHasher};
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::{AccountKeys, Keys, Role};
+use crate::config::{AccountKeys, Keys, MappedProfile, Role, ServiceAccount};
 use crate::env::Env;
 use crate::secret::Secret;
 
@@ -73,8 +73,8 @@ pub enum Source {
     },
     /// A token of another identity provider.
     WebIdentity(WebIdentity),
-    /// The token that a kubelet sent for a service account.
-    ServiceAccount,
+    /// A service account, with the token that a kubelet sent for it.
+    ServiceAccount(ServiceAccount),
     /// The endpoint of ECS or EKS.
     Container,
     /// The role of the instance, from this endpoint.
@@ -162,7 +162,7 @@ impl fmt::Display for Source {
             | Self::Process { profile, .. } => write!(f, "profile '{profile}'"),
             Self::Account(AccountKeys { account, .. }) => write!(f, "AWS_ECR_ACCESS_KEY_ID_{account}"),
             Self::WebIdentity(WebIdentity { token, .. }) => token.fmt(f),
-            Self::ServiceAccount => f.write_str("the service account"),
+            Self::ServiceAccount(_) => f.write_str("the service account"),
             Self::Container => f.write_str("the container's role"),
             Self::Instance(_) => f.write_str("the instance's role"),
         }
@@ -184,7 +184,7 @@ impl fmt::Display for IdentityToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
     /// The configuration, a variable of this program or an option maps the registry to it: the name, and which of them.
-    Mapped(String, String),
+    Mapped(MappedProfile),
     /// This variable names it.
     Named(&'static str, String),
     /// Nobody names one, so it is `default`, which need not exist.
@@ -193,9 +193,9 @@ pub enum Selected {
 
 impl Selected {
     /// The variables are read as the AWS CLI reads them (botocore, `configprovider.py`).
-    pub fn new(env: &Env, mapped: Option<(&str, &str)>) -> Self {
-        if let Some((name, by)) = mapped {
-            return Self::Mapped(name.to_owned(), by.to_owned());
+    pub fn new(env: &Env, mapped: Option<&MappedProfile>) -> Self {
+        if let Some(profile) = mapped {
+            return Self::Mapped(profile.clone());
         }
         ["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]
             .into_iter()
@@ -206,7 +206,7 @@ impl Selected {
     /// The profile's name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Mapped(name, _) | Self::Named(_, name) => name,
+            Self::Mapped(MappedProfile { name, .. }) | Self::Named(_, name) => name,
             Self::Default => "default",
         }
     }
@@ -214,7 +214,7 @@ impl Selected {
     /// The setting that names it, for messages.
     pub fn setting(&self) -> &str {
         match self {
-            Self::Mapped(_, by) => by.trim_end_matches(','),
+            Self::Mapped(profile) => &profile.setting,
             Self::Named(variable, _) => variable,
             Self::Default => "no setting: the default",
         }
@@ -223,7 +223,7 @@ impl Selected {
     /// Who says so, as a clause behind the name.
     pub(super) fn because(&self) -> String {
         match self {
-            Self::Mapped(_, by) => format!(", which {by} names,"),
+            Self::Mapped(profile) => format!(", which {} names,", profile.setting),
             Self::Named(variable, _) => format!(", which {variable} names,"),
             Self::Default => String::new(),
         }

@@ -495,7 +495,7 @@ fn foreseen(identity: &Identity, vars: &[(&'static str, String)]) -> Option<Stri
             of_container(path, &authorization)
         }
         Source::Instance(endpoint) => of_instance(endpoint.strip_prefix("http://").expect("a URL")),
-        Source::Process { .. } | Source::ServiceAccount | Source::Account(_) => return None,
+        Source::Process { .. } | Source::ServiceAccount(_) | Source::Account(_) => return None,
     };
     for role in &identity.chain.roles {
         caller = by_role(&role.arn, role.external_id.as_deref(), &caller);
@@ -514,7 +514,7 @@ fn kind(source: &Source) -> &'static str {
         Source::Login { .. } => "login",
         Source::Process { .. } => "process",
         Source::WebIdentity(_) => "web identity",
-        Source::ServiceAccount => "service account",
+        Source::ServiceAccount(_) => "service account",
         Source::Account(_) => "account",
         Source::Container => "container",
         Source::Instance(_) => "instance",

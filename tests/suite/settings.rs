@@ -96,7 +96,7 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
         ),
         (
             a(&format!("{ROLE}web_identity_token_file = /nowhere/token\n")),
-            &["/nowhere/token", "web_identity_token_file of profile 'a'", "is not there"],
+            &["/nowhere/token", "web_identity_token_file of profile 'a'", "does not exist"],
         ),
         (a("web_identity_token_file = /nowhere/token\n"), &["'a'", "no role_arn"]),
         (a("no equals sign\n"), &[".aws/config, line 2"]),

@@ -38,8 +38,8 @@ impl Context {
         if let CredentialsError::CredentialsNotLoaded(_) = error {
             return self.no_credentials(error);
         }
-        if let (Some(refusal), Some(account)) =
-            (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), &self.target.service_account)
+        if let (Some(refusal), Source::ServiceAccount(account)) =
+            (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), self.source())
         {
             return self.service_account_denied(account, &refusal);
         }

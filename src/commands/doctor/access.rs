@@ -12,7 +12,7 @@ use crate::aws::{self, Issued, Renewal, Route, Session};
 use crate::cache::{Entry, Freshness};
 use crate::client_config;
 use crate::code::Code;
-use crate::config::{Config, Origin, Target, TokenOrigin, TokenProvider};
+use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
@@ -287,7 +287,7 @@ fn for_credentials(examiner: Examiner) -> Instant {
 /// The profile of the credentials, if they come from one.
 fn profile(identity: &Identity) -> Option<String> {
     match identity.source() {
-        Source::Environment(_) | Source::Account(_) | Source::ServiceAccount => None,
+        Source::Environment(_) | Source::Account(_) | Source::ServiceAccount(_) => None,
         Source::WebIdentity(_) if matches!(identity.selected, Selected::Default) => None,
         Source::WebIdentity(of) if !matches!(of.token, IdentityToken::File { .. }) => None,
         Source::Container | Source::Instance(_) if identity.selected.name() == "default" => None,
@@ -341,15 +341,16 @@ fn understood(target: &Target) -> String {
 
 fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     let decided = config.decision(env, target);
-    let mut parts: Vec<String> = target.profile.iter().map(|profile| format!("profile '{profile}'")).collect();
-    parts.extend(target.role.iter().map(|role| format!("role {}", role.arn)));
-    match &target.origin {
-        Origin::AwsSettings => {}
-        Origin::AccountKeys(_) => parts.push("the keys for this account".to_owned()),
-        Origin::WebIdentity(TokenOrigin { provider: TokenProvider::GitHub, .. }) => {
+    let caller = &target.caller;
+    let mut parts: Vec<String> = caller.profile().iter().map(|profile| format!("profile '{}'", profile.name)).collect();
+    parts.extend(caller.role().iter().map(|role| format!("role {}", role.arn)));
+    match caller {
+        Caller::AwsSettings { .. } | Caller::ServiceAccount(_) => {}
+        Caller::AccountKeys { .. } => parts.push("the keys for this account".to_owned()),
+        Caller::WebIdentity { token: TokenOrigin { provider: TokenProvider::GitHub, .. }, .. } => {
             parts.push("the web identity of the GitHub Actions job".to_owned());
         }
-        Origin::WebIdentity(TokenOrigin { provider: TokenProvider::Variable(name), .. }) => {
+        Caller::WebIdentity { token: TokenOrigin { provider: TokenProvider::Variable(name), .. }, .. } => {
             parts.push(format!("the web identity in {name}"));
         }
     }

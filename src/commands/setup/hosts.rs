@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::aws::{self, Renewal, Session};
-use crate::config::{Config, Origin, Target};
+use crate::config::{Caller, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
@@ -65,11 +65,7 @@ pub(super) fn account_of_caller(
     let target = Target {
         host: registry.host.clone(),
         registry,
-        profile: profile.map(str::to_owned),
-        profile_setting: "--profile".to_owned(),
-        role: None,
-        origin: Origin::AwsSettings,
-        service_account: None,
+        caller: Caller::of_profile(profile, "--profile"),
         endpoint_url: None,
     };
     let account = ask_sts(env, &target, deadline).map_err(|failure| {

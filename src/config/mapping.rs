@@ -1,0 +1,234 @@
+//! Resolves a server URL to its [`Target`]: the first `[[registry]]` table that matches, and the variables that override it.
+
+use tracing::{Level, debug, enabled};
+
+use super::registry_entry::RegistryEntry;
+use super::target::{Caller, Target};
+use super::{Config, variables};
+use crate::env::Env;
+use crate::error::Error;
+use crate::registry::{self, Registry};
+
+impl Config {
+    /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR
+    /// registry nor named in the file.
+    pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
+        let host = registry::host(server_url).ok_or(Error::NotFound)?;
+        let entry = self.entry_for(&host);
+        let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
+        let caller = self.caller(env, entry, &registry)?;
+        let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
+        let target = Target { host, registry, caller, endpoint_url };
+        self.log(env, &target);
+        Ok(target)
+    }
+
+    /// The setting that decides about `target`; `None` when the AWS settings alone decide.
+    pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
+        if let Some(account) = &target.registry.account
+            && let Some(name) = variables::deciding(env, account)
+        {
+            return Some(name);
+        }
+        if let Caller::WebIdentity { token, .. } = &target.caller
+            && token.setting == variables::WEB_IDENTITY
+        {
+            return Some(token.setting.clone());
+        }
+        let entry = self.entry_for(&target.host)?;
+        Some(format!("{} ('{}')", self.setting_of(entry), entry.pattern))
+    }
+
+    /// The line of the first table that applies to some registry of `account`, in any region and form.
+    pub fn line_for_account(&self, account: &str) -> Option<usize> {
+        let hosts = Registry::hosts_of_account(account);
+        let applies = |entry: &&RegistryEntry| hosts.iter().any(|host| entry.pattern.matches(host));
+        self.registries.iter().find(applies).map(|entry| entry.line)
+    }
+
+    fn entry_for(&self, host: &str) -> Option<&RegistryEntry> {
+        self.registries.iter().find(|entry| entry.matches(host))
+    }
+
+    /// The file and the line of an entry, for messages.
+    fn setting_of(&self, entry: &RegistryEntry) -> String {
+        format!("{}, line {}", self.path.display(), entry.line)
+    }
+
+    /// The registry behind a host: `own` when the host is an ECR registry itself, or the one in its entry.
+    fn registry_of(&self, host: &str, own: Option<Registry>, entry: Option<&RegistryEntry>) -> Result<Registry, Error> {
+        let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
+        match (own, behind) {
+            (Some(own), Some((entry, other))) if own != *other => Err(Error::failed(format!(
+                "{}: this entry gives '{host}' the token of '{}', but it is an ECR registry itself; make 'match' narrower",
+                self.setting_of(entry),
+                other.host
+            ))),
+            (Some(own), _) => Ok(own),
+            (None, Some((_, other))) => Ok(other.clone()),
+            (None, None) => Err(Error::NotFound),
+        }
+    }
+
+    /// Who calls for a registry: the variables of its account decide before its entry.
+    fn caller(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Caller, Error> {
+        let mapped = match entry {
+            Some(entry) => entry.caller_for(registry)?,
+            None => Caller::default(),
+        };
+        let of_account = match &registry.account {
+            Some(account) => variables::caller_for_account(env, account)?,
+            None => None,
+        };
+        let role = match of_account.unwrap_or(mapped) {
+            Caller::AwsSettings { profile: None, role } => role,
+            decided => return Ok(decided),
+        };
+        let Some(token) = variables::web_identity(env)? else {
+            return Ok(Caller::AwsSettings { profile: None, role });
+        };
+        if let (Some(entry), true) = (entry, role.as_ref().is_some_and(|role| role.external_id.is_some())) {
+            return Err(Error::failed(format!(
+                "{} is set, and {} has external_id, which AssumeRoleWithWebIdentity does not take; remove external_id, \
+                 or unset {}",
+                variables::WEB_IDENTITY,
+                self.setting_of(entry),
+                variables::WEB_IDENTITY
+            )));
+        }
+        let role = match role {
+            Some(role) => Some(role),
+            None => variables::role_for_all(env)?,
+        };
+        Ok(Caller::WebIdentity { token, role })
+    }
+
+    /// Logs what was recognized and decided.
+    fn log(&self, env: &Env, target: &Target) {
+        if !enabled!(Level::DEBUG) {
+            return;
+        }
+        let Target { host, registry, caller, .. } = target;
+        let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
+        debug!(host, account, region, registry = registry.host, "registry recognized");
+        if let Some(setting) = self.decision(env, target) {
+            let profile = caller.profile().map(|profile| profile.name.as_str());
+            let role = caller.role().map(|role| role.arn.as_str());
+            debug!(host, setting, profile, role, "this setting maps the registry");
+        } else {
+            debug!(host, "no setting maps the registry: the AWS settings decide");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::{Caller, Config, Target};
+    use crate::env::Env;
+    use crate::error::Error;
+
+    const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
+
+    fn read(text: &str) -> Result<Config, Error> {
+        Config::read(text, PathBuf::from("/c.toml"))
+    }
+
+    fn target(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Target, Error> {
+        read(text).expect("a good file").target(&vars.iter().copied().collect::<Env>(), host)
+    }
+
+    fn profile(target: &Target) -> Option<&str> {
+        target.caller.profile().map(|profile| profile.name.as_str())
+    }
+
+    #[test]
+    fn the_first_match_wins_and_globs_cross_dots() {
+        let text = r#"
+            [[registry]]
+            match = "111122223333.dkr.ecr.*.amazonaws.com"
+            profile = "prod"
+            [[registry]]
+            match = "1111*"
+            profile = "other"
+            [[registry]]
+            match = "222233334444.*"
+            role_arn = "arn:aws:iam::222233334444:role/path/EcrPull"
+            external_id = "x"
+            region = "eu-west-1"
+        "#;
+        assert_eq!(profile(&target(text, &[], ONE).unwrap()), Some("prod"));
+        let dual_stack = target(text, &[], "https://111122223333.dkr-ecr.eu-west-1.on.aws/v2/").unwrap();
+        assert_eq!(profile(&dual_stack), Some("other"));
+        let mapped = target(text, &[], "222233334444.DKR.ECR.eu-west-1.amazonaws.com").unwrap();
+        let role = mapped.caller.role().unwrap();
+        assert_eq!((role.session_name.as_str(), role.external_id.as_deref()), (crate::NAME, Some("x")));
+        let none = target(text, &[], "999999999999.dkr.ecr.eu-west-1.amazonaws.com").unwrap();
+        assert_eq!(none.caller, Caller::default());
+    }
+
+    #[test]
+    fn a_template_of_a_role_takes_the_account_of_the_registry() {
+        let text = format!(
+            "[[registry]]\nmatch = 'images.example.com'\nregistry = '{ONE}'\nrole_arn = \"arn:aws:iam::{{account}}:role/a\"\n\
+             [[registry]]\nmatch = '*'\nrole_arn = 'arn:aws:iam::{{account}}:role/path/{{account}}-pull'\nexternal_id = 'x'"
+        );
+        for (host, arn) in [
+            (ONE, "arn:aws:iam::111122223333:role/path/111122223333-pull"),
+            ("222233334444.dkr-ecr.us-east-1.on.aws", "arn:aws:iam::222233334444:role/path/222233334444-pull"),
+            ("images.example.com", "arn:aws:iam::111122223333:role/a"),
+        ] {
+            assert_eq!(target(&text, &[], host).unwrap().caller.role().unwrap().arn, arn);
+        }
+        for host in ["public.ecr.aws", "ecr-public.aws.com"] {
+            let error = target(&text, &[], host).expect_err(host).to_string();
+            for word in ["/c.toml", "line 7", "role_arn", host, "{account}"] {
+                assert!(error.contains(word), "{word} in {error}");
+            }
+        }
+        let mapped = target(&text, &[("AWS_ECR_PROFILE_111122223333", "ci")], ONE).unwrap();
+        assert_eq!(mapped.caller.role(), None);
+    }
+
+    #[test]
+    fn an_account_is_matched_by_whatever_table_applies_to_a_registry_of_it() {
+        let line = |glob: &str| {
+            let text = format!("\n[[registry]]\nmatch = '{glob}'\nprofile = 'x'");
+            read(&text).expect("a good file").line_for_account("111122223333")
+        };
+        for glob in ["*", "111122223333.*", ONE, "*.dkr-ecr-fips.us-gov-west-1.on.aws", "1111*.cn"] {
+            assert_eq!(line(glob), Some(2), "{glob}");
+        }
+        for glob in ["222233334444.*", "images.example.com", "public.ecr.aws"] {
+            assert_eq!(line(glob), None, "{glob}");
+        }
+    }
+
+    #[test]
+    fn the_environment_decides_alone_for_its_account() {
+        let text = "[[registry]]\nmatch = '111122223333.*'\nprofile = 'file'\nendpoint_url = 'https://e.example'";
+        let arn = "arn:aws:iam::111122223333:role/ci";
+        let mapped = target(text, &[("AWS_ECR_ROLE_ARN_111122223333", arn)], ONE).unwrap();
+        assert_eq!((profile(&mapped), mapped.caller.role().unwrap().arn.as_str()), (None, arn));
+        assert_eq!(mapped.endpoint_url.as_deref(), Some("https://e.example"));
+        let mapped = target(text, &[("AWS_ECR_PROFILE_111122223333", "ci")], ONE).unwrap();
+        assert_eq!((profile(&mapped), mapped.caller.role()), (Some("ci"), None));
+        let other = target(text, &[("AWS_ECR_PROFILE_999999999999", "ci")], ONE).unwrap();
+        assert_eq!(profile(&other), Some("file"));
+        assert!(target(text, &[("AWS_ECR_ROLE_ARN_111122223333", "EcrPull")], ONE).is_err());
+    }
+
+    #[test]
+    fn only_named_hosts_beside_ecr_get_a_token() {
+        let text = format!("[[registry]]\nmatch = '*.images.example.com'\nregistry = '{ONE}'");
+        let custom = target(&text, &[], "https://eu.images.example.com/v2/").unwrap();
+        assert_eq!((custom.host.as_str(), custom.registry.host.as_str()), ("eu.images.example.com", ONE));
+        for host in ["images.example.com.evil.example", "docker.io", "user@eu.images.example.com"] {
+            assert!(matches!(target(&text, &[], host), Err(Error::NotFound)), "{host}");
+        }
+        let no_registry = "[[registry]]\nmatch = '*'\nprofile = 'all'";
+        assert!(matches!(target(no_registry, &[], "docker.io"), Err(Error::NotFound)));
+        assert_eq!(profile(&target(no_registry, &[], ONE).unwrap()), Some("all"));
+    }
+}

@@ -1,0 +1,283 @@
+//! A `[[registry]]` table of the configuration file: its keys, checked one by one, and the entry that they make.
+
+use glob::Pattern;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::SESSION_NAME;
+use super::file::SourceText;
+use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
+use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
+use crate::error::Error;
+use crate::registry::{self, ANY_ACCOUNT, Registry};
+
+/// The keys of a table, as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    #[serde(rename = "match")]
+    pattern: Spanned<String>,
+    profile: Option<Spanned<String>>,
+    role_arn: Option<Spanned<String>>,
+    external_id: Option<Spanned<String>>,
+    role_session_name: Option<Spanned<String>>,
+    region: Option<Spanned<String>>,
+    web_identity: Option<Spanned<String>>,
+    web_identity_token_env: Option<Spanned<String>>,
+    registry: Option<Spanned<String>>,
+    endpoint_url: Option<Spanned<String>>,
+}
+
+/// What a table says about the registries that it matches.
+#[derive(Debug)]
+pub(super) struct RegistryEntry {
+    /// Matches hosts, without a port that is HTTPS's own.
+    pub(super) pattern: Pattern,
+    port: Port,
+    pub(super) line: usize,
+    /// The registry behind a custom domain.
+    pub(super) registry: Option<Registry>,
+    /// Who calls. The ARN of the role may be a template; see [`Self::caller_for`].
+    caller: Caller,
+    /// Where `role_arn` is, for messages.
+    role_setting: String,
+    pub(super) endpoint_url: Option<String>,
+}
+
+/// The ports that an entry matches.
+#[derive(Debug)]
+enum Port {
+    /// Every port: the pattern has none.
+    Any,
+    /// The port in the pattern.
+    InPattern,
+}
+
+impl RegistryEntry {
+    /// Checks the keys of a table.
+    pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Error> {
+        table.refuse_empty_values(source)?;
+        table.refuse_keys_without_role(source)?;
+        let web_identity = table.web_identity(source)?;
+        let host = table.pattern.get_ref().to_ascii_lowercase();
+        let pattern = table.glob(&host, source)?;
+        table.check_role_arn(source)?;
+        table.check_endpoint_url(source)?;
+        let registry = table.registry(&pattern, source)?;
+        table.refuse_template_for_public(registry.as_ref(), source)?;
+        let role_line = table.role_arn.as_ref().map_or(source.line(), |arn| source.line_of(arn));
+        let endpoint_url = table.endpoint_url.as_ref().map(|url| url.get_ref().clone());
+        Ok(Self {
+            pattern,
+            port: if host.contains(':') { Port::InPattern } else { Port::Any },
+            line: source.line(),
+            registry,
+            caller: table.into_caller(web_identity, source),
+            role_setting: source.setting_in(role_line),
+            endpoint_url,
+        })
+    }
+
+    /// Whether the entry is for a registry of this name.
+    pub(super) fn matches(&self, host: &str) -> bool {
+        let host = match self.port {
+            Port::Any => registry::without_port(host),
+            Port::InPattern => host,
+        };
+        self.pattern.matches(host)
+    }
+
+    /// Who calls for `registry`: the account of the registry fills in the template of a role.
+    pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Error> {
+        let mut caller = self.caller.clone();
+        if let Some(role) = caller.role_mut().filter(|role| role.arn.contains(ACCOUNT)) {
+            let Some(account) = &registry.account else {
+                return Err(Error::failed(format!(
+                    "{}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}; write the account, or add a \
+                     [[registry]] table for this host before this one",
+                    self.role_setting, registry.host
+                )));
+            };
+            role.arn = role.arn.replace(ACCOUNT, account);
+        }
+        Ok(caller)
+    }
+}
+
+/// The provider of a CI job's identity token, and the key that names it.
+struct WebIdentityKey {
+    key: &'static str,
+    provider: TokenProvider,
+}
+
+impl Table {
+    fn refuse_empty_values(&self, source: &SourceText) -> Result<(), Error> {
+        // Every field by name, so that a new one cannot be forgotten here.
+        let Self {
+            pattern: _,
+            profile,
+            role_arn,
+            external_id,
+            role_session_name,
+            region,
+            web_identity,
+            web_identity_token_env,
+            registry,
+            endpoint_url,
+        } = self;
+        let values = [
+            profile,
+            role_arn,
+            external_id,
+            role_session_name,
+            region,
+            web_identity,
+            web_identity_token_env,
+            registry,
+            endpoint_url,
+        ];
+        match values.into_iter().flatten().find(|value| value.get_ref().trim().is_empty()) {
+            None => Ok(()),
+            Some(empty) => Err(source.error(empty, "the value is empty; remove the key instead")),
+        }
+    }
+
+    fn refuse_keys_without_role(&self, source: &SourceText) -> Result<(), Error> {
+        if self.role_arn.is_some() {
+            return Ok(());
+        }
+        let keys = [
+            ("external_id", &self.external_id),
+            ("role_session_name", &self.role_session_name),
+            ("region", &self.region),
+            ("web_identity", &self.web_identity),
+            ("web_identity_token_env", &self.web_identity_token_env),
+        ];
+        match first_of(&keys) {
+            None => Ok(()),
+            Some((key, value)) => Err(source.error(value, &format!("{key}: requires role_arn in the same table"))),
+        }
+    }
+
+    /// Parses the pattern of hosts, without the port that names of registries omit.
+    fn glob(&self, host: &str, source: &SourceText) -> Result<Pattern, Error> {
+        match Pattern::new(host.strip_suffix(":443").unwrap_or(host)) {
+            Ok(glob) if glob.as_str().is_empty() => Err(source.error(&self.pattern, "match: the pattern is empty")),
+            Ok(glob) => Ok(glob),
+            Err(error) => Err(source.error(&self.pattern, &format!("match: not a glob: {}", error.msg))),
+        }
+    }
+
+    /// The provider of the token that the role is assumed with. Refuses keys that contradict it.
+    fn web_identity(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Error> {
+        let Some(WebIdentityKey { key, provider }) = self.token_provider(source)? else { return Ok(None) };
+        match first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
+            None => Ok(Some(WebIdentityKey { key, provider })),
+            Some((other, value)) => {
+                Err(source.error(value, &format!("{other}: contradicts {key}; remove one of the two")))
+            }
+        }
+    }
+
+    fn token_provider(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Error> {
+        let found = match (&self.web_identity, &self.web_identity_token_env) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(name)) => {
+                let what = "web_identity_token_env: contradicts web_identity; remove one of the two";
+                return Err(source.error(name, what));
+            }
+            (Some(provider), None) if provider.get_ref() == GITHUB => {
+                WebIdentityKey { key: "web_identity", provider: TokenProvider::GitHub }
+            }
+            (Some(provider), None) => {
+                let what = "web_identity: expected 'github'; for other CI systems, name the variable with their token \
+                            in web_identity_token_env";
+                return Err(source.error(provider, what));
+            }
+            (None, Some(name)) if is_variable_name(name.get_ref()) => {
+                let provider = TokenProvider::Variable(name.get_ref().clone());
+                WebIdentityKey { key: "web_identity_token_env", provider }
+            }
+            // The message does not quote the value, which may be the token itself.
+            (None, Some(name)) => {
+                let what = "web_identity_token_env: expected the name of a variable, e.g. ECR_ID_TOKEN";
+                return Err(source.error(name, what));
+            }
+        };
+        Ok(Some(found))
+    }
+
+    fn check_role_arn(&self, source: &SourceText) -> Result<(), Error> {
+        let Some(arn) = &self.role_arn else { return Ok(()) };
+        // Any account shows whether the template becomes an ARN.
+        let filled = arn.get_ref().replace(ACCOUNT, ANY_ACCOUNT);
+        if let Some((other, _)) = filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
+            let what = format!("role_arn: {{{other}}} is unknown; {ACCOUNT} is the only placeholder");
+            return Err(source.error(arn, &what));
+        }
+        if !is_role_arn(&filled) {
+            return Err(source.error(arn, &format!("role_arn: expected {ROLE_ARN_FORM}")));
+        }
+        Ok(())
+    }
+
+    fn check_endpoint_url(&self, source: &SourceText) -> Result<(), Error> {
+        match self.endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
+            None => Ok(()),
+            Some(url) => Err(source.error(url, "endpoint_url: expected a URL, e.g. https://host")),
+        }
+    }
+
+    /// The registry behind a custom domain.
+    fn registry(&self, pattern: &Pattern, source: &SourceText) -> Result<Option<Registry>, Error> {
+        let Some(host) = &self.registry else { return Ok(None) };
+        let registry = Registry::parse(host.get_ref())
+            .ok_or_else(|| source.error(host, "registry: not the host of an ECR registry"))?;
+        // Only hosts below a domain that the user chose may get the token.
+        if !ends_in_domain(pattern.as_str()) {
+            let what =
+                "registry: requires a 'match' that ends in a complete domain name, or any host could get the token";
+            return Err(source.error(host, what));
+        }
+        if Registry::parse(pattern.as_str()).is_some_and(|own| own != registry) {
+            return Err(source.error(host, "registry: contradicts 'match', which is another ECR registry"));
+        }
+        Ok(Some(registry))
+    }
+
+    fn refuse_template_for_public(&self, registry: Option<&Registry>, source: &SourceText) -> Result<(), Error> {
+        match (registry, &self.role_arn) {
+            (Some(registry), Some(arn)) if registry.is_public() && arn.get_ref().contains(ACCOUNT) => {
+                let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host);
+                Err(source.error(arn, &what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn into_caller(self, web_identity: Option<WebIdentityKey>, source: &SourceText) -> Caller {
+        let token_line = self.web_identity.as_ref().or(self.web_identity_token_env.as_ref());
+        let token_line = token_line.map_or(source.line(), |value| source.line_of(value));
+        let text = |value: Option<Spanned<String>>| value.map(Spanned::into_inner);
+        let profile = text(self.profile).map(|name| MappedProfile { name, setting: source.setting_in(source.line()) });
+        let role = text(self.role_arn).map(|arn| Role {
+            arn,
+            external_id: text(self.external_id),
+            session_name: text(self.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
+            region: text(self.region),
+            mfa_serial: None,
+        });
+        match web_identity {
+            None => Caller::AwsSettings { profile, role },
+            Some(WebIdentityKey { key, provider }) => {
+                let setting = format!("{key} in {}", source.setting_in(token_line));
+                Caller::WebIdentity { token: TokenOrigin { provider, setting }, role }
+            }
+        }
+    }
+}
+
+/// The first of these keys that the table has.
+fn first_of<'a>(keys: &[(&'static str, &'a Option<Spanned<String>>)]) -> Option<(&'static str, &'a Spanned<String>)> {
+    keys.iter().find_map(|(key, value)| Some((*key, value.as_ref()?)))
+}

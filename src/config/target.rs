@@ -1,0 +1,164 @@
+//! What a configuration decides about a registry: the registry itself, and who calls AWS for it.
+
+use crate::registry::Registry;
+use crate::secret::Secret;
+
+/// A registry that a client named, and how its token is requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host that the client named.
+    pub host: String,
+    /// The ECR registry behind the host: the host itself, or the one that the file names for a custom domain.
+    pub registry: Registry,
+    /// Requests the token.
+    pub caller: Caller,
+    /// The endpoint of the ECR API; `None` for the one that the registry's host implies.
+    pub endpoint_url: Option<String>,
+}
+
+/// Who calls AWS for a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The credentials that the AWS settings lead to.
+    AwsSettings {
+        /// The profile to use; `None` for the default chain of the AWS SDKs.
+        profile: Option<MappedProfile>,
+        /// The role to assume with these credentials.
+        role: Option<Role>,
+    },
+    /// The keys that variables hold for the account of the registry.
+    AccountKeys {
+        /// The keys.
+        keys: AccountKeys,
+        /// The role to assume with the keys.
+        role: Option<Role>,
+    },
+    /// A role that the identity token of a CI job is exchanged for.
+    WebIdentity {
+        /// Where the token comes from.
+        token: TokenOrigin,
+        /// The role; `None` when no setting names one, which [`Identity::of`](crate::identity::Identity::of) reports.
+        role: Option<Role>,
+    },
+    /// A Kubernetes service account, with a role of its own.
+    ServiceAccount(ServiceAccount),
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self::AwsSettings { profile: None, role: None }
+    }
+}
+
+impl Caller {
+    /// The credentials of the profile that `setting` names; without a profile, those of the default chain.
+    pub fn of_profile(profile: Option<&str>, setting: &str) -> Self {
+        let profile = profile.map(|name| MappedProfile { name: name.to_owned(), setting: setting.to_owned() });
+        Self::AwsSettings { profile, role: None }
+    }
+
+    /// The profile that the registry is mapped to.
+    pub fn profile(&self) -> Option<&MappedProfile> {
+        match self {
+            Self::AwsSettings { profile, .. } => profile.as_ref(),
+            Self::AccountKeys { .. } | Self::WebIdentity { .. } | Self::ServiceAccount(_) => None,
+        }
+    }
+
+    /// The role that the registry is mapped to. That of a service account comes from Kubernetes.
+    pub fn role(&self) -> Option<&Role> {
+        match self {
+            Self::AwsSettings { role, .. } | Self::AccountKeys { role, .. } | Self::WebIdentity { role, .. } => {
+                role.as_ref()
+            }
+            Self::ServiceAccount(_) => None,
+        }
+    }
+
+    /// The same as [`Self::role`], to change it.
+    pub(super) fn role_mut(&mut self) -> Option<&mut Role> {
+        match self {
+            Self::AwsSettings { role, .. } | Self::AccountKeys { role, .. } | Self::WebIdentity { role, .. } => {
+                role.as_mut()
+            }
+            Self::ServiceAccount(_) => None,
+        }
+    }
+}
+
+/// A profile that a registry is mapped to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedProfile {
+    /// The name of the profile.
+    pub name: String,
+    /// The setting that names it, for messages: a variable, an option, or file and line.
+    pub setting: String,
+}
+
+/// Keys for the registries of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountKeys {
+    /// The account in the names of the variables.
+    pub account: String,
+    /// The values of the variables.
+    pub keys: Keys,
+}
+
+/// An access key with its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key id.
+    pub id: String,
+    /// The secret access key.
+    pub secret: Secret,
+    /// The session token, if the keys are temporary.
+    pub token: Option<Secret>,
+}
+
+/// Where the identity token of a CI job comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenOrigin {
+    /// Gives the token.
+    pub provider: TokenProvider,
+    /// The setting that names the provider, for messages: `AWS_ECR_WEB_IDENTITY`, or key, file and line.
+    pub setting: String,
+}
+
+/// Gives the identity token of a CI job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenProvider {
+    /// GitHub, on request.
+    GitHub,
+    /// The variable of this name, which the CI system sets for the job.
+    Variable(String),
+}
+
+/// A role for STS AssumeRole or AssumeRoleWithWebIdentity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub arn: String,
+    /// The external id that the role's trust policy may require.
+    pub external_id: Option<String>,
+    /// The session name that CloudTrail shows.
+    pub session_name: String,
+    /// The region of STS; `None` for the registry's.
+    pub region: Option<String>,
+    /// The MFA device whose code `login` prompts for.
+    pub mfa_serial: Option<String>,
+}
+
+/// A Kubernetes service account with a role of its own, for STS AssumeRoleWithWebIdentity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// The JWT that proves the account's identity.
+    pub token: Secret,
+    /// The issuer in the token: the cluster.
+    pub issuer: String,
+    /// The subject in the token: the service account.
+    pub subject: String,
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub role_arn: String,
+    /// The session name that CloudTrail shows.
+    pub session_name: String,
+}

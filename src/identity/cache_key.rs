@@ -1,0 +1,240 @@
+//! Makes the keys of the cache: the key of an identity's entry, and the key of a request.
+//!
+//! [`of_identity`] hashes everything that decides whose token a registry gets; [`request_key`] hashes the environment and
+//! the host alone. The module [`identity`](super) describes both.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::chain::{GITHUB_TOKEN, GITHUB_URL};
+use super::dependency::Observed;
+use super::source::Selected;
+use crate::config::{AccountKeys, Caller, Keys, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
+use crate::env::Env;
+use crate::registry::Registry;
+use crate::secret::Secret;
+
+/// `AWS_*` variables that change neither who calls nor which endpoint.
+const IRRELEVANT: &[&str] =
+    &["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_CLI_AUTO_PROMPT"];
+
+/// Variables without the prefix `AWS_` that change who calls or which endpoint.
+const RELEVANT: &[&str] = &[
+    "SECRET_ACCESS_KEY",
+    "HOME",
+    "USERPROFILE",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
+/// Variables of the helper that do not change whose token a registry gets.
+pub(super) const OWN_IRRELEVANT: &[&str] = &[
+    "AWS_ECR_CACHE_DIR",
+    "AWS_ECR_DISABLE_CACHE",
+    "AWS_ECR_IGNORE_CREDS_STORAGE",
+    "AWS_ECR_LOG",
+    "AWS_ECR_LOG_FILE",
+    "AWS_ECR_TIMEOUT",
+    "AWS_ECR_VERIFY_IDENTITY",
+];
+
+/// The SHA-256 that names a file of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheKey([u8; 32]);
+
+impl CacheKey {
+    /// A key for tests of code that only passes keys on.
+    #[cfg(test)]
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Hashes the parts of a key. Every name and value is hashed with its length, so that no two lists of parts give the same
+/// bytes.
+#[derive(Default)]
+pub(super) struct KeyHasher(Sha256);
+
+impl KeyHasher {
+    pub(super) fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        for part in [name.as_ref(), value.as_ref()] {
+            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(part);
+        }
+    }
+
+    pub(super) fn into_key(self) -> CacheKey {
+        CacheKey(self.0.finalize().into())
+    }
+}
+
+/// The key of what the cache knows about a request, made from the environment alone. Two processes with the same
+/// environment that find everything [`Observed`] unchanged have the same identity.
+pub fn request_key(env: &Env, host: &str) -> CacheKey {
+    let mut parts = KeyHasher::default();
+    parts.add("version", crate::VERSION);
+    parts.add("host", host);
+    let is_own = |name: &OsStr| {
+        let name = name.to_str().unwrap_or_default();
+        ["XDG_CONFIG_HOME", GITHUB_URL, GITHUB_TOKEN].contains(&name)
+            || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
+    };
+    for (name, value) in env.iter().filter(|(name, _)| is_relevant(name) || is_own(name)) {
+        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+    }
+    parts.into_key()
+}
+
+/// The key of an identity's cache entry. `subject` is the digest of issuer and subject of a GitHub Actions job, once it is
+/// known; until then the key is that of the job alone.
+pub(super) fn of_identity(
+    env: &Env,
+    target: &Target,
+    selected: &Selected,
+    observed: &[Observed],
+    subject: Option<&str>,
+) -> CacheKey {
+    let mut parts = KeyHasher::default();
+    // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
+    let Target { host: _, registry, caller, endpoint_url } = target;
+    add_registry(&mut parts, registry);
+    parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
+    parts.add("profile", selected.name());
+    add_caller(&mut parts, caller, env);
+    for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {
+        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+    }
+    for one in observed.iter().filter(|one| subject.is_none() || !one.is_of_job()) {
+        one.add_to(&mut parts);
+    }
+    if let Some(subject) = subject {
+        parts.add("issuer and subject of the job", subject);
+    }
+    parts.into_key()
+}
+
+fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
+    parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
+    parts.add("region", &registry.region);
+    parts.add("fips", if registry.fips { "yes" } else { "no" });
+    parts.add("dual-stack", if registry.dual_stack { "yes" } else { "no" });
+}
+
+fn add_caller(parts: &mut KeyHasher, caller: &Caller, env: &Env) {
+    match caller {
+        Caller::AwsSettings { profile, role } => {
+            parts.add("mapped profile", profile.as_ref().map(|profile| profile.name.as_str()).unwrap_or_default());
+            add_role(parts, role.as_ref());
+        }
+        Caller::AccountKeys { keys: AccountKeys { account, keys: Keys { id, secret, token } }, role } => {
+            parts.add("keys of account", account);
+            parts.add("access key id", id);
+            parts.add("secret access key", secret.expose());
+            parts.add("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
+            add_role(parts, role.as_ref());
+        }
+        Caller::WebIdentity { token: TokenOrigin { provider, setting: _ }, role } => {
+            match provider {
+                TokenProvider::Variable(name) => parts.add("web identity in variable", name),
+                TokenProvider::GitHub => parts.add("web identity of GitHub at", github_host(env)),
+            }
+            add_role(parts, role.as_ref());
+        }
+        // All tokens of one subject have the same key.
+        Caller::ServiceAccount(ServiceAccount { token: _, issuer, subject, role_arn, session_name }) => {
+            parts.add("service account's issuer", issuer);
+            parts.add("service account's subject", subject);
+            parts.add("service account's role", role_arn);
+            parts.add("service account's session name", session_name);
+        }
+    }
+}
+
+fn add_role(parts: &mut KeyHasher, role: Option<&Role>) {
+    let Some(Role { arn, external_id, session_name, region, mfa_serial: _ }) = role else { return };
+    parts.add("role", arn);
+    parts.add("external id", external_id.as_deref().unwrap_or_default());
+    parts.add("session name", session_name);
+    parts.add("region of STS", region.as_deref().unwrap_or_default());
+}
+
+/// The host that vouches for the subject of a GitHub Actions job. GitHub sends the jobs of github.com to many hosts of one
+/// domain.
+fn github_host(env: &Env) -> String {
+    const DOMAIN: &str = "https://*.actions.githubusercontent.com";
+    let uri: http::Uri = env.text(GITHUB_URL).and_then(|url| url.trim().parse().ok()).unwrap_or_default();
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default().to_ascii_lowercase();
+    match authority.split_once('.') {
+        Some((label, domain))
+            if scheme == "https" && !label.contains('@') && format!("https://*.{domain}") == DOMAIN =>
+        {
+            DOMAIN.to_owned()
+        }
+        _ => format!("{scheme}://{authority}"),
+    }
+}
+
+/// Whether a variable can change who calls or which endpoint.
+fn is_relevant(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return true };
+    RELEVANT.contains(&name)
+        || (name.starts_with("AWS_") && !name.starts_with("AWS_ECR_") && !IRRELEVANT.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::CacheKey;
+    use crate::config::Config;
+    use crate::env::Env;
+    use crate::identity::Identity;
+
+    fn key(host: &str, vars: &[(&str, &str)]) -> CacheKey {
+        let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
+        let env = none.into_iter().chain(vars.iter().copied()).collect::<Env>();
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let target = Config::load(&env, deadline).and_then(|config| config.target(&env, host)).expect("a target");
+        Identity::of(&env, &target, deadline).expect("an identity").key
+    }
+
+    #[test]
+    fn the_key_differs_when_the_caller_may_differ_and_only_then() {
+        let host = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
+        let plain = key(host, &[]);
+        assert_eq!(plain, key(host, &[]));
+        assert_eq!(plain, key("444455556666.dkr.ecr.us-east-1.amazonaws.com", &[]), "one token for a region");
+        assert_eq!(plain, key(host, &[("AWS_ECR_LOG", "debug"), ("TERM", "xterm")]));
+        let role = "arn:aws:iam::111122223333:role/a";
+        assert_eq!(plain, key(host, &[("AWS_ECR_ROLE_ARN_444455556666", role)]), "another account's mapping");
+        for other in [
+            key("111122223333.dkr.ecr.us-east-2.amazonaws.com", &[]),
+            key("111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", &[]),
+            key("public.ecr.aws", &[]),
+            key(host, &[("AWS_ACCESS_KEY_ID", "a")]),
+            key(host, &[("AWS_SOMETHING_NEW", "a")]),
+            key(host, &[("AWS_CONFIG_FILE", "/elsewhere")]),
+            key(host, &[("AWS_ECR_ROLE_ARN_111122223333", role)]),
+            key(host, &[("HOME", "/elsewhere")]),
+        ] {
+            assert_ne!(plain, other);
+        }
+    }
+}
