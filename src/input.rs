@@ -128,8 +128,8 @@ pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
     }
 }
 
-/// Why a directory has no content.
-const DIRECTORY: &str = "it is a directory";
+/// Why a directory has no content, in [`Content::Unreadable`].
+pub const DIRECTORY: &str = "it is a directory";
 
 /// What is read of a file at once where only its hash is wanted.
 const PIECE: usize = 16 * 1024;

@@ -1,15 +1,14 @@
-//! Whose credentials the settings lead to: one source, and the roles that are assumed with it.
+//! Decides whose credentials the settings lead to: one source, and the roles that are assumed with it.
 //!
-//! This is the only place that decides it. The SDK is then told what was decided, provider by provider (`aws::credentials`),
-//! and never looks for another, so that what the cache key says and what the SDK does cannot part. The order is that of
-//! the SDK's default chain (AWS SDK for Rust developer guide, "Credential providers"): environment, profile, web identity,
-//! container, instance; and within a profile that of its `profile::credentials`. `identity` in the tests holds the two
-//! together.
+//! No other module decides it. `aws::credentials` asks exactly the provider of the SDK that was decided here, so that the
+//! cache key and the SDK cannot disagree. The order is that of the SDK's default chain (AWS SDK for Rust developer guide,
+//! "Credential providers"): environment, profile, web identity, container, instance; within a profile it is that of the
+//! SDK's `profile::credentials`. `identity` in the tests compares this chain with the SDK's.
 //!
-//! A profile that somebody names is a promise: it answers, or nobody does. Whatever is wrong with it is an error here,
-//! where the SDK goes on to the next provider for some of it, in the end to the role of the instance.
+//! A profile that a setting names is never replaced: everything that is wrong with it is an error here, where the SDK goes
+//! on to the next provider in some cases, and in the end to the role of the instance.
 
-use super::profile_section::Section;
+use super::profile_section::{ProfileSection, RoleOfProfile};
 use super::profiles::{Profiles, is_valid_name};
 use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
@@ -20,14 +19,14 @@ use crate::platform::shell_word;
 use crate::registry::Registry;
 use crate::secret::Secret;
 
-/// Finds the chain.
+/// Decides the chain.
 pub(super) struct Resolver<'a> {
     pub(super) env: &'a Env,
     pub(super) profiles: &'a Profiles,
     pub(super) selected: &'a Selected,
 }
 
-/// The variables by which a job of GitHub Actions asks for its identity token.
+/// The variables with which a job of GitHub Actions requests its identity token.
 pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
@@ -63,13 +62,14 @@ impl Resolver<'_> {
         Ok(WebIdentity { token, role_arn: arn, session_name, region })
     }
 
+    /// The request for the identity token of this GitHub Actions job.
     fn github_job(&self, setting: &str) -> Result<GitHubJob, Failure> {
         let get = |name| self.env.text(name).map(str::trim).filter(|value| !value.is_empty());
         let (Some(url), Some(bearer)) = (get(GITHUB_URL), get(GITHUB_TOKEN)) else {
             let what = if self.env.text("GITHUB_ACTIONS") == Some("true") {
-                "this GitHub Actions job may not ask for its identity token"
+                "this GitHub Actions job may not request its identity token"
             } else {
-                "this is no GitHub Actions job, or one that may not ask for its identity token"
+                "this is no GitHub Actions job, or one that may not request its identity token"
             };
             return Err(Failure::new(
                 Code::IdentityTokenMissing,
@@ -82,14 +82,16 @@ impl Resolver<'_> {
             return Err(Failure::new(
                 Code::SettingInvalid,
                 format!("{GITHUB_URL} is not a URL"),
-                "leave it as GitHub Actions sets it",
+                "do not change the value that GitHub Actions sets",
             ));
         }
         Ok(GitHubJob { url: url.to_owned(), bearer: bearer.to_owned().into() })
     }
 
+    /// The chain that the AWS settings lead to.
     fn chain(&self) -> Result<CredentialChain, Failure> {
         let alone = |source| Ok(CredentialChain { source, roles: Vec::new() });
+        // The keys in the environment do not replace a mapped profile.
         if !matches!(self.selected, Selected::Mapped(..))
             && let Some(keys) = self.environment()
         {
@@ -115,7 +117,7 @@ impl Resolver<'_> {
         alone(self.instance()?)
     }
 
-    /// Keys in the environment, as the SDK's provider for them reads them: blank is unset.
+    /// Keys in the environment, read as the SDK's provider reads them: a blank value counts as unset.
     pub(super) fn environment(&self) -> Option<Keys> {
         let get = |name| self.env.text(name).filter(|value| !value.trim().is_empty());
         let secret = get("AWS_SECRET_ACCESS_KEY").or_else(|| get("SECRET_ACCESS_KEY"));
@@ -124,130 +126,129 @@ impl Resolver<'_> {
         Some(Keys { id: id?.to_owned(), secret: secret_of(secret?), token: token.map(|token| secret_of(token.trim())) })
     }
 
-    /// The chain of the selected profile; `None` when nobody named it and it has no credentials.
+    /// The chain of the selected profile; `None` when it is the default one that no setting names, and gives no credentials.
     fn profile_chain(&self) -> Result<Option<CredentialChain>, Failure> {
-        let (mut name, mut by) = (self.selected.name().to_owned(), None);
+        let is_optional = *self.selected == Selected::Default;
         let (mut roles, mut visited) = (Vec::new(), Vec::<String>::new());
+        let mut name = self.selected.name().to_owned();
         let source = loop {
+            let named_by = visited.last().map(String::as_str);
             let Some(profile) = self.profiles.profile(&name) else {
-                let unasked = *self.selected == Selected::Default && by.is_none();
-                return if unasked { Ok(None) } else { Err(self.absent(&name, by.as_deref())) };
+                let is_unnamed = is_optional && named_by.is_none();
+                return if is_unnamed { Ok(None) } else { Err(self.missing_profile(&name, named_by)) };
             };
             if let Some(failure) = self.profiles.two_spellings(&name) {
                 return Err(failure);
             }
-            let section = Section { resolver: self, profile, name: &name };
+            let section = ProfileSection { resolver: self, profile, name: &name };
             if visited.contains(&name) {
-                return Err(section.wrong("source_profile leads back to it", "end the circle of source_profile"));
+                return Err(section.wrong("source_profile leads back to it", "break the cycle of source_profile"));
             }
-            visited.push(name.clone());
-            // The SDK prefers keys to a role in every profile but the first, when both are there, empty or not.
-            if visited.len() > 1
+            // The SDK prefers keys to a role in every profile except the first, when both are there, empty or not.
+            if named_by.is_some()
                 && section.has_keys()
                 && let Some(keys) = section.keys()?
             {
                 break Source::Profile(name, keys);
             }
             let next = match section.role()? {
-                Some((role, next)) => {
+                Some(RoleOfProfile { role, source_profile }) => {
                     roles.push(role);
-                    next
+                    source_profile
                 }
                 None => None,
             };
             if let Some(next) = next {
-                (by, name) = (Some(std::mem::take(&mut name)), next);
+                visited.push(std::mem::replace(&mut name, next));
                 continue;
             }
             match section.source()? {
                 Some(source) => break source,
-                None if *self.selected == Selected::Default && by.is_none() && roles.is_empty() => return Ok(None),
-                None => return Err(section.empty(by.as_deref())),
+                None if is_optional && named_by.is_none() && roles.is_empty() => return Ok(None),
+                None => return Err(section.empty(named_by)),
             }
         };
         roles.reverse();
         Ok(Some(CredentialChain { source, roles }))
     }
 
-    fn absent(&self, name: &str, by: Option<&str>) -> Failure {
+    /// The failure for a profile that is in neither file; `named_by` is the profile that has it as its `source_profile`.
+    fn missing_profile(&self, name: &str, named_by: Option<&str>) -> Failure {
         if let Some(failure) = self.profiles.misspelt(name) {
             return failure;
         }
-        let because = match by {
-            Some(by) => format!(", which profile '{by}' names as its source_profile,"),
-            None => self.selected.because(),
+        let hint = if is_valid_name(name) {
+            let word = shell_word(name);
+            format!(
+                "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name"
+            )
+        } else {
+            "correct the name: the AWS SDK accepts letters, digits and _-/.%@:+ in the name of a profile".to_owned()
         };
-        Failure::new(
-            Code::ProfileMissing,
-            format!("the profile '{name}'{because} is in neither {}", self.profiles.neither()),
-            if is_valid_name(name) {
-                let word = shell_word(name);
-                format!(
-                    "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct \
-                     the name"
-                )
-            } else {
-                "correct the name: the AWS SDK takes letters, digits and _-/.%@:+ in the name of a profile".to_owned()
-            },
-        )
+        let (named_by, files) = (self.named_by(named_by), self.profiles.neither());
+        Failure::new(Code::ProfileMissing, format!("the profile '{name}'{named_by} is in neither {files}"), hint)
     }
 
+    /// The setting or the profile that names a profile, as a relative clause.
+    pub(super) fn named_by(&self, profile: Option<&str>) -> String {
+        match profile {
+            Some(profile) => format!(", which profile '{profile}' names as its source_profile,"),
+            None => self.selected.named_by(),
+        }
+    }
+
+    /// The role of the container. Its endpoint is checked here, and asked by a provider of the SDK.
     pub(super) fn container(&self) -> Result<Source, Failure> {
         let variables =
             [&CONTAINER_URIS[..], &["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"]];
         self.refuse_empty(&variables.concat())?;
-        let [relative, full] = CONTAINER_URIS.map(|name| self.env.text(name));
-        let wrong = match (relative, full) {
-            (Some(path), _) => (!path.starts_with('/') || path.parse::<http::Uri>().is_err()).then_some((0, "a path")),
-            (None, Some(url)) => (!is_url(url)).then_some((1, "a URL")),
-            (None, None) => None,
-        };
-        match wrong {
-            None => Ok(Source::Container),
-            Some((number, form)) => Err(Failure::new(
+        let [relative, full] = CONTAINER_URIS;
+        let wrong = |name: &str, form: &str| {
+            Err(Failure::new(
                 Code::SettingInvalid,
-                format!("{} is not {form}", CONTAINER_URIS[number]),
-                "correct it: ECS and EKS set it by themselves",
-            )),
+                format!("{name} is not {form}"),
+                "correct it, or do not set it: ECS and EKS set it themselves",
+            ))
+        };
+        match (self.env.text(relative), self.env.text(full)) {
+            (Some(path), _) if !path.starts_with('/') || path.parse::<http::Uri>().is_err() => {
+                wrong(relative, "a path")
+            }
+            (None, Some(url)) if !is_url(url) => wrong(full, "a URL"),
+            _ => Ok(Source::Container),
         }
     }
 
-    /// The endpoint in the order of the SDK's client: variable, profile, mode.
+    /// The role of the instance, from the endpoint in the order of the SDK's client: variable, profile, mode.
     pub(super) fn instance(&self) -> Result<Source, Failure> {
         let setting = |variable: &'static str, key: &'static str| {
             let of_profile = || Some((self.profiles.profile(self.selected.name())?.get(key)?, key));
             self.env.text(variable).map(|value| (value, variable)).or_else(of_profile)
         };
-        let endpoint = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
-        if let Some((url, name)) = endpoint {
-            return if is_url(url) {
-                Ok(Source::Instance(url.to_owned()))
-            } else {
-                Err(Failure::new(
-                    Code::SettingInvalid,
-                    format!("{name} is not a URL"),
-                    format!("correct it, or unset {name} for the usual address"),
-                ))
-            };
-        }
-        let mode = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
-        match mode {
-            None => Ok(Source::Instance("http://169.254.169.254".to_owned())),
-            Some((mode, _)) if mode.eq_ignore_ascii_case("ipv4") => {
-                Ok(Source::Instance("http://169.254.169.254".to_owned()))
+        if let Some((url, name)) = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint") {
+            if is_url(url) {
+                return Ok(Source::Instance(url.to_owned()));
             }
+            return Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is not a URL"),
+                format!("correct it, or unset {name} for the default address"),
+            ));
+        }
+        match setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode") {
             Some((mode, _)) if mode.eq_ignore_ascii_case("ipv6") => {
                 Ok(Source::Instance("http://[fd00:ec2::254]".to_owned()))
             }
-            Some((_, name)) => Err(Failure::new(
+            Some((mode, name)) if !mode.eq_ignore_ascii_case("ipv4") => Err(Failure::new(
                 Code::SettingInvalid,
                 format!("{name} is neither IPv4 nor IPv6"),
                 format!("correct or unset {name}"),
             )),
+            _ => Ok(Source::Instance("http://169.254.169.254".to_owned())),
         }
     }
 
-    /// Variables that are set to nothing and that a provider of the SDK reads for itself: it would not take them for unset.
+    /// Refuses variables that are set and empty, and that a provider of the SDK reads itself: it does not take them for unset.
     pub(super) fn refuse_empty(&self, variables: &[&str]) -> Result<(), Failure> {
         match variables.iter().find(|name| self.env.is_empty(name)) {
             None => Ok(()),
@@ -260,7 +261,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A web identity without a role to assume.
+/// The failure for a web identity without a role to assume.
 fn no_role(setting: &str, registry: &Registry) -> Failure {
     let of_account = match &registry.account {
         Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
@@ -273,6 +274,6 @@ fn no_role(setting: &str, registry: &Registry) -> Failure {
     )
 }
 
-/// Either means that a container's role is wanted.
+/// The variables that ECS and EKS set for a container with a role.
 pub(super) const CONTAINER_URIS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];

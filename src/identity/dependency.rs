@@ -1,8 +1,7 @@
-//! What an identity depends on outside of the environment, observed: the parts of a cache key, and what a hit checks.
+//! Observes what an identity depends on outside of the environment, for the cache key and for the check of a hit.
 //!
-//! A [`Dependency`] names something; its digest is a hash of what is there now. The digests enter the key. They are also
-//! kept beside the token, so that a later `get` finds out by observing them again, and without reading any setting, that
-//! all of them still are what they were.
+//! A [`Dependency`] names something; its digest is a hash of its present state. The digests enter the key. The cache also
+//! keeps them beside the token, so that a later `get` compares them with new digests, without parsing any setting.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,63 +18,63 @@ use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};
 
-/// Something that decides, together with others, whose credentials the SDK gets.
+/// One of the things that decide whose credentials the SDK gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Dependency {
     /// The content of a file, or that there is none.
     File(PathBuf),
-    /// Whom a token file is about: issuer and subject of a JWT, which outlive its rotation; else the whole token.
+    /// The issuer and the subject of the JWT in a file, which a rotation does not change; for other tokens, the whole token.
     Subject(PathBuf),
-    /// The same of a token in a variable.
+    /// The same for a token in a variable.
     SubjectOfVariable(String),
-    /// The job of GitHub Actions that asks: the address and the token of its request, which no other job has.
+    /// The GitHub Actions job: the URL and the token of its request, which no other job has.
     GitHubJob,
-    /// The state of a path: device, inode, size, time of the last change.
+    /// The state of a path: device, inode, size and change time.
     Path(PathBuf),
-    /// Where the PATH leads to for a program, and the state of that.
+    /// The path that the PATH resolves a program to, and the state of that path.
     Program(String),
     /// The current directory.
     Directory,
-    /// All variables but those of [`BOOKKEEPING`] and those that only say how this program works.
+    /// All variables except those in [`BOOKKEEPING`] and those of the helper that do not change whose token a registry gets.
     Environment,
     /// This boot of this machine.
     Boot,
 }
 
-/// A dependency with the digest that it had.
+/// A dependency with its digest at the time of the observation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     dependency: Dependency,
     digest: String,
 }
 
-/// What a shell counts and notes for itself, from one command to the next.
+/// Variables that a shell updates for itself from one command to the next.
 const BOOKKEEPING: &[&str] = &["_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"];
 
 impl Observed {
-    /// The dependency as it is now. `None` when a hash cannot describe it: the file is no regular one, say, or the system
-    /// does not tell.
+    /// Observes the dependency now. `None` when no hash describes it: e.g. the file is not a regular one, or the system does
+    /// not report its boot.
     pub(super) fn now(dependency: Dependency, env: &Env) -> Option<Self> {
         let digest = dependency.digest(env)?;
         Some(Self { dependency, digest })
     }
 
-    /// A file whose content is known already.
+    /// The observation of a file whose content was read already.
     pub fn file(path: &Path, content: &Content) -> Self {
         Self { dependency: Dependency::File(path.to_owned()), digest: digest_of(content) }
     }
 
-    /// A token file whose content is known already.
+    /// The observation of a token file whose content was read already.
     pub(super) fn subject(path: &Path, content: &Content) -> Self {
         Self { dependency: Dependency::Subject(path.to_owned()), digest: subject_of(content) }
     }
 
-    /// Whether it still is what it was.
+    /// Whether the dependency still has the same digest.
     pub fn holds(&self, env: &Env) -> bool {
         self.dependency.digest(env).as_ref() == Some(&self.digest)
     }
 
-    /// Whether it tells one job of GitHub Actions from the next, but not who they are.
+    /// Whether this observes a GitHub Actions job, which differs for each job of one identity.
     pub(super) fn is_of_job(&self) -> bool {
         self.dependency == Dependency::GitHubJob
     }
@@ -155,7 +154,7 @@ fn subject_of(content: &Content) -> String {
     }
 }
 
-/// One digest for all tokens of one issuer and subject; what is no JWT has its own.
+/// The digest of a token: the same for all JWTs of one issuer and subject, and another for each other token.
 pub(super) fn subject_of_token(token: &[u8]) -> String {
     match issuer_and_subject(token) {
         Some((issuer, subject)) => text_digest(&[b"jwt", issuer.as_bytes(), subject.as_bytes()]),
@@ -163,7 +162,7 @@ pub(super) fn subject_of_token(token: &[u8]) -> String {
     }
 }
 
-/// Who a JWT is about, by its own account.
+/// The issuer and the subject that a JWT claims.
 pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
     let payload = std::str::from_utf8(token).ok()?.trim().split('.').nth(1)?;
     let claims: Value =
@@ -187,7 +186,8 @@ fn text_digest(texts: &[&[u8]]) -> String {
     parts.into_key().to_string()
 }
 
-/// Device, inode, size and change time of what a path leads to. A device changes its time with its use.
+/// The device, inode, size and change time of a path. For device files, whose change time changes with each use, only the
+/// first two.
 fn state(path: &Path) -> String {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => format!("{:?}", platform::file_state(&metadata)),

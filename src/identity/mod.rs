@@ -10,7 +10,7 @@
 //! | `profiles` | reads the AWS files once, with the SDK's own parser |
 //! | `chain`, `profile_section` | decide the source of the credentials and the roles; report a missing or wrong profile |
 //! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
-//! | `observations`, `dependency`, `command` | hash what the source depends on: files, programs, this boot |
+//! | `observations`, `dependency`, `command`, `shell_words` | hash what the source depends on: files, programs, this boot |
 //! | `cache_key` | makes the cache key |
 //!
 //! The settings are read once, and `aws` asks exactly the providers that were decided here. What a provider of the SDK
@@ -61,6 +61,7 @@ mod dependency;
 mod observations;
 mod profile_section;
 mod profiles;
+mod shell_words;
 mod source;
 
 pub use cache_key::{CacheKey, request_key};

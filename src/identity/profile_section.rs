@@ -1,4 +1,4 @@
-//! One profile on the way of [`chain`](super::chain): the role in it, what it gives itself, and what is wrong with it.
+//! Reads one profile for [`chain`](super::chain): its role and its source of credentials. Reports what is wrong with it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,20 +14,36 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
 
-/// A profile on the way.
-pub(super) struct Section<'a> {
+/// A profile, with what its settings refer to.
+pub(super) struct ProfileSection<'a> {
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) profile: &'a Profile,
     pub(super) name: &'a str,
 }
 
-impl Section<'_> {
-    /// The role of the profile and the profile that it is assumed with; without one it is the profile itself.
-    pub(super) fn role(&self) -> Result<Option<(Role, Option<String>)>, Failure> {
+/// The role in a profile.
+pub(super) struct RoleOfProfile {
+    pub(super) role: Role,
+    /// The profile that the role is assumed with; `None` for the profile itself.
+    pub(super) source_profile: Option<String>,
+}
+
+/// The keys that describe a sign-in through IAM Identity Center.
+struct SignIn<'a> {
+    session: Option<&'a str>,
+    start_url: Option<&'a str>,
+    region: Option<&'a str>,
+    /// The section with the keys, for messages.
+    section: String,
+}
+
+impl ProfileSection<'_> {
+    /// The role of the profile that is assumed with other credentials.
+    pub(super) fn role(&self) -> Result<Option<RoleOfProfile>, Failure> {
         let (Some(arn), None) = (self.get("role_arn")?, self.get("web_identity_token_file")?) else { return Ok(None) };
-        let next = match (self.get("source_profile")?, self.get("credential_source")?) {
+        let source_profile = match (self.get("source_profile")?, self.get("credential_source")?) {
             (Some(_), Some(_)) => {
-                return Err(self.wrong("it has both source_profile and credential_source", "take one of them out"));
+                return Err(self.wrong("it has both source_profile and credential_source", "remove one of them"));
             }
             (None, None) => {
                 return Err(self.wrong(
@@ -45,10 +61,10 @@ impl Section<'_> {
             region: None,
             mfa_serial: self.get("mfa_serial")?.map(str::to_owned),
         };
-        Ok(Some((role, next)))
+        Ok(Some(RoleOfProfile { role, source_profile }))
     }
 
-    /// What the profile itself gives, in the order of the SDK's `base_provider`.
+    /// The source in the profile itself, in the order of the SDK's `base_provider`.
     pub(super) fn source(&self) -> Result<Option<Source>, Failure> {
         let name = || self.name.to_owned();
         if let Some(source) = self.get("credential_source")? {
@@ -86,13 +102,13 @@ impl Section<'_> {
         match source.to_ascii_lowercase().as_str() {
             "environment" => resolver.environment().map(Source::Environment).ok_or_else(|| {
                 self.wrong(
-                    "credential_source is Environment, and there are no keys in the environment",
+                    "credential_source is Environment, and the environment has no keys",
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                 )
             }),
             "ecscontainer" if CONTAINER_URIS.iter().all(|name| resolver.env.os(name).is_none()) => Err(self.wrong(
                 "credential_source is EcsContainer, and this is no container of ECS or EKS",
-                "use it in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
+                "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
             )),
             "ecscontainer" => resolver.container(),
             "ec2instancemetadata" => resolver.instance(),
@@ -104,52 +120,57 @@ impl Section<'_> {
     }
 
     fn sso(&self) -> Result<Option<Sso>, Failure> {
-        let get = |key| self.get(key);
-        let (account_id, role_name) = (get("sso_account_id")?, get("sso_role_name")?);
-        let (mut start_url, mut region) = (get("sso_start_url")?, get("sso_region")?);
-        let session = get("sso_session")?;
-        if [account_id, role_name, start_url, region, session].iter().all(Option::is_none) {
+        let [account_id, role_name] = [self.get("sso_account_id")?, self.get("sso_role_name")?];
+        let SignIn { session, start_url, region, section } = self.sign_in()?;
+        if [account_id, role_name, session, start_url, region].iter().all(Option::is_none) {
             return Ok(None);
         }
-        let mut section = format!("profile '{}'", self.name);
-        if let Some(session) = session {
-            for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
-                if value.is_some() {
-                    let hint = format!("move it to [sso-session {session}]");
-                    return Err(self.wrong(&format!("it has sso_session, so {key} does not belong in it"), &hint));
-                }
-            }
-            let Some(found) = self.resolver.profiles.sso_session(session) else {
-                return Err(self.wrong(
-                    &format!("there is no section [sso-session {session}] in the config file"),
-                    "add it with 'aws configure sso-session', or correct sso_session",
-                ));
-            };
-            section = format!("[sso-session {session}]");
-            (start_url, region) = (found.get("sso_start_url"), found.get("sso_region"));
-        }
-        let run = format!("add it, or run 'aws configure sso --profile {}'", shell_word(self.name));
-        let missing = |key: &str, section: &str| self.wrong(&format!("{key} is missing in {section}"), &run);
+        let required = |key: &str, value: Option<&'_ str>, section: &str| {
+            let hint = || format!("add it, or run 'aws configure sso --profile {}'", shell_word(self.name));
+            let value = value.filter(|value| !value.is_empty()).map(str::to_owned);
+            value.ok_or_else(|| self.wrong(&format!("{key} is missing in {section}"), &hint()))
+        };
         let own = format!("profile '{}'", self.name);
-        let account_id = account_id.ok_or_else(|| missing("sso_account_id", &own))?.to_owned();
-        let role_name = role_name.ok_or_else(|| missing("sso_role_name", &own))?.to_owned();
-        let region = region.filter(|value| !value.is_empty()).ok_or_else(|| missing("sso_region", &section))?;
-        let start_url = start_url.filter(|value| !value.is_empty());
-        let start_url = start_url.ok_or_else(|| missing("sso_start_url", &section))?;
+        let account_id = required("sso_account_id", account_id, &own)?;
+        let role_name = required("sso_role_name", role_name, &own)?;
+        let region = required("sso_region", region, &section)?;
+        let start_url = required("sso_start_url", start_url, &section)?;
         let home = self.resolver.env.home().ok_or_else(|| self.homeless("the sign-in"))?;
-        // Named after the SHA-1 of the session's name, in the legacy form of the start URL.
-        let file = format!("{:x}.json", Sha1::digest(session.unwrap_or(start_url)));
+        // The AWS CLI names the file by the SHA-1 of the session's name; in the legacy form, of the start URL.
+        let file = format!("{:x}.json", Sha1::digest(session.unwrap_or(&start_url)));
         Ok(Some(Sso {
             profile: self.name.to_owned(),
             session: session.map(str::to_owned),
-            region: region.to_owned(),
+            region,
             account_id,
             role_name,
             file: home.join(".aws").join("sso").join("cache").join(file),
         }))
     }
 
-    /// The SDK's provider reads this file and the variables for itself.
+    /// The sign-in that the profile refers to: its `[sso-session …]`, or in the legacy form its own keys.
+    fn sign_in(&self) -> Result<SignIn<'_>, Failure> {
+        let (start_url, region) = (self.get("sso_start_url")?, self.get("sso_region")?);
+        let Some(session) = self.get("sso_session")? else {
+            return Ok(SignIn { session: None, start_url, region, section: format!("profile '{}'", self.name) });
+        };
+        for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
+            if value.is_some() {
+                let hint = format!("move it to [sso-session {session}]");
+                return Err(self.wrong(&format!("it has sso_session, so {key} does not belong in it"), &hint));
+            }
+        }
+        let Some(found) = self.resolver.profiles.sso_session(session) else {
+            return Err(self.wrong(
+                &format!("the config file has no section [sso-session {session}]"),
+                "add it with 'aws configure sso-session', or correct sso_session",
+            ));
+        };
+        let (start_url, region) = (found.get("sso_start_url"), found.get("sso_region"));
+        Ok(SignIn { session: Some(session), start_url, region, section: format!("[sso-session {session}]") })
+    }
+
+    /// The file of an `aws login` session. The SDK's provider also reads it, and these variables.
     fn login_file(&self, arn: &str) -> Result<PathBuf, Failure> {
         let env = self.resolver.env;
         self.resolver.refuse_empty(&["AWS_LOGIN_CACHE_DIRECTORY", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SIGNIN"])?;
@@ -171,7 +192,7 @@ impl Section<'_> {
         Ok(dir.join(format!("{:x}.json", Sha256::digest(arn.trim()))))
     }
 
-    /// Whether an access key and a secret key are in it.
+    /// Whether the profile has an access key and a secret key, empty or not.
     pub(super) fn has_keys(&self) -> bool {
         ["aws_access_key_id", "aws_secret_access_key"].iter().all(|key| self.profile.get(key).is_some())
     }
@@ -190,17 +211,17 @@ impl Section<'_> {
         }))
     }
 
-    /// The value of a key. One without a value is a mistake.
+    /// The value of a key. A key without a value is an error.
     fn get(&self, key: &str) -> Result<Option<&str>, Failure> {
         match self.profile.get(key) {
             Some(value) if value.trim().is_empty() => {
-                Err(self.wrong(&format!("{key} has no value"), "give it one, or take it out"))
+                Err(self.wrong(&format!("{key} has no value"), "set it, or remove it"))
             }
             value => Ok(value),
         }
     }
 
-    /// Something that is wrong in this profile.
+    /// The failure for a profile with a mistake.
     pub(super) fn wrong(&self, what: &str, hint: &str) -> Failure {
         let file = self.resolver.profiles.file_of(self.name);
         Failure::new(
@@ -210,18 +231,15 @@ impl Section<'_> {
         )
     }
 
-    pub(super) fn empty(&self, by: Option<&str>) -> Failure {
-        let because = match by {
-            Some(by) => format!(", which profile '{by}' names as its source_profile,"),
-            None => self.resolver.selected.because(),
-        };
+    /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
+    pub(super) fn empty(&self, named_by: Option<&str>) -> Failure {
         let (name, file) = (self.name, self.resolver.profiles.file_of(self.name));
+        let (named_by, word) = (self.resolver.named_by(named_by), shell_word(name));
         Failure::new(
             Code::ProfileInvalid,
-            format!("the profile '{name}'{because} in {file} has no credentials"),
+            format!("the profile '{name}'{named_by} in {file} has no credentials"),
             format!(
-                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'",
-                word = shell_word(name)
+                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'"
             ),
         )
     }

@@ -1,9 +1,9 @@
-//! The AWS config and credentials files, read once and parsed by the SDK's own parser.
+//! Reads the AWS config and credentials files once, and parses them with the SDK's own parser.
 //!
-//! The bytes that are parsed are the bytes that enter the cache key; nothing reads the files a second time. Where the SDK
-//! goes on with a log line (a file that is not UTF-8 counts as empty, a section with a name that it does not like is
-//! dropped), there is a [`Failure`] here for whoever depends on that file or section: to go on would mean to take another
-//! identity (AWS SDKs and Tools reference, "Shared config and credentials files").
+//! The bytes that are parsed are the bytes that enter the cache key; nothing reads the files a second time. In some cases
+//! the SDK writes a log line and goes on: it takes a file that is not UTF-8 for empty, and drops a section whose name it
+//! does not accept. Here these are a [`Failure`] when the identity depends on that file or section, since the helper would
+//! otherwise use another identity (AWS SDKs and Tools reference, "Shared config and credentials files").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::input::{self, Content};
+use crate::input::{self, Content, Reading};
 
-/// What both files say, with one profile selected.
+/// The content of both files, with one profile selected.
 #[derive(Clone)]
 pub struct Profiles {
     files: [AwsFile; 2],
@@ -35,14 +35,14 @@ pub struct Profiles {
 struct AwsFile {
     kind: EnvConfigFileKind,
     variable: &'static str,
-    /// `None` when no absolute path leads to it.
+    /// `None` when there is no absolute path.
     path: Option<PathBuf>,
     content: Content,
     unsteady: Option<&'static str>,
 }
 
-/// Where the config and the credentials file are. `None` when that is below no home, or in the current directory for
-/// want of one.
+/// The paths of the config and the credentials file; `None` for a path that would need a home directory when there is
+/// none.
 pub fn paths(env: &Env) -> [Option<PathBuf>; 2] {
     [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")].map(|(variable, name)| {
         let path = match env.path(variable) {
@@ -54,25 +54,14 @@ pub fn paths(env: &Env) -> [Option<PathBuf>; 2] {
 }
 
 impl Profiles {
-    /// Reads the files that `env` names, by `deadline`. Fails when one of them has no end.
+    /// Reads the files that `env` names, by `deadline`. Fails when one of them cannot be read to its end.
     pub fn read(env: &Env, selected: &str, deadline: Instant) -> Result<Self, Failure> {
-        let kinds = [
-            (EnvConfigFileKind::Config, "AWS_CONFIG_FILE"),
-            (EnvConfigFileKind::Credentials, "AWS_SHARED_CREDENTIALS_FILE"),
+        let [config, credentials] = paths(env);
+        let files = [
+            AwsFile::read(EnvConfigFileKind::Config, "AWS_CONFIG_FILE", config, deadline)?,
+            AwsFile::read(EnvConfigFileKind::Credentials, "AWS_SHARED_CREDENTIALS_FILE", credentials, deadline)?,
         ];
-        let [config, credentials] = paths(env).map(|path| {
-            let Some(path) = path else { return Ok((None, Content::Absent, None)) };
-            match input::file(&path, deadline) {
-                Ok(reading) => Ok((Some(path), reading.content, reading.unsteady)),
-                Err(why) => Err(Failure::new(
-                    Code::AwsFileInvalid,
-                    format!("the AWS file {} cannot be used: {why}", path.display()),
-                    "correct the file, or the variable that names it",
-                )),
-            }
-        });
-        let file = |(kind, variable), (path, content, unsteady)| AwsFile { kind, variable, path, content, unsteady };
-        Ok(Self::new([file(kinds[0], config?), file(kinds[1], credentials?)], selected))
+        Ok(Self::new(files, selected))
     }
 
     fn new(files: [AwsFile; 2], selected: &str) -> Self {
@@ -86,12 +75,12 @@ impl Profiles {
         Self { files, sections, problem }
     }
 
-    /// Why no profile can be told for sure: a file is there that the SDK's parser does not read.
+    /// Why no profile can be found for sure: the SDK's parser does not read a file that exists.
     pub fn problem(&self) -> Option<&Failure> {
         self.problem.as_ref()
     }
 
-    /// Why another reading of the same files might differ.
+    /// Why another reading of the same files might give other profiles.
     pub fn unsteady(&self) -> Option<String> {
         let of_file = |file: &AwsFile| {
             let why = file.unsteady?;
@@ -104,12 +93,12 @@ impl Profiles {
         self.files.iter().find_map(of_file).or_else(of_section)
     }
 
-    /// Path and content of each file.
+    /// The path and the content of each file.
     pub fn contents(&self) -> impl Iterator<Item = (&PathBuf, &Content)> {
         self.files.iter().filter_map(|file| Some((file.path.as_ref()?, &file.content)))
     }
 
-    /// All sections, for the SDK's look-ups in the selected profile.
+    /// All sections, for the SDK's lookups in the selected profile.
     pub fn sections(&self) -> &EnvConfigSections {
         &self.sections
     }
@@ -129,7 +118,7 @@ impl Profiles {
         self.sections.sso_session(name)
     }
 
-    /// The file that has a profile, for messages: the credentials file where both have it and that one has the key.
+    /// The file or files that have a profile, for messages.
     pub fn file_of(&self, profile: &str) -> String {
         let has = |file: &&AwsFile| {
             let texts = self.files.each_ref().map(|other| if std::ptr::eq(other, *file) { file.text() } else { "" });
@@ -145,12 +134,12 @@ impl Profiles {
         format!("{} nor {}", config.name(), credentials.name())
     }
 
-    /// A section that was meant to be this profile, and that the SDK drops for its spelling; what to do about it.
+    /// The failure for a section that seems to be meant for this profile, and that the SDK drops because of its spelling.
     pub fn misspelt(&self, profile: &str) -> Option<Failure> {
         self.files.iter().find_map(|file| file.misspelt(profile))
     }
 
-    /// Two spellings of the header of this profile, of which the SDK takes the one or the other by chance.
+    /// The failure for a profile whose header has two spellings, one of which the SDK chooses by chance.
     pub fn two_spellings(&self, profile: &str) -> Option<Failure> {
         let file = self
             .files
@@ -159,17 +148,36 @@ impl Profiles {
         Some(Failure::new(
             Code::ProfileInvalid,
             format!("the header of profile '{profile}' is spelled in two ways in {}", file.name()),
-            "write it in one way, with one space: the AWS SDK takes the one or the other by chance",
+            "use one spelling, with one space: the AWS SDK chooses one of them by chance",
         ))
     }
 }
 
 impl AwsFile {
+    fn read(
+        kind: EnvConfigFileKind,
+        variable: &'static str,
+        path: Option<PathBuf>,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Self { kind, variable, path, content: Content::Absent, unsteady: None });
+        };
+        let Reading { content, unsteady } = input::file(&path, deadline).map_err(|why| {
+            Failure::new(
+                Code::AwsFileInvalid,
+                format!("the AWS file {} cannot be used: {why}", path.display()),
+                "correct the file, or the variable that names it",
+            )
+        })?;
+        Ok(Self { kind, variable, path: Some(path), content, unsteady })
+    }
+
     fn text(&self) -> &str {
         self.content.bytes().and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// Its path, or the place where it is looked for.
+    /// The path, or a description when there is none.
     fn name(&self) -> String {
         self.path.as_ref().map_or_else(
             || format!("the file that {} would name (there is no home directory)", self.variable),
@@ -180,16 +188,19 @@ impl AwsFile {
         )
     }
 
-    /// What the SDK passes over with a log line.
+    /// The failure for a file that the SDK ignores with a log line.
     fn problem(&self) -> Option<Failure> {
         let (what, hint) = match &self.content {
-            Content::Unreadable(why) if why == "it is a directory" => return None,
+            Content::Unreadable(why) if why == input::DIRECTORY => return None,
             Content::Unreadable(_) => ("cannot be read".to_owned(), "correct its owner or mode".to_owned()),
             Content::Absent => return None,
             Content::Bytes(bytes) => {
                 let error = str::from_utf8(bytes).err()?;
                 let line = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).matches('\n').count() + 1;
-                (format!("is not UTF-8 in line {line}"), "save it as UTF-8: the AWS SDK reads nothing of it".to_owned())
+                (
+                    format!("is not UTF-8 in line {line}"),
+                    "save it as UTF-8: the AWS SDK ignores the whole file".to_owned(),
+                )
             }
         };
         Some(Failure::new(Code::AwsFileInvalid, format!("the AWS file {} {what}", self.name()), hint))
@@ -204,7 +215,8 @@ impl AwsFile {
         })
     }
 
-    /// Headers that mean the same to the SDK and are spelled in different ways. It merges them in the order of a hash map.
+    /// Pairs of headers that mean the same to the SDK and are spelled differently. The SDK merges them in the order of a
+    /// hash map.
     fn ambiguous(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut seen: BTreeMap<String, &str> = BTreeMap::new();
         self.headers().filter_map(move |(_, header)| {
@@ -223,26 +235,26 @@ impl AwsFile {
         };
         let (line, header) = self.headers().find(|(_, header)| meant(header))?;
         let hint = if profile.trim() != profile {
-            format!("take the blanks out of the name where it is chosen: it is '{profile}'")
+            format!("remove the blanks from the name in the setting that names it: it is '{profile}'")
         } else if is_valid_name(profile) {
             format!("write {right}")
         } else {
-            "rename the profile: the AWS SDK takes letters, digits and _-/.%@:+ in its name".to_owned()
+            "rename the profile: the AWS SDK accepts letters, digits and _-/.%@:+ in its name".to_owned()
         };
         Some(Failure::new(
             Code::ProfileMissing,
-            format!("the AWS SDK does not take [{header}] in line {line} of {} for profile '{profile}'", self.name()),
+            format!("the AWS SDK does not accept [{header}] in line {line} of {} for profile '{profile}'", self.name()),
             hint,
         ))
     }
 }
 
-/// A header with one space wherever there is some.
+/// A header with its runs of white space replaced by one space.
 fn normal(header: &str) -> String {
     header.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The SDK's parser on the texts of config and credentials file.
+/// Runs the SDK's parser on the texts of the config and the credentials file.
 fn parse(
     [config, credentials]: [&str; 2],
     selected: &str,
@@ -254,13 +266,13 @@ fn parse(
     let (env, fs) = (NoEnv::from_slice(&[]), NoFiles::from_slice(&[]));
     let loaded = pin!(source::load(&env, &fs, &files));
     let Poll::Ready(Ok(mut source)) = loaded.poll(&mut Context::from_waker(Waker::noop())) else {
-        unreachable!("there is nothing to wait for: the contents are given")
+        unreachable!("the contents are given, so nothing waits")
     };
     source.profile = selected.to_owned().into();
     EnvConfigSections::parse(source)
 }
 
-/// The SDK's error with the file that it is about, which it cannot know.
+/// Adds the file to the SDK's error, which names only the line.
 fn syntax_error(files: &[AwsFile; 2], error: &aws_runtime::env_config::parse::EnvConfigParseError) -> Failure {
     let in_config = parse([files[0].text(), ""], "default").is_err();
     let file = if in_config { &files[0] } else { &files[1] };
@@ -269,11 +281,11 @@ fn syntax_error(files: &[AwsFile; 2], error: &aws_runtime::env_config::parse::En
     Failure::new(
         Code::AwsFileInvalid,
         format!("{}, line {line}: {}", file.name(), what.trim()),
-        "correct the AWS file: nothing of it can be read",
+        "correct the AWS file: the AWS SDK reads none of it",
     )
 }
 
-/// Whether the AWS SDK takes `name` for a profile's.
+/// Whether the AWS SDK accepts `name` as the name of a profile.
 pub(super) fn is_valid_name(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c))
 }

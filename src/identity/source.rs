@@ -1,4 +1,4 @@
-//! Where credentials come from, in terms of the settings: what [`chain`](super::chain) decides, and `aws` asks.
+//! The sources of credentials, in terms of the settings: [`chain`](super::chain) decides on one, and `aws` asks it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use crate::secret::Secret;
 pub struct CredentialChain {
     /// Gives the first credentials.
     pub source: Source,
-    /// Each is assumed with the credentials before it.
+    /// Each role is assumed with the credentials before it.
     pub roles: Vec<Role>,
 }
 
-/// An MFA device and what its code is for.
+/// An MFA device, and the role or the user that its code is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MfaDevice {
     serial: String,
-    /// The place of the role in the chain; `None` for the user whose keys the source has.
+    /// The index of the role in the chain; `None` for the user whose keys the source has.
     role: Option<usize>,
 }
 
@@ -33,7 +33,7 @@ impl MfaDevice {
         Self { serial: serial.to_owned(), role: None }
     }
 
-    /// Its ARN, or the number of a hardware device.
+    /// The ARN of the device, or the number of a hardware device.
     pub fn serial(&self) -> &str {
         &self.serial
     }
@@ -44,7 +44,7 @@ impl MfaDevice {
     }
 }
 
-/// Where the credentials of an identity come from first, before any role is assumed with them.
+/// The source of an identity's first credentials, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `AWS_ACCESS_KEY_ID` and the secret beside it.
@@ -55,23 +55,23 @@ pub enum Source {
     Profile(String, Keys),
     /// A profile's sign-in through IAM Identity Center.
     Sso(Sso),
-    /// A profile's `aws login` session: its ARN, and the file that keeps it.
+    /// A profile's `aws login` session.
     Login {
         /// The profile.
         profile: String,
-        /// Names the session.
+        /// The ARN that names the session.
         arn: String,
-        /// Where the AWS CLI keeps it.
+        /// The file in which the AWS CLI keeps the session.
         file: PathBuf,
     },
     /// A profile's `credential_process`.
     Process {
         /// The profile.
         profile: String,
-        /// For the shell.
+        /// The command line for the shell.
         command: String,
     },
-    /// A token of another identity provider.
+    /// A role for a token of another identity provider.
     WebIdentity(WebIdentity),
     /// A service account, with the token that a kubelet sent for it.
     ServiceAccount(ServiceAccount),
@@ -90,49 +90,49 @@ pub struct Sso {
     pub session: Option<String>,
     /// The region of the service.
     pub region: String,
-    /// The account whose role is wanted.
+    /// The account of the role.
     pub account_id: String,
     /// The role, a permission set.
     pub role_name: String,
-    /// Where the AWS CLI keeps the sign-in.
+    /// The file in which the AWS CLI keeps the sign-in.
     pub file: PathBuf,
 }
 
 /// A role for a token of another identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebIdentity {
-    /// Where the token is.
+    /// The location of the token.
     pub token: IdentityToken,
     /// `arn:<partition>:iam::<account>:role/<name>`.
     pub role_arn: String,
-    /// Shown in CloudTrail.
+    /// The session name that CloudTrail shows.
     pub session_name: String,
-    /// Of STS; the registry's when unset.
+    /// The region of STS; `None` for the registry's.
     pub region: Option<String>,
 }
 
-/// Where the token of another identity provider is.
+/// The location of another identity provider's token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityToken {
-    /// In a file.
+    /// A file.
     File {
         /// Its path.
         path: PathBuf,
         /// The setting that named the file, for messages.
         setting: String,
     },
-    /// In a variable.
+    /// A variable.
     Variable {
         /// Its name.
         name: String,
         /// The setting that named the variable, for messages.
         setting: String,
     },
-    /// At GitHub, which gives it to a job of GitHub Actions.
+    /// GitHub, which gives the token to a job of GitHub Actions on request.
     GitHub(GitHubJob),
 }
 
-/// A job of GitHub Actions that may ask for its identity token.
+/// The request of a GitHub Actions job for its identity token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubJob {
     /// `ACTIONS_ID_TOKEN_REQUEST_URL`.
@@ -142,7 +142,7 @@ pub struct GitHubJob {
 }
 
 impl fmt::Display for CredentialChain {
-    /// In words, as the object of a sentence.
+    /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.roles.last() {
             Some(role) => write!(f, "the role {}, assumed with {}", role.arn, self.source),
@@ -152,7 +152,7 @@ impl fmt::Display for CredentialChain {
 }
 
 impl fmt::Display for Source {
-    /// In words, as the object of a sentence.
+    /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment(_) => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
@@ -170,7 +170,7 @@ impl fmt::Display for Source {
 }
 
 impl fmt::Display for IdentityToken {
-    /// In words, as the object of a sentence.
+    /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { .. } => f.write_str("the web identity"),
@@ -180,19 +180,20 @@ impl fmt::Display for IdentityToken {
     }
 }
 
-/// Which profile applies, and who says so.
+/// The profile that applies, and the setting that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
-    /// The configuration, a variable of this program or an option maps the registry to it: the name, and which of them.
+    /// The configuration, a variable of the helper or an option maps the registry to this profile.
     Mapped(MappedProfile),
-    /// This variable names it.
+    /// This variable names this profile.
     Named(&'static str, String),
-    /// Nobody names one, so it is `default`, which need not exist.
+    /// No setting names a profile, so the profile `default` applies, which need not exist.
     Default,
 }
 
 impl Selected {
-    /// The variables are read as the AWS CLI reads them (botocore, `configprovider.py`).
+    /// Selects the mapped profile, or else the one in the variables, read as the AWS CLI reads them (botocore,
+    /// `configprovider.py`).
     pub fn new(env: &Env, mapped: Option<&MappedProfile>) -> Self {
         if let Some(profile) = mapped {
             return Self::Mapped(profile.clone());
@@ -220,8 +221,8 @@ impl Selected {
         }
     }
 
-    /// Who says so, as a clause behind the name.
-    pub(super) fn because(&self) -> String {
+    /// The setting that names the profile, as a relative clause.
+    pub(super) fn named_by(&self) -> String {
         match self {
             Self::Mapped(profile) => format!(", which {} names,", profile.setting),
             Self::Named(variable, _) => format!(", which {variable} names,"),

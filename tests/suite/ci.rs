@@ -169,9 +169,10 @@ fn many_at_once_in_a_job_ask_github_and_aws_once() {
 #[test]
 fn a_job_without_the_permission_is_told_which() {
     let aws = Aws::start();
-    for (variable, words) in
-        [("GITHUB_ACTIONS", &["this GitHub Actions job may not ask"][..]), ("X", &["this is no GitHub Actions job"])]
-    {
+    for (variable, words) in [
+        ("GITHUB_ACTIONS", &["this GitHub Actions job may not request"][..]),
+        ("X", &["this is no GitHub Actions job"]),
+    ] {
         let ran = helper(&aws, "github").var(variable, "true").get(HOST);
         contains(ran.error(), words);
         contains(

@@ -121,7 +121,7 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
     let helper = on_an_instance(&aws).var("AWS_PROFILE", " a");
     helper.write(".aws/config", &a(&keys("AKIAA")));
     let line = helper.get(HOST).error().to_owned();
-    assert!(line.contains("take the blanks out of the name") && line.contains("' a'"), "{line}");
+    assert!(line.contains("remove the blanks from the name") && line.contains("' a'"), "{line}");
     let endpoint = format!("{}/v1/credentials", aws.url());
     let helper = on_an_instance(&aws).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint);
     let line = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token").get(HOST).error().to_owned();
