@@ -1,11 +1,11 @@
-//! Times and durations as people read them.
+//! Formats times and durations for people.
 
 use std::time::Duration;
 
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
-/// A duration in its largest units: `42 s`, `7 min`, `11 h 59 min`.
+/// Formats a duration in its largest units: `42 s`, `7 min`, `11 h 59 min`.
 pub fn describe_duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
@@ -19,13 +19,13 @@ pub fn describe_duration(duration: Duration) -> String {
 pub struct LocalTime(UtcOffset);
 
 impl LocalTime {
-    /// Asks the C library, which reads `TZ` or `/etc/localtime`. To be called while the process has one thread: with more,
-    /// another one might change the environment meanwhile, so the `time` crate refuses, and UTC is shown.
+    /// Reads the offset from the C library, which reads `TZ` or `/etc/localtime`. Call it while the process has one thread:
+    /// another thread could change the environment, so the `time` crate then refuses, and times are shown in UTC.
     pub fn of_process() -> Self {
         Self(UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC))
     }
 
-    /// As in `2026-11-25 15:04:05 +01:00`.
+    /// Formats a time, e.g. `2026-11-25 15:04:05 +01:00`.
     pub fn show(self, at: OffsetDateTime) -> String {
         let format = format_description!(
             "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]"

@@ -1,13 +1,12 @@
-//! The only reader of environment variables and of the user's directories.
+//! Reads the environment variables and the user's directories; no other module does.
 //!
-//! The environment is copied once at the start, so that every decision of a run is made from the same settings
-//! and [`VARIABLES`] can be held against what the code asks for.
+//! The environment is copied once at the start, so that every decision of a run follows from the same settings.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Our own variables and what they do, as the help text and the README show them.
+/// The variables of the helper and their descriptions, for the help text and the README.
 pub const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_ECR_ACCESS_KEY_ID_<account>",
@@ -36,7 +35,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, where no other is named",
     ),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
-    ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or as in 500ms, 20s, 1m (default 20s)"),
+    ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or with a unit, e.g. 500ms, 20s, 1m (default 20s)"),
     ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
     (
         "AWS_ECR_WEB_IDENTITY",
@@ -48,29 +47,28 @@ pub const VARIABLES: &[(&str, &str)] = &[
 #[derive(Clone, Default)]
 pub struct Env {
     variables: BTreeMap<OsString, OsString>,
-    /// Variables whose value an option of the command line gave, and the option.
+    /// Variables whose value comes from an option of the command line, and the option.
     options: BTreeMap<&'static str, &'static str>,
 }
 
 impl Env {
     /// The environment of this process.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    #[expect(clippy::disallowed_methods, reason = "no other function reads the environment")]
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }
 
-    /// The value of `name` when it is set and not empty: an empty variable means unset everywhere here, as it
-    /// does in the AWS SDKs.
+    /// The value of `name` when it is set and not empty. The helper takes an empty variable for unset, as the AWS SDKs do.
     pub fn os(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// The same as text; a value that is not UTF-8 counts as unset.
+    /// The value as text; a value that is not UTF-8 counts as unset.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.os(name)?.to_str()
     }
 
-    /// The same with the value that an option of the command line gives to a variable.
+    /// Sets a variable to the value of an option of the command line.
     #[must_use]
     pub fn with_option(mut self, option: &'static str, name: &'static str, value: impl Into<OsString>) -> Self {
         self.variables.insert(name.into(), value.into());
@@ -78,19 +76,19 @@ impl Env {
         self
     }
 
-    /// What set the variable `name`, for messages: an option of the command line, or the variable itself.
+    /// The setting that set the variable `name`, for messages: an option of the command line, or the variable itself.
     pub fn setting<'a>(&'a self, name: &'a str) -> &'a str {
         self.options.get(name).copied().unwrap_or(name)
     }
 
-    /// Whether `name` is set to nothing. That means unset here and in the AWS CLI, and something else to some parts of
-    /// the AWS SDK, which read the process environment themselves.
+    /// Whether `name` is set and empty. The helper and the AWS CLI take it for unset; some parts of the AWS SDK, which read
+    /// the process environment themselves, do not.
     pub fn is_empty(&self, name: &str) -> bool {
         self.variables.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
     }
 
-    /// A path, with a leading `~` component replaced by the home directory, since env files and CI settings
-    /// reach us without a shell that would do it.
+    /// The value as a path, with a leading `~` component replaced by the home directory: no shell expands the values in env
+    /// files and CI settings.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         Some(self.expand(Path::new(self.os(name)?)))
     }
@@ -103,10 +101,10 @@ impl Env {
         }
     }
 
-    /// The home directory, from the environment alone, but never a relative one: settings out of whatever directory a
-    /// client runs in could be anybody's. On Windows USERPROFILE comes first, as for docker and the AWS CLI: shells of Unix
-    /// set HOME to a directory of their own. The user database is not asked: that could load modules of another C library
-    /// into a static program, and wait for a server.
+    /// The home directory, from the environment alone. A relative path is ignored: it would refer to settings in the client's
+    /// current directory, which another user may control. On Windows USERPROFILE comes first, as for docker and the AWS CLI,
+    /// since Unix shells set HOME to a directory of their own. The user database is not read: that can load modules of
+    /// another C library into a static program, and wait for a server.
     pub fn home(&self) -> Option<PathBuf> {
         let drive_and_path = || {
             let mut home = self.os("HOMEDRIVE")?.to_owned();
@@ -125,8 +123,7 @@ impl Env {
     /// The variable that names the home directory, for messages.
     pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 
-    /// What the names of programs end in, in the order in which they are looked for: on Windows as PATHEXT says, elsewhere
-    /// nothing.
+    /// The endings of program names in the order of the search: those in PATHEXT on Windows, none elsewhere.
     pub fn program_endings(&self) -> Vec<String> {
         if !cfg!(windows) {
             return Vec::new();
@@ -135,7 +132,7 @@ impl Env {
         endings.filter(|ending| ending.len() > 1 && ending.starts_with('.')).map(str::to_lowercase).collect()
     }
 
-    /// Variables that look like misspelt ones of this program, each in a sentence.
+    /// Messages about variables that look like misspelt ones of the helper.
     pub fn misspelt(&self) -> impl Iterator<Item = String> {
         self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt)
     }
@@ -145,7 +142,7 @@ impl Env {
         self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// Where tokens are kept; `None` when the user turned the cache off or the platform names no place for it.
+    /// The directory of the token cache; `None` when the user disabled the cache or the platform has no directory for it.
     pub fn cache_dir(&self) -> Option<PathBuf> {
         if self.os("AWS_ECR_DISABLE_CACHE").is_some() {
             return None;
@@ -153,45 +150,46 @@ impl Env {
         self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
     }
 
-    /// Why there is no [`Self::cache_dir`], with what to do.
+    /// Why there is no [`Self::cache_dir`], and the fix.
     pub fn why_no_cache(&self) -> &'static str {
         match self.os("AWS_ECR_DISABLE_CACHE") {
-            Some(_) => "the cache is turned off; unset AWS_ECR_DISABLE_CACHE",
+            Some(_) => "the cache is disabled; unset AWS_ECR_DISABLE_CACHE",
             None => "there is no home directory; set HOME or AWS_ECR_CACHE_DIR",
         }
     }
 
-    /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes whatever else changes in the root file
-    /// system as part of the image that it builds.
+    /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes all other changes in the root file system
+    /// as part of the image that it builds.
     pub fn kaniko_dir(&self) -> Option<PathBuf> {
         Some(self.path("KANIKO_DIR").unwrap_or_else(|| PathBuf::from("/kaniko"))).filter(|dir| dir.is_dir())
     }
 
-    /// The directory of our configuration.
+    /// The directory of the helper's configuration.
     pub fn config_dir(&self) -> Option<PathBuf> {
         self.own_dir("XDG_CONFIG_HOME", dirs::config_dir)
     }
 
-    /// Ours below the platform's directory for something. Without a home it would ask the user database for one.
+    /// The helper's directory below a directory of the platform. `find` is not called without a home directory, since it would
+    /// read the user database.
     fn own_dir(&self, xdg: &str, find: fn() -> Option<PathBuf>) -> Option<PathBuf> {
         let has_xdg = || self.os(xdg).is_some_and(|dir| Path::new(dir).is_absolute());
         let known = cfg!(windows) || self.home().is_some() || has_xdg();
         Some(known.then(find)??.join(crate::NAME)).filter(|dir| dir.is_absolute())
     }
 
-    /// Whether cached tokens are served only after AWS credentials were resolved.
+    /// Whether cached tokens are served only after AWS credentials have been resolved.
     pub fn verifies_identity(&self) -> bool {
         self.os("AWS_ECR_VERIFY_IDENTITY").is_some_and(|value| value != "0" && value != "false")
     }
 
-    /// Whether `store` and `erase` are to be ignored: the incumbent's variable, with its exact value.
+    /// Whether `store` and `erase` do nothing. amazon-ecr-credential-helper has the same variable with the same value.
     pub fn ignores_storage(&self) -> bool {
         self.text("AWS_ECR_IGNORE_CREDS_STORAGE") == Some("true")
     }
 }
 
-/// Why `name` is not one of [`VARIABLES`] and which was meant, if it looks like one of them. Other programs have variables
-/// with the same prefix, so a name that resembles none is nothing to report.
+/// A message about a variable that resembles one of [`VARIABLES`] and is none. Other programs have variables with the same
+/// prefix, so other names are not reported.
 fn misspelt(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let rest = upper.strip_prefix(PREFIX)?;
@@ -206,24 +204,25 @@ fn misspelt(name: &str) -> Option<String> {
                 .then(|| format!("{name} has no effect: it must be {of_account} with the 12 digits of an account"));
         }
     }
-    // A misspelt name of an account's variable.
+    // The name may be a misspelt one of an account's variable.
     let (stem, account) = rest.split_at(rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count());
     if account.len() == 12 {
         let stems = VARIABLES.iter().filter_map(|(known, _)| known.strip_suffix("<account>"));
-        let likeness = |known: &str| strsim::jaro_winkler(stem, known.trim_start_matches(PREFIX));
-        let nearest = stems.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        return (likeness(nearest) >= ALIKE).then(|| format!("{name} has no effect; is {nearest}{account} meant?"));
+        let similarity = |known: &str| strsim::jaro_winkler(stem, known.trim_start_matches(PREFIX));
+        let nearest = stems.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        return (similarity(nearest) >= LOWEST_SIMILARITY)
+            .then(|| format!("{name} has no effect; is {nearest}{account} meant?"));
     }
-    let likeness = |known: &str| strsim::jaro_winkler(rest, known.trim_start_matches(PREFIX));
-    let (nearest, _) = VARIABLES.iter().max_by(|(a, _), (b, _)| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(nearest) >= ALIKE).then(|| format!("{name} has no effect; is {nearest} meant?"))
+    let similarity = |known: &str| strsim::jaro_winkler(rest, known.trim_start_matches(PREFIX));
+    let (nearest, _) = VARIABLES.iter().max_by(|(a, _), (b, _)| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(nearest) >= LOWEST_SIMILARITY).then(|| format!("{name} has no effect; is {nearest} meant?"))
 }
 
-/// What the names of the program's variables begin with.
+/// The prefix of the helper's variables.
 const PREFIX: &str = "AWS_ECR_";
 
-/// From this likeness on (Jaro-Winkler, at most 1) a name counts as a misspelt one.
-const ALIKE: f64 = 0.85;
+/// The lowest similarity (Jaro-Winkler, at most 1) of a misspelt name.
+const LOWEST_SIMILARITY: f64 = 0.85;
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
@@ -239,7 +238,7 @@ mod tests {
     use super::misspelt;
 
     #[test]
-    fn misspelt_variables_are_told_from_those_of_others() {
+    fn misspelt_variables_are_reported_and_those_of_other_programs_are_not() {
         for (name, meant) in [
             ("AWS_ECR_CACHEDIR", "AWS_ECR_CACHE_DIR"),
             ("AWS_ECR_DISABLE_CACHES", "AWS_ECR_DISABLE_CACHE"),

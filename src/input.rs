@@ -1,8 +1,8 @@
-//! Bounded reading of what comes from outside: standard input and files.
+//! Reads files with a time limit and a size limit.
 //!
-//! Nothing here waits past a deadline or reads without end. A regular file is read where it is; whatever else a path
-//! names (a FIFO, a device) can block, so a thread reads it, and the caller stops waiting at the deadline. Files may
-//! hold keys, so their bytes are zeroed when dropped and never grow in place.
+//! The calling thread reads regular files. Everything else that a path can name (a FIFO, a device) can block, so another
+//! thread reads it, and the caller stops waiting at the deadline. Files may hold keys, so their bytes are zeroed when
+//! dropped, and a buffer never grows in place.
 
 use std::fmt;
 use std::fs::File;
@@ -16,17 +16,17 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::platform;
 
-/// The largest file that any setting may name. More is an error, not a truncated file.
+/// The size limit of files that settings name. A larger file is an error, and is not truncated.
 pub const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// What a path gave.
+/// The content of a path.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// The whole file.
     Bytes(Zeroizing<Vec<u8>>),
-    /// Nothing is there.
+    /// The path does not exist.
     Absent,
-    /// Something is there that has no content to read, such as a directory; the reason in words.
+    /// The path exists and cannot be read, e.g. a directory; the reason, for messages.
     Unreadable(String),
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Content {
 }
 
 impl Content {
-    /// The bytes, if there are any.
+    /// The bytes of a file that was read.
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
@@ -53,10 +53,10 @@ impl Content {
 /// A file as it was read.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// What was read.
+    /// The content.
     pub content: Content,
-    /// Why another reading might give something else although nobody edited the file: it is no regular file, or it
-    /// changed meanwhile. `None` for files that a hash describes.
+    /// Why another reading may differ although no user edited the file: it is not a regular file, or it changed during the
+    /// reading. `None` for files that a hash describes.
     pub unsteady: Option<&'static str>,
 }
 
@@ -81,8 +81,7 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// Reads a file to its end by `deadline`. `Err` says in words why that was not possible: the time was up, or the file
-/// has no end.
+/// Reads a file to its end by `deadline`.
 pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
     if is_null_device(path) {
         return Ok(Reading { content: Content::Bytes(Zeroizing::default()), unsteady: None });
@@ -104,9 +103,8 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
     Ok(Reading { content, unsteady: Some("it is no regular file") })
 }
 
-/// Reads a regular file, or learns that nothing is there. `None` for everything that could block, which is not even
-/// opened: that alone would let a writer at the other end of a FIFO go on. The caller waits for the file system and for
-/// nothing else.
+/// Reads a regular file, or observes that the path does not exist. `None` for everything that could block. Such a path is not
+/// opened, since opening a FIFO already lets its writer continue. The call waits for the file system alone.
 pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
     let steady = |content| Ok(Some(Reading { content, unsteady: None }));
     let before = match std::fs::metadata(path) {
@@ -131,20 +129,21 @@ pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
 /// Why a directory has no content, in [`Content::Unreadable`].
 pub const DIRECTORY: &str = "it is a directory";
 
-/// What is read of a file at once where only its hash is wanted.
+/// The size of the pieces in which a file is hashed.
 const PIECE: usize = 16 * 1024;
 
-/// The room for a first read where the size is not known.
+/// The size of the first buffer when the size of the file is not known.
 const FIRST: usize = 8 * 1024;
 
 fn is_null_device(path: &Path) -> bool {
     path == Path::new(if cfg!(windows) { "NUL" } else { "/dev/null" })
 }
 
-/// Passes a regular file through `take`, a piece at a time, for those who only want a hash of it. What is not there or has no
-/// content comes back instead; `None` for what could block.
+/// Passes a regular file to `take`, a piece at a time, for a caller that only needs its hash. `Err` has the content of a path
+/// that does not exist or cannot be read; `None` for everything that could block.
 pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Content>> {
-    // As long as it was a moment ago: what is being added is for the next look. Files of /proc do not tell.
+    // Reads no further than the size at the start: what is appended meanwhile is for the next reading. Files of /proc have
+    // the size 0.
     let size = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Some(Err(Content::Unreadable(DIRECTORY.to_owned()))),
         Ok(metadata) if !metadata.is_file() => return is_null_device(path).then_some(Ok(())),
@@ -174,13 +173,13 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
 
 fn missing(path: &Path, error: &io::Error) -> Content {
     let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    // In a home that is closed to this user there is nothing, as far as this user can tell; in a directory that can be seen
-    // and not entered there may be.
+    // A path below a directory that this user cannot see counts as absent. Below a directory that the user can see and not
+    // enter, the path may exist.
     let is_out_of_sight = || path.parent().is_some_and(|parent| parent.symlink_metadata().is_err());
     if is_absent || is_out_of_sight() { Content::Absent } else { Content::Unreadable(error.to_string()) }
 }
 
-/// Everything up to one byte more than [`LARGEST`]. What is read before the buffer is replaced by a larger one is zeroed.
+/// Reads up to one byte more than [`LARGEST`]. A buffer that a larger one replaces is zeroed.
 fn read_all(mut file: impl Read, expected: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let room = usize::try_from(expected).map_or(FIRST, |expected| (expected + 1).max(FIRST));
     let mut bytes = Zeroizing::new(vec![0; room]);

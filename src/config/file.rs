@@ -42,8 +42,8 @@ impl<'a> SourceText<'a> {
 
     /// The line of an offset behind the known position.
     fn line_at(&self, offset: usize) -> usize {
-        let between = self.text.as_bytes().get(self.offset..offset).unwrap_or_default();
-        self.line + between.iter().filter(|&&byte| byte == b'\n').count()
+        let between = self.text.get(self.offset..offset).unwrap_or_default();
+        self.line + between.matches('\n').count()
     }
 
     /// The line of the known position: that of the current table.

@@ -164,7 +164,7 @@ impl Identity {
     }
 }
 
-/// Refuses variables that are not UTF-8: the SDK takes them for unset, which nobody who sets them expects. Paths may be any
+/// Refuses variables that are not UTF-8: the SDK takes them for unset, which their user does not expect. Paths may be any
 /// bytes.
 fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
     const PATHS: &[&str] =

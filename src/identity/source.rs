@@ -47,7 +47,7 @@ impl MfaDevice {
 /// The source of an identity's first credentials, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `AWS_ACCESS_KEY_ID` and the secret beside it.
+    /// `AWS_ACCESS_KEY_ID` and its secret key.
     Environment(Keys),
     /// Keys that variables hold for one account.
     Account(AccountKeys),

@@ -56,7 +56,7 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
     assert_eq!(ours, highest);
 }
 
-/// A region that AWS has opened and the list in src/registry.rs lacks would be called a typo.
+/// The helper would report a region that AWS has opened and that src/registry/partitions.rs lacks as misspelt.
 #[test]
 fn every_region_of_the_sdk_is_known() {
     let metadata = metadata();

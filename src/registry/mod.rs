@@ -1,147 +1,34 @@
-//! What a server URL says: which ECR registry, in which region and partition, over which kind of endpoint.
+//! Parses server URLs: which ECR registry, in which region and partition, with which kind of endpoint.
 //!
-//! Pure: no I/O, no environment. Private registries are
-//! `<account>.dkr.ecr[-fips].<region>.<suffix>`, dual-stack ones `<account>.dkr-ecr[-fips].<region>.on.<…>`
-//! (Amazon ECR user guide, "Private registries" and "Making requests over IPv6"; AWS General Reference, "Amazon
-//! ECR endpoints"). ECR Public has two names. Regions are checked against their partition by the patterns of the
-//! SDKs' `partitions.json`, so a new region of a known partition needs no release, while a host that pairs a
-//! region with another partition's suffix is nobody's registry and gets no token.
+//! This module does no I/O and reads no environment. The hosts of private registries are
+//! `<account>.dkr.ecr[-fips].<region>.<suffix>`, or `<account>.dkr-ecr[-fips].<region>.on.<…>` for dual-stack (Amazon ECR
+//! user guide, "Private registries" and "Making requests over IPv6"; AWS General Reference, "Amazon ECR endpoints"). ECR
+//! Public has two hosts. `partitions` has the regions and the suffix of each partition: a host that combines a region with
+//! the suffix of another partition is no registry and gets no token.
 
-/// One partition: its regions are `<prefix>-<word>-<number>`.
-struct Partition {
-    prefixes: &'static [&'static str],
-    /// Those of its regions that exist today. Others of this form are served too: see [`is_known_region`].
-    regions: &'static [&'static str],
-    /// Suffix of its registry hosts.
-    suffix: &'static str,
-    /// Suffix of its dual-stack registry hosts, where it has any.
-    dual_stack_suffix: Option<&'static str>,
-}
+mod partitions;
 
-impl Partition {
-    /// What follows the region in hosts of `service`; `None` when the partition has no such hosts.
-    fn suffix_for(&self, service: &Service) -> Option<&'static str> {
-        if service.dual_stack { self.dual_stack_suffix } else { Some(self.suffix) }
-    }
-}
+pub use partitions::is_known_region;
+use partitions::{PARTITIONS, Partition, SERVICES, Service};
 
-const PARTITIONS: &[Partition] = &[
-    Partition {
-        prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
-        regions: &[
-            "af-south-1",
-            "ap-east-1",
-            "ap-east-2",
-            "ap-northeast-1",
-            "ap-northeast-2",
-            "ap-northeast-3",
-            "ap-south-1",
-            "ap-south-2",
-            "ap-southeast-1",
-            "ap-southeast-2",
-            "ap-southeast-3",
-            "ap-southeast-4",
-            "ap-southeast-5",
-            "ap-southeast-6",
-            "ap-southeast-7",
-            "ca-central-1",
-            "ca-west-1",
-            "eu-central-1",
-            "eu-central-2",
-            "eu-north-1",
-            "eu-south-1",
-            "eu-south-2",
-            "eu-west-1",
-            "eu-west-2",
-            "eu-west-3",
-            "il-central-1",
-            "me-central-1",
-            "me-south-1",
-            "mx-central-1",
-            "sa-east-1",
-            "us-east-1",
-            "us-east-2",
-            "us-west-1",
-            "us-west-2",
-        ],
-        suffix: "amazonaws.com",
-        dual_stack_suffix: Some("on.aws"),
-    },
-    Partition {
-        prefixes: &["us-gov"],
-        regions: &["us-gov-east-1", "us-gov-west-1"],
-        suffix: "amazonaws.com",
-        dual_stack_suffix: Some("on.aws"),
-    },
-    Partition {
-        prefixes: &["cn"],
-        regions: &["cn-north-1", "cn-northwest-1"],
-        suffix: "amazonaws.com.cn",
-        dual_stack_suffix: Some("on.amazonwebservices.com.cn"),
-    },
-    Partition {
-        prefixes: &["eusc-de"],
-        regions: &["eusc-de-east-1"],
-        suffix: "amazonaws.eu",
-        dual_stack_suffix: Some("on.amazonwebservices.eu"),
-    },
-    Partition {
-        prefixes: &["us-iso"],
-        regions: &["us-iso-east-1", "us-iso-west-1"],
-        suffix: "c2s.ic.gov",
-        dual_stack_suffix: None,
-    },
-    Partition {
-        prefixes: &["us-isob"],
-        regions: &["us-isob-east-1", "us-isob-west-1"],
-        suffix: "sc2s.sgov.gov",
-        dual_stack_suffix: None,
-    },
-    Partition {
-        prefixes: &["eu-isoe"],
-        regions: &["eu-isoe-west-1"],
-        suffix: "cloud.adc-e.uk",
-        dual_stack_suffix: None,
-    },
-    Partition {
-        prefixes: &["us-isof"],
-        regions: &["us-isof-east-1", "us-isof-south-1"],
-        suffix: "csp.hci.ic.gov",
-        dual_stack_suffix: None,
-    },
-];
-
-/// What stands between account and region in a private registry's host.
-struct Service {
-    labels: &'static str,
-    fips: bool,
+/// A host of ECR Public.
+struct PublicHost {
+    name: &'static str,
     dual_stack: bool,
 }
 
-const SERVICES: &[Service] = &[
-    Service { labels: "dkr.ecr", fips: false, dual_stack: false },
-    Service { labels: "dkr.ecr-fips", fips: true, dual_stack: false },
-    Service { labels: "dkr-ecr", fips: false, dual_stack: true },
-    Service { labels: "dkr-ecr-fips", fips: true, dual_stack: true },
+const PUBLIC_HOSTS: &[PublicHost] = &[
+    PublicHost { name: "public.ecr.aws", dual_stack: false },
+    PublicHost { name: "ecr-public.aws.com", dual_stack: true },
 ];
 
-impl Service {
-    /// The service that what follows the account in a host begins with, and the rest.
-    fn split(host: &str) -> Option<(&'static Self, &str)> {
-        SERVICES.iter().find_map(|service| Some((service, host.strip_prefix(service.labels)?.strip_prefix('.')?)))
-    }
-}
-
-/// The hosts of ECR Public, and whether each is a dual-stack one.
-const PUBLIC_HOSTS: &[(&str, bool)] = &[("public.ecr.aws", false), ("ecr-public.aws.com", true)];
-
-/// ECR Public is served from one region ("Amazon ECR Public endpoints", AWS General Reference).
+/// The region that serves ECR Public ("Amazon ECR Public endpoints", AWS General Reference).
 const PUBLIC_REGION: &str = "us-east-1";
 
-/// Stands for every account of a region in hosts that are composed from a region alone; no account has this number.
+/// The account in hosts that the helper makes from a region alone; no account has this number.
 pub const ANY_ACCOUNT: &str = "000000000000";
 
-/// Longer input is no server URL: a host name has at most 253 characters and a repository name 255.
+/// The longest server URL: a host name has at most 253 characters and a repository name 255.
 const LONGEST: usize = 2048;
 
 /// A registry that ECR serves.
@@ -149,30 +36,30 @@ const LONGEST: usize = 2048;
 pub struct Registry {
     /// The host alone, in lower case.
     pub host: String,
-    /// Twelve digits; `None` for ECR Public.
+    /// The account, with 12 digits; `None` for ECR Public.
     pub account: Option<String>,
-    /// The region of the API that gives out tokens.
+    /// The region of the API that issues tokens.
     pub region: String,
-    /// The host is a FIPS one, so the API must be called on its FIPS endpoint.
+    /// Whether the host is a FIPS one, which requires the API's FIPS endpoint.
     pub fips: bool,
-    /// The host is a dual-stack one, so the API must be called on its dual-stack endpoint.
+    /// Whether the host is a dual-stack one, which requires the API's dual-stack endpoint.
     pub dual_stack: bool,
 }
 
 impl Registry {
-    /// Reads a server URL in any of the shapes that clients send: a host, with or without scheme, port, path,
-    /// upper case, a trailing dot. `None` means that it names no ECR registry.
+    /// Parses a server URL in any form that clients send: a host, with or without a scheme, a port, a path, upper case or a
+    /// trailing dot. `None` when it names no ECR registry.
     pub fn parse(server_url: &str) -> Option<Self> {
         Self::from_host(&host_and_port(server_url)?.0)
     }
 
-    /// The registry of `account` in `region`; `None` when there can be none.
+    /// The registry of `account` in `region`; `None` when one of the two is invalid.
     pub fn of_account(account: &str, region: &str) -> Option<Self> {
         let hosts = PARTITIONS.iter().map(|partition| format!("{account}.dkr.ecr.{region}.{}", partition.suffix));
         hosts.into_iter().find_map(|host| Self::from_host(&host))
     }
 
-    /// The hosts of `account` in every region that [`is_known_region`], in each form.
+    /// The hosts of `account` in every known region, in each form.
     pub fn hosts_of_account(account: &str) -> Vec<String> {
         let mut hosts = Vec::new();
         for partition in PARTITIONS {
@@ -191,9 +78,9 @@ impl Registry {
     }
 
     fn from_host(host: &str) -> Option<Self> {
-        if let Some(&(_, dual_stack)) = PUBLIC_HOSTS.iter().find(|(public, _)| *public == host) {
+        if let Some(public) = PUBLIC_HOSTS.iter().find(|public| public.name == host) {
             let (host, region) = (host.to_owned(), PUBLIC_REGION.to_owned());
-            return Some(Self { host, account: None, region, fips: false, dual_stack });
+            return Some(Self { host, account: None, region, fips: false, dual_stack: public.dual_stack });
         }
         let (account, rest) = host.split_once('.')?;
         if !is_account(account) {
@@ -201,10 +88,7 @@ impl Registry {
         }
         let (service, rest) = Service::split(rest)?;
         let (region, suffix) = rest.split_once('.')?;
-        PARTITIONS.iter().find(|partition| {
-            partition.suffix_for(service) == Some(suffix)
-                && partition.prefixes.iter().any(|prefix| is_region(region, prefix))
-        })?;
+        Partition::all_of(region).find(|partition| partition.suffix_for(service) == Some(suffix))?;
         Some(Self {
             host: host.to_owned(),
             account: Some(account.to_owned()),
@@ -215,15 +99,15 @@ impl Registry {
     }
 }
 
-/// A pattern for every form of host that [`Registry::parse`] accepts, in which `*` stands for one label: the account or
-/// the region. These are the `matchImages` of kubelet's configuration, which compares label by label.
+/// A pattern for every form of host that [`Registry::parse`] accepts, in which `*` matches one label: the account or the
+/// region. These are the `matchImages` of kubelet's configuration, which compares label by label.
 pub fn host_patterns() -> Vec<String> {
-    let mut patterns: Vec<String> = PUBLIC_HOSTS.iter().map(|(host, _)| (*host).to_owned()).collect();
+    let mut patterns: Vec<String> = PUBLIC_HOSTS.iter().map(|host| host.name.to_owned()).collect();
     for partition in PARTITIONS {
         for service in SERVICES {
             let Some(suffix) = partition.suffix_for(service) else { continue };
             let pattern = format!("*.{}.*.{suffix}", service.labels);
-            // Partitions may share a suffix.
+            // Some partitions have the same suffix.
             if !patterns.contains(&pattern) {
                 patterns.push(pattern);
             }
@@ -232,8 +116,8 @@ pub fn host_patterns() -> Vec<String> {
     patterns
 }
 
-/// The name of the registry in a server URL: its host in lower case, without a trailing dot, and for other registries than
-/// ECR's with the port, unless that is HTTPS's own. `None` when the input is not the URL of a registry at all.
+/// The name of the registry in a server URL: the host in lower case, without a trailing dot. The name of a registry that is
+/// not ECR's includes the port, unless that is 443. `None` when the input is not the URL of a registry.
 pub fn host(server_url: &str) -> Option<String> {
     let (host, port) = host_and_port(server_url)?;
     match port {
@@ -242,12 +126,12 @@ pub fn host(server_url: &str) -> Option<String> {
     }
 }
 
-/// A registry's name without the port.
+/// The name of a registry without the port.
 pub fn without_port(host: &str) -> &str {
     host.split(':').next().unwrap_or(host)
 }
 
-/// Strict about everything that other readers of URLs might see differently.
+/// Splits a server URL into host and port. Refuses everything that other parsers of URLs may read differently.
 fn host_and_port(server_url: &str) -> Option<(String, Option<u16>)> {
     if server_url.len() > LONGEST || !server_url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
@@ -270,17 +154,12 @@ fn host_and_port(server_url: &str) -> Option<(String, Option<u16>)> {
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// Whether this is the number of an account.
+/// Whether `account` is the number of an account.
 pub fn is_account(account: &str) -> bool {
     account.len() == 12 && is_number(account)
 }
 
-/// Whether a region existed when this version was made. One that did not may be new, or misspelt.
-pub fn is_known_region(region: &str) -> bool {
-    PARTITIONS.iter().any(|partition| partition.regions.contains(&region))
-}
-
-/// Which part of a host is wrong, where it has the form of a private registry's; `None` for other hosts.
+/// Describes the invalid part of a host in the form of a private registry; `None` for other hosts.
 pub fn wrong_part(host: &str) -> Option<String> {
     let (account, rest) = host.split_once('.')?;
     let (service, rest) = Service::split(rest)?;
@@ -288,8 +167,7 @@ pub fn wrong_part(host: &str) -> Option<String> {
     if let Some(wrong) = wrong_account(account).or_else(|| wrong_region(region)) {
         return Some(wrong);
     }
-    let of_region = |partition: &&Partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix));
-    let partition = PARTITIONS.iter().find(of_region)?;
+    let partition = Partition::all_of(region).next()?;
     match partition.suffix_for(service) {
         Some(expected) if expected != suffix => {
             Some(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'"))
@@ -299,22 +177,17 @@ pub fn wrong_part(host: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with an account, if anything is.
+/// Describes an invalid account; `None` for a valid one.
 pub fn wrong_account(account: &str) -> Option<String> {
     (!is_account(account)).then(|| format!("the account '{account}' does not have 12 digits"))
 }
 
-/// What is wrong with a region, if anything is. One that is not known may still be a new one.
+/// Describes an invalid region; `None` for one that is known or that may be new.
 pub fn wrong_region(region: &str) -> Option<String> {
-    let known = PARTITIONS.iter().any(|partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)));
-    (!known).then(|| format!("the region '{region}' does not have the form of one, e.g. eu-west-1"))
-}
-
-fn is_region(region: &str, prefix: &str) -> bool {
-    let rest = region.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
-    rest.and_then(|rest| rest.split_once('-')).is_some_and(|(word, number)| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) && is_number(number)
-    })
+    Partition::all_of(region)
+        .next()
+        .is_none()
+        .then(|| format!("the region '{region}' does not have the form of one, e.g. eu-west-1"))
 }
 
 fn is_number(text: &str) -> bool {
