@@ -1,5 +1,5 @@
-//! Identities of CI jobs without another tool: GitHub's token on request, the tokens that other systems put into a variable,
-//! and keys by account.
+//! The identities of CI jobs: GitHub's token on request, the token that other CI systems set in a variable, and keys for one
+//! account.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,15 +23,15 @@ const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 #[derive(Default)]
 struct Shared {
-    /// The subject of each job, by the token that its requests bear.
+    /// The subject of each job, by the bearer token of its requests.
     jobs: BTreeMap<String, String>,
-    /// How many of the next requests fail, and how.
+    /// The number of the next requests that fail, and their status.
     failing: (usize, u16),
     /// Path and query of each request.
     asked: Vec<String>,
 }
 
-/// A stand-in for what gives jobs of GitHub Actions their identity tokens.
+/// A stand-in for the service that gives jobs of GitHub Actions their identity tokens.
 struct GitHub {
     shared: Arc<Mutex<Shared>>,
     url: String,
@@ -79,7 +79,7 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     }
 }
 
-/// No credentials, and the web identity of `wish` with a role for one account.
+/// A helper without credentials, with `AWS_ECR_WEB_IDENTITY` set to `wish` and a role for one account.
 fn helper(aws: &Aws, wish: &str) -> Helper {
     Helper::bare()
         .var("AWS_ENDPOINT_URL", &aws.url())
@@ -123,7 +123,7 @@ fn a_github_job_assumes_the_role_with_the_token_that_github_gives_it() {
             assert_eq!(helper.get(HOST).password_for(HOST), password);
         }
         assert_eq!(helper.run(&["list"], "").stdout, format!("{{\"{HOST}\":\"AWS\"}}\n"));
-        assert_eq!((aws.count(), github.asked().len()), (calls + 2, asked + 1), "then from the cache");
+        assert_eq!((aws.count(), github.asked().len()), (calls + 2, asked + 1), "later ones come from the cache");
         helper.run(&["erase"], HOST).silent();
         assert!(helper.entries().is_empty());
     }
@@ -137,7 +137,7 @@ fn the_next_job_of_a_subject_makes_no_call_to_aws_and_that_of_another_gets_its_o
     let helper = github.job(helper, "job-2", "repo:team/app:ref:refs/heads/main");
     assert_eq!(helper.get(HOST).password_for(HOST), first);
     assert_eq!((aws.count(), github.asked().len()), (2, 2));
-    // What a job says of itself proves nothing.
+    // The variables of a job prove nothing.
     let helper = helper.var("GITHUB_REPOSITORY", "team/app").var("GITHUB_REF", "refs/heads/main");
     let helper = github.job(helper, "job-3", "repo:other/app:ref:refs/heads/main");
     let other = helper.get(HOST).password_for(HOST);
@@ -146,7 +146,7 @@ fn the_next_job_of_a_subject_makes_no_call_to_aws_and_that_of_another_gets_its_o
     assert_eq!(helper.get(HOST).password_for(HOST), other);
     let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", &ROLE.replace("Deploy", "Read"));
     assert!(helper.get(HOST).password_for(HOST).starts_with("ASIA-Read-by-jwt."));
-    // A job that asks a server of its own, which says that it is somebody else.
+    // This job asks a server of its own, which claims the subject of another job.
     let forged = GitHub::start();
     let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", ROLE);
     let helper = forged.job(helper, "job-4", "repo:team/app:ref:refs/heads/main");
@@ -162,12 +162,12 @@ fn many_at_once_in_a_job_ask_github_and_aws_once() {
     let passwords: Vec<_> = runs.iter().map(|ran| ran.password_for(HOST)).collect();
     assert!(passwords.iter().all(|password| *password == passwords[0]), "{passwords:?}");
     assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), (1, 1));
-    // Who leads at GitHub need not lead at AWS, and then asks for a token of its own.
+    // The leader of the request to GitHub may not be that of the request to AWS, which then requests another token.
     assert!(github.asked().len() <= 2, "{:?}", github.asked());
 }
 
 #[test]
-fn a_job_without_the_permission_is_told_which() {
+fn the_error_for_a_job_without_the_permission_names_it() {
     let aws = Aws::start();
     for (variable, words) in [
         ("GITHUB_ACTIONS", &["this GitHub Actions job may not request"][..]),
@@ -184,7 +184,7 @@ fn a_job_without_the_permission_is_told_which() {
 }
 
 #[test]
-fn a_refusal_of_github_is_said_and_a_hiccup_is_not() {
+fn an_error_of_github_is_reported_and_a_temporary_one_is_retried() {
     let (aws, github) = (Aws::start(), GitHub::start());
     let helper = github.job(helper(&aws, "github"), "job-1", "repo:team/app");
     github.fail(usize::MAX, 403);
@@ -199,7 +199,7 @@ fn a_refusal_of_github_is_said_and_a_hiccup_is_not() {
 }
 
 #[test]
-fn a_token_in_a_variable_is_told_by_its_issuer_and_subject() {
+fn a_token_in_a_variable_is_identified_by_its_issuer_and_subject() {
     let aws = Aws::start();
     for by_file in [false, true] {
         let mut helper = helper(&aws, "env:ECR_ID_TOKEN").var("ECR_ID_TOKEN", &jwt("project:a", 1));
@@ -244,7 +244,7 @@ fn a_variable_without_a_token_is_named() {
     let spaced = helper.var("ECR_ID_TOKEN", "two words");
     let ran = spaced.get(HOST);
     assert!(ran.error().contains("holds characters") && !ran.stdout.contains("two words"), "{ran:?}");
-    assert_eq!(aws.count(), 0, "keys in the environment are not asked instead");
+    assert_eq!(aws.count(), 0, "keys in the environment are not used instead");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_web_identity_without_a_role_says_which_setting_names_one() {
     assert!(helper.get(OTHER).password_for(OTHER).starts_with("ASIA-ForAll-by-jwt."));
     assert!(helper.get(HOST).password_for(HOST).starts_with("ASIA-Deploy-by-jwt."));
     assert!(helper.get("public.ecr.aws").password_for("public.ecr.aws").starts_with("ASIA-ForAll-by-jwt."));
-    // A profile that is named for the account is another promise.
+    // A profile for the account has precedence over the role for all accounts.
     helper.write(".aws/config", "[profile a]\naws_access_key_id = AKIAPROFILEA\naws_secret_access_key = a\n");
     let helper = helper.var("AWS_ECR_PROFILE_444455556666", "a");
     assert!(helper.get(OTHER).password_for(OTHER).starts_with("AKIAPROFILEA."));
@@ -327,7 +327,7 @@ fn keys_of_an_account_come_before_everything_else_for_it_alone() {
     assert!(helper.get(OTHER).password_for(OTHER).starts_with("AKIAPROFILEB."));
     assert_eq!(helper.get(HOST).password_for(HOST), one);
     assert_eq!(aws.count(), 2);
-    // Another secret or session is another caller.
+    // Another secret or session token is another identity.
     let helper = helper.var("AWS_ECR_SECRET_ACCESS_KEY_111122223333", "two");
     assert_ne!(helper.get(HOST).password_for(HOST), one);
     let helper = helper.var("AWS_ECR_SESSION_TOKEN_111122223333", "session");
@@ -401,7 +401,7 @@ fn no_secret_in_logs_reports_or_files_of_the_cache() {
 }
 
 #[test]
-fn doctor_says_whose_identity_a_registry_gets() {
+fn doctor_reports_whose_identity_a_registry_gets() {
     let (aws, github) = (Aws::start(), GitHub::start());
     let helper = github.job(helper(&aws, "github"), "job-1", "repo:team/app").var("HTTPS_PROXY", "http://127.0.0.1:1");
     let report = helper.run(&["doctor", "--json", HOST], "").stdout;

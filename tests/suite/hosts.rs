@@ -1,4 +1,4 @@
-//! Which server URLs are ECR's, where their tokens are asked for, and that hostile input is refused at once.
+//! Which server URLs are ECR's, in which region their tokens are requested, and that hostile input is refused at once.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::aws::Aws;
 use crate::{HOST, NOT_FOUND};
 
 #[test]
-fn each_form_asks_in_its_own_region() {
+fn each_form_of_host_requests_its_token_in_its_own_region() {
     let aws = Aws::start();
     for (host, service, region) in [
         (HOST, "ecr", "us-east-1"),

@@ -1,9 +1,10 @@
-//! Random settings, given to the SDK's own chain and to the cache key. Whenever two worlds have the same key, the SDK gets
-//! the same principal in both; what this program decides to ask is what the SDK would have asked; and what a manifest
-//! leads to without a look at the settings is what a look at them leads to.
+//! Compares the cache key and the credential chain with the SDK's own chain, under random settings (a "world").
 //!
-//! A walk through worlds, each a small change away from the one before: the pairs that matter are those that nearly have
-//! the same key. The SDK talks to a stand-in that names, in the access key that it gives out, all that the request said.
+//! When two worlds have the same key, the SDK gets the same principal in both; the helper asks the provider that the SDK
+//! would ask; and a manifest, which skips the settings, leads to the same entry as the settings do.
+//!
+//! Each world differs from the previous one in a small change, since worlds with almost the same key are the critical pairs.
+//! The SDK's requests go to a stand-in, which issues access keys that spell out the request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -31,7 +32,7 @@ use crate::support::aws::Aws;
 const START_URL: &str = "https://corp.example/start";
 const LOGIN: &str = "arn:aws:iam::111122223333:user/Somebody";
 
-/// Variables and files; paths of files are below the root of the walk.
+/// Variables and files; the paths of the files are relative to one root.
 #[derive(Clone, PartialEq)]
 struct World {
     vars: BTreeMap<&'static str, String>,
@@ -40,7 +41,7 @@ struct World {
     files: BTreeMap<&'static str, String>,
 }
 
-/// Values that each variable may have; ROOT stands for the root. An empty one stands for set and empty.
+/// Values that each variable may have; ROOT is replaced by the root. The empty value means set and empty.
 const VARIABLES: &[(&str, &[&str])] = &[
     ("AWS_PROFILE", &["", "a", "b", "default", "missing", "a b", "\"a\""]),
     ("AWS_DEFAULT_PROFILE", &["", "a", "b"]),
@@ -66,7 +67,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("AWS_PAGER", &["less"]),
 ];
 
-/// Lines that the AWS files are made of.
+/// Lines of the AWS files.
 const LINES: &[&str] = &[
     "[default]",
     "[profile a]",
@@ -123,7 +124,7 @@ const LINES: &[&str] = &[
     "\u{a0}",
 ];
 
-/// Sets of lines that make sense.
+/// Sets of lines that are valid together.
 const PROFILES: &[&[&str]] = &[
     &["aws_access_key_id = AKIAFILE1", "aws_secret_access_key = s"],
     &["role_arn = arn:aws:iam::111122223333:role/P1", "source_profile = b"],
@@ -152,7 +153,8 @@ const PROFILES: &[&[&str]] = &[
     &[],
 ];
 
-/// What may lie in each file. SSO1 and SSO2 are sign-ins, LOGIN1 and LOGIN2 sessions, KEYS1 and KEYS2 what a process prints.
+/// The contents that each file may have. SSO1 and SSO2 are sign-ins, LOGIN1 and LOGIN2 sessions, KEYS1 and KEYS2 outputs of a
+/// process.
 const FILES: &[(&str, &[&str])] = &[
     ("token1", &["JWT a 1", "JWT a 2", "JWT b 1", "opaque1", "opaque2", ""]),
     ("token2", &["JWT a 1", "JWT c 1", "opaque1"]),
@@ -261,7 +263,7 @@ impl World {
         Self { vars, config, credentials, files }
     }
 
-    /// Makes one small change, or none.
+    /// Makes one small change or none.
     fn change(&mut self, chance: &mut Chance) {
         match chance.below(12) {
             0..4 => {
@@ -305,7 +307,7 @@ impl World {
         all
     }
 
-    /// Writes what differs from the world before.
+    /// Writes the files that differ from the previous world.
     fn write(&self, root: &Path, before: &mut BTreeMap<PathBuf, Vec<u8>>) {
         let now = self.contents(root);
         for path in before.keys().filter(|path| !now.contains_key(*path)) {
@@ -343,7 +345,7 @@ impl World {
     }
 }
 
-/// Says in the access key who is asked for by what.
+/// Answers with an access key that spells out the request.
 #[derive(Debug)]
 struct StandIn;
 
@@ -398,7 +400,7 @@ impl HttpConnector for StandIn {
     }
 }
 
-/// Without the percent signs of a URL or a form.
+/// Decodes the percent signs of a URL or a form.
 fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -440,7 +442,7 @@ fn of_instance(host: &str) -> String {
     format!("I-{host}")
 }
 
-/// The principal that the SDK's own chain gets, with empty variables unset and the AWS CLI's variables for a profile.
+/// The principal that the SDK's own chain gets, with empty variables unset and the profile selected as the AWS CLI does.
 fn of_sdk(runtime: &tokio::runtime::Runtime, vars: &[(&'static str, String)]) -> Option<String> {
     let set = vars.iter().filter(|(_, value)| !value.is_empty());
     let mut vars: HashMap<String, String> = set.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -461,13 +463,13 @@ fn of_sdk(runtime: &tokio::runtime::Runtime, vars: &[(&'static str, String)]) ->
             .http_client(http_client_fn(|_, _| SharedHttpConnector::new(StandIn)));
         let config = loader.load().await;
         let provider = config.credentials_provider().expect("a chain");
-        // It panics over a key that does not fit into a header.
+        // The SDK panics when a header cannot hold the key.
         let provided = tokio::spawn(async move { provider.provide_credentials().await }).await;
         provided.ok()?.ok().map(|credentials| credentials.access_key_id().to_owned())
     })
 }
 
-/// The principal that the chain of an identity would get; `None` where that takes running something.
+/// The principal that the chain of an identity leads to; `None` when only a process or the helper itself can answer.
 fn foreseen(identity: &Identity, vars: &[(&'static str, String)]) -> Option<String> {
     let var = |wanted: &str| {
         vars.iter().find(|(name, value)| *name == wanted && !value.is_empty()).map(|(_, value)| value.as_str())
@@ -503,7 +505,7 @@ fn foreseen(identity: &Identity, vars: &[(&'static str, String)]) -> Option<Stri
     Some(caller)
 }
 
-/// How often each source came up, so that the generator can be held to its purpose.
+/// Counts each source, so that the test can check that the generator covers all of them.
 type Tally = BTreeMap<&'static str, usize>;
 
 fn kind(source: &Source) -> &'static str {
@@ -529,7 +531,7 @@ fn whenever_two_worlds_have_one_key_the_sdk_gets_one_principal() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut chance = Chance::new();
     let mut on_disk = BTreeMap::new();
-    // Of each key: the principal, and the world that it was first seen in.
+    // The principal of each key, and the first world with the key.
     let mut known: HashMap<String, (String, String)> = HashMap::new();
     let mut before: Option<(String, Vec<Observed>, String)> = None;
     let (mut tally, mut compared, mut same, mut by_manifest) = (Tally::new(), 0, 0, 0);
@@ -566,7 +568,7 @@ fn whenever_two_worlds_have_one_key_the_sdk_gets_one_principal() {
             continue;
         }
         let key = identity.key.to_string();
-        // Where the SDK fails there is no principal, such as over a container's token file when there is no container.
+        // There is no principal when the SDK fails, e.g. on a container's token file outside of a container.
         let Some(principal) = principal else { continue };
         let (first, there) = known.entry(key.clone()).or_insert_with(|| (principal.clone(), world.show(&root)));
         assert_eq!(*first, principal, "one key: {there}\n\nand {}\n{:?}", world.show(&root), identity.chain);
@@ -610,7 +612,7 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
         let last = world.clone();
         if chance.below(20) == 0 {
             world = World::new(&mut chance);
-            // A home in the current directory, and nothing that would be asked before its files.
+            // A home directory that is the current directory, and no source with a precedence over its files.
             if chance.below(4) == 0 {
                 world.vars = BTreeMap::from([("HOME", (*chance.of(&[".", "relative"])).to_owned())]);
                 process.command = 0;
@@ -650,7 +652,7 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
         let without = get(true);
         hits += usize::from(hit);
         answers += usize::from(with.code == Some(0));
-        // A sign-in that ended does not make a token that AWS accepts any less of its owner's.
+        // A token that AWS accepts remains its owner's when the sign-in has expired.
         if without.code == Some(0) || !hit {
             assert_eq!(who(&with), who(&without), "{with:?}\n{without:?}\n{process:?}\n{}", world.show(&root));
         }
@@ -663,7 +665,7 @@ fn what_a_get_serves_from_the_cache_is_what_it_would_have_got_without_one() {
     assert!(hits >= rounds / 8 && answers >= rounds / 3, "{hits} {answers}");
 }
 
-/// Where the world of the properties names an address, the stand-in of the tests answers.
+/// Replaces the addresses in a world by that of the stand-in.
 fn of_stand_in(value: &str, aws: &Aws) -> String {
     let mut value = value.to_owned();
     for address in ["http://127.0.0.1/", "http://127.0.0.2", "http://127.0.0.3"] {
@@ -675,7 +677,7 @@ fn of_stand_in(value: &str, aws: &Aws) -> String {
     value
 }
 
-/// What a process may go by: its command, programs on the PATH, the directory, a variable.
+/// What the output of a process may depend on: its command, programs on the PATH, the directory, a variable.
 #[derive(Debug)]
 struct Process {
     command: usize,

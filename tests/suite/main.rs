@@ -6,12 +6,12 @@
 //! | `hosts` | which server URLs are ECR's, and that hostile input is refused at once |
 //! | `exchange` | what AWS is asked, and what its answers become |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
-//! | `sources` | every source of credentials, and that it is asked once |
+//! | `sources` | every source of credentials, and one request to each; how to add one |
 //! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
 //! | `secrecy` | what others say and what settings hold stays out of logs, files and answers |
-//! | `settings` | one reading of the AWS settings; a named profile is a promise |
-//! | `mapping` | profiles and roles by registry, custom domains, one token a region |
+//! | `settings` | the AWS settings are read as the SDK reads them; a named profile is never replaced |
+//! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
 //! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and what is stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
@@ -32,14 +32,14 @@
 //! | `setup_hosts` | the hosts that setup's arguments stand for, and the commands that doctor prints |
 //! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
 //! | `budgets` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
-//! | `properties` | what holds for any input |
-//! | `identity` | random settings, given to the SDK and to the key: one key, one principal |
-//! | `own_settings` | mistakes in the program's own settings |
+//! | `properties` | properties of any input |
+//! | `identity` | under random settings, one key means one principal of the SDK |
+//! | `own_settings` | mistakes in the helper's own settings |
 //! | `log` | the log: off, private, and what was decided and why |
 //! | `output` | what people are told: errors, help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
 //! | `accounts` | service accounts that kubelet sends tokens of |
-//! | `manifest` | Cargo.toml and README.md against the code |
+//! | `manifest` | Cargo.toml and the documents against the code |
 //! | `pages` | manual pages and completions |
 //! | `picture` | draws the picture in the README |
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |

@@ -1,4 +1,4 @@
-//! Cargo.toml and README.md against the code.
+//! Compares Cargo.toml, README.md and the other documents with the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ fn every_dependency_is_explained() {
     }
 }
 
-/// What cargo knows of the packages here.
+/// The output of `cargo metadata`.
 fn metadata() -> Value {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline"]);

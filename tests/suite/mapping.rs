@@ -1,4 +1,4 @@
-//! Whose token: profiles and roles by registry, custom domains, one token for a whole region.
+//! The mapping of registries to profiles and roles, custom domains, and one token for all registries of a region.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -133,7 +133,7 @@ fn a_mistake_fails_the_pull_with_file_line_and_key() {
     assert!(line.contains("'gone'") && line.contains(".aws/config"), "{line}");
     let helper = helper.var("AWS_ECR_CONFIG_FILE", "/nonexistent/config.toml");
     assert!(helper.get(HOST).error().contains("/nonexistent/config.toml"));
-    assert_eq!(aws.count(), 0, "nobody is asked with the wrong identity");
+    assert_eq!(aws.count(), 0, "no call is made with the wrong identity");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn twenty_accounts_in_a_region_make_one_call_and_four_regions_four() {
         for host in &hosts {
             helper.get(host).password_for(host);
         }
-        assert_eq!(aws.count() - before, regions.len(), "then all from the cache");
+        assert_eq!(aws.count() - before, regions.len(), "all later ones come from the cache");
         let listed = helper.run(&["list"], "").stdout;
         assert!(hosts.iter().all(|host| listed.contains(host.as_str())), "{listed}");
     }

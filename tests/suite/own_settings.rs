@@ -1,11 +1,11 @@
-//! Mistakes in the program's own settings: each is named by the setting it was made in.
+//! Mistakes in the helper's own settings: each error names the setting with the mistake.
 
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
-fn a_configuration_file_that_does_not_exist_is_called_missing() {
+fn a_configuration_file_that_does_not_exist_is_reported_as_missing() {
     let helper = Helper::of(&Aws::start()).var("AWS_ECR_CONFIG_FILE", "/nonexistent/config.toml");
     let ran = helper.get(HOST);
     for words in ["/nonexistent/config.toml", "AWS_ECR_CONFIG_FILE", "does not exist", "create it"] {
@@ -14,7 +14,7 @@ fn a_configuration_file_that_does_not_exist_is_called_missing() {
 }
 
 #[test]
-fn a_timeout_out_of_bounds_is_answered_with_the_bounds() {
+fn the_error_about_a_timeout_out_of_bounds_names_the_bounds() {
     for value in ["0", "0s", "-1", "2h", "soon"] {
         let ran = Helper::of(&Aws::start()).var("AWS_ECR_TIMEOUT", value).get(HOST);
         let expected = format!("AWS_ECR_TIMEOUT is '{value}': it must be more than zero and at most an hour");
@@ -72,7 +72,7 @@ fn a_port_in_match_is_for_that_port_alone_and_a_match_without_one_for_all() {
 }
 
 #[test]
-fn misspelt_variables_are_pointed_out_in_the_log() {
+fn misspelt_variables_are_reported_in_the_log() {
     let helper = Helper::of(&Aws::start()).var("AWS_ECR_LOG", "warn");
     assert_eq!(helper.get(HOST).stderr, "");
     let helper = helper.var("AWS_ECR_CACHEDIR", "/x").var("AWS_ECR_PROFILE_1234", "p").var("AWS_ECR_REGISTRY", HOST);
@@ -82,7 +82,7 @@ fn misspelt_variables_are_pointed_out_in_the_log() {
     assert!(!log.contains("AWS_ECR_REGISTRY"), "{log}");
 }
 
-/// Whoever reads that a key is unknown has to know whose: with a role it is not the one in the environment.
+/// The error says whose key is unknown: with a role, it is not the key in the environment.
 #[test]
 fn a_mapped_role_is_named_when_its_credentials_are_refused() {
     let refused = (400, "UnrecognizedClientException", "The security token included in the request is invalid.");

@@ -1,4 +1,4 @@
-//! What holds for any input: hosts, entries, the protocol, the configuration. The same functions are fuzzed; see fuzz/.
+//! Properties of any input: hosts, cache entries, requests, configuration files. The same functions are fuzzed; see fuzz/.
 
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::helper::set_times;
 
-/// Settings that lead nowhere: no home, no cache, no AWS.
+/// Settings without a home directory, a cache or AWS.
 fn nowhere() -> Env {
     [
         ("HOME", "/dev/null"),
@@ -29,7 +29,7 @@ fn nowhere() -> Env {
     .collect()
 }
 
-/// Text that comes close to a registry's host.
+/// Text that resembles the host of a registry.
 fn near_hosts() -> impl Strategy<Value = String> {
     let scheme = prop_oneof!["(https://|http://|HTTPS://)?", "ftp://", "//", "[a-z]{1,5}://"];
     let account = prop_oneof!["[0-9]{12}", "[0-9]{10,14}", "[0-9a-f]{12}"];
@@ -51,7 +51,7 @@ fn near_hosts() -> impl Strategy<Value = String> {
     })
 }
 
-/// The host as the URL standard's readers see it, for input that they all read alike.
+/// The host that parsers of the URL standard find, for input that they all parse alike.
 fn naive_host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase()
@@ -66,7 +66,7 @@ proptest! {
             let region_is_a_label = registry.host.split('.').any(|label| label == registry.region);
             prop_assert!(registry.is_public() || region_is_a_label);
             prop_assert!(!registry.region.contains(['.', '/', '%', '@']));
-            // Reading is stable: the host is its own spelling.
+            // Parsing is stable: the host parses as itself.
             prop_assert_eq!(Registry::parse(&registry.host), Some(registry.clone()));
             prop_assert!(url.is_ascii() && !url.contains(['@', '\n', '\\', ' ']) || url.contains('/'));
         } else if let Some(host) = host(&url) {
@@ -121,7 +121,7 @@ proptest! {
             prop_assert!(!line.is_empty() && !line.contains(['\n', '\r', '\0']));
             prop_assert!(!line.contains("hunter2"));
         }
-        prop_assert!(output.is_empty(), "nobody gets a token here");
+        prop_assert!(output.is_empty(), "no request gets a token here");
     }
 
     #[test]
@@ -131,7 +131,7 @@ proptest! {
     ]) {
         match Config::read(&text, "/c.toml".into()) {
             Ok(config) => {
-                // Whatever it says, hosts that it does not name get nothing.
+                // Hosts that the configuration does not name get no token.
                 for stranger in ["docker.io", "example.com", "amazonaws.com"] {
                     if !text.contains(stranger) && !text.contains('*') && !text.contains('[') {
                         prop_assert!(config.target(&nowhere(), stranger).is_err());

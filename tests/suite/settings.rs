@@ -1,5 +1,5 @@
-//! The AWS settings have one reading: what the SDK makes of environment and files is what the cache key holds, and a named
-//! profile answers or nobody does. On every machine here an instance role would answer too, and must not.
+//! The helper reads the AWS settings as the SDK does, and the cache key follows from the same reading. A named profile is
+//! never replaced: every machine here also has an instance role, which the helper must not use.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -13,7 +13,7 @@ use crate::process::{SOON, end, run, start, wait_until};
 use crate::sources::{jwt, sign_in};
 use crate::support::aws::Aws;
 
-/// A user on an instance that has a role, without any settings.
+/// A user without settings, on an instance with a role.
 fn on_an_instance(aws: &Aws) -> Helper {
     Helper::bare()
         .var("AWS_ENDPOINT_URL", &aws.url())
@@ -21,12 +21,12 @@ fn on_an_instance(aws: &Aws) -> Helper {
         .var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url())
 }
 
-/// A `get` with more variables, empty ones among them, in a directory.
+/// Runs `get` with more variables, which may be empty, in a directory.
 fn get_with(helper: &Helper, vars: &[(&str, &str)], dir: &Path) -> Ran {
     run(helper.command().arg("get").current_dir(dir).envs(vars.iter().copied()), HOST)
 }
 
-/// Who asked for the token.
+/// The access key that requested the token.
 #[track_caller]
 fn who(ran: &Ran) -> String {
     let password = ran.password_for(HOST);
@@ -40,7 +40,7 @@ fn keys(id: &str) -> String {
 const ROLE: &str = "role_arn = arn:aws:iam::111122223333:role/R\n";
 
 #[test]
-fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked() {
+fn every_mistake_in_a_named_profile_is_reported_and_the_instance_is_not_asked() {
     let aws = Aws::start();
     let a = |rest: &str| format!("[profile a]\n{rest}");
     for (config, words) in [
@@ -70,7 +70,7 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
             &["'a'", "credential_source is 'Ec2InstanceMetdata'", "Ec2InstanceMetadata"],
         ),
         (a("credential_source = EC2\n"), &["'a'", "credential_source is 'EC2'"]),
-        (a(&format!("{ROLE}credential_source = Environment\n")), &["'a'", "no keys in the environment"]),
+        (a(&format!("{ROLE}credential_source = Environment\n")), &["'a'", "the environment has no keys"]),
         (a(&format!("{ROLE}credential_source = EcsContainer\n")), &["'a'", "no container"]),
         (a("aws_access_key_id = AKIAHALF\n"), &["'a'", "no aws_secret_access_key"]),
         (a("aws_access_key_id =\naws_secret_access_key = s\n"), &["'a'", "aws_access_key_id has no value"]),
@@ -126,7 +126,7 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
     let helper = on_an_instance(&aws).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint);
     let line = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token").get(HOST).error().to_owned();
     assert!(line.contains("/nowhere/token (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)"), "{line}");
-    // Files that the SDK takes for empty.
+    // The SDK takes these files for empty.
     for (bytes, words) in
         [(&b"[profile a]\n# caf\xe9\n"[..], "is not UTF-8 in line 2"), (b"\xff\xfe[\0", "is not UTF-8 in line 1")]
     {
@@ -135,14 +135,14 @@ fn whatever_is_wrong_with_a_named_profile_is_said_and_the_instance_is_not_asked(
         let line = helper.get(HOST).error().to_owned();
         assert!(line.contains(words) && line.contains(".aws/config"), "{line}");
     }
-    // A default profile that is named is a promise like any other; one that is not need not be there.
+    // A default profile that a setting names must exist; one that no setting names need not.
     let line = on_an_instance(&aws).var("AWS_PROFILE", "default").get(HOST).error().to_owned();
     assert!(line.contains("'default'") && line.contains("is in neither"), "{line}");
     assert_eq!(aws.count(), 0, "{:?}", aws.calls());
     assert_eq!(who(&on_an_instance(&aws).get(HOST)), "ASIA-instance");
 }
 
-/// The SDK takes the empty key, and not what comes after it.
+/// The SDK uses the empty key, and not the next source.
 #[test]
 fn an_empty_key_in_a_source_profile_is_no_reason_to_take_the_instances_role() {
     let aws = Aws::start();
@@ -217,7 +217,7 @@ fn variables_that_are_set_and_empty_are_unset() {
     }
 }
 
-/// What a provider of the SDK would read for itself, and differently.
+/// A provider of the SDK reads these variables itself, and differently.
 #[test]
 fn empty_variables_that_the_sdk_reads_differently_are_refused_by_name() {
     let aws = Aws::start();
@@ -236,7 +236,7 @@ fn empty_variables_that_the_sdk_reads_differently_are_refused_by_name() {
     assert_eq!(aws.count(), calls);
 }
 
-/// Its clients are the SDK's.
+/// The SDK's own clients read the endpoint of a sign-in.
 #[test]
 fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {
     let aws = Aws::start();
@@ -249,7 +249,7 @@ fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {
 }
 
 #[test]
-fn keys_that_fit_into_no_header_are_no_panic() {
+fn keys_that_no_header_can_hold_cause_no_panic() {
     let aws = Aws::start();
     for (config, token) in [
         (format!("[default]\n{}aws_session_token = t\n more\n", keys("AKIAONE")), None),
@@ -299,10 +299,10 @@ fn the_variables_for_a_profile_are_read_as_the_aws_cli_reads_them() {
 fn sections_are_read_as_the_sdk_reads_them() {
     let aws = Aws::start();
     for (config, profile, expected) in [
-        // What begins with a blank continues the value before it.
+        // A line that begins with a blank continues the previous value.
         (format!("[profile a]\nregion = x\n [profile b]\n{}", keys("AKIACONTINUED")), "a", "AKIACONTINUED"),
         (format!("[profile a]\nregion = x\n # aws_access_key_id = AKIANO\n{}", keys("AKIAYES")), "a", "AKIAYES"),
-        // One takes the place of the other.
+        // The second value replaces the first.
         (
             format!(
                 "[default]\naws_session_token = t\n{}[profile default]\n{}",
@@ -312,7 +312,7 @@ fn sections_are_read_as_the_sdk_reads_them() {
             "",
             "AKIAPREFIXED",
         ),
-        // In a source profile, keys go before its role.
+        // In a source profile, keys have precedence over its role.
         (
             format!("[profile a]\n{ROLE}source_profile = b\n[profile b]\n{ROLE}source_profile = c\n{}", keys("AKIAB")),
             "a",
@@ -332,10 +332,10 @@ fn sections_are_read_as_the_sdk_reads_them() {
 }
 
 #[test]
-fn what_cannot_be_hashed_is_answered_without_the_cache() {
+fn a_source_that_no_hash_describes_is_answered_without_the_cache() {
     let aws = Aws::start();
     let log = |helper: &Helper| fs::read_to_string(helper.home().join("log")).unwrap_or_default();
-    // A FIFO has what its writer puts there, once.
+    // A FIFO gives its content once.
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_LOG_FILE", "~/log");
     let pipe = helper.home().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
@@ -351,7 +351,7 @@ fn what_cannot_be_hashed_is_answered_without_the_cache() {
     assert!(log(&helper).contains("not cached") && log(&helper).contains("no regular file"), "{}", log(&helper));
 }
 
-/// Files of /proc have the size 0. This one is another process's environment.
+/// Files of /proc have the size 0. This one is the environment of another process.
 #[test]
 fn a_file_is_read_to_its_end_whatever_its_size_says() {
     let aws = Aws::start();
@@ -371,7 +371,7 @@ fn a_file_is_read_to_its_end_whatever_its_size_says() {
 #[test]
 fn a_large_file_counts_to_its_end_and_an_endless_one_is_refused() {
     let aws = Aws::start();
-    // Not held to the usual deadline: a program that is not optimised takes its time over so much.
+    // A longer time limit than the default, since a program that is not optimised reads so much slowly.
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "4m");
     let filler = "# filler\n".repeat(2 * 1024 * 1024);
     for id in ["AKIALARGE1", "AKIALARGE2"] {
@@ -383,7 +383,7 @@ fn a_large_file_counts_to_its_end_and_an_endless_one_is_refused() {
 }
 
 #[test]
-fn a_token_is_not_kept_under_settings_that_changed_while_it_was_asked_for() {
+fn a_token_is_not_cached_when_its_settings_changed_during_the_request() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     let config = helper.home().join(".aws/config");
@@ -402,7 +402,7 @@ fn a_token_is_not_kept_under_settings_that_changed_while_it_was_asked_for() {
 }
 
 #[test]
-fn no_settings_come_out_of_the_current_directory() {
+fn no_settings_are_read_from_the_current_directory() {
     let aws = Aws::start();
     let helper = on_an_instance(&aws);
     let checkout = helper.home().join("checkout");
@@ -439,7 +439,7 @@ fn no_settings_come_out_of_the_current_directory() {
     }
 }
 
-/// A program that prints keys.
+/// Writes a program that prints keys.
 fn program(path: &Path, id: &str) {
     let text = format!("#!/bin/sh\necho '{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}'\n");
     fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -447,7 +447,7 @@ fn program(path: &Path, id: &str) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
 }
 
-/// Prints the files that its arguments name, each in a way of its own.
+/// Prints the files that its arguments name.
 const SHOW: &str =
     "#!/bin/sh\nfor word; do word=${word#-f}; word=${word%%:*}; [ -f \"$word\" ] && cat \"$word\"; done\n";
 
@@ -470,7 +470,7 @@ impl Printing {
         self.helper.home().join(path)
     }
 
-    /// Who asks for the token by this command in that directory, and whether it comes from the cache the next time.
+    /// The access key that this command gives in a directory, and whether the next `get` answers from the cache.
     #[track_caller]
     fn run(&self, command: &str, dir: &Path) -> (String, bool) {
         self.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
@@ -481,12 +481,12 @@ impl Printing {
         (who, get().password_for(HOST) == password)
     }
 
-    /// Sees that it is this one, from the cache the next time.
+    /// Asserts that the command gives this access key, and that the next `get` answers from the cache.
     #[track_caller]
     fn expect_in(&self, dir: &Path, command: &str, id: &str) {
         let (who, cached) = self.run(command, dir);
         assert_eq!(who, id, "{command}");
-        assert!(cached, "{command}: hits ask nobody");
+        assert!(cached, "{command}: hits run no process");
     }
 
     #[track_caller]
@@ -495,7 +495,7 @@ impl Printing {
     }
 }
 
-/// To a program of the same size and time.
+/// The other program has the same size and time.
 #[test]
 fn a_process_is_another_when_a_link_leads_elsewhere() {
     let user = Printing::new();
@@ -529,7 +529,7 @@ fn a_process_is_another_when_the_path_has_another_program_first() {
     user.expect("/usr/bin/env creds", "AKIAFIRST");
     fs::remove_file(at("first/creds")).expect("a file");
     user.expect("/usr/bin/env creds", "AKIASECOND");
-    // And where a script's interpreter is looked up there.
+    // The same for the interpreter of a script.
     fs::write(at("script"), "#!/usr/bin/env creds\n").expect("a write");
     fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
     user.expect("~/script", "AKIASECOND");
@@ -548,7 +548,7 @@ fn a_process_is_another_in_another_directory() {
     }
 }
 
-/// Behind a redirection, behind a semicolon, in quotes; of the same size and time.
+/// The file is named after a redirection, after a semicolon or in quotes; the other content has the same size and time.
 #[test]
 fn a_process_is_another_when_a_file_in_its_command_line_has_other_content() {
     let user = Printing::new();
@@ -571,7 +571,7 @@ fn a_process_is_another_when_a_file_in_its_command_line_has_other_content() {
 }
 
 #[test]
-fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
+fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_file() {
     let user = Printing::new();
     let at = |path: &str| user.at(path);
     program(&at("bin/show"), "AKIA");
@@ -593,7 +593,7 @@ fn a_process_is_another_when_anything_in_its_command_line_leads_elsewhere() {
         printed("AKIASECOND");
         user.expect(&command, "AKIASECOND");
     }
-    // What reads a directory is not kept.
+    // The output of a command that reads a directory is not cached.
     let (who, cached) = user.run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), user.helper.home());
     assert!(!cached, "{who}");
 }
@@ -611,7 +611,7 @@ fn a_process_whose_command_line_is_not_understood_is_not_cached() {
 }
 
 #[test]
-fn two_people_at_one_sign_in_file_are_told_apart_by_what_is_in_it() {
+fn two_users_of_one_sign_in_file_are_distinguished_by_its_content() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     helper.write(
@@ -652,7 +652,7 @@ fn a_renewed_sign_in_costs_one_call() {
 }
 
 #[test]
-fn a_pods_token_tells_it_from_the_pod_before() {
+fn a_pods_token_distinguishes_it_from_the_previous_pod() {
     let aws = Aws::start();
     let helper = Helper::bare()
         .var("AWS_ENDPOINT_URL", &aws.url())
@@ -677,7 +677,7 @@ fn a_pods_token_tells_it_from_the_pod_before() {
 }
 
 #[test]
-fn an_edit_that_changes_nobody_costs_at_most_one_call_and_touching_none() {
+fn an_edit_without_effect_costs_at_most_one_call_and_a_new_time_none() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     let text = format!("[default]\n{}", keys("AKIASTATIC"));
@@ -717,13 +717,13 @@ fn a_directory_of_aws_files_that_is_closed_to_the_user_is_no_absent_one() {
         assert!(line.contains(".aws/config (Permission denied") && line.contains("cannot be read"), "{line}");
     }
     assert_eq!(who(&get(0o755, "AWS_REGION", "us-east-1")), "AKIACLOSED");
-    // A home that is closed altogether, as that of root to a container's user, holds nothing for this one.
+    // A home directory that the user cannot enter counts as empty, e.g. that of root in a container with another user.
     chown(&home, Some(0), Some(0)).expect("a home");
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("a mode");
     assert_eq!(who(&get(0o755, "AWS_REGION", "us-east-1")), "ASIA-instance");
 }
 
-/// strace holds the program up after its first read of the file, until the file is another.
+/// strace stops the helper after its first read of the file until the test has changed the file.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_answered_without_the_cache() {
     if crate::namespace::missing(&["strace"]).is_some() {
@@ -747,7 +747,7 @@ fn a_file_that_changes_while_it_is_read_is_answered_without_the_cache() {
     assert_eq!(who(&helper.get(HOST)), "AKIASECOND");
 }
 
-/// Whether a child of that process has the file open.
+/// Whether a child of a process has the file open.
 fn is_open_in_a_child(process: u32, path: &Path) -> bool {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     let files = |child: &str| fs::read_dir(format!("/proc/{child}/fd")).into_iter().flatten().flatten();

@@ -1,6 +1,12 @@
-//! Every source of credentials: its identity gets the token, and a second process asks nobody anything.
+//! Every source of credentials: its identity gets the token, and a second process makes no request at all.
 //!
-//! The stand-in's tokens name the access key that asked, and its access keys name what they were given for.
+//! The stand-in's tokens begin with the access key that requested them, and its access keys name the request for them, e.g.
+//! `ASIA-<role>-by-<access key>`.
+//!
+//! To add a source: write its settings with a [`Helper`] that has no other credentials ([`helper`]), have
+//! `tests/support/aws.rs` and `tests/support/credentials.rs` answer its requests, and call [`cached_as`] with the access key
+//! that the stand-in issues. Then change everything that decides the identity, and call it again. `identity.rs` compares the
+//! source with the SDK's own chain.
 
 use std::fs;
 use std::rc::Rc;
@@ -13,12 +19,12 @@ use crate::support::aws::{Aws, Plan};
 
 const BASE: &str = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = b\n";
 
-/// No credentials yet, but `aws` as the endpoint of everything.
+/// A helper without credentials, with `aws` as the endpoint of all services.
 fn helper(aws: &Aws) -> Helper {
     Helper::bare().var("AWS_ENDPOINT_URL", &aws.url())
 }
 
-/// A first `get` is made as `who`; a second makes no request at all.
+/// Asserts that a first `get` requests the token as `who`, and that a second one makes no request.
 #[track_caller]
 fn cached_as(aws: &Aws, helper: &Helper, who: &str) {
     let password = helper.get(HOST).password_for(HOST);
@@ -81,7 +87,7 @@ fn credential_process() {
     let runs = |helper: &Helper| fs::read_to_string(helper.home().join("runs")).expect("runs").lines().count();
     cached_as(&aws, &helper, "AKIAPROCESS-one");
     assert_eq!(runs(&helper), 1);
-    // What a shell counts for itself is no reason to ask again; what the process may go by is.
+    // Variables that a shell counts for itself change nothing; a variable that the process may read does.
     let helper = helper.var("SHLVL", "7").var("PWD", "/elsewhere");
     cached_as(&aws, &helper, "AKIAPROCESS-one");
     assert_eq!(runs(&helper), 1);
@@ -92,12 +98,12 @@ fn credential_process() {
     cached_as(&aws, &helper, "AKIAREWRITTEN-two");
 }
 
-/// A JSON web token, as far as anybody reads it here.
+/// A JSON web token whose signature nobody checks.
 pub fn jwt(subject: &str, nonce: u32) -> String {
     jwt_by("https://oidc.example", subject, nonce)
 }
 
-/// The same, given out by `issuer`.
+/// The same from another issuer.
 pub fn jwt_by(issuer: &str, subject: &str, nonce: u32) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
@@ -132,7 +138,7 @@ fn web_identity_from_environment_and_profile() {
 pub const SSO: &str = "sso_account_id = 111122223333\nsso_role_name = Developer\n";
 const SESSION: &str = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
 
-/// What the AWS CLI keeps of a sign-in; the name is the SHA-1 of `of`.
+/// Writes a sign-in as the AWS CLI does; the name of the file is the SHA-1 of `of`.
 pub fn sign_in(helper: &Helper, of: &str, expires_at: &str) -> std::path::PathBuf {
     use sha1::{Digest, Sha1};
     let content = format!(
@@ -159,7 +165,7 @@ fn sso_in_both_forms_and_not_after_the_log_out() {
         assert!(line.contains("aws sso login --profile dev"), "{line}");
         assert_eq!(aws.count(), calls);
 
-        // Somebody signs in again, perhaps somebody else: nothing from before is served.
+        // Another person may sign in next, so no earlier token is served.
         let name = if *config == legacy { "https://corp.example/start" } else { "corp" };
         let file = sign_in(&helper, name, "2099-01-01T00:00:00Z");
         let other = fs::read_to_string(&file).expect("a sign-in").replace("sso-access", "of-another-person");
@@ -212,7 +218,7 @@ fn container_full_uri_with_a_token_file() {
     assert_eq!(aws.count(), calls + 2, "another service account");
 }
 
-/// A network with the fixed addresses of ECS, EKS and EC2, where `aws` answers on all of them.
+/// A network with the fixed addresses of ECS, EKS and EC2; `aws` answers on all of them.
 fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
     if lacks_unix(test) {
         return None;
@@ -264,7 +270,7 @@ fn ecs_eks_and_instance_roles_at_their_fixed_addresses() {
 }
 
 #[test]
-fn a_metadata_service_of_somebody_else_is_named() {
+fn a_metadata_service_that_denies_access_is_named() {
     let plan = Plan { service: "imds", failures: usize::MAX, failure: (403, "Forbidden", "no"), ..Plan::default() };
     let aws = Aws::with(plan);
     let Some(network) = metadata_network(&aws, "forbidden metadata") else { return };
@@ -285,7 +291,7 @@ fn a_home_directory_carries_no_instance_token_to_another_machine() {
     finish(mount.args(["--bind", boot.to_str().expect("UTF-8"), "/proc/sys/kernel/random/boot_id"]));
     let calls = aws.count_of("ecr");
     cached_as(&aws, &helper, "ASIA-instance");
-    assert_eq!(aws.count_of("ecr"), calls + 1, "the other machine asks for itself");
+    assert_eq!(aws.count_of("ecr"), calls + 1, "the other machine requests its own token");
 }
 
 #[test]
@@ -304,7 +310,7 @@ fn strict_mode_resolves_credentials_before_it_serves() {
 }
 
 #[test]
-fn strict_mode_has_the_same_entries_with_one_more_condition() {
+fn strict_mode_uses_the_same_entries_with_one_more_condition() {
     if lacks_unix("strict mode with a shell") {
         return;
     }
@@ -313,14 +319,14 @@ fn strict_mode_has_the_same_entries_with_one_more_condition() {
     let helper = Helper::of(&aws);
     let password = helper.get(HOST).password_for(HOST);
     let helper = strict(helper, "1");
-    assert_eq!(helper.get(HOST).password_for(HOST), password, "the entry of the usual mode");
+    assert_eq!(helper.get(HOST).password_for(HOST), password, "the entry of the default mode");
     assert_eq!(aws.count(), 1);
     assert!(helper.run(&["list"], "").stdout.contains(HOST));
     let report = Helper::run(&helper, &["doctor", "--json", HOST], "").stdout;
     assert!(report.contains("refreshed in"), "doctor sees it: {report}");
     helper.run(&["erase"], HOST).silent();
     assert!(helper.entries().is_empty());
-    // Behind the same settings another key answers: its own token takes the place of the other's.
+    // Under the same settings the process prints another key, whose token then replaces the other one.
     let script = helper.write("keys", "");
     let print = |id: &str| {
         let text = format!("cat <<E\n{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\nE\n");
@@ -336,7 +342,10 @@ fn strict_mode_has_the_same_entries_with_one_more_condition() {
         fs::read_to_string(helper.home().join("printed")).expect("a file").replace("AKIAONE", "AKIATWO"),
     )
     .expect("a write");
-    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAONE."), "nothing tells, up to the next refresh");
+    assert!(
+        helper.get(HOST).password_for(HOST).starts_with("AKIAONE."),
+        "the change goes unnoticed until the next refresh"
+    );
     let helper = strict(helper, "1");
     assert!(helper.get(HOST).password_for(HOST).starts_with("AKIATWO."));
     assert_eq!(helper.entries().len(), 1);
