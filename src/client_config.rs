@@ -1,5 +1,5 @@
-//! What docker would do for a registry, read from its settings, and the format of files that podman and the like share with it.
-//! Nothing is written here; see [`setup`](crate::commands::setup).
+//! Where docker gets the credentials of a registry, read from its settings, and the file format that podman and others share
+//! with it. This module writes nothing; see [`setup`](crate::commands::setup).
 //!
 //! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
 //! `auths` (docker CLI reference, "Credential helpers").
@@ -10,55 +10,50 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::code::Code;
 use crate::env::Env;
-use crate::{platform, registry};
+use crate::error::Failure;
+use crate::platform::{self, shell_word};
+use crate::registry;
 
-/// What we are called in the settings of clients.
+/// The helper's name in the settings of clients.
 pub const HELPER_NAME: &str = "ecr-login";
 
-/// More is no file of settings.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// The size limit of a settings file.
+const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The variable that docker from 28.3 on takes passwords from before it looks into its file.
+/// The variable from which docker 28.3 and later takes passwords before it reads its file.
 pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
-
-/// A file that cannot be used.
-#[derive(Debug)]
-pub struct Broken {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What is wrong with it, the path included.
-    pub what: String,
-}
-
-impl From<Broken> for String {
-    fn from(broken: Broken) -> Self {
-        broken.what
-    }
-}
 
 /// Where a client gets the credentials of a host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// From the helper of this name, by this setting of this file.
-    Helper(String, &'static str, PathBuf),
-    /// From a password that a login left in this file.
+    /// The client calls a credential helper.
+    Helper {
+        /// The helper's name, without `docker-credential-`.
+        name: String,
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file with this setting.
+        file: PathBuf,
+    },
+    /// The client uses a password that a login left in this file.
     Password(PathBuf),
-    /// From nowhere.
+    /// The client has no credentials.
     Nothing,
 }
 
-/// A file of docker's format.
+/// A settings file in docker's format.
 #[derive(Debug, Default)]
 pub struct AuthFile {
-    /// Where it is.
+    /// The path that it was read from.
     pub path: PathBuf,
     content: Map<String, Value>,
 }
 
 impl AuthFile {
-    /// Reads it; one that does not exist is empty. `Err` says what is wrong.
-    pub fn read(path: PathBuf) -> Result<Self, String> {
+    /// Reads the file. A file that does not exist counts as empty.
+    pub fn read(path: PathBuf) -> Result<Self, Failure> {
         let text = text(&path)?;
         if text.trim_ascii().is_empty() {
             return Ok(Self { path, content: Map::new() });
@@ -66,46 +61,47 @@ impl AuthFile {
         match serde_json::from_str(&text) {
             Ok(Value::Object(content)) => match wrong_type(&content) {
                 None => Ok(Self { path, content }),
-                Some(what) => Err(format!("{}: {what}", path.display())),
+                Some(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
             },
-            Ok(_) => Err(format!("{} is not a JSON object", path.display())),
+            Ok(_) => Err(invalid(&path, format!("{} is not a JSON object", path.display()))),
             // The error's own text may quote a password.
             Err(error) => {
-                Err(format!("{}, line {}, column {}: not JSON", path.display(), error.line(), error.column()))
+                let (line, column) = (error.line(), error.column());
+                Err(invalid(&path, format!("{}, line {line}, column {column}: not JSON", path.display())))
             }
         }
     }
 
-    /// A member, whose name clients match without case, as Go's decoder does.
+    /// Returns a member. Clients match its name without case, as Go's decoder does.
     fn field(&self, name: &str) -> Option<&Value> {
         let other = || self.content.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
         self.content.get(name).or_else(other)
     }
 
-    /// The helper that it names for the host.
+    /// Returns the helper that `credHelpers` names for the host.
     pub fn helper(&self, host: &str) -> Option<&str> {
         self.field("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
     }
 
-    /// Another key that is meant for the host: with a scheme, a path or capital letters, so that no client finds it.
-    pub fn other_spelling(&self, host: &str) -> Option<&str> {
-        self.meant().find(|key| *key != host && registry::host(key).as_deref() == Some(host))
+    /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
+    pub fn misspelt_key(&self, host: &str) -> Option<&str> {
+        self.helper_keys().find(|key| *key != host && registry::host(key).as_deref() == Some(host))
     }
 
-    /// The keys that are meant for this program, however they and its name are spelled.
-    pub fn meant(&self) -> impl Iterator<Item = &str> {
+    /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.
+    pub fn helper_keys(&self) -> impl Iterator<Item = &str> {
         let helpers = self.field("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers
             .filter(|(_, name)| matches!(name.as_str(), Some(HELPER_NAME | crate::NAME)))
             .map(|(key, _)| key.as_str())
     }
 
-    /// The helper that it names for all registries without an entry of their own.
+    /// Returns the helper that `credsStore` names for all registries without an entry of their own.
     pub fn store(&self) -> Option<&str> {
         self.field("credsStore")?.as_str().filter(|name| !name.is_empty())
     }
 
-    /// Whether a password for the host is in it, under any of the spellings that clients use.
+    /// Reports whether the file holds a password for the host, in any of the spellings that clients use.
     pub fn has_password(&self, host: &str) -> bool {
         let Some(Value::Object(auths)) = self.field("auths") else { return false };
         let holds = |entry: &Value| {
@@ -116,14 +112,14 @@ impl AuthFile {
         auths.iter().any(|(key, entry)| registry::host(key).is_some_and(|known| known == host) && holds(entry))
     }
 
-    /// The hosts that it gives to us.
+    /// Returns the keys for which clients call the helper.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let helpers = self.field("credHelpers").and_then(Value::as_object).into_iter().flatten();
         helpers.filter(|(_, name)| name.as_str() == Some(HELPER_NAME)).map(|(host, _)| host.as_str())
     }
 }
 
-/// What clients, which decode the file into types of Go, refuse in it.
+/// Finds what clients refuse, which decode the file into types of Go.
 fn wrong_type(content: &Map<String, Value>) -> Option<String> {
     let is_map_of = |value: &Value, is_right: fn(&Value) -> bool| match value {
         Value::Object(members) => members.values().all(|member| member.is_null() || is_right(member)),
@@ -140,51 +136,93 @@ fn wrong_type(content: &Map<String, Value>) -> Option<String> {
     })
 }
 
-/// What is in a file of settings, nothing when there is none. `Err` says what is wrong with it.
-pub fn text(path: &Path) -> Result<String, String> {
-    let failed = |what: &str| format!("{} cannot be read: {what}", path.display());
+/// Reads the text of a settings file. A file that does not exist counts as empty.
+pub fn text(path: &Path) -> Result<String, Failure> {
     match fs::metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(String::new());
         }
-        Err(error) => return Err(failed(&error.to_string())),
-        Ok(metadata) if !metadata.is_file() => return Err(failed("it is not a regular file")),
-        Ok(metadata) if metadata.len() > LONGEST => return Err(failed("it is longer than 16 MiB")),
+        Err(error) => return Err(unreadable(path, &error)),
+        Ok(metadata) if !metadata.is_file() => return Err(unusable(path, "it is not a regular file")),
+        Ok(metadata) if metadata.len() > LARGEST => return Err(unusable(path, "it exceeds the 16 MiB limit")),
         Ok(_) => {}
     }
-    let bytes = fs::read(path).map_err(|error| failed(&error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8"))
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|_| unusable(path, "it is not UTF-8"))
 }
 
-/// Docker's config.json; `None` without a home.
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return unusable(path, &error.to_string());
+    }
+    let is_closed =
+        |path: &Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if !is_closed(path) {
+        let what = format!("{} belongs to another user, and this user has no permission to read it", path.display());
+        return Failure::new(Code::ClientConfigUnreadable, what, give_back("", path));
+    }
+    // After 'sudo docker login' the directory may belong to root too, and then the file cannot even be looked up.
+    let dir = path.ancestors().skip(1).find(|dir| !is_closed(dir)).unwrap_or(path);
+    let what = format!("{} belongs to another user, and this user has no permission to enter it", dir.display());
+    // podman's directory for users without a login session.
+    let hint = if dir.starts_with("/run") {
+        "set XDG_RUNTIME_DIR to a directory of this user, e.g. by logging in without su or sudo".to_owned()
+    } else {
+        give_back("-R ", dir)
+    };
+    Failure::new(Code::ClientConfigUnreadable, what, hint)
+}
+
+/// Describes how to make this user the owner again.
+fn give_back(option: &str, path: &Path) -> String {
+    let path = path.display().to_string();
+    if cfg!(windows) {
+        return format!("give it back as an administrator: 'icacls {} /reset'", shell_word(&path));
+    }
+    format!("change its owner: 'sudo chown {option}\"$(id -un)\" {}'", shell_word(&path))
+}
+
+fn unusable(path: &Path, why: &str) -> Failure {
+    invalid(path, format!("{} cannot be read: {why}", path.display()))
+}
+
+/// Returns the failure for a settings file whose content no client can use either.
+pub(crate) fn invalid(path: &Path, what: String) -> Failure {
+    let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
+    let hint = if path.is_dir() {
+        format!("remove it: 'rmdir {}'", word(path))
+    } else {
+        format!("correct it, or move it out of the way: 'mv {} {}'", word(path), word(&path.with_extension("broken")))
+    };
+    Failure::new(Code::ClientConfigInvalid, what, hint)
+}
+
+/// Returns the path of docker's config.json; `None` without a home directory.
 pub fn docker_config(env: &Env) -> Option<PathBuf> {
     let dir = env.path("DOCKER_CONFIG").or_else(|| Some(env.home()?.join(".docker")))?;
     Some(dir.join("config.json"))
 }
 
-/// Where docker gets the credentials of `host`.
-pub fn docker(env: &Env, host: &str) -> Result<Lookup, Broken> {
+/// Finds where docker gets the credentials of `host`.
+pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     let Some(path) = docker_config(env) else { return Ok(Lookup::Nothing) };
-    let file = read(path)?;
+    let file = AuthFile::read(path)?;
+    let found = |name: &str, setting| Lookup::Helper { name: name.to_owned(), setting, file: file.path.clone() };
     Ok(match (file.helper(host), file.store()) {
-        (Some(name), _) => Lookup::Helper(name.to_owned(), "credHelpers", file.path.clone()),
-        (None, Some(name)) => Lookup::Helper(name.to_owned(), "credsStore", file.path.clone()),
+        (Some(name), _) => found(name, "credHelpers"),
+        (None, Some(name)) => found(name, "credsStore"),
         (None, None) if file.has_password(host) => Lookup::Password(file.path),
         (None, None) => Lookup::Nothing,
     })
 }
 
-fn read(path: PathBuf) -> Result<AuthFile, Broken> {
-    AuthFile::read(path.clone()).map_err(|what| Broken { path, what })
-}
-
-/// Whether `DOCKER_AUTH_CONFIG` has a password for the host.
+/// Reports whether `DOCKER_AUTH_CONFIG` has a password for the host.
 pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
     let content = env.text(DOCKER_AUTH_CONFIG).and_then(|text| serde_json::from_str(text).ok());
     content.is_some_and(|content| AuthFile { path: PathBuf::new(), content }.has_password(host))
 }
 
-/// Where the PATH leads to for a program.
+/// Finds a program on the PATH.
 pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
     let path = env.os("PATH")?;
     let endings = env.program_endings();

@@ -1,25 +1,24 @@
-//! What podman, buildah and skopeo do for a registry, read from their settings. Nothing is written here; see
-//! [`setup`](crate::commands::setup).
+//! Where podman, buildah and skopeo get the credentials of a registry, read from their settings. This module writes nothing;
+//! see [`setup`](crate::commands::setup).
 //!
-//! They ask the helpers that `credential-helpers` in registries.conf and its drop-ins names, in order.
-//! `containers-auth.json` among them, which is the default, means several files one after the other, docker's last, and in
-//! each first `credHelpers`, then `auths`; `credsStore` means nothing to them (containers-auth.json(5),
-//! containers-registries.conf(5)).
+//! These programs call the helpers that `credential-helpers` in registries.conf and its drop-ins names, in order. The default
+//! is `containers-auth.json`, which stands for several files in a fixed order, docker's last. In each file they read
+//! `credHelpers`, then `auths`; they ignore `credsStore` (containers-auth.json(5), containers-registries.conf(5)).
 //!
-//! Where registries.conf is looked for has changed with podman 6, buildah 1.44 and skopeo 1.23 (containers-config(5)):
+//! podman 6, buildah 1.44 and skopeo 1.23 changed where these programs look for registries.conf (containers-config(5)):
 //!
 //! | | up to podman 5 | from podman 6 on |
 //! | --- | --- | --- |
 //! | the user's directory | `~/.config/containers` | `$XDG_CONFIG_HOME/containers`, else `~/.config/containers` |
-//! | registries.conf | the first of the user's and /etc's | the first of the user's, /etc's and /usr/share's |
-//! | drop-ins | /etc's, unless there is a registries.conf of the user's, then the user's | of /usr/share, /etc and the user by their base names together; of one name the user's counts, then /etc's; in both directories of the system also `registries.rootful.conf.d`, or `registries.rootless.conf.d` and below it the user's id |
-//! | `CONTAINERS_REGISTRIES_CONF` | for podman alone: instead of registries.conf; with it drop-ins of /etc and the user | instead of registries.conf and all drop-ins |
-//! | `CONTAINERS_REGISTRIES_CONF_OVERRIDE` | | last |
+//! | registries.conf | the first of the user's file and /etc's | the first of the user's file, /etc's and /usr/share's |
+//! | drop-ins | those in /etc, or the user's if the user has a registries.conf | those in /usr/share, /etc and the user's directory, sorted together by base name; of two with one name the user's applies, then /etc's; both system directories may also have `registries.rootful.conf.d`, or `registries.rootless.conf.d` and below it one named after the user's id |
+//! | `CONTAINERS_REGISTRIES_CONF` | read by podman alone: replaces registries.conf, and adds the drop-ins of /etc and the user | replaces registries.conf and all drop-ins |
+//! | `CONTAINERS_REGISTRIES_CONF_OVERRIDE` | | read last |
 //!
-//! `REGISTRY_AUTH_FILE`, or `DOCKER_CONFIG`, names the only file with passwords; up to podman 4.3 the first of them.
+//! `REGISTRY_AUTH_FILE`, or `DOCKER_CONFIG`, names the only file with passwords; up to podman 4.3 it names the first one.
 //!
-//! A later file overrides an earlier one, and an empty list means the default. `containers` in the tests holds all this against
-//! the programs themselves.
+//! A later file overrides an earlier one, and an empty list means the default. `tests/suite/containers.rs` compares all of
+//! this with the programs themselves.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,12 +30,11 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::client_config::{self, AuthFile, Broken, HELPER_NAME, Lookup};
+use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup, invalid};
+use crate::code::Code;
 use crate::env::Env;
+use crate::error::Failure;
 use crate::{platform, registry};
-
-/// A file of settings, or nothing where the environment leads to none.
-type Files = Vec<PathBuf>;
 
 /// The helper that stands for the files with passwords.
 const AUTH_FILES: &str = "containers-auth.json";
@@ -44,19 +42,19 @@ const AUTH_FILES: &str = "containers-auth.json";
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
 
-/// The longest time for a program to tell its version.
-const LIMIT: Duration = Duration::from_secs(2);
+/// The time limit for a program that prints its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The rules by which settings are found.
+/// The rules by which a program finds its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// The time of the program.
+    /// The generation of the rules.
     pub era: Era,
-    /// Whether it is podman, which alone heeded `CONTAINERS_REGISTRIES_CONF` before podman 6.
+    /// The program, since only podman read `CONTAINERS_REGISTRIES_CONF` before podman 6.
     pub program: Program,
 }
 
-/// Who reads the settings.
+/// A program that reads the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// podman.
@@ -65,51 +63,67 @@ pub enum Program {
     Other,
 }
 
-/// The times at which the rules changed.
+/// The generations of the rules, by podman's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
-    /// Those up to podman 4.3, as Debian 12 has it.
+    /// The rules up to podman 4.3, e.g. in Debian 12.
     UpTo43,
-    /// Those up to podman 5.
+    /// The rules up to podman 5.
     UpTo5,
-    /// Those from podman 6 on.
+    /// The rules from podman 6 on.
     From6,
 }
 
-/// The programs that read the settings: each with the first versions of [`Era::UpTo5`] and of [`Era::From6`].
-const PROGRAMS: [(&str, Program, [[u32; 2]; 2]); 3] = [
-    ("podman", Program::Podman, [[4, 4], [6, 0]]),
-    ("buildah", Program::Other, [[1, 29], [1, 44]]),
-    ("skopeo", Program::Other, [[1, 11], [1, 23]]),
+/// A major and a minor version.
+type Version = [u32; 2];
+
+/// A program that may be installed, with the first versions that follow newer rules.
+struct Known {
+    name: &'static str,
+    program: Program,
+    first_up_to_5: Version,
+    first_from_6: Version,
+}
+
+const PROGRAMS: [Known; 3] = [
+    Known { name: "podman", program: Program::Podman, first_up_to_5: [4, 4], first_from_6: [6, 0] },
+    Known { name: "buildah", program: Program::Other, first_up_to_5: [1, 29], first_from_6: [1, 44] },
+    Known { name: "skopeo", program: Program::Other, first_up_to_5: [1, 11], first_from_6: [1, 23] },
 ];
 
-/// The first of the programs that is on the PATH.
+/// Finds the first of podman, buildah and skopeo on the PATH.
 pub fn program(env: &Env) -> Option<PathBuf> {
-    PROGRAMS.iter().find_map(|(name, ..)| client_config::on_path(env, name))
+    PROGRAMS.iter().find_map(|known| client_config::on_path(env, known.name))
+}
+
+impl Known {
+    fn era(&self, version: Version) -> Era {
+        match version {
+            version if version < self.first_up_to_5 => Era::UpTo43,
+            version if version < self.first_from_6 => Era::UpTo5,
+            _ => Era::From6,
+        }
+    }
 }
 
 impl Rules {
-    /// The rules of the first program on the PATH, by its version, which is asked for once; the newer ones where there is none.
+    /// Returns the rules of the first program on the PATH, by the version that it prints; without any, or with a version that
+    /// cannot be parsed, the newest rules. The program runs once per process.
     pub fn of_installed(env: &Env) -> Self {
         static FOUND: OnceLock<Rules> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            let installed =
-                |&(name, program, firsts): &(&str, _, _)| Some((client_config::on_path(env, name)?, program, firsts));
-            let Some((path, program, [of_5, of_6])) = PROGRAMS.iter().find_map(installed) else {
+            let installed = |known: &'static Known| Some((known, client_config::on_path(env, known.name)?));
+            let Some((known, path)) = PROGRAMS.iter().find_map(installed) else {
                 return Self { era: Era::From6, program: Program::Podman };
             };
-            let era = match printed(env, &path).and_then(|text| version(&text)) {
-                Some(version) if version < of_5 => Era::UpTo43,
-                Some(version) if version < of_6 => Era::UpTo5,
-                _ => Era::From6,
-            };
-            Self { era, program }
+            let version = version_output(env, &path).and_then(|text| parse_version(&text));
+            Self { era: version.map_or(Era::From6, |version| known.era(version)), program: known.program }
         })
     }
 }
 
-/// What a program prints about its version, within [`LIMIT`].
-pub fn printed(env: &Env, program: &Path) -> Option<String> {
+/// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.
+pub fn version_output(env: &Env, program: &Path) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").env_clear().envs(env.iter()).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
@@ -120,43 +134,43 @@ pub fn printed(env: &Env, program: &Path) -> Option<String> {
         let _ = output.read_to_string(&mut text);
         let _ = send.send(text);
     });
-    let text = receive.recv_timeout(LIMIT).ok();
+    let text = receive.recv_timeout(VERSION_TIMEOUT).ok();
     let _ = child.kill();
     let _ = child.wait();
     text
 }
 
-/// The first two numbers of a version, e.g. of "podman version 5.8.6".
-pub fn version(text: &str) -> Option<[u32; 2]> {
+/// Parses the first two numbers of a version, e.g. of "podman version 5.8.6".
+pub fn parse_version(text: &str) -> Option<Version> {
     let word = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut numbers = word.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
 
-/// Where they get the credentials of `host`.
-pub fn way(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Broken> {
-    let mut broken = None;
-    for (name, conf) in credential_helpers(env, rules)? {
+/// Finds where these programs get the credentials of `host`.
+pub fn lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
+    let mut unusable = None;
+    for CredentialHelper { name, file } in credential_helpers(env, rules)? {
         if name == AUTH_FILES {
-            match way_by_auth_files(env, rules, host) {
+            match auth_file_lookup(env, rules, host) {
                 Ok(Lookup::Nothing) => {}
                 // Another helper may still answer.
-                Err(why) => broken = Some(why),
+                Err(failure) => unusable = Some(failure),
                 found => return found,
             }
         } else if name == HELPER_NAME {
-            return Ok(Lookup::Helper(name, "credential-helpers", conf));
+            return Ok(Lookup::Helper { name, setting: "credential-helpers", file });
         }
-        // What any other helper answers is not known here.
+        // The answer of any other helper is unknown here.
     }
-    broken.map_or(Ok(Lookup::Nothing), Err)
+    unusable.map_or(Ok(Lookup::Nothing), Err)
 }
 
-fn way_by_auth_files(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Broken> {
+fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
     for path in auth_files(env, rules) {
-        let file = read(&path)?;
+        let file = read(path)?;
         if let Some(name) = file.helper(host) {
-            return Ok(Lookup::Helper(name.to_owned(), "credHelpers", file.path.clone()));
+            return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
         if file.has_password(host) {
             return Ok(Lookup::Password(file.path));
@@ -165,29 +179,28 @@ fn way_by_auth_files(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Brok
     Ok(Lookup::Nothing)
 }
 
-/// Reads a file with passwords. One that is there and empty ends the search of these programs, unlike docker's.
-fn read(path: &Path) -> Result<AuthFile, Broken> {
-    let broken = |what| Broken { path: path.to_owned(), what };
-    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
-        return Err(broken(format!("{} is empty, which is not JSON", path.display())));
+/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
+fn read(path: PathBuf) -> Result<AuthFile, Failure> {
+    if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        return Err(invalid(&path, format!("{} is empty, which is not JSON", path.display())));
     }
-    AuthFile::read(path.to_owned()).map_err(broken)
+    AuthFile::read(path)
 }
 
-/// Every host that a client's file gives to this program, or is meant to, sorted.
+/// Returns the hosts of all entries that name the helper in the files of any client, sorted.
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::of_installed(env)));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let name = |key: &str| registry::host(key).unwrap_or_else(|| key.to_owned());
-    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::meant).map(name).collect();
+    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).map(name).collect();
     hosts.sort();
     hosts.dedup();
     hosts
 }
 
-/// The files behind `containers-auth.json`, in order. With `DOCKER_CONFIG`, podman and buildah read docker's file alone; skopeo
-/// does so only for its own login.
-pub fn auth_files(env: &Env, rules: Rules) -> Files {
+/// Returns the files that `containers-auth.json` stands for, in order. With `DOCKER_CONFIG`, podman and buildah read docker's
+/// file alone; skopeo does so only for its own login.
+pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
     let (runtime, home) = (env.path("XDG_RUNTIME_DIR"), env.home());
     let login = || Some(platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json"));
     let named = named_auth_file(env);
@@ -199,12 +212,12 @@ pub fn auth_files(env: &Env, rules: Rules) -> Files {
     [named.or_else(login), config, client_config::docker_config(env), old].into_iter().flatten().collect()
 }
 
-/// The one of them that outlives the machine's next start: where an entry belongs.
+/// Returns the one of these files that survives a reboot, so that entries belong into it.
 pub fn lasting_auth_file(env: &Env) -> Option<PathBuf> {
     named_auth_file(env).or_else(|| Some(user_config(env)?.join("auth.json")))
 }
 
-/// The file that takes the place of all others.
+/// Returns the file that a variable names instead of all others.
 fn named_auth_file(env: &Env) -> Option<PathBuf> {
     env.path("REGISTRY_AUTH_FILE").or_else(|| Some(env.path("DOCKER_CONFIG")?.join("config.json")))
 }
@@ -214,91 +227,107 @@ fn user_config(env: &Env) -> Option<PathBuf> {
     Some(config.join("containers"))
 }
 
-/// The user's directory with registries.conf.
+/// Returns the user's directory with registries.conf.
 fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     match era {
         Era::UpTo43 | Era::UpTo5 => Some(env.home()?.join(".config/containers")),
-        // Set to nothing, it leads to a relative path.
+        // The programs take an empty value for a relative path.
         Era::From6 if env.is_empty("XDG_CONFIG_HOME") => None,
         Era::From6 => user_config(env),
     }
 }
 
-/// The directory of the user's drop-ins.
-pub fn drop_ins(env: &Env, era: Era) -> Option<PathBuf> {
+/// Returns the directory of the user's drop-ins.
+pub fn user_drop_ins(env: &Env, era: Era) -> Option<PathBuf> {
     Some(user_dir(env, era)?.join("registries.conf.d"))
 }
 
-/// `credential-helpers` of registries.conf and its drop-ins, each with the file that says so.
-pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<(String, PathBuf)>, Broken> {
+/// A helper that `credential-helpers` names.
+#[derive(Debug)]
+pub struct CredentialHelper {
+    /// The helper's name, without `docker-credential-`.
+    pub name: String,
+    /// The file that names it; empty for the default.
+    pub file: PathBuf,
+}
+
+/// Returns the effective `credential-helpers` of registries.conf and its drop-ins.
+pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelper>, Failure> {
     let mut helpers = Vec::new();
     for path in registries_conf(env, rules)? {
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        let conf: toml::Table = toml::from_str(&text).map_err(|error| {
-            let what = format!("{}: {}", path.display(), error.message());
-            Broken { path: path.clone(), what }
-        })?;
+        let conf: toml::Table = toml::from_str(&text)
+            .map_err(|error| invalid(&path, format!("{}: {}", path.display(), error.message())))?;
         if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
             let names = names.iter().filter_map(toml::Value::as_str);
-            helpers = names.map(|name| (name.to_owned(), path.clone())).collect();
+            helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();
         }
     }
     if helpers.is_empty() {
-        helpers.push((AUTH_FILES.to_owned(), PathBuf::new()));
+        helpers.push(CredentialHelper { name: AUTH_FILES.to_owned(), file: PathBuf::new() });
     }
     Ok(helpers)
 }
 
-/// registries.conf and its drop-ins, in the order in which they are read.
-fn registries_conf(env: &Env, rules: Rules) -> Result<Files, Broken> {
+/// Returns registries.conf and its drop-ins, in the order in which a program reads them.
+fn registries_conf(env: &Env, rules: Rules) -> Result<Vec<PathBuf>, Failure> {
     let user = user_dir(env, rules.era);
-    let named = match rules {
-        Rules { era: Era::UpTo43 | Era::UpTo5, program: Program::Other } => None,
-        _ => named(env, REGISTRIES_CONF)?,
-    };
-    let [share, etc] = ["/usr/share/containers", "/etc/containers"].map(PathBuf::from);
-    let first = |dirs: &[Option<&PathBuf>]| {
-        let mut candidates = dirs.iter().flatten().map(|dir| dir.join("registries.conf"));
-        candidates.find(|path| path.exists())
-    };
-    let mut files: Files = named.clone().into_iter().collect();
-    match rules.era {
-        Era::UpTo43 | Era::UpTo5 => {
-            files.extend(first(&[user.as_ref(), Some(&etc)]).filter(|_| named.is_none()));
-            let has_own = named.is_none() && first(&[user.as_ref()]).is_some();
-            let dirs = [Some(&etc).filter(|_| !has_own), user.as_ref()];
-            for dir in dirs.into_iter().flatten() {
-                files.extend(conf_files(&dir.join("registries.conf.d")).into_values());
-            }
-        }
-        Era::From6 => {
-            if named.is_none() {
-                files.extend(first(&[user.as_ref(), Some(&etc), Some(&share)]));
-                let system = [share, etc].into_iter().flat_map(|dir| system_drop_ins(&dir));
-                let dirs = system.chain(user.map(|dir| dir.join("registries.conf.d")));
-                // Of one name, the last counts.
-                let by_name: BTreeMap<OsString, PathBuf> = dirs.flat_map(|dir| conf_files(&dir)).collect();
-                files.extend(by_name.into_values());
-            }
-            files.extend(self::named(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE")?);
-        }
+    match rules {
+        Rules { era: Era::From6, .. } => files_from_6(env, user),
+        Rules { program: Program::Podman, .. } => Ok(files_up_to_5(user, file_from_variable(env, REGISTRIES_CONF)?)),
+        Rules { program: Program::Other, .. } => Ok(files_up_to_5(user, None)),
     }
+}
+
+const SYSTEM: &str = "/etc/containers";
+const SHARED: &str = "/usr/share/containers";
+
+fn files_up_to_5(user: Option<PathBuf>, named: Option<PathBuf>) -> Vec<PathBuf> {
+    let system = PathBuf::from(SYSTEM);
+    let user_conf = user.as_ref().and_then(|dir| first_conf(&[dir]));
+    let has_user_conf = named.is_none() && user_conf.is_some();
+    let conf = named.or(user_conf).or_else(|| first_conf(&[&system]));
+    let dirs = (!has_user_conf).then_some(system).into_iter().chain(user);
+    conf.into_iter().chain(dirs.flat_map(|dir| conf_files(&dir.join("registries.conf.d")).into_values())).collect()
+}
+
+fn files_from_6(env: &Env, user: Option<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    if let Some(named) = file_from_variable(env, REGISTRIES_CONF)? {
+        files.push(named);
+    } else {
+        let [shared, system] = [SHARED, SYSTEM].map(PathBuf::from);
+        let dirs: Vec<&PathBuf> = user.iter().chain([&system, &shared]).collect();
+        files.extend(first_conf(&dirs));
+        let of_system = [&shared, &system].into_iter().flat_map(|dir| system_drop_ins(dir));
+        let dirs = of_system.chain(user.map(|dir| dir.join("registries.conf.d")));
+        // A later file replaces an earlier one of the same name.
+        let by_name: BTreeMap<OsString, PathBuf> = dirs.flat_map(|dir| conf_files(&dir)).collect();
+        files.extend(by_name.into_values());
+    }
+    files.extend(file_from_variable(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE")?);
     Ok(files)
 }
 
-/// The file that a variable names, which has to be there.
-fn named(env: &Env, variable: &str) -> Result<Option<PathBuf>, Broken> {
+/// Returns the first registries.conf that exists in these directories.
+fn first_conf(dirs: &[&PathBuf]) -> Option<PathBuf> {
+    dirs.iter().map(|dir| dir.join("registries.conf")).find(|path| path.exists())
+}
+
+/// Returns the file that a variable names. The file has to exist.
+fn file_from_variable(env: &Env, variable: &str) -> Result<Option<PathBuf>, Failure> {
     match env.os(variable).map(PathBuf::from) {
-        Some(path) if !path.exists() => {
-            let what = format!("{}, which {variable} names, does not exist", path.display());
-            Err(Broken { path, what })
-        }
+        Some(path) if !path.exists() => Err(Failure::new(
+            Code::ClientConfigInvalid,
+            format!("{}, which {variable} names, does not exist", path.display()),
+            format!("correct or unset {variable}"),
+        )),
         path => Ok(path),
     }
 }
 
-/// Where the system has drop-ins below one of its directories.
-fn system_drop_ins(dir: &Path) -> Files {
+/// Returns the directories of drop-ins below a directory of the system.
+fn system_drop_ins(dir: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![dir.join("registries.conf.d")];
     match platform::user_id() {
         Some(0) | None => dirs.push(dir.join("registries.rootful.conf.d")),
@@ -311,7 +340,7 @@ fn system_drop_ins(dir: &Path) -> Files {
     dirs
 }
 
-/// The files of a directory that count, by their names.
+/// Returns the drop-ins of a directory by their base names.
 fn conf_files(dir: &Path) -> BTreeMap<OsString, PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
@@ -321,10 +350,10 @@ fn conf_files(dir: &Path) -> BTreeMap<OsString, PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::parse_version;
 
     #[test]
-    fn versions_are_read_as_the_programs_print_them() {
+    fn versions_are_parsed_as_the_programs_print_them() {
         for (text, expected) in [
             ("podman version 5.8.6", Some([5, 8])),
             ("podman version 6.1.1-dev\n", Some([6, 1])),
@@ -333,7 +362,7 @@ mod tests {
             ("", None),
             ("podman", None),
         ] {
-            assert_eq!(version(text), expected, "{text}");
+            assert_eq!(parse_version(text), expected, "{text}");
         }
     }
 }

@@ -68,7 +68,7 @@ impl Failure {
 
     /// Prefixes what happened with what was being done.
     #[must_use]
-    pub fn with_context(mut self, context: &str) -> Self {
+    pub fn with_context(mut self, context: impl fmt::Display) -> Self {
         self.what = format!("{context}: {}", self.what);
         self
     }

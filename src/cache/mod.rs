@@ -78,7 +78,7 @@ impl Cache {
         match platform::check_private_dir(&dir) {
             Some(why) => {
                 let failure = Failure::from_line(Code::CacheUnused, &why, "set AWS_ECR_CACHE_DIR to another directory");
-                Err(failure.with_context(&format!("the cache {} is not trusted", dir.display())))
+                Err(failure.with_context(format!("the cache {} is not trusted", dir.display())))
             }
             None => Ok(Self { dir }),
         }

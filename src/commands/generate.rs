@@ -1,7 +1,7 @@
-//! Manual pages and shell completions, written for packages by the hidden command `generate`.
+//! Manual pages and shell completions, which the hidden command `generate` writes for packages.
 //!
-//! Everything comes from the definitions that the program itself works by: commands and options from clap's,
-//! variables from [`VARIABLES`], keys from [`KEYS`] and [`REGISTRY_KEYS`]. What only a manual says stands here.
+//! They come from the definitions that the program uses: commands and options from clap's, variables from [`VARIABLES`], keys
+//! from [`KEYS`] and [`REGISTRY_KEYS`]. This module holds the text that only the manual has.
 
 use std::fs;
 use std::io::{self, Write};
@@ -22,18 +22,18 @@ use crate::{NAME, VERSION};
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
 pub struct Generate {
-    /// Directory for the files; made if it is not there
+    /// Directory for the files, created if it is missing
     dir: PathBuf,
 }
 
 impl Generate {
-    /// Writes all files for `command`, the whole program's.
+    /// Writes all files. `command` defines the whole program.
     pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
         let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut files = vec![
-            (format!("{NAME}.1"), of_program(command).map_err(failed)?),
-            (format!("{NAME}-config.5"), of_configuration().map_err(failed)?),
+            (format!("{NAME}.1"), program_page(command).map_err(failed)?),
+            (format!("{NAME}-config.5"), configuration_page().map_err(failed)?),
         ];
         files.extend([
             (format!("{NAME}.bash"), completions(Shell::Bash, command)),
@@ -62,7 +62,7 @@ enum CompletedShell {
 }
 
 impl Completions {
-    /// Prints the completions of `command`, the whole program's.
+    /// Prints the completions. `command` defines the whole program.
     pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
         let shell = match self.shell {
             CompletedShell::Bash => Shell::Bash,
@@ -90,13 +90,13 @@ enum Page {
 }
 
 impl Manual {
-    /// Prints a page in roff, for `man -l -`.
+    /// Prints a page in roff, e.g. for `man -l -`.
     pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
         let page = match self.page {
-            Page::Program => of_program(command),
-            Page::Config => of_configuration(),
+            Page::Program => program_page(command),
+            Page::Config => configuration_page(),
         };
-        print(output, &page.map_err(|error| Error::failed(format!("the page cannot be made: {error}")))?)
+        print(output, &page.map_err(|error| Error::failed(format!("cannot write the page: {error}")))?)
     }
 }
 
@@ -111,17 +111,17 @@ fn completions(shell: Shell, command: &Command) -> Vec<u8> {
     let mut text = Vec::new();
     generate(shell, &mut shown, NAME, &mut text);
     if shell == Shell::Bash {
-        // clap_complete 4.6 spells a name with hyphens one way where bash looks for the command and another way where it
-        // finds its options (clap-rs/clap#6421), so that none would be offered.
+        // clap_complete 4.6 writes a name with hyphens in two ways, one for the command and one for its options
+        // (clap-rs/clap#6421), so bash would offer no options.
         let found = NAME.replace('-', "__subcmd__");
         text = String::from_utf8_lossy(&text).replace(&found, &NAME.replace('-', "__")).into_bytes();
     }
     text
 }
 
-/// The commands and options that help shows, for completions: clap_complete would also offer what is hidden.
+/// Returns the commands and options that help shows: clap_complete would also offer the hidden ones.
 fn shown(command: &Command) -> Command {
-    // clap takes names that live as long as the process, which is short here.
+    // clap requires names that live as long as the process, which ends soon.
     let name: &'static str = command.get_name().to_owned().leak();
     Command::new(name)
         .about(command.get_about().cloned().unwrap_or_default())
@@ -130,97 +130,29 @@ fn shown(command: &Command) -> Command {
         .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown))
 }
 
-/// Whole or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let scratch = path.with_extension("new");
     fs::write(&scratch, text)?;
     fs::rename(scratch, path)
 }
 
-/// Section 1.
-fn of_program(command: &Command) -> io::Result<Vec<u8>> {
+/// Returns the page of the program, in section 1.
+fn program_page(command: &Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     head(&mut page, NAME, "1", &about)?;
     Man::new(command.clone()).render_synopsis_section(&mut page)?;
-
     let mut roff = Roff::new();
     section(&mut roff, "DESCRIPTION");
-    paragraphs(
-        &mut roff,
-        &[
-            "A credential helper for Amazon ECR. Clients find it on the PATH by the name ecr-login in their configuration, and \
-             call it with one word and a request on standard input. It exchanges AWS credentials for an ECR token, keeps the \
-             token in a cache that only its user can read, and hands it out until it ages.",
-            "Registries that are not ECR's are not found, or served by another helper: see fallback in \
-             docker-credential-ecr-login-config(5).",
-        ],
-    );
-    section(&mut roff, "COMMANDS");
+    paragraphs(&mut roff, DESCRIPTION);
     roff.to_writer(&mut page)?;
-    for word in command.get_subcommands().filter(|word| !word.is_hide_set()) {
-        let mut roff = Roff::new();
-        roff.control("SS", [word.get_name()]);
-        let about = word.get_long_about().or_else(|| word.get_about()).map(ToString::to_string).unwrap_or_default();
-        roff.text([roman(format!("{about}."))]);
-        roff.to_writer(&mut page)?;
-        let mut options = Vec::new();
-        Man::new(word.clone()).render_options_section(&mut options)?;
-        // Its entries, below our heading.
-        page.extend(options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
-    }
-
+    commands(&mut page, command)?;
     let mut roff = Roff::new();
-    section(&mut roff, "ENVIRONMENT");
-    for (name, what) in VARIABLES {
-        entry(&mut roff, name, [roman(*what)]);
-    }
-    entry(&mut roff, "AWS_*", [roman("as in every AWS tool: credentials, profile, endpoints")]);
-    section(&mut roff, "FILES");
-    for (name, what) in [
-        ("~/.docker/config.json", "Where docker and others look for the name of a helper."),
-        (
-            "~/.config/docker-credential-ecr-login/config.toml",
-            "Whose token a registry gets: docker-credential-ecr-login-config(5). On other systems than Linux it lies in their \
-             directory for configuration.",
-        ),
-        ("~/.cache/docker-credential-ecr-login", "The token cache, or in the system's directory for caches."),
-    ] {
-        entry(&mut roff, name, [roman(what)]);
-    }
-    section(&mut roff, "EXIT STATUS");
-    entry(&mut roff, "0", [roman("Success.")]);
-    entry(
-        &mut roff,
-        "1",
-        [roman(
-            "Failure, with one line that says why: on standard output for get, store, erase and list, as clients expect, else \
-                on standard error.",
-        )],
-    );
-    entry(&mut roff, "2", [roman("Wrong options of the other commands.")]);
-    entry(&mut roff, "other", [roman("A fallback helper's, passed on.")]);
-    section(&mut roff, "FINDINGS OF DOCTOR");
-    paragraphs(
-        &mut roff,
-        &[
-            "doctor shows a code beside each finding, in brackets and in JSON. Codes stay the same from version to version; E stands \
-           for what fails a pull, W for what does not.",
-        ],
-    );
-    for code in Code::ALL {
-        entry(&mut roff, code.name(), [roman(format!("{} {}", code.cause(), code.fix()))]);
-    }
-    section(&mut roff, "REPORT OF DOCTOR IN JSON");
-    paragraphs(
-        &mut roff,
-        &[
-            "doctor --json prints one object. Its schema, in JSON Schema, is src/commands/doctor/report.schema.json in the source: schema, version, \
-           ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, warning or \
-           failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, source, expiry \
-           (RFC 3339) and checks. Texts may change, and members may be added.",
-        ],
-    );
+    environment(&mut roff);
+    entries(&mut roff, "FILES", FILES);
+    entries(&mut roff, "EXIT STATUS", EXIT_STATUS);
+    findings_of_doctor(&mut roff);
     section(&mut roff, "EXAMPLES");
     for (what, text) in EXAMPLES {
         example(&mut roff, what, text);
@@ -231,9 +163,85 @@ fn of_program(command: &Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
+/// Writes the commands with their options.
+fn commands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
+    let mut roff = Roff::new();
+    section(&mut roff, "COMMANDS");
+    roff.to_writer(page)?;
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        let about = subcommand.get_long_about().or_else(|| subcommand.get_about());
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        let mut roff = Roff::new();
+        roff.control("SS", [subcommand.get_name()]);
+        roff.text([roman(format!("{about}."))]);
+        roff.to_writer(page)?;
+        let mut options = Vec::new();
+        Man::new(subcommand.clone()).render_options_section(&mut options)?;
+        // The heading above replaces the section's own.
+        page.extend(options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
+    }
+    Ok(())
+}
+
+fn environment(roff: &mut Roff) {
+    entries(roff, "ENVIRONMENT", VARIABLES);
+    entry(roff, "AWS_*", [roman("The variables of every AWS tool: credentials, profile, endpoints.")]);
+}
+
+fn findings_of_doctor(roff: &mut Roff) {
+    section(roff, "FINDINGS OF DOCTOR");
+    paragraphs(roff, FINDINGS);
+    for code in Code::ALL {
+        entry(roff, code.name(), [roman(format!("{} {}", code.cause(), code.fix()))]);
+    }
+    section(roff, "REPORT OF DOCTOR IN JSON");
+    paragraphs(roff, REPORT);
+}
+
+const DESCRIPTION: &[&str] = &[
+    "A credential helper for Amazon ECR. Clients find it on the PATH by the name ecr-login in their configuration, and call it \
+     with one argument and a request on standard input. It exchanges AWS credentials for an ECR token, stores the token in a \
+     cache that only its user can read, and returns it until half of its lifetime has passed.",
+    "For registries other than ECR's it reports that credentials are not found, or calls another helper: see fallback in \
+     docker-credential-ecr-login-config(5).",
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("~/.docker/config.json", "The settings in which docker and other clients find the name of a helper."),
+    (
+        "~/.config/docker-credential-ecr-login/config.toml",
+        "The identity for each registry: docker-credential-ecr-login-config(5). Systems other than Linux have it in their \
+         directory for configuration.",
+    ),
+    ("~/.cache/docker-credential-ecr-login", "The token cache. Other systems have it in their directory for caches."),
+];
+
+const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0", "Success."),
+    (
+        "1",
+        "Failure, with one line that names the cause: for get, store, erase and list on standard output, as clients expect, \
+         else on standard error.",
+    ),
+    ("2", "Wrong options of the other commands."),
+    ("other", "The exit status of a fallback helper."),
+];
+
+const FINDINGS: &[&str] = &[
+    "doctor shows a code beside each finding, in brackets and in JSON. Codes stay the same from version to version; E marks \
+     a finding that fails a pull, W one that does not.",
+];
+
+const REPORT: &[&str] = &[
+    "doctor --json prints one object. Its schema, in JSON Schema, is src/commands/doctor/report.schema.json in the source: \
+     schema, version, ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, \
+     warning or failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, \
+     source, expiry (RFC 3339) and checks. Texts may change, and members may be added.",
+];
+
 const EXAMPLES: &[(&str, &str)] = &[
     (
-        "Have docker ask for a registry:",
+        "Make docker call the helper for a registry:",
         "docker-credential-ecr-login setup 111122223333.dkr.ecr.eu-west-1.amazonaws.com",
     ),
     (
@@ -246,29 +254,29 @@ const EXAMPLES: &[(&str, &str)] = &[
         "{\"credsStore\": \"ecr-login\"}",
     ),
     (
-        "What docker would be told, with a log of how it came about:",
+        "Print the answer that docker would get, with a log on standard error:",
         "echo 111122223333.dkr.ecr.eu-west-1.amazonaws.com | AWS_ECR_LOG=debug docker-credential-ecr-login get",
     ),
 ];
 
-/// Section 5.
-fn of_configuration() -> io::Result<Vec<u8>> {
+/// Returns the page of the configuration file, in section 5.
+fn configuration_page() -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    head(&mut page, &format!("{NAME}-config"), "5", "whose token a registry gets")?;
+    head(&mut page, &format!("{NAME}-config"), "5", "the identity for each registry")?;
     let mut roff = Roff::new();
     section(&mut roff, "SYNOPSIS");
-    entry(&mut roff, "$AWS_ECR_CONFIG_FILE", [roman("or, where that is not set,")]);
+    entry(&mut roff, "$AWS_ECR_CONFIG_FILE", [roman("or, if that is not set,")]);
     entry(
         &mut roff,
         "~/.config/docker-credential-ecr-login/config.toml",
-        [roman("or the same in the system's directory for configuration.")],
+        [roman("or the same file in the system's directory for configuration.")],
     );
     section(&mut roff, "DESCRIPTION");
     paragraphs(
         &mut roff,
         &[
-            "A TOML file. Without it every registry of Amazon ECR gets the identity that the AWS CLI would use. A mistake in it \
-             fails every request, with a line that names the file, the line and the key.",
+            "A TOML file. Without it, the helper uses for every registry of Amazon ECR the identity that the AWS CLI would use. \
+             A mistake in it fails every request, with a message that names the file, the line and the key.",
         ],
     );
     for (title, keys) in [("KEYS", KEYS), ("KEYS OF A [[REGISTRY]] TABLE", REGISTRY_KEYS)] {
@@ -300,6 +308,14 @@ fn head(page: &mut Vec<u8>, name: &str, number: &str, what: &str) -> io::Result<
 
 fn section(roff: &mut Roff, title: &str) {
     roff.control("SH", [title]);
+}
+
+/// Writes a section of names with their explanations.
+fn entries(roff: &mut Roff, title: &str, entries: &[(&str, &str)]) {
+    section(roff, title);
+    for (name, what) in entries {
+        entry(roff, name, [roman(*what)]);
+    }
 }
 
 fn paragraphs(roff: &mut Roff, texts: &[&str]) {

@@ -17,10 +17,11 @@ struct PublicHost {
     dual_stack: bool,
 }
 
-const PUBLIC_HOSTS: &[PublicHost] = &[
-    PublicHost { name: "public.ecr.aws", dual_stack: false },
-    PublicHost { name: "ecr-public.aws.com", dual_stack: true },
-];
+const PUBLIC_HOSTS: &[PublicHost] =
+    &[PublicHost { name: PUBLIC_HOST, dual_stack: false }, PublicHost { name: "ecr-public.aws.com", dual_stack: true }];
+
+/// The host of ECR Public.
+pub const PUBLIC_HOST: &str = "public.ecr.aws";
 
 /// The region that serves ECR Public ("Amazon ECR Public endpoints", AWS General Reference).
 const PUBLIC_REGION: &str = "us-east-1";

@@ -130,11 +130,11 @@ impl Context {
         if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
             return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).map_or_else(
                 || self.role_denied(&refusal, role),
-                |failure| failure.with_context(&format!("the role {} cannot be assumed", role.arn)),
+                |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
             );
         }
         if let Some(failure) = self.transport_failure(error) {
-            return failure.with_context(&format!("STS cannot be asked for the role {}", role.arn));
+            return failure.with_context(format!("STS cannot be asked for the role {}", role.arn));
         }
         unreadable_answer(&format!("STS's answer about the role {}", role.arn), error)
     }

@@ -62,7 +62,7 @@ pub(super) fn versions(env: &Env) -> Versions {
     for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
         let (send, env) = (send.clone(), env.clone());
         thread::spawn(move || {
-            if let Some(text) = containers::printed(&env, &program) {
+            if let Some(text) = containers::version_output(&env, &program) {
                 let _ = send.send(one_line(&text));
             }
         });

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::machine::broken;
 use super::report::{Check, Status};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, Broken, HELPER_NAME, Lookup};
+use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -44,9 +43,11 @@ pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
 /// Checks one client for the host; `None` if it is neither installed nor set up.
 fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     let (name, program, way, option) = match client {
-        Client::Docker => ("docker", client_config::on_path(env, "docker"), client_config::docker(env, host), ""),
+        Client::Docker => {
+            ("docker", client_config::on_path(env, "docker"), client_config::docker_lookup(env, host), "")
+        }
         Client::Podman => {
-            let way = containers::way(env, Rules::of_installed(env), host);
+            let way = containers::lookup(env, Rules::of_installed(env), host);
             ("podman", containers::program(env), way, " --podman")
         }
     };
@@ -61,19 +62,19 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     }
     let way = match way {
         Ok(way) => way,
-        Err(Broken { path, what }) => return Some(broken(env, name, &path, what)),
+        Err(failure) => return Some(Check::failed(name, failure)),
     };
     Some(match way {
-        Lookup::Helper(helper, setting, path) if helper == HELPER_NAME => {
+        Lookup::Helper { name: helper, setting, file: path } if helper == HELPER_NAME => {
             Check::ok(name, format!("asks this program: {setting} in {}", path.display()))
         }
-        Lookup::Helper(helper, setting, path) if helper == NAME => Check::failure(
+        Lookup::Helper { name: helper, setting, file: path } if helper == NAME => Check::failure(
             name,
             Code::ClientHelperName,
             format!("{setting} in {} names '{NAME}', and {name} looks for docker-credential-{NAME}", path.display()),
             setup(" --force"),
         ),
-        Lookup::Helper(helper, setting, path) => Check::failure(
+        Lookup::Helper { name: helper, setting, file: path } => Check::failure(
             name,
             Code::ClientOtherHelper,
             format!("asks docker-credential-{helper} and not this program: {setting} in {}", path.display()),
@@ -90,9 +91,10 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
                 Client::Docker => client_config::docker_config(env).into_iter().collect(),
                 Client::Podman => containers::auth_files(env, Rules::of_installed(env)),
             };
-            let spelling = files.into_iter().filter_map(|path| AuthFile::read(path).ok()).find_map(|file| {
-                file.other_spelling(host).map(|key| (key.to_owned(), file.path.display().to_string()))
-            });
+            let spelling = files
+                .into_iter()
+                .filter_map(|path| AuthFile::read(path).ok())
+                .find_map(|file| file.misspelt_key(host).map(|key| (key.to_owned(), file.path.display().to_string())));
             if let Some((key, path)) = spelling {
                 return Some(Check::failure(
                     name,
@@ -110,8 +112,8 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
 
 /// Whether the installed docker takes passwords from `DOCKER_AUTH_CONFIG`, as from 28.3 on, or its version is not known.
 fn reads_auth_config(env: &Env) -> bool {
-    let printed = client_config::on_path(env, "docker").and_then(|program| containers::printed(env, &program));
-    printed.and_then(|text| containers::version(&text)).is_none_or(|version| version >= [28, 3])
+    let printed = client_config::on_path(env, "docker").and_then(|program| containers::version_output(env, &program));
+    printed.and_then(|text| containers::parse_version(&text)).is_none_or(|version| version >= [28, 3])
 }
 
 /// Reports a password in docker's settings that docker does not use.

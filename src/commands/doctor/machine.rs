@@ -1,17 +1,14 @@
 //! Checks what all registries share: the program, the environment, the configuration and the settings of clients.
 
-use std::io::ErrorKind;
-use std::path::Path;
-
 use super::report::Check;
 use super::{Examiner, clients};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, Broken, HELPER_NAME};
+use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
-use crate::platform::{self, shell_word};
+use crate::platform::shell_word;
 
 /// Runs the checks, each when its turn in the iterator comes: to find out the version of podman takes time.
 pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl Iterator<Item = Check> {
@@ -98,7 +95,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     let path = client_config::docker_config(env)?;
     let file = match AuthFile::read(path.clone()) {
         Ok(file) => file,
-        Err(what) => return Some(broken(env, "docker", &path, what)),
+        Err(failure) => return Some(Check::failed("docker", failure)),
     };
     let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
     let all = file.store() == Some(HELPER_NAME);
@@ -125,10 +122,10 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
 fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
-        Err(Broken { path, what }) => return Some(broken(env, "podman", &path, what)),
+        Err(failure) => return Some(Check::failed("podman", failure)),
     };
-    if let Some((_, path)) = helpers.iter().find(|(name, _)| name == HELPER_NAME) {
-        let what = format!("asks this program for every registry: credential-helpers in {}", path.display());
+    if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
+        let what = format!("asks this program for every registry: credential-helpers in {}", helper.file.display());
         return Some(Check::ok("podman", what));
     }
     let of_docker = client_config::docker_config(env);
@@ -137,9 +134,9 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
         .into_iter()
         .filter(|path| Some(path) != of_docker.as_ref())
     {
-        match AuthFile::read(path.clone()) {
+        match AuthFile::read(path) {
             Ok(file) => count += file.hosts().count(),
-            Err(what) => return Some(broken(env, "podman", &path, what)),
+            Err(failure) => return Some(Check::failed("podman", failure)),
         }
     }
     if count > 0 {
@@ -165,45 +162,7 @@ fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
 }
 
-/// Reports a settings file that the client cannot use.
-pub(super) fn broken(env: &Env, name: &'static str, path: &Path, what: String) -> Check {
-    let quoted = |path: &Path| shell_word(&path.display().to_string()).into_owned();
-    let is_closed =
-        |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-    let is_unreadable =
-        || platform::open_without_waiting(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-    if is_closed(path) {
-        // After 'sudo docker login' the directory may be root's too, and then the file itself cannot even be looked up.
-        let dir = path.ancestors().skip(1).find(|dir| !is_closed(dir)).unwrap_or(path);
-        let fix = match env.home() {
-            Some(home) if dir.starts_with(&home) => give_back("-R ", &quoted(dir)),
-            _ => "set XDG_RUNTIME_DIR to a directory of this user, e.g. by logging in without su or sudo".to_owned(),
-        };
-        let what = format!("{} belongs to another user, and this one may not look into it", dir.display());
-        return Check::failure(name, Code::ClientConfigUnreadable, what, fix);
-    }
-    if path.is_dir() {
-        let fix = format!("remove it: 'rmdir {}'", quoted(path));
-        return Check::failure(name, Code::ClientConfigInvalid, what, fix);
-    }
-    if is_unreadable() {
-        let what = format!("{} belongs to another user, and this one may not read it", path.display());
-        return Check::failure(name, Code::ClientConfigUnreadable, what, give_back("", &quoted(path)));
-    }
-    let aside = path.with_extension("broken");
-    let fix = format!("correct it, or move it out of the way: 'mv {} {}'", quoted(path), quoted(&aside));
-    Check::failure(name, Code::ClientConfigInvalid, what, fix)
-}
-
-/// How to make this user the owner again.
-fn give_back(option: &str, path: &str) -> String {
-    if cfg!(windows) {
-        return format!("give it back as an administrator: 'icacls {path} /reset'");
-    }
-    format!("give it back: 'sudo chown {option}\"$(id -un)\" {path}'")
-}
-
-/// Reports a `DOCKER_AUTH_CONFIG` that docker refuses: docker accepts only `auths` in it.
+/// `DOCKER_AUTH_CONFIG` that docker refuses. It decodes the variable strictly and knows `auths` alone.
 fn auth_config(env: &Env) -> Option<Check> {
     let text = env.text(client_config::DOCKER_AUTH_CONFIG)?;
     let valid = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)

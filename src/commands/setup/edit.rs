@@ -1,10 +1,11 @@
 //! Changes to docker's JSON settings that keep key order, white space, the spelling of numbers and unknown members.
 //!
-//! The concrete syntax tree of `jsonc-parser` holds every byte of the text and makes the changes. It would also take
-//! comments and trailing commas, which Go's decoder and so docker and podman refuse: such a text is refused here too,
-//! since docker does not read it before somebody corrects it.
+//! The concrete syntax tree of `jsonc-parser` holds every byte of the text and makes the changes. It would also accept
+//! comments and trailing commas, which Go's decoder and so docker and podman refuse. [`check`] refuses such a text too, since
+//! docker reads nothing from it until somebody corrects it.
 //!
-//! The tree spreads an object over several lines before it adds a member. An object on one line is put back on it.
+//! The tree spreads an object over several lines before it adds a member. [`Layout`] puts an object that was on one line back
+//! on one line.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,21 +14,27 @@ use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
-/// Sets the members `dns` of the object `parent` in the object `text` to the string `value`. What is missing is added
-/// in the layout that the text has.
-pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, String> {
+use crate::code::Code;
+use crate::error::Failure;
+
+/// Sets the members `names` of the object `parent` in the object `text` to the string `value`. Missing members are added in
+/// the layout of the text.
+pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
-        return Ok(first(parent, names, value) + "\n");
+        return Ok(new_text(parent, names, value) + "\n");
     }
     let document = Document::parse(text)?;
     let root = &document.object;
     if root.properties().is_empty() {
-        return Ok(text.replacen(root.to_string().as_str(), &first(parent, names, value), 1));
+        return Ok(text.replacen(root.to_string().as_str(), &new_text(parent, names, value), 1));
     }
     let layout = Layout::of(root);
     let members = || names.iter().map(|name| ((*name).to_owned(), CstInputValue::from(value)));
     match document.member(parent) {
-        None => layout.append(root, [(parent.to_owned(), CstInputValue::Object(members().collect()))]),
+        None => {
+            layout.append(root, [(parent.to_owned(), CstInputValue::Object(members().collect()))]);
+            return Ok(layout.with_root_end(document.root.to_string()));
+        }
         Some(member) if is_null(&member) => {
             member.set_value(CstInputValue::Object(members().collect()));
             layout.apply_to_value(&member);
@@ -37,8 +44,8 @@ pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Resu
             let known: HashMap<String, CstObjectProp> =
                 object.properties().into_iter().filter_map(|member| Some((member.decoded_name()?, member))).collect();
             let layout = if known.is_empty() { layout } else { Layout::of(&object) };
-            let (there, missing): (Vec<_>, Vec<_>) = members().partition(|(name, _)| known.contains_key(name));
-            for (name, value) in there {
+            let (present, missing): (Vec<_>, Vec<_>) = members().partition(|(name, _)| known.contains_key(name));
+            for (name, value) in present {
                 known[&name].set_value(value);
             }
             layout.append(&object, missing);
@@ -47,23 +54,24 @@ pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Resu
     Ok(document.root.to_string())
 }
 
-/// Cuts those members out of the objects called `parent` for which `which` is true of the name and of the value where
-/// that is a string. An object that loses its last member goes too when `emptied` says so.
+/// Removes from the objects called `parent` the members that `selects` selects by their name and, where it is a string, their
+/// value. `emptied` decides what happens to an object that loses its last member.
 pub(super) fn cut(
     text: &str,
     parent: &str,
     emptied: Emptied,
-    which: impl Fn(&str, Option<&str>) -> bool,
-) -> Result<String, String> {
+    selects: impl Fn(&str, Option<&str>) -> bool,
+) -> Result<String, Failure> {
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
     let document = Document::parse(text)?;
     for member in document.members(parent).into_iter().filter(|member| !is_null(member)) {
         let object = object_of(&member)?;
-        let meant =
-            |known: &CstObjectProp| known.decoded_name().is_some_and(|name| which(&name, text_value(known).as_deref()));
-        let found: Vec<CstObjectProp> = object.properties().into_iter().filter(meant).collect();
+        let is_selected = |known: &CstObjectProp| {
+            known.decoded_name().is_some_and(|name| selects(&name, text_value(known).as_deref()))
+        };
+        let found: Vec<CstObjectProp> = object.properties().into_iter().filter(is_selected).collect();
         if found.is_empty() {
             continue;
         }
@@ -76,7 +84,7 @@ pub(super) fn cut(
     Ok(document.root.to_string())
 }
 
-/// The members of the objects called `parent`, with the values that are strings.
+/// Returns the members of the objects called `parent`, with the values that are strings.
 pub(super) fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
     let Ok(document) = Document::parse(text) else { return BTreeMap::new() };
     let objects = document.members(parent).into_iter().filter_map(|member| member.object_value());
@@ -84,14 +92,14 @@ pub(super) fn members(text: &str, parent: &str) -> BTreeMap<String, Option<Strin
     members.filter_map(|member| Some((member.decoded_name()?, text_value(&member)))).collect()
 }
 
-/// What becomes of an object without members.
+/// What happens to an object that loses its last member.
 #[derive(Clone, Copy)]
 pub(super) enum Emptied {
     Stays,
     Goes,
 }
 
-/// The text for people to see: strings are left out except in `credHelpers`, since some are secrets.
+/// Returns the text for people to see: without its strings, since some are secrets, except those in `credHelpers`.
 pub(super) fn masked(text: &str) -> String {
     let Ok(document) = Document::parse(text) else { return String::new() };
     for member in document.object.properties() {
@@ -103,48 +111,56 @@ pub(super) fn masked(text: &str) -> String {
     document.root.to_string()
 }
 
-/// Why docker does not read a text, if so. It says where in the text, and quotes nothing of it: passwords may be there.
-pub(super) fn check(text: &str) -> Result<(), String> {
+/// Refuses a text that docker does not read. The failure names the position and quotes nothing, since the text may hold
+/// passwords.
+pub(super) fn check(text: &str) -> Result<(), Failure> {
     let Err(error) = serde_json::from_str::<Map<String, Value>>(text) else { return Ok(()) };
     if error.is_data() {
-        return Err("not a JSON object".to_owned());
+        return Err(not_an_object());
     }
-    let place = format!("line {}, column {}", error.line(), error.column());
+    let position = format!("line {}, column {}", error.line(), error.column());
     let strict = ParseOptions { allow_comments: false, allow_trailing_commas: false, ..ParseOptions::default() };
-    let kind = parse_to_ast(text, &CollectOptions::default(), &strict).err().map(|error| match error.kind() {
-        ParseErrorKind::CommentsNotAllowed => "a comment",
-        ParseErrorKind::TrailingCommasNotAllowed => "a comma after the last member",
-        _ => "",
-    });
-    match kind.filter(|kind| !kind.is_empty()) {
-        Some(kind) => Err(format!("{place}: not JSON: {kind}, which docker does not read; remove it")),
-        None => Err(format!("{place}: not JSON")),
-    }
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &strict);
+    let extension = match parsed.as_ref().err().map(jsonc_parser::errors::ParseError::kind) {
+        Some(ParseErrorKind::CommentsNotAllowed) => "a comment",
+        Some(ParseErrorKind::TrailingCommasNotAllowed) => "a comma after the last member",
+        _ => return Err(invalid(format!("{position}: not JSON"))),
+    };
+    Err(invalid(format!("{position}: not JSON: {extension}, which docker does not read")))
 }
 
-/// A text that is one JSON object. The root has to live as long as anything below it is used.
+fn invalid(what: String) -> Failure {
+    Failure::new(Code::ClientConfigInvalid, what, "correct it; setup left the file unchanged")
+}
+
+fn not_an_object() -> Failure {
+    invalid("not a JSON object".to_owned())
+}
+
+/// A text that is one JSON object. The nodes of the tree are valid only as long as its root.
 struct Document {
     root: CstRootNode,
     object: CstObject,
 }
 
 impl Document {
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, Failure> {
         check(text)?;
-        let root = CstRootNode::parse(text, &ParseOptions::default())
-            .map_err(|error| format!("line {}, column {}: not JSON", error.line_display(), error.column_display()))?;
-        let object = root.object_value().ok_or("not a JSON object")?;
+        let root = CstRootNode::parse(text, &ParseOptions::default()).map_err(|error| {
+            invalid(format!("line {}, column {}: not JSON", error.line_display(), error.column_display()))
+        })?;
+        let object = root.object_value().ok_or_else(not_an_object)?;
         Ok(Self { root, object })
     }
 
-    /// The member that Go's decoder takes: the last of this name, else of this name in another case.
+    /// Returns the member that Go's decoder uses: the last one of this name, else of this name in another case.
     fn member(&self, name: &str) -> Option<CstObjectProp> {
         let same_name = |member: &CstObjectProp| member.decoded_name().as_deref() == Some(name);
         let members = self.members(name);
         members.iter().rev().find(|member| same_name(member)).or(members.last()).cloned()
     }
 
-    /// Every member of this name in any case: Go's decoder merges what several of them hold.
+    /// Returns every member of this name in any case, since Go's decoder merges their values.
     fn members(&self, name: &str) -> Vec<CstObjectProp> {
         let mut members = self.object.properties();
         members.retain(|member| member.decoded_name().is_some_and(|known| known.eq_ignore_ascii_case(name)));
@@ -152,9 +168,10 @@ impl Document {
     }
 }
 
-/// How the members of an object are laid out.
+/// The white space between the members of an object.
 struct Layout {
-    /// The white space before each member; `None` for an object of several lines, whose indentation the tree knows.
+    /// The white space before each member of an object on one line; `None` for an object on several lines, whose indentation
+    /// the tree handles.
     gaps: Option<Vec<String>>,
     /// The white space between the last member and the closing brace.
     end: String,
@@ -178,6 +195,7 @@ impl Layout {
         Self { gaps, end, colon }
     }
 
+    /// Adds members at the end of an object.
     fn append(&self, object: &CstObject, members: impl IntoIterator<Item = (String, CstInputValue)>) {
         let before = if object.properties().is_empty() { &[][..] } else { self.gaps.as_deref().unwrap_or_default() };
         let mut added = 0;
@@ -193,9 +211,18 @@ impl Layout {
         }
     }
 
+    /// Adds the white space before the closing brace of the root. The tree has none there to set, since it does not indent
+    /// this brace.
+    fn with_root_end(&self, mut text: String) -> String {
+        if let (Some(_), Some(brace)) = (&self.gaps, text.rfind('}')) {
+            text.insert_str(brace, &self.end);
+        }
+        text
+    }
+
     /// Gives a new member the layout of the others.
     fn apply_to(&self, member: &CstObjectProp) {
-        // The tree gives a colon no white space before it; a name may have some behind it.
+        // The tree cannot put white space before a colon, so the name carries it.
         if let (Some(ObjectPropName::String(name)), false) = (member.name(), self.colon[0].is_empty()) {
             name.set_raw_value(name.raw_value() + &self.colon[0]);
         }
@@ -205,6 +232,7 @@ impl Layout {
         self.apply_to_value(member);
     }
 
+    /// Gives the object in a new member the same layout.
     fn apply_to_value(&self, member: &CstObjectProp) {
         let Some(object) = member.object_value() else { return };
         object.properties().iter().for_each(|inner| self.apply_to(inner));
@@ -226,15 +254,16 @@ fn join<'a>(object: &CstObject, gaps: impl Iterator<Item = &'a str>) {
     }
 }
 
-/// docker's own layout, for a file that has none.
-fn first(parent: &str, names: &[&str], value: &str) -> String {
+/// Returns a new text in docker's layout.
+fn new_text(parent: &str, names: &[&str], value: &str) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     let members: Vec<String> = names.iter().map(|name| format!("\t\t{}: {}", quoted(name), quoted(value))).collect();
     format!("{{\n\t{}: {{\n{}\n\t}}\n}}", quoted(parent), members.join(",\n"))
 }
 
-fn object_of(member: &CstObjectProp) -> Result<CstObject, String> {
-    member.object_value().ok_or_else(|| format!("\"{}\" is not an object", member.decoded_name().unwrap_or_default()))
+fn object_of(member: &CstObjectProp) -> Result<CstObject, Failure> {
+    let name = || member.decoded_name().unwrap_or_default();
+    member.object_value().ok_or_else(|| invalid(format!("\"{}\" is not an object", name())))
 }
 
 fn text_value(member: &CstObjectProp) -> Option<String> {
@@ -254,5 +283,111 @@ fn mask(node: &CstNode) {
             Some(member) => member.value().iter().for_each(mask),
             None => mask(&child),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Emptied, check, cut, masked, members, set};
+
+    fn set_one(text: &str) -> String {
+        set(text, "credHelpers", &["h"], "v").expect("an object")
+    }
+
+    fn cut_h(text: &str, emptied: Emptied) -> String {
+        cut(text, "credHelpers", emptied, |name, value| name == "h" && value == Some("v")).expect("an object")
+    }
+
+    #[test]
+    fn a_new_member_has_the_layout_of_its_object() {
+        for (before, after) in [
+            ("", "{\n\t\"credHelpers\": {\n\t\t\"h\": \"v\"\n\t}\n}\n"),
+            (r#"{"a":1}"#, r#"{"a":1,"credHelpers":{"h":"v"}}"#),
+            (r#"{ "a" : 1.50e3 }"#, r#"{ "a" : 1.50e3, "credHelpers" : { "h" : "v" } }"#),
+            (r#"{"credHelpers": {"b": "w"}}"#, r#"{"credHelpers": {"b": "w","h": "v"}}"#),
+            ("{\n  \"a\": 1\n}", "{\n  \"a\": 1,\n  \"credHelpers\": {\n    \"h\": \"v\"\n  }\n}"),
+            (
+                "{\r\n\t\"credHelpers\": {\r\n\t\t\"b\": \"w\"\r\n\t}\r\n}",
+                "{\r\n\t\"credHelpers\": {\r\n\t\t\"b\": \"w\",\r\n\t\t\"h\": \"v\"\r\n\t}\r\n}",
+            ),
+            (r#"{"credHelpers": null}"#, r#"{"credHelpers": {"h": "v"}}"#),
+        ] {
+            assert_eq!(set_one(before), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn the_member_that_gos_decoder_uses_is_set() {
+        for (before, after) in [
+            (r#"{"credHelpers":{"h":"x"}}"#, r#"{"credHelpers":{"h":"v"}}"#),
+            (r#"{"CREDHELPERS":{"h":"x"}}"#, r#"{"CREDHELPERS":{"h":"v"}}"#),
+            (r#"{"credHelpers":{"h":"x"},"CredHelpers":{}}"#, r#"{"credHelpers":{"h":"v"},"CredHelpers":{}}"#),
+            (r#"{"credHelpers":{},"credHelpers":{"h":"x"}}"#, r#"{"credHelpers":{},"credHelpers":{"h":"v"}}"#),
+            (r#"{"credHelpers":{"\u0068":"x"}}"#, r#"{"credHelpers":{"\u0068":"v"}}"#),
+        ] {
+            assert_eq!(set_one(before), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn cut_restores_the_text_from_before_set() {
+        for text in [
+            r#"{"a":1}"#,
+            r#"{ "a" : {}, "b":[1,  2] }"#,
+            "{\n  \"a\": 12345678901234567890123\n}\n\n",
+            "{\r\n\t\"a\": \"\\u00e9\"\r\n}",
+        ] {
+            assert_eq!(cut_h(&set_one(text), Emptied::Goes), text);
+        }
+    }
+
+    #[test]
+    fn cut_removes_the_selected_members_alone() {
+        for (emptied, before, after) in [
+            (Emptied::Goes, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1}"#),
+            (Emptied::Stays, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1,"credHelpers":{}}"#),
+            (Emptied::Goes, r#"{"credHelpers":{"h":"v","b":"v"}}"#, r#"{"credHelpers":{"b":"v"}}"#),
+            (Emptied::Goes, r#"{"credHelpers":{"h":"w"}}"#, r#"{"credHelpers":{"h":"w"}}"#),
+            (Emptied::Goes, r#"{"credHelpers":{"h":1}}"#, r#"{"credHelpers":{"h":1}}"#),
+            (Emptied::Goes, r#"{"credHelpers":{}}"#, r#"{"credHelpers":{}}"#),
+            (Emptied::Goes, r#"{"credHelpers":null}"#, r#"{"credHelpers":null}"#),
+            (Emptied::Goes, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#, "{}"),
+            (Emptied::Goes, " \n", " \n"),
+        ] {
+            assert_eq!(cut_h(before, emptied), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_docker_does_not_read_is_refused_with_its_position_and_without_its_content() {
+        for (text, expected) in [
+            ("[\"secret\"]", "not a JSON object"),
+            ("{\"a\": secret}", "line 1, column 7: not JSON"),
+            ("{} secret", "line 1, column 4: not JSON"),
+            ("{\n // secret\n}", "line 2, column 2: not JSON: a comment, which docker does not read"),
+            (
+                "{\"a\": \"secret\",\n}",
+                "line 2, column 1: not JSON: a comma after the last member, which docker does not read",
+            ),
+            ("\u{feff}{}", "line 1, column 1: not JSON"),
+        ] {
+            assert_eq!(check(text).expect_err("a refusal").what, expected, "{text}");
+        }
+        let failure = set(r#"{"credHelpers":["secret"]}"#, "credHelpers", &["h"], "v").expect_err("a refusal");
+        assert_eq!(failure.what, "\"credHelpers\" is not an object");
+    }
+
+    #[test]
+    fn masked_shows_no_string_but_the_names_of_helpers() {
+        let text = r#"{"auths":{"h":{"auth":"secret"}},"x":["secret",1],"credHelpers":{"h":"v"}}"#;
+        assert_eq!(masked(text), r#"{"auths":{"h":{"auth":…}},"x":[…,1],"credHelpers":{"h":"v"}}"#);
+        assert_eq!(masked("secret"), "");
+    }
+
+    #[test]
+    fn members_of_all_objects_of_the_name_are_found() {
+        let found = members(r#"{"auths":{"a":{}},"Auths":{"b":"w"},"c":{"d":"x"}}"#, "auths");
+        let expected = [("a".to_owned(), None), ("b".to_owned(), Some("w".to_owned()))];
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -1,8 +1,7 @@
-//! The hosts that the arguments stand for, as clients look them up.
+//! The hosts that the arguments name, as clients look them up.
 //!
-//! A registry is named by its host, a URL or the reference of an image. Account and region are checked on their own, so
-//! that an error names the wrong one. Without an account, STS tells the caller's: GetCallerIdentity needs no permission
-//! (AWS STS API reference).
+//! An argument is a host, a URL or an image reference. Account and region are checked separately, so that an error names the
+//! wrong one. Without an account, STS reports the caller's: GetCallerIdentity requires no permission (AWS STS API reference).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,70 +14,76 @@ use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
 use crate::registry::{self, ANY_ACCOUNT, Registry};
 
-/// What tools put before the reference of an image: skopeo and podman, helm.
+/// Prefixes of image references: those of skopeo and podman, and of helm.
 const TRANSPORTS: [&str; 2] = ["docker://", "oci://"];
 
-/// The host in a word of the command line.
-pub(super) fn of_word(word: &str) -> Result<String, String> {
+/// Returns the host that an argument names.
+pub(super) fn of_word(word: &str) -> Result<String, Error> {
     let is_prefix = |prefix: &&&str| word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     let reference = TRANSPORTS.iter().find(is_prefix).map_or(word, |prefix| &word[prefix.len()..]);
-    registry::host(reference).ok_or_else(|| format!("{} is not the host of a registry", mask_user_info(word)))
+    registry::host(reference)
+        .ok_or_else(|| Error::failed(format!("{} is not the host of a registry", mask_user_info(word))))
 }
 
-/// Refuses a host that this program has no token for.
-pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), String> {
+/// Refuses a host for which the helper has no token.
+pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error> {
     match config.target(env, host) {
         Ok(_) => Ok(()),
-        Err(Error::NotFound) => Err(match registry::wrong_part(host) {
+        Err(Error::NotFound) => Err(Error::failed(match registry::wrong_part(host) {
             Some(wrong) => format!("{host} is not an ECR registry: {wrong}"),
             None => format!(
                 "{host} is not an ECR registry, and the configuration does not name it; expected e.g. \
                  111122223333.dkr.ecr.us-east-1.amazonaws.com"
             ),
-        }),
-        Err(error) => Err(error.message().to_owned()),
+        })),
+        Err(error) => Err(error),
     }
 }
 
-/// The registries of each account in each region.
-pub(super) fn of_accounts(accounts: &[String], regions: &[String]) -> Result<BTreeSet<String>, String> {
+/// Returns the registries of each account in each region.
+pub(super) fn of_accounts(accounts: &[String], regions: &[String]) -> Result<BTreeSet<String>, Error> {
     let mut hosts = BTreeSet::new();
     for (account, region) in accounts.iter().flat_map(|account| regions.iter().map(move |region| (account, region))) {
         let wrong = || registry::wrong_account(account).or_else(|| registry::wrong_region(region));
         let registry = Registry::of_account(account, region).ok_or_else(|| {
-            wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'"))
+            Error::failed(
+                wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'")),
+            )
         })?;
         hosts.insert(registry.host);
     }
     Ok(hosts)
 }
 
-/// The account of the caller's credentials, or of a profile's.
+/// Returns the account of the caller's credentials, or of a profile's.
 pub(super) fn account_of_caller(
     env: &Env,
     region: &str,
     profile: Option<&str>,
     deadline: Instant,
-) -> Result<String, String> {
-    let registry = Registry::of_account(ANY_ACCOUNT, region)
-        .ok_or_else(|| registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))?;
+) -> Result<String, Error> {
+    let registry = Registry::of_account(ANY_ACCOUNT, region).ok_or_else(|| {
+        Error::failed(registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))
+    })?;
     let target = Target {
         host: registry.host.clone(),
         registry,
         caller: Caller::of_profile(profile, "--profile"),
         endpoint_url: None,
     };
-    let account = ask_sts(env, &target, deadline).map_err(|failure| {
-        format!("the account of the caller is unknown: {failure}; or name the account with --account")
+    let account = caller_account(env, &target, deadline).map_err(|failure| {
+        let failure = failure.with_context("the account of the caller is unknown");
+        Error::failed(format!("{failure}; or name the account with --account"))
     })?;
     if registry::is_account(&account) {
         return Ok(account);
     }
-    Err("the account of the caller is unknown: the answer of STS names none; name the account with --account"
-        .to_owned())
+    Err(Error::failed(
+        "the account of the caller is unknown: the answer of STS names none; name the account with --account",
+    ))
 }
 
-fn ask_sts(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
+fn caller_account(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
     let mut identity = Arc::new(Identity::of(env, target, deadline)?);
     if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
         identity = Arc::new(Identity::of(env, target, deadline)?);

@@ -1,8 +1,8 @@
-//! The entry of the helper in kubelet's `CredentialProviderConfig`, where that is JSON, as on EKS.
+//! The helper's entry in kubelet's `CredentialProviderConfig` in JSON, as EKS writes it.
 //!
-//! The entry comes first: kubelet asks every provider that an image matches, and tries their passwords in this order.
-//! Nothing else in the text changes, and removing the entry leaves the text as it was before. An entry that is there
-//! already stays as it is, since somebody may have added to it.
+//! The entry is the first in the list: kubelet asks every provider that an image matches, and tries their passwords in this
+//! order. Nothing else in the text changes, and removing the entry restores the text. An existing entry of the helper stays
+//! as it is, since somebody may have changed it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::value::RawValue;
 
+use crate::code::Code;
 use crate::env::Env;
+use crate::error::Failure;
 use crate::registry::host_patterns;
 use crate::{NAME, platform};
 
 const GROUP: &str = "kubelet.config.k8s.io/";
 const KIND: &str = "CredentialProviderConfig";
 
-/// What is read of the configuration.
+/// The part of the configuration that this module reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Config<'a> {
@@ -30,7 +32,7 @@ struct Config<'a> {
     providers: Option<&'a RawValue>,
 }
 
-/// What is read of a provider.
+/// The part of a provider that this module reads.
 #[derive(Deserialize)]
 struct Provider<'a> {
     #[serde(default)]
@@ -39,13 +41,13 @@ struct Provider<'a> {
     env: Option<&'a RawValue>,
 }
 
-/// The helper's entry, in the order in which people write it.
+/// The entry of the helper, in the usual order of its keys.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
     name: &'static str,
     match_images: Vec<String>,
-    /// Not used, since each answer says how long it is valid, and required all the same.
+    /// Required by kubelet, and unused, since each response has its own duration.
     default_cache_duration: &'static str,
     api_version: String,
     args: [&'static str; 1],
@@ -67,7 +69,7 @@ struct NewConfig {
 }
 
 impl Entry {
-    /// For a kubelet whose configuration is of this version; the protocol has the same versions.
+    /// Returns the entry for a configuration of this version. The protocol has the same versions.
     fn new(version: &str) -> Self {
         Self {
             name: NAME,
@@ -81,8 +83,8 @@ impl Entry {
     }
 }
 
-/// The text with the helper's entry.
-pub(super) fn add(text: &str) -> Result<String, String> {
+/// Adds the helper's entry.
+pub(super) fn add(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [Entry::new("v1")] };
         return Ok(format!("{}\n", encode(&config, "  ")));
@@ -96,20 +98,20 @@ pub(super) fn add(text: &str) -> Result<String, String> {
         let entry = encode(&entry, "  ").replace('\n', "\n    ");
         return Ok(replaced(text, list, &format!("[\n    {entry}\n  ]")));
     };
-    // The layout of the list that is there.
+    // The new entry gets the layout of the existing list.
     let space = &text[list.start + 1..first.start];
     let entry = match space.rsplit_once('\n') {
         Some((before, indent)) => {
             let newline = if before.ends_with('\r') { "\r\n" } else { "\n" };
             encode(&entry, &indent[..indent.len() / 2]).replace('\n', &format!("{newline}{indent}"))
         }
-        None => serde_json::to_string(&entry).map_err(|error| error.to_string())?,
+        None => serde_json::to_string(&entry).unwrap_or_default(),
     };
     Ok(replaced(text, first.start..first.start, &format!("{entry},{space}")))
 }
 
-/// The text without the helper's entry. One that has no other is empty, as it was before the entry was added.
-pub(super) fn remove(text: &str) -> Result<String, String> {
+/// Removes the helper's entry. A list without any other entry is removed with the whole text, which the helper had created.
+pub(super) fn remove(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
@@ -126,7 +128,7 @@ pub(super) fn remove(text: &str) -> Result<String, String> {
     Ok(replaced(text, cut, ""))
 }
 
-/// The text for people to see: the variables of providers are left out, since some are secrets.
+/// Returns the text for people to see: without the variables of providers, since some are secrets.
 pub(super) fn masked(text: &str) -> String {
     let Ok(Parsed { providers, .. }) = Parsed::of_text(text) else { return String::new() };
     let variables = providers.iter().filter_map(|(provider, _)| provider.env);
@@ -134,34 +136,35 @@ pub(super) fn masked(text: &str) -> String {
     spans.into_iter().rev().fold(text.to_owned(), |text, span| replaced(&text, span, "…"))
 }
 
-/// Where kubelet would look for the program, if its configuration is `path`; `None` when it is there.
+/// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
 pub(super) fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
     let dir = path.parent()?;
     let endings = env.program_endings();
     let here = |dir: PathBuf| platform::executable(&dir.join(NAME), &endings).is_some();
-    // Beside the configuration, as on EKS, or in a directory of its own, as with k3s.
+    // EKS has programs beside the configuration, k3s in `bin`.
     (!here(dir.to_owned()) && !here(dir.join("bin"))).then(|| dir.to_owned())
 }
 
-/// A configuration and where in the text its parts lie.
+/// A configuration, with the positions of its parts in the text.
 struct Parsed<'a> {
-    /// What follows the group in `apiVersion`.
+    /// The part of `apiVersion` after the group.
     version: String,
     list: Range<usize>,
     providers: Vec<(Provider<'a>, Range<usize>)>,
 }
 
 impl<'a> Parsed<'a> {
-    fn of_text(text: &'a str) -> Result<Self, String> {
-        // Only where it is wrong, since the text may hold secrets.
+    fn of_text(text: &'a str) -> Result<Self, Failure> {
+        // The message names the position alone, since the text may hold secrets.
         let wrong = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
-            format!("line {line}, column {column}: not kubelet's {KIND} in JSON; in YAML, add the entry by hand")
+            let what = format!("line {line}, column {column}: not kubelet's {KIND} in JSON");
+            Failure::new(Code::ClientConfigInvalid, what, "correct it, or in YAML, add the entry by hand")
         };
         let config: Config = serde_json::from_str(text).map_err(wrong)?;
         let version = config.api_version.strip_prefix(GROUP).filter(|_| config.kind == KIND);
-        let version = version.ok_or_else(|| format!("not a {KIND} of {GROUP}"))?.to_owned();
-        let Some(list) = config.providers else { return Err("it has no list of providers".to_owned()) };
+        let version = version.ok_or_else(|| invalid(format!("not a {KIND} of {GROUP}")))?.to_owned();
+        let Some(list) = config.providers else { return Err(invalid("it has no list of providers".to_owned())) };
         let raws: Vec<&'a RawValue> = serde_json::from_str(list.get()).map_err(wrong)?;
         let provider = |raw: &'a RawValue| Ok((serde_json::from_str(raw.get())?, span(text, raw)));
         let providers = raws.into_iter().map(provider).collect::<Result<_, _>>().map_err(wrong)?;
@@ -169,7 +172,11 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// Where in `text` a value lies that was parsed from it.
+fn invalid(what: String) -> Failure {
+    Failure::new(Code::ClientConfigInvalid, what, "name kubelet's --image-credential-provider-config")
+}
+
+/// Returns the position in `text` of a value that was parsed from it.
 fn span(text: &str, raw: &RawValue) -> Range<usize> {
     let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
     start..start + raw.get().len()
@@ -178,7 +185,7 @@ fn span(text: &str, raw: &RawValue) -> Range<usize> {
 fn encode(value: &impl Serialize, indent: &str) -> String {
     let mut bytes = Vec::new();
     let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-    // Neither strings nor a vector can fail to be written.
+    // Writing strings to a vector cannot fail.
     let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter));
     String::from_utf8(bytes).unwrap_or_default()
 }

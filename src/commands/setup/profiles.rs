@@ -1,11 +1,11 @@
-//! `[[registry]]` tables of the helper's own configuration file that map accounts to AWS profiles.
+//! `[[registry]]` tables of the helper's configuration file that map accounts to AWS profiles.
 //!
-//! A profile names its account by `sso_account_id` or in `role_arn`. Where several fit one account, a person chooses:
-//! on the terminal, or by `--profile`. Tables are appended, so that every byte of the file stays and its earlier tables
-//! apply first; an account that one of them matches is left alone.
+//! A profile names its account in `sso_account_id` or in `role_arn`. Where several profiles fit one account, a person chooses:
+//! on the terminal, or by `--profile`. Tables are appended, so every byte of the file stays and its earlier tables apply
+//! first; an account that one of them matches gets no table.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -14,31 +14,31 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::env::Env;
-use crate::error::one_line;
+use crate::error::{Error, Failure, one_line};
 use crate::identity::{Profiles, Selected};
 use crate::registry;
 
-/// How long a question waits for its answer.
-const LONGEST_ANSWER: Duration = Duration::from_mins(10);
+/// The time limit for an answer on the terminal.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How often a question is asked for an answer that can be used.
+/// How often a question is repeated after an unusable answer.
 const MOST_QUESTIONS: usize = 3;
 
-/// More tables would push what matters off the screen.
+/// The limit on proposed tables, so that the rest of the output stays on the screen.
 const MOST_PROPOSED: usize = 5;
 
 /// The profiles of each account.
 pub(super) struct Accounts {
     fitting: BTreeMap<String, Vec<Fitting>>,
     names: Vec<String>,
-    /// Where the profiles were looked for, as the object of "is in neither".
+    /// The files that were read, as the object of "is in neither".
     files: String,
 }
 
 /// A profile that fits an account.
 struct Fitting {
     profile: String,
-    /// What it would call as, to choose by.
+    /// The role that it uses, shown for the choice.
     role: String,
 }
 
@@ -48,13 +48,19 @@ pub(super) struct Mapping {
     profile: String,
 }
 
+/// A table of the configuration that matches an account.
+pub(super) struct MatchingTable {
+    pub(super) account: String,
+    /// The table's line in the file.
+    pub(super) line: usize,
+}
+
 impl Accounts {
     /// Reads the AWS files, by `deadline`.
-    pub(super) fn read(env: &Env, deadline: Instant) -> Result<Self, String> {
-        let profiles = Profiles::read(env, Selected::new(env, None).name(), deadline);
-        let profiles = profiles.map_err(|failure| failure.to_string())?;
+    pub(super) fn read(env: &Env, deadline: Instant) -> Result<Self, Failure> {
+        let profiles = Profiles::read(env, Selected::new(env, None).name(), deadline)?;
         if let Some(problem) = profiles.problem() {
-            return Err(problem.to_string());
+            return Err(problem.clone());
         }
         let mut names: Vec<String> = profiles.names().map(str::to_owned).collect();
         names.sort();
@@ -71,12 +77,12 @@ impl Accounts {
         Ok(Self { fitting, names, files: profiles.neither() })
     }
 
-    /// Takes those out that a table of the configuration matches; returns them, each with the line of that table.
-    pub(super) fn take_matched(&mut self, config: &Config) -> Vec<(String, usize)> {
+    /// Removes the accounts that a table of the configuration matches, and returns these tables.
+    pub(super) fn take_matched(&mut self, config: &Config) -> Vec<MatchingTable> {
         let mut matched = Vec::new();
         self.fitting.retain(|account, _| match config.line_for_account(account) {
             Some(line) => {
-                matched.push((account.clone(), line));
+                matched.push(MatchingTable { account: account.clone(), line });
                 false
             }
             None => true,
@@ -84,58 +90,66 @@ impl Accounts {
         matched
     }
 
-    /// Refuses names of profiles that cannot be chosen, and files without any profile that names an account.
-    pub(super) fn check(&self, chosen: &[String]) -> Result<(), String> {
+    /// Refuses profiles that cannot be chosen, and files in which no profile names an account.
+    pub(super) fn check(&self, chosen: &[String]) -> Result<(), Error> {
         const KEYS: &str = "sso_account_id or role_arn";
         if self.fitting.is_empty() {
-            return Err(format!(
+            return Err(Error::failed(format!(
                 "neither {} has a profile that names an account by {KEYS}; write the [[registry]] tables by hand",
                 self.files
-            ));
+            )));
         }
         for name in chosen {
             if !self.names.contains(name) {
-                return Err(format!("the profile '{name}' is in neither {}; correct --profile", self.files));
+                return Err(Error::failed(format!(
+                    "the profile '{name}' is in neither {}; correct --profile",
+                    self.files
+                )));
             }
             if !self.fitting.values().flatten().any(|one| one.profile == *name) {
-                return Err(format!("the profile '{name}' names no account by {KEYS}; write its table by hand"));
+                return Err(Error::failed(format!(
+                    "the profile '{name}' names no account by {KEYS}; write its table by hand"
+                )));
             }
         }
         Ok(())
     }
 
-    /// One profile for each account: the only one that fits, else one of the `chosen`, else the answer to a question.
-    pub(super) fn choose(&self, chosen: &[String]) -> Result<Vec<Mapping>, String> {
-        let (mut mappings, mut open) = (Vec::new(), Vec::new());
+    /// Chooses one profile for each account: the only one that fits, else one of the `chosen`, else the answer to a question.
+    pub(super) fn choose(&self, chosen: &[String]) -> Result<Vec<Mapping>, Error> {
+        let mut mappings = Vec::new();
+        let mut undecided: BTreeMap<&str, &[Fitting]> = BTreeMap::new();
         for (account, fitting) in &self.fitting {
             let named: Vec<&Fitting> = fitting.iter().filter(|one| chosen.contains(&one.profile)).collect();
             match (fitting.as_slice(), named.as_slice()) {
                 ([one], _) | (_, &[one]) => {
                     mappings.push(Mapping { account: account.clone(), profile: one.profile.clone() });
                 }
-                (_, []) => open.push((account, fitting)),
-                _ => return Err(format!("--profile names {} for the account {account}; name one", both(&named))),
+                (_, []) => {
+                    undecided.insert(account, fitting);
+                }
+                _ => {
+                    return Err(Error::failed(format!(
+                        "--profile names {} for the account {account}; name one",
+                        list_profiles(&named)
+                    )));
+                }
             }
         }
         let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-        if !open.is_empty() && !can_ask {
-            let texts = open.iter().map(|(account, fitting)| {
-                format!("{} fit the account {account}", both(&fitting.iter().collect::<Vec<_>>()))
-            });
-            let texts = texts.collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "{texts}; choose with --profile NAME, once for each account, or run this on a terminal"
-            ));
+        if !undecided.is_empty() && !can_ask {
+            return Err(cannot_ask(&undecided));
         }
-        for (account, fitting) in open {
+        for (account, fitting) in undecided {
             let profile = ask(account, fitting)?;
-            mappings.push(Mapping { account: account.clone(), profile });
+            mappings.push(Mapping { account: account.to_owned(), profile });
         }
         mappings.sort_by(|one, other| one.account.cmp(&other.account));
         Ok(mappings)
     }
 
-    /// Tables that would help with these accounts, and others on the way; `None` where none would.
+    /// Returns tables to propose for these accounts, followed by those for other accounts; `None` if no profile fits any of
+    /// these accounts.
     pub(super) fn proposal(&self, accounts: &[&str], path: &Path) -> Option<String> {
         if self.names.len() < 2 || !accounts.iter().any(|account| self.fitting.contains_key(*account)) {
             return None;
@@ -157,9 +171,9 @@ impl Accounts {
     }
 }
 
-/// The text of the configuration with a table for each mapping that it has none for.
-pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<String, String> {
-    let read = |text: &str| Config::read(text, PathBuf::from(path)).map_err(|error| error.message().to_owned());
+/// Adds a table for each mapping whose account no table matches.
+pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<String, Error> {
+    let read = |text: &str| Config::read(text, PathBuf::from(path));
     let config = read(text)?;
     let mut new = text.to_owned();
     for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(&one.account).is_none()) {
@@ -170,34 +184,44 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Strin
     }
     read(&new).map_err(|_| {
         let path = path.display();
-        format!("{path} writes registry as a list, which no table can follow; write its entries as [[registry]] tables")
+        Error::failed(format!(
+            "{path} writes registry as a list, which no table can follow; write its entries as [[registry]] tables"
+        ))
     })?;
     Ok(new)
 }
 
-/// The number of tables in a text.
+/// Counts the tables in a text.
 pub(super) fn count(text: &str) -> usize {
     text.lines().filter(|line| line.trim_start().starts_with("[[registry]]")).count()
 }
 
-/// The glob takes in the hosts of every form: dkr.ecr, dkr.ecr-fips, dkr-ecr and dkr-ecr-fips.
+/// Returns a table whose glob matches the hosts of every form: dkr.ecr, dkr.ecr-fips, dkr-ecr and dkr-ecr-fips.
 fn table(account: &str, profile: &str) -> String {
     format!("[[registry]]\nmatch = \"{account}.dkr*\"\nprofile = {}", quoted(profile))
 }
 
-/// A basic string of TOML, which is written like one of JSON.
+/// Writes a basic string of TOML, which has the syntax of a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn both(fitting: &[&Fitting]) -> String {
+fn list_profiles(fitting: &[&Fitting]) -> String {
     let names: Vec<String> = fitting.iter().map(|one| format!("'{}'", one.profile)).collect();
-    let (last, others) = names.split_last().expect("there are several");
+    let (last, others) = names.split_last().expect("several profiles");
     format!("the profiles {} and {last}", others.join(", "))
 }
 
+fn cannot_ask(undecided: &BTreeMap<&str, &[Fitting]>) -> Error {
+    let texts = undecided.iter().map(|(account, fitting)| {
+        format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
+    });
+    let texts = texts.collect::<Vec<_>>().join(", ");
+    Error::failed(format!("{texts}; choose with --profile NAME, once for each account, or run this on a terminal"))
+}
+
 /// Asks which profile an account gets.
-fn ask(account: &str, fitting: &[Fitting]) -> Result<String, String> {
+fn ask(account: &str, fitting: &[Fitting]) -> Result<String, Error> {
     let mut terminal = io::stderr();
     let mut question = format!("Which profile is for the account {account}?\n");
     for (index, Fitting { profile, role }) in fitting.iter().enumerate() {
@@ -211,22 +235,27 @@ fn ask(account: &str, fitting: &[Fitting]) -> Result<String, String> {
             return Ok(one.profile.clone());
         }
     }
-    Err(format!("no profile was chosen for the account {account}; choose with --profile NAME"))
+    Err(unanswered(format!("no profile was chosen for the account {account}")))
 }
 
-/// A thread reads it, so that the wait has an end on every system.
-fn line_from_terminal() -> Result<String, String> {
+/// Reads a line in a thread of its own, so that the wait has a time limit on every system.
+fn line_from_terminal() -> Result<String, Error> {
     let (send, receive) = mpsc::sync_channel(1);
     let read = move || {
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line);
         let _ = send.send(read.map(|count| (count > 0).then_some(line)));
     };
-    thread::Builder::new().spawn(read).map_err(|error| error.to_string())?;
-    match receive.recv_timeout(LONGEST_ANSWER) {
+    let unreadable = |error: io::Error| unanswered(format!("the terminal cannot be read: {error}"));
+    thread::Builder::new().spawn(read).map_err(unreadable)?;
+    match receive.recv_timeout(ANSWER_TIMEOUT) {
         Ok(Ok(Some(line))) => Ok(line),
-        Ok(Ok(None)) => Err("the input ended before an answer; choose with --profile NAME".to_owned()),
-        Ok(Err(error)) => Err(format!("the terminal cannot be read: {error}; choose with --profile NAME")),
-        Err(_) => Err("there was no answer; choose with --profile NAME".to_owned()),
+        Ok(Ok(None)) => Err(unanswered("the input ended before an answer")),
+        Ok(Err(error)) => Err(unreadable(error)),
+        Err(_) => Err(unanswered("there was no answer")),
     }
+}
+
+fn unanswered(what: impl Display) -> Error {
+    Error::failed(format!("{what}; choose with --profile NAME"))
 }

@@ -1,0 +1,59 @@
+//! The client whose settings `setup` changes: docker, or podman with buildah and skopeo.
+
+use std::path::PathBuf;
+
+use crate::client_config::{self, Lookup};
+use crate::containers::{self, Rules};
+use crate::env::Env;
+use crate::error::Failure;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    Docker,
+    Podman,
+}
+
+impl Client {
+    /// Returns the command's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Returns the files that may hold passwords, in the order in which the client reads them.
+    pub(super) fn auth_files(self, env: &Env) -> Vec<PathBuf> {
+        match self {
+            Self::Docker => client_config::docker_config(env).into_iter().collect(),
+            Self::Podman => containers::auth_files(env, Rules::of_installed(env)),
+        }
+    }
+
+    /// Returns the files from which `--remove` takes entries. podman also reads docker's file, which is not its own unless
+    /// `DOCKER_CONFIG` makes it the only one.
+    pub(super) fn own_auth_files(self, env: &Env) -> Vec<PathBuf> {
+        let mut files = self.auth_files(env);
+        if self == Self::Podman {
+            let foreign = client_config::docker_config(env).filter(|path| Some(path) != self.entry_file(env).as_ref());
+            files.retain(|path| Some(path) != foreign.as_ref());
+        }
+        files
+    }
+
+    /// Returns the file that gets new entries; `None` without a home directory.
+    pub(super) fn entry_file(self, env: &Env) -> Option<PathBuf> {
+        match self {
+            Self::Docker => client_config::docker_config(env),
+            Self::Podman => containers::lasting_auth_file(env),
+        }
+    }
+
+    /// Finds where the client gets the credentials of a host.
+    pub(super) fn lookup(self, env: &Env, host: &str) -> Result<Lookup, Failure> {
+        match self {
+            Self::Docker => client_config::docker_lookup(env, host),
+            Self::Podman => containers::lookup(env, Rules::of_installed(env), host),
+        }
+    }
+}
