@@ -1,10 +1,10 @@
-//! `get-login-password`: the password alone, in place of the AWS CLI's commands of that name.
+//! `get-login-password`: prints the password alone, as a replacement for the AWS CLI's commands of that name.
 //!
-//! `aws ecr get-login-password` and `aws ecr-public get-login-password` become this command when a script replaces `aws`, or
-//! `aws ecr`, by the name of the helper. It therefore takes the options of both major versions of the AWS CLI, before and
-//! after the command ([`cli`](crate::cli) sorts them). Options that change nothing in the AWS CLI's output are accepted and
-//! ignored; [`UNSUPPORTED`] lists those that the helper refuses. Wrong usage ends with exit code 2, where version 2 of the
-//! AWS CLI has 252; every other failure ends with 1, where it has 253, 254 or 255.
+//! A script that calls `aws ecr get-login-password` or `aws ecr-public get-login-password` works with the helper's name in
+//! place of `aws` or of `aws ecr`. The command therefore takes the options of both major versions of the AWS CLI, before and
+//! after its name ([`cli`](crate::cli) sorts them). Options that do not change the AWS CLI's output are accepted and ignored;
+//! [`UNSUPPORTED`] lists those that the helper refuses. Wrong usage ends with exit code 2, where version 2 of the AWS CLI has
+//! 252; every other failure ends with 1, where it has 253, 254 or 255.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,16 +17,16 @@ use crate::config::{self, Caller, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
-use crate::registry::{ANY_ACCOUNT, Registry};
+use crate::registry::{ANY_ACCOUNT, PUBLIC_HOST, Registry};
 use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
 pub const COMMAND: &str = "get-login-password";
 
-/// Options of the AWS CLI that the helper refuses, each with what to do instead.
+/// Options of the AWS CLI that the helper refuses, each with the fix.
 pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("--no-verify-ssl", "name the certificates to trust with --ca-bundle FILE"),
-    ("--no-sign-request", "ECR answers signed requests only, so leave it out"),
+    ("--no-sign-request", "ECR accepts signed requests only, so leave it out"),
     ("--query", "the output is the password alone, so leave it out"),
     ("--cli-input-json", "pass the options themselves"),
     ("--cli-input-yaml", "pass the options themselves"),
@@ -35,16 +35,13 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("--registry-ids", "a password is valid for every registry in its region, so leave it out"),
 ];
 
-/// The one region of ECR Public's API that gives out passwords (Amazon ECR Public user guide, "Registry authentication").
+/// The only region in which ECR Public's API issues passwords (Amazon ECR Public user guide, "Registry authentication").
 const PUBLIC_REGION: &str = "us-east-1";
 
-/// The host of ECR Public.
-const PUBLIC_HOST: &str = "public.ecr.aws";
-
-/// The service that the command was given for.
+/// The service of which the command is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// None was named: the registry decides.
+    /// No service is named: the registry decides.
     Any,
     /// `ecr get-login-password`
     Ecr,
@@ -52,15 +49,15 @@ pub enum Service {
     EcrPublic,
 }
 
-/// Arguments of `get-login-password`: those of the AWS CLI, and a registry.
+/// Arguments of `get-login-password`: those of the AWS CLI and a registry.
 #[derive(Args, Debug)]
 pub struct GetLoginPassword {
-    /// A registry; without one, the password is for all registries of a region that the caller may use
+    /// Registry; without one, the password is for all registries of a region that the caller may use
     host: Option<String>,
     /// The region; default as in the AWS CLI
     #[arg(long)]
     region: Option<String>,
-    /// The AWS profile, instead of what the configuration or the environment say
+    /// The AWS profile, instead of that of the configuration or the environment
     #[arg(long)]
     profile: Option<String>,
     /// URL of the ECR API
@@ -106,7 +103,7 @@ impl GetLoginPassword {
     /// Prints the password and a newline.
     pub fn run(mut self, service: Service, mut env: Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let started = Instant::now();
-        // The AWS CLI takes these for absent when they are empty, as scripts pass them from variables that are not set.
+        // The AWS CLI ignores these when they are empty, as scripts pass them from variables that are not set.
         for option in [&mut self.profile, &mut self.endpoint_url, &mut self.ca_bundle] {
             option.take_if(|value| value.is_empty());
         }
@@ -114,49 +111,35 @@ impl GetLoginPassword {
             log::start(&env.clone().with_option("--debug", "AWS_ECR_LOG", "debug"));
         }
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
-            return Err(Error::failed("--endpoint-url is not a URL: expected as in https://host"));
+            return Err(Error::failed("--endpoint-url is not a URL: expected e.g. https://host"));
         }
         let host = self.registry(service, &env, started)?;
         if let Some(bundle) = self.ca_bundle {
             env = env.with_option("--ca-bundle", "AWS_CA_BUNDLE", bundle);
         }
         let (config, mut target) = token_provider::named_target(&env, &host, started)?;
-        match (service, target.registry.is_public()) {
-            (Service::Ecr, true) => {
-                return Err(Error::failed(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")));
-            }
-            (Service::EcrPublic, false) => {
-                return Err(Error::failed(format!("{host} is not a registry of ECR Public; use 'ecr {COMMAND}'")));
-            }
-            _ => {}
-        }
+        service.check(&target.registry, &host)?;
         if let Some(profile) = self.profile {
             target.caller = Caller::of_profile(Some(&profile), "--profile");
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
-        let grant = token_provider::issue(&env, &target, started + config.timeout());
-        let grant = grant.map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))?;
-        print_secret(output, grant.token.password.expose())
+        let issued = token_provider::issue(&env, &target, started + config.timeout());
+        let issued = issued.map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))?;
+        print_secret(output, issued.token.password.expose())
     }
 
-    /// The host of the registry that the arguments name or stand for.
+    /// Returns the host of the registry that the arguments name or imply.
     fn registry(&self, service: Service, env: &Env, started: Instant) -> Result<String, Error> {
-        let Self { host, region, .. } = self;
-        if let (Service::EcrPublic, Some(region)) = (service, region)
-            && region != PUBLIC_REGION
-        {
+        let region = self.region.as_deref();
+        if let Some(region) = region.filter(|region| service == Service::EcrPublic && *region != PUBLIC_REGION) {
             return Err(Error::failed(format!(
-                "ECR Public gives out passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
+                "ECR Public issues passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
                  {PUBLIC_REGION} or leave --region out"
             )));
         }
-        match (host, region) {
+        match (&self.host, region) {
             (Some(host), region) => {
-                let other =
-                    Registry::parse(host).filter(|registry| region.as_ref().is_some_and(|it| registry.region != *it));
-                if let (Some(Registry { region: own, .. }), Some(region)) = (other, region) {
-                    return Err(Error::failed(format!("{host} is in {own}, not in {region}: leave --region out")));
-                }
+                check_region(host, region)?;
                 Ok(host.clone())
             }
             (None, _) if service == Service::EcrPublic => Ok(PUBLIC_HOST.to_owned()),
@@ -166,24 +149,50 @@ impl GetLoginPassword {
     }
 }
 
+impl Service {
+    /// Refuses a registry of the other service.
+    fn check(self, registry: &Registry, host: &str) -> Result<(), Error> {
+        match (self, registry.is_public()) {
+            (Self::Ecr, true) => {
+                Err(Error::failed(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")))
+            }
+            (Self::EcrPublic, false) => {
+                Err(Error::failed(format!("{host} is not a registry of ECR Public; use 'ecr {COMMAND}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a region that is not the one of the host.
+fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
+    match (Registry::parse(host), region) {
+        (Some(Registry { region: own, .. }), Some(region)) if own != region => {
+            Err(Error::failed(format!("{host} is in {own}, not in {region}; leave --region out")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns a registry that stands for all registries of a region.
 fn any_registry(region: &str) -> Result<String, Error> {
     Registry::of_account(ANY_ACCOUNT, region)
         .map(|registry| registry.host)
         .ok_or_else(|| Error::failed(format!("'{region}' is not an AWS region")))
 }
 
-/// The region in the order of the AWS CLI.
+/// Returns the default region, by the order of the AWS CLI.
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
-    let of_profile = || {
+    let from_profile = || {
         let caller = Caller::of_profile(profile, "--profile");
         let selected = Selected::new(env, caller.profile());
         let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };
-    let of_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
-    of_environment
+    let from_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
+    from_environment
         .map(str::to_owned)
-        .or_else(of_profile)
+        .or_else(from_profile)
         .filter(|region| !region.is_empty())
-        .ok_or_else(|| Error::failed("no region: name one with --region or AWS_REGION, or name a registry"))
+        .ok_or_else(|| Error::failed("no region is set; name one with --region or AWS_REGION, or name a registry"))
 }

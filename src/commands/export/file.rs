@@ -1,9 +1,9 @@
 //! The file that `export --output` writes.
 //!
-//! Readers see the old file or the new one, never a part: the text goes into a temporary file beside it, which then takes its
-//! place. The new file has mode 0600 whatever the umask and whatever mode the old file had, and belongs to the user who runs
-//! the command. Where a symbolic link stands at the path, the file that it leads to is replaced and the link stays. What is
-//! there and is no regular file, such as `/dev/null` or a pipe, is refused, because a rename would remove it.
+//! Readers see the old file or the new one, never a part: a temporary file in the same directory gets the text and replaces
+//! the old file. The new file has mode 0600, whatever the umask and the mode of the old file, and belongs to the user who runs
+//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A file that is not regular, e.g.
+//! `/dev/null` or a pipe, is refused, because a rename would remove it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use crate::error::Error;
 use crate::platform;
 
-/// Where the text goes.
+/// The destination of the text.
 #[derive(Debug)]
 pub(super) struct OutputFile {
     path: PathBuf,
@@ -25,17 +25,17 @@ impl OutputFile {
         Self { path: path.to_owned() }
     }
 
-    /// The path, for messages.
+    /// Returns the path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Finds what is wrong with the path before there is anything to write.
+    /// Checks the path before there is a text to write.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.destination().map(|_| ())
     }
 
-    /// Replaces the file; a failure leaves the old one as it is.
+    /// Replaces the file. A failure leaves the old file as it is.
     pub(super) fn write(&self, text: &str) -> Result<(), Error> {
         let destination = self.destination()?;
         replace(&destination, text).map_err(|error| {
@@ -46,7 +46,7 @@ impl OutputFile {
         })
     }
 
-    /// The path of the file itself, behind symbolic links.
+    /// Returns the path of the file itself, with symbolic links resolved.
     fn destination(&self) -> Result<PathBuf, Error> {
         match fs::metadata(&self.path) {
             Ok(metadata) if metadata.is_dir() => return Err(self.failed("it is a directory; name a file in it")),

@@ -1,12 +1,12 @@
 //! The formats of `export`, and the rules of Kubernetes for the names in a secret.
 //!
 //! - `docker-config` is a docker `config.json` with a password for each registry.
-//! - `kubernetes-secret` is a manifest in YAML that wraps the same. Every value is a JSON string, which YAML reads as it is.
-//!   An annotation says when the first of the passwords expires.
+//! - `kubernetes-secret` is a manifest in YAML that contains the same. Every value is a JSON string, which is valid YAML. An
+//!   annotation holds the time at which the first password expires.
 //! - `env` is for `eval` and `.` of a POSIX shell: quoted values, exported to the commands that follow.
-//! - `dotenv` is for programs that take the rest of a line as it stands, quotes included: `docker run --env-file`, GitHub's
-//!   `$GITHUB_ENV`, systemd's `EnvironmentFile`. No value that AWS gives out needs quotes there; one that spans lines cannot
-//!   be written, and is an error.
+//! - `dotenv` is for programs that take the rest of a line literally, quotes included: `docker run --env-file`, GitHub's
+//!   `$GITHUB_ENV`, systemd's `EnvironmentFile`. AWS issues no value that requires quotes there; a value that spans lines
+//!   cannot be written, and is an error.
 //! - `user-password` is `AWS:` and the password of one registry, for `skopeo --creds` and `curl --user`.
 
 use base64::Engine;
@@ -24,7 +24,7 @@ use crate::secret::Secret;
 use crate::token::Token;
 use crate::token_provider::IssuedToken;
 
-/// What `export` writes.
+/// The format that `export` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// A config.json with the passwords in it, as kaniko and other builders read it
@@ -49,10 +49,10 @@ pub(super) struct Password {
 }
 
 impl Password {
-    pub(super) fn new(target: &Target, grant: IssuedToken) -> Self {
-        let left = grant.valid_for.and_then(|left| time::Duration::try_from(left).ok());
+    pub(super) fn new(target: &Target, issued: IssuedToken) -> Self {
+        let left = issued.valid_for.and_then(|left| time::Duration::try_from(left).ok());
         let expires_at = left.and_then(|left| OffsetDateTime::now_utc().checked_add(left));
-        Self { host: target.host.clone(), token: grant.token, expires_at }
+        Self { host: target.host.clone(), token: issued.token, expires_at }
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) struct SecretName<'a> {
 }
 
 impl Format {
-    /// The text for `passwords`, without a newline at its end.
+    /// Renders `passwords`, without a newline at the end.
     pub(super) fn render(
         self,
         passwords: &[Password],
@@ -78,7 +78,7 @@ impl Format {
             Self::Dotenv => lines(passwords, |name, value| {
                 if value.contains(|c: char| c.is_control()) {
                     return Err(Error::failed(format!(
-                        "the value of {name} has control characters, which dotenv files cannot hold; use \
+                        "the value of {name} has control characters, which dotenv files cannot contain; use \
                          --format env"
                     )));
                 }
@@ -92,12 +92,12 @@ impl Format {
     }
 }
 
-/// When the first of the passwords expires.
+/// Returns the time at which the first of the passwords expires.
 pub(super) fn earliest_expiry(passwords: &[Password]) -> Option<OffsetDateTime> {
     passwords.iter().filter_map(|password| password.expires_at).min()
 }
 
-/// A time to the second.
+/// Formats a time to the second.
 pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     let time = time.truncate_to_second();
     time.format(&Rfc3339).expect("years of four digits are within RFC 3339")
@@ -135,7 +135,7 @@ fn kubernetes_secret(passwords: &[Password], SecretName { name, namespace }: &Se
     ))
 }
 
-/// The variables, each as `line` writes it.
+/// Renders the variables, each by `line`.
 fn lines(
     passwords: &[Password],
     line: impl Fn(&str, &str) -> Result<String, Error>,
@@ -154,20 +154,19 @@ fn lines(
     Ok(lines)
 }
 
-/// The name of a secret: a DNS subdomain (Kubernetes, "Object Names and IDs").
-pub(super) fn secret_name(name: &str) -> Result<String, String> {
+/// Parses the name of a secret: a DNS subdomain (Kubernetes, "Object Names and IDs").
+pub(super) fn secret_name(name: &str) -> Result<String, &'static str> {
     let is_subdomain = name.len() <= 253 && name.split('.').all(is_label);
-    is_subdomain.then(|| name.to_owned()).ok_or_else(|| {
-        "Kubernetes takes up to 253 small letters, digits, '-' and '.', each part with a letter or digit at both ends"
-            .to_owned()
-    })
+    is_subdomain.then(|| name.to_owned()).ok_or(
+        "Kubernetes accepts up to 253 small letters, digits, '-' and '.', each part with a letter or digit at both ends",
+    )
 }
 
-/// A namespace: a DNS label (Kubernetes, "Namespaces").
-pub(super) fn namespace(name: &str) -> Result<String, String> {
-    (name.len() <= 63 && is_label(name)).then(|| name.to_owned()).ok_or_else(|| {
-        "Kubernetes takes up to 63 small letters, digits and '-', with a letter or digit at both ends".to_owned()
-    })
+/// Parses a namespace: a DNS label (Kubernetes, "Namespaces").
+pub(super) fn namespace(name: &str) -> Result<String, &'static str> {
+    (name.len() <= 63 && is_label(name))
+        .then(|| name.to_owned())
+        .ok_or("Kubernetes accepts up to 63 small letters, digits and '-', with a letter or digit at both ends")
 }
 
 fn is_label(label: &str) -> bool {

@@ -1,12 +1,13 @@
-//! `export --every`: the file is written at once and again at every interval, until a signal ends the process.
+//! `export --every`: writes the file at once and again after every interval, until a signal ends the process.
 //!
-//! What is written outlives the interval and some time for retries after it ([`Export::renew`]); where AWS gives out shorter
-//! lives, the file is written again after half of such a life. A failure of any kind leaves the file as it is, is reported on
-//! standard error with the time at which the password in the file expires, and is tried again soon: after ten seconds, then
-//! twice as long each time, up to five minutes or half of the interval. An expired password is never written.
+//! Each password that is written outlives the interval and a margin for retries ([`Export::renew`]). Where AWS issues shorter
+//! tokens, the file is written again after half of such a token's lifetime. Any failure leaves the file as it is and is
+//! reported on standard error with the time at which the password in the file expires. The next attempt follows after ten
+//! seconds, then after twice as long each time, up to five minutes or half of the interval. An expired password is never
+//! written.
 //!
-//! Time is told by three clocks, so that neither a machine that sleeps nor a clock that is set back delays a write. A signal
-//! waits for a write that has begun, so that no temporary file is left behind.
+//! The wait uses three clocks, so that neither a suspended machine nor a clock that is set back delays a write. A signal waits
+//! for a write in progress, so that no temporary file remains.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,126 +24,158 @@ use crate::env::Env;
 use crate::error::{Error, print_notice};
 use crate::platform;
 
-/// The bounds of an interval. A token is valid for twelve hours, and the last of them is for retries.
+/// The bounds of an interval. A token is valid for twelve hours, the last of which is left for retries.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_hours(11);
 
-/// The longest time by which a password has to outlive the interval.
+/// The limit on the margin by which a password has to outlive the interval.
 const LONGEST_MARGIN: Duration = Duration::from_mins(30);
 
-/// The pause before the first retry, and the longest.
+/// The pauses before the first retry and between later ones.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
-/// How often a wait looks at the clocks.
+/// The interval at which a wait reads the clocks.
 const STEP: Duration = Duration::from_secs(5);
 
-/// Reads an interval: one number with `s`, `m` or `h`, or several in a row as in `1h30m`.
-pub(super) fn interval(text: &str) -> Result<Duration, String> {
-    let form = || "expected as in 30m, 5h or 1h30m".to_owned();
+/// Parses an interval: one number with `s`, `m` or `h`, or several in a row, e.g. `1h30m`.
+pub(super) fn interval(text: &str) -> Result<Duration, &'static str> {
+    const FORM: &str = "expected e.g. 30m, 5h or 1h30m";
     let mut rest = text;
     let mut whole = Duration::ZERO;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(form)?;
-        let number: u64 = rest[..end].parse().map_err(|_| form())?;
-        let unit = rest[end..].chars().next().ok_or_else(form)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or(FORM)?;
+        let number: u64 = rest[..end].parse().map_err(|_| FORM)?;
+        let unit = rest[end..].chars().next().ok_or(FORM)?;
         let seconds = match unit {
             's' => 1,
             'm' => 60,
             'h' => 60 * 60,
-            _ => return Err(form()),
+            _ => return Err(FORM),
         };
         let part = number.checked_mul(seconds).map(Duration::from_secs);
-        whole = part.and_then(|part| whole.checked_add(part)).ok_or_else(form)?;
+        whole = part.and_then(|part| whole.checked_add(part)).ok_or(FORM)?;
         rest = &rest[end + unit.len_utf8()..];
     }
     if text.is_empty() {
-        return Err(form());
+        return Err(FORM);
     }
     if !(SHORTEST..=LONGEST).contains(&whole) {
-        return Err("expected an interval from 1s to 11h, since a password is valid for 12 hours at most".to_owned());
+        return Err("expected an interval from 1s to 11h, since a password is valid for 12 hours at most");
     }
     Ok(whole)
 }
 
-/// Keeps `file` fresh until a signal ends the process.
-pub(super) fn keep_fresh(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
-    let writing = Arc::new(Mutex::new(()));
-    let at_stop = writing.clone();
+/// Refreshes `file` until a signal ends the process.
+pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
+    let mut refresher = Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None };
+    refresher.run()
+}
+
+/// Ends the process on a signal, after the write that holds the returned lock.
+fn stop_on_signal() -> Result<Arc<Mutex<()>>, Error> {
+    let write_lock = Arc::new(Mutex::new(()));
+    let at_stop = write_lock.clone();
     platform::on_stop_signal(move || {
         let _written = at_stop.lock().unwrap_or_else(PoisonError::into_inner);
-        // A credential_process would go on without anybody to answer to.
+        // A credential_process would outlive this process.
         platform::kill_descendants();
         std::process::exit(0);
     })
     .map_err(|error| Error::failed(format!("cannot listen for signals: {error}")))?;
-    let mut expires_at = None;
-    let mut warned = false;
-    let mut failures = 0;
-    loop {
-        let mut update = || {
-            let Renewed { passwords, lives_for, failure } = export.renew(env, every)?;
-            let text = export.text(&passwords)?;
-            {
-                let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
-                file.write(&text)?;
-            }
-            expires_at = earliest_expiry(&passwords);
-            if !warned {
-                export.warn(&passwords);
-                warned = true;
-            }
-            failure.map_or(Ok(lives_for), Err)
-        };
-        let pause = match update() {
-            Ok(lives_for) => {
-                failures = 0;
-                info!(file = %file.path().display(), "written");
-                next_write(every, lives_for)
-            }
-            Err(error) => {
-                failures += 1;
-                let pause = next_retry(every, failures);
-                report(file, &error, expires_at, pause);
-                pause
-            }
-        };
-        wait(pause);
+    Ok(write_lock)
+}
+
+struct Refresher<'a> {
+    export: &'a Export,
+    env: &'a Env,
+    file: &'a OutputFile,
+    every: Duration,
+    /// Held during a write.
+    write_lock: Arc<Mutex<()>>,
+    /// The time at which the first password in the file expires.
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl Refresher<'_> {
+    fn run(&mut self) -> ! {
+        let mut warning = Warning::Due;
+        let mut failures = 0;
+        loop {
+            let pause = match self.write(&mut warning) {
+                Ok(lives_for) => {
+                    failures = 0;
+                    info!(file = %self.file.path().display(), "written");
+                    next_write(self.every, lives_for)
+                }
+                Err(error) => {
+                    failures += 1;
+                    let pause = next_retry(self.every, failures);
+                    report(self.file, &error, self.expires_at, pause);
+                    pause
+                }
+            };
+            wait(pause);
+        }
+    }
+
+    /// Writes the file; returns for how long its passwords are valid, if AWS reports it. An error may follow a write of
+    /// passwords that are older than they should be.
+    fn write(&mut self, warning: &mut Warning) -> Result<Option<Duration>, Error> {
+        let Renewed { passwords, lives_for, failure } = self.export.renew(self.env, self.every)?;
+        let text = self.export.text(&passwords)?;
+        {
+            let _writing = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.file.write(&text)?;
+        }
+        self.expires_at = earliest_expiry(&passwords);
+        if *warning == Warning::Due {
+            self.export.warn(&passwords);
+            *warning = Warning::Printed;
+        }
+        failure.map_or(Ok(lives_for), Err)
     }
 }
 
-/// What AWS and the cache have for one write.
+/// Whether the warning about the variables was printed, which happens once.
+#[derive(PartialEq, Eq)]
+enum Warning {
+    Due,
+    Printed,
+}
+
+/// The passwords for one write.
 struct Renewed {
     passwords: Vec<Password>,
-    /// For how long all of them are valid, where AWS says so.
+    /// The time for which all of them are valid, if AWS reports it.
     lives_for: Option<Duration>,
-    /// Why one of them is older than it should be.
+    /// The failure because of which one of them is older than it should be.
     failure: Option<Error>,
 }
 
 impl Export {
-    /// Passwords that outlive `every`. A cached token that does not is left to the others who use the cache, and AWS is asked
-    /// for another; if that fails, the cached one is still the best there is.
+    /// Returns passwords that outlive `every`. A cached token that does not stays in the cache for others, and a new one is
+    /// requested without the cache. If that fails, the cached token is used all the same.
     fn renew(&self, env: &Env, every: Duration) -> Result<Renewed, Error> {
         let without_cache = env.clone().with_option("--every", "AWS_ECR_DISABLE_CACHE", "1");
         let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
         for (config, target) in self.targets(env)?.values() {
-            let mut grant = request(env, config, target)?;
-            if grant.valid_for.is_some_and(|left| left < needed(every)) {
+            let mut issued = request(env, config, target)?;
+            if issued.valid_for.is_some_and(|left| left < needed(every)) {
                 match request(&without_cache, config, target) {
-                    Ok(new) if new.valid_for.is_none() || new.valid_for > grant.valid_for => grant = new,
+                    Ok(new) if new.valid_for.is_none() || new.valid_for > issued.valid_for => issued = new,
                     Ok(_) => {}
                     Err(error) => renewed.failure = Some(error),
                 }
             }
-            renewed.lives_for = [renewed.lives_for, grant.valid_for].into_iter().flatten().min();
-            renewed.passwords.push(Password::new(target, grant));
+            renewed.lives_for = [renewed.lives_for, issued.valid_for].into_iter().flatten().min();
+            renewed.passwords.push(Password::new(target, issued));
         }
         Ok(renewed)
     }
 }
 
-/// How long a password has to be valid when it is written.
+/// Returns how long a password has to be valid when it is written.
 fn needed(every: Duration) -> Duration {
     every + (every / 10).min(LONGEST_MARGIN)
 }
@@ -169,12 +202,12 @@ fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, 
     print_notice(&format!("{}; {state}; trying again in {} s", error.message(), pause.as_secs_f32()));
 }
 
-/// Waits by whichever clock says first that the time has passed: the monotonic one stands still while the machine sleeps,
-/// and the wall clock can be set back.
+/// Waits until the first of three clocks has passed the time: the monotonic clock stops while the machine is suspended, and
+/// the wall clock can be set back.
 fn wait(pause: Duration) {
     let (start, wall, boot) = (Instant::now(), SystemTime::now(), platform::seconds_since_boot());
     loop {
-        // Whole seconds, which may be almost one too many.
+        // The clock counts whole seconds, so the difference may be almost one too large.
         let since_boot = boot.zip(platform::seconds_since_boot()).map(|(then, now)| now.saturating_sub(then + 1));
         let by_boot = Duration::from_secs(since_boot.unwrap_or_default());
         let passed = start.elapsed().max(wall.elapsed().unwrap_or_default()).max(by_boot);
