@@ -1,8 +1,8 @@
 //! Real clients: docker, podman, buildah, skopeo, helm and oras-py against Debian's docker-registry under an ECR host name, with TLS
-//! and a password that only the API knows. Everything runs in a private mount namespace whose hosts file maps the
-//! name to loopback; the machine's own files stay as they are.
+//! and a password that only the API knows. Everything runs in a private mount namespace whose hosts file maps the name to
+//! loopback, so the machine's own files do not change.
 //!
-//! The API is our stand-in where calls are counted, and moto where an independent one is wanted.
+//! The API is the suite's stand-in where tests count calls, and moto where they require an independent one.
 
 use std::fs;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";
 
-/// A machine and the AWS that its helper asks, where such a machine can be made.
+/// Returns a machine and the AWS that its helper calls; `None` where the tests cannot run.
 fn machine(test: &str) -> Option<(Site, Aws)> {
     if !possible(test, &[]) {
         return None;
@@ -68,7 +68,7 @@ fn real_clients_push_and_pull_through_the_helper() {
     assert!(doctor.ends_with("\n1 ok, 0 failed\n"), "all is well: {doctor}");
 }
 
-/// The incumbent refuses both.
+/// AWS Labs' helper refuses both.
 #[test]
 fn docker_login_works_and_logout_drops_the_token() {
     let Some((site, _aws)) = machine("docker login") else { return };
@@ -85,7 +85,7 @@ fn docker_login_works_and_logout_drops_the_token() {
     assert!(!config.contains("auth\""), "no password in {config}");
 }
 
-/// By somebody else's idea of the API, moto's, whose tokens come expired.
+/// The API is moto, which issues expired tokens.
 #[test]
 fn a_token_that_comes_expired_serves_one_pull_and_is_not_kept() {
     let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
@@ -107,7 +107,7 @@ fn a_token_that_comes_expired_serves_one_pull_and_is_not_kept() {
     assert_eq!(crate::helper::entries(&site.cache()).len(), 0, "an expired token is not kept");
 }
 
-/// What helm's recipe says: docker's entry is all that helm needs, and what else goes by oras's library.
+/// Follows helm's recipe: helm and other programs with oras's library require docker's entry alone.
 #[test]
 fn helm_and_oras_push_and_pull_without_a_login() {
     let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
@@ -124,7 +124,7 @@ fn helm_and_oras_push_and_pull_without_a_login() {
     fs::write(work.join("app/Chart.yaml"), "apiVersion: v2\nname: app\nversion: 1.2.3\n").expect("a write");
     let run = |program: &str, args: &[&str]| {
         let mut command = site.command_in(&work, program, args);
-        // The Python client reads authorities from a variable of its own.
+        // The Python client reads certificates from its own variable.
         finish(command.env("REQUESTS_CA_BUNDLE", site.dir.path().join("cert.pem")))
     };
     run(&helm, &["package", "app"]);
@@ -150,7 +150,7 @@ fn helm_and_oras_push_and_pull_without_a_login() {
     assert_eq!(aws.count(), 1, "one token for all of it");
 }
 
-/// docker up to 28.2 drops a failing helper's standard output, and so do some commands of every docker; podman and its kin
+/// docker up to 28.2, and some commands of every docker, drop a failing helper's standard output; podman, buildah and skopeo
 /// pass on both streams.
 #[test]
 fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
@@ -170,7 +170,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     let remote = format!("docker://{image}");
     let look = ["inspect", remote.as_str()];
     let mut clients: Vec<(&str, &[&str])> = vec![("podman", &pull), ("buildah", &pull), ("skopeo", &look)];
-    // Debian's, the newest one that its next release has, and another where the machine has one.
+    // Debian's docker, that of Debian's next release, and another one if the machine has it.
     let newest = newer("docker");
     let (pull, login, inspect) = (["pull", image.as_str()], ["login", HOST], ["manifest", "inspect", image.as_str()]);
     for docker in [Some("/usr/bin/docker"), Some("/usr/local/bin/docker"), newest.as_deref()].into_iter().flatten() {
@@ -192,7 +192,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     }
 }
 
-/// docker with the helper as `credsStore`, and a fallback helper that keeps the passwords of everything else.
+/// docker uses the helper as `credsStore`, and a fallback helper stores the passwords of all other registries.
 #[test]
 fn one_store_serves_ecr_and_an_ordinary_registry() {
     let Some((site, _aws)) = machine("credsStore") else { return };
@@ -202,9 +202,9 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
     let _registry = site.other_registry();
     let docker_config = site.home().join(".docker/config.json");
     fs::write(&docker_config, "{\"credsStore\":\"ecr-login\"}").expect("a write");
-    let ours = site.home().join(".config/docker-credential-ecr-login");
-    fs::create_dir_all(&ours).expect("a directory");
-    fs::write(ours.join("config.toml"), "fallback = 'keeper'").expect("a write");
+    let settings = site.home().join(".config/docker-credential-ecr-login");
+    fs::create_dir_all(&settings).expect("a directory");
+    fs::write(settings.join("config.toml"), "fallback = 'keeper'").expect("a write");
     let keeper = path("bin/docker-credential-keeper");
     fs::write(&keeper, KEEPER).expect("a write");
     shell(&format!("chmod 755 {keeper}"));
@@ -233,7 +233,7 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
     site.with_helper(|| site.docker(&["push", image]));
 }
 
-/// A machine for `setup`, with an ordinary registry beside ECR's.
+/// A machine for `setup`, with an ordinary registry as well as an ECR one.
 struct SetUp {
     site: Site,
     aws: Aws,
@@ -266,9 +266,9 @@ impl SetUp {
     }
 }
 
-/// In docker's own file, with logins of both registries in it.
+/// docker's file holds logins of both registries.
 #[test]
-fn docker_is_set_up_and_back() {
+fn docker_uses_the_helper_after_setup_and_logins_after_its_removal() {
     let Some(machine) = SetUp::start("setup of docker") else { return };
     let SetUp { site, image, theirs, .. } = &machine;
     let docker = ".docker/config.json";
@@ -282,7 +282,7 @@ fn docker_is_set_up_and_back() {
     assert_eq!(machine.json(docker), expected);
     site.with_helper(|| site.docker(&["push", image]));
     machine.setup(&[HOST, "--remove-auths"]);
-    // docker writes the file anew, and keeps the helper's entry.
+    // docker rewrites the file and keeps the helper's entry.
     site.docker(&["push", theirs]);
     site.docker(&["logout", OTHER]);
     assert!(machine.docker_fails(&["push", theirs]));
@@ -297,9 +297,9 @@ fn docker_is_set_up_and_back() {
     assert_eq!(machine.aws.count(), 1, "one call for all of this");
 }
 
-/// In podman's files, one of them with a login that podman itself has written.
+/// One of podman's files holds a login that podman itself has written.
 #[test]
-fn podman_is_set_up_and_back() {
+fn podman_uses_the_helper_after_setup_and_logins_after_its_removal() {
     let Some(machine) = SetUp::start("setup of podman") else { return };
     let SetUp { site, image, theirs, .. } = &machine;
     machine.setup(&[HOST]);
@@ -322,7 +322,7 @@ fn podman_is_set_up_and_back() {
         assert!(works(theirs) && !works(image), "as before");
     }
     assert_eq!(machine.json("containers/auth.json"), login);
-    // And in a file that a variable names.
+    // The same with a file that a variable names.
     let auth_file = site.home().join("auth.json").display().to_string();
     fs::rename(site.home().join("containers/auth.json"), &auth_file).expect("a rename");
     let with_file = |program: &str, args: &[&str]| {
@@ -335,7 +335,7 @@ fn podman_is_set_up_and_back() {
     assert_eq!(machine.aws.count(), 1, "one call for all of this");
 }
 
-/// What packaging/recipes tells people to type, on a machine that is set up for nothing.
+/// Runs the commands of packaging/recipes on a machine without any settings.
 #[test]
 fn the_recipes_work() {
     let Some((site, aws)) = machine("recipes") else { return };
@@ -355,7 +355,7 @@ fn the_recipes_work() {
         finish(&mut site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", recipe]));
         assert!(aws.count() > calls, "we were asked: {recipe}");
         assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
-        // For the next one to remove; most have pulled it themselves.
+        // The next recipe removes the image, which most recipes have pulled.
         fs::create_dir_all(site.home().join(".docker")).expect("a directory");
         site.run("docker-credential-ecr-login", &["setup", HOST]);
         site.docker(&["pull", &image]);

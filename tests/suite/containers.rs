@@ -1,6 +1,6 @@
-//! podman, buildah and skopeo, of the times of podman 4, 5 and 6, against what doctor and setup say of them. The programs are
-//! asked by `login --get-login`, which finds credentials as a pull does and needs no registry. Where they read the
-//! system's settings, a mount namespace has directories of the test's own.
+//! Compares what doctor and setup report about podman, buildah and skopeo with what these programs do, in the versions of podman
+//! 4, 5 and 6. `login --get-login` finds credentials as a pull does and requires no registry. A mount namespace replaces the
+//! system's settings.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -18,8 +18,8 @@ use crate::process::output;
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// From the helper under test.
-    Ours,
-    /// From the other one.
+    Helper,
+    /// From another helper.
     Other,
     Password,
     Nothing,
@@ -27,7 +27,7 @@ enum Found {
     Broken,
 }
 
-/// A machine with one of the clients.
+/// A machine on which one client is installed.
 struct Machine {
     client: PathBuf,
     helper: Helper,
@@ -52,11 +52,11 @@ impl Machine {
         let mut script: String = mounts.iter().fold(String::new(), |script, (from, to)| {
             script + &format!("mkdir -p {to}\nmount --bind {} {to}\n", at(from))
         });
-        // What podman keeps stays as it is.
+        // podman must not change its storage on this machine.
         script += &["/var/lib/containers", "/run/containers", "/run/libpod"]
             .map(|dir| format!("mkdir -p {dir}\nmount -t tmpfs none {dir}\n"))
             .concat();
-        // No other client is to be found; podman wants more than itself.
+        // The PATH has no other client; podman requires other programs.
         let more = if client.starts_with("/usr/bin") { ":/usr/sbin:/usr/bin:/sbin:/bin" } else { "" };
         let (path, runtime) = (at("bin") + more, at("run"));
         let namespace = Rc::new(Namespace::of_mounts(&script));
@@ -69,32 +69,32 @@ impl Machine {
         self.helper.write(path, content);
     }
 
-    /// Forgets all settings.
+    /// Removes all settings.
     fn clear(&self) {
         for dir in ["etc", "share", "run", "xdg", "dc", ".config", ".docker"] {
             let dir = self.helper.home().join(dir);
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-                removed.expect("it goes");
+                removed.expect("a removal");
             }
         }
-        // buildah wants one.
+        // buildah requires this file.
         self.write("etc/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
     }
 
-    /// What the client itself finds. The helper under test stands aside for one that needs no AWS.
+    /// Returns what the client finds. A stub replaces the helper under test, since it requires no AWS.
     fn finds(&self) -> Found {
         let link = self.helper.home().join("bin/docker-credential-ecr-login");
         fs::remove_file(&link).expect("a link");
         self.write(
             "bin/docker-credential-ecr-login",
-            "#!/bin/sh\nread host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"ours\",\"Secret\":\"s\"}'\n",
+            "#!/bin/sh\nread host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"helper\",\"Secret\":\"s\"}'\n",
         );
         fs::set_permissions(&link, fs::Permissions::from_mode(0o755)).expect("a mode");
         let plain = self.helper.command();
         let mut command = std::process::Command::new(plain.get_program());
-        // The arguments up to the program lead into the namespace.
+        // The arguments before the program enter the namespace.
         let args: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
         command.args(&args[..args.len() - 1]).arg(&self.client).args(["login", "--get-login", HOST]);
         command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -103,7 +103,7 @@ impl Machine {
         symlink(program(), &link).expect("a link");
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         match said.trim() {
-            "ours" => Found::Ours,
+            "helper" => Found::Helper,
             "other" => Found::Other,
             "password" => Found::Password,
             "" if error.contains("not logged in") => Found::Nothing,
@@ -112,14 +112,14 @@ impl Machine {
         }
     }
 
-    /// What doctor says that it finds.
+    /// Returns what the client finds according to doctor.
     fn doctor(&self) -> (Found, String) {
         let ran = self.helper.run(&["doctor", "--json", HOST], "");
         let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
         let checks = report["registries"][0]["checks"].as_array().expect("checks");
         let check = checks.iter().find(|check| check["check"] == "podman").map(ToString::to_string).unwrap_or_default();
         let signs = [
-            ("asks this program", Found::Ours),
+            ("asks this program", Found::Helper),
             ("asks docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
             ("names no credential helper", Found::Nothing),
@@ -130,7 +130,7 @@ impl Machine {
     }
 }
 
-/// The clients that are here.
+/// Returns the clients on this machine.
 fn clients() -> Vec<PathBuf> {
     if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
         skip("containers", "directories of the system need root");
@@ -187,7 +187,7 @@ const AUTHS: &[&str] = &[
 ];
 
 #[test]
-fn doctor_says_what_podman_buildah_and_skopeo_do() {
+fn doctor_reports_what_podman_buildah_and_skopeo_do() {
     let rounds = if std::env::var_os("FULL").is_some() { 300 } else { 40 };
     let chance = &mut Chance::new();
     for client in clients() {
@@ -242,7 +242,7 @@ fn doctor_says_what_podman_buildah_and_skopeo_do() {
 }
 
 #[test]
-fn setup_has_every_one_of_them_call_the_helper() {
+fn setup_makes_each_of_them_call_the_helper() {
     for client in clients() {
         let mut machine = Machine::new(&client);
         let home = machine.helper.home().display().to_string();
@@ -265,8 +265,8 @@ fn setup_has_every_one_of_them_call_the_helper() {
                 .write("etc/registries.conf.d/a.conf", "credential-helpers = [\"none\", \"containers-auth.json\"]\n");
             let ran = machine.helper.run(&args, "");
             assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?} {ran:?}");
-            assert_eq!(machine.finds(), Found::Ours, "{} {variables:?} {args:?}", client.display());
-            assert_eq!(machine.doctor().0, Found::Ours, "{} {variables:?} {args:?}", client.display());
+            assert_eq!(machine.finds(), Found::Helper, "{} {variables:?} {args:?}", client.display());
+            assert_eq!(machine.doctor().0, Found::Helper, "{} {variables:?} {args:?}", client.display());
             let ran = machine.helper.run(&[&args[..], &["--remove"]].concat(), "");
             assert_eq!(ran.code, Some(0), "{ran:?}");
             assert_eq!(machine.finds(), Found::Nothing, "{} {variables:?} {args:?}", client.display());

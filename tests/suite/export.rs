@@ -1,4 +1,4 @@
-//! `export`: passwords in files and variables for programs that ask no helper, once and kept fresh.
+//! `export`: passwords in files and variables for programs that call no helper, written once or refreshed.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
@@ -36,7 +36,7 @@ fn a_docker_config_holds_the_passwords_of_all_hosts() {
     assert_eq!(aws.count(), 2);
 }
 
-/// A YAML document, by somebody else's parser; `None` where there is none here.
+/// Parses a YAML document with an independent parser; `None` if none is installed.
 fn yaml(text: &str, dir: &Path) -> Option<Value> {
     let file = dir.join("secret.yaml");
     fs::write(&file, text).expect("a write");
@@ -52,11 +52,11 @@ fn yaml(text: &str, dir: &Path) -> Option<Value> {
 }
 
 #[test]
-fn a_kubernetes_secret_wraps_the_docker_config_and_says_when_its_first_password_expires() {
+fn a_kubernetes_secret_contains_the_docker_config_and_the_time_at_which_it_expires() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     printed(&helper.run(&["export", HOST], ""));
-    // The other one is asked for later, and expires first.
+    // The second token is requested later and expires first.
     aws.change(|plan| plan.life = 3 * 60 * 60);
     let before = OffsetDateTime::now_utc();
     let args = ["export", HOST, OTHER, "--format", "kubernetes-secret", "--name", "pull.me", "--namespace", "ci"];
@@ -88,7 +88,7 @@ fn a_kubernetes_secret_wraps_the_docker_config_and_says_when_its_first_password_
         let output = output(kubectl.env("HOME", helper.home()));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "secret/pull.me\n", "{output:?}");
     }
-    // As tokens of emulators come, without a time to come.
+    // Emulators issue tokens that have expired.
     aws.change(|plan| plan.life = -1);
     let public = printed(&helper.run(&["export", "public.ecr.aws", "--format", "kubernetes-secret"], "")).to_owned();
     assert!(public.contains("name: \"ecr-login\"") && !public.contains("annotations"), "{public}");
@@ -114,7 +114,7 @@ fn names_that_kubernetes_refuses_are_refused_at_once() {
     ] {
         let ran = helper.run(&["export", HOST, "--format", "kubernetes-secret", &format!("{option}={name}")], "");
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{name}");
-        assert!(ran.stderr.contains(option) && ran.stderr.contains("Kubernetes takes"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(option) && ran.stderr.contains("Kubernetes accepts"), "{}", ran.stderr);
     }
     let ran = helper.run(&["export", HOST, "--name", "pull"], "");
     assert!(complaint(&ran).contains("--format kubernetes-secret"), "{ran:?}");
@@ -126,7 +126,7 @@ fn shell_variables_survive_a_shell_and_reach_its_children() {
     let password = "it's $HOME `id` \\ \"x\"";
     let aws = Aws::with(Plan { password: Some(password.to_owned()), ..Plan::default() });
     let helper = Helper::of(&aws);
-    // Each is printed by a process of its own.
+    // A child process prints each.
     let script = format!(
         "eval \"$({} export --format env {HOST})\"; printenv ECR_REGISTRY ECR_USERNAME ECR_PASSWORD; \
          printenv DOCKER_AUTH_CONFIG > config",
@@ -139,7 +139,7 @@ fn shell_variables_survive_a_shell_and_reach_its_children() {
 }
 
 #[test]
-fn dotenv_lines_are_bare_and_what_no_line_holds_is_refused() {
+fn dotenv_lines_have_no_quotes_and_a_value_of_several_lines_is_refused() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let ran = helper.run(&["export", "--format", "dotenv", HOST], "");
@@ -158,7 +158,7 @@ fn dotenv_lines_are_bare_and_what_no_line_holds_is_refused() {
 }
 
 #[test]
-fn whoever_gets_variables_is_warned_that_docker_reads_one_before_it_asks_the_helper() {
+fn variables_come_with_a_warning_that_docker_reads_one_before_it_calls_the_helper() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let file = helper.home().join("variables").display().to_string();
@@ -188,7 +188,7 @@ fn a_user_and_password_are_of_one_registry() {
     assert_eq!(aws.count(), calls, "that is known before AWS is asked");
 }
 
-/// The files in a directory, hidden ones too.
+/// Returns the files in a directory, including hidden ones.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)
         .expect("a directory")
@@ -226,7 +226,7 @@ fn an_output_file_is_private_whatever_was_there_and_whatever_the_umask() {
 }
 
 #[test]
-fn whoever_reads_while_an_output_file_is_replaced_sees_a_whole_one() {
+fn a_reader_sees_a_whole_output_file_while_it_is_replaced() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let file = helper.home().join("config.json");
@@ -253,7 +253,7 @@ fn a_failure_leaves_the_old_file_and_nothing_beside_it() {
 }
 
 #[test]
-fn a_path_that_cannot_be_written_is_refused_before_aws_is_asked() {
+fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let file = helper.write("file", "");
@@ -312,7 +312,7 @@ fn a_link_that_another_user_has_planted_is_not_followed() {
     assert_eq!(fs::read_to_string(&mine).expect("a file"), "precious");
 }
 
-/// `export --every` in the background, which ends with the test.
+/// `export --every` in the background, until the test ends.
 struct Kept {
     child: Child,
     dir: PathBuf,
@@ -337,7 +337,7 @@ impl Kept {
         fs::read_to_string(self.dir.parent().expect("a home").join("errors")).expect("a file")
     }
 
-    /// Waits until something holds, and fails when it does not in good time.
+    /// Waits until a condition holds, and fails after a time limit.
     #[track_caller]
     fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         wait_until(what, SOON, || {
@@ -347,14 +347,14 @@ impl Kept {
         });
     }
 
-    /// The open files between two questions to AWS, where the system shows them.
+    /// Counts the open files between two requests to AWS, if the system shows them.
     fn open_files(&self) -> Option<usize> {
         let count = || Some(fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count());
         let pause = || std::thread::sleep(Duration::from_millis(10));
         (0..50).map(|_| count().inspect(|_| pause())).min().flatten()
     }
 
-    /// Ends it, with exit code 0 and nothing beside the file.
+    /// Ends the process, and expects exit code 0 and no other file in the directory.
     #[track_caller]
     fn end(mut self, signal: Signal) {
         send(self.child.id(), signal);
@@ -372,8 +372,8 @@ impl Drop for Kept {
 }
 
 #[test]
-fn a_file_is_kept_fresh_through_failures_until_a_signal() {
-    // AWS fails at first; then tokens live for three seconds, of which they are fresh for half.
+fn a_file_is_refreshed_through_failures_until_a_signal() {
+    // AWS fails at first; then it issues tokens that are valid for three seconds.
     let failure = (400, "AccessDeniedException", "no");
     let aws = Aws::with(Plan { failures: 1, failure, life: 3, ..Plan::default() });
     let helper = Helper::of(&aws);
@@ -406,12 +406,12 @@ fn a_file_is_kept_fresh_through_failures_until_a_signal() {
 }
 
 #[test]
-fn what_is_kept_fresh_outlives_the_interval() {
+fn a_refreshed_password_outlives_the_interval() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let cached = helper.get(HOST).password_for(HOST);
     make_older(&helper, Duration::from_hours(4));
-    // Eight hours are left of it.
+    // The cached token is valid for eight more hours.
     let mut kept = Kept::start(&helper, "5h", &["--format", "user-password"]);
     kept.until("it is written at once", |kept| !kept.text().is_empty());
     assert_eq!((kept.text(), aws.count()), (format!("AWS:{cached}\n"), 1));
@@ -431,7 +431,7 @@ fn what_is_kept_fresh_outlives_the_interval() {
 }
 
 #[test]
-fn what_can_never_be_kept_fresh_fails_at_once() {
+fn a_refresh_that_can_never_succeed_fails_at_once() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let file = helper.home().join("file").display().to_string();

@@ -1,4 +1,4 @@
-//! `get-login-password`: the password alone, in place of the AWS CLI's command of that name.
+//! `get-login-password`: the password alone, as a replacement for the AWS CLI's command of that name.
 
 use crate::HOST;
 use crate::helper::{Helper, complaint, printed};
@@ -47,7 +47,7 @@ fn a_profile_on_the_command_line_comes_before_mapping_and_environment() {
     assert!(printed(&named).starts_with("AKIAPROFILE."));
 }
 
-/// Every option of both versions of the AWS CLI that leaves the output as it is.
+/// The options of both versions of the AWS CLI that do not change the output.
 const OPTIONS: [&[&str]; 19] = [
     &["--output", "text"],
     &["--output=yaml-stream"],
@@ -65,7 +65,7 @@ const OPTIONS: [&[&str]; 19] = [
     &["--ca-bundle", ""],
     &["--endpoint-url", ""],
     &["--region", "eu-west-1", "--region", "us-east-1"],
-    // Cut short.
+    // Abbreviated options.
     &["--out", "json"],
     &["--reg=us-east-1"],
     &["--cli-r", "60"],
@@ -84,7 +84,7 @@ fn the_options_of_the_aws_cli_are_taken_before_between_and_after_its_words() {
         for options in options {
             for place in 0..=words.len() {
                 let args = [&words[..place], options, &words[place..]].concat();
-                // The last of several counts, so the regions of ECR Public are told by theirs.
+                // The last of several regions applies.
                 assert_eq!(printed(&helper.run(&args, "")), expected, "{args:?}");
             }
         }
@@ -97,7 +97,7 @@ fn the_options_of_the_aws_cli_are_taken_before_between_and_after_its_words() {
 }
 
 #[test]
-fn options_of_the_aws_cli_that_would_lie_are_refused_in_a_line_with_what_to_do() {
+fn unsupported_options_of_the_aws_cli_are_refused_with_the_fix() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_REGION", "us-east-1");
     for (option, instead) in [
@@ -137,7 +137,7 @@ fn options_of_the_aws_cli_that_would_lie_are_refused_in_a_line_with_what_to_do()
 }
 
 #[test]
-fn debug_version_and_help_do_what_they_do_in_the_aws_cli() {
+fn debug_version_and_help_work_as_in_the_aws_cli() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_REGION", "us-east-1");
     let ran = helper.run(&["--debug", "ecr", "get-login-password"], "");
@@ -154,7 +154,7 @@ fn debug_version_and_help_do_what_they_do_in_the_aws_cli() {
 }
 
 #[test]
-fn ecr_public_gives_out_passwords_in_one_region() {
+fn ecr_public_issues_passwords_in_one_region() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_REGION", "eu-west-1");
     for args in
@@ -177,7 +177,7 @@ fn ecr_public_gives_out_passwords_in_one_region() {
 }
 
 #[test]
-fn mistakes_are_told_on_standard_error() {
+fn errors_go_to_standard_error() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     for (args, words) in [
@@ -201,7 +201,7 @@ fn mistakes_are_told_on_standard_error() {
 }
 
 #[test]
-fn what_was_asked_for_by_options_is_named_by_them() {
+fn errors_name_the_options_that_cause_them() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let ran = helper.run(&["get-login-password", "--region", "us-east-1", "--profile", "prdo"], "");

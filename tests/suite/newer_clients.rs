@@ -1,5 +1,5 @@
-//! oras, cosign, docker compose and docker buildx of today, against a registry with TLS: one entry in docker's settings, no
-//! login of any kind, and one call to AWS for all that a test does. `tests/newer-clients` brings the programs.
+//! Current versions of oras, cosign, docker compose and docker buildx against a registry with TLS: one entry in docker's
+//! settings, no login, and one call to AWS for a whole test. `tests/newer-clients` downloads the programs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,7 @@ struct User {
 }
 
 impl User {
-    /// The machine and these programs, where both can be had.
+    /// Returns the machine and the paths of these programs; `None` where the tests cannot run.
     fn with<const N: usize>(test: &str, programs: [&str; N]) -> Option<(Self, [String; N])> {
         if !possible(test, &[]) {
             return None;
@@ -54,17 +54,17 @@ impl User {
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = self.site.command_in(&self.work, program, args);
-        // Nobody but the registry is asked.
+        // No request may go to another host than the registry.
         command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", HOST);
         command
     }
 
-    /// Runs a client that has to ask the helper.
+    /// Runs a client that has to call the helper.
     fn run(&self, program: &str, args: &[&str]) -> String {
         self.site.with_helper(|| finish(&mut self.command(program, args)))
     }
 
-    /// Puts images into the registry and out of docker.
+    /// Pushes images to the registry and removes them from docker.
     fn push(&self, images: &[&str]) {
         for image in images {
             self.site.import(image);
@@ -73,12 +73,12 @@ impl User {
         }
     }
 
-    /// Whether docker's daemon has an image.
+    /// Reports whether docker's daemon has an image.
     fn has(&self, image: &str) -> bool {
         output(&mut self.site.docker_command(&["image", "inspect", image])).status.success()
     }
 
-    /// What has to be true after everything: one call, and no password in the settings.
+    /// Expects one call to AWS and no password in the settings.
     fn asked_once(&self) {
         assert_eq!(self.aws.count(), 1, "one call to AWS for all of it");
         let settings = fs::read(self.site.home().join(".docker/config.json")).expect("settings");
@@ -115,7 +115,7 @@ fn cosign_signs_and_verifies_without_a_login() {
         if helper { user.site.with_helper(|| finish(&mut command)) } else { finish(&mut command) }
     };
     cosign(&["generate-key-pair"], false);
-    // Without the transparency log, which is not on loopback.
+    // No transparency log, which would not be on loopback.
     cosign(&["signing-config", "create", "--out", "signing.json"], false);
     cosign(&["sign", "--key", "cosign.key", "--signing-config", "signing.json", "--yes", &image], true);
     let verified = cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", &image], true);
@@ -183,9 +183,9 @@ fn docker_buildx_builds_on_a_private_image_and_pushes() {
     user.asked_once();
 }
 
-/// The variable's password comes first for its own registry, whatever the entry says, and doctor reports it.
+/// The password in the variable overrides the entry for its registry, and doctor reports this.
 #[test]
-fn docker_of_today_takes_docker_auth_config_before_it_asks_the_helper() {
+fn current_docker_reads_docker_auth_config_before_it_calls_the_helper() {
     let Some((user, [docker])) = User::with("DOCKER_AUTH_CONFIG", ["docker"]) else { return };
     let image = format!("{HOST}/team/app:1");
     user.push(&[&image]);

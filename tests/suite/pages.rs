@@ -1,4 +1,4 @@
-//! Manual pages and completions: that they say what the program does, and that man and the shells take them.
+//! Manual pages and completions: they agree with the program, and man and the shells accept them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const BASH: &str = "docker-credential-ecr-login.bash";
 const ZSH: &str = "_docker-credential-ecr-login";
 const FISH: &str = "docker-credential-ecr-login.fish";
 
-/// The files, fresh from the program.
+/// The files that the program generates.
 struct Generated(TempDir);
 
 impl Generated {
@@ -38,7 +38,7 @@ impl Generated {
         self.0.path().join("not/yet").join(name)
     }
 
-    /// A page as its reader sees it, in lines that are not cut.
+    /// Returns a page without roff's escapes.
     fn page(&self, name: &str) -> String {
         let source = fs::read_to_string(self.path(name)).expect("a page");
         let plain = ["\\fB", "\\fI", "\\fR", "\\&"].iter().fold(source, |text, font| text.replace(font, ""));
@@ -46,7 +46,7 @@ impl Generated {
     }
 }
 
-/// The commands that `--help` shows.
+/// Returns the commands that `--help` shows.
 fn commands() -> Vec<String> {
     let help = Helper::bare().run(&["--help"], "").stdout;
     let (_, rest) = help.split_once("Commands:\n").expect("commands");
@@ -56,7 +56,7 @@ fn commands() -> Vec<String> {
     names
 }
 
-/// The long options that a command's help shows.
+/// Returns the long options that a command's help shows.
 fn options(command: &str) -> Vec<String> {
     let ran = Helper::bare().run(&[command, "--help"], "");
     let of_line = |line: &str| {
@@ -109,7 +109,7 @@ fn the_manual_and_the_readme_have_every_key_of_the_configuration() {
 }
 
 #[test]
-fn man_has_nothing_to_warn_of() {
+fn man_renders_the_pages_without_warnings() {
     if missing(&["man"]).is_some() {
         return skip("pages", "man is not installed");
     }
@@ -127,7 +127,7 @@ fn man_has_nothing_to_warn_of() {
 fn bash_completes_commands_and_their_options() {
     let generated = Generated::new();
     let complete = |words: &[&str]| {
-        // What bash does itself: it calls the function that is registered with command, word and the word before.
+        // As bash does, the script calls the registered function with the command, the word and the previous word.
         let script = r#"
             . "$0" || exit 3
             registered=$(complete -p docker-credential-ecr-login) || exit 4
@@ -158,7 +158,7 @@ fn bash_completes_commands_and_their_options() {
 }
 
 #[test]
-fn the_shells_can_read_their_completions() {
+fn the_shells_accept_their_completions() {
     let generated = Generated::new();
     for (shell, name) in [("bash", BASH), ("zsh", ZSH), ("fish", FISH)] {
         if missing(&[shell]).is_some() {

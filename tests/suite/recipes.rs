@@ -1,5 +1,4 @@
-//! What `packaging/` renders and ships beside packages, carried out: the Homebrew formula, the Scoop manifest, and the check
-//! of a release's tag.
+//! Runs what `packaging/` has besides packages: the Homebrew formula, the Scoop manifest, and the check of a release's tag.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,7 +60,7 @@ fn the_scoop_manifest_names_the_archives_of_windows() {
     }
 }
 
-/// As much of Homebrew as a formula sees. Prints what it would fetch, and installs what the working directory holds.
+/// The part of Homebrew that a formula uses. It prints the URL to fetch and installs from the working directory.
 const HOMEBREW: &str = r##"
 require "fileutils"
 require "json"
@@ -135,7 +134,7 @@ fn a_release_without_an_archive_or_with_an_unknown_word_is_not_rendered() {
         output(&mut command).status.success()
     };
     let formula = Path::new("packaging/homebrew/docker-credential-ecr-login.rb.in");
-    // assemble has put all checksums into one file.
+    // assemble writes all checksums to one file.
     assert!(!render(formula), "no checksums, no formula");
     let template = release.path().join("template.in");
     fs::write(&template, "@VERSION@").expect("a write");
@@ -144,8 +143,8 @@ fn a_release_without_an_archive_or_with_an_unknown_word_is_not_rendered() {
     assert!(!render(&template));
 }
 
-/// A release in a directory: the archives of all platforms, that of this one with a program in it which writes down how
-/// it was called, and what `packaging/assemble` makes of them.
+/// Creates a release in a directory: the archives of all platforms, and the files that `packaging/assemble` makes from them.
+/// The program in the archive of this platform records how it is called.
 pub fn release() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     for platform in PLATFORMS {
@@ -214,7 +213,7 @@ fn no_file_but_cargos_carries_the_version() {
     let files = String::from_utf8(files.stdout).expect("UTF-8");
     assert!(files.lines().count() > 15, "{files}");
     for file in files.lines() {
-        // A picture shows what a program printed.
+        // Pictures contain a program's output.
         if Path::new(file).extension().is_some_and(|ending| ending == "svg") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! `setup`: what it does to the settings of docker and podman, and what it leaves alone.
+//! `setup`: the changes that it makes to the settings of docker and podman, and what it leaves as it is.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -26,7 +26,7 @@ pub fn home() -> Helper {
     let link = helper.write("bin/x", "").with_file_name("docker-credential-ecr-login");
     symlink(program(), link).expect("a link");
     let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
-    // Else podman's is the one of this user of the machine.
+    // Without it, podman would read the login of this machine's user.
     let runtime = helper.home().join("run").display().to_string();
     helper.var("PATH", &path).var("XDG_RUNTIME_DIR", &runtime)
 }
@@ -107,6 +107,7 @@ fn every_other_byte_stays() {
             "{\"HttpHeaders\": {}, \"a\": [1,  2]}",
             "{\"HttpHeaders\": {}, \"a\": [1,  2], \"credHelpers\": { \"HOST\": \"ecr-login\" }}",
         ),
+        ("{ \"a\": 1 }", "{ \"a\": 1, \"credHelpers\": { \"HOST\": \"ecr-login\" } }"),
         ("{\"credhelpers\":null}", "{\"credhelpers\":{\"HOST\":\"ecr-login\"}}"),
         ("{\"credHelpers\":{\"HOST\":\"\"}}", "{\"credHelpers\":{\"HOST\":\"ecr-login\"}}"),
     ] {
@@ -139,7 +140,7 @@ fn mode_owner_and_links_stay() {
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
     assert!(!root || (metadata.uid(), metadata.gid()) == (12345, 54321));
 
-    // A link to nowhere is followed too.
+    // A dangling link is followed too.
     let helper = home();
     fs::create_dir(helper.home().join(".docker")).expect("a directory");
     symlink("../later/config.json", helper.home().join(CONFIG)).expect("a link");
@@ -168,7 +169,7 @@ fn a_dry_run_shows_a_diff_without_secrets_and_changes_nothing() {
 }
 
 #[test]
-fn passwords_of_earlier_logins_are_told_of_and_removed_on_request() {
+fn passwords_of_earlier_logins_are_reported_and_removed_on_request() {
     let helper = home();
     let auth = json!({"auth": "QVdTOnNlY3JldA=="});
     let config = json!({"auths": {HOST: auth, format!("https://{HOST}/v1/"): auth, OTHER: {}, "ghcr.io": auth}});
@@ -209,7 +210,7 @@ fn entries_of_other_helpers_stay_unless_forced() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_left_alone() {
+fn a_file_that_cannot_be_parsed_stays_as_it_is() {
     for (text, named) in [
         ("{\n  \"auths\": {\"x\": {\"auth\": \"c2VjcmV0\"}},\n}", "line 3"),
         ("\n\n{\"auths\": c2VjcmV0}", "line 3"),
@@ -251,7 +252,7 @@ fn podman_is_set_up_in_its_own_files() {
     succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
     assert_eq!(read(&helper, AUTH), format!("{{\n\t\"credHelpers\": {{\n\t\t\"{HOST}\": \"ecr-login\"\n\t}}\n}}\n"));
     assert_eq!(mode(&helper, AUTH), 0o600);
-    // A login that podman finds first.
+    // podman reads this login first.
     helper.write("run/containers/auth.json", &json!({"auths": {HOST: {"auth": "YTpi"}}}).to_string());
     helper.write(CONFIG, &json!({"auths": {HOST: {"auth": "YTpi"}}, "credHelpers": {OTHER: "ecr-login"}}).to_string());
     let warning = setup(&helper, &format!("--podman {HOST}")).stderr;
@@ -259,7 +260,7 @@ fn podman_is_set_up_in_its_own_files() {
     succeeds(&helper, &format!("--podman {HOST} --remove-auths"), NO_WARNING);
     assert_eq!(read(&helper, "run/containers/auth.json"), "{\"auths\":{}}");
 
-    // For all registries: one of the helpers, after those that are there.
+    // For all registries, the helper comes after the existing ones.
     succeeds(&helper, "--podman", NO_WARNING);
     assert!(read(&helper, ADDITION).ends_with("credential-helpers = [\"containers-auth.json\",\"ecr-login\"]\n"));
     assert!(succeeds(&helper, "--podman", NO_WARNING).starts_with("nothing to change in "));
@@ -272,7 +273,7 @@ fn podman_is_set_up_in_its_own_files() {
     let mine = "credential-helpers = ['mine']\n";
     helper.write(ADDITION, mine);
     succeeds(&helper, "--podman --remove", NO_WARNING);
-    assert_eq!(read(&helper, ADDITION), mine, "not a file of ours");
+    assert_eq!(read(&helper, ADDITION), mine, "not a file of the helper");
     fs::remove_file(helper.home().join(ADDITION)).expect("a file");
     helper.write(".config/containers/registries.conf.d/z.conf", mine);
     let warning = setup(&helper, "--podman").stderr;
@@ -288,9 +289,9 @@ fn podman_is_set_up_in_its_own_files() {
     assert!(read(&helper, "a.json").contains(HOST));
 }
 
-/// docker writes as it does: it reads, takes its time, and puts a new file in the place of the old one.
+/// A second writer behaves like docker: it reads the file and later replaces it.
 #[test]
-fn others_that_write_at_the_same_time_see_whole_files_and_stop_nobody() {
+fn other_writers_see_whole_files_and_do_not_make_setup_fail() {
     let helper = home();
     let file = helper.home().join(CONFIG);
     helper.write(CONFIG, "{}");
@@ -318,7 +319,7 @@ fn others_that_write_at_the_same_time_see_whole_files_and_stop_nobody() {
 }
 
 #[test]
-fn many_at_once_lose_nothing_of_each_other() {
+fn concurrent_setups_keep_the_entries_of_each_other() {
     let helper = home();
     let set_up = |number: usize| {
         let mut command = helper.command();
@@ -331,7 +332,7 @@ fn many_at_once_lose_nothing_of_each_other() {
     assert_eq!(config["credHelpers"].as_object().expect("entries").len(), 20);
 }
 
-/// When the new text is written, and held up there by strace, somebody else replaces the file.
+/// While strace delays the write of the new text, another program replaces the file.
 #[test]
 fn a_change_between_reading_and_replacing_is_kept() {
     if missing(&["strace"]).is_some() {
@@ -360,7 +361,7 @@ fn a_change_between_reading_and_replacing_is_kept() {
     assert_eq!(config, expected);
 }
 
-/// Any JSON that may stand in a member that nobody here knows.
+/// Generates any JSON value of an unknown member.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -380,7 +381,7 @@ fn anything() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn setting_up_and_taking_back_changes_nothing_else(
+    fn setup_and_its_removal_change_nothing_else(
         members in prop::collection::btree_map("[A-Za-z\"\\\\{},: ]{1,8}", anything(), 0..5),
         helpers in prop::option::of(prop::collection::btree_map("[a-z.]{1,9}", "[a-z]{1,5}", 0..3)),
         pretty in any::<bool>(),

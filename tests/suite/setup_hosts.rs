@@ -1,4 +1,4 @@
-//! `setup`: the hosts that its arguments stand for, and what it says of them.
+//! `setup`: the hosts that its arguments name, and what it reports about them.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::helper::Helper;
 use crate::setup::{AUTH, CONFIG, NO_WARNING, fails, home, read, setup, succeeds};
 use crate::support::aws::{Aws, Plan};
 
-/// The entries of a file that name the helper, sorted.
+/// Returns the entries of a file that name the helper, sorted.
 fn entries(helper: &Helper, path: &str) -> Vec<String> {
     let config: Value = serde_json::from_str(&read(helper, path)).expect("JSON");
     let helpers = config["credHelpers"].as_object().cloned().unwrap_or_default();
@@ -59,7 +59,7 @@ fn hosts_are_given_as_urls_images_accounts_and_regions() {
 }
 
 #[test]
-fn references_of_images_stand_for_their_registries() {
+fn an_image_reference_names_its_registry() {
     let digest = format!("sha256:{}", "0".repeat(64));
     for reference in [
         format!("docker://{HOST}/team/app:1"),
@@ -84,7 +84,7 @@ fn references_of_images_stand_for_their_registries() {
 }
 
 #[test]
-fn a_region_that_nobody_knows_is_a_warning() {
+fn an_unknown_region_is_a_warning() {
     let typo = "111122223333.dkr.ecr.eu-wst-1.amazonaws.com";
     for args in [typo.to_owned(), "--account 111122223333 --region eu-wst-1".to_owned(), format!("--podman {typo}")] {
         let helper = home();
@@ -118,7 +118,7 @@ fn a_region_alone_means_the_account_of_the_caller() {
     succeeds(&helper, "--remove --region us-east-1", NO_WARNING);
     assert_eq!(entries(&helper, CONFIG), ["111122223333.dkr.ecr.eu-west-1.amazonaws.com"]);
 
-    // Neither a table of the configuration nor what is in the environment counts for a profile that is named.
+    // --profile overrides the tables of the configuration and the environment.
     helper.write(".config/docker-credential-ecr-login/config.toml", "[[registry]]\nmatch = '*'\nprofile = 'absent'");
     succeeds(&helper, "--region us-east-1", NO_WARNING);
     helper.write(".aws/config", "[profile mine]\naws_access_key_id = AKIAMINE\naws_secret_access_key = s\n");
@@ -138,16 +138,16 @@ fn a_region_alone_means_the_account_of_the_caller() {
         assert!(words.iter().all(|word| line.contains(word)), "{args}: {line}");
         assert!(!unsigned.home().join(".docker").exists(), "{args}");
     }
-    assert_eq!(aws.count(), before, "nobody without credentials asks");
+    assert_eq!(aws.count(), before, "no request without credentials");
     let denied = Plan { service: "sts", failures: 9, failure: (403, "InvalidClientTokenId", "no"), ..Plan::default() };
     let denied = Aws::with(denied);
     let line = fails(&with_keys(home()).var("AWS_ENDPOINT_URL", &denied.url()), "--region us-east-1");
     assert!(line.contains("the account of the caller is unknown: STS"), "{line}");
 }
 
-/// The commands that doctor prints, as it prints them, for every form of host; afterwards docker and podman ask the helper.
+/// Runs the commands that doctor prints, for every form of host. Afterwards docker and podman call the helper.
 #[test]
-fn what_doctor_prints_can_be_run() {
+fn the_commands_that_doctor_prints_make_clients_call_the_helper() {
     let tables = format!("[[registry]]\nmatch = '*.example.com'\nregistry = '{HOST}'");
     for host in [
         HOST,
@@ -178,7 +178,7 @@ fn what_doctor_prints_can_be_run() {
             for (path, text) in files {
                 helper.write(path, text);
             }
-            // Else it is neither installed nor set up, and doctor says nothing of it.
+            // doctor does not report a client that is neither installed nor set up.
             let program = helper.write(&format!("bin/{client}"), "");
             fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
             let check = || {

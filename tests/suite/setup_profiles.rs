@@ -11,13 +11,13 @@ use crate::support::aws::Aws;
 
 const TABLES: &str = ".config/docker-credential-ecr-login/config.toml";
 
-/// Two accounts, each with a profile of its own.
+/// Two accounts with one profile each.
 const TWO: &str = "[default]\nregion = us-east-1\n\n\
     [profile prod]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\n\
     [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = default\n\n\
     [sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\n";
 
-/// Two profiles for the first of them.
+/// Two accounts, the first with two profiles.
 const BOTH: &str = "[profile reader]\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\
     [profile admin]\nsso_account_id = 111122223333\nsso_role_name = Administrator\n\
     [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\n";
@@ -81,7 +81,7 @@ fn the_tables_apply_to_every_form_of_host() {
 }
 
 #[test]
-fn what_is_in_the_configuration_stays_byte_for_byte() {
+fn the_existing_configuration_stays_byte_for_byte() {
     for (before, separator) in [
         ("# mine\r\ntimeout = '5s'   # short\n\n", "\n"),
         ("timeout = '5s'", "\n\n"),
@@ -107,7 +107,7 @@ fn what_is_in_the_configuration_stays_byte_for_byte() {
         assert!(line.contains("config.toml") && line.contains(named), "{line}");
         assert_eq!((read(&helper, TABLES).as_str(), helper.home().join(CONFIG).exists()), (text, false));
     }
-    // A file that a variable names is made, links and all.
+    // A file that a variable names is created, with its directory.
     let helper = with_profiles(TWO).var("AWS_ECR_CONFIG_FILE", "~/own/ecr.toml");
     succeeds(&helper, &format!("{HOST} --profiles"), NO_WARNING);
     assert!(read(&helper, "own/ecr.toml").contains("profile = \"dev\""));
@@ -121,7 +121,10 @@ fn two_profiles_for_one_account_are_a_choice() {
         assert!(line.contains(word), "{word} in {line}");
     }
     assert!(!line.contains("'dev'"), "{line}");
-    assert!(!helper.home().join(TABLES).exists() && !helper.home().join(CONFIG).exists(), "nothing is half done");
+    assert!(
+        !helper.home().join(TABLES).exists() && !helper.home().join(CONFIG).exists(),
+        "no file changes before every question has its answer"
+    );
     for (args, words) in [
         ("--profiles --profile absent", &["'absent'", ".aws/config"][..]),
         ("--profiles --profile reader --profile admin", &["'reader'", "'admin'", "name one"]),
@@ -134,7 +137,7 @@ fn two_profiles_for_one_account_are_a_choice() {
     let expected = format!("{}\n{}", table("111122223333", "reader"), table("222233334444", "dev"));
     assert_eq!(read(&helper, TABLES), expected);
     succeeds(&helper, "--profiles", NO_WARNING);
-    assert_eq!(read(&helper, TABLES), expected, "what was chosen once is asked for no more");
+    assert_eq!(read(&helper, TABLES), expected, "an account that has a table is not asked about again");
 
     let helper = with_profiles("[profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n");
     assert!(fails(&helper, "--profiles").contains("sso_account_id or role_arn"));
