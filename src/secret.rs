@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text itself. Each call hands the secret to another component.
+    /// The text itself. Each call passes the secret to another component.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -84,7 +84,7 @@ impl TokenRequest<'_> {
             Cached::Fresh(token) => Some(token),
             _ => None,
         };
-        // A refresh waits for no other process: the valid token is at hand.
+        // A refresh waits for no other process: the cache has a valid token.
         let wait_until = stale.is_none().then_some(self.deadline);
         let leader = match cache.single_flight(&self.identity.key, wait_until, fresh) {
             Ok(Outcome::Ask(leader)) => leader,

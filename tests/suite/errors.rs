@@ -341,7 +341,7 @@ fn an_endpoint_on_loopback_by_either_protocol_needs_no_vpc_endpoint() {
             .var("AWS_SECRET_ACCESS_KEY", "s")
             .var("AWS_MAX_ATTEMPTS", "1")
             .var("AWS_ENDPOINT_URL", url);
-        get_fails(&helper, "cannot reach", &[&url[7..], "what is to answer there"]);
+        get_fails(&helper, "cannot reach", &[&url[7..], "check that the service there is running"]);
         assert!(!helper.get(HOST).error().contains("VPC"), "{url}");
     }
 }
