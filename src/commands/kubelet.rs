@@ -108,11 +108,23 @@ impl Kubelet {
         let started = Instant::now();
         let config = Config::load(env, config::deadline(env, started))?;
         let deadline = started + config.timeout();
-        let request = Request::decode(&read(deadline)?)?;
-        let grant = self.grant(env, &config, &request, deadline)?;
-        let answer = Response::new(&request, grant.as_ref()).encode()?;
+        let answer = self.answer(env, &config, &read(deadline)?, deadline)?;
         output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns the answer to a request. Public for the fuzz target `kubelet`.
+    #[doc(hidden)]
+    pub fn answer(
+        &self,
+        env: &Env,
+        config: &Config,
+        input: &[u8],
+        deadline: Instant,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let request = Request::decode(input)?;
+        let grant = self.grant(env, config, &request, deadline)?;
+        Response::new(&request, grant.as_ref()).encode()
     }
 
     /// The token for the image; `None` if it is pulled anonymously.

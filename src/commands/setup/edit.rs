@@ -19,7 +19,7 @@ use crate::error::Failure;
 
 /// Sets the members `names` of the object `parent` in the object `text` to the string `value`. Missing members are added in
 /// the layout of the text.
-pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, Failure> {
+pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         return Ok(new_text(parent, names, value) + "\n");
     }
@@ -56,7 +56,7 @@ pub(super) fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Resu
 
 /// Removes from the objects called `parent` the members that `selects` selects by their name and, where it is a string, their
 /// value. `emptied` decides what happens to an object that loses its last member.
-pub(super) fn cut(
+pub fn cut(
     text: &str,
     parent: &str,
     emptied: Emptied,
@@ -85,7 +85,7 @@ pub(super) fn cut(
 }
 
 /// Returns the members of the objects called `parent`, with the values that are strings.
-pub(super) fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
+pub fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
     let Ok(document) = Document::parse(text) else { return BTreeMap::new() };
     let objects = document.members(parent).into_iter().filter_map(|member| member.object_value());
     let members = objects.flat_map(|object| object.properties());
@@ -94,13 +94,13 @@ pub(super) fn members(text: &str, parent: &str) -> BTreeMap<String, Option<Strin
 
 /// What happens to an object that loses its last member.
 #[derive(Clone, Copy)]
-pub(super) enum Emptied {
+pub enum Emptied {
     Stays,
     Goes,
 }
 
 /// Returns the text for people to see: without its strings, since some are secrets, except those in `credHelpers`.
-pub(super) fn masked(text: &str) -> String {
+pub fn masked(text: &str) -> String {
     let Ok(document) = Document::parse(text) else { return String::new() };
     for member in document.object.properties() {
         let shown = member.decoded_name().is_some_and(|name| name.eq_ignore_ascii_case("credHelpers"));
@@ -113,7 +113,7 @@ pub(super) fn masked(text: &str) -> String {
 
 /// Refuses a text that docker does not read. The failure names the position and quotes nothing, since the text may hold
 /// passwords.
-pub(super) fn check(text: &str) -> Result<(), Failure> {
+pub fn check(text: &str) -> Result<(), Failure> {
     let Err(error) = serde_json::from_str::<Map<String, Value>>(text) else { return Ok(()) };
     if error.is_data() {
         return Err(not_an_object());

@@ -84,7 +84,7 @@ impl Entry {
 }
 
 /// Adds the helper's entry.
-pub(super) fn add(text: &str) -> Result<String, Failure> {
+pub fn add(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [Entry::new("v1")] };
         return Ok(format!("{}\n", encode(&config, "  ")));
@@ -111,7 +111,7 @@ pub(super) fn add(text: &str) -> Result<String, Failure> {
 }
 
 /// Removes the helper's entry. A list without any other entry is removed with the whole text, which the helper had created.
-pub(super) fn remove(text: &str) -> Result<String, Failure> {
+pub fn remove(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
@@ -129,7 +129,7 @@ pub(super) fn remove(text: &str) -> Result<String, Failure> {
 }
 
 /// Returns the text for people to see: without the variables of providers, since some are secrets.
-pub(super) fn masked(text: &str) -> String {
+pub fn masked(text: &str) -> String {
     let Ok(Parsed { providers, .. }) = Parsed::of_text(text) else { return String::new() };
     let variables = providers.iter().filter_map(|(provider, _)| provider.env);
     let spans: Vec<_> = variables.map(|raw| span(text, raw)).collect();
@@ -137,7 +137,7 @@ pub(super) fn masked(text: &str) -> String {
 }
 
 /// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
-pub(super) fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
+pub fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
     let dir = path.parent()?;
     let endings = env.program_endings();
     let here = |dir: PathBuf| platform::executable(&dir.join(NAME), &endings).is_some();

@@ -13,10 +13,13 @@
 
 mod changes;
 mod client;
-mod edit;
+// Public for the fuzz target `setup`.
+#[doc(hidden)]
+pub mod edit;
 mod file;
 mod hosts;
-mod kubelet;
+#[doc(hidden)]
+pub mod kubelet;
 mod podman;
 mod profiles;
 mod report;
