@@ -91,7 +91,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.whole(), self.hint)
+        // Settings may span lines, and the log has one line a failure.
+        f.write_str(&one_line(&format!("{}; {}", self.whole(), self.hint)))
     }
 }
 

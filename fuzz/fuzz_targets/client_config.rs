@@ -22,15 +22,15 @@ fuzz_target!(|text: &str| {
     let (docker, conf) = text.split_once('\0').unwrap_or((text, ""));
     fs::write(format!("{}/config.json", *DIR), docker).expect("the directory is writable");
     fs::write(format!("{}/registries.conf", *DIR), conf).expect("the directory is writable");
-    let of_docker = client_config::docker(&ENV, HOST);
+    let of_docker = client_config::docker_lookup(&ENV, HOST);
     let eras = [Era::UpTo43, Era::UpTo5, Era::From6].map(|era| Rules { era, program: Program::Podman });
-    let of_podman = eras.map(|rules| containers::way(&ENV, rules, HOST));
+    let of_podman = eras.map(|rules| containers::lookup(&ENV, rules, HOST));
     for broken in of_podman.into_iter().chain([of_docker]).filter_map(Result::err) {
         assert!(!broken.what.contains('\n'), "{}", broken.what);
     }
     if let Ok(file) = AuthFile::read(format!("{}/config.json", *DIR).into()) {
-        assert!(file.hosts().all(|host| file.helper(host) == Some(client_config::OURS)));
-        let _ = (file.other_spelling(HOST), file.has_password(HOST), file.meant().count());
+        assert!(file.hosts().all(|host| file.helper(host) == Some(client_config::HELPER_NAME)));
+        let _ = (file.misspelt_key(HOST), file.has_password(HOST), file.helper_keys().count());
     }
     let env: Env = [(client_config::DOCKER_AUTH_CONFIG, docker)].into_iter().collect();
     let _ = client_config::is_in_auth_config(&env, HOST);

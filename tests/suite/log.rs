@@ -92,6 +92,22 @@ fn a_log_file_is_private_and_replaces_stderr() {
     assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
 }
 
+/// The AWS files continue a value on lines that are indented; found by the fuzz target `aws_settings`.
+#[test]
+fn a_setting_of_two_lines_makes_no_second_line_in_the_log() {
+    let helper = Helper::bare().var("AWS_ECR_LOG", "debug").var("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let helper = helper.var("AWS_MAX_ATTEMPTS", "1");
+    helper.write(
+        ".aws/config",
+        "[default]\naws_access_key_id = A\naws_secret_access_key = s\nrole_arn = arn:aws:iam::111122223333:role/R\n  \
+         second = line\nsource_profile = default\n",
+    );
+    let ran = helper.get(HOST);
+    assert!(ran.code == Some(1) && ran.stdout.contains("role/R second = line"), "{ran:?}");
+    let log: Vec<&str> = ran.stderr.lines().filter(|line| !line.starts_with("ecr-login: ")).collect();
+    assert!(log.len() > 3 && log.iter().all(|line| line.starts_with("20")), "{log:#?}");
+}
+
 #[test]
 fn no_secret_in_the_log_at_any_level() {
     let aws = Aws::start();
