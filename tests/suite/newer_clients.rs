@@ -204,7 +204,10 @@ fn current_docker_reads_docker_auth_config_before_it_calls_the_helper() {
     assert_eq!(pull(DOCKER, &auths(HOST, "expired")), (true, true), "an older docker does not know it");
     user.asked_once();
     let mut doctor = user.command("docker-credential-ecr-login", &["doctor", HOST]);
-    let doctor = output(doctor.env("DOCKER_AUTH_CONFIG", auths(HOST, "expired")));
+    // With the newer docker first on the PATH: doctor goes by its version.
+    let newer = std::path::Path::new(&docker).with_file_name("").display().to_string();
+    let path = format!("{newer}:{}/bin:/usr/bin:/bin", user.site.dir.path().display());
+    let doctor = output(doctor.env("DOCKER_AUTH_CONFIG", auths(HOST, "expired")).env("PATH", path));
     let report = String::from_utf8_lossy(&doctor.stdout);
     assert!(report.contains("E-DOCKER-AUTH-CONFIG") && report.contains("unset DOCKER_AUTH_CONFIG"), "{report}");
 }
