@@ -130,7 +130,7 @@ pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
 pub const DIRECTORY: &str = "it is a directory";
 
 /// The size of the pieces in which a file is hashed.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 24 * 1024;
 
 /// The size of the first buffer when the size of the file is not known.
 const FIRST: usize = 8 * 1024;
