@@ -150,7 +150,7 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
         Ok(metadata) => metadata.len(),
         Err(error) => return Some(Err(missing(path, &error))),
     };
-    let (mut piece, mut filled, mut taken) = ([0; PIECE], 0, 0);
+    let (mut piece, mut filled, mut taken) = (vec![0; PIECE], 0, 0);
     let read = platform::open_without_waiting(path).and_then(|mut file| {
         loop {
             match file.read(&mut piece) {
