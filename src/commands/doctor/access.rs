@@ -166,6 +166,10 @@ impl Access {
         let answer = session.clone().request_token(examiner.until(TOKEN));
         let clock_ahead = session.clock_ahead();
         let (took, is_dead) = (took(started), answer.as_ref().is_err_and(|failure| failure.code.is_of_network()));
+        let failed = answer.as_ref().err().map(|failure| Check::failed("token", failure.clone()));
+        *dead = failed.clone().filter(|_| is_dead);
+        // STS is another endpoint: the other groups do not wait for it.
+        drop(dead);
         if !is_dead {
             send(Event::Waiting("the principal from STS".to_owned()));
             match session.principal(examiner.until(PRINCIPAL)) {
@@ -187,11 +191,7 @@ impl Access {
                 tell(clock(clock_ahead));
                 self.token = Some(issued.token);
             }
-            Err(failure) => {
-                let check = Check::failed("token", failure);
-                *dead = is_dead.then(|| check.clone());
-                tell(check);
-            }
+            Err(_) => failed.into_iter().for_each(tell),
         }
         self.session = Some(session);
         checks

@@ -10,7 +10,8 @@ use crate::env::Env;
 use crate::input::Content;
 use crate::platform::shell_word;
 
-/// Runs the checks, each when its turn in the iterator comes: to find out the version of podman takes time.
+/// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
+/// version.
 pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl Iterator<Item = Check> {
     let env = examiner.env;
     let misspelt = env
