@@ -67,7 +67,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
             continue;
         }
-        let codes = ask_for_codes(&identity.mfa_devices())?;
+        let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
         match Session::open_with(target, &identity, &codes, deadline()) {
             Ok(session) => return Ok((identity, session)),
@@ -88,24 +88,26 @@ fn is_expired(code: Code) -> bool {
 }
 
 /// Asks for one code for each device, on the terminal, whatever standard input is.
-fn ask_for_codes(devices: &[MfaDevice]) -> Result<Vec<MfaCode>, Error> {
-    devices
-        .iter()
-        .map(|device| {
-            let prompt = format!("MFA code of {}: ", device.serial());
-            let typed = rpassword::prompt_password(prompt).map_err(|error| {
-                Error::failed(format!(
-                    "the MFA code of {} cannot be asked for: {error}; run '{NAME} login' on a terminal",
-                    device.serial()
-                ))
-            })?;
-            let code = typed.trim();
-            if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Error::failed("an MFA code has 6 digits; run the command again"));
-            }
-            Ok(MfaCode::new(device.clone(), code))
-        })
-        .collect()
+fn ask_for_codes(devices: &[MfaDevice], host: &str) -> Result<Vec<MfaCode>, Error> {
+    devices.iter().map(|device| ask_for_code(device, host)).collect()
+}
+
+fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
+    let serial = device.serial();
+    for _ in 0..MOST_CODES {
+        let typed = rpassword::prompt_password(format!("MFA code of {serial}: ")).map_err(|error| {
+            Error::failed(format!(
+                "the MFA code of {serial} cannot be asked for: {error}; run '{NAME} login {host}' on a terminal"
+            ))
+        })?;
+        // Apps show a code in two groups.
+        let code: String = typed.split_whitespace().collect();
+        if code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(MfaCode::new(device.clone(), &code));
+        }
+        print_notice("an MFA code has 6 digits");
+    }
+    Err(Error::failed(format!("no MFA code of {serial}; run the command again")))
 }
 
 /// Runs the AWS CLI to sign in, on this terminal.

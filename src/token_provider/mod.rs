@@ -140,9 +140,11 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
     Ok((config, target))
 }
 
-/// Reads the settings for a registry that a person named. A registry that is not ECR's is an error.
+/// Reads the settings for a registry that a person named, perhaps by an image as skopeo writes it. A registry that is not ECR's is
+/// an error.
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
-    target(env, host, started).map_err(|error| match error {
+    let server_url = host.strip_prefix("docker://").unwrap_or(host);
+    target(env, server_url, started).map_err(|error| match error {
         Error::NotFound => Error::failed(format!(
             "{host} is not an ECR registry, and the configuration does not name it; \
              expected a host like 111122223333.dkr.ecr.us-east-1.amazonaws.com"

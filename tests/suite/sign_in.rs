@@ -43,8 +43,9 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     for words in ["requires MFA", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
         assert!(ran.error().contains(words), "{words} in {ran:?}");
     }
-    // The first code is a slip.
-    let (screen, code) = helper.on_terminal(&["login", HOST], "654321\n123456\n");
+    // The first code is a slip, the second is no code, and the third comes in two groups, as apps show it.
+    let image = format!("docker://{HOST}/team/app:1");
+    let (screen, code) = helper.on_terminal(&["login", &image], "654321\n12345\n123 456\n");
     assert_eq!(code, Some(0), "{screen}");
     for words in [
         &format!("MFA code of {SERIAL}: "),
