@@ -94,16 +94,21 @@ fn block_unless_first() {
     }
 }
 
+const OPEN_FILES: &str = "too many open files; raise the limit ('ulimit -n'), or close some";
+
 /// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
 fn describe(panic: &PanicHookInfo) -> String {
     let text = text(panic.payload());
     for (sign, cause) in [
-        ("Too many open files", "too many open files; raise the limit ('ulimit -n'), or close some"),
+        ("Too many open files", OPEN_FILES),
+        // The same in musl's words.
+        ("No file descriptors available", OPEN_FILES),
         (
             "Resource temporarily unavailable",
             "no more threads or processes can be started; raise the limit ('ulimit -u')",
         ),
         ("Cannot allocate memory", "out of memory"),
+        ("Out of memory", "out of memory"),
     ] {
         if text.contains(sign) {
             return format!("the system's limits are too low: {cause}");

@@ -32,10 +32,7 @@ fn c_library() -> String {
         ("musl", _) => "musl",
         _ => "of the system",
     };
-    let features = var("CARGO_CFG_TARGET_FEATURE");
-    let linked = if features.split(',').any(|feature| feature == "crt-static") { "static" } else { "dynamic" };
-    let given = Some(var("C_LIBRARY")).filter(|name| !name.is_empty());
-    format!("{}, {linked}", given.as_deref().unwrap_or(kind))
+    Some(var("C_LIBRARY")).filter(|name| !name.is_empty()).unwrap_or_else(|| kind.to_owned())
 }
 
 /// The commit of this package's own repository; none if a vendored copy is inside another repository.

@@ -60,4 +60,8 @@ pub const COMMIT: &str = env!("SOURCE_COMMIT");
 pub const TARGET: &str = env!("BUILD_TARGET");
 
 /// The C library that it was built with and how it is linked, with the version where the build knew it; see build.rs.
-pub const C_LIBRARY: &str = env!("C_LIBRARY");
+#[cfg(target_feature = "crt-static")]
+pub const C_LIBRARY: &str = concat!(env!("C_LIBRARY"), ", static");
+/// The C library of the program, and how it is linked.
+#[cfg(not(target_feature = "crt-static"))]
+pub const C_LIBRARY: &str = concat!(env!("C_LIBRARY"), ", dynamic");

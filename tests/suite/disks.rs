@@ -119,7 +119,7 @@ fn locks_that_are_not_supported_and_quotas() {
     ran.password_for(HOST);
     assert!(trace.contains("INJECTED"), "{trace}");
     let log = fs::read_to_string(helper.home().join("log")).expect("a log");
-    assert!(log.contains("not cached") && log.contains("quota"), "{log}");
+    assert!(log.contains("not cached") && log.contains("os error 122"), "{log}");
     assert!(helper.entries().is_empty());
     let left = fs::read_dir(helper.cache_dir()).expect("a cache").flatten();
     let left: Vec<_> = left.filter(|file| file.path().extension().is_some_and(|ending| ending == "tmp")).collect();

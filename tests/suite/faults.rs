@@ -244,6 +244,7 @@ fn no_error_of_the_kernel_makes_erase_or_list_crash_hang_or_print_a_wrong_answer
     }
     for action in ["erase", "list"] {
         let count = every_error(&[action], user_with_a_token);
-        assert!(count > 15, "{action}: {count}");
+        // musl makes fewer calls than glibc.
+        assert!(count > 10, "{action}: {count}");
     }
 }
