@@ -8,7 +8,7 @@
 //! it is no failure to the user.
 
 use std::any::Any;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -60,10 +60,15 @@ impl Write for Output {
 pub fn fail(error: &Error) {
     block_unless_first();
     let protocol = PROTOCOL.load(Ordering::Relaxed);
-    if protocol {
+    // Who types a command sees both streams.
+    let once = io::stdout().is_terminal() && io::stderr().is_terminal();
+    if protocol && !once {
         let _ = writeln!(io::stdout(), "{error}");
     }
-    if !protocol || !matches!(error, Error::NotFound) {
+    if matches!(error, Error::ReaderGone) {
+        return;
+    }
+    if !protocol || once || !matches!(error, Error::NotFound) {
         let _ = writeln!(io::stderr(), "{error}");
     }
 }

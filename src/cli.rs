@@ -19,12 +19,9 @@ use crate::commands::docker::{self, Action};
 use crate::commands::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
 use crate::commands::{doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
-use crate::error::{self, Error};
+use crate::error::{self, Error, WRONG_USAGE};
 use crate::platform::{self, StandardInput};
-use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log};
-
-/// The exit code of wrong usage, as from clap.
-const WRONG_USAGE: u8 = 2;
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log, spelling};
 
 /// Runs what the arguments ask for; the first is the name of the program. Prints one answer or one line of error.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -52,7 +49,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         answer::fail(&error);
-        ExitCode::FAILURE
+        ExitCode::from(error.exit_code())
     })
 }
 
@@ -209,9 +206,12 @@ impl Invocation {
                 return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}", version()));
             }
             [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
-            [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => return Self::help_of(word),
-            ["help", word] if is_known(word) => return Self::help_of(word),
-            ["help"] => return Self::parse([OsString::from("--help")]),
+            ["help"] | ["help", "help"] => return Self::help_of(&[]),
+            [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => {
+                return Self::help_of(&[word]);
+            }
+            [word, "help"] if is_known(word) => return Self::help_of(&[word]),
+            ["help", word, ref more @ ..] if is_known(word) => return Self::help_of(&[&[word], more].concat()),
             ["get" | "store" | "erase" | "list" | "version", ..] => {
                 return Self::WrongUsage(Error::Protocol(USAGE.to_owned()));
             }
@@ -224,7 +224,7 @@ impl Invocation {
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         if !is_known(words[0]) && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
             let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
-            let meant = nearest(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
+            let meant = meant(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
             return match (args.len(), words[0].starts_with('-')) {
                 // A client's unknown action, or a mistyped command.
                 (1, _) => Self::WrongUsage(Error::Protocol(format!(
@@ -241,8 +241,8 @@ impl Invocation {
         Self::parse(args)
     }
 
-    fn help_of(word: &str) -> Self {
-        Self::parse([OsString::from(word), OsString::from("--help")])
+    fn help_of(command: &[&str]) -> Self {
+        Self::parse(command.iter().chain(&["--help"]).map(OsString::from))
     }
 
     fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
@@ -258,17 +258,17 @@ fn is_known(word: &str) -> bool {
     Arguments::command().get_subcommands().any(|command| command.get_name() == word)
 }
 
-/// The command that is most similar to a mistyped word, if one is similar.
-fn nearest(word: &str) -> Option<String> {
+/// The command that a mistyped word means, or one by its name in other programs.
+fn meant(word: &str) -> Option<String> {
+    let of_others = OF_OTHERS.iter().find(|(names, _)| names.contains(&word)).map(|(_, command)| (*command).to_owned());
     let command = Arguments::command();
     let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
-    let likeness = |name: &&str| strsim::jaro_winkler(word, name);
-    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&nearest) >= ALIKE).then(|| nearest.to_owned())
+    of_others.or_else(|| spelling::nearest(word, names).map(str::to_owned))
 }
 
-/// The least similarity (Jaro-Winkler, at most 1) of a mistyped command.
-const ALIKE: f64 = 0.8;
+/// What other programs call a command.
+const OF_OTHERS: &[(&[&str], &str)] =
+    &[(&["config", "configure", "init", "install"], "setup"), (&["check", "status", "whoami"], "doctor")];
 
 /// Sorts the arguments of a `get-login-password` for clap, which requires the words of the command first; the AWS CLI takes
 /// options before, between and after them. Returns `None` for every other command, and `Err` where the AWS CLI would not print

@@ -85,7 +85,7 @@ impl AuthFile {
 
     /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
     pub fn misspelt_key(&self, host: &str) -> Option<&str> {
-        self.helper_keys().find(|key| *key != host && registry::host(key).as_deref() == Some(host))
+        self.helper_keys().find(|key| is_misspelling(key, host))
     }
 
     /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.
@@ -171,6 +171,13 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         give_back("-R ", dir)
     };
     Failure::new(Code::ClientConfigUnreadable, what, hint)
+}
+
+/// Whether a key of `credHelpers` means the host and is none that clients look up: it has a scheme, a path, capital letters or a
+/// dot at its end. A port is part of what they look up.
+pub fn is_misspelling(key: &str, host: &str) -> bool {
+    let is_dead = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
+    is_dead && registry::host(key).as_deref() == Some(host)
 }
 
 /// Describes how to make this user the owner again.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::spelling;
+
 /// The variables of the helper and their descriptions, for the help text and the README.
 pub const VARIABLES: &[(&str, &str)] = &[
     (
@@ -208,21 +210,16 @@ fn misspelt(name: &str) -> Option<String> {
     let (stem, account) = rest.split_at(rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count());
     if account.len() == 12 {
         let stems = VARIABLES.iter().filter_map(|(known, _)| known.strip_suffix("<account>"));
-        let similarity = |known: &str| strsim::jaro_winkler(stem, known.trim_start_matches(PREFIX));
-        let nearest = stems.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-        return (similarity(nearest) >= LOWEST_SIMILARITY)
-            .then(|| format!("{name} has no effect; is {nearest}{account} meant?"));
+        let nearest = spelling::nearest(stem, stems.map(|known| known.trim_start_matches(PREFIX)))?;
+        return Some(format!("{name} has no effect; is {PREFIX}{nearest}{account} meant?"));
     }
-    let similarity = |known: &str| strsim::jaro_winkler(rest, known.trim_start_matches(PREFIX));
-    let (nearest, _) = VARIABLES.iter().max_by(|(a, _), (b, _)| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(nearest) >= LOWEST_SIMILARITY).then(|| format!("{name} has no effect; is {nearest} meant?"))
+    let nearest = spelling::nearest(rest, VARIABLES.iter().map(|(known, _)| known.trim_start_matches(PREFIX)))?;
+    let (nearest, _) = VARIABLES.iter().find(|(known, _)| known.ends_with(nearest))?;
+    Some(format!("{name} has no effect; is {nearest} meant?"))
 }
 
 /// The prefix of the helper's variables.
 const PREFIX: &str = "AWS_ECR_";
-
-/// The lowest similarity (Jaro-Winkler, at most 1) of a misspelt name.
-const LOWEST_SIMILARITY: f64 = 0.85;
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {

@@ -18,7 +18,14 @@ pub enum Error {
     Failed(String),
     /// A line of the protocol that clients may compare with. It prints without the [`PREFIX`].
     Protocol(String),
+    /// The arguments contradict each other, or a value can never be right: exit code 2, as for what clap refuses.
+    Usage(String),
+    /// Nobody reads standard output any more, e.g. in `doctor | head -1`: nothing prints.
+    ReaderGone,
 }
+
+/// The exit code of wrong usage, as from clap.
+pub const WRONG_USAGE: u8 = 2;
 
 /// Prints clap's message about wrong arguments, on standard error.
 pub fn print_usage_error(lines: &str) {
@@ -105,17 +112,36 @@ impl Error {
         Self::Failed(text.into())
     }
 
-    /// The answer cannot be written to standard output.
+    /// Wrong arguments.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    /// The output of a command for people cannot be written.
     #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     pub fn unwritten(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::unanswered(&error),
+        }
+    }
+
+    /// The answer to a client cannot be written.
+    pub fn unanswered(error: &io::Error) -> Self {
         Self::Failed(format!("cannot write to standard output: {error}"))
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Usage(_)) { WRONG_USAGE } else { 1 }
     }
 
     /// The message without the [`PREFIX`], for use in another message.
     pub fn message(&self) -> &str {
         match self {
             Self::NotFound => NOT_FOUND,
-            Self::Failed(text) | Self::Protocol(text) => text,
+            Self::Failed(text) | Self::Protocol(text) | Self::Usage(text) => text,
+            Self::ReaderGone => "nobody reads standard output",
         }
     }
 }
@@ -124,8 +150,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str(NOT_FOUND),
-            Self::Failed(text) => write!(f, "{PREFIX}{}", one_line(text)),
-            Self::Protocol(text) => f.write_str(&one_line(text)),
+            Self::Failed(text) | Self::Usage(text) => write!(f, "{PREFIX}{}", one_line(text)),
+            Self::Protocol(_) | Self::ReaderGone => f.write_str(&one_line(self.message())),
         }
     }
 }

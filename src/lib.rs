@@ -17,10 +17,12 @@
 //! | [`registry`] | parses server URLs and hosts |
 //! | [`input`] | bounded reads of standard input and files |
 //! | [`display_time`] | times and durations for people |
+//! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |
 //! | [`error`], [`code`] | failures, and their stable codes |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
+//! | [`spelling`] | what a misspelt word means |
 //! | [`platform`] | what differs between operating systems |
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
@@ -44,6 +46,8 @@ pub mod log;
 pub mod platform;
 pub mod registry;
 pub mod secret;
+pub mod spelling;
+pub mod terminal;
 pub mod token;
 pub mod token_provider;
 

@@ -192,9 +192,12 @@ impl Cache {
         remaining.is_some_and(|remaining| remaining.is_positive() && remaining <= LONGEST_POSTPONEMENT)
     }
 
-    /// Removes the key's entry.
-    pub fn erase(&self, key: &CacheKey) -> io::Result<Erased> {
-        match fs::remove_file(self.entry_path(&key.to_string())) {
+    /// Removes the entry of a key, perhaps one that a manifest names.
+    pub fn erase(&self, key: &str) -> io::Result<Erased> {
+        if !prune::is_key(key) {
+            return Ok(Erased::Nothing);
+        }
+        match fs::remove_file(self.entry_path(key)) {
             Ok(()) => Ok(Erased::Token),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Erased::Nothing)

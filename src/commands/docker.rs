@@ -83,7 +83,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         // The input is the word `unused` or nothing, and is not read: on a terminal that would wait.
         Action::List => list(env, started)?,
     };
-    output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
+    output.write_all(&answer).and_then(|()| output.flush()).map_err(|error| Error::unanswered(&error))?;
     if code != 0 {
         repeat(&answer, code);
     }
@@ -288,6 +288,6 @@ fn line(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
     serde_json::to_writer(&mut *bytes, answer)
         .map_err(io::Error::from)
         .and_then(|()| bytes.write_all(b"\n"))
-        .map_err(Error::unwritten)?;
+        .map_err(|error| Error::unanswered(&error))?;
     Ok(bytes)
 }

@@ -132,7 +132,7 @@ impl GetLoginPassword {
     fn registry(&self, service: Service, env: &Env, started: Instant) -> Result<String, Error> {
         let region = self.region.as_deref();
         if let Some(region) = region.filter(|region| service == Service::EcrPublic && *region != PUBLIC_REGION) {
-            return Err(Error::failed(format!(
+            return Err(Error::usage(format!(
                 "ECR Public issues passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
                  {PUBLIC_REGION} or leave --region out"
             )));
@@ -154,10 +154,10 @@ impl Service {
     fn check(self, registry: &Registry, host: &str) -> Result<(), Error> {
         match (self, registry.is_public()) {
             (Self::Ecr, true) => {
-                Err(Error::failed(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")))
+                Err(Error::usage(format!("{host} is a registry of ECR Public; use 'ecr-public {COMMAND}'")))
             }
             (Self::EcrPublic, false) => {
-                Err(Error::failed(format!("{host} is not a registry of ECR Public; use 'ecr {COMMAND}'")))
+                Err(Error::usage(format!("{host} is not a registry of ECR Public; use 'ecr {COMMAND}'")))
             }
             _ => Ok(()),
         }
@@ -168,7 +168,7 @@ impl Service {
 fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
     match (Registry::parse(host), region) {
         (Some(Registry { region: own, .. }), Some(region)) if own != region => {
-            Err(Error::failed(format!("{host} is in {own}, not in {region}; leave --region out")))
+            Err(Error::usage(format!("{host} is in {own}, not in {region}; leave --region out")))
         }
         _ => Ok(()),
     }

@@ -109,7 +109,7 @@ impl Kubelet {
         let config = Config::load(env, config::deadline(env, started))?;
         let deadline = started + config.timeout();
         let answer = self.answer(env, &config, &read(deadline)?, deadline)?;
-        output.write_all(&answer).and_then(|()| output.flush()).map_err(Error::unwritten)?;
+        output.write_all(&answer).and_then(|()| output.flush()).map_err(|error| Error::unanswered(&error))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -256,7 +256,7 @@ impl<'a> Response<'a> {
     fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         // Large enough, since growing would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        serde_json::to_writer(&mut *bytes, self).map_err(|error| Error::unwritten(error.into()))?;
+        serde_json::to_writer(&mut *bytes, self).map_err(|error| Error::unanswered(&error.into()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

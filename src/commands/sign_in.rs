@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::NAME;
 use crate::aws::{self, MfaCode, Renewal, Session};
-use crate::cache::{Cache, Erased, Freshness};
+use crate::cache::{Cache, Freshness};
 use crate::client_config::on_path;
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -26,7 +26,7 @@ use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Source};
 use crate::platform::shell_word;
-use crate::token_provider;
+use crate::{terminal, token_provider};
 
 /// How often the user may try another MFA code.
 const MOST_CODES: usize = 3;
@@ -95,7 +95,7 @@ fn ask_for_codes(devices: &[MfaDevice], host: &str) -> Result<Vec<MfaCode>, Erro
 fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     let serial = device.serial();
     for _ in 0..MOST_CODES {
-        let typed = rpassword::prompt_password(format!("MFA code of {serial}: ")).map_err(|error| {
+        let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
             Error::failed(format!(
                 "the MFA code of {serial} cannot be asked for: {error}; run '{NAME} login {host}' on a terminal"
             ))
@@ -142,8 +142,11 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
 
 /// Arguments of `logout`.
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "docker-credential-ecr-login logout <HOST>\n       docker-credential-ecr-login logout --all"
+)]
 pub struct Logout {
-    /// A registry
+    /// A registry; removes its tokens for all identities
     #[arg(value_name = "HOST", required_unless_present = "all", conflicts_with = "all")]
     host: Option<String>,
     /// Remove all cached tokens
@@ -156,13 +159,14 @@ impl Logout {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, output) };
         let (config, target) = token_provider::named_target(env, host, Instant::now())?;
-        let erased = token_provider::erase(env, &target, Instant::now() + config.timeout())?;
+        let count = token_provider::erase_of_everyone(env, &target, Instant::now() + config.timeout())?;
         let host = &target.host;
         print(
             output,
-            &match erased {
-                Erased::Token => format!("logged out of {host}: its cached token is removed"),
-                Erased::Nothing => format!("no cached token for {host}"),
+            &match count {
+                0 => format!("no cached token for {host}"),
+                1 => format!("logged out of {host}: its cached token is removed"),
+                _ => format!("logged out of {host}: its {count} cached tokens are removed, one for each identity"),
             },
         )
     }

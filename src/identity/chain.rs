@@ -18,6 +18,7 @@ use crate::error::Failure;
 use crate::platform::shell_word;
 use crate::registry::Registry;
 use crate::secret::Secret;
+use crate::spelling;
 
 /// Decides the chain.
 pub(super) struct Resolver<'a> {
@@ -179,8 +180,10 @@ impl Resolver<'_> {
         }
         let hint = if is_valid_name(name) {
             let word = shell_word(name);
+            let meant = spelling::nearest(name, self.profiles.names()).map(|meant| format!(": is '{meant}' meant?"));
             format!(
-                "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name"
+                "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
+                meant.unwrap_or_default()
             )
         } else {
             "correct the name: the AWS SDK accepts letters, digits and _-/.%@:+ in the name of a profile".to_owned()

@@ -113,6 +113,18 @@ impl Profiles {
         self.sections.profiles()
     }
 
+    /// The headers whose names the SDK drops, though they are meant for profiles.
+    pub fn unreadable_names(&self) -> impl Iterator<Item = &str> {
+        let is_profile = |file: &AwsFile, header: &str| {
+            normal(header).starts_with("profile ") || !matches!(file.kind, EnvConfigFileKind::Config)
+        };
+        let name_of = |header: &str| normal(header).trim_start_matches("profile ").to_owned();
+        let headers = self.files.iter().flat_map(move |file| {
+            file.headers().map(|(_, header)| header).filter(move |header| is_profile(file, header))
+        });
+        headers.filter(move |header| self.profile(&name_of(header)).is_none())
+    }
+
     /// The `[sso-session …]` section that a profile refers to.
     pub fn sso_session(&self, name: &str) -> Option<&SsoSession> {
         self.sections.sso_session(name)

@@ -141,6 +141,21 @@ pub struct GitHubJob {
     pub bearer: Secret,
 }
 
+impl CredentialChain {
+    /// Describes it as the object of a sentence, with the end of an access key that settings hold, as `aws configure list` shows
+    /// it: it tells the keys of two people or programs apart.
+    pub fn with_access_key(&self) -> String {
+        match &self.source {
+            Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
+                let end = keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8);
+                let end = end.map(|(start, _)| format!(", access key …{}", &keys.id[start..]));
+                format!("{self}{}", end.unwrap_or_default())
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for CredentialChain {
     /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,6 +29,9 @@ const PUBLIC_REGION: &str = "us-east-1";
 /// The account in hosts that the helper makes from a region alone; no account has this number.
 pub const ANY_ACCOUNT: &str = "000000000000";
 
+/// Prefixes of image references: those of skopeo and podman, and of helm.
+const TRANSPORTS: [&str; 2] = ["docker://", "oci://"];
+
 /// The longest server URL: a host name has at most 253 characters and a repository name 255.
 const LONGEST: usize = 2048;
 
@@ -125,6 +128,13 @@ pub fn host(server_url: &str) -> Option<String> {
         Some(port) if port != 443 && Registry::from_host(&host).is_none() => Some(format!("{host}:{port}")),
         _ => Some(host),
     }
+}
+
+/// The server URL in what a person typed or pasted: a host, a URL, or an image as docker, podman, skopeo or helm write it.
+pub fn typed(text: &str) -> &str {
+    let text = text.trim();
+    let is_prefix = |prefix: &&&str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    TRANSPORTS.iter().find(is_prefix).map_or(text, |prefix| &text[prefix.len()..])
 }
 
 /// The name of a registry without the port.

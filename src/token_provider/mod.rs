@@ -27,13 +27,13 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::describe_duration;
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{Identity, request_key};
 use crate::registry;
 use crate::token::Token;
 use attempt::{Attempt, TokenRequest};
 use stored::new_entry;
-pub use stored::{Stored, cached, erase, keep, list};
+pub use stored::{Stored, cached, erase, erase_of_everyone, keep, list};
 
 /// How often a request starts because the settings change while it runs.
 const MOST_CHANGES: usize = 3;
@@ -143,8 +143,10 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
 /// Reads the settings for a registry that a person named, perhaps by an image as skopeo writes it. A registry that is not ECR's is
 /// an error.
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
-    let server_url = host.strip_prefix("docker://").unwrap_or(host);
-    target(env, server_url, started).map_err(|error| match error {
+    target(env, registry::typed(host), started).map_err(|error| match error {
+        Error::NotFound if registry::host(registry::typed(host)).is_none() => {
+            Error::usage(format!("{} is not the host of a registry", mask_user_info(host)))
+        }
         Error::NotFound => Error::failed(format!(
             "{host} is not an ECR registry, and the configuration does not name it; \
              expected a host like 111122223333.dkr.ecr.us-east-1.amazonaws.com"

@@ -58,22 +58,36 @@ pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, is
     Ok(())
 }
 
-/// Erases the cached token of `target`. Without one there is nothing to do.
+/// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.
 pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(Erased::Nothing) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(Erased::Nothing) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Erased::Nothing) };
     let key = entry_key(&cache, target, &identity);
-    let erased = cache.erase(&key).map_err(|error| {
+    erase_entry(&cache, target, &key.to_string())
+}
+
+/// Erases the cached tokens of `target` for all identities. Returns how many there were.
+pub fn erase_of_everyone(env: &Env, target: &Target, deadline: Instant) -> Result<usize, Error> {
+    let own = erase(env, target, deadline)?;
+    let mut count = usize::from(own == Erased::Token);
+    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(count) };
+    for manifest in cache.manifests().filter(|manifest| manifest.host == target.host) {
+        count += usize::from(erase_entry(&cache, target, &manifest.entry)? == Erased::Token);
+    }
+    Ok(count)
+}
+
+fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Error> {
+    let erased = cache.erase(key).map_err(|error| {
         let dir = cache.dir().display();
         Error::failed(format!(
             "cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
             target.host
         ))
     })?;
-    let removed = erased == Erased::Token;
-    debug!(host = target.host, key = short(&key.to_string()), removed, "cached token of this identity");
+    debug!(host = target.host, key = short(key), removed = erased == Erased::Token, "cached token");
     Ok(erased)
 }
 
@@ -142,7 +156,7 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
     let decided = Decided {
         region: target.registry.region.clone(),
-        credentials: identity.chain.to_string(),
+        credentials: identity.chain.with_access_key(),
         chosen_by: config.decision(env, target).unwrap_or_else(|| identity.selected.setting().to_owned()),
     };
     let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed);

@@ -55,9 +55,6 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     ] {
         assert!(screen.contains(words), "{words} in {screen}");
     }
-    // script(1) types ahead; what comes after the prompts is what the program shows.
-    let (_, shown) = screen.split_once("MFA code of").expect("a prompt");
-    assert!(!shown.contains("123456"), "the code is not shown: {screen}");
     let calls = aws.count();
     let password = helper.get(HOST).password_for(HOST);
     assert!(password.starts_with("ASIA-Pull-by-AKIABASE"), "{password}");
@@ -84,6 +81,24 @@ fn login_asks_for_the_code_of_a_user() {
     assert!(helper.get(HOST).password_for(HOST).starts_with("ASIA--by-AKIAUSER"));
     let session = aws.calls().into_iter().find(|call| call.operation == "GetSessionToken").expect("a session");
     assert!(session.body.contains("TokenCode=123456") && session.body.contains("mfa%2Fme"), "{}", session.body);
+}
+
+/// A signal at the prompt would leave the terminal as the program has set it.
+#[test]
+fn login_does_not_change_the_terminal() {
+    if missing(&["script", "strace"]).is_some() {
+        return skip("the settings of the terminal", "script or strace is not installed");
+    }
+    let aws = with_mfa();
+    let helper = with_profile(&aws, &role());
+    let trace = helper.home().join("trace");
+    let traced = format!("strace -f -e trace=ioctl -o '{}' '{}'", trace.display(), crate::helper::program().display());
+    let mut command = helper.tool("script");
+    command.args(["-qec", &format!("{traced} login {HOST}"), "/dev/null"]);
+    let ran = crate::process::run(&mut command, "123456\n");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    assert!(trace.contains("exited with 0") && !trace.contains("TCSET"), "{trace}");
 }
 
 #[test]
@@ -154,7 +169,8 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
     assert_eq!(json.as_array().expect("rows").len(), 2);
     assert!(json[0]["expiry"].as_str().is_some_and(|at| at.ends_with('Z')) && json[0]["expired"] == false, "{json:#}");
     assert!(!listed.contains("AKIAEXAMPLE.us") && !json.to_string().contains("AKIAEXAMPLE.us"), "no password");
-    let ran = helper.run(&["logout", HOST], "");
+    let image = format!("oci://{HOST}/team/app:1");
+    let ran = helper.run(&["logout", &image], "");
     assert_eq!(ran.stdout, format!("logged out of {HOST}: its cached token is removed\n"));
     assert_eq!(helper.run(&["logout", HOST], "").stdout, format!("no cached token for {HOST}\n"));
     let calls = aws.count();
@@ -170,4 +186,24 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
     }
     let ran = helper.run(&["login", "ghcr.io"], "");
     assert!(ran.code == Some(1) && ran.stderr.contains("not an ECR registry"), "{ran:?}");
+    let ran = helper.run(&["login", "a b"], "");
+    assert!(ran.code == Some(2) && ran.stderr.contains("not the host of a registry"), "{ran:?}");
+}
+
+#[test]
+fn two_access_keys_are_told_apart_and_logout_removes_the_tokens_of_both() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7SECOND");
+    helper.get(HOST).password_for(HOST);
+    let listed = helper.run(&["cache"], "").stdout;
+    for words in ["(AWS_ACCESS_KEY_ID), access key …MPLE", "(AWS_ACCESS_KEY_ID), access key …COND"] {
+        assert!(listed.contains(words), "{words} in {listed}");
+    }
+    assert!(!listed.contains("AKIAIOSFODNN7SECOND"), "{listed}");
+    let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7NOTHING");
+    let ran = helper.run(&["logout", HOST], "");
+    assert_eq!(ran.stdout, format!("logged out of {HOST}: its 2 cached tokens are removed, one for each identity\n"));
+    assert!(helper.run(&["cache"], "").stdout.starts_with("no cached tokens"));
 }

@@ -38,7 +38,8 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
     match (answer, reference) {
         (Err(failure), _) => Check::failed(name, failure),
         (Ok(RegistryAnswer { status: StatusCode::OK, .. }), None) => {
-            Check::ok(name, format!("https://{host}/v2/ accepts the token"))
+            let accepts = if access.token().is_some() { "accepts the token" } else { "answers anonymous requests" };
+            Check::ok(name, format!("https://{host}/v2/ {accepts}"))
         }
         (Ok(RegistryAnswer { status: StatusCode::OK, .. }), Some(Reference { repository, tag })) => {
             Check::ok(name, format!("{repository}:{tag} can be pulled"))

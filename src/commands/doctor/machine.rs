@@ -8,7 +8,7 @@ use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
-use crate::platform::shell_word;
+use crate::platform::{self, shell_word};
 
 /// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
 /// version.
@@ -51,7 +51,8 @@ fn program(env: &Env) -> Check {
             if cfg!(windows) {
                 format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
             } else {
-                format!("run 'sudo cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+                let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
+                format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
             },
         ),
         Some(path) if path.canonicalize().ok() == this => {

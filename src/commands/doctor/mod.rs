@@ -146,6 +146,7 @@ impl Doctor {
 
 impl Subject {
     fn parse(text: &str) -> Self {
+        let text = registry::typed(text);
         let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
         let image = bare.split_once('/').map(|(_, image)| image.to_owned());
         // The path of a server URL such as https://HOST/v2/ is not an image.

@@ -71,16 +71,16 @@ impl Export {
     /// Checks the arguments before the first request to AWS.
     fn check(&self, env: &Env, file: Option<&OutputFile>) -> Result<(), Error> {
         if self.format != Format::KubernetesSecret && (self.name.is_some() || self.namespace.is_some()) {
-            return Err(Error::failed("--name and --namespace require --format kubernetes-secret"));
+            return Err(Error::usage("--name and --namespace require --format kubernetes-secret"));
         }
         if let Some(file) = file {
             file.check()?;
         } else if self.every.is_some() {
-            return Err(Error::failed("--every cannot keep standard output fresh; name a file with --output"));
+            return Err(Error::usage("--every cannot keep standard output fresh; name a file with --output"));
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
-            return Err(Error::failed(format!(
+            return Err(Error::usage(format!(
                 "--format user-password takes one registry, not {}; run the command once for each",
                 targets.len()
             )));

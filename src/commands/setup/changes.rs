@@ -147,7 +147,13 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
 }
 
 fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
-    auth_file_change(path, move |text| edit::set(text, "credHelpers", &hosts, HELPER_NAME))
+    auth_file_change(path, move |text| {
+        let text = edit::set(text, "credHelpers", &hosts, HELPER_NAME)?;
+        edit::cut(&text, "credHelpers", Emptied::Stays, |key, value| {
+            matches!(value, Some(HELPER_NAME | crate::NAME))
+                && hosts.iter().any(|host| client_config::is_misspelling(key, host))
+        })
+    })
 }
 
 /// Returns the edit that removes the entries that name the helper: those for `hosts`, or all if there are none.

@@ -43,7 +43,12 @@ impl TextChange {
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
 /// a file whose new text is empty is removed.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<TextChange, Error> {
-    let failed = |error: io::Error| Error::failed(format!("{} cannot be replaced: {error}", path.display()));
+    let failed = |error: io::Error| {
+        // E.g. config.json as a volume of a container.
+        let of_mount = "; it is mounted, and only its content could be changed: change the file that is mounted";
+        let hint = if error.kind() == io::ErrorKind::ResourceBusy { of_mount } else { "" };
+        Error::failed(format!("{} cannot be replaced: {error}{hint}", path.display()))
+    };
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
     let locked = lock(path);

@@ -14,15 +14,10 @@ use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
 use crate::registry::{self, ANY_ACCOUNT, Registry};
 
-/// Prefixes of image references: those of skopeo and podman, and of helm.
-const TRANSPORTS: [&str; 2] = ["docker://", "oci://"];
-
 /// Returns the host that an argument names.
 pub(super) fn of_word(word: &str) -> Result<String, Error> {
-    let is_prefix = |prefix: &&&str| word.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    let reference = TRANSPORTS.iter().find(is_prefix).map_or(word, |prefix| &word[prefix.len()..]);
-    registry::host(reference)
-        .ok_or_else(|| Error::failed(format!("{} is not the host of a registry", mask_user_info(word))))
+    registry::host(registry::typed(word))
+        .ok_or_else(|| Error::usage(format!("{} is not the host of a registry", mask_user_info(word))))
 }
 
 /// Refuses a host for which the helper has no token.
@@ -46,9 +41,7 @@ pub(super) fn of_accounts(accounts: &[String], regions: &[String]) -> Result<BTr
     for (account, region) in accounts.iter().flat_map(|account| regions.iter().map(move |region| (account, region))) {
         let wrong = || registry::wrong_account(account).or_else(|| registry::wrong_region(region));
         let registry = Registry::of_account(account, region).ok_or_else(|| {
-            Error::failed(
-                wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'")),
-            )
+            Error::usage(wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'")))
         })?;
         hosts.insert(registry.host);
     }
@@ -63,7 +56,7 @@ pub(super) fn account_of_caller(
     deadline: Instant,
 ) -> Result<String, Error> {
     let registry = Registry::of_account(ANY_ACCOUNT, region).ok_or_else(|| {
-        Error::failed(registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))
+        Error::usage(registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))
     })?;
     let target = Target {
         host: registry.host.clone(),

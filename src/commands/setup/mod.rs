@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -121,7 +121,7 @@ impl Setup {
         let request = self.request(env)?;
         let hosts = &request.hosts;
         if hosts.is_empty() && !self.remove && !self.podman && !self.profiles {
-            return Err(Error::failed("name a registry, or --region with or without --account, or --public"));
+            return Err(Error::usage("name a registry, or --region with or without --account, or --public"));
         }
         let mut changes = self.client_changes(env, hosts)?;
         let mut kept = Vec::new();
@@ -180,12 +180,10 @@ impl Setup {
     /// Checks the arguments, reads the configuration and resolves the hosts that the arguments name.
     fn request(&self, env: &Env) -> Result<Request, Error> {
         if !self.profile.is_empty() && !self.profiles && (self.region.is_empty() || !self.account.is_empty()) {
-            return Err(Error::failed("--profile has no effect here; use it with --profiles, or with --region alone"));
+            return Err(Error::usage("--profile has no effect here; use it with --profiles, or with --region alone"));
         }
         if !self.hosts.is_empty() && self.account.is_empty() && !self.region.is_empty() {
-            return Err(Error::failed(
-                "--region beside a host requires --account, since the host names its own region",
-            ));
+            return Err(Error::usage("--region beside a host requires --account, since the host names its own region"));
         }
         let deadline = config::deadline(env, Instant::now());
         let mut hosts = self.hosts.iter().map(|word| hosts::of_word(word)).collect::<Result<BTreeSet<_>, _>>()?;
@@ -248,7 +246,7 @@ impl Setup {
             let (account, line) = (table.account, table.line);
             format!("left the account {account} alone: line {line} of {} matches it", path.display())
         });
-        let kept = kept.collect();
+        let kept = kept.chain(accounts.left_out().iter().cloned()).collect();
         let mappings = accounts.choose(&self.profile)?;
         let name = path.clone();
         let edit = Box::new(move |text: &str| profiles::add(text, &name, &mappings));
@@ -263,8 +261,8 @@ impl Setup {
         let registries: Vec<Registry> = hosts.iter().filter_map(|host| Registry::parse(host)).collect();
         let accounts: Vec<&str> = registries.iter().filter_map(|registry| registry.account.as_deref()).collect();
         let path = Config::path(env)?;
-        // A mistake in the AWS files is reported by the commands that need them.
-        let mut fitting = Accounts::read(env, *deadline).ok()?;
+        // A mistake in the AWS files is reported by the commands that need them. A proposal is not worth a wait.
+        let mut fitting = Accounts::read(env, (*deadline).min(Instant::now() + Duration::from_secs(2))).ok()?;
         fitting.take_matched(config);
         fitting.proposal(&accounts, &path)
     }
@@ -273,7 +271,7 @@ impl Setup {
 /// The result of `--profiles`.
 struct ProfileMapping {
     change: Change<'static>,
-    /// A line for each account that a table matched already.
+    /// A line for each account that a table matched already, and for each profile that was left out.
     kept: Vec<String>,
 }
 

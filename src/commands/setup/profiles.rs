@@ -6,20 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
 use crate::identity::{Profiles, Selected};
-use crate::registry;
-
-/// The time limit for an answer on the terminal.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
+use crate::{registry, terminal};
 
 /// How often a question is repeated after an unusable answer.
 const MOST_QUESTIONS: usize = 3;
@@ -31,6 +26,8 @@ const MOST_PROPOSED: usize = 5;
 pub(super) struct Accounts {
     fitting: BTreeMap<String, Vec<Fitting>>,
     names: Vec<String>,
+    /// Why profiles that seem to name an account are left out.
+    left_out: Vec<String>,
     /// The files that were read, as the object of "is in neither".
     files: String,
 }
@@ -65,6 +62,7 @@ impl Accounts {
         let mut names: Vec<String> = profiles.names().map(str::to_owned).collect();
         names.sort();
         let mut fitting: BTreeMap<String, Vec<Fitting>> = BTreeMap::new();
+        let mut left_out = Vec::new();
         for name in &names {
             let get = |key: &str| profiles.profile(name)?.get(key).map(str::trim).filter(|value| !value.is_empty());
             let of_role = || get("role_arn")?.split(':').nth(4);
@@ -72,9 +70,15 @@ impl Accounts {
             if registry::is_account(account) {
                 let role = get("sso_role_name").or_else(|| get("role_arn")).unwrap_or_default().to_owned();
                 fitting.entry(account.to_owned()).or_default().push(Fitting { profile: name.clone(), role });
+            } else {
+                left_out
+                    .push(format!("left the profile '{name}' out: its account '{account}' does not have 12 digits"));
             }
         }
-        Ok(Self { fitting, names, files: profiles.neither() })
+        left_out.extend(profiles.unreadable_names().map(|header| {
+            format!("left [{header}] out: the AWS SDK accepts letters, digits and _-/.%@:+ in the name of a profile")
+        }));
+        Ok(Self { fitting, names, left_out, files: profiles.neither() })
     }
 
     /// Removes the accounts that a table of the configuration matches, and returns these tables.
@@ -90,6 +94,11 @@ impl Accounts {
         matched
     }
 
+    /// Why profiles that seem to name an account are left out, a line each.
+    pub(super) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
     /// Refuses profiles that cannot be chosen, and files in which no profile names an account.
     pub(super) fn check(&self, chosen: &[String]) -> Result<(), Error> {
         const KEYS: &str = "sso_account_id or role_arn";
@@ -101,7 +110,7 @@ impl Accounts {
         }
         for name in chosen {
             if !self.names.contains(name) {
-                return Err(Error::failed(format!(
+                return Err(Error::usage(format!(
                     "the profile '{name}' is in neither {}; correct --profile",
                     self.files
                 )));
@@ -129,7 +138,7 @@ impl Accounts {
                     undecided.insert(account, fitting);
                 }
                 _ => {
-                    return Err(Error::failed(format!(
+                    return Err(Error::usage(format!(
                         "--profile names {} for the account {account}; name one",
                         list_profiles(&named)
                     )));
@@ -222,38 +231,18 @@ fn cannot_ask(undecided: &BTreeMap<&str, &[Fitting]>) -> Error {
 
 /// Asks which profile an account gets.
 fn ask(account: &str, fitting: &[Fitting]) -> Result<String, Error> {
-    let mut terminal = io::stderr();
     let mut question = format!("Which profile is for the account {account}?\n");
     for (index, Fitting { profile, role }) in fitting.iter().enumerate() {
         let _ = writeln!(question, "  {}) {profile}  {}", index + 1, one_line(role));
     }
     for _ in 0..MOST_QUESTIONS {
-        let _ = write!(terminal, "{question}Number (1-{}): ", fitting.len()).and_then(|()| terminal.flush());
-        let answer = line_from_terminal()?;
+        let answer = terminal::ask(&format!("{question}Number (1-{}): ", fitting.len())).map_err(unanswered)?;
         let number = answer.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         if let Some(one) = number.and_then(|index| fitting.get(index)) {
             return Ok(one.profile.clone());
         }
     }
     Err(unanswered(format!("no profile was chosen for the account {account}")))
-}
-
-/// Reads a line in a thread of its own, so that the wait has a time limit on every system.
-fn line_from_terminal() -> Result<String, Error> {
-    let (send, receive) = mpsc::sync_channel(1);
-    let read = move || {
-        let mut line = String::new();
-        let read = io::stdin().read_line(&mut line);
-        let _ = send.send(read.map(|count| (count > 0).then_some(line)));
-    };
-    let unreadable = |error: io::Error| unanswered(format!("the terminal cannot be read: {error}"));
-    thread::Builder::new().spawn(read).map_err(unreadable)?;
-    match receive.recv_timeout(ANSWER_TIMEOUT) {
-        Ok(Ok(Some(line))) => Ok(line),
-        Ok(Ok(None)) => Err(unanswered("the input ended before an answer")),
-        Ok(Err(error)) => Err(unreadable(error)),
-        Err(_) => Err(unanswered("there was no answer")),
-    }
 }
 
 fn unanswered(what: impl Display) -> Error {

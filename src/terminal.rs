@@ -1,0 +1,36 @@
+//! Asks the person at the terminal, whatever standard input and output are.
+//!
+//! What is typed is shown. The only secret asked for is an MFA code, which is valid once and for half a minute; hiding it
+//! would leave the terminal without echo when a signal ends the process.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// The terminal's names, for input and output.
+const TERMINAL: [&str; 2] = if cfg!(windows) { ["CONIN$", "CONOUT$"] } else { ["/dev/tty", "/dev/tty"] };
+
+/// The time limit for an answer.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// Prints a question and returns the line that is typed, without its end. Fails without a terminal, and when no answer comes
+/// within ten minutes.
+pub fn ask(question: &str) -> io::Result<String> {
+    let [input, output] = TERMINAL;
+    // Windows opens its console for both or not at all.
+    let open = |name| File::options().read(true).write(true).open(name);
+    let input = open(input)?;
+    write!(open(output)?, "{question}")?;
+    let (send, receive) = mpsc::sync_channel(1);
+    // In a thread of its own, since no read from a terminal has a time limit on every system.
+    thread::Builder::new().spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(input).read_line(&mut line);
+        let _ = send.send(read.map(|count| (count > 0).then_some(line)));
+    })?;
+    let answer = receive.recv_timeout(LONGEST).map_err(|_| io::Error::other("no answer in ten minutes"))??;
+    let line = answer.ok_or_else(|| io::Error::other("the input ended before an answer"))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
