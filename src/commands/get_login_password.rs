@@ -143,8 +143,11 @@ impl GetLoginPassword {
                 Ok(host.clone())
             }
             (None, _) if service == Service::EcrPublic => Ok(PUBLIC_HOST.to_owned()),
-            (None, Some(region)) => any_registry(region),
-            (None, None) => any_registry(&default_region(env, self.profile.as_deref(), started)?),
+            (None, Some(region)) => any_registry(region).ok_or_else(|| Error::usage(not_a_region(region))),
+            (None, None) => {
+                let region = default_region(env, self.profile.as_deref(), started)?;
+                any_registry(&region).ok_or_else(|| Error::failed(not_a_region(&region)))
+            }
         }
     }
 }
@@ -174,11 +177,13 @@ fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Returns a registry that stands for all registries of a region.
-fn any_registry(region: &str) -> Result<String, Error> {
-    Registry::of_account(ANY_ACCOUNT, region)
-        .map(|registry| registry.host)
-        .ok_or_else(|| Error::failed(format!("'{region}' is not an AWS region")))
+/// Returns a registry that stands for all registries of a region; `None` if there can be no such region.
+fn any_registry(region: &str) -> Option<String> {
+    Registry::of_account(ANY_ACCOUNT, region).map(|registry| registry.host)
+}
+
+fn not_a_region(region: &str) -> String {
+    format!("'{region}' is not an AWS region")
 }
 
 /// Returns the default region, by the order of the AWS CLI.

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, complaint, make_older, printed, program};
+use crate::helper::{Helper, complaint, make_older, misuse, printed, program};
 use crate::namespace::{missing, skip};
 use crate::process::{SOON, output, send, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -117,7 +117,7 @@ fn names_that_kubernetes_refuses_are_refused_at_once() {
         assert!(ran.stderr.contains(option) && ran.stderr.contains("Kubernetes accepts"), "{}", ran.stderr);
     }
     let ran = helper.run(&["export", HOST, "--name", "pull"], "");
-    assert!(complaint(&ran).contains("--format kubernetes-secret"), "{ran:?}");
+    assert!(misuse(&ran).contains("--format kubernetes-secret"), "{ran:?}");
     assert_eq!(aws.count(), 0);
 }
 
@@ -184,7 +184,7 @@ fn a_user_and_password_are_of_one_registry() {
     assert_eq!(printed(&pair), format!("AWS:{}", helper.get(HOST).password_for(HOST)));
     let calls = aws.count();
     let two = helper.run(&["export", "--format", "user-password", HOST, OTHER], "");
-    assert!(complaint(&two).contains("takes one registry, not 2"), "{two:?}");
+    assert!(misuse(&two).contains("takes one registry, not 2"), "{two:?}");
     assert_eq!(aws.count(), calls, "that is known before AWS is asked");
 }
 
@@ -437,7 +437,7 @@ fn a_refresh_that_can_never_succeed_fails_at_once() {
     let file = helper.home().join("file").display().to_string();
     for (args, code, word) in [
         (&["--every", "5h"][..], 2, "--output"),
-        (&["--every", "5h", "--output", "-"], 1, "--output"),
+        (&["--every", "5h", "--output", "-"], 2, "--output"),
         (&["--every", "12h", "--output", &file], 2, "11h"),
         (&["--every", "0s", "--output", &file], 2, "1s"),
         (&["--every", "often", "--output", &file], 2, "1h30m"),

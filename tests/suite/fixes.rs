@@ -19,7 +19,8 @@ use crate::sources::sign_in;
 use crate::support::aws::{Aws, Plan};
 
 /// What a fix begins its commands with.
-const PROGRAMS: &[&str] = &["docker-credential-ecr-login ", "chmod ", "aws ", "sudo ", "mv ", "rmdir ", "timedatectl "];
+const PROGRAMS: &[&str] =
+    &["docker-credential-ecr-login ", "chmod ", "cp ", "aws ", "sudo ", "mv ", "rmdir ", "timedatectl "];
 
 /// The commands that are run below, and those that only show or concern another machine.
 const TRIED: &[&str] = &[
@@ -32,6 +33,7 @@ const TRIED: &[&str] = &[
     "aws ecr list-images ",
     "aws sts get-caller-identity",
     "aws ec2 modify-instance-metadata-options --instance-id ID ",
+    "cp ",
     "sudo cp ",
     "sudo chown ",
     "mv ",

@@ -212,6 +212,13 @@ pub fn complaint(ran: &Ran) -> &str {
     ran.stderr.strip_suffix('\n').expect("a line")
 }
 
+/// What a command for people says on standard error about wrong arguments.
+#[track_caller]
+pub fn misuse(ran: &Ran) -> &str {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    ran.stderr.strip_suffix('\n').expect("a line")
+}
+
 /// Turns the cached entries into ones that were made `age` ago, of the same whole life.
 pub fn make_older(helper: &Helper, age: Duration) {
     for path in helper.entries() {

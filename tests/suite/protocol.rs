@@ -185,6 +185,12 @@ fn every_command_has_help_and_a_slip_is_told_from_it() {
         assert_eq!(helper.run(&[command, "-h"], "").code, Some(0), "{command}");
         assert_eq!(helper.run(&["help", command], "").stdout, long.stdout, "{command}");
     }
+    for words in [&["ecr", "help"][..], &["cache", "help"], &["help", "help"], &["help", "cache", "clear"]] {
+        let ran = helper.run(words, "");
+        assert!(ran.code == Some(0) && ran.stdout.contains("Usage:") && ran.stderr.is_empty(), "{words:?}: {ran:?}");
+    }
+    let other = helper.run(&["configure", HOST], "");
+    assert!(other.code == Some(2) && other.stderr.contains("is 'setup' meant?"), "{other:?}");
     let slip = helper.run(&["docter", HOST], "");
     assert_eq!((slip.code, slip.stdout.as_str()), (Some(2), ""), "{slip:?}");
     assert!(slip.stderr.contains("is 'doctor' meant?"), "{slip:?}");

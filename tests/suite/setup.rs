@@ -51,6 +51,12 @@ pub fn fails(helper: &Helper, args: &str) -> String {
     ran.stderr
 }
 
+/// Runs it with arguments that can never be right.
+#[track_caller]
+pub fn refuses(helper: &Helper, args: &str) -> String {
+    crate::helper::misuse(&setup(helper, args)).to_owned()
+}
+
 pub fn read(helper: &Helper, path: &str) -> String {
     fs::read_to_string(helper.home().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::helper::Helper;
-use crate::setup::{AUTH, CONFIG, NO_WARNING, fails, home, read, setup, succeeds};
+use crate::setup::{AUTH, CONFIG, NO_WARNING, fails, home, read, refuses, setup, succeeds};
 use crate::support::aws::{Aws, Plan};
 
 /// Returns the entries of a file that name the helper, sorted.
@@ -36,7 +36,6 @@ fn hosts_are_given_as_urls_images_accounts_and_regions() {
 
     for (args, named) in [
         ("", "name a registry"),
-        ("ghcr.io", "ghcr.io is not an ECR registry"),
         ("ftp://x", "ftp://x is not"),
         ("https://me:c2VjcmV0@ghcr.io", "is not the host of a registry"),
         ("--account 1234 --region eu-west-1", "the account '1234' does not have 12 digits"),
@@ -46,9 +45,10 @@ fn hosts_are_given_as_urls_images_accounts_and_regions() {
         ("111122223333.dkr-ecr.us-east1.on.aws", "the region 'us-east1'"),
         ("111122223333.dkr.ecr.cn-north-1.amazonaws.com", "'amazonaws.com.cn'"),
     ] {
-        let line = fails(&helper, args);
+        let line = refuses(&helper, args);
         assert!(line.contains(named) && !line.contains("c2VjcmV0"), "{args}: {line}");
     }
+    assert!(fails(&helper, "ghcr.io").contains("ghcr.io is not an ECR registry"));
     assert_eq!(setup(&helper, "--account 111122223333").code, Some(2), "an account without a region");
     helper.write(
         ".config/docker-credential-ecr-login/config.toml",
@@ -79,8 +79,20 @@ fn an_image_reference_names_its_registry() {
     }
     for reference in ["docker://", "docker:///app", "docker-archive:app.tar", "oci-archive://x", "docker://docker://x"]
     {
-        assert!(fails(&home(), reference).contains("is not the host of a registry"), "{reference}");
+        assert!(refuses(&home(), reference).contains("is not the host of a registry"), "{reference}");
     }
+}
+
+/// A key with a scheme, a path or capital letters has no effect, and a key with a port has one.
+#[test]
+fn a_dead_spelling_of_a_key_is_replaced() {
+    let helper = home();
+    let keys = [format!("https://{HOST}"), format!("{HOST}/v2/"), HOST.to_uppercase(), format!("{HOST}:443")];
+    let before: serde_json::Map<String, serde_json::Value> =
+        keys.iter().map(|key| (key.clone(), "ecr-login".into())).collect();
+    helper.write(CONFIG, &json!({"credHelpers": before, "other": 1}).to_string());
+    succeeds(&helper, &format!(" {HOST} "), NO_WARNING);
+    assert_eq!(entries(&helper, CONFIG), [HOST, &format!("{HOST}:443")]);
 }
 
 #[test]
@@ -129,12 +141,17 @@ fn a_region_alone_means_the_account_of_the_caller() {
     let before = aws.count();
     for (args, words) in [
         ("--region us-east-1", &["no AWS credentials found", "AWS_PROFILE", "--account"][..]),
-        ("--region us-east1", &["the region 'us-east1'"]),
         ("--region us-east-1 --profile absent", &["'absent'", "--profile"]),
+    ] {
+        let line = fails(&unsigned, args);
+        assert!(words.iter().all(|word| line.contains(word)), "{args}: {line}");
+    }
+    for (args, words) in [
+        ("--region us-east1", &["the region 'us-east1'"][..]),
         ("--account 111122223333 --region us-east-1 --profile x", &["--profile has no effect"]),
         ("HOST --region us-east-1", &["--region", "requires --account"]),
     ] {
-        let line = fails(&unsigned, &args.replace("HOST", HOST));
+        let line = refuses(&unsigned, &args.replace("HOST", HOST));
         assert!(words.iter().all(|word| line.contains(word)), "{args}: {line}");
         assert!(!unsigned.home().join(".docker").exists(), "{args}");
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::namespace::{missing, skip};
-use crate::setup::{CONFIG, NO_WARNING, OTHER, fails, home, read, setup, succeeds};
+use crate::setup::{CONFIG, NO_WARNING, OTHER, fails, home, read, refuses, setup, succeeds};
 use crate::support::aws::Aws;
 
 const TABLES: &str = ".config/docker-credential-ecr-login/config.toml";
@@ -126,13 +126,14 @@ fn two_profiles_for_one_account_are_a_choice() {
         "no file changes before every question has its answer"
     );
     for (args, words) in [
-        ("--profiles --profile absent", &["'absent'", ".aws/config"][..]),
-        ("--profiles --profile reader --profile admin", &["'reader'", "'admin'", "name one"]),
+        ("--profiles --profile reader --profile admin", &["'reader'", "'admin'", "name one"][..]),
         ("--profile reader", &["--profile has no effect", "--profiles"]),
     ] {
-        let line = fails(&helper, args);
+        let line = refuses(&helper, args);
         assert!(words.iter().all(|word| line.contains(word)), "{line}");
     }
+    let line = fails(&helper, "--profiles --profile absent");
+    assert!(line.contains("'absent'") && line.contains(".aws/config"), "{line}");
     succeeds(&helper, "--profiles --profile reader", NO_WARNING);
     let expected = format!("{}\n{}", table("111122223333", "reader"), table("222233334444", "dev"));
     assert_eq!(read(&helper, TABLES), expected);
@@ -188,4 +189,17 @@ fn tables_are_proposed_where_they_would_help() {
     assert!(!succeeds(&one, HOST, NO_WARNING).contains("[[registry]]"), "there is one profile");
     let broken = with_profiles("[profile prod\n");
     assert!(!succeeds(&broken, HOST, NO_WARNING).contains("[[registry]]"));
+}
+
+#[test]
+fn profiles_that_are_left_out_are_named() {
+    let helper = with_profiles(
+        "[profile good]\nsso_account_id = 111122223333\n[profile short]\nsso_account_id = 12345\n\
+         [profile \"with blanks\"]\nsso_account_id = 222233334444\n",
+    );
+    let printed = succeeds(&helper, "--profiles", NO_WARNING);
+    for words in ["left the profile 'short' out: its account '12345'", "left [profile \"with blanks\"] out"] {
+        assert!(printed.contains(words), "{words} in {printed}");
+    }
+    assert_eq!(read(&helper, TABLES), table("111122223333", "good"));
 }

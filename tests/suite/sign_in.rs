@@ -193,7 +193,7 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
 #[test]
 fn two_access_keys_are_told_apart_and_logout_removes_the_tokens_of_both() {
     let aws = Aws::start();
-    let helper = Helper::of(&aws);
+    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
     helper.get(HOST).password_for(HOST);
     let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7SECOND");
     helper.get(HOST).password_for(HOST);

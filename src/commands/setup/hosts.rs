@@ -24,13 +24,13 @@ pub(super) fn of_word(word: &str) -> Result<String, Error> {
 pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error> {
     match config.target(env, host) {
         Ok(_) => Ok(()),
-        Err(Error::NotFound) => Err(Error::failed(match registry::wrong_part(host) {
-            Some(wrong) => format!("{host} is not an ECR registry: {wrong}"),
-            None => format!(
+        Err(Error::NotFound) => Err(match registry::wrong_part(host) {
+            Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
+            None => Error::failed(format!(
                 "{host} is not an ECR registry, and the configuration does not name it; expected e.g. \
                  111122223333.dkr.ecr.us-east-1.amazonaws.com"
-            ),
-        })),
+            )),
+        }),
         Err(error) => Err(error),
     }
 }

@@ -110,7 +110,7 @@ impl Accounts {
         }
         for name in chosen {
             if !self.names.contains(name) {
-                return Err(Error::usage(format!(
+                return Err(Error::failed(format!(
                     "the profile '{name}' is in neither {}; correct --profile",
                     self.files
                 )));
