@@ -92,7 +92,7 @@ struct Arguments {
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
 enum AnyCommand {
-    /// Read a registry's host from standard input and print its user name and password
+    /// Read a registry's host from standard input and print its user name and password; answers Bazel's requests too
     Get,
     /// Accept and discard the password of an ECR registry, so that docker login works
     Store,
@@ -181,7 +181,9 @@ impl UserCommand {
 /// Whether the program was started under the plugin's name. Names of files have no case on Windows.
 fn is_kubelet_name(name: &str) -> bool {
     let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
-    name.strip_suffix(".exe").unwrap_or(&name) == KUBELET_NAME
+    let name = name.strip_suffix(".exe").unwrap_or(&name);
+    // The releases of that plugin have the platform in the names of their files.
+    name.strip_prefix(KUBELET_NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 impl Invocation {

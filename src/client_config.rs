@@ -4,11 +4,15 @@
 //! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
 //! `auths` (docker CLI reference, "Credential helpers").
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::env::Env;
@@ -21,6 +25,9 @@ pub const HELPER_NAME: &str = "ecr-login";
 
 /// The size limit of a settings file.
 const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The name of docker's file before version 1.7, which podman still reads.
+pub const DOCKERCFG: &str = ".dockercfg";
 
 /// The variable from which docker 28.3 and later takes passwords before it reads its file.
 pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
@@ -52,17 +59,26 @@ pub struct AuthFile {
 }
 
 impl AuthFile {
-    /// Reads the file. A file that does not exist counts as empty.
+    /// Reads the file. A file that does not exist counts as empty. `.dockercfg` holds what other files have below `auths`.
     pub fn read(path: PathBuf) -> Result<Self, Failure> {
+        let file = Self::read_object(path)?;
+        if file.path.file_name().is_some_and(|name| name == DOCKERCFG) {
+            let content = Map::from_iter([("auths".to_owned(), Value::Object(file.content))]);
+            return Ok(Self { content, ..file });
+        }
+        match wrong_type(&file.content) {
+            None => Ok(file),
+            Some(what) => Err(invalid(&file.path, format!("{}: {what}", file.path.display()))),
+        }
+    }
+
+    fn read_object(path: PathBuf) -> Result<Self, Failure> {
         let text = text(&path)?;
         if text.trim_ascii().is_empty() {
             return Ok(Self { path, content: Map::new() });
         }
         match serde_json::from_str(&text) {
-            Ok(Value::Object(content)) => match wrong_type(&content) {
-                None => Ok(Self { path, content }),
-                Some(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
-            },
+            Ok(Value::Object(content)) => Ok(Self { path, content }),
             Ok(_) => Err(invalid(&path, format!("{} is not a JSON object", path.display()))),
             // The error's own text may quote a password.
             Err(error) => {
@@ -101,15 +117,20 @@ impl AuthFile {
         self.field("credsStore")?.as_str().filter(|name| !name.is_empty())
     }
 
-    /// Reports whether the file holds a password for the host, in any of the spellings that clients use.
+    /// Reports whether the file holds a password for the host, in any of the spellings that docker uses.
     pub fn has_password(&self, host: &str) -> bool {
-        let Some(Value::Object(auths)) = self.field("auths") else { return false };
+        self.passwords().any(|key| registry::host(key).is_some_and(|known| known == host))
+    }
+
+    /// Returns the keys of the passwords.
+    pub fn passwords(&self) -> impl Iterator<Item = &str> {
+        let auths = self.field("auths").and_then(Value::as_object).into_iter().flatten();
         let holds = |entry: &Value| {
             ["auth", "password", "identitytoken"]
                 .iter()
                 .any(|field| entry[field].as_str().is_some_and(|s| !s.is_empty()))
         };
-        auths.iter().any(|(key, entry)| registry::host(key).is_some_and(|known| known == host) && holds(entry))
+        auths.filter(move |(_, entry)| holds(entry)).map(|(key, _)| key.as_str())
     }
 
     /// Returns the keys for which clients call the helper.
@@ -223,10 +244,48 @@ pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     })
 }
 
-/// Reports whether `DOCKER_AUTH_CONFIG` has a password for the host.
-pub fn is_in_auth_config(env: &Env, host: &str) -> bool {
-    let content = env.text(DOCKER_AUTH_CONFIG).and_then(|text| serde_json::from_str(text).ok());
-    content.is_some_and(|content| AuthFile { path: PathBuf::new(), content }.has_password(host))
+/// What docker 28.3 and later read in `DOCKER_AUTH_CONFIG` (docker CLI, `cli/config/configfile/file.go`).
+#[derive(Debug, PartialEq, Eq)]
+pub enum EnvironmentPasswords {
+    /// The hosts that it has a password for, as docker looks them up. Empty if the variable is not set.
+    Hosts(BTreeSet<String>),
+    /// docker complains about it with every command, and goes on as if it were not set.
+    Refused,
+}
+
+impl EnvironmentPasswords {
+    /// Reads the variable.
+    pub fn read(env: &Env) -> Self {
+        let hosts = || -> Option<BTreeSet<String>> {
+            let text = env.text(DOCKER_AUTH_CONFIG).unwrap_or("{}");
+            // Go's decoder takes null for an empty object, and ignores the case of names; docker has it refuse other names.
+            let content: Option<Map<String, Value>> = serde_json::from_str(text).ok()?;
+            let mut hosts = BTreeSet::new();
+            for (name, auths) in content.unwrap_or_default() {
+                if !name.eq_ignore_ascii_case("auths") {
+                    return None;
+                }
+                let auths: Option<Map<String, Value>> = serde_json::from_value(auths).ok()?;
+                for (host, entry) in auths.unwrap_or_default() {
+                    let members = entry.as_object().filter(|members| members.len() == 1)?;
+                    let (name, auth) = members.iter().next()?;
+                    let decoded = Zeroizing::new(BASE64_STANDARD.decode(auth.as_str()?).ok()?);
+                    let has_user = decoded.iter().position(|byte| *byte == b':').is_some_and(|end| end > 0);
+                    if !name.eq_ignore_ascii_case("auth") || !has_user {
+                        return None;
+                    }
+                    hosts.insert(host);
+                }
+            }
+            Some(hosts)
+        };
+        hosts().map_or(Self::Refused, Self::Hosts)
+    }
+
+    /// Whether docker uses a password of the variable for the host.
+    pub fn have(&self, host: &str) -> bool {
+        matches!(self, Self::Hosts(hosts) if hosts.contains(host))
+    }
 }
 
 /// Finds a program on the PATH.

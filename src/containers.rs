@@ -30,7 +30,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup, invalid};
+use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -122,6 +122,16 @@ impl Rules {
     }
 }
 
+/// Reports whether the installed skopeo does not read `CONTAINERS_REGISTRIES_CONF`, while another program here may.
+pub fn skopeo_ignores_variable(env: &Env) -> bool {
+    let [_, _, known] = &PROGRAMS;
+    let is_old = |path: PathBuf| {
+        let version = version_output(env, &path).and_then(|text| parse_version(&text));
+        version.is_some_and(|version| known.era(version) != Era::From6)
+    };
+    Rules::of_installed(env).program == Program::Podman && client_config::on_path(env, known.name).is_some_and(is_old)
+}
+
 /// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.
 pub fn version_output(env: &Env, program: &Path) -> Option<String> {
     let mut command = Command::new(program);
@@ -172,11 +182,26 @@ fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failu
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
-        if file.has_password(host) {
+        if file.passwords().any(|key| repository(key).is_none() && registry::host(key).as_deref() == Some(host)) {
             return Ok(Lookup::Password(file.path));
         }
     }
     Ok(Lookup::Nothing)
+}
+
+/// Returns the repository, or the prefix of repositories, that a key of `auths` is for; `None` for a whole registry. Only
+/// logins of docker write a URL, and its path means nothing.
+pub fn repository(key: &str) -> Option<&str> {
+    if key.contains("://") {
+        return None;
+    }
+    let (_, repository) = key.split_once('/')?;
+    (!repository.is_empty()).then_some(key)
+}
+
+/// Reports whether the programs read the files with passwords and `credHelpers`: `credential-helpers` may leave them out.
+pub fn reads_auth_files(env: &Env, rules: Rules) -> bool {
+    credential_helpers(env, rules).is_ok_and(|helpers| helpers.iter().any(|helper| helper.name == AUTH_FILES))
 }
 
 /// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
@@ -208,7 +233,7 @@ pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
         return vec![path.clone()];
     }
     let config = user_config(env).map(|config| config.join("auth.json"));
-    let old = env.home().map(|home| home.join(".dockercfg"));
+    let old = env.home().map(|home| home.join(DOCKERCFG));
     [named.or_else(login), config, client_config::docker_config(env), old].into_iter().flatten().collect()
 }
 

@@ -163,7 +163,8 @@ impl Env {
     /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes all other changes in the root file system
     /// as part of the image that it builds.
     pub fn kaniko_dir(&self) -> Option<PathBuf> {
-        Some(self.path("KANIKO_DIR").unwrap_or_else(|| PathBuf::from("/kaniko"))).filter(|dir| dir.is_dir())
+        let named = self.path("KANIKO_DIR").filter(|dir| dir.is_absolute());
+        [named, Some(PathBuf::from("/kaniko"))].into_iter().flatten().find(|dir| dir.is_dir())
     }
 
     /// The directory of the helper's configuration.

@@ -79,10 +79,10 @@ impl Resolver<'_> {
                  variables on to containers",
             ));
         };
-        if !is_url(url) {
+        if !is_url(url) || !is_private(url) {
             return Err(Failure::new(
                 Code::SettingInvalid,
-                format!("{GITHUB_URL} is not a URL"),
+                format!("{GITHUB_URL} is not a URL with https"),
                 "do not change the value that GitHub Actions sets",
             ));
         }
@@ -262,6 +262,14 @@ impl Resolver<'_> {
             )),
         }
     }
+}
+
+/// Whether nobody on the way sees a request to this URL.
+fn is_private(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    url.scheme_str() == Some("https") || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The failure for a web identity without a role to assume.

@@ -210,6 +210,17 @@ pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
+/// Whether `path` leads below the directory `dir`, through whatever links.
+pub fn is_below(path: &Path, dir: &Path) -> bool {
+    let real = || {
+        let path = std::path::absolute(path).ok()?;
+        let existing = path.ancestors().find(|path| path.exists())?;
+        Some(existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?))
+    };
+    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+    !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
+}
+
 /// Whether a link may have been put there by somebody who wants it to be followed.
 fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
     #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! What the cache holds for a registry: opens the cache, and reads, saves, lists and erases tokens outside of a request.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use time::OffsetDateTime;
@@ -15,7 +15,7 @@ use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::identity::{Identity, Observed, request_key};
-use crate::registry;
+use crate::{platform, registry};
 
 /// What the cache holds for one identity.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failur
     let Some(dir) = env.cache_dir() else {
         return Err(Failure::from_line(Code::CacheUnused, env.why_no_cache(), "set AWS_ECR_CACHE_DIR"));
     };
-    if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !is_below(&dir, kaniko)) {
+    if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(&dir, kaniko)) {
         let (dir, kaniko) = (dir.display(), kaniko.display());
         return Err(Failure::new(
             Code::CacheUnused,
@@ -137,11 +137,6 @@ pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failur
         ));
     }
     Cache::open(dir)
-}
-
-/// Whether `path` leads below `dir`, by its text alone.
-fn is_below(path: &Path, dir: &Path) -> bool {
-    path.starts_with(dir) && !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`].

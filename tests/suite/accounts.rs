@@ -113,8 +113,9 @@ fn under_the_replaced_plugins_name_an_account_without_a_role_gets_the_nodes() {
     };
     let token = jwt("system:serviceaccount:kube-system:coredns", 1);
     for role in [None, Some("")] {
-        let ran = ask(&helper, "/opt/bin/ecr-credential-provider", &token, role);
-        assert_eq!(credential(&ran, V1, HOST).0, node);
+        for name in ["/opt/bin/ecr-credential-provider", "ecr-credential-provider-linux-amd64"] {
+            assert_eq!(credential(&ask(&helper, name, &token, role), V1, HOST).0, node, "{name}");
+        }
         let line = error(&ask(&helper, "/opt/bin/docker-credential-ecr-login", &token, role)).to_owned();
         assert!(line.contains("'kube-system.coredns'") && line.contains("ecr-credential-provider"), "{line}");
     }

@@ -57,7 +57,7 @@ fn the_action_installs_the_program_and_sets_up_the_registries() {
     assert_eq!(path.trim_end(), bin.to_str().expect("UTF-8"));
     assert_eq!(runner.text("output").trim_end(), format!("path={}", path.trim_end()));
     assert!(bin.join(NAME).exists());
-    assert_eq!(runner.text("calls"), format!("setup {HOST} public.ecr.aws\n"));
+    assert_eq!(runner.text("calls"), format!("setup -- {HOST} public.ecr.aws\n"));
     assert_eq!(runner.left(), 1, "the scratch directory is gone");
     assert!(runner.run(&good).status.success(), "and once more in the same job");
 }
@@ -74,6 +74,14 @@ fn the_action_takes_an_account_and_a_region_for_its_registry() {
 }
 
 #[test]
+fn the_action_takes_a_region_for_the_account_of_the_job() {
+    let Some((_release, served, checksums)) = served() else { return };
+    let runner = Runner::new(&served);
+    assert!(runner.run(&json!({"CHECKSUMS": checksums, "REGION": "eu-west-1"})).status.success());
+    assert_eq!(runner.text("calls"), "setup --region eu-west-1\n");
+}
+
+#[test]
 fn the_action_has_the_helper_assume_a_role() {
     let Some((_release, served, checksums)) = served() else { return };
     let runner = Runner::new(&served);
@@ -85,9 +93,11 @@ fn the_action_has_the_helper_assume_a_role() {
     assert_eq!(runner.text("env"), variables);
     let runner = Runner::new(&served);
     let mut of_others = by_role.clone();
-    of_others["REGISTRIES"] = HOST.into();
+    of_others["REGISTRIES"] = "222233334444.dkr.ecr.us-east-1.amazonaws.com".into();
     assert!(runner.run(&of_others).status.success());
-    assert_eq!(runner.text("calls"), format!("setup {HOST}\n"));
+    assert_eq!(runner.text("calls"), "setup -- 222233334444.dkr.ecr.us-east-1.amazonaws.com\n");
+    // Another use does not take the first one's accounts over.
+    assert!(runner.text("env").contains(&format!("AWS_ECR_ROLE_ARN_222233334444={ROLE}\n")), "{}", runner.text("env"));
 }
 
 #[test]

@@ -183,6 +183,18 @@ fn the_error_for_a_job_without_the_permission_names_it() {
     assert_eq!(aws.count(), 0);
 }
 
+/// The request carries a token that stands for the job.
+#[test]
+fn github_is_not_asked_without_tls() {
+    let aws = Aws::start();
+    let mut helper = helper(&aws, "github").var("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "job-1");
+    for url in ["http://github.example/token", "http://10.0.0.1/token"] {
+        helper.set("ACTIONS_ID_TOKEN_REQUEST_URL", url);
+        let ran = helper.get(HOST);
+        contains(ran.error(), &["ACTIONS_ID_TOKEN_REQUEST_URL is not a URL with https"]);
+    }
+}
+
 #[test]
 fn an_error_of_github_is_reported_and_a_temporary_one_is_retried() {
     let (aws, github) = (Aws::start(), GitHub::start());

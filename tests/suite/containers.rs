@@ -122,7 +122,9 @@ impl Machine {
             ("asks this program", Found::Helper),
             ("asks docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
+            ("uses a password in", Found::Password),
             ("names no credential helper", Found::Nothing),
+            ("names neither this program", Found::Nothing),
             ("E-CLIENT-CONFIG-INVALID", Found::Broken),
         ];
         let found = signs.into_iter().find(|(sign, _)| check.contains(sign)).map(|(_, found)| found);
@@ -184,6 +186,7 @@ const AUTHS: &[&str] = &[
     ".docker/config.json",
     "dc/config.json",
     "named.json",
+    ".dockercfg",
 ];
 
 #[test]
@@ -214,6 +217,9 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
                     3 => json!({"auths": {HOST: {}}}).to_string(),
                     _ => "{}".to_owned(),
                 };
+                if *auth == ".dockercfg" && chance.below(2) == 0 {
+                    content = json!({HOST: {"auth": "cGFzc3dvcmQ6cw=="}}).to_string();
+                }
                 if chance.below(20) == 0 {
                     content.clear();
                 }

@@ -264,15 +264,36 @@ fn what_docker_takes_before_it_asks_a_helper_is_named() {
     };
     docker(&helper, "28.2.2");
     let helper = helper.var("DOCKER_AUTH_CONFIG", &with_password);
-    assert_eq!(check(&report(&helper, &[HOST]).0, "docker").0, "ok", "older versions do not know the variable");
+    let (all, code) = report(&helper, &[HOST]);
+    assert_eq!((check(&all, "docker").0, code), ("ok".into(), Some(0)), "older versions do not know the variable");
+    assert!(all.to_string().contains("docker compose and cosign may use it"), "{all:#}");
     docker(&helper, "28.5.2");
     let (all, code) = report(&helper, &[HOST]);
     let (status, what) = check(&all, "docker");
     // Whatever podman, which does not know the variable, does.
     assert!(code == Some(1) && status == "failure" && what.contains("E-DOCKER-AUTH-CONFIG"), "{what}");
+    let mut helper = helper;
+    for (variable, status) in [
+        // Other spellings of the host are never looked up.
+        (format!(r#"{{"auths": {{"https://{HOST}": {{"auth": "QVdTOmE="}}}}}}"#), "ok"),
+        ("null".to_owned(), "ok"),
+        (format!(r#"{{"Auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#), "failure"),
+        (format!(r#"{{"auths": {{"{HOST}": {{"username": "AWS", "password": "a"}}}}}}"#), "warning"),
+        (format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}, "other": {{}}}}}}"#), "warning"),
+        (r#"{"auths": 5}"#.to_owned(), "warning"),
+    ] {
+        helper.set("DOCKER_AUTH_CONFIG", &variable);
+        let all = report(&helper, &[HOST]).0;
+        let of_machine = all["checks"].as_array().expect("checks").iter().find(|check| check["check"] == "docker");
+        let mut found = vec![check(&all, "docker").0];
+        found.extend(of_machine.map(|check| check["status"].as_str().expect("a text").to_owned()));
+        found.retain(|status| status != "ok");
+        let expected = if status == "ok" { vec![] } else { vec![status.to_owned()] };
+        assert_eq!(found, expected, "{variable}");
+    }
     let of_runner = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
     let text = helper.var("DOCKER_AUTH_CONFIG", &of_runner).run(&["doctor", HOST], "").stdout;
-    assert!(text.contains("holds 'auths' alone") && text.contains("GitLab's runner"), "{text}");
+    assert!(text.contains("E-DOCKER-AUTH-CONFIG") && text.contains("GitLab's runner"), "{text}");
 }
 
 /// What registries share is said once, and none of it of something that is not on the screen.

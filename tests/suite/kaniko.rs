@@ -33,10 +33,20 @@ fn no_token_is_left_where_kaniko_takes_it_for_a_part_of_the_image() {
     let helper = || Helper::of(&aws).inside(&kaniko).var("AWS_ECR_LOG", "warn");
     let outside = tempfile::tempdir().expect("a directory");
     let outside_path = outside.path().to_str().expect("UTF-8");
-    // The user's own place, another one, and one that only seems to be right.
-    for dir in ["", outside_path, "/kaniko-cache", &format!("/kaniko/..{outside_path}"), "kaniko/cache"] {
+    let linked = kaniko.command("ln").args(["-s", outside_path, "/kaniko/link"]).status();
+    assert!(linked.expect("it runs").success());
+    // The user's own place, another one, and some that only seem to be right.
+    for (dir, named) in [
+        ("", ""),
+        (outside_path, ""),
+        ("/kaniko-cache", ""),
+        (&format!("/kaniko/..{outside_path}"), ""),
+        ("/kaniko/link/cache", ""),
+        (outside_path, "kaniko"),
+        (outside_path, "/no/such/directory"),
+    ] {
         let calls = aws.count();
-        let helper = helper().var("AWS_ECR_CACHE_DIR", dir);
+        let helper = helper().var("AWS_ECR_CACHE_DIR", dir).var("KANIKO_DIR", named);
         for call in 1..=2 {
             let ran = helper.get(HOST);
             assert_eq!((ran.code, aws.count()), (Some(0), calls + call), "{dir}: a pull is worth more: {ran:?}");

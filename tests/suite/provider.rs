@@ -144,11 +144,33 @@ fn a_configuration_that_is_not_there_is_written_and_goes_again() {
         assert!(text.ends_with("}\n"));
         assert_eq!(config(&text).providers[0].name, NAME);
         assert!(setup(&helper, &[]).stdout.starts_with("nothing to change in "));
-        assert!(setup(&helper, &["--remove"]).stdout.starts_with("removed 1 provider from "));
+        assert!(setup(&helper, &["--remove"]).stdout.starts_with("removed "));
         assert!(!path.exists(), "kubelet does not start without a provider");
     }
     assert!(setup(&helper, &["--remove"]).stdout.starts_with("nothing to change in "));
     assert!(!path.exists());
+}
+
+/// A file of somebody else stays, whatever is left in it.
+#[test]
+fn a_configuration_of_somebody_else_is_never_removed() {
+    let bare = r#"{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[]}"#;
+    let helper = node(bare);
+    setup(&helper, &[]);
+    assert_eq!(config(&read(&helper)).providers[0].name, NAME);
+    let ran = setup(&helper, &["--remove"]);
+    assert_eq!(read(&helper), bare);
+    assert!(ran.stdout.contains("which has no other"), "{ran:?}");
+    // Our entry with a change of somebody's.
+    let helper = node("");
+    setup(&helper, &[]);
+    helper.write("config.json", &read(&helper).replace("\"0s\"", "\"5m0s\""));
+    setup(&helper, &["--remove"]);
+    assert!(read(&helper).contains("\"providers\": []"), "{}", read(&helper));
+    // A path without a directory.
+    let ran =
+        crate::process::run(helper.command().current_dir(helper.home()).args(["setup", "--kubelet", "new.json"]), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
 }
 
 #[test]

@@ -270,6 +270,13 @@ fn podman_is_set_up_in_its_own_files() {
     succeeds(&helper, "--podman", NO_WARNING);
     assert!(read(&helper, ADDITION).ends_with("credential-helpers = [\"containers-auth.json\",\"ecr-login\"]\n"));
     assert!(succeeds(&helper, "--podman", NO_WARNING).starts_with("nothing to change in "));
+    // A line that somebody has added stays.
+    helper.write(ADDITION, &(read(&helper, ADDITION) + "unqualified-search-registries = ['quay.io']\n"));
+    succeeds(&helper, "--podman", NO_WARNING);
+    succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert_eq!(read(&helper, ADDITION), "unqualified-search-registries = ['quay.io']\n");
+    fs::remove_file(helper.home().join(ADDITION)).expect("a file");
+    succeeds(&helper, "--podman", NO_WARNING);
     succeeds(&helper, "--podman --remove", NO_WARNING);
     assert!(!helper.home().join(ADDITION).exists());
     assert_eq!(read(&helper, AUTH), "{}\n");
@@ -279,6 +286,8 @@ fn podman_is_set_up_in_its_own_files() {
     let mine = "credential-helpers = ['mine']\n";
     helper.write(ADDITION, mine);
     succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert_eq!(read(&helper, ADDITION), mine, "not a file of the helper");
+    assert!(fails(&helper, "--podman").contains("is not by setup"));
     assert_eq!(read(&helper, ADDITION), mine, "not a file of the helper");
     fs::remove_file(helper.home().join(ADDITION)).expect("a file");
     helper.write(".config/containers/registries.conf.d/z.conf", mine);
@@ -293,6 +302,35 @@ fn podman_is_set_up_in_its_own_files() {
     let helper = helper.var("REGISTRY_AUTH_FILE", &file);
     succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
     assert!(read(&helper, "a.json").contains(HOST));
+}
+
+/// What still keeps a client from calling the helper.
+#[test]
+fn what_comes_before_the_new_entry_is_a_warning() {
+    let auths = json!({"auths": {HOST: {"auth": "QVdTOmE="}}}).to_string();
+    let helper = home().var("DOCKER_AUTH_CONFIG", &auths);
+    let ran = setup(&helper, HOST);
+    assert!(
+        ran.stderr.contains("DOCKER_AUTH_CONFIG has a password for") && ran.stdout.contains("check with:"),
+        "{ran:?}"
+    );
+    succeeds(&helper, OTHER, NO_WARNING);
+
+    let helper = home();
+    helper.write(".config/containers/registries.conf", "no TOML");
+    let ran = setup(&helper, &format!("--podman {HOST}"));
+    assert!(ran.stderr.contains("registries.conf") && ran.stdout.contains("check with:"), "{ran:?}");
+
+    let helper = home();
+    helper.write(AUTH, &auths);
+    let warning = setup(&helper, "--podman").stderr;
+    assert!(warning.contains("still has a password") && warning.contains(HOST), "{warning}");
+
+    // With ecr-login in a file of the user's own.
+    let helper = home();
+    helper.write(".config/containers/registries.conf", "credential-helpers = ['ecr-login']\n");
+    let warning = setup(&helper, "--podman --remove").stderr;
+    assert!(warning.contains("registries.conf names ecr-login too"), "{warning}");
 }
 
 /// A second writer behaves like docker: it reads the file and later replaces it.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::report::{Check, Status};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
+use crate::client_config::{self, AuthFile, DOCKERCFG, EnvironmentPasswords, HELPER_NAME, Lookup};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
+use crate::registry;
 
 /// The checks of one host.
 pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
@@ -15,6 +16,8 @@ pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
     let podman = client(Client::Podman, env, host);
     let mut checks = one_is_enough([docker, podman].into_iter().flatten().collect());
     checks.extend(leftover(env, host));
+    checks.extend(passwords_of_repositories(env, host));
+    checks.extend(auth_config_of_others(env, host));
     checks
 }
 
@@ -52,7 +55,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         }
     };
     let setup = |more: &str| format!("run '{NAME} setup{option} {host}{more}'");
-    if client == Client::Docker && client_config::is_in_auth_config(env, host) && reads_auth_config(env) {
+    if client == Client::Docker && EnvironmentPasswords::read(env).have(host) && reads_auth_config(env) {
         return Some(Check::failure(
             name,
             Code::DockerAuthConfig,
@@ -80,12 +83,23 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
             format!("asks docker-credential-{helper} and not this program: {setting} in {}", path.display()),
             setup(" --force"),
         ),
+        Lookup::Password(path) if path.ends_with(DOCKERCFG) => Check::failure(
+            name,
+            Code::ClientPassword,
+            format!("uses a password in {}, and asks no helper", path.display()),
+            "remove the entry of this host from the file, which docker has not read since version 1.7",
+        ),
         Lookup::Password(path) => Check::failure(
             name,
             Code::ClientPassword,
             format!("uses a password that an earlier login left in {}, and asks no helper", path.display()),
             setup(" --remove-auths"),
         ),
+        Lookup::Nothing if client == Client::Podman && !containers::reads_auth_files(env, Rules::of_installed(env)) => {
+            program?;
+            let what = "credential-helpers in registries.conf names neither this program nor containers-auth.json";
+            Check::failure(name, Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"))
+        }
         Lookup::Nothing => {
             let files = match client {
                 Client::Docker => client_config::docker_config(env).into_iter().collect(),
@@ -114,6 +128,38 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
 fn reads_auth_config(env: &Env) -> bool {
     let printed = client_config::on_path(env, "docker").and_then(|program| containers::version_output(env, &program));
     printed.and_then(|text| containers::parse_version(&text)).is_none_or(|version| version >= [28, 3])
+}
+
+/// Reports a password in `DOCKER_AUTH_CONFIG` that an older docker does not use. Programs with newer code of docker do.
+fn auth_config_of_others(env: &Env, host: &str) -> Option<Check> {
+    (EnvironmentPasswords::read(env).have(host) && !reads_auth_config(env)).then(|| {
+        Check::warning(
+            "docker",
+            Code::DockerAuthConfig,
+            "DOCKER_AUTH_CONFIG has a password for this host; this docker ignores it, but docker compose and cosign may use it",
+            "unset DOCKER_AUTH_CONFIG for docker",
+        )
+    })
+}
+
+/// Reports passwords that podman uses for some repositories of the registry.
+fn passwords_of_repositories(env: &Env, host: &str) -> Option<Check> {
+    let rules = Rules::of_installed(env);
+    containers::program(env).filter(|_| containers::reads_auth_files(env, rules))?;
+    let is_of_repository =
+        |key: &&str| containers::repository(key).is_some() && registry::host(key).as_deref() == Some(host);
+    let files = containers::auth_files(env, rules).into_iter().filter_map(|path| AuthFile::read(path).ok());
+    let mut found = files.filter_map(|file| {
+        let key = file.passwords().find(is_of_repository)?.to_owned();
+        Some((key, file.path))
+    });
+    let (key, path) = found.next()?;
+    Some(Check::warning(
+        "podman",
+        Code::ClientLeftoverPassword,
+        format!("uses a password that an earlier login left in {} for {key}", path.display()),
+        format!("log out of it with podman logout {key}"),
+    ))
 }
 
 /// Reports a password in docker's settings that docker does not use.

@@ -3,7 +3,7 @@
 use super::report::Check;
 use super::{Examiner, clients};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, HELPER_NAME};
+use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -25,7 +25,7 @@ pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl It
 /// Checks the settings of docker and podman.
 fn clients(env: &Env, names_registries: bool) -> Vec<Check> {
     let mut found: Vec<Check> =
-        [docker(env, names_registries), podman(env, names_registries)].into_iter().flatten().collect();
+        [docker(env, names_registries), podman(env, names_registries), skopeo(env)].into_iter().flatten().collect();
     if found.is_empty() && clients::installed(env).is_empty() {
         found.push(Check::warning(
             "clients",
@@ -132,6 +132,9 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     }
     let of_docker = client_config::docker_config(env);
     let mut count = 0;
+    if !containers::reads_auth_files(env, Rules::of_installed(env)) {
+        return not_set_up(env, names_registries);
+    }
     for path in containers::auth_files(env, Rules::of_installed(env))
         .into_iter()
         .filter(|path| Some(path) != of_docker.as_ref())
@@ -149,6 +152,11 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
         return Some(Check::ok("podman", "reads docker's settings"));
     }
+    not_set_up(env, names_registries)
+}
+
+/// The finding that podman does not call the helper; `None` where each named registry has a check of its clients.
+fn not_set_up(env: &Env, names_registries: bool) -> Option<Check> {
     if names_registries || containers::program(env).is_none() {
         return None;
     }
@@ -160,20 +168,29 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     ))
 }
 
+/// Warns that skopeo before 1.23 does not read the file that a variable names.
+fn skopeo(env: &Env) -> Option<Check> {
+    let path = env.text(containers::REGISTRIES_CONF).filter(|_| containers::skopeo_ignores_variable(env))?;
+    Some(Check::warning(
+        "skopeo",
+        Code::ClientConfigInvalid,
+        format!("this skopeo does not read {path}, which {} names", containers::REGISTRIES_CONF),
+        "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too",
+    ))
+}
+
 fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
 }
 
-/// `DOCKER_AUTH_CONFIG` that docker refuses. It decodes the variable strictly and knows `auths` alone.
+/// Warns of a `DOCKER_AUTH_CONFIG` that docker refuses.
 fn auth_config(env: &Env) -> Option<Check> {
-    let text = env.text(client_config::DOCKER_AUTH_CONFIG)?;
-    let valid = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
-        .is_ok_and(|members| members.keys().all(|name| name == "auths"));
-    (!valid).then(|| {
+    (EnvironmentPasswords::read(env) == EnvironmentPasswords::Refused).then(|| {
         Check::warning(
             "docker",
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is no object that holds 'auths' alone: docker from 28.3 on complains about it with every command",
+            "DOCKER_AUTH_CONFIG is no object that has below 'auths' one 'auth' for each host: docker from 28.3 on complains \
+             about it with every command",
             "unset DOCKER_AUTH_CONFIG for docker; GitLab's runner alone may have it",
         )
     })

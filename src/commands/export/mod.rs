@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, print_notice};
+use crate::platform;
 use crate::token_provider::{self, IssuedToken};
 use file::OutputFile;
 use format::{Format, Password, SecretName};
@@ -61,6 +62,13 @@ impl Export {
         };
         if let Some(every) = self.every {
             return refresh::run(&self, env, &file, every);
+        }
+        if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(file.path(), kaniko)) {
+            print_notice(&format!(
+                "warning: kaniko pushes {} as part of the image that it builds, unless it lies in {}",
+                file.path().display(),
+                kaniko.display()
+            ));
         }
         let passwords = self.fetch(env)?;
         file.write(&self.text(&passwords)?)?;

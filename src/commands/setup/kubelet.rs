@@ -110,12 +110,12 @@ pub fn add(text: &str) -> Result<String, Failure> {
     Ok(replaced(text, first.start..first.start, &format!("{entry},{space}")))
 }
 
-/// Removes the helper's entry. A list without any other entry is removed with the whole text, which the helper had created.
+/// Removes the helper's entry, and the whole text if `setup` had created it.
 pub fn remove(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
-    let Parsed { providers, .. } = Parsed::of_text(text)?;
+    let Parsed { list, providers, .. } = Parsed::of_text(text)?;
     let Some(index) = providers.iter().position(|(provider, _)| provider.name == NAME) else {
         return Ok(text.to_owned());
     };
@@ -123,9 +123,16 @@ pub fn remove(text: &str) -> Result<String, Failure> {
     let cut = match (providers.get(index + 1), index.checked_sub(1)) {
         (Some((_, next)), _) => span.start..next.start,
         (None, Some(before)) => providers[before].1.end..span.end,
-        (None, None) => return Ok(String::new()),
+        // The file that `setup` had created.
+        (None, None) if text == add("")? => return Ok(String::new()),
+        (None, None) => return Ok(replaced(text, list, "[]")),
     };
     Ok(replaced(text, cut, ""))
+}
+
+/// Reports whether a configuration has an empty list of providers.
+pub fn is_without_provider(text: &str) -> bool {
+    Parsed::of_text(text).is_ok_and(|parsed| parsed.providers.is_empty())
 }
 
 /// Returns the text for people to see: without the variables of providers, since some are secrets.
@@ -138,7 +145,7 @@ pub fn masked(text: &str) -> String {
 
 /// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
 pub fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
-    let dir = path.parent()?;
+    let dir = path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
     let endings = env.program_endings();
     let here = |dir: PathBuf| platform::executable(&dir.join(NAME), &endings).is_some();
     // EKS has programs beside the configuration, k3s in `bin`.

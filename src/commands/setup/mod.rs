@@ -157,9 +157,10 @@ impl Setup {
             )));
         }
         if let Some(dir) = kubelet::missing_program(env, path).filter(|_| !self.remove) {
-            let dir = dir.display();
+            let (dir, bin) = (dir.display(), dir.join("bin"));
+            let bin = bin.display();
             print_notice(&format!(
-                "warning: {NAME} is neither in {dir} nor in {dir}/bin, and kubelet does not start unless it is in its \
+                "warning: {NAME} is neither in {dir} nor in {bin}, and kubelet does not start unless it is in its \
                  --image-credential-provider-bin-dir"
             ));
         }

@@ -15,7 +15,7 @@ const FIRST_LINE: &str = "# By docker-credential-ecr-login setup --podman, which
 /// Returns the edits that add the helper to `credential-helpers`, in each directory that some version of podman reads. Where
 /// the helper is named already, nothing changes.
 pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
-    let add = |rules| -> Result<Edit<'static>, Error> {
+    let add = |rules, path: PathBuf| -> Result<Edit<'static>, Error> {
         let helpers = containers::credential_helpers(env, rules)?;
         let mut names: Vec<String> = helpers.into_iter().map(|helper| helper.name).collect();
         if names.iter().any(|name| name == HELPER_NAME) {
@@ -24,10 +24,18 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
         names.push(HELPER_NAME.to_owned());
         // TOML and JSON write an array of strings alike.
         let names = serde_json::Value::from(names);
-        Ok(Box::new(move |_| Ok(format!("{FIRST_LINE}\ncredential-helpers = {names}\n"))))
+        Ok(Box::new(move |text| {
+            let rest = foreign_lines(text).ok_or_else(|| {
+                Error::failed(format!(
+                    "{} is not by setup; add {HELPER_NAME} to credential-helpers in it by hand, or rename it",
+                    path.display()
+                ))
+            })?;
+            Ok(format!("{FIRST_LINE}\ncredential-helpers = {names}\n{rest}"))
+        }))
     };
     let changes = drop_ins(env).into_iter().map(|(rules, path)| {
-        let edit = add(rules)?;
+        let edit = add(rules, path.clone())?;
         Ok(Change { path, kind: Kind::RegistriesConf, edit })
     });
     some_of(changes.collect::<Result<_, Error>>()?)
@@ -35,12 +43,29 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
 
 /// Returns the edits that remove these drop-ins.
 pub(super) fn remove_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
-    let remove = |text: &str| Ok(if text.starts_with(FIRST_LINE) { String::new() } else { text.to_owned() });
+    let remove = |text: &str| Ok(foreign_lines(text).unwrap_or_else(|| text.to_owned()));
     let changes = drop_ins(env).into_iter().map(|(_, path)| {
         let edit: Edit = Box::new(remove);
         Change { path, kind: Kind::RegistriesConf, edit }
     });
     some_of(changes.collect())
+}
+
+/// Returns the lines that somebody has added to a drop-in of setup's; `None` for a file of somebody else.
+fn foreign_lines(text: &str) -> Option<String> {
+    if text.trim().is_empty() {
+        return Some(String::new());
+    }
+    let rest = text.strip_prefix(FIRST_LINE)?;
+    let lines = rest.split_inclusive('\n').skip(1);
+    Some(lines.filter(|line| !line.starts_with("credential-helpers")).collect())
+}
+
+/// Reports the file that names the helper after the drop-in is gone, if there is one.
+pub(super) fn still_named(env: &Env) -> Option<String> {
+    let helpers = containers::credential_helpers(env, Rules::of_installed(env)).ok()?;
+    let named = helpers.into_iter().find(|helper| helper.name == HELPER_NAME)?;
+    Some(format!("credential-helpers in {} names {HELPER_NAME} too; remove it there", named.file.display()))
 }
 
 fn some_of(changes: Vec<Change<'static>>) -> Result<Vec<Change<'static>>, Error> {

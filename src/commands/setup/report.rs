@@ -21,6 +21,10 @@ pub(super) fn describe(path: &Path, kind: Kind, change: &TextChange) -> Vec<Stri
     match kind {
         Kind::RegistriesConf if new.is_empty() => vec![format!("removed {path}")],
         Kind::RegistriesConf => vec![format!("added credential-helpers to {path}")],
+        Kind::Providers if new.is_empty() => vec![format!("removed {path}, which had no other provider")],
+        Kind::Providers if kubelet::is_without_provider(new) => vec![format!(
+            "removed 1 provider from {path}, which has no other: kubelet does not start with an empty list"
+        )],
         Kind::Providers if old.contains(NAME) => vec![format!("removed 1 provider from {path}")],
         Kind::Providers => vec![format!("added 1 provider to {path}")],
         Kind::Configuration => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::client::Client;
 use super::{Setup, podman};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
+use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME, Lookup};
 use crate::env::Env;
 use crate::registry::{self, Registry};
 
@@ -18,7 +18,17 @@ impl Setup {
             warnings.extend(leftover_passwords(env, client, hosts));
         }
         if self.remove {
+            warnings.extend(podman::still_named(env).filter(|_| client == Client::Podman && hosts.is_empty()));
             return warnings;
+        }
+        if client == Client::Docker {
+            let of_environment = EnvironmentPasswords::read(env);
+            warnings.extend(hosts.iter().filter(|host| of_environment.have(host)).map(|host| {
+                format!(
+                    "DOCKER_AUTH_CONFIG has a password for {host}, which docker 28.3 and later, docker compose and cosign \
+                     use instead of a helper; unset it"
+                )
+            }));
         }
         if !self.dry_run {
             warnings.extend(hosts.iter().filter_map(|host| ineffective_entry(env, client, host)));
@@ -39,6 +49,12 @@ fn leftover_passwords(env: &Env, client: Client, hosts: &BTreeSet<String>) -> Ve
     let mut warnings = Vec::new();
     for file in client.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok()) {
         let path = file.path.display();
+        let ecr = |key: &&str| hosts.is_empty() && client == Client::Podman && Registry::parse(key).is_some();
+        warnings.extend(file.passwords().filter(ecr).map(|key| {
+            format!(
+                "{path} still has a password of an earlier login for {key}, which podman uses instead of the helper"
+            )
+        }));
         warnings.extend(hosts.iter().filter(|host| file.has_password(host)).map(|host| {
             format!("{path} still has a password of an earlier login for {host}; --remove-auths removes it")
         }));
@@ -56,6 +72,7 @@ fn ineffective_entry(env: &Env, client: Client, host: &str) -> Option<String> {
             "credential-helpers in registries.conf leaves out containers-auth.json, so podman reads no entries; \
              '{NAME} setup --podman' adds this helper to them"
         )),
+        Err(failure) => Some(failure.to_string()),
         _ => None,
     }
 }
