@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::HOST;
-use crate::helper::{Chance, Helper, Ran, entries, many, printed};
+use crate::helper::{Chance, Helper, Ran, entries, limit, many, printed};
 use crate::process::{SOON, best_of_three, end, send, start, wait_until};
 use crate::support::aws::{Aws, Plan};
 
@@ -29,7 +29,7 @@ fn two_hundred_at_once_make_one_call_and_wait_no_longer_than_for_it() {
         let (runs, took) = many(&helper, 200, HOST);
         let passwords: BTreeSet<String> = runs.iter().map(|ran| ran.password_for(HOST)).collect();
         assert_eq!((aws.count() - before, passwords.len()), (1, 1));
-        let bound = (single + starting).mul_f64(1.5);
+        let bound = limit(single + starting).mul_f64(1.5);
         last = format!("{took:?} for 200, {single:?} for one, {starting:?} to start 200");
         if took < bound {
             return;
@@ -108,7 +108,7 @@ fn leaders_that_are_killed_at_any_moment_delay_no_other_process() {
         let calls = aws.count();
         let mut victim = helper.start(&["get"], HOST.as_bytes());
         let others: Vec<_> = (0..2).map(|_| helper.start(&["get"], HOST.as_bytes())).collect();
-        std::thread::sleep(Duration::from_micros(chance.below(14_000)));
+        std::thread::sleep(limit(Duration::from_micros(chance.below(14_000))));
         killed_while_asking += usize::from(aws.count() > calls && helper.entries().is_empty());
         victim.kill().expect("a kill");
         end(victim);

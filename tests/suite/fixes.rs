@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::doctor::{Healthy, report};
 use crate::doctor_report::images;
-use crate::helper::{Helper, SECRET_KEY, program};
+use crate::helper::{Helper, SECRET_KEY, lacks_kernel, program};
 use crate::namespace::{missing, skip};
 use crate::sources::sign_in;
 use crate::support::aws::{Aws, Plan};
@@ -277,6 +277,9 @@ fn of_what_is_in_the_place_of_dockers_settings() {
 
 #[test]
 fn of_a_program_that_is_not_on_the_path() {
+    if lacks_kernel("doctor of the program on the PATH") {
+        return;
+    }
     if !nix::unistd::geteuid().is_root() {
         return skip("the fix of a program that is not on the PATH", "mounts need root");
     }
