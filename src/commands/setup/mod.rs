@@ -149,6 +149,12 @@ impl Setup {
     }
 
     fn set_up_kubelet(&self, env: &Env, path: &Path) -> Result<Vec<String>, Error> {
+        if path.is_dir() {
+            return Err(Error::usage(format!(
+                "{} is a directory; name kubelet's --image-credential-provider-config",
+                path.display()
+            )));
+        }
         // A typing error in the path would otherwise create directories that kubelet never reads.
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
             let dir = dir.display();
