@@ -119,8 +119,8 @@ impl Machine {
         let checks = report["registries"][0]["checks"].as_array().expect("checks");
         let check = checks.iter().find(|check| check["check"] == "podman").map(ToString::to_string).unwrap_or_default();
         let signs = [
-            ("asks this program", Found::Helper),
-            ("asks docker-credential-other", Found::Other),
+            ("calls the helper", Found::Helper),
+            ("calls docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
             ("names no credential helper", Found::Nothing),
             ("E-CLIENT-CONFIG-INVALID", Found::Broken),

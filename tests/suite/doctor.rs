@@ -106,7 +106,7 @@ fn a_healthy_machine_is_ok_in_every_step() {
     let (all, code) = report(&helper, &[HOST]);
     assert_eq!((code, &all["ok"], &all["schema"]), (Some(0), &Value::Bool(true), &Value::from(1)), "{all:#}");
     for (name, words) in [
-        ("docker", &["asks this program", "credHelpers", ".docker/config.json"][..]),
+        ("docker", &["calls the helper", "credHelpers", ".docker/config.json"][..]),
         ("host", &["111122223333", "us-east-1"]),
         ("mapping", &["none"]),
         ("credentials", &["AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"]),
@@ -133,7 +133,7 @@ fn a_healthy_machine_is_ok_in_every_step() {
     make_older(&helper, Duration::from_hours(2));
     assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("2 h 0 min old, refreshed in "));
     make_older(&helper, Duration::from_hours(7));
-    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("refreshed with the next get"));
+    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("refreshed by the next get"));
     // A token that AWS gives and the registry refuses.
     aws.change(|plan| plan.password = Some("another".to_owned()));
     let (all, code) = report(&helper, &[HOST]);

@@ -72,7 +72,7 @@ fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
             "{line}"
         );
     }
-    assert!(ran.stdout.contains("config.json names this program for 3 registries"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("config.json names the helper for 3 registries"), "{}", ran.stdout);
     // Two registries share a region's token; the principal and the endpoint are asked for once a region.
     assert_eq!(aws.count_of("ecr"), 2);
     assert_eq!(ran.stdout.matches("\nok       token").count(), 2, "{}", ran.stdout);
@@ -109,7 +109,7 @@ fn without_any_set_up_it_examines_the_machine_and_the_identity() {
     // Every registry, by credsStore: nothing is wrong with docker.
     helper.write(".docker/config.json", r#"{"credsStore": "ecr-login"}"#);
     let text = helper.run(&["doctor"], "").stdout;
-    assert!(text.contains("asks this program for every registry: credsStore"), "{text}");
+    assert!(text.contains("calls the helper for every registry: credsStore"), "{text}");
     // A broken file is named as the cause.
     helper.write(".docker/config.json", "{\"credHelpers\": {,}}");
     let text = helper.run(&["doctor"], "").stdout;
@@ -190,8 +190,7 @@ fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
     assert_eq!(all["registries"][0]["expiry"], Value::Null);
 }
 
-/// A registry with images, whose answers are ECR's.
-/// A registry with images of each kind.
+/// A registry with images, which answers as ECR does.
 pub fn images() -> Router {
     let manifest = |Path((repository, reference)): Path<(String, String)>, headers: HeaderMap| async move {
         use base64::Engine;
@@ -313,7 +312,7 @@ fn a_slow_process_for_one_registry_keeps_neither_the_others_nor_the_end_waiting(
     let text = helper.run(&["doctor", &other, HOST], "").stdout;
     assert!(started.elapsed() < crate::helper::limit(Duration::from_secs(15)), "{:?}", started.elapsed());
     let (before, after) = text.split_once("credential_process").expect("a finding");
-    assert!(before.contains("AWS gave one") && after.contains(&other), "{text}");
+    assert!(before.contains("AWS issued one") && after.contains(&other), "{text}");
 }
 
 #[test]

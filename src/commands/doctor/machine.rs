@@ -1,4 +1,4 @@
-//! Checks what all registries share: the program, the environment, the configuration and the settings of clients.
+//! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
 
 use super::report::Check;
 use super::{Examiner, clients};
@@ -31,16 +31,16 @@ fn clients(env: &Env, names_registries: bool) -> Vec<Check> {
             "clients",
             Code::NoClient,
             "neither docker nor podman is on the PATH, and neither has settings",
-            "if another program pulls here, see its manual for credential helpers",
+            "if another client pulls here, see its manual about credential helpers",
         ));
     }
     clients::one_is_enough(found)
 }
 
-/// Checks that clients find the program on their PATH.
+/// Checks that clients find the helper on their PATH.
 fn program(env: &Env) -> Check {
     let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    // Few programs accept a canonical path of Windows.
+    // Few programs on Windows accept a canonical path.
     let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
     let here = named.map(|path| path.display().to_string()).unwrap_or_default();
     match client_config::on_path(env, NAME) {
@@ -61,8 +61,8 @@ fn program(env: &Env) -> Check {
         Some(path) => Check::warning(
             "program",
             Code::ProgramShadowed,
-            format!("clients find {} first, and this is {here}", path.display()),
-            "remove the other one, or change the order of the PATH",
+            format!("clients find {} first, not {here}", path.display()),
+            "remove the program that clients find, or change the order of the PATH",
         ),
     }
 }
@@ -81,7 +81,12 @@ fn sudo(env: &Env) -> Option<Check> {
 
 fn configuration(examiner: Examiner) -> Option<Check> {
     match examiner.config {
-        Err(what) => Some(Check::failure("configuration", Code::ConfigInvalid, what, "correct what the message names")),
+        Err(what) => Some(Check::failure(
+            "configuration",
+            Code::ConfigInvalid,
+            what,
+            "correct the line or the variable that the message names",
+        )),
         Ok(config) => {
             let (path, content) = config.source()?;
             matches!(content, Content::Bytes(_)).then(|| Check::ok("configuration", path.display().to_string()))
@@ -104,17 +109,17 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     let count = file.hosts().count();
     match (all, count) {
         (true, _) => {
-            Some(Check::ok("docker", format!("asks this program for every registry: credsStore in {}", path.display())))
+            Some(Check::ok("docker", format!("calls the helper for every registry: credsStore in {}", path.display())))
         }
         (false, 1..) => {
-            Some(Check::ok("docker", format!("{} names this program for {}", path.display(), registries(count))))
+            Some(Check::ok("docker", format!("{} names the helper for {}", path.display(), registries(count))))
         }
         // Each named registry has a check of its clients.
         _ if names_registries || !is_there => None,
         _ => Some(Check::failure(
             "docker",
             Code::ClientNotSetUp,
-            format!("{} names this program for no registry", path.display()),
+            format!("{} names the helper for no registry", path.display()),
             format!("run '{NAME} setup HOST' for each registry"),
         )),
     }
@@ -127,7 +132,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
         Err(failure) => return Some(Check::failed("podman", failure)),
     };
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
-        let what = format!("asks this program for every registry: credential-helpers in {}", helper.file.display());
+        let what = format!("calls the helper for every registry: credential-helpers in {}", helper.file.display());
         return Some(Check::ok("podman", what));
     }
     let of_docker = client_config::docker_config(env);
@@ -143,7 +148,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     }
     if count > 0 {
         let path = containers::lasting_auth_file(env).unwrap_or_default();
-        return Some(Check::ok("podman", format!("{} names this program for {}", path.display(), registries(count))));
+        return Some(Check::ok("podman", format!("{} names the helper for {}", path.display(), registries(count))));
     }
     let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
     if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
@@ -155,7 +160,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     Some(Check::failure(
         "podman",
         Code::ClientNotSetUp,
-        "its settings name this program for no registry",
+        "its settings name the helper for no registry",
         format!("run '{NAME} setup --podman'"),
     ))
 }
@@ -164,7 +169,7 @@ fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
 }
 
-/// `DOCKER_AUTH_CONFIG` that docker refuses. It decodes the variable strictly and knows `auths` alone.
+/// Warns of a `DOCKER_AUTH_CONFIG` that docker rejects: docker accepts no member but `auths`.
 fn auth_config(env: &Env) -> Option<Check> {
     let text = env.text(client_config::DOCKER_AUTH_CONFIG)?;
     let valid = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
@@ -173,8 +178,9 @@ fn auth_config(env: &Env) -> Option<Check> {
         Check::warning(
             "docker",
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is no object that holds 'auths' alone: docker from 28.3 on complains about it with every command",
-            "unset DOCKER_AUTH_CONFIG for docker; GitLab's runner alone may have it",
+            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member: docker 28.3 and later warns of it with every \
+             command",
+            "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
         )
     })
 }
