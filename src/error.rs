@@ -60,12 +60,6 @@ impl Failure {
         Self { code, what: what.into(), quote: None, hint: hint.into() }
     }
 
-    /// A failure from a line of the form "what happened; fix"; `hint` is the fix of a line without one.
-    pub fn from_line(code: Code, line: &str, hint: &str) -> Self {
-        let (what, hint) = line.split_once("; ").unwrap_or((line, hint));
-        Self::new(code, what, hint)
-    }
-
     /// Adds what another program or a service printed, with secrets masked.
     #[must_use]
     pub fn quoting(mut self, text: &str) -> Self {

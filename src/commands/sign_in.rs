@@ -262,8 +262,7 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 }
 
 fn open(env: &Env) -> Result<Cache, Error> {
-    let dir = env.cache_dir().ok_or_else(|| Error::failed(env.why_no_cache()))?;
-    Ok(Cache::open(dir)?)
+    Ok(Cache::open(Cache::dir_of(env)?)?)
 }
 
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {

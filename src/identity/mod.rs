@@ -101,7 +101,7 @@ pub struct Identity {
     /// What a later `get` must find unchanged.
     pub observed: Vec<Observed>,
     /// Why tokens of this identity are not cached; `None` when they are.
-    pub uncacheable: Option<String>,
+    pub uncacheable: Option<Failure>,
 }
 
 impl Identity {

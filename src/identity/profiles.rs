@@ -17,6 +17,7 @@ use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env as NoEnv, Fs as NoFiles};
 use zeroize::Zeroizing;
 
+use super::observations::unsteady;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -81,14 +82,12 @@ impl Profiles {
     }
 
     /// Why another reading of the same files might give other profiles.
-    pub fn unsteady(&self) -> Option<String> {
-        let of_file = |file: &AwsFile| {
-            let why = file.unsteady?;
-            Some(format!("{}: {why}", file.name()))
-        };
+    pub fn unsteady(&self) -> Option<Failure> {
+        let of_file = |file: &AwsFile| Some(unsteady(file.path.as_ref()?, file.unsteady?));
         let of_section = || {
             let (first, second) = self.files.iter().flat_map(AwsFile::ambiguous).next()?;
-            Some(format!("a section is spelled in two ways, [{first}] and [{second}]"))
+            let what = format!("a section is spelled in two ways, [{first}] and [{second}]");
+            Some(Failure::new(Code::CacheUnused, what, "use one spelling"))
         };
         self.files.iter().find_map(of_file).or_else(of_section)
     }

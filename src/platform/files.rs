@@ -1,5 +1,6 @@
 //! Files and directories: private ones, and whom to trust.
 
+use std::fmt;
 #[cfg(not(unix))]
 use std::fs::DirBuilder;
 use std::fs::{File, OpenOptions};
@@ -103,10 +104,7 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
         Ok(_) => {}
     }
-    match check_private_dir(dir) {
-        None => Ok(()),
-        Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
-    }
+    check_private_dir(dir).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
 }
 
 #[cfg(unix)]
@@ -227,32 +225,48 @@ fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Why a directory may not hold tokens, or what is in it may not be believed: others could read, replace or plant
-/// them. `None` when it is ours alone, or not there yet.
-pub fn check_private_dir(dir: &Path) -> Option<String> {
-    let metadata = std::fs::symlink_metadata(dir).ok()?;
+/// Why the cache does not use a directory, and the fix.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotPrivate {
+    /// The reason.
+    pub what: &'static str,
+    /// The fix.
+    pub hint: String,
+}
+
+impl fmt::Display for NotPrivate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}
+
+/// Checks that other users cannot write to a directory. A directory that does not exist passes.
+pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
+    let Ok(metadata) = std::fs::symlink_metadata(dir) else { return Ok(()) };
+    let not_private = |what, hint: &str| Err(NotPrivate { what, hint: hint.to_owned() });
     if metadata.is_symlink() {
-        return Some("it is a symbolic link; set AWS_ECR_CACHE_DIR to the directory itself".to_owned());
+        return not_private("it is a symbolic link", "set AWS_ECR_CACHE_DIR to the directory itself");
     }
     if !metadata.is_dir() {
-        return Some("it is not a directory; remove it or set AWS_ECR_CACHE_DIR to another place".to_owned());
+        return not_private("it is not a directory", "remove it, or set AWS_ECR_CACHE_DIR to a directory");
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         if metadata.uid() != own_id() {
-            return Some("it belongs to another user; set AWS_ECR_CACHE_DIR to a directory of your own".to_owned());
+            return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
         }
         if metadata.mode() & 0o022 != 0 {
-            return Some(format!("others may write to it; run 'chmod 700 {}'", shell_word(&dir.display().to_string())));
+            let chmod = format!("run 'chmod 700 {}'", shell_word(&dir.display().to_string()));
+            return not_private("others may write to it", &chmod);
         }
     }
-    None
+    Ok(())
 }
 
-/// What is known of an open file that may be believed; `Err` says why it may not, as for a directory.
-pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
-    let metadata = file.metadata().map_err(|_| "it cannot be examined")?;
+/// Returns the metadata of an open file that only this user can read and write; `Err` has the reason for any other file.
+pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str> {
+    let metadata = file.metadata().map_err(|_| "its owner and mode cannot be read")?;
     if !metadata.is_file() {
         return Err("it is not a regular file");
     }

@@ -123,11 +123,9 @@ pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
 /// skips these checks, since it only reads.
 pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
     if let Some(why) = &identity.uncacheable {
-        return Err(Failure::from_line(Code::CacheUnused, why, "correct what the message names"));
+        return Err(why.clone());
     }
-    let Some(dir) = env.cache_dir() else {
-        return Err(Failure::from_line(Code::CacheUnused, env.why_no_cache(), "set AWS_ECR_CACHE_DIR"));
-    };
+    let dir = Cache::dir_of(env)?;
     if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !is_below(&dir, kaniko)) {
         let (dir, kaniko) = (dir.display(), kaniko.display());
         return Err(Failure::new(

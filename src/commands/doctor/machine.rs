@@ -10,22 +10,30 @@ use crate::env::Env;
 use crate::input::Content;
 use crate::platform::{self, shell_word};
 
+/// What the arguments and the settings of clients name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Registries, each of which has a check of its clients.
+    Registries,
+    /// No registry.
+    Machine,
+}
+
 /// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
 /// version.
-pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl Iterator<Item = Check> {
+pub(super) fn examine(examiner: Examiner<'_>, scope: Scope) -> impl Iterator<Item = Check> {
     let env = examiner.env;
     let misspelt = env
         .misspelt()
         .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable"));
     let own = std::iter::once_with(move || program(env)).chain(sudo(env)).chain(misspelt);
-    let clients = std::iter::once_with(move || clients(env, names_registries)).flatten();
+    let clients = std::iter::once_with(move || clients(env, scope)).flatten();
     own.chain(configuration(examiner)).chain(clients)
 }
 
 /// Checks the settings of docker and podman.
-fn clients(env: &Env, names_registries: bool) -> Vec<Check> {
-    let mut found: Vec<Check> =
-        [docker(env, names_registries), podman(env, names_registries)].into_iter().flatten().collect();
+fn clients(env: &Env, scope: Scope) -> Vec<Check> {
+    let mut found: Vec<Check> = [docker(env, scope), podman(env, scope)].into_iter().flatten().collect();
     if found.is_empty() && clients::installed(env).is_empty() {
         found.push(Check::warning(
             "clients",
@@ -95,7 +103,7 @@ fn configuration(examiner: Examiner) -> Option<Check> {
 }
 
 /// Checks docker's settings; `None` if docker is neither installed nor set up.
-fn docker(env: &Env, names_registries: bool) -> Option<Check> {
+fn docker(env: &Env, scope: Scope) -> Option<Check> {
     if let Some(check) = auth_config(env) {
         return Some(check);
     }
@@ -114,8 +122,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
         (false, 1..) => {
             Some(Check::ok("docker", format!("{} names the helper for {}", path.display(), registries(count))))
         }
-        // Each named registry has a check of its clients.
-        _ if names_registries || !is_there => None,
+        _ if scope == Scope::Registries || !is_there => None,
         _ => Some(Check::failure(
             "docker",
             Code::ClientNotSetUp,
@@ -126,7 +133,7 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
 }
 
 /// Checks podman's settings; `None` if podman is neither installed nor set up.
-fn podman(env: &Env, names_registries: bool) -> Option<Check> {
+fn podman(env: &Env, scope: Scope) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
         Err(failure) => return Some(Check::failed("podman", failure)),
@@ -154,7 +161,7 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
         return Some(Check::ok("podman", "reads docker's settings"));
     }
-    if names_registries || containers::program(env).is_none() {
+    if scope == Scope::Registries || containers::program(env).is_none() {
         return None;
     }
     Some(Check::failure(

@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::registry;
 use access::Access;
 use bug_report::BugReport;
+use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
 
 /// The time limit for all network requests together.
@@ -107,7 +108,8 @@ impl Doctor {
         let subjects = self.subjects(env);
         let versions = bug_report::versions(env);
         let mut checks = Vec::new();
-        for check in machine::examine(examiner, !subjects.is_empty()) {
+        let scope = if subjects.is_empty() { Scope::Machine } else { Scope::Registries };
+        for check in machine::examine(examiner, scope) {
             screen.check(&check)?;
             checks.push(check);
         }
