@@ -21,8 +21,8 @@ use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
 use crate::token_provider::{self, Stored};
 
-/// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a `credential_process`
-/// may be slow.
+/// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a
+/// `credential_process` may be slow.
 const TOKEN: Duration = Duration::from_secs(11);
 const PRINCIPAL: Duration = Duration::from_secs(3);
 
@@ -108,8 +108,8 @@ impl Access {
         Target { host: host.to_owned(), ..self.target.clone() }
     }
 
-    /// Resolves the credentials and requests a token. Groups of one endpoint request their tokens one after the other, and none
-    /// once `no_answer` holds the failed check of another. Sends each check as soon as it is done, and returns all.
+    /// Resolves the credentials and requests a token. Groups of one endpoint request their tokens one after the other, and
+    /// none once `no_answer` holds the failed check of another. Sends each check as soon as it is done, and returns all.
     pub(super) fn examine(
         &mut self,
         examiner: Examiner,

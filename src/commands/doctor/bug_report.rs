@@ -112,8 +112,8 @@ impl BugReport {
     }
 }
 
-/// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of the
-/// helper.
+/// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of
+/// the helper.
 fn is_harmless(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["AWS_ECR_", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
     const NAMES: [&str; 20] = [

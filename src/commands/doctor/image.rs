@@ -1,4 +1,5 @@
-//! Requests `/v2/` or a manifest from the registry, to check whether it accepts the token and whether the image can be pulled.
+//! Requests `/v2/` or a manifest from the registry, to check whether it accepts the token and whether the image can be
+//! pulled.
 
 use std::time::Duration;
 

@@ -185,7 +185,7 @@ fn auth_config(env: &Env) -> Option<Check> {
         Check::warning(
             "docker",
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member: docker 28.3 and later warns of it with every \
+            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member, so docker 28.3 and later warns with every \
              command",
             "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
         )

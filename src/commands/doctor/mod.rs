@@ -1,14 +1,15 @@
 //! `doctor`: checks everything that a pull depends on, and reports what is wrong and how to fix it.
 //!
-//! [`machine`] checks what all registries share: the helper on the PATH, the variables, the configuration, and the settings of
-//! docker and podman. For each registry, [`clients`] checks whether clients call the helper, [`access`] resolves its
-//! credentials and requests a token, once for all registries that share a token, and [`image`] tries the token on the registry,
-//! and on the image for `HOST/REPOSITORY:TAG`. An endpoint is asked for one token at a time, and for no further one once it has
-//! not answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints no secret. It renews
-//! an SSO sign-in that expires soon, as `get` does.
+//! [`machine`] checks what all registries share: the helper on the PATH, the variables, the configuration, and the settings
+//! of docker and podman. For each registry, [`clients`] checks whether clients call the helper, [`access`] resolves its
+//! credentials and requests a token, once for all registries that share a token, and [`image`] tries the token on the
+//! registry, and on the image for `HOST/REPOSITORY:TAG`. An endpoint is asked for one token at a time, and for no further
+//! one once it has not answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints
+//! no secret. It renews an SSO sign-in that expires soon, as `get` does.
 //!
-//! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings takes
-//! one line. `--json` prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check failed.
+//! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings
+//! takes one line. `--json` prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check
+//! failed.
 
 mod access;
 mod bug_report;
@@ -46,7 +47,8 @@ pub const SCHEMA: &str = include_str!("report.schema.json");
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Registries, or images such as HOST/REPOSITORY:TAG; without any, every registry for which docker or podman calls the helper
+    /// Registries, or images such as HOST/REPOSITORY:TAG; without any, every registry for which docker or podman calls the
+    /// helper
     #[arg(value_name = "HOST[/REPOSITORY[:TAG]]")]
     hosts: Vec<String>,
     /// Show every step, not only what is wrong
@@ -222,8 +224,8 @@ impl Examiner<'_> {
         });
     }
 
-    /// Checks what the registries of a group share, then each registry. `no_answer` holds the failed check once the endpoint has
-    /// not answered.
+    /// Checks what the registries of a group share, then each registry. `no_answer` holds the failed check once the endpoint
+    /// has not answered.
     fn examine_group(self, mut group: Group, no_answer: &Mutex<Option<Check>>, send: &(impl Fn(Event) + Sync)) {
         let shared = group.access.examine(self, no_answer, send);
         for (_, _, report) in &mut group.members {
