@@ -20,7 +20,7 @@ pub enum Error {
     Protocol(String),
     /// The arguments contradict each other, or a value can never be right: exit code 2, as for what clap refuses.
     Usage(String),
-    /// Nobody reads standard output any more, e.g. in `doctor | head -1`: nothing prints.
+    /// The reader of standard output has closed it, e.g. in `doctor | head -1`. Prints nothing.
     ReaderGone,
 }
 
@@ -135,7 +135,7 @@ impl Error {
         match self {
             Self::NotFound => NOT_FOUND,
             Self::Failed(text) | Self::Protocol(text) | Self::Usage(text) => text,
-            Self::ReaderGone => "nobody reads standard output",
+            Self::ReaderGone => "standard output is closed",
         }
     }
 }

@@ -46,7 +46,7 @@ use crate::error::Failure;
 use crate::identity::CacheKey;
 use crate::platform::{self, NotPrivate};
 
-/// The largest file that is read, in bytes. A token has some 4 KiB.
+/// The size limit of a file, in bytes. A token has about 4 KiB.
 const LARGEST: u64 = 256 * 1024;
 
 /// The extension of manifests.

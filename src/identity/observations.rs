@@ -103,7 +103,7 @@ impl<'a> Observations<'a> {
         };
         let Some(token) = value.to_str().map(str::trim).filter(|token| token.bytes().all(|c| c.is_ascii_graphic()))
         else {
-            return failed(Code::SettingInvalid, "holds characters that no token has");
+            return failed(Code::SettingInvalid, "holds characters that are invalid in a token");
         };
         self.add(Dependency::SubjectOfVariable(name.to_owned()));
         Ok(Zeroizing::new(token.as_bytes().to_vec()))
@@ -180,7 +180,7 @@ pub(super) fn unsteady(path: &Path, why: &str) -> Failure {
 fn read_before_the_sdk(file: &Path) -> Result<Content, Failure> {
     match input::regular_file(file) {
         Ok(Some(reading)) => Ok(reading.content),
-        Ok(None) => Err(unusable(file, "it is no regular file")),
+        Ok(None) => Err(unusable(file, "it is not a regular file")),
         Err(why) => Err(unusable(file, why)),
     }
 }

@@ -1,9 +1,9 @@
 //! Reads the AWS config and credentials files once, and parses them with the SDK's own parser.
 //!
 //! The bytes that are parsed are the bytes that enter the cache key; nothing reads the files a second time. In some cases
-//! the SDK writes a log line and goes on: it takes a file that is not UTF-8 for empty, and drops a section whose name it
-//! does not accept. Here these are a [`Failure`] when the identity depends on that file or section, since the helper would
-//! otherwise use another identity (AWS SDKs and Tools reference, "Shared config and credentials files").
+//! the SDK writes a log line and continues: it treats a file that is not UTF-8 as empty, and drops a section with a name
+//! that it does not accept. Here these are a [`Failure`] when the identity depends on that file or section, since the helper
+//! would otherwise use another identity (AWS SDKs and Tools reference, "Shared config and credentials files").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ impl Profiles {
         Self { files, sections, problem }
     }
 
-    /// Why no profile can be found for sure: the SDK's parser does not read a file that exists.
+    /// Why no profile can be trusted to be missing: the SDK's parser does not read a file that exists.
     pub fn problem(&self) -> Option<&Failure> {
         self.problem.as_ref()
     }
@@ -150,7 +150,7 @@ impl Profiles {
         self.files.iter().find_map(|file| file.misspelt(profile))
     }
 
-    /// The failure for a profile whose header has two spellings, one of which the SDK chooses by chance.
+    /// The failure for a profile with a header in two spellings, of which the SDK chooses one at random.
     pub fn two_spellings(&self, profile: &str) -> Option<Failure> {
         let file = self
             .files
@@ -159,7 +159,7 @@ impl Profiles {
         Some(Failure::new(
             Code::ProfileInvalid,
             format!("the header of profile '{profile}' is spelled in two ways in {}", file.name()),
-            "use one spelling, with one space: the AWS SDK chooses one of them by chance",
+            "use one spelling, with one space: the AWS SDK chooses one of them at random",
         ))
     }
 }

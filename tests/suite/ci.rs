@@ -171,7 +171,7 @@ fn the_error_for_a_job_without_the_permission_names_it() {
     let aws = Aws::start();
     for (variable, words) in [
         ("GITHUB_ACTIONS", &["this GitHub Actions job may not request"][..]),
-        ("X", &["this is no GitHub Actions job"]),
+        ("X", &["this is not a GitHub Actions job"]),
     ] {
         let ran = helper(&aws, "github").var(variable, "true").get(HOST);
         contains(ran.error(), words);

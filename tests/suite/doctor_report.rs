@@ -271,7 +271,7 @@ fn what_docker_takes_before_it_asks_a_helper_is_named() {
     assert!(code == Some(1) && status == "failure" && what.contains("E-DOCKER-AUTH-CONFIG"), "{what}");
     let of_runner = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
     let text = helper.var("DOCKER_AUTH_CONFIG", &of_runner).run(&["doctor", HOST], "").stdout;
-    assert!(text.contains("holds 'auths' alone") && text.contains("GitLab's runner"), "{text}");
+    assert!(text.contains("'auths' as its only member") && text.contains("GitLab runner"), "{text}");
 }
 
 /// What registries share is said once, and none of it of something that is not on the screen.

@@ -35,7 +35,7 @@ fn debug_says_what_was_decided_and_why_one_line_a_step() {
         &["assuming the role", role],
         &["credentials found", "took_ms="],
         &["ECR gave a token", &answered, "took_ms="],
-        &["token asked for and cached"],
+        &["token requested and cached"],
         &["answered", "took_ms="],
     ];
     let hit: [&[&str]; 4] = [

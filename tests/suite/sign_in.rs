@@ -40,7 +40,7 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     let aws = with_mfa();
     let helper = with_profile(&aws, &role());
     let ran = helper.get(HOST);
-    for words in ["requires MFA", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
+    for words in ["requires an MFA code", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
         assert!(ran.error().contains(words), "{words} in {ran:?}");
     }
     // The first code is a slip, the second is no code, and the third comes in two groups, as apps show it.
