@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_may_not_wait_is_told_at_once_that_another_one_asks() {
+    fn a_process_that_may_not_wait_gets_busy_at_once() {
         let (_dir, cache) = cache();
         let leader = lead(&cache);
         let waiting = leader.files.waiting.clone();

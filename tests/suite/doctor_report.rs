@@ -1,4 +1,5 @@
-//! `doctor` as people and programs read it: lines as they are known, one a registry, a verdict; JSON by its schema; images.
+//! The output of `doctor`: lines as soon as they are known, one for each registry, a verdict; JSON by its schema; checks of
+//! images.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -28,7 +29,7 @@ fn verdict(text: &str) -> &str {
 }
 
 #[test]
-fn a_dead_endpoint_and_three_registries_show_lines_at_once_and_end_in_time() {
+fn with_an_endpoint_that_hangs_lines_appear_at_once_and_doctor_ends_in_time() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
@@ -163,7 +164,7 @@ fn valid(report: &Value) {
 }
 
 #[test]
-fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
+fn the_json_report_matches_its_schema() {
     let Some(Healthy { aws, helper }) = Healthy::start("doctor's JSON") else { return };
     let role = "arn:aws:iam::111122223333:role/Pull";
     let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", role);
@@ -226,7 +227,7 @@ pub fn images() -> Router {
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled_is_told_from_every_other() {
+fn each_reason_why_an_image_cannot_be_pulled_has_its_own_code() {
     let Some(Healthy { helper, .. }) = Healthy::with("doctor of images", &[HOST], images()) else { return };
     let digest = format!("app@sha256:{}", "0".repeat(64));
     for (image, code) in [
@@ -274,7 +275,7 @@ fn what_docker_takes_before_it_asks_a_helper_is_named() {
     assert!(text.contains("'auths' as its only member") && text.contains("GitLab runner"), "{text}");
 }
 
-/// What registries share is said once, and none of it of something that is not on the screen.
+/// Checks that registries share are shown once, and every reference to one is to a line on the screen.
 #[test]
 fn what_registries_of_several_regions_share_is_shown_once() {
     let aws = Aws::start();
@@ -327,7 +328,7 @@ fn a_bug_report_has_no_value_of_a_variable_that_is_not_known() {
 }
 
 #[test]
-fn a_password_that_is_left_beside_the_helper_is_a_warning_whose_fix_works() {
+fn a_leftover_password_is_a_warning_with_a_fix_that_works() {
     let Some(healthy) = Healthy::start("doctor of leftovers") else { return };
     healthy.docker(&format!(
         r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#
@@ -365,7 +366,7 @@ fn ecr_public_without_credentials_is_pulled_anonymously() {
 }
 
 #[test]
-fn on_a_terminal_it_says_what_it_waits_for() {
+fn a_terminal_shows_what_doctor_waits_for() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
     let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address).var("TERM", "xterm");

@@ -1,5 +1,5 @@
-//! What only Windows does in this way, by the program for Windows in wine: `tests/platforms/windows`. The rest of the suite that
-//! needs no Unix runs there too.
+//! Behaviour that is specific to Windows, by the program for Windows in wine: `tests/platforms/windows`. The rest of the
+//! suite that does not require Unix runs there too.
 
 use std::collections::BTreeSet;
 use std::fs;
