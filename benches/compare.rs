@@ -9,7 +9,7 @@
 //! standard error. Where two sides did not do the same work, the same answer with as many calls, there is no ratio but a
 //! failure.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark is told things by the environment")]
+#![expect(clippy::disallowed_methods, reason = "variables are the options of a benchmark")]
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/support/mod.rs"]
@@ -73,7 +73,7 @@ fn main() {
 
 /// Starts this program again in a network and with files of its own.
 fn outside() {
-    let ours = std::env::var("HELPER").unwrap_or_else(|_| {
+    let helper = std::env::var("HELPER").unwrap_or_else(|_| {
         let built = Command::new("packaging/build").stderr(Stdio::inherit()).output().expect("the build runs");
         String::from_utf8(built.stdout).expect("UTF-8").lines().last().expect("a path").to_owned()
     });
@@ -93,7 +93,7 @@ fn outside() {
         .current_dir(dir.path())
         .env("BACK", std::env::current_dir().expect("a directory"))
         .env("BENCH_DIR", dir.path())
-        .env("BENCH_PROGRAM", ours)
+        .env("BENCH_PROGRAM", helper)
         .status();
     assert!(status.expect("unshare runs").success(), "unshare requires root, or namespaces for users");
 }
@@ -110,7 +110,7 @@ fn inside(dir: &Path) {
     let added = bundle.and_then(|mut file| file.write_all(&fs::read(authority.bundle())?));
     added.expect("the authority is trusted here");
     authority.serve(TcpListener::bind((NEAR, 443)).expect("a port"), aws.app());
-    let ours = std::env::var("BENCH_PROGRAM").expect("set outside");
+    let helper = std::env::var("BENCH_PROGRAM").expect("set outside");
 
     let side = |name: &str, program: &str| {
         assert!(Path::new(program).exists(), "{program} does not exist");
@@ -118,7 +118,7 @@ fn inside(dir: &Path) {
         fs::create_dir(&home).expect("a directory");
         Side { name: name.to_owned(), program: program.into(), home }
     };
-    let (crowded, ours) = (side("crowded", &ours), side("one entry", &ours));
+    let (crowded, helper) = (side("crowded", &helper), side("one entry", &helper));
     let nothing = side("`/bin/true`", "/bin/true");
     let mut others = Vec::new();
     if Path::new(INCUMBENT).exists() {
@@ -130,13 +130,13 @@ fn inside(dir: &Path) {
     others.extend(named.split(':').filter(|path| !path.is_empty()).map(|path| side(&format!("`{path}`"), path)));
     let mut bench = Bench { aws, table: String::new() };
     bench.line(
-        "| what | against | time, median ratio [middle half] | CPU, ratio | ours, ms | theirs, ms |\n\
+        "| what | against | time, median ratio [middle half] | CPU, ratio | helper, ms | other, ms |\n\
          | --- | --- | --- | --- | --- | --- |",
     );
 
     let keys: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "stand-in")];
-    bench.compare("cached get", 400, keys, &ours, &nothing, Work::Cached);
-    bench.compare("cached get among 10,000 entries", 400, keys, &crowded, &ours, Work::Crowded(10_000));
+    bench.compare("cached get", 400, keys, &helper, &nothing, Work::Cached);
+    bench.compare("cached get among 10,000 entries", 400, keys, &crowded, &helper, Work::Crowded(10_000));
     let role = "[default]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\nregion = us-east-1\n\
                 [profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = stand-in\n";
     let mut config = role.to_owned();
@@ -146,7 +146,7 @@ fn inside(dir: &Path) {
             "[profile p{number}]\nrole_arn = arn:aws:iam::111122223333:role/R{number}\nsource_profile = base\n"
         );
     }
-    for side in [&ours, &nothing].into_iter().chain(&others) {
+    for side in [&helper, &nothing].into_iter().chain(&others) {
         fs::create_dir_all(side.home.join(".aws")).expect("a directory");
         fs::write(side.home.join(".aws/config"), &config).expect("a write");
     }
@@ -158,18 +158,18 @@ fn inside(dir: &Path) {
             500_000_000_000_u64 + number
         );
     }
-    let ours_config = ours.home.join(".config/docker-credential-ecr-login");
+    let ours_config = helper.home.join(".config/docker-credential-ecr-login");
     fs::create_dir_all(&ours_config).expect("a directory");
     fs::write(ours_config.join("config.toml"), registries).expect("a write");
-    bench.compare("cached get, assumed role, 200 profiles, 50 registries", 400, &[], &ours, &nothing, Work::Cached);
+    bench.compare("cached get, assumed role, 200 profiles, 50 registries", 400, &[], &helper, &nothing, Work::Cached);
     fs::remove_dir_all(&ours_config).expect("a directory");
     for other in &others {
-        bench.compare("cached get", 200, keys, &ours, other, Work::Cached);
-        bench.compare("cold get over TLS, the system's certificates", 60, keys, &ours, other, Work::Cold(1));
-        bench.compare("cold get over TLS, assumed role", 60, &[], &ours, other, Work::Cold(2));
-        bench.storm(keys, &ours, other);
+        bench.compare("cached get", 200, keys, &helper, other, Work::Cached);
+        bench.compare("cold get over TLS, the system's certificates", 60, keys, &helper, other, Work::Cold(1));
+        bench.compare("cold get over TLS, assumed role", 60, &[], &helper, other, Work::Cold(2));
+        bench.parallel(keys, &helper, other);
     }
-    bench.round_trips(keys, role, &ours, &others);
+    bench.round_trips(keys, role, &helper, &others);
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let machine = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = machine.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
@@ -199,7 +199,7 @@ impl Bench {
     }
 
     /// Cold gets with the same round trip to every endpoint, by each kind of credentials.
-    fn round_trips(&mut self, keys: &[(&str, &str)], role: &str, ours: &Side, others: &[Side]) {
+    fn round_trips(&mut self, keys: &[(&str, &str)], role: &str, helper: &Side, others: &[Side]) {
         fs::write("/etc/hosts", hosts(FAR)).expect("a write");
         delay((FAR, 443), format!("{NEAR}:443"));
         delay((INSTANCE, 80), self.aws.url().trim_start_matches("http://").to_owned());
@@ -217,13 +217,13 @@ impl Bench {
         let rule = " --- |".repeat(others.len());
         self.line(&format!(
             "\nWith a round trip of {} ms to every endpoint:\n\n\
-             | cold get with | round trips of a minimal client | their time, ms | ours, ms |{names}\n\
+             | cold get with | round trips of a minimal client | their time, ms | helper, ms |{names}\n\
              | --- | --- | --- | --- |{rule}",
             ROUND_TRIP.as_millis()
         ));
         for (what, trips, vars, config) in kinds {
             let mut row = format!("| {what} | {trips} | {} |", trips * 50);
-            for side in [ours].into_iter().chain(others) {
+            for side in [helper].into_iter().chain(others) {
                 fs::create_dir_all(side.home.join(".aws/sso/cache")).expect("a directory");
                 fs::write(side.home.join(".aws/config"), config).expect("a write");
                 let sign_in = r#"{"startUrl":"https://corp.example/start","region":"us-east-1","accessToken":"a","expiresAt":"2099-01-01T00:00:00Z"}"#;
@@ -239,7 +239,7 @@ impl Bench {
                         times.push(started.elapsed());
                     }
                 }
-                assert!(!times.is_empty() || side.name != ours.name, "{what} works");
+                assert!(!times.is_empty() || side.name != helper.name, "{what} works");
                 times.sort();
                 // The 0.6.0 of Debian knows no `sso_session`, for one.
                 let median = times.get(times.len() / 2).map_or("fails".to_owned(), |time| time.as_millis().to_string());
@@ -249,13 +249,13 @@ impl Bench {
         }
     }
 
-    fn compare(&mut self, what: &str, rounds: usize, vars: &[(&str, &str)], ours: &Side, theirs: &Side, work: Work) {
+    fn compare(&mut self, what: &str, rounds: usize, vars: &[(&str, &str)], helper: &Side, other: &Side, work: Work) {
         let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         let mut ratios = Vec::new();
         for round in 0..=rounds {
             progress(what, round, rounds);
             let mut took = [Duration::ZERO; 2];
-            for (index, side) in [ours, theirs].into_iter().enumerate() {
+            for (index, side) in [helper, other].into_iter().enumerate() {
                 let silent = side.program == Path::new("/bin/true");
                 if matches!(work, Work::Cold(_)) || round == 0 {
                     clear(side);
@@ -275,7 +275,7 @@ impl Bench {
                 assert_eq!(calls, expected, "calls of {} for {what}", side.program.display());
             }
             if let (0, Work::Crowded(entries)) = (round, work) {
-                crowd(ours, entries);
+                crowd(helper, entries);
             }
             if round > 0 {
                 times[0].push(took[0]);
@@ -283,16 +283,16 @@ impl Bench {
                 ratios.push(took[0].as_secs_f64() / took[1].as_secs_f64());
             }
         }
-        self.row(what, theirs, &mut ratios, times, cpu);
+        self.row(what, other, &mut ratios, times, cpu);
     }
 
-    fn storm(&mut self, vars: &[(&str, &str)], ours: &Side, theirs: &Side) {
+    fn parallel(&mut self, vars: &[(&str, &str)], helper: &Side, other: &Side) {
         let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         let (mut ratios, mut calls) = (Vec::new(), [0; 2]);
         for round in 0..7 {
             progress("50 cold gets at once", round, 7);
             let mut took = [Duration::ZERO; 2];
-            for (index, side) in [ours, theirs].into_iter().enumerate() {
+            for (index, side) in [helper, other].into_iter().enumerate() {
                 clear(side);
                 let (before, cpu_before) = (self.aws.count(), cpu_of_children());
                 let started = Instant::now();
@@ -305,32 +305,25 @@ impl Bench {
                 cpu[index] += cpu_of_children().saturating_sub(cpu_before);
                 calls[index] = self.aws.count() - before;
                 // The incumbent makes as many calls as it makes; that is the difference.
-                assert!(index == 1 || calls[0] == 1, "one call for all of ours");
+                assert!(index == 1 || calls[0] == 1, "one call for all processes of the helper");
             }
             times[0].push(took[0]);
             times[1].push(took[1]);
             ratios.push(took[0].as_secs_f64() / took[1].as_secs_f64());
         }
-        let what = format!("50 cold gets at once over TLS, all of them; 1 call to AWS, theirs {}", calls[1]);
-        self.row(&what, theirs, &mut ratios, times, cpu);
+        let what = format!("50 cold gets at once over TLS, all of them; 1 call to AWS, the other {}", calls[1]);
+        self.row(&what, other, &mut ratios, times, cpu);
     }
 
-    fn row(
-        &mut self,
-        what: &str,
-        theirs: &Side,
-        ratios: &mut [f64],
-        mut times: [Vec<Duration>; 2],
-        cpu: [Duration; 2],
-    ) {
+    fn row(&mut self, what: &str, other: &Side, ratios: &mut [f64], mut times: [Vec<Duration>; 2], cpu: [Duration; 2]) {
         ratios.sort_by(f64::total_cmp);
         times[0].sort();
         times[1].sort();
         let at = |part: usize| ratios[ratios.len() * part / 4];
-        let [ours, other] = times.map(|times| times[times.len() / 2].as_secs_f64() * 1000.0);
-        let (name, cpu) = (&theirs.name, cpu[0].as_secs_f64() / cpu[1].as_secs_f64());
+        let [helper_ms, other_ms] = times.map(|times| times[times.len() / 2].as_secs_f64() * 1000.0);
+        let (name, cpu) = (&other.name, cpu[0].as_secs_f64() / cpu[1].as_secs_f64());
         let row = format!(
-            "| {what} | {name} | **{:.2}** [{:.2}–{:.2}] | {cpu:.2} | {ours:.2} | {other:.2} |",
+            "| {what} | {name} | **{:.2}** [{:.2}–{:.2}] | {cpu:.2} | {helper_ms:.2} | {other_ms:.2} |",
             at(2),
             at(1),
             at(3)

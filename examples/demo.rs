@@ -1,10 +1,9 @@
-//! The helper at work, without an AWS account, docker or root: an AWS and a registry of this program's own listen on
-//! loopback, and a real OCI client pulls through the helper by way of a docker `config.json`.
+//! Demonstrates the helper without an AWS account, docker or root: stand-ins for AWS and for a registry listen on loopback, and a
+//! real OCI client pulls through the helper, which a docker `config.json` names.
 //!
 //! `cargo run --example demo`
 //!
-//! So that one build is enough, this program is the helper too, when it is started under the helper's name; `HELPER` names
-//! another one to show.
+//! Under the helper's name, this program is the helper itself, so that one build is enough; `HELPER` names another build.
 
 #![expect(clippy::disallowed_methods, reason = "the demo sets up the helper's environment")]
 
@@ -36,7 +35,7 @@ use support::tls::Authority;
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
 const IMAGE: &str = "demo/hello:1";
 const PASSWORD: &str = "a-password-that-only-aws-and-the-registry-know";
-/// What AWS takes to answer from nearby.
+/// The response time of the stand-in for AWS, as from a nearby region.
 const DELAY: Duration = Duration::from_millis(40);
 /// A sign-in through IAM Identity Center, as `aws configure sso` writes it; nobody has signed in.
 const SSO: &str = "[profile dev]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\n\n\
@@ -62,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A user's machine, and the world that it sees.
+/// The machine of a user, with the stand-ins that it reaches.
 struct Demo {
     home: TempDir,
     aws: Aws,
@@ -97,7 +96,7 @@ impl Demo {
         self.client("pull")?;
         self.client("pull")?;
         self.client("pull")?;
-        println!("(AWS takes {} ms here to answer, and was asked once by those three)", DELAY.as_millis());
+        println!("(AWS takes {} ms to answer here; these three made one request)", DELAY.as_millis());
 
         title("Fifty pulls at once, with an empty cache");
         self.helper(&["logout", HOST])?;

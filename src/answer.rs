@@ -60,7 +60,7 @@ impl Write for Output {
 pub fn fail(error: &Error) {
     block_unless_first();
     let protocol = PROTOCOL.load(Ordering::Relaxed);
-    // Who types a command sees both streams.
+    // On a terminal the user sees both streams.
     let once = io::stdout().is_terminal() && io::stderr().is_terminal();
     if protocol && !once {
         let _ = writeln!(io::stdout(), "{error}");
@@ -106,7 +106,7 @@ fn describe(panic: &PanicHookInfo) -> String {
     let text = text(panic.payload());
     for (sign, cause) in [
         ("Too many open files", OPEN_FILES),
-        // The same in musl's words.
+        // The text of musl.
         ("No file descriptors available", OPEN_FILES),
         (
             "Resource temporarily unavailable",

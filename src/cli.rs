@@ -1,9 +1,9 @@
-//! Parses the arguments and runs what they ask for.
+//! Parses the arguments and runs the command.
 //!
-//! The actions of the protocol are single words, matched by a table; wrong usage of them is answered as clients expect: on
-//! standard output, with exit code 1. All other commands are for people and are parsed by clap: help goes to standard output,
-//! wrong usage to standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the
-//! definitions in this module.
+//! The actions of the protocol are single words, matched by a table. A message about their wrong usage goes to standard
+//! output, with exit code 1, as clients expect. clap parses all other commands: help goes to standard output, wrong usage to
+//! standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the definitions in
+//! this module.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -23,7 +23,8 @@ use crate::error::{self, Error, WRONG_USAGE};
 use crate::platform::{self, StandardInput};
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log, spelling};
 
-/// Runs what the arguments ask for; the first is the name of the program. Prints one answer or one line of error.
+/// Runs the command that the arguments name; the first argument is the name of the program. Prints one answer or one line of
+/// error.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
     let result = match Invocation::from_args(args) {
@@ -40,7 +41,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
         Invocation::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
-        Invocation::User(tool) => tool.run(settings()),
+        Invocation::User(command) => command.run(settings()),
         Invocation::FromClap(error) if error.use_stderr() => {
             error::print_usage_error(&error.to_string());
             Ok(ExitCode::from(WRONG_USAGE))
@@ -62,9 +63,9 @@ fn settings() -> Env {
     env
 }
 
-/// What the arguments ask for.
+/// The meaning of the arguments.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Invocation {
     /// Serve a request of the credential helper protocol.
     Protocol(Action),
@@ -90,7 +91,7 @@ struct Arguments {
 
 /// All commands, for help, manual page and completions.
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum AnyCommand {
     /// Read a registry's host from standard input and print its user name and password; answers Bazel's requests too
     Get,
@@ -178,7 +179,7 @@ impl UserCommand {
     }
 }
 
-/// Whether the program was started under the plugin's name. Names of files have no case on Windows.
+/// Whether the helper was started under the plugin's name. On Windows, file names are matched without case.
 fn is_kubelet_name(name: &str) -> bool {
     let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
     let name = name.strip_suffix(".exe").unwrap_or(&name);
@@ -187,7 +188,7 @@ fn is_kubelet_name(name: &str) -> bool {
 }
 
 impl Invocation {
-    /// Parses the program's name and the arguments after it.
+    /// Parses the name of the program and the arguments after it.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -249,7 +250,7 @@ impl Invocation {
 
     fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
-            Ok(Arguments { command: AnyCommand::User(tool) }) => Self::User(tool),
+            Ok(Arguments { command: AnyCommand::User(command) }) => Self::User(command),
             Ok(_) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
             Err(error) => Self::FromClap(error),
         }
@@ -260,7 +261,7 @@ fn is_known(word: &str) -> bool {
     Arguments::command().get_subcommands().any(|command| command.get_name() == word)
 }
 
-/// The command that a mistyped word means, or one by its name in other programs.
+/// The command that a mistyped word means, or that has this name in other programs.
 fn meant(word: &str) -> Option<String> {
     let of_others = OF_OTHERS.iter().find(|(names, _)| names.contains(&word)).map(|(_, command)| (*command).to_owned());
     let command = Arguments::command();
@@ -268,7 +269,7 @@ fn meant(word: &str) -> Option<String> {
     of_others.or_else(|| spelling::nearest(word, names).map(str::to_owned))
 }
 
-/// What other programs call a command.
+/// The names of commands in other programs.
 const OF_OTHERS: &[(&[&str], &str)] =
     &[(&["config", "configure", "init", "install"], "setup"), (&["check", "status", "whoami"], "doctor")];
 
@@ -319,7 +320,7 @@ fn version() -> String {
     format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))
 }
 
-/// The name of the plugin of cloud-provider-aws, which this program replaces. Its arguments have no effect here.
+/// The name of the plugin of cloud-provider-aws, which the helper replaces. Its arguments are ignored.
 const KUBELET_NAME: &str = "ecr-credential-provider";
 
 const ABOUT: &str = "Docker credential helper for Amazon ECR";
@@ -336,6 +337,6 @@ fn notes() -> String {
         "'{NAME} help COMMAND' shows the options of a command.\n\n\
          In ~/.docker/config.json:\n  \
          {{\"credHelpers\": {{\"<account>.dkr.ecr.<region>.amazonaws.com\": \"ecr-login\"}}}}\n\n\
-         Environment:\n{lines}  AWS_*\n      as in every AWS tool: credentials, profile, endpoints"
+         Environment:\n{lines}  AWS_*\n      the variables of the AWS SDKs: credentials, profile, region, endpoints"
     )
 }

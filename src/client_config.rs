@@ -140,7 +140,7 @@ impl AuthFile {
     }
 }
 
-/// Finds what clients refuse, which decode the file into types of Go.
+/// Finds a member with a type that clients refuse, since they decode the file into Go types.
 fn wrong_type(content: &Map<String, Value>) -> Option<String> {
     let is_map_of = |value: &Value, is_right: fn(&Value) -> bool| match value {
         Value::Object(members) => members.values().all(|member| member.is_null() || is_right(member)),
@@ -194,11 +194,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::ClientConfigUnreadable, what, hint)
 }
 
-/// Whether a key of `credHelpers` means the host and is none that clients look up: it has a scheme, a path, capital letters or a
-/// dot at its end. A port is part of what they look up.
+/// Whether a key of `credHelpers` means the host, but no client looks it up: it has a scheme, a path, capital letters or a
+/// dot at the end. A port is part of the key that clients look up.
 pub fn is_misspelling(key: &str, host: &str) -> bool {
-    let is_dead = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
-    is_dead && registry::host(key).as_deref() == Some(host)
+    let is_ignored = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
+    is_ignored && registry::host(key).as_deref() == Some(host)
 }
 
 /// Describes how to make this user the owner again.

@@ -185,7 +185,7 @@ codes! {
         "Try again."
     CacheUnused "W-CACHE-UNUSED"
         "Tokens of this identity are not cached, so every pull asks AWS."
-        "Correct what the message names; unset AWS_ECR_DISABLE_CACHE."
+        "Follow the fix in the message; unset AWS_ECR_DISABLE_CACHE if it is set."
     TokenUncacheable "W-TOKEN-UNCACHEABLE"
         "The token was issued expired or without an expiry time, as by emulators."
         "Ignore this with an emulator; with AWS itself, check AWS_ENDPOINT_URL and the clock."

@@ -20,7 +20,7 @@ pub struct LocalTime(UtcOffset);
 
 impl LocalTime {
     /// Reads the offset from the C library, which reads `TZ` or `/etc/localtime`. Call it while the process has one thread:
-    /// another thread could change the environment, so the `time` crate then refuses, and times are shown in UTC.
+    /// with more threads, one of which could change the environment, the `time` crate refuses, and times are shown in UTC.
     pub fn of_process() -> Self {
         Self(UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC))
     }

@@ -146,18 +146,15 @@ impl Env {
 
     /// The directory of the token cache; `None` when the user disabled the cache or the platform has no directory for it.
     pub fn cache_dir(&self) -> Option<PathBuf> {
-        if self.os("AWS_ECR_DISABLE_CACHE").is_some() {
+        if self.disables_cache() {
             return None;
         }
         self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
     }
 
-    /// Why there is no [`Self::cache_dir`], and the fix.
-    pub fn why_no_cache(&self) -> &'static str {
-        match self.os("AWS_ECR_DISABLE_CACHE") {
-            Some(_) => "the cache is disabled; unset AWS_ECR_DISABLE_CACHE",
-            None => "there is no home directory; set HOME or AWS_ECR_CACHE_DIR",
-        }
+    /// Whether the user disabled the cache.
+    pub fn disables_cache(&self) -> bool {
+        self.os("AWS_ECR_DISABLE_CACHE").is_some()
     }
 
     /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes all other changes in the root file system

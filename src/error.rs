@@ -20,7 +20,7 @@ pub enum Error {
     Protocol(String),
     /// The arguments contradict each other, or a value can never be right: exit code 2, as for what clap refuses.
     Usage(String),
-    /// Nobody reads standard output any more, e.g. in `doctor | head -1`: nothing prints.
+    /// The reader of standard output has closed it, e.g. in `doctor | head -1`. Prints nothing.
     ReaderGone,
 }
 
@@ -58,12 +58,6 @@ impl Failure {
     /// A failure: what happened, and the fix.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, what: what.into(), quote: None, hint: hint.into() }
-    }
-
-    /// A failure from a line of the form "what happened; fix"; `hint` is the fix of a line without one.
-    pub fn from_line(code: Code, line: &str, hint: &str) -> Self {
-        let (what, hint) = line.split_once("; ").unwrap_or((line, hint));
-        Self::new(code, what, hint)
     }
 
     /// Adds what another program or a service printed, with secrets masked.
@@ -141,7 +135,7 @@ impl Error {
         match self {
             Self::NotFound => NOT_FOUND,
             Self::Failed(text) | Self::Protocol(text) | Self::Usage(text) => text,
-            Self::ReaderGone => "nobody reads standard output",
+            Self::ReaderGone => "standard output is closed",
         }
     }
 }

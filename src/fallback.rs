@@ -26,10 +26,10 @@ use crate::{client_config, platform};
 /// The variable that marks the call, with the name of the other helper.
 const MARKER: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_FALLBACK";
 
-/// The largest output that is passed on, in bytes. The list of a thousand registries has a tenth of it.
+/// The size limit of the output, in bytes. The list of a thousand registries has a tenth of it.
 const LONGEST_OUTPUT: usize = 1024 * 1024;
 
-/// The pause between two looks at whether the process has ended, once its output has.
+/// The pause between two checks whether the process has ended, after the end of its output.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The answer of the other helper.
@@ -52,11 +52,11 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
         let _ = child.kill();
     });
     let Finished { output, status } = finished?;
-    debug!(program, action, %status, "handed on");
+    debug!(program, action, %status, "the fallback helper answered");
     match status.code() {
         // Codes beyond a byte exist on Windows alone, and none of them is a success.
         Some(code) => Ok(Answer { output, code: u8::try_from(code).unwrap_or(1) }),
-        None => Err(failed(&program, &format!("died ({status}); run it by hand to see why"))),
+        None => Err(failed(&program, &format!("was killed ({status}); run it by hand to see why"))),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn refuse_loop(env: &Env) -> Result<(), Error> {
 }
 
 fn start(env: &Env, name: &str, program: &str, action: &str) -> Result<Child, Error> {
-    // On Windows the standard library finds only programs whose names end in .exe.
+    // On Windows, the standard library finds only programs with the ending .exe.
     let path = if cfg!(windows) { client_config::on_path(env, program) } else { None };
     let child = Command::new(path.as_deref().unwrap_or(Path::new(program)))
         .arg(action)
@@ -85,7 +85,7 @@ fn start(env: &Env, name: &str, program: &str, action: &str) -> Result<Child, Er
         let problem = if error.kind() == io::ErrorKind::NotFound {
             "is not on the PATH; install it".to_owned()
         } else {
-            format!("cannot be started: {error}; fix that")
+            format!("cannot be started: {error}; correct its mode or replace it")
         };
         failed(program, &format!("{problem}, or remove 'fallback' from the configuration"))
     })
@@ -112,7 +112,10 @@ fn converse(child: &mut Child, program: &str, input: Zeroizing<Vec<u8>>, deadlin
         .map_err(|_| timed_out(program))?
         .map_err(|error| failed(program, &format!("cannot be read: {error}")))?;
     if output.len() > LONGEST_OUTPUT {
-        return Err(failed(program, "printed more than 1 MiB, which is no answer; run it by hand to see what"));
+        return Err(failed(
+            program,
+            "printed more than 1 MiB, the limit for an answer; run it by hand to see what it prints",
+        ));
     }
     loop {
         match child.try_wait() {

@@ -65,7 +65,7 @@ pub struct Reading {
 pub enum ReadError {
     /// The file is larger than [`LARGEST`].
     TooLarge,
-    /// The file is no regular file, and reading it did not end by the deadline.
+    /// The file is not a regular file, and reading it did not end by the deadline.
     TimedOut,
     /// The system refused a thread to read it.
     NoThread(io::Error),
@@ -75,7 +75,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge => f.write_str("it is larger than 64 MiB"),
-            Self::TimedOut => f.write_str("it is no regular file, and reading it did not end in time"),
+            Self::TimedOut => f.write_str("it is not a regular file, and reading it did not end in time"),
             Self::NoThread(error) => error.fmt(f),
         }
     }
@@ -100,7 +100,7 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
         Ok(bytes) => Content::Bytes(bytes),
         Err(error) => Content::Unreadable(error.to_string()),
     };
-    Ok(Reading { content, unsteady: Some("it is no regular file") })
+    Ok(Reading { content, unsteady: Some("it is not a regular file") })
 }
 
 /// Reads a regular file, or observes that the path does not exist. `None` for everything that could block. Such a path is not

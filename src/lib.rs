@@ -4,13 +4,13 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`cli`] | parses the arguments and runs what they ask for |
+//! | [`cli`] | parses the arguments and runs the command |
 //! | [`commands`] | the commands, a module each |
 //! | [`fallback`] | calls another helper for the registries that are not ECR's |
 //! | [`token_provider`] | the use case: a registry in, a token out |
-//! | [`cache`] | tokens on disk, and the single flight that makes one API call of many |
-//! | [`aws`] | the exchange with AWS; the only asynchronous code but for the wait for signals |
-//! | [`identity`] | who would call AWS, derived from settings: the cache key |
+//! | [`cache`] | tokens on disk, their age, and the single flight that makes one API call of many |
+//! | [`aws`] | the exchange with AWS, and the messages for its failures |
+//! | [`identity`] | who would call AWS, derived from settings: the profile, the source of credentials, the cache key |
 //! | [`config`] | which identity a registry gets: the configuration file |
 //! | [`containers`] | which credentials podman, buildah and skopeo use for a registry |
 //! | [`client_config`] | which credentials docker uses for a registry |
@@ -22,8 +22,8 @@
 //! | [`error`], [`code`] | failures, and their stable codes |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
-//! | [`spelling`] | what a misspelt word means |
-//! | [`platform`] | what differs between operating systems |
+//! | [`spelling`] | guesses what a misspelt word means |
+//! | [`platform`] | code that differs between operating systems |
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
@@ -51,13 +51,13 @@ pub mod terminal;
 pub mod token;
 pub mod token_provider;
 
-/// The program's name, as clients look for it on the PATH.
+/// The name of the program, which clients look for on the PATH.
 pub const NAME: &str = "docker-credential-ecr-login";
 
 /// The version, from Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit that it was built from, as far as the build knew; see build.rs.
+/// The commit that it was built from, if the build knew it; see build.rs.
 pub const COMMIT: &str = env!("SOURCE_COMMIT");
 
 /// The platform that it was built for, in Rust's terms.

@@ -28,8 +28,8 @@ const LARGEST: u64 = 1024 * 1024;
 /// How long to wait while another process rotates the log, which takes less than a millisecond.
 const LONGEST_LOCK: Duration = Duration::from_millis(200);
 
-/// Starts the log that `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` ask for. A file that cannot be opened turns the log off: it must
-/// not fail the pull.
+/// Starts the log as `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` set it. A file that cannot be opened turns the log off, so that
+/// the pull does not fail.
 pub fn start(env: &Env) {
     let file = env.path("AWS_ECR_LOG_FILE");
     let level = env.text("AWS_ECR_LOG").map(|level| level.trim().parse());
@@ -44,7 +44,7 @@ pub fn start(env: &Env) {
         Some(Err(_)) => return,
     };
     if started.is_ok() && is_unknown {
-        warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
+        warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; logging at level info");
     }
     env.misspelt().for_each(|what| warn!("{what}"));
 }

@@ -1,7 +1,7 @@
-//! Asks the person at the terminal, whatever standard input and output are.
+//! Prompts on the terminal, even if standard input and output are redirected.
 //!
-//! What is typed is shown. The only secret asked for is an MFA code, which is valid once and for half a minute; hiding it
-//! would leave the terminal without echo when a signal ends the process.
+//! The terminal echoes the answer. The only secret among the answers is an MFA code, which is valid once and for half a
+//! minute; hiding it would leave the terminal without echo when a signal ends the process.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -24,7 +24,7 @@ pub fn ask(question: &str) -> io::Result<String> {
     let input = open(input)?;
     write!(open(output)?, "{question}")?;
     let (send, receive) = mpsc::sync_channel(1);
-    // In a thread of its own, since no read from a terminal has a time limit on every system.
+    // In another thread, since a read from a terminal has no time limit on some systems.
     thread::Builder::new().spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(input).read_line(&mut line);

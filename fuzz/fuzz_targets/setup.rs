@@ -30,7 +30,7 @@ fn docker(text: &str) {
             assert_eq!(edit::members(&new, HELPERS), expected);
             assert!(others(&new) == if is_empty { Map::new() } else { others(text) });
             assert_eq!(edit::set(&new, HELPERS, &[HOST], "ecr-login"), Ok(new.clone()));
-            let cut = edit::cut(&new, HELPERS, edit::Emptied::Stays, |name, _| name == HOST).expect("it was read before");
+            let cut = edit::cut(&new, HELPERS, edit::Emptied::Kept, |name, _| name == HOST).expect("it was read before");
             expected.remove(HOST);
             assert_eq!(edit::members(&cut, HELPERS), expected);
             assert!(others(&cut) == others(&new));

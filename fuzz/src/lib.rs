@@ -1,11 +1,11 @@
-//! What several fuzz targets need: an environment that leads to no network, and files to write settings to.
+//! Parts that several fuzz targets share: an environment without network access, and a directory for settings.
 
 use std::fs;
 use std::path::PathBuf;
 
 use docker_credential_ecr_login::env::Env;
 
-/// A registry of ECR, which the seeds name too.
+/// An ECR registry, which the seeds name too.
 pub const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
 
 /// An environment in which every request to AWS fails before it opens a socket: the profile does not exist, and the file with

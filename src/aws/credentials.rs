@@ -154,8 +154,8 @@ fn check_header_values(credentials: &Credentials, source: &Source) -> Result<(),
     }
     Err(Failure::new(
         Code::CredentialsInvalid,
-        format!("the access key or the session token of {source} holds characters that none has"),
-        "check its source: e.g. a line that begins with a blank continues the value before it",
+        format!("the access key or the session token of {source} holds invalid characters"),
+        "correct it at its source; in an AWS file, a line that begins with a blank continues the value before it",
     ))
 }
 

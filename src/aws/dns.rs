@@ -121,8 +121,8 @@ mod system {
     }
 
     async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
-        // No server is asked for a name in the hosts file, not even for its other kind of address: the server may be out of
-        // reach, which may be why the name is in the file.
+        // For a name in the hosts file, no server is queried, not even for the other kind of address: the name may be in the
+        // file because no server can be reached.
         let hosts = Hosts::from_system().unwrap_or_default();
         let dns_name = DnsName::from_utf8(name)?;
         let listed = [RecordType::A, RecordType::AAAA]

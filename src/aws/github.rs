@@ -52,7 +52,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
     let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
         Failure::new(
             Code::SettingInvalid,
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that no token has",
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that are invalid in a token",
             "leave it as GitHub Actions sets it",
         )
     })?;
@@ -65,18 +65,18 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
         return Err(Failure::new(
             Code::WebIdentityDenied,
             format!("GitHub gives this job no identity token: HTTP status {status}"),
-            "check 'permissions: id-token: write' and that the job still runs; else try again",
+            "check 'permissions: id-token: write', and that the job still runs; or try again",
         ));
     }
     let answer: Option<Answer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
-    debug!(endpoint, took_ms, "GitHub was asked for the identity token of the job");
+    debug!(endpoint, took_ms, "requested the identity token of the job from GitHub");
     token.ok_or_else(|| {
         Failure::new(
             Code::AnswerInvalid,
             format!("the answer of {endpoint} holds no identity token"),
-            "check what answers there: a proxy, a captive portal",
+            "check whether a proxy or a captive portal answers",
         )
     })
 }

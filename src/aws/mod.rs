@@ -4,7 +4,7 @@
 //! module alone. Only a cache miss enters it.
 //!
 //! A current-thread runtime ([`runtime`]) runs one exchange under one deadline, in a thread of its own, so that a blocked system
-//! call, such as a read from a dead file system, cannot keep the program from answering. [`credentials`] are resolved before
+//! call, such as a read from a file system that hangs, does not delay the answer. [`credentials`] are resolved before
 //! the call to ECR ([`session`]): inside an API call, the SDK reports their failure as one of the connection. The call sends
 //! no registry ids: a token is valid for every registry that the principal can reach in the region (Amazon ECR API
 //! reference, GetAuthorizationToken). [`diagnose`] makes messages from the SDK's errors.

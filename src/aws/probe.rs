@@ -75,7 +75,7 @@ impl Session {
         })
     }
 
-    /// How many seconds this machine's clock is ahead of AWS's, by the last answer.
+    /// How many seconds the clock of this machine was ahead of the clock of AWS at the last answer.
     pub fn clock_ahead(&self) -> i64 {
         let (here, there) = (SystemTime::now(), self.context.network.time_at_aws());
         let seconds = |ahead: std::time::Duration| i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX);
@@ -157,8 +157,8 @@ async fn send(
         Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(SdkBody::empty()).map_err(|_| {
             Failure::new(
                 Code::RegistryAnswer,
-                "the registry names a token service whose URL is invalid",
-                "check what answers there",
+                "the registry names a token service with an invalid URL",
+                "check whether a proxy or a captive portal answers for the registry",
             )
         })?;
     if let Some(authorization) = authorization {

@@ -22,7 +22,7 @@ pub(super) struct PendingRequest(Arc<Mutex<Pending>>);
 struct Pending {
     /// Empty before the first request.
     host: String,
-    /// The role that STS is asked for.
+    /// The role that is requested from STS.
     role: Option<String>,
 }
 
@@ -84,8 +84,8 @@ pub(super) fn run<T: Send + 'static>(
 fn cannot_start(error: &io::Error) -> Failure {
     Failure::new(
         Code::SystemLimits,
-        format!("cannot start asking AWS: {error}"),
-        "check the limits on processes and open files",
+        format!("cannot start a thread or runtime for the request to AWS: {error}"),
+        "raise the limits on processes and open files ('ulimit -u', 'ulimit -n')",
     )
 }
 
@@ -94,8 +94,7 @@ fn timed_out(source: &Source, pending: &PendingRequest) -> Failure {
         (true, Source::Process { profile, .. }) => Failure::new(
             Code::CredentialProcess,
             format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
-            "run it by hand to see what it waits for: it cannot ask for anything here, \
-             so sign in before, or raise AWS_ECR_TIMEOUT",
+            "run it by hand to see what it waits for (it cannot prompt here, so sign in first), or raise AWS_ECR_TIMEOUT",
         ),
         (_, Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. })) => Failure::new(
             Code::Timeout,

@@ -24,8 +24,8 @@ use crate::token::Token;
 pub struct Issued {
     /// What clients log in with.
     pub token: Token,
-    /// How long AWS accepts it, by AWS's clock, so that a wrong local clock has no effect. `None` when it came expired or
-    /// without an expiry, as the tokens of emulators do.
+    /// How long AWS accepts it, by the clock of AWS, so that a wrong local clock has no effect. `None` when it came expired
+    /// or without an expiry time, like the tokens of emulators.
     pub valid_for: Option<Duration>,
     /// The id of the access key that requested it.
     pub access_key_id: String,
@@ -95,8 +95,8 @@ impl Session {
         let token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
                 Code::AnswerInvalid,
-                format!("the answer of {answered_by} holds no token that can be read"),
-                "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
+                format!("the answer of {answered_by} holds no valid token"),
+                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })?;
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(), "ECR gave a token");

@@ -1,11 +1,12 @@
-//! TLS: rustls with ring, and whose certificates are trusted.
+//! TLS with rustls, and the certificates that it trusts.
 //!
-//! Not aws-lc, which is the SDK's choice: it gathers CPU-jitter entropy at start-up, 22 ms of CPU in a process that
-//! lives for five. ring has no post-quantum key exchange yet; that is the price.
+//! The cryptography is ring's. aws-lc, the SDK's choice, gathers CPU-jitter entropy at start-up: 22 ms of CPU in a process
+//! that runs for five. The price is that ring has no post-quantum key exchange yet.
 //!
-//! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's bundle. The SDK knows neither of the first two. They are
-//! read once, when the first connection with TLS is wanted, in a thread beside the one that connects.
+//! The roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either, those of
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. A file that one of
+//! these two names is read at once, so that a mistake in it is an error; the others are read once, for the first connection
+//! with TLS, in another thread while it connects.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use crate::error::Failure;
 use crate::identity::Identity;
 use crate::input::{self, Content};
 
-/// Where Linux systems keep all certificates in one file. The same ones also lie in a directory, one each; reading
-/// that too, as rustls-native-certs does by itself, takes 2 ms more of a cold start.
+/// The files in which Linux distributions have all certificates. rustls-native-certs would also read the directory that
+/// holds the same certificates one by one, which takes 2 ms more.
 const BUNDLES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -33,7 +34,7 @@ const BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
-/// Whose certificates are trusted.
+/// The certificates that are trusted.
 #[derive(Debug)]
 pub(super) struct Trust {
     roots: Roots,
@@ -42,10 +43,18 @@ pub(super) struct Trust {
 
 #[derive(Clone, Debug)]
 enum Roots {
-    /// Of a file that the user named, and which setting named it.
-    These(Arc<RootCertStore>, PathBuf, String),
-    /// Of a file, of a directory or of both; the rest is the words for it.
-    Among(Option<PathBuf>, Option<PathBuf>, String),
+    /// Those of a CA bundle that was read already.
+    Bundle {
+        store: Arc<RootCertStore>,
+        path: PathBuf,
+        /// The setting that names it.
+        setting: String,
+    },
+    /// Those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, one of which is set.
+    SslCert {
+        file: Option<PathBuf>,
+        dir: Option<PathBuf>,
+    },
     System,
 }
 
@@ -59,28 +68,30 @@ impl Trust {
             None => of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'"))),
         };
         let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
-            (Some((path, setting)), ..) => Roots::These(Arc::new(strictly(&path, &setting, deadline)?), path, setting),
-            (None, None, None) => Roots::System,
-            (None, file, dir) => {
-                let words = file.iter().map(|file| format!("{} (SSL_CERT_FILE)", file.display()));
-                let words = words.chain(dir.iter().map(|dir| format!("{} (SSL_CERT_DIR)", dir.display())));
-                let words = words.collect::<Vec<_>>().join(" and ");
-                Roots::Among(file, dir, words)
+            (Some((path, setting)), ..) => {
+                let store = Arc::new(read_bundle(&path, &setting, deadline)?);
+                Roots::Bundle { store, path, setting }
             }
+            (None, None, None) => Roots::System,
+            (None, file, dir) => Roots::SslCert { file, dir },
         };
         Ok(Self { roots, config: OnceCell::new() })
     }
 
-    /// In words, for explanations.
+    /// Describes the certificates, as the object of a sentence.
     pub(super) fn describe(&self) -> String {
         match &self.roots {
-            Roots::These(_, path, setting) => format!("{} ({setting})", path.display()),
-            Roots::Among(.., words) => words.clone(),
+            Roots::Bundle { path, setting, .. } => format!("{} ({setting})", path.display()),
+            Roots::SslCert { file, dir } => {
+                let file = file.iter().map(|file| format!("{} (SSL_CERT_FILE)", file.display()));
+                let dir = dir.iter().map(|dir| format!("{} (SSL_CERT_DIR)", dir.display()));
+                file.chain(dir).collect::<Vec<_>>().join(" and ")
+            }
             Roots::System => "the system's certificates".to_owned(),
         }
     }
 
-    /// What a connection is secured with.
+    /// The configuration of TLS connections. The first call reads the certificates.
     pub(super) async fn config(&self) -> Arc<ClientConfig> {
         let config = self.config.get_or_init(|| async {
             let roots = self.roots.clone();
@@ -93,10 +104,9 @@ impl Trust {
 
 impl Roots {
     fn load(self) -> Arc<RootCertStore> {
-        let among = |file: Option<&Path>, dir: Option<&Path>| parsable(load_certs_from_paths(file, dir).certs);
         match self {
-            Self::These(store, ..) => store,
-            Self::Among(file, dir, _) => among(file.as_deref(), dir.as_deref()),
+            Self::Bundle { store, .. } => store,
+            Self::SslCert { file, dir } => parsable(load_certs_from_paths(file.as_deref(), dir.as_deref()).certs),
             Self::System => {
                 let bundle = BUNDLES.iter().map(Path::new).find(|path| cfg!(target_os = "linux") && path.exists());
                 let pem = bundle.and_then(|bundle| std::fs::read(bundle).ok()).unwrap_or_default();
@@ -108,15 +118,15 @@ impl Roots {
     }
 }
 
-/// The system's certificates may hold some that rustls cannot read; the others are as good without them.
+/// The certificates that rustls can parse. The system may have others.
 fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<RootCertStore> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates);
     Arc::new(store)
 }
 
-/// What the user names must be right as a whole.
-fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
+/// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
+fn read_bundle(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
     let unusable = |why: String| {
         let hint = format!("correct or unset {setting}: it must be a file of PEM certificates");
         Failure::new(
@@ -136,7 +146,7 @@ fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertSto
         store.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
     if store.is_empty() {
-        return Err(unusable("no certificate in it".to_owned()));
+        return Err(unusable("it contains no certificate".to_owned()));
     }
     Ok(store)
 }
@@ -144,9 +154,9 @@ fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertSto
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = versions.expect("ring has both").with_root_certificates(roots).with_no_client_auth();
+    let mut config = versions.expect("ring has TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Nobody connects twice.
+    // The process is too short-lived to resume a session.
     config.resumption = Resumption::disabled();
     config
 }

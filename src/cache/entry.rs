@@ -27,7 +27,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(12);
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     format: u32,
-    /// The key that it was saved under, so that a copied or renamed file is not taken for the entry of another key.
+    /// The key that it was saved under, which detects a copied or renamed file.
     key: String,
     token: Token,
     /// A hash of the access key that requested it.

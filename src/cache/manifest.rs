@@ -16,7 +16,7 @@ const FORMAT: u32 = 2;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: u32,
-    /// The key of the request, so that a copied or renamed file is not taken for the manifest of another one.
+    /// The key of the request, which detects a copied or renamed file.
     request: String,
     /// The host that the request named.
     pub host: String,
@@ -33,7 +33,7 @@ pub struct Manifest {
 pub struct Decided {
     /// The region of the registry.
     pub region: String,
-    /// Whose credentials are used.
+    /// A description of the credentials.
     pub credentials: String,
     /// The setting that chose them.
     pub chosen_by: String,

@@ -41,11 +41,12 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
+use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::CacheKey;
-use crate::platform;
+use crate::platform::{self, NotPrivate};
 
-/// The largest file that is read, in bytes. A token has some 4 KiB.
+/// The size limit of a file, in bytes. A token has about 4 KiB.
 const LARGEST: u64 = 256 * 1024;
 
 /// The extension of manifests.
@@ -73,14 +74,23 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// The directory of the cache, by the environment. Fails with the reason why there is none.
+    pub fn dir_of(env: &Env) -> Result<PathBuf, Failure> {
+        env.cache_dir().ok_or_else(|| {
+            if env.disables_cache() {
+                return Failure::new(Code::CacheUnused, "the cache is disabled", "unset AWS_ECR_DISABLE_CACHE");
+            }
+            let hint = format!("set {} or AWS_ECR_CACHE_DIR", Env::HOME);
+            Failure::new(Code::CacheUnused, "there is no home directory", hint)
+        })
+    }
+
     /// Opens the cache in `dir`, which need not exist until something is written. Fails when others may write to the directory.
     pub fn open(dir: PathBuf) -> Result<Self, Failure> {
         match platform::check_private_dir(&dir) {
-            Some(why) => {
-                let failure = Failure::from_line(Code::CacheUnused, &why, "set AWS_ECR_CACHE_DIR to another directory");
-                Err(failure.with_context(format!("the cache {} is not trusted", dir.display())))
-            }
-            None => Ok(Self { dir }),
+            Ok(()) => Ok(Self { dir }),
+            Err(NotPrivate { what, hint }) => Err(Failure::new(Code::CacheUnused, what, hint)
+                .with_context(format!("the cache {} is not trusted", dir.display()))),
         }
     }
 
@@ -247,7 +257,7 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
             return None;
         }
     };
-    let length = match platform::trusted(&file) {
+    let length = match platform::check_private_file(&file) {
         Ok(metadata) => metadata.len(),
         Err(why) => {
             warn!(path = %path.display(), why, "a cached entry is not trusted; it will be replaced");

@@ -73,7 +73,7 @@ fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
         return;
     }
     let Ok(Some(_lock)) = Lock::try_take(&path("lock")) else { return };
-    // Another process may have replaced the entry before the lock was taken.
+    // Another process may have replaced the entry before this one took the lock.
     if !is_unused() {
         return;
     }

@@ -51,7 +51,7 @@ pub enum Outcome<'a, T> {
     Found(T),
     /// Return the failure of the process that asked AWS meanwhile.
     Failed(Failure),
-    /// Do without: another process is still asking AWS.
+    /// Give up: another process is still asking AWS.
     Busy,
 }
 
@@ -62,7 +62,7 @@ pub struct Leader<'a> {
     _lock: Arc<Lock>,
 }
 
-/// The files beside a key's entry that its processes coordinate by.
+/// The files by which the processes that need a key coordinate.
 #[derive(Clone)]
 struct Files {
     /// The report of the leader that failed last.
@@ -75,7 +75,7 @@ struct Files {
 struct Follower<'a> {
     cache: &'a Cache,
     files: Files,
-    /// When the report was written that existed at the start; it is of an earlier request.
+    /// The time in the report that existed at the start, which belongs to an earlier request.
     earlier_report: Option<OffsetDateTime>,
     /// Until when it waits; `None` does not wait at all.
     deadline: Option<Instant>,
@@ -117,7 +117,7 @@ impl Cache {
 }
 
 impl<'a> Follower<'a> {
-    /// Waits for the lock or for the result of its holder; `None` when the holder was stopped.
+    /// Waits for the lock or for its holder's result; `None` when the holder was stopped.
     fn follow<T>(&mut self, lock: &Path, look_up: &impl Fn() -> Option<T>) -> io::Result<Option<Outcome<'a, T>>> {
         let mut heartbeat = HeartbeatMonitor::new(Instant::now());
         let mut pause = FIRST_PAUSE;
@@ -135,9 +135,9 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Tries the lock, the cache and the leader's report once; `None` while there is nothing but to wait.
+    /// Tries the lock, the cache and the leader's report once; `None` if the process has to wait.
     fn poll<T>(&self, lock: &Path, look_up: impl Fn() -> Option<T>) -> io::Result<Option<Outcome<'a, T>>> {
-        // The lock first: a token that its last holder saved is then found.
+        // Takes the lock first, so that the look-up finds a token that the last holder saved.
         let taken = Lock::try_take(lock)?;
         if let Some(found) = look_up() {
             return Ok(Some(Outcome::Found(found)));
@@ -183,7 +183,7 @@ impl<'a> Leader<'a> {
 
     /// Reports the failure to all processes that wait, then releases the lock.
     pub fn fail(self, failure: &Failure) {
-        // The quote stays here: what another program printed may hold a secret that the mask does not recognize.
+        // Omits the quote: the text of another program may hold a secret that the mask does not recognize.
         let Failure { code, what, hint, quote: _ } = failure.clone();
         let report = Report { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, hint };
         if let Ok(bytes) = serde_json::to_vec(&report)
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_may_not_wait_is_told_at_once_that_another_one_asks() {
+    fn a_process_that_may_not_wait_gets_busy_at_once() {
         let (_dir, cache) = cache();
         let leader = lead(&cache);
         let waiting = leader.files.waiting.clone();

@@ -62,13 +62,13 @@ impl Request {
 
 impl Response {
     /// The headers for a request, with the token that its registry takes.
-    pub fn new(request: &Request, grant: &IssuedToken) -> Self {
-        let pair = Zeroizing::new(format!("{}:{}", grant.token.username, grant.token.password.expose()));
+    pub fn new(request: &Request, issued: &IssuedToken) -> Self {
+        let pair = Zeroizing::new(format!("{}:{}", issued.token.username, issued.token.password.expose()));
         let token = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
         let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
         let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
         let value = Secret::from(format!("{scheme} {}", *token));
-        let expires = grant.valid_for.map(|left| OffsetDateTime::now_utc() + left);
+        let expires = issued.valid_for.map(|left| OffsetDateTime::now_utc() + left);
         let expires = expires.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
         Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
     }

@@ -8,7 +8,7 @@
 //! [`bazel`] handles a `get` whose input is a request of Bazel's protocol.
 //!
 //! The [`fallback`] helper, if one is configured, gets the requests for hosts that are neither ECR's nor named in the
-//! configuration, and for server URLs that this program cannot parse.
+//! configuration, and for server URLs that the helper cannot parse.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -62,14 +62,14 @@ struct Credential<'a> {
     secret: &'a Secret,
 }
 
-/// Who answers a request.
-#[expect(clippy::large_enum_variant, reason = "there is one in the life of the process")]
+/// The helper that answers a request.
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum Destination {
-    /// This program, with this configuration, by this deadline.
-    Ours(Config, Target, Instant),
+    /// This helper, with this configuration, by this deadline.
+    Here(Config, Target, Instant),
     /// The fallback helper of this name, by this deadline.
-    Other(String, Instant),
-    /// Nobody: no credentials are found.
+    Fallback(String, Instant),
+    /// No helper: no credentials are found.
     None,
 }
 
@@ -91,8 +91,8 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
     Ok(ExitCode::from(code))
 }
 
-/// Repeats a fallback helper's failure on standard error, since many clients show nothing else; not the sentence that means
-/// "not found".
+/// Repeats a fallback helper's failure on standard error, since many clients show nothing else. Does not repeat the line
+/// that means "not found".
 fn repeat(answer: &[u8], code: u8) {
     let text = one_line(&String::from_utf8_lossy(answer));
     match text.as_str() {
@@ -113,12 +113,12 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
         Ok(success(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
     };
     config::timeout(env)?;
-    if let Some(grant) = server_url.and_then(|url| token_provider::cached_answer(env, url)) {
-        return answer(&grant.token);
+    if let Some(issued) = server_url.and_then(|url| token_provider::cached_answer(env, url)) {
+        return answer(&issued.token);
     }
     match route(env, server_url, started)? {
-        Destination::Ours(config, target, deadline) => {
-            // Whatever happens during the refresh, the valid token can still be served.
+        Destination::Here(config, target, deadline) => {
+            // After a panic during the refresh, the valid token can still be served.
             let hold = |token: &Token| {
                 if let Ok(answer) = answer(token) {
                     answer::set_answer_on_panic(answer.output);
@@ -126,27 +126,27 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
             };
             answer(&token_provider::get(env, &config, &target, deadline, &hold)?.token)
         }
-        Destination::Other(name, deadline) => hand_on(env, &name, "get", input, deadline),
+        Destination::Fallback(name, deadline) => forward(env, &name, "get", input, deadline),
         Destination::None => Err(Error::NotFound),
     }
 }
 
 /// The headers are empty where the URI is not a registry's, or where there is no token for ECR Public.
 fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Result<Answer, Error> {
-    let found = |grant: &IssuedToken| bazel::Response::new(request, grant);
+    let found = |issued: &IssuedToken| bazel::Response::new(request, issued);
     config::timeout(env)?;
     let server_url = request.server_url();
     let response = match server_url.and_then(|url| token_provider::cached_answer(env, url)) {
-        Some(grant) => found(&grant),
+        Some(issued) => found(&issued),
         None => match route(env, server_url, started)? {
-            Destination::Ours(config, target, deadline) => {
+            Destination::Here(config, target, deadline) => {
                 match token_provider::get(env, &config, &target, deadline, &|_| ()) {
-                    Ok(grant) => found(&grant),
+                    Ok(issued) => found(&issued),
                     Err(Error::NotFound) => bazel::Response::default(),
                     Err(error) => return Err(error),
                 }
             }
-            Destination::Other(..) | Destination::None => bazel::Response::default(),
+            Destination::Fallback(..) | Destination::None => bazel::Response::default(),
         },
     };
     Ok(success(line(&response)?))
@@ -156,8 +156,8 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     let stored = read_stored(&input);
     let server_url = stored.as_ref().ok().map(|stored| stored.server_url.trim()).filter(|url| !url.is_empty());
     let route = route(env, server_url, started);
-    if let (Some(_), Ok(Destination::Other(name, deadline))) = (server_url, &route) {
-        return hand_on(env, name, "store", input, *deadline);
+    if let (Some(_), Ok(Destination::Fallback(name, deadline))) = (server_url, &route) {
+        return forward(env, name, "store", input, *deadline);
     }
     if env.ignores_storage() {
         return Ok(empty());
@@ -170,7 +170,7 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
         return Err(Error::Protocol("no credentials username".to_owned()));
     }
     match route? {
-        Destination::Ours(..) => Ok(empty()),
+        Destination::Here(..) => Ok(empty()),
         _ => Err(Error::failed(
             "the helper stores no passwords and serves only Amazon ECR registries; give this registry another credential \
              helper, or name one as 'fallback' in the configuration",
@@ -181,16 +181,17 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
 fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
     let route = server_url(&input).and_then(|url| route(env, url, started));
     match route {
-        Ok(Destination::Other(name, deadline)) => hand_on(env, &name, "erase", input, deadline),
+        Ok(Destination::Fallback(name, deadline)) => forward(env, &name, "erase", input, deadline),
         _ if env.ignores_storage() => Ok(empty()),
-        Ok(Destination::Ours(_, target, deadline)) => token_provider::erase(env, &target, deadline).map(|_| empty()),
+        Ok(Destination::Here(_, target, deadline)) => token_provider::erase(env, &target, deadline).map(|_| empty()),
         Ok(Destination::None) => Err(Error::NotFound),
         Err(error) => Err(error),
     }
 }
 
-/// Lists the hosts of this program and of the fallback helper. A failure of the fallback helper is logged and costs only its part:
-/// docker's classic builder calls `list` first, ignores an error and continues without any credentials.
+/// Lists the hosts of this helper and of the fallback helper. If the fallback helper fails, the failure is logged and the
+/// list lacks its hosts: docker's classic builder calls `list` first, ignores an error and continues without any
+/// credentials.
 fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
@@ -215,22 +216,22 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     Ok(success(line(&hosts)?))
 }
 
-/// Who answers a request for `server_url`, which is `None` if it is not UTF-8.
+/// Decides which helper answers a request for `server_url`, which is `None` if it is not UTF-8.
 fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destination, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
     match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
-        Ok(target) => Ok(Destination::Ours(config, target, deadline)),
+        Ok(target) => Ok(Destination::Here(config, target, deadline)),
         Err(Error::NotFound) => {
-            Ok(config.fallback().map_or(Destination::None, |name| Destination::Other(name.to_owned(), deadline)))
+            Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))
         }
         Err(error) => Err(error),
     }
 }
 
-fn hand_on(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
+fn forward(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
     if input.len() as u64 == LONGEST_INPUT {
-        return Err(Error::failed("the request is longer than 4 MiB, which is no request"));
+        return Err(Error::failed("the request exceeds the limit of 4 MiB; send a server URL or credentials in JSON"));
     }
     fallback::ask(env, name, action, input, deadline)
 }

@@ -1,7 +1,7 @@
 //! Manual pages and shell completions, which the hidden command `generate` writes for packages.
 //!
-//! They come from the definitions that the program uses: commands and options from clap's, variables from [`VARIABLES`], keys
-//! from [`KEYS`] and [`REGISTRY_KEYS`]. This module holds the text that only the manual has.
+//! They are made from the definitions that the program itself uses: commands and options from clap's, variables from
+//! [`VARIABLES`], keys from [`KEYS`] and [`REGISTRY_KEYS`]. This module holds the text that only the manual has.
 
 use std::fs;
 use std::io::{self, Write};
@@ -121,7 +121,7 @@ fn completions(shell: Shell, command: &Command) -> Vec<u8> {
 
 /// Returns the commands and options that help shows: clap_complete would also offer the hidden ones.
 fn shown(command: &Command) -> Command {
-    // clap requires names that live as long as the process, which ends soon.
+    // clap requires static names, and the process ends soon.
     let name: &'static str = command.get_name().to_owned().leak();
     Command::new(name)
         .about(command.get_about().cloned().unwrap_or_default())
@@ -185,7 +185,7 @@ fn commands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
 
 fn environment(roff: &mut Roff) {
     entries(roff, "ENVIRONMENT", VARIABLES);
-    entry(roff, "AWS_*", [roman("The variables of every AWS tool: credentials, profile, endpoints.")]);
+    entry(roff, "AWS_*", [roman("The variables of the AWS SDKs: credentials, profile, region, endpoints.")]);
 }
 
 fn findings_of_doctor(roff: &mut Roff) {

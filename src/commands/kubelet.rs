@@ -2,13 +2,13 @@
 //! all versions of `credentialprovider.kubelet.k8s.io` (Kubernetes API reference, "Kubelet
 //! CredentialProvider").
 //!
-//! Kubelet writes the request and closes the pipe, refuses answers with a field that it does not know, shows standard
-//! error when the exit code is not 0, and kills what runs for a minute. It compares the keys of `auth` with the image's
-//! host and port letter by letter, so the key is what the image says.
+//! kubelet writes the request and closes the pipe, refuses answers with a field that it does not know, shows standard error
+//! when the exit code is not 0, and kills a plugin that runs for a minute. It compares the keys of `auth` with the image's
+//! host and port letter by letter, so the key is the text in the image.
 //!
-//! Hosts that are neither ECR's nor configured, and ECR Public without a token, get a response without credentials: kubelet then
-//! pulls anonymously. Such a response forbids kubelet to cache it: asking again costs a millisecond, while a cached response
-//! would outlive the setting or the outage that caused it by hours.
+//! Hosts that are neither ECR's nor configured, and ECR Public without a token, get a response without credentials: kubelet
+//! then pulls anonymously. Such a response tells kubelet not to cache it: another request takes a millisecond, while a
+//! cached response would outlast the setting or the outage that caused it by hours.
 //!
 //! A request with a service account's token is answered with the role of that account, so that the role alone decides who may
 //! pull what. Under the helper's own name, an account without a role is refused and never gets the node's identity. Under the
@@ -123,12 +123,12 @@ impl Kubelet {
         deadline: Instant,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let request = Request::decode(input)?;
-        let grant = self.grant(env, config, &request, deadline)?;
-        Response::new(&request, grant.as_ref()).encode()
+        let issued = self.token(env, config, &request, deadline)?;
+        Response::new(&request, issued.as_ref()).encode()
     }
 
     /// The token for the image; `None` if it is pulled anonymously.
-    fn grant(
+    fn token(
         &self,
         env: &Env,
         config: &Config,
@@ -140,19 +140,19 @@ impl Kubelet {
             Err(Error::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let granted = request.service_account(env, self.roleless).and_then(|account| {
+        let issued = request.service_account(env, self.roleless).and_then(|account| {
             if let Some(account) = account {
                 target.caller = Caller::ServiceAccount(account);
             }
             token_provider::issue(env, &target, deadline)
                 .map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))
         });
-        match granted {
+        match issued {
             Err(error) if target.registry.is_public() => {
                 info!(%error, "answered without a token: images of ECR Public need none");
                 Ok(None)
             }
-            granted => granted.map(Some),
+            issued => issued.map(Some),
         }
     }
 }
@@ -206,7 +206,7 @@ impl Request {
         let (issuer, subject) = issuer_and_subject(token.expose().as_bytes())
             .ok_or_else(|| Error::failed("the service account token is not a JWT that names its issuer and subject"))?;
         let session_name = session_name(&subject);
-        let (place, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
+        let (setting, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
             (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
             (None, Some(arn)) => (ROLE_VARIABLE, arn),
             (None, None) => {
@@ -219,7 +219,7 @@ impl Request {
         };
         if !is_role_arn(arn) {
             return Err(Error::failed(format!(
-                "the role of the service account '{session_name}', from {place}, is not of the form \
+                "the role of the service account '{session_name}', from {setting}, is not of the form \
                  {ROLE_ARN_FORM}"
             )));
         }
@@ -239,17 +239,16 @@ fn session_name(subject: &str) -> String {
 }
 
 impl<'a> Response<'a> {
-    fn new(request: &'a Request, grant: Option<&'a IssuedToken>) -> Self {
-        let auth = |grant: &'a IssuedToken| {
-            let IssuedToken { token, .. } = grant;
+    fn new(request: &'a Request, issued: Option<&'a IssuedToken>) -> Self {
+        let auth = |IssuedToken { token, .. }: &'a IssuedToken| {
             (request.registry(), Credential { username: &token.username, password: &token.password })
         };
         Self {
             api_version: &request.api_version,
             kind: "CredentialProviderResponse",
             cache_key_type: "Registry",
-            cache_duration: go_duration(grant.and_then(|grant| grant.valid_for).unwrap_or_default() / 2),
-            auth: grant.map(auth).into_iter().collect(),
+            cache_duration: go_duration(issued.and_then(|issued| issued.valid_for).unwrap_or_default() / 2),
+            auth: issued.map(auth).into_iter().collect(),
         }
     }
 

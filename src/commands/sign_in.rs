@@ -1,9 +1,9 @@
 //! `login`, `logout` and `cache`: tokens that a person requests, removes and lists.
 //!
-//! A credential helper cannot ask its user anything, since docker gives it no terminal. `login` asks in advance: for the code of an
-//! MFA device where a role or a user requires one, and it runs `aws sso login` or `aws login` where the sign-in has expired. Then
-//! it requests an ECR token and caches it under the key that a `get` with the same settings looks up, so that docker works until
-//! the token expires.
+//! A credential helper cannot prompt, since docker gives it no terminal. `login` prompts in advance for the code of an MFA
+//! device where a role or a user requires one, and runs `aws sso login` or `aws login` where the sign-in has expired. Then
+//! it requests an ECR token and caches it under the key that a `get` with the same settings looks up, so that docker works
+//! until the token expires.
 
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
@@ -40,7 +40,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Asks for what is missing, requests a token and caches it.
+    /// Prompts for codes, signs in where needed, requests a token and caches it.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
@@ -87,7 +87,7 @@ fn is_expired(code: Code) -> bool {
     matches!(code, Code::SsoExpired | Code::LoginExpired)
 }
 
-/// Asks for one code for each device, on the terminal, whatever standard input is.
+/// Prompts for one code for each device, on the terminal, even if standard input is redirected.
 fn ask_for_codes(devices: &[MfaDevice], host: &str) -> Result<Vec<MfaCode>, Error> {
     devices.iter().map(|device| ask_for_code(device, host)).collect()
 }
@@ -97,10 +97,10 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     for _ in 0..MOST_CODES {
         let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
             Error::failed(format!(
-                "the MFA code of {serial} cannot be asked for: {error}; run '{NAME} login {host}' on a terminal"
+                "cannot prompt for the MFA code of {serial}: {error}; run '{NAME} login {host}' on a terminal"
             ))
         })?;
-        // Apps show a code in two groups.
+        // Authenticator apps show a code in two groups.
         let code: String = typed.split_whitespace().collect();
         if code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(MfaCode::new(device.clone(), &code));
@@ -262,8 +262,7 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 }
 
 fn open(env: &Env) -> Result<Cache, Error> {
-    let dir = env.cache_dir().ok_or_else(|| Error::failed(env.why_no_cache()))?;
-    Ok(Cache::open(dir)?)
+    Ok(Cache::open(Cache::dir_of(env)?)?)
 }
 
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {

@@ -112,7 +112,7 @@ struct WebIdentityKey {
 
 impl Table {
     fn refuse_empty_values(&self, source: &SourceText) -> Result<(), Error> {
-        // Every field by name, so that a new one cannot be forgotten here.
+        // Names every field, so that the compiler reports a new one.
         let Self {
             pattern: _,
             profile,

@@ -1,6 +1,6 @@
 //! Makes the keys of the cache: the key of an identity's entry, and the key of a request.
 //!
-//! [`of_identity`] hashes everything that decides whose token a registry gets; [`request_key`] hashes the environment and
+//! [`of_identity`] hashes everything that decides which token a registry gets; [`request_key`] hashes the environment and
 //! the host alone. The module [`identity`](super) describes both.
 
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ const RELEVANT: &[&str] = &[
     "no_proxy",
 ];
 
-/// Variables of the helper that do not change whose token a registry gets.
+/// Variables of the helper that do not change which token a registry gets.
 pub(super) const OWN_IRRELEVANT: &[&str] = &[
     "AWS_ECR_CACHE_DIR",
     "AWS_ECR_DISABLE_CACHE",
@@ -111,7 +111,7 @@ pub(super) fn of_identity(
     subject: Option<&str>,
 ) -> CacheKey {
     let mut parts = KeyHasher::default();
-    // Every field by name, so that a new one cannot be forgotten here. The hosts of a region share its token.
+    // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
     let Target { host: _, registry, caller, endpoint_url } = target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());

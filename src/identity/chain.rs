@@ -1,4 +1,4 @@
-//! Decides whose credentials the settings lead to: one source, and the roles that are assumed with it.
+//! Decides which credentials the settings lead to: one source, and the roles that are assumed with it.
 //!
 //! No other module decides it. `aws::credentials` asks exactly the provider of the SDK that was decided here, so that the
 //! cache key and the SDK cannot disagree. The order is that of the SDK's default chain (AWS SDK for Rust developer guide,
@@ -70,7 +70,7 @@ impl Resolver<'_> {
             let what = if self.env.text("GITHUB_ACTIONS") == Some("true") {
                 "this GitHub Actions job may not request its identity token"
             } else {
-                "this is no GitHub Actions job, or one that may not request its identity token"
+                "this is not a GitHub Actions job, or one that may not request its identity token"
             };
             return Err(Failure::new(
                 Code::IdentityTokenMissing,
@@ -210,7 +210,7 @@ impl Resolver<'_> {
             Err(Failure::new(
                 Code::SettingInvalid,
                 format!("{name} is not {form}"),
-                "correct it, or do not set it: ECS and EKS set it themselves",
+                "correct or unset it: ECS and EKS set it themselves",
             ))
         };
         match (self.env.text(relative), self.env.text(full)) {
@@ -251,13 +251,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// Refuses variables that are set and empty, and that a provider of the SDK reads itself: it does not take them for unset.
+    /// Refuses variables that are set and empty and that a provider of the SDK reads itself, since it does not treat them as
+    /// unset.
     pub(super) fn refuse_empty(&self, variables: &[&str]) -> Result<(), Failure> {
         match variables.iter().find(|name| self.env.is_empty(name)) {
             None => Ok(()),
             Some(name) => Err(Failure::new(
                 Code::SettingInvalid,
-                format!("{name} is set and empty, which the AWS SDK does not take for unset"),
+                format!("{name} is set and empty, which the AWS SDK does not treat as unset"),
                 format!("unset {name}"),
             )),
         }

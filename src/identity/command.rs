@@ -4,7 +4,7 @@
 //! holds that environment, the shell and every program that a word can name, as the PATH resolves them, the state of every
 //! path in the words, and the current directory unless all words are absolute paths. Only words, quotes, `~`, redirections
 //! and lists of commands are supported. With any other syntax the output is not cached: an expansion, a script inside a word
-//! or a directory could refer to any file. A change of what a program reads besides takes effect at the next refresh.
+//! or a directory could refer to any file. A change of anything else that a program reads takes effect at the next refresh.
 
 use std::fs::File;
 use std::io::Read;
@@ -39,7 +39,7 @@ fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, Unsupp
     }
     let is_directory = |part: &str| part.contains(['/', '.']) && Path::new(part).is_dir();
     if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
-        return Err(Unsupported::Syntax("one of its words is a directory, whose content can change unnoticed"));
+        return Err(Unsupported::Syntax("one of its words is a directory, and changes in it cannot be detected"));
     }
     let mut all = Vec::new();
     if !path.is_absolute() {

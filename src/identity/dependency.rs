@@ -18,7 +18,7 @@ use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};
 
-/// One of the things that decide whose credentials the SDK gets.
+/// Something that decides which credentials the SDK gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Dependency {
     /// The content of a file, or that there is none.
@@ -35,7 +35,7 @@ pub enum Dependency {
     Program(String),
     /// The current directory.
     Directory,
-    /// All variables except those in [`BOOKKEEPING`] and those of the helper that do not change whose token a registry gets.
+    /// All variables except those in [`BOOKKEEPING`] and those of the helper that do not change which token a registry gets.
     Environment,
     /// This boot of this machine.
     Boot,
@@ -186,8 +186,8 @@ fn text_digest(texts: &[&[u8]]) -> String {
     parts.into_key().to_string()
 }
 
-/// The device, inode, size and change time of a path. For device files, whose change time changes with each use, only the
-/// first two.
+/// The device, inode, size and change time of a path. For device files only the first two, since each use changes the change
+/// time.
 fn state(path: &Path) -> String {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => format!("{:?}", platform::file_state(&metadata)),

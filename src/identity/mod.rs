@@ -1,9 +1,10 @@
 //! The identity: who would call AWS for a registry, and the cache key that follows from it.
 //!
-//! A cached token may be served only to the identity that it was issued to. To ask AWS who that is would take the round
-//! trip that the cache saves. So the key is a SHA-256 over everything that decides which credentials are used, read
-//! without network or child process. When in doubt the key differs: one more API call is cheap, and another identity's
-//! token is not. Secrets enter the key only through this hash, together with the other parts, and cannot be recovered.
+//! A cached token may be served only to the identity that it was issued to. Asking AWS for the identity would take the round
+//! trip that the cache saves, so the key is a SHA-256 over everything that decides which credentials are used, read without
+//! network or child process. In doubt the key differs: one more API call costs little, while serving another identity's
+//! token is a security flaw. Secrets enter the key only through this hash, with the other parts, and cannot be recovered
+//! from it.
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -35,22 +36,23 @@
 //! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name; this boot | at once; a rotated token of the same subject is no change |
 //! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs one call |
 //! | `aws login` session | the whole session file, or that it is absent; this boot | at once; a refreshed session costs one call |
-//! | `credential_process` | the command; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; interpreters of scripts among them; the whole environment except what a shell counts for itself; this boot. Not cached when the helper does not understand the command ([`command`]) | all this at once; what else the process reads at the next refresh |
+//! | `credential_process` | the command; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; interpreters of scripts among them; the whole environment except variables that a shell updates for itself; this boot. Not cached when the helper does not understand the command ([`command`]) | all this at once; anything else that the process reads, at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the token file as for web identity; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot and instance | another machine at once; another role of this instance at the next refresh |
 //!
-//! A job of GitHub Actions cannot prove its identity by itself: anybody can set variables such as `GITHUB_REPOSITORY`, and
-//! the token of its request names the job alone. Issuer and subject are known once GitHub has given an identity token, so
-//! this key alone takes a request, once in each job. Later in the job, the pair of `ACTIONS_ID_TOKEN_REQUEST_URL` and
-//! `ACTIONS_ID_TOKEN_REQUEST_TOKEN` proves the identity, since no other job has that secret: a note in the cache maps its
-//! hash to the hash of issuer and subject ([`Identity::unknown_job`]). The key also holds the host that gave the token: a
-//! job that asks a server of its own, which may claim any subject, gets no token of another job.
+//! The settings of a GitHub Actions job do not prove its identity: anybody can set variables such as `GITHUB_REPOSITORY`,
+//! and the token of its request identifies the job alone. Issuer and subject are known once GitHub has issued an identity
+//! token, so this key is the only one that takes a request, once in each job. Later in the job, the pair of
+//! `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN` proves the identity, since no other job has that
+//! secret: a record in the cache maps its hash to the hash of issuer and subject ([`Identity::unknown_job`]). The key also
+//! holds the host that issued the token, so that a job with a token from a server of its own, which may claim any subject,
+//! does not get the token of another job.
 //!
 //! "This boot" prevents a home directory that machines share, or that is part of an image, from taking the token of one
 //! machine to another. On a system that does not report its boot, tokens of such sources are not cached.
 //!
-//! Even this is too slow for a cache hit: to parse two hundred profiles takes as long as everything else. So the cache also
-//! keeps what led from a request to its key ([`Observed`]), under a name made from the environment alone
+//! Even this is too slow for a cache hit: parsing two hundred profiles takes as long as everything else. So the cache also
+//! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment alone
 //! ([`request_key`]), and a hit compares these observations without parsing any file. ccache does the same in its direct
 //! mode (ccache manual, "The direct mode").
 
@@ -101,11 +103,11 @@ pub struct Identity {
     /// What a later `get` must find unchanged.
     pub observed: Vec<Observed>,
     /// Why tokens of this identity are not cached; `None` when they are.
-    pub uncacheable: Option<String>,
+    pub uncacheable: Option<Failure>,
 }
 
 impl Identity {
-    /// Reads the settings, by `deadline`. Fails when they lead to no credentials for sure; see [`chain`].
+    /// Reads the settings, by `deadline`. Fails when it is certain that they lead to no credentials; see [`chain`].
     pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
         refuse_unreadable(env)?;
         let selected = Selected::new(env, target.caller.profile());
@@ -126,7 +128,7 @@ impl Identity {
         self.job.as_ref()
     }
 
-    /// The identity of the job by the token that GitHub gave it, and the subject to note for later in the job.
+    /// The identity of the job by the token that GitHub issued to it, and the subject to record for later in the job.
     #[must_use]
     pub fn with_token(self, target: &Target, token: &Secret) -> (Self, String) {
         let subject = dependency::subject_of_token(token.expose().as_bytes());
@@ -134,19 +136,19 @@ impl Identity {
         (Self { held, ..self.with_subject(target, &subject) }, subject)
     }
 
-    /// The identity of the job by the noted subject of its token.
+    /// The identity of the job by the recorded subject of its token.
     #[must_use]
     pub fn with_subject(self, target: &Target, subject: &str) -> Self {
         Self { key: self.key_of(target, subject), job: None, ..self }
     }
 
-    /// The key of the job by the noted subject of its token.
+    /// The key of the job by the recorded subject of its token.
     pub fn key_of(&self, target: &Target, subject: &str) -> CacheKey {
         cache_key::of_identity(&self.env, target, &self.selected, &self.observed, Some(subject))
     }
 
-    /// The MFA devices whose codes the chain requires: those of its roles; without any, the device of the profile with the
-    /// keys, for a session of its user.
+    /// The MFA devices of which the chain requires codes: those of its roles, or, without any, the device of the profile
+    /// with the keys, for a session of its user.
     pub fn mfa_devices(&self) -> Vec<MfaDevice> {
         let of_role = |(index, role): (usize, &Role)| Some(MfaDevice::of_role(index, role.mfa_serial.as_deref()?));
         let devices: Vec<MfaDevice> = self.chain.roles.iter().enumerate().filter_map(of_role).collect();
@@ -164,8 +166,7 @@ impl Identity {
     }
 }
 
-/// Refuses variables that are not UTF-8: the SDK takes them for unset, which their user does not expect. Paths may be any
-/// bytes.
+/// Refuses variables that are not UTF-8, which the SDK treats as unset, to the surprise of users. Paths may be any bytes.
 fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
     const PATHS: &[&str] =
         &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"];

@@ -18,14 +18,14 @@ pub(super) struct Observations<'a> {
     env: &'a Env,
     pub(super) all: Vec<Observed>,
     /// Why tokens of the identity are not cached, if so: the first reason.
-    pub(super) uncacheable: Option<String>,
+    pub(super) uncacheable: Option<Failure>,
 }
 
 /// The variable with the path of a container's token file. A provider of the SDK reads it.
 const CONTAINER_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 impl<'a> Observations<'a> {
-    pub(super) fn new(env: &'a Env, uncacheable: Option<String>) -> Self {
+    pub(super) fn new(env: &'a Env, uncacheable: Option<Failure>) -> Self {
         Self { env, all: Vec::new(), uncacheable }
     }
 
@@ -67,7 +67,11 @@ impl<'a> Observations<'a> {
     fn of_process(&mut self, command: &str) {
         match command::dependencies(command, self.env) {
             Ok(dependencies) => dependencies.into_iter().for_each(|dependency| self.add(dependency)),
-            Err(why) => self.refuse(format!("the helper does not understand the credential_process: {why}")),
+            Err(why) => self.refuse(Failure::new(
+                Code::CacheUnused,
+                format!("the helper does not understand the credential_process: {why}"),
+                "write it as plain words, e.g. the path of a script and its arguments",
+            )),
         }
     }
 
@@ -99,7 +103,7 @@ impl<'a> Observations<'a> {
         };
         let Some(token) = value.to_str().map(str::trim).filter(|token| token.bytes().all(|c| c.is_ascii_graphic()))
         else {
-            return failed(Code::SettingInvalid, "holds characters that no token has");
+            return failed(Code::SettingInvalid, "holds characters that are invalid in a token");
         };
         self.add(Dependency::SubjectOfVariable(name.to_owned()));
         Ok(Zeroizing::new(token.as_bytes().to_vec()))
@@ -139,7 +143,7 @@ impl<'a> Observations<'a> {
     ) -> Result<Content, Failure> {
         let reading = input::file(path, deadline).map_err(|why| unusable(path, why))?;
         if let Some(why) = reading.unsteady {
-            self.refuse(format!("{}: {why}", path.display()));
+            self.refuse(unsteady(path, why));
         }
         self.all.push(observed(path, &reading.content));
         Ok(reading.content)
@@ -149,13 +153,26 @@ impl<'a> Observations<'a> {
         let name = dependency.to_string();
         match Observed::now(dependency, self.env) {
             Some(observed) => self.all.push(observed),
-            None => self.refuse(format!("a change of {name} would go unnoticed on this system")),
+            None => self.refuse(Failure::new(
+                Code::CacheUnused,
+                format!("the helper cannot detect a change of {name} on this system"),
+                "use another source of credentials, e.g. keys or a profile with them",
+            )),
         }
     }
 
-    fn refuse(&mut self, why: String) {
+    fn refuse(&mut self, why: Failure) {
         self.uncacheable.get_or_insert(why);
     }
+}
+
+/// The reason not to cache a token that depends on a file of which another reading may differ.
+pub(super) fn unsteady(path: &Path, why: &str) -> Failure {
+    Failure::new(
+        Code::CacheUnused,
+        format!("{}: {why}", path.display()),
+        "use a regular file, and write it by a rename",
+    )
 }
 
 /// Reads a file that a provider of the SDK then reads again without a time limit, so that only a regular file reaches the
@@ -163,7 +180,7 @@ impl<'a> Observations<'a> {
 fn read_before_the_sdk(file: &Path) -> Result<Content, Failure> {
     match input::regular_file(file) {
         Ok(Some(reading)) => Ok(reading.content),
-        Ok(None) => Err(unusable(file, "it is no regular file")),
+        Ok(None) => Err(unusable(file, "it is not a regular file")),
         Err(why) => Err(unusable(file, why)),
     }
 }

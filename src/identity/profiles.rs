@@ -1,9 +1,9 @@
 //! Reads the AWS config and credentials files once, and parses them with the SDK's own parser.
 //!
 //! The bytes that are parsed are the bytes that enter the cache key; nothing reads the files a second time. In some cases
-//! the SDK writes a log line and goes on: it takes a file that is not UTF-8 for empty, and drops a section whose name it
-//! does not accept. Here these are a [`Failure`] when the identity depends on that file or section, since the helper would
-//! otherwise use another identity (AWS SDKs and Tools reference, "Shared config and credentials files").
+//! the SDK writes a log line and continues: it treats a file that is not UTF-8 as empty, and drops a section with a name
+//! that it does not accept. Here these are a [`Failure`] when the identity depends on that file or section, since the helper
+//! would otherwise use another identity (AWS SDKs and Tools reference, "Shared config and credentials files").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env as NoEnv, Fs as NoFiles};
 use zeroize::Zeroizing;
 
+use super::observations::unsteady;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -75,20 +76,18 @@ impl Profiles {
         Self { files, sections, problem }
     }
 
-    /// Why no profile can be found for sure: the SDK's parser does not read a file that exists.
+    /// Why no profile can be trusted to be missing: the SDK's parser does not read a file that exists.
     pub fn problem(&self) -> Option<&Failure> {
         self.problem.as_ref()
     }
 
     /// Why another reading of the same files might give other profiles.
-    pub fn unsteady(&self) -> Option<String> {
-        let of_file = |file: &AwsFile| {
-            let why = file.unsteady?;
-            Some(format!("{}: {why}", file.name()))
-        };
+    pub fn unsteady(&self) -> Option<Failure> {
+        let of_file = |file: &AwsFile| Some(unsteady(file.path.as_ref()?, file.unsteady?));
         let of_section = || {
             let (first, second) = self.files.iter().flat_map(AwsFile::ambiguous).next()?;
-            Some(format!("a section is spelled in two ways, [{first}] and [{second}]"))
+            let what = format!("a section is spelled in two ways, [{first}] and [{second}]");
+            Some(Failure::new(Code::CacheUnused, what, "use one spelling"))
         };
         self.files.iter().find_map(of_file).or_else(of_section)
     }
@@ -151,7 +150,7 @@ impl Profiles {
         self.files.iter().find_map(|file| file.misspelt(profile))
     }
 
-    /// The failure for a profile whose header has two spellings, one of which the SDK chooses by chance.
+    /// The failure for a profile with a header in two spellings, of which the SDK chooses one at random.
     pub fn two_spellings(&self, profile: &str) -> Option<Failure> {
         let file = self
             .files
@@ -160,7 +159,7 @@ impl Profiles {
         Some(Failure::new(
             Code::ProfileInvalid,
             format!("the header of profile '{profile}' is spelled in two ways in {}", file.name()),
-            "use one spelling, with one space: the AWS SDK chooses one of them by chance",
+            "use one spelling, with one space: the AWS SDK chooses one of them at random",
         ))
     }
 }

@@ -20,7 +20,7 @@ pub struct CredentialChain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MfaDevice {
     serial: String,
-    /// The index of the role in the chain; `None` for the user whose keys the source has.
+    /// The index of the role in the chain; `None` for the user that the keys of the source belong to.
     role: Option<usize>,
 }
 
@@ -142,8 +142,8 @@ pub struct GitHubJob {
 }
 
 impl CredentialChain {
-    /// Describes it as the object of a sentence, with the end of an access key that settings hold, as `aws configure list` shows
-    /// it: it tells the keys of two people or programs apart.
+    /// Describes it as the object of a sentence. Keys from settings add the end of the access key, as in `aws configure
+    /// list`, which distinguishes the keys of two people or programs.
     pub fn with_access_key(&self) -> String {
         match &self.source {
             Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {

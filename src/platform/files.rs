@@ -1,31 +1,15 @@
-//! Files and directories: private ones, and whom to trust.
+//! Opens, creates and compares files and directories.
 
 #[cfg(not(unix))]
 use std::fs::DirBuilder;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-#[cfg(unix)]
-use fs2::FileExt;
-use tempfile::NamedTempFile;
+use super::check_private_dir;
 
-use super::shell_word;
-
-/// The pause between two tries at a file that another process holds.
-const BETWEEN_TRIES: Duration = Duration::from_millis(2);
-
-/// For how long a file that another process has open for a moment, such as a virus scanner, keeps a replacement waiting.
-#[cfg(not(unix))]
-const LONGEST_USE: Duration = Duration::from_secs(2);
-
-/// The lock of a directory on Windows.
-#[cfg(not(unix))]
-const LOCK_FILE: &str = ".ecr-login.lock";
-
-/// Opens a file that only its owner may read, creating it if `options` say so; never through a link, and never one
-/// that would make us wait, such as a pipe.
+/// Opens a file that only its owner may read, and creates it with that mode if `options` allow it. Does not follow a link,
+/// and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
@@ -37,7 +21,7 @@ pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
     options.open(path)
 }
 
-/// Opens a file of any owner for reading, through links too, but never one that would make us wait for a writer.
+/// Opens a file of any owner for reading. Follows links, and does not wait for the writer of a FIFO.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -50,8 +34,8 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// What differs between two states of a file, as far as the file system tells without a look at its content: on Unix
-/// device, inode, size and the time of the last change in nanoseconds, which nobody can set.
+/// The state of a file, without its content, for comparison with a later state: on Unix device, inode, size and the change
+/// time in nanoseconds, which no program can set.
 pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
     #[cfg(unix)]
     {
@@ -67,19 +51,7 @@ pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
     }
 }
 
-/// Whether a file is a regular one of this user: the only kind whose mode is ours to change, or that a log is
-/// written to.
-pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        metadata.is_file() && metadata.uid() == own_id()
-    }
-    #[cfg(not(unix))]
-    metadata.is_file()
-}
-
-/// Gives an open file of ours the mode 0600, which a umask may have cut.
+/// Gives an open file of this user the mode 0600. The umask may have removed bits of it.
 pub fn make_private(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
@@ -88,10 +60,10 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory, and those above it that are missing, with the mode 0700.
+/// Creates a directory and its missing parents with mode 0700.
 ///
-/// On Unix each is made and opened below the open directory above it, and never through a link, so that nobody can put
-/// one in its place between two steps.
+/// On Unix, each is created and opened relative to its open parent and not through a link, so that nobody can replace it by
+/// a link between two steps.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     match dir.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -103,10 +75,7 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
         Ok(_) => {}
     }
-    match check_private_dir(dir) {
-        None => Ok(()),
-        Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
-    }
+    check_private_dir(dir).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
 }
 
 #[cfg(unix)]
@@ -126,201 +95,20 @@ fn create_below(dir: &Path) -> io::Result<()> {
         };
         open = openat(&open, name.as_os_str(), directory | OFlags::NOFOLLOW, Mode::empty())?;
         if created {
-            // What the umask cut.
+            // The umask may have removed bits of the mode.
             fchmod(&open, Mode::RWXU)?;
         }
     }
     Ok(())
 }
 
-/// Puts a finished temporary file in the place of whatever `path` names, so that readers see the one or the other.
-///
-/// Windows refuses the call behind `persist` while another process reads the old file. The standard library's rename asks for
-/// POSIX semantics first, which NTFS has. Where another process has the file open in a way that forbids either, the
-/// replacement is tried again for a while.
-pub fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    file.persist(path)?;
-    #[cfg(not(unix))]
-    {
-        // Nothing is left at the temporary path for its drop to remove.
-        let file = file.into_temp_path();
-        unless_in_use(|| std::fs::rename(&file, path))?;
-    }
-    Ok(())
-}
-
-/// Removes a file, on Windows as soon as no other process has it open.
-pub fn remove(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::fs::remove_file(path);
-    #[cfg(not(unix))]
-    unless_in_use(|| std::fs::remove_file(path))
-}
-
-/// Does what another process may forbid for a moment by having the file open.
-#[cfg(not(unix))]
-fn unless_in_use(act: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    let until = Instant::now() + LONGEST_USE;
-    loop {
-        match act() {
-            Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
-            result => return result,
-        }
-    }
-}
-
-/// Whether an error may mean that another process has the file open. Windows says so in two ways, and a file that is being
-/// removed denies access until its last handle is closed.
-#[cfg(not(unix))]
-fn is_in_use(error: &io::Error) -> bool {
-    const ACCESS_DENIED: i32 = 5;
-    const SHARING_VIOLATION: i32 = 32;
-    matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION))
-}
-
-/// Creates a file that no other process can open and that is removed with its last handle.
-#[cfg(not(unix))]
-fn open_alone(path: &Path) -> io::Result<File> {
-    use std::os::windows::fs::OpenOptionsExt;
-    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
-    const GENERIC_WRITE: u32 = 0x4000_0000;
-    const DELETE: u32 = 0x0001_0000;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    options.access_mode(GENERIC_WRITE | DELETE).share_mode(0).custom_flags(FILE_FLAG_DELETE_ON_CLOSE).open(path)
-}
-
-/// The file that a chain of symbolic links leads to, which need not be there yet. A link that somebody else has put into a
-/// directory in which everybody may put files, such as `/tmp`, is an error, as it is for open(2) under Linux's
-/// `protected_symlinks`.
-pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    // As many as Linux follows.
-    for _ in 0..40 {
-        // Not a link, or nothing there.
-        let Ok(next) = std::fs::read_link(&path) else { return Ok(path) };
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if is_planted(&path, dir)? {
-            let why = format!("the symbolic link {} belongs to another user; remove it", path.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        }
-        path = dir.join(next);
-    }
-    Err(io::Error::other("too many symbolic links"))
-}
-
-/// Whether `path` leads below the directory `dir`, through whatever links.
-pub fn is_below(path: &Path, dir: &Path) -> bool {
-    let real = || {
-        let path = std::path::absolute(path).ok()?;
-        let existing = path.ancestors().find(|path| path.exists())?;
-        Some(existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?))
-    };
-    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
-    !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
-}
-
-/// Whether a link may have been put there by somebody who wants it to be followed.
-fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let (link, dir) = (std::fs::symlink_metadata(link)?, std::fs::metadata(dir)?);
-        // Sticky, and everybody may write.
-        let is_shared = dir.mode() & 0o1002 == 0o1002;
-        Ok(is_shared && link.uid() != own_id() && link.uid() != dir.uid())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (link, dir);
-        Ok(false)
-    }
-}
-
-/// Why a directory may not hold tokens, or what is in it may not be believed: others could read, replace or plant
-/// them. `None` when it is ours alone, or not there yet.
-pub fn check_private_dir(dir: &Path) -> Option<String> {
-    let metadata = std::fs::symlink_metadata(dir).ok()?;
-    if metadata.is_symlink() {
-        return Some("it is a symbolic link; set AWS_ECR_CACHE_DIR to the directory itself".to_owned());
-    }
-    if !metadata.is_dir() {
-        return Some("it is not a directory; remove it or set AWS_ECR_CACHE_DIR to another place".to_owned());
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != own_id() {
-            return Some("it belongs to another user; set AWS_ECR_CACHE_DIR to a directory of your own".to_owned());
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Some(format!("others may write to it; run 'chmod 700 {}'", shell_word(&dir.display().to_string())));
-        }
-    }
-    None
-}
-
-/// What is known of an open file that may be believed; `Err` says why it may not, as for a directory.
-pub fn trusted(file: &File) -> Result<std::fs::Metadata, &'static str> {
-    let metadata = file.metadata().map_err(|_| "it cannot be examined")?;
-    if !metadata.is_file() {
-        return Err("it is not a regular file");
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != own_id() {
-            return Err("it belongs to another user");
-        }
-        if metadata.mode() & 0o077 != 0 {
-            return Err("others may read or write it");
-        }
-    }
-    Ok(metadata)
-}
-
-/// Locks the files of a directory against other processes of this program that change them, until the result is dropped;
-/// `None` where that is not possible, or another process holds the lock for `longest`.
-///
-/// On Unix the lock is on the directory itself, so that nothing is left behind. Windows locks no directory: there the lock is
-/// a file that nobody else can open and that goes with its last handle.
-pub fn lock_dir(dir: &Path, longest: Duration) -> Option<File> {
-    let until = Instant::now() + longest;
-    #[cfg(unix)]
-    let file = File::open(dir).ok()?;
-    #[cfg(unix)]
-    let try_lock = || match FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Some(Ok(())),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => None,
-        Err(error) => Some(Err(error)),
-    };
-    #[cfg(not(unix))]
-    let try_lock = || match open_alone(&dir.join(LOCK_FILE)) {
-        Err(error) if is_in_use(&error) => None,
-        opened => Some(opened),
-    };
-    loop {
-        if let Some(locked) = try_lock() {
-            #[cfg(unix)]
-            return locked.ok().map(|()| file);
-            #[cfg(not(unix))]
-            return locked.ok();
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        std::thread::sleep(BETWEEN_TRIES);
-    }
-}
-
-/// Gives a new file of ours the mode of another, and its owner where that is allowed.
+/// Gives a new file the mode of another, and its owner where that is allowed.
 pub fn copy_mode_and_owner(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
         if file.metadata()?.uid() != other.uid() || file.metadata()?.gid() != other.gid() {
-            // As docker does when it writes the file: somebody who may replace a file need not be able to give it away.
+            // Errors are ignored, as docker does: a user who may replace a file may not be allowed to change its owner.
             let _ = fchown(file, Some(other.uid()), Some(other.gid()));
         }
         file.set_permissions(other.permissions())?;
@@ -330,8 +118,8 @@ pub fn copy_mode_and_owner(file: &File, other: &std::fs::Metadata) -> io::Result
     Ok(())
 }
 
-/// The directory of podman's logins: on Linux one that goes with the machine's next start, in the user's `runtime_dir` if there
-/// is one; elsewhere the one in the home.
+/// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
+/// one; elsewhere one below the home directory.
 pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     {
@@ -346,22 +134,7 @@ pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Opti
     }
 }
 
-/// The user that this process runs as, for all its life: asked for once.
-#[cfg(unix)]
-fn own_id() -> u32 {
-    static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *ID.get_or_init(|| rustix::process::geteuid().as_raw())
-}
-
-/// The id of the user that this process runs as; `None` where users have no such numbers.
-pub fn user_id() -> Option<u32> {
-    #[cfg(unix)]
-    return Some(own_id());
-    #[cfg(not(unix))]
-    None
-}
-
-/// The path of a program that can be run: as it is, or on Windows with one of the `endings` that programs have there.
+/// The path of an executable file: `path` itself, or on Windows `path` with one of the `endings` of programs.
 pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
     #[cfg(unix)]
     {
@@ -377,7 +150,7 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
             endings.iter().any(|ending| name.ends_with(&ending.to_ascii_lowercase()))
         };
         let with = |ending: &String| {
-            // Not `with_extension`, which would take the end of a name with a dot for one.
+            // Not `with_extension`, which would replace the part of a name after a dot.
             let mut path = path.as_os_str().to_owned();
             path.push(ending);
             PathBuf::from(path)
@@ -387,8 +160,8 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
     }
 }
 
-/// Whether `path` still names this open file. The standard library has no safe call for it on Windows; a lock on a file
-/// that was removed at the same moment costs one more call to AWS there.
+/// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, the answer is
+/// always yes: there, a lock on a file that was removed at the same moment costs one more call to AWS.
 pub fn is_same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -418,12 +191,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
         fs::create_dir(&elsewhere).expect("a directory");
-        // What an attacker would put there between a look and the making.
+        // What an attacker would put there between the check and the creation.
         symlink(dir.path().join("not there yet"), &link).expect("a link");
         assert!(create_private_dir(&link.join("cache")).is_err());
         assert!(!dir.path().join("not there yet").exists());
         fs::remove_file(&link).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
-        assert!(create_private_dir(&link).is_err(), "a link is no directory of ours");
+        assert!(create_private_dir(&link).is_err(), "a link is not trusted");
         fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("a mode");
         assert!(create_private_dir(&elsewhere).is_err(), "others may write to it");
         let deep = dir.path().join("a/b/c");

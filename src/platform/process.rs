@@ -1,11 +1,11 @@
-//! This process and its children: what it waits for, what it leaves behind.
+//! This process and its children: standard streams, signals, core dumps, and the end of child processes.
 
 use std::io::{self, Read};
 #[cfg(windows)]
 use std::sync::LazyLock;
 use std::time::Instant;
 
-/// Standard input, which has to end by a deadline: a read past it is an error of kind `TimedOut`.
+/// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
 pub struct StandardInput {
     deadline: Instant,
     #[cfg(not(unix))]
@@ -25,7 +25,7 @@ impl StandardInput {
 
 #[cfg(unix)]
 impl Read for StandardInput {
-    /// Reads past the buffer of the standard library, of which poll(2) knows nothing.
+    /// Reads without the buffer of the standard library, which poll(2) cannot see.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         use rustix::io::Errno;
@@ -45,7 +45,7 @@ impl Read for StandardInput {
 
 #[cfg(not(unix))]
 impl Read for StandardInput {
-    /// The first read has a thread read everything: Windows has no wait for every kind of input.
+    /// The first read starts a thread that reads everything: Windows cannot wait for every kind of input.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.whole.is_none() {
             let (send, receive) = std::sync::mpsc::sync_channel(1);
@@ -63,7 +63,7 @@ impl Read for StandardInput {
     }
 }
 
-/// Keeps what this process holds in memory out of core dumps and from other processes of the same user.
+/// Disables core dumps, and access to this process's memory by other processes of the same user. Linux only.
 pub fn disable_core_dumps() {
     #[cfg(target_os = "linux")]
     {
@@ -71,9 +71,9 @@ pub fn disable_core_dumps() {
     }
 }
 
-/// Keeps the standard streams of this process from its children, which get them by intent alone. On Windows every child
-/// inherits every handle that may be inherited, and a client reads until the last process has closed standard output: a
-/// slow `credential_process` would keep it waiting. Elsewhere nothing is inherited unasked.
+/// Prevents children from inheriting the standard streams of this process by accident. On Windows, every child inherits
+/// every inheritable handle, and a client reads until the last process has closed standard output, so it would wait for a
+/// slow `credential_process`. Other systems need no such step.
 pub fn keep_streams() {
     #[cfg(windows)]
     {
@@ -81,8 +81,8 @@ pub fn keep_streams() {
         use std::os::windows::io::AsRawHandle;
         let (output, error) = (io::stdout(), io::stderr());
         let is_shared = output.as_raw_handle() == error.as_raw_handle();
-        // Each stream becomes a copy that is not inherited. The originals stay open until both are copied, since they may
-        // be the same.
+        // Replaces each stream by a copy that is not inherited. The originals stay open until both are copied, since they
+        // may be the same.
         let original_output = FileDescriptor::redirect_stdio(&output, StdioDescriptor::Stdout);
         let original_error = FileDescriptor::redirect_stdio(&error, StdioDescriptor::Stderr);
         if is_shared {
@@ -92,13 +92,13 @@ pub fn keep_streams() {
     }
 }
 
-/// Has [`kill_descendants`] find the processes that are started from now on. Linux finds them without it.
+/// Makes [`kill_descendants`] find the processes that are started from now on. Linux does not need it.
 pub fn gather_descendants() {
     #[cfg(windows)]
     LazyLock::force(&JOB);
 }
 
-/// Holds this process and what it starts. It is closed with the process.
+/// The job object of this process and its children. It is closed with the process.
 #[cfg(windows)]
 static JOB: LazyLock<Option<win32job::Job>> = LazyLock::new(|| {
     let job = win32job::Job::create().ok()?;
@@ -106,12 +106,12 @@ static JOB: LazyLock<Option<win32job::Job>> = LazyLock::new(|| {
     Some(job)
 });
 
-/// Calls `stop`, once and in a thread of its own, when this process is asked to end: by SIGTERM or SIGINT, on Windows by
-/// Ctrl-C. Without this a process with the id 1, as in a container, would ignore SIGTERM.
+/// Calls `stop`, once and in another thread, on SIGTERM or SIGINT, on Windows on Ctrl-C. Without a handler, a process with
+/// the id 1, e.g. in a container, would ignore SIGTERM.
 pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let asked = {
-        // Listening begins here, before any work does that must not be cut short.
+        // Listens from here on, before the caller starts work that must not be interrupted.
         let _inside = runtime.enter();
         stop_signals()?
     };
@@ -143,17 +143,9 @@ fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Reads from standard input, past the buffer of the standard library, of which [`wait_for_input`] knows nothing.
-pub fn read_input(buffer: &mut [u8]) -> io::Result<usize> {
-    #[cfg(unix)]
-    return Ok(rustix::io::read(io::stdin(), buffer)?);
-    #[cfg(not(unix))]
-    return io::Read::read(&mut io::stdin(), buffer);
-}
-
-/// Kills all descendants of this process, such as a `credential_process` whose time is up; says whether there were
-/// any. Linux shows them in /proc, through whatever shells lie between. Windows ends those that were started after
-/// [`gather_descendants`], as soon as this process ends. On macOS they end by themselves.
+/// Kills all descendants of this process, e.g. a `credential_process` that exceeds the deadline. Returns whether there were
+/// any. Linux lists them in /proc, including those behind shells. Windows ends those that were started after
+/// [`gather_descendants`] when this process ends. On macOS they are not killed.
 pub fn kill_descendants() -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -188,21 +180,21 @@ fn parents() -> Vec<(u32, u32)> {
     let parent = |entry: std::fs::DirEntry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // "pid (name) state parent …", where the name may hold anything, parentheses too.
+        // "pid (name) state parent …", where the name may contain any character, even parentheses.
         let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         Some((pid, parent))
     };
     directories.filter_map(parent).collect()
 }
 
-/// Has a write beyond the limit on the size of files fail, as other writes do, and not end the process. To be called before a
-/// file is written; it costs system calls.
+/// Makes a write beyond the limit on file sizes fail instead of ending the process. Call it before a file is written, not at
+/// the start, since it costs system calls.
 pub fn survive_file_size_limit() {
     #[cfg(unix)]
     {
         use std::sync::Arc;
         use std::sync::atomic::AtomicBool;
-        // A handler that notes the signal is enough: the write then fails with EFBIG (setrlimit(2)).
+        // Any handler of the signal is enough: the write then fails with EFBIG (setrlimit(2)).
         let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)));
     }
 }

@@ -1,9 +1,9 @@
-//! Words of commands that are shown for copying.
+//! Quotes words of commands that messages show for copying.
 
 use std::borrow::Cow;
 
-/// `word` as a part of a command that is shown for copying: in double quotes where a shell would take it for something else,
-/// since the command itself stands in single ones.
+/// Quotes a word of a command that a message shows for copying. Uses double quotes, since the message has the command in
+/// single quotes.
 pub fn shell_word(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

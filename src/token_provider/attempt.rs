@@ -120,7 +120,7 @@ impl TokenRequest<'_> {
     fn skips_refresh(&self, cache: &Cache) -> bool {
         let host = &self.target.host;
         if cache.is_refresh_postponed(&self.identity.key) {
-            debug!(host, "token served from the cache; its refresh has failed lately");
+            debug!(host, "token served from the cache; a recent refresh has failed");
             return true;
         }
         // A new token could not be cached, and a failed refresh could not be postponed for the next process.
@@ -213,20 +213,20 @@ impl TokenRequest<'_> {
     fn save(&self, cache: &Cache, issued: &Issued) {
         let host = &self.target.host;
         if !issued.is_from_expected_provider {
-            info!(host, "not cached: the credentials came from another provider than the settings lead to");
+            info!(host, "not cached: the credentials did not come from the provider that the settings lead to");
             return;
         }
         // The SDK reads the settings of these sources itself, and may have read others than those in the cache key.
         if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
-            info!(host, "not cached: what the credentials depend on changed while they were resolved");
+            info!(host, "not cached: the settings of the credentials changed while they were resolved");
             return;
         }
         let Some(entry) = new_entry(self.identity, issued) else {
-            info!(host, "not cached: the token came expired or without an expiry");
+            info!(host, "not cached: the token came expired or without an expiry time");
             return;
         };
         match cache.save(&entry) {
-            Ok(()) => debug!(host, "token asked for and cached"),
+            Ok(()) => debug!(host, "token requested and cached"),
             Err(error) => {
                 let dir = cache.dir().display();
                 warn!(%dir, %error, "not cached: the cache cannot be written");
@@ -239,7 +239,7 @@ impl TokenRequest<'_> {
 fn busy() -> Failure {
     Failure::new(
         Code::Busy,
-        "another process has been asking AWS for this token all the time",
-        "try again; AWS_ECR_DISABLE_CACHE=1 asks without waiting for it",
+        "another process was requesting this token from AWS until the time limit",
+        "try again; with AWS_ECR_DISABLE_CACHE=1 the helper does not wait for other processes",
     )
 }

@@ -35,7 +35,7 @@ use attempt::{Attempt, TokenRequest};
 use stored::new_entry;
 pub use stored::{Stored, cached, erase, erase_of_everyone, keep, list};
 
-/// How often a request starts because the settings change while it runs.
+/// The limit on attempts. A request starts over when the settings change while it runs.
 const MOST_CHANGES: usize = 3;
 
 /// A token and its remaining lifetime.
@@ -131,7 +131,7 @@ fn log(target: &Target, failure: &Failure) {
     warn!("{}", describe_failure(target, &failure.clone().without_quote()));
 }
 
-/// Reads the settings, and what they set for the registry at `server_url`. Rejects what is no URL of a registry before it
+/// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
 /// reads a file.
 pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
     registry::host(server_url).ok_or(Error::NotFound)?;
@@ -140,8 +140,7 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
     Ok((config, target))
 }
 
-/// Reads the settings for a registry that a person named, perhaps by an image as skopeo writes it. A registry that is not ECR's is
-/// an error.
+/// The same for a registry that a person named, by a host, a URL or an image. A registry that is not ECR's is an error.
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
     target(env, registry::typed(host), started).map_err(|error| match error {
         Error::NotFound if registry::host(registry::typed(host)).is_none() => {
@@ -180,10 +179,14 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token
             }
         }
     }
-    Err(Failure::new(Code::Busy, "the sign-in changes all the time", "find out what else renews it, and try again"))
+    Err(Failure::new(
+        Code::Busy,
+        "the sign-in changed during each attempt",
+        "try again when no other program renews the sign-in",
+    ))
 }
 
-/// Logs whose credentials will be used, and which setting chose them.
+/// Logs which credentials will be used, and the setting that chose them.
 fn log_identity(target: &Target, identity: &Identity) {
     let (profile, chosen_by) = (identity.selected.name(), identity.selected.setting());
     let (credentials, key) = (identity.chain.to_string(), identity.key.to_string());

@@ -33,7 +33,7 @@ pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored,
     let dir = cache.dir().display();
     cache.probe().map_err(|error| {
         let what = format!("{dir} cannot be written: {error}");
-        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
+        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
     })?;
     let entry = cache.look_up(&key);
     if entry.is_none() && cache.holds(&key) {
@@ -47,12 +47,12 @@ pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored,
 pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, issued: &Issued) -> Result<(), Failure> {
     let cache = open_cache(env, identity)?;
     let entry = new_entry(identity, issued).ok_or_else(|| {
-        let what = "it came expired or without an expiry";
-        Failure::new(Code::TokenUncacheable, what, "an emulator does that; from AWS itself it should not happen")
+        let what = "it came expired or without an expiry time";
+        Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
     })?;
     cache.save(&entry).map_err(|error| {
         let what = format!("{} cannot be written: {error}", cache.dir().display());
-        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
+        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
     })?;
     save_manifest(env, config, target, identity);
     Ok(())
@@ -91,7 +91,7 @@ fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Erro
     Ok(erased)
 }
 
-/// The hosts whose cached token would be served now, each with its user name.
+/// The hosts with a cached token that would be served now, each with its user name.
 pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String, String)>, Error> {
     let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
@@ -123,11 +123,9 @@ pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
 /// skips these checks, since it only reads.
 pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
     if let Some(why) = &identity.uncacheable {
-        return Err(Failure::from_line(Code::CacheUnused, why, "correct what the message names"));
+        return Err(why.clone());
     }
-    let Some(dir) = env.cache_dir() else {
-        return Err(Failure::from_line(Code::CacheUnused, env.why_no_cache(), "set AWS_ECR_CACHE_DIR"));
-    };
+    let dir = Cache::dir_of(env)?;
     if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(&dir, kaniko)) {
         let (dir, kaniko) = (dir.display(), kaniko.display());
         return Err(Failure::new(

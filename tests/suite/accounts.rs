@@ -54,7 +54,7 @@ fn a_service_account_pulls_with_its_own_role() {
 }
 
 #[test]
-fn accounts_are_told_apart_by_cluster_and_whole_name() {
+fn accounts_are_distinguished_by_cluster_and_full_name() {
     let aws = Aws::start();
     let helper = bare(&aws);
     let long = |end| format!("system:serviceaccount:{}:{}{end}", "n".repeat(63), "a".repeat(200));

@@ -1,4 +1,4 @@
-//! The GitHub Action's script, on a release that a loopback server has.
+//! The GitHub Action's script, with a release on a loopback server.
 
 use std::fs;
 use std::io::Write;

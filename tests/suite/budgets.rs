@@ -1,8 +1,8 @@
-//! What a cached answer costs, counted and not timed: system calls, files, threads, memory, instructions; the calls to
-//! AWS in each scenario; the size of the program. Each limit is on record here, so that whoever needs more has to say so.
+//! Limits on the cost of a cached answer, in counts instead of times: system calls, files, threads, memory, instructions; on
+//! the calls to AWS in each scenario; on the size of the helper. A change that needs more has to raise a limit here.
 //!
-//! What the C library's loader would do is not ours to count: all but the calls to AWS need the static program that
-//! packaging/build makes.
+//! All tests except those of calls to AWS require the static program that packaging/build makes, since the counts of a
+//! dynamic one would include the C library's loader.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -30,7 +30,7 @@ const KILOBYTES: [u64; 2] = [480, 512];
 const INSTRUCTIONS: [u64; 2] = [446_000, 1_737_000];
 
 /// Two users whose token is cached: one with keys in the environment, and one who assumes a role by a config file of
-/// two hundred profiles, with fifty registries in our own.
+/// two hundred profiles, with fifty registries in the helper's configuration.
 fn users(aws: &Aws) -> [(&'static str, Helper); 2] {
     let plain = Helper::of(aws);
     let large = Helper::of(aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");

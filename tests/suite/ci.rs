@@ -171,7 +171,7 @@ fn the_error_for_a_job_without_the_permission_names_it() {
     let aws = Aws::start();
     for (variable, words) in [
         ("GITHUB_ACTIONS", &["this GitHub Actions job may not request"][..]),
-        ("X", &["this is no GitHub Actions job"]),
+        ("X", &["this is not a GitHub Actions job"]),
     ] {
         let ran = helper(&aws, "github").var(variable, "true").get(HOST);
         contains(ran.error(), words);
@@ -260,7 +260,7 @@ fn a_variable_without_a_token_is_named() {
 }
 
 #[test]
-fn a_web_identity_without_a_role_says_which_setting_names_one() {
+fn the_error_for_a_web_identity_without_a_role_names_the_setting() {
     let aws = Aws::start();
     let helper = helper(&aws, "env:ECR_ID_TOKEN").var("ECR_ID_TOKEN", &jwt("a", 1));
     contains(
@@ -413,7 +413,7 @@ fn no_secret_in_logs_reports_or_files_of_the_cache() {
 }
 
 #[test]
-fn doctor_reports_whose_identity_a_registry_gets() {
+fn doctor_reports_the_identity_of_each_registry() {
     let (aws, github) = (Aws::start(), GitHub::start());
     let helper = github.job(helper(&aws, "github"), "job-1", "repo:team/app").var("HTTPS_PROXY", "http://127.0.0.1:1");
     let report = helper.run(&["doctor", "--json", HOST], "").stdout;

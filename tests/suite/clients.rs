@@ -209,10 +209,10 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
     fs::write(&keeper, KEEPER).expect("a write");
     shell(&format!("chmod 755 {keeper}"));
 
-    let theirs = format!("{OTHER}/team/app:1");
+    let other_image = format!("{OTHER}/team/app:1");
     let fails = |args: &[&str]| !output(&mut site.docker_command(args)).status.success();
-    site.docker(&["tag", image, &theirs]);
-    assert!(fails(&["push", &theirs]), "it wants a password");
+    site.docker(&["tag", image, &other_image]);
+    assert!(fails(&["push", &other_image]), "it requires a password");
     assert!(fails(&["login", "-u", "me", "-p", "wrong", OTHER]), "and the right one");
     let login = site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
     assert!(login.contains("Login Succeeded"), "{login}");
@@ -220,16 +220,16 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
     let config = fs::read_to_string(&docker_config).expect("a config");
     assert!(!config.contains("auth\""), "no password in {config}");
     for _ in 0..2 {
-        site.docker(&["push", &theirs]);
+        site.docker(&["push", &other_image]);
         site.with_helper(|| site.docker(&["push", image]));
-        site.docker(&["rmi", &theirs, image]);
-        site.docker(&["pull", &theirs]);
+        site.docker(&["rmi", &other_image, image]);
+        site.docker(&["pull", &other_image]);
         site.with_helper(|| site.docker(&["pull", image]));
     }
     let listed = site.run("docker-credential-ecr-login", &["list"]);
     assert_eq!(listed, format!("{{\"{HOST}\":\"AWS\",\"{OTHER}\":\"me\"}}\n"));
     site.docker(&["logout", OTHER]);
-    assert!(fails(&["push", &theirs]), "logout reaches the fallback");
+    assert!(fails(&["push", &other_image]), "logout reaches the fallback");
     site.with_helper(|| site.docker(&["push", image]));
 }
 
@@ -239,7 +239,7 @@ struct SetUp {
     aws: Aws,
     _registry: Daemon,
     image: String,
-    theirs: String,
+    other_image: String,
 }
 
 impl SetUp {
@@ -247,10 +247,10 @@ impl SetUp {
         let (site, aws) = machine(test)?;
         let registry = site.other_registry();
         fs::remove_file(site.home().join(".docker/config.json")).expect("a file");
-        let (image, theirs) = (format!("{HOST}/team/app:1"), format!("{OTHER}/team/app:1"));
+        let (image, other_image) = (format!("{HOST}/team/app:1"), format!("{OTHER}/team/app:1"));
         site.import(&image);
-        site.docker(&["tag", &image, &theirs]);
-        Some(Self { site, aws, _registry: registry, image, theirs })
+        site.docker(&["tag", &image, &other_image]);
+        Some(Self { site, aws, _registry: registry, image, other_image })
     }
 
     fn json(&self, path: &str) -> Value {
@@ -270,7 +270,7 @@ impl SetUp {
 #[test]
 fn docker_uses_the_helper_after_setup_and_logins_after_its_removal() {
     let Some(machine) = SetUp::start("setup of docker") else { return };
-    let SetUp { site, image, theirs, .. } = &machine;
+    let SetUp { site, image, other_image, .. } = &machine;
     let docker = ".docker/config.json";
     site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
     site.docker_in(&["login", "-u", "AWS", "--password-stdin", HOST], PASSWORD);
@@ -283,9 +283,9 @@ fn docker_uses_the_helper_after_setup_and_logins_after_its_removal() {
     site.with_helper(|| site.docker(&["push", image]));
     machine.setup(&[HOST, "--remove-auths"]);
     // docker rewrites the file and keeps the helper's entry.
-    site.docker(&["push", theirs]);
+    site.docker(&["push", other_image]);
     site.docker(&["logout", OTHER]);
-    assert!(machine.docker_fails(&["push", theirs]));
+    assert!(machine.docker_fails(&["push", other_image]));
     site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
     site.docker(&["rmi", image]);
     site.with_helper(|| site.docker(&["pull", image]));
@@ -301,11 +301,11 @@ fn docker_uses_the_helper_after_setup_and_logins_after_its_removal() {
 #[test]
 fn podman_uses_the_helper_after_setup_and_logins_after_its_removal() {
     let Some(machine) = SetUp::start("setup of podman") else { return };
-    let SetUp { site, image, theirs, .. } = &machine;
+    let SetUp { site, image, other_image, .. } = &machine;
     machine.setup(&[HOST]);
     site.docker(&["push", image]);
     site.docker_in(&["login", "-u", "me", "--password-stdin", OTHER], "hunter2");
-    site.docker(&["push", theirs]);
+    site.docker(&["push", other_image]);
     fs::remove_file(site.home().join(".docker/config.json")).expect("a file");
 
     site.run("podman", &["login", "--tls-verify=false", "-u", "me", "-p", "hunter2", OTHER]);
@@ -313,13 +313,13 @@ fn podman_uses_the_helper_after_setup_and_logins_after_its_removal() {
     let inspect =
         |image: &str| site.command("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{image}")]);
     let works = |image: &str| output(&mut inspect(image)).status.success();
-    assert!(works(theirs) && !works(image), "one login");
+    assert!(works(other_image) && !works(image), "one login");
     for set_up in [&["--podman", HOST][..], &["--podman"]] {
         machine.setup(set_up);
         site.with_helper(|| site.run("skopeo", &["inspect", &format!("docker://{image}")]));
-        assert!(works(theirs));
+        assert!(works(other_image));
         machine.setup(&["--podman", "--remove"]);
-        assert!(works(theirs) && !works(image), "as before");
+        assert!(works(other_image) && !works(image), "as before");
     }
     assert_eq!(machine.json("containers/auth.json"), login);
     // The same with a file that a variable names.
@@ -353,7 +353,7 @@ fn the_recipes_work() {
         }
         let calls = aws.count();
         finish(&mut site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", recipe]));
-        assert!(aws.count() > calls, "we were asked: {recipe}");
+        assert!(aws.count() > calls, "the helper was called: {recipe}");
         assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
         // The next recipe removes the image, which most recipes have pulled.
         fs::create_dir_all(site.home().join(".docker")).expect("a directory");

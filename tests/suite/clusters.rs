@@ -1,4 +1,4 @@
-//! What `packaging/kubelet` ships for clusters, carried out or held against what Kubernetes knows: kubelet's configuration,
+//! The files for clusters in `packaging/kubelet`, run or validated by the schemas of Kubernetes: kubelet's configuration,
 //! the DaemonSet, permissions, the pull secret's CronJob, user data.
 
 use std::fs;
@@ -198,7 +198,7 @@ fn what_the_comments_of_kubelets_configuration_leave_out_can_be_left_out() {
 }
 
 #[test]
-fn kubelet_calls_the_plugin_as_its_configuration_says() {
+fn kubelet_calls_the_plugin_by_its_configuration() {
     let Some(documents) = documents(&read(CONFIG)) else { return };
     let config = Config::read(documents[0].clone()).expect("a configuration");
     let names: Vec<_> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
@@ -262,7 +262,7 @@ fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
     let config_flag = format!("--image-credential-provider-config={node_path}/credential-provider-config.yaml\n");
     assert!(text.contains(&config_flag));
 
-    // Its script, with the mounts of the container as directories of ours.
+    // Its script, with directories of the test as the mounts of the container.
     let install = &pod["initContainers"][0];
     let command: Vec<_> = install["command"].as_array().expect("a command").iter().map(|word| word.as_str()).collect();
     assert_eq!(command, [Some("sh"), Some("-euc")]);
@@ -398,7 +398,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
     ] {
         let root = tempfile::tempdir().expect("a directory");
         let at = root.path().display();
-        // The machine's directories are some of ours, and the release's page is a directory.
+        // Directories of the test stand in for those of the machine and for the page of the release.
         let script = script
             .replace("=/etc/", &format!("={at}/etc/"))
             .replace(" /etc/", &format!(" {at}/etc/"))

@@ -119,12 +119,12 @@ impl Machine {
         let checks = report["registries"][0]["checks"].as_array().expect("checks");
         let check = checks.iter().find(|check| check["check"] == "podman").map(ToString::to_string).unwrap_or_default();
         let signs = [
-            ("asks this program", Found::Helper),
-            ("asks docker-credential-other", Found::Other),
+            ("calls the helper", Found::Helper),
+            ("calls docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
             ("uses a password in", Found::Password),
             ("names no credential helper", Found::Nothing),
-            ("names neither this program", Found::Nothing),
+            ("names neither the helper", Found::Nothing),
             ("E-CLIENT-CONFIG-INVALID", Found::Broken),
         ];
         let found = signs.into_iter().find(|(sign, _)| check.contains(sign)).map(|(_, found)| found);

@@ -359,7 +359,7 @@ fn two_users_of_one_directory_get_nothing_of_each_other() {
 }
 
 #[test]
-fn ten_thousand_expired_entries_cost_a_hit_nothing_and_are_gone_after_two_hundred_writes() {
+fn ten_thousand_expired_entries_cost_a_hit_nothing_and_are_pruned_by_two_hundred_writes() {
     if lacks_kernel("system calls of a hit among many entries") {
         return;
     }

@@ -1,5 +1,5 @@
-//! `doctor`: what it says of a set-up that works, and of what stands in the way before AWS is asked. What AWS and the
-//! network can do is in `causes`.
+//! `doctor`: its checks of a healthy machine, and of problems that it finds before a request to AWS. `errors` has the
+//! failures of AWS and the network.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -21,7 +21,7 @@ use crate::support::tls::Authority;
 
 pub const PASSWORD: &str = "the-password-of-the-registry";
 
-/// A machine where everything is right: docker is set up, AWS answers, and so does the registry, with TLS.
+/// A healthy machine: docker is set up, AWS answers, and so does the registry, with TLS.
 pub struct Healthy {
     pub aws: Aws,
     pub helper: Helper,
@@ -106,7 +106,7 @@ fn a_healthy_machine_is_ok_in_every_step() {
     let (all, code) = report(&helper, &[HOST]);
     assert_eq!((code, &all["ok"], &all["schema"]), (Some(0), &Value::Bool(true), &Value::from(1)), "{all:#}");
     for (name, words) in [
-        ("docker", &["asks this program", "credHelpers", ".docker/config.json"][..]),
+        ("docker", &["calls the helper", "credHelpers", ".docker/config.json"][..]),
         ("host", &["111122223333", "us-east-1"]),
         ("mapping", &["none"]),
         ("credentials", &["AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"]),
@@ -126,14 +126,14 @@ fn a_healthy_machine_is_ok_in_every_step() {
         }
     }
     assert_eq!(helper.entries().len(), 0, "nothing is changed");
-    // Without a host: those that docker gives to us.
+    // Without a host, it checks those for which docker calls the helper.
     let (all, code) = report(&helper, &[]);
     assert_eq!((code, &all["registries"][0]["host"]), (Some(0), &Value::from(HOST)));
     helper.get(HOST).password_for(HOST);
     make_older(&helper, Duration::from_hours(2));
     assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("2 h 0 min old, refreshed in "));
     make_older(&helper, Duration::from_hours(7));
-    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("refreshed with the next get"));
+    assert!(check(&report(&helper, &[HOST]).0, "cache").1.contains("refreshed by the next get"));
     // A token that AWS gives and the registry refuses.
     aws.change(|plan| plan.password = Some("another".to_owned()));
     let (all, code) = report(&helper, &[HOST]);
@@ -144,7 +144,7 @@ fn a_healthy_machine_is_ok_in_every_step() {
 }
 
 #[test]
-fn what_keeps_docker_from_asking_us_is_named() {
+fn doctor_names_what_keeps_docker_from_calling_the_helper() {
     let Some(healthy) = Healthy::start("doctor of clients") else { return };
     let elsewhere = healthy.helper.write("elsewhere/config.json", "{}").with_file_name("");
     for (config, words) in [
@@ -174,7 +174,7 @@ fn what_keeps_docker_from_asking_us_is_named() {
             assert!(what.contains(word), "{word} in {what}");
         }
         assert_eq!(check(&all, "token").0, "ok", "the rest goes on");
-        // What it says to do is done, and mends it.
+        // The fix that it prints works.
         if let Some((_, fix)) = what.split_once("run 'docker-credential-ecr-login ") {
             let args: Vec<&str> = fix.trim_end_matches('\'').split(' ').collect();
             let ran = healthy.helper.run(&args, "");
@@ -228,7 +228,7 @@ fn a_host_or_a_configuration_that_is_wrong() {
 }
 
 #[test]
-fn a_registry_for_the_fallback_helper_is_told_as_such() {
+fn doctor_names_the_fallback_helper_of_a_registry() {
     let helper = Helper::bare();
     let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
     let helper = helper.var("PATH", &path);

@@ -1,4 +1,5 @@
-//! `doctor` as people and programs read it: lines as they are known, one a registry, a verdict; JSON by its schema; images.
+//! The output of `doctor`: lines as soon as they are known, one for each registry, a verdict; JSON by its schema; checks of
+//! images.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -28,7 +29,7 @@ fn verdict(text: &str) -> &str {
 }
 
 #[test]
-fn a_dead_endpoint_and_three_registries_show_lines_at_once_and_end_in_time() {
+fn with_an_endpoint_that_hangs_lines_appear_at_once_and_doctor_ends_in_time() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
@@ -75,7 +76,7 @@ fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
             "{line}"
         );
     }
-    assert!(ran.stdout.contains("config.json names this program for 3 registries"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("config.json names the helper for 3 registries"), "{}", ran.stdout);
     // Two registries share a region's token; the principal and the endpoint are asked for once a region.
     assert_eq!(aws.count_of("ecr"), 2);
     assert_eq!(ran.stdout.matches("\nok       token").count(), 2, "{}", ran.stdout);
@@ -112,7 +113,7 @@ fn without_any_set_up_it_examines_the_machine_and_the_identity() {
     // Every registry, by credsStore: nothing is wrong with docker.
     helper.write(".docker/config.json", r#"{"credsStore": "ecr-login"}"#);
     let text = helper.run(&["doctor"], "").stdout;
-    assert!(text.contains("asks this program for every registry: credsStore"), "{text}");
+    assert!(text.contains("calls the helper for every registry: credsStore"), "{text}");
     // A broken file is named as the cause.
     helper.write(".docker/config.json", "{\"credHelpers\": {,}}");
     let text = helper.run(&["doctor"], "").stdout;
@@ -166,7 +167,7 @@ fn valid(report: &Value) {
 }
 
 #[test]
-fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
+fn the_json_report_matches_its_schema() {
     if lacks_kernel("doctor of the program on the PATH") {
         return;
     }
@@ -196,8 +197,7 @@ fn the_json_is_as_the_schema_says_and_has_what_programs_want() {
     assert_eq!(all["registries"][0]["expiry"], Value::Null);
 }
 
-/// A registry with images, whose answers are ECR's.
-/// A registry with images of each kind.
+/// A registry with images, which answers as ECR does.
 pub fn images() -> Router {
     let manifest = |Path((repository, reference)): Path<(String, String)>, headers: HeaderMap| async move {
         use base64::Engine;
@@ -233,7 +233,7 @@ pub fn images() -> Router {
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled_is_told_from_every_other() {
+fn each_reason_why_an_image_cannot_be_pulled_has_its_own_code() {
     let Some(Healthy { helper, .. }) = Healthy::with("doctor of images", &[HOST], images()) else { return };
     let digest = format!("app@sha256:{}", "0".repeat(64));
     for (image, code) in [
@@ -299,10 +299,10 @@ fn what_docker_takes_before_it_asks_a_helper_is_named() {
     }
     let of_runner = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
     let text = helper.var("DOCKER_AUTH_CONFIG", &of_runner).run(&["doctor", HOST], "").stdout;
-    assert!(text.contains("E-DOCKER-AUTH-CONFIG") && text.contains("GitLab's runner"), "{text}");
+    assert!(text.contains("'auths' as its only member") && text.contains("GitLab runner"), "{text}");
 }
 
-/// What registries share is said once, and none of it of something that is not on the screen.
+/// Checks that registries share are shown once, and every reference to one is to a line on the screen.
 #[test]
 fn what_registries_of_several_regions_share_is_shown_once() {
     let aws = Aws::start();
@@ -340,7 +340,7 @@ fn a_slow_process_for_one_registry_keeps_neither_the_others_nor_the_end_waiting(
     let text = helper.run(&["doctor", &other, HOST], "").stdout;
     assert!(started.elapsed() < crate::helper::limit(Duration::from_secs(15)), "{:?}", started.elapsed());
     let (before, after) = text.split_once("credential_process").expect("a finding");
-    assert!(before.contains("AWS gave one") && after.contains(&other), "{text}");
+    assert!(before.contains("AWS issued one") && after.contains(&other), "{text}");
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_bug_report_has_no_value_of_a_variable_that_is_not_known() {
 }
 
 #[test]
-fn a_password_that_is_left_beside_the_helper_is_a_warning_whose_fix_works() {
+fn a_leftover_password_is_a_warning_with_a_fix_that_works() {
     if lacks_kernel("doctor of the program on the PATH") {
         return;
     }
@@ -396,7 +396,7 @@ fn ecr_public_without_credentials_is_pulled_anonymously() {
 }
 
 #[test]
-fn on_a_terminal_it_says_what_it_waits_for() {
+fn a_terminal_shows_what_doctor_waits_for() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
     let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address).var("TERM", "xterm");

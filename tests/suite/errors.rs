@@ -17,16 +17,16 @@ const MARKS: &[&str] = &[
     "aws sso login",
     "is in neither",
     "may not assume",
-    "requires MFA",
+    "requires an MFA code",
     "ECR denies access",
     "clock is",
     "cannot reach",
     "is not trusted",
     "the proxy",
-    "is disabled",
+    "is not enabled",
     "is throttling",
     "the credential_process of",
-    "has expired; get new",
+    "has expired; sign in again",
     "does not know the access key",
     "secret key of",
     "no credentials; add",
@@ -173,7 +173,7 @@ fn a_role_that_may_not_be_assumed() {
 #[test]
 fn a_role_that_wants_a_second_factor() {
     let (_aws, helper) = role_refused("AccessDenied", "no", "mfa_serial = arn:aws:iam::111122223333:mfa/me");
-    fails(&helper, "requires MFA", &["role/Pull", "docker-credential-ecr-login login"]);
+    fails(&helper, "requires an MFA code", &["role/Pull", "docker-credential-ecr-login login"]);
 }
 
 #[test]
@@ -216,11 +216,11 @@ fn a_clock_that_is_wrong() {
 #[test]
 fn keys_that_are_wrong_or_over() {
     let unknown = refusing("UnrecognizedClientException", "The security token included in the request is invalid");
-    fails(&Helper::of(&unknown), "does not know the access key", &["the environment", "region enabled"]);
+    fails(&Helper::of(&unknown), "does not know the access key", &["the environment", "region is enabled"]);
     let secret = refusing("InvalidSignatureException", "The request signature we calculated does not match");
     fails(&Helper::of(&secret), "secret key of", &["the environment"]);
     let expired = refusing("ExpiredTokenException", "The security token included in the request is expired");
-    fails(&Helper::of(&expired), "has expired; get new", &["the environment"]);
+    fails(&Helper::of(&expired), "has expired; sign in again", &["the environment"]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn an_endpoint_that_cannot_be_reached() {
     let helper = Helper::of(&Aws::start());
     fails(&helper.var("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), "cannot reach", &["127.0.0.1:1", "refused"]);
     let unknown = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "http://nowhere.invalid");
-    fails(&unknown, "cannot reach", &["nowhere.invalid", "name is not known", "region"]);
+    fails(&unknown, "cannot reach", &["nowhere.invalid", "unknown host name", "region"]);
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
     let silent = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &address).var("AWS_MAX_ATTEMPTS", "1");
@@ -275,7 +275,7 @@ fn a_proxy_that_refuses() {
 #[test]
 fn a_region_that_is_disabled() {
     let (_aws, helper) = role_refused("RegionDisabledException", "STS is not activated in this region", "");
-    fails(&helper, "is disabled", &["enable us-east-1"]);
+    fails(&helper, "is not enabled", &["enable us-east-1"]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_credential_process_that_fails() {
         ("echo 'vault is sealed' >&2; exit 3", &["vault is sealed", "exit status: 3"][..]),
         ("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1", &["xxx", "…"]),
         ("exit 4", &["exit status: 4", "nothing on standard error"]),
-        ("echo hunter2", &["printed no credentials"]),
+        ("echo hunter2", &["printed no valid credentials"]),
     ] {
         let helper = Helper::bare().var("AWS_PROFILE", "p");
         let path = helper.write("process", script);

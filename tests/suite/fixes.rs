@@ -1,7 +1,6 @@
-//! What `doctor` says to do, done: each command and each `unset` of a fix runs as it is printed, in a shell, and the finding is
-//! gone afterwards.
+//! The fixes of `doctor`: each command and each `unset` of a fix runs as printed, in a shell, and removes the finding.
 //!
-//! Programs of others are stand-ins that note how they were called and leave behind what the real ones would.
+//! Stand-ins for other programs record their arguments and write the files that the real ones would write.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -106,7 +105,7 @@ fn machine(aws: &Aws) -> Helper {
     helper
 }
 
-/// The finding is there, what its fix says is done, and it is gone.
+/// Asserts that `doctor` reports the finding, runs its fix, and asserts that the finding does not reappear.
 #[track_caller]
 fn is_fixed(helper: Helper, subject: &str, code: &str, typed: &str) -> Helper {
     is_fixed_as(helper, subject, code, typed, |_| ())
@@ -360,7 +359,7 @@ fn of_profiles_and_sign_ins() {
     stand_in(&helper, "aws", &format!("{login}\ncp {} {}", kept.display(), token.display()));
     is_fixed(helper, HOST, "E-SSO-EXPIRED", "");
 
-    // A role with MFA: our own `login`, which asks on the terminal. The token is in the cache afterwards.
+    // A role with MFA: the helper's `login`, which prompts on the terminal and then caches the token.
     let aws = Aws::with(Plan { mfa_code: Some("123456"), ..Plan::default() });
     let helper = machine(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "dev");
     helper.write(

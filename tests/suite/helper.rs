@@ -1,4 +1,4 @@
-//! The program as a process, with an environment of its own and nothing inherited.
+//! Runs the helper as a process with an environment that inherits nothing.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -219,7 +219,7 @@ pub fn misuse(ran: &Ran) -> &str {
     ran.stderr.strip_suffix('\n').expect("a line")
 }
 
-/// Turns the cached entries into ones that were made `age` ago, of the same whole life.
+/// Sets the creation time of the cached entries to `age` ago, with the same lifetime.
 pub fn make_older(helper: &Helper, age: Duration) {
     for path in helper.entries() {
         let mut entry: Value = serde_json::from_slice(&std::fs::read(&path).expect("an entry")).expect("JSON");

@@ -1,4 +1,4 @@
-//! Inside kaniko, whose root file system becomes the image: what the helper leaves there is pushed.
+//! Inside kaniko, where files that the helper leaves in the root file system would become part of the image.
 
 use std::fs;
 use std::path::Path;

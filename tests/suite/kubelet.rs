@@ -195,7 +195,7 @@ fn the_key_is_the_registry_as_the_image_spells_it() {
 }
 
 #[test]
-fn hosts_that_are_not_ours_get_nothing() {
+fn hosts_that_are_not_ecr_get_nothing() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_ROLE_ARN", ROLE);
     for image in [

@@ -13,7 +13,7 @@ use crate::namespace::{missing, skip};
 use crate::support::aws::Aws;
 
 #[test]
-fn debug_says_what_was_decided_and_why_one_line_a_step() {
+fn the_debug_log_has_one_line_a_step_with_the_decision_and_its_reason() {
     let aws = Aws::start();
     let role = "arn:aws:iam::111122223333:role/Pull";
     let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug").var("AWS_ECR_ROLE_ARN_111122223333", role);
@@ -35,7 +35,7 @@ fn debug_says_what_was_decided_and_why_one_line_a_step() {
         &["assuming the role", role],
         &["credentials found", "took_ms="],
         &["ECR gave a token", &answered, "took_ms="],
-        &["token asked for and cached"],
+        &["token requested and cached"],
         &["answered", "took_ms="],
     ];
     let hit: [&[&str]; 4] = [
@@ -67,7 +67,7 @@ fn debug_says_what_was_decided_and_why_one_line_a_step() {
 }
 
 #[test]
-fn the_log_is_off_by_default_and_says_what_was_done_when_asked() {
+fn the_log_is_off_by_default_and_lists_the_steps_when_enabled() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     assert_eq!(helper.get(HOST).stderr, "");

@@ -4,57 +4,57 @@
 //! | --- | --- |
 //! | `protocol` | every action and every wrong request, byte for byte |
 //! | `hosts` | which server URLs are ECR's, and that hostile input is refused at once |
-//! | `exchange` | what AWS is asked, and what its answers become |
+//! | `exchange` | the requests to AWS, and the use of its answers |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
-//! | `sources` | every source of credentials, and one request to each; how to add one |
+//! | `sources` | every source of credentials, with one request to each; how to add one |
 //! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
-//! | `secrecy` | what others say and what settings hold stays out of logs, files and answers |
+//! | `secrecy` | the text of other programs and the values of settings stay out of logs, files and answers |
 //! | `settings` | the AWS settings are read as the SDK reads them; a named profile is never replaced |
 //! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
 //! | `fallback` | another helper for the registries that are not ECR's |
-//! | `waiting` | the deadline, and what is stopped at it |
+//! | `waiting` | the deadline, and the processes that are stopped at it |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `dns` | hosts file and DNS; modules of the C library |
-//! | `errors` | a line and a next step for each cause of failure |
-//! | `concurrency` | many at once; holders that are killed, stopped or slow |
-//! | `disks` | bad disks, bad entries, bad neighbours, growth |
+//! | `errors` | a message with a fix for each cause of a failure |
+//! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
+//! | `disks` | faulty disks, damaged entries, other users, growth |
 //! | `faults` | every error of the kernel in every system call |
-//! | `fixes` | every command that doctor says to run, run |
+//! | `fixes` | every command that doctor prints as a fix, run |
 //! | `kaniko` | no token becomes part of an image that kaniko builds |
-//! | `doctor` | what doctor says of a set-up |
-//! | `doctor_report` | doctor's lines as they come, its JSON by the schema, images, and fixes that work |
-//! | `setup` | what setup does to the settings of docker and podman |
-//! | `provider` | what setup does to kubelet's configuration |
-//! | `sign_in` | login with codes and sign-ins, logout, and the list of cached tokens |
-//! | `export` | passwords in files and variables, once and kept fresh |
+//! | `doctor` | doctor's checks of a machine, its clients and its settings |
+//! | `doctor_report` | doctor's output: lines in order, JSON by the schema, checks of images |
+//! | `setup` | the changes of setup to the settings of docker and podman |
+//! | `provider` | the changes of setup to kubelet's configuration |
+//! | `sign_in` | login with MFA codes and sign-ins, logout, and the list of cached tokens |
+//! | `export` | passwords in files and variables, written once or refreshed |
 //! | `get_login_password` | the password alone, with the options of the AWS CLI |
-//! | `setup_hosts` | the hosts that setup's arguments stand for, and the commands that doctor prints |
+//! | `setup_hosts` | the hosts that setup's arguments name, and the commands that doctor prints |
 //! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
-//! | `budgets` | what a cached answer costs, in counts: system calls, files, memory, instructions; calls to AWS; size |
+//! | `budgets` | the cost of a cached answer in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | properties of any input |
 //! | `identity` | under random settings, one key means one principal of the SDK |
 //! | `own_settings` | mistakes in the helper's own settings |
-//! | `log` | the log: off, private, and what was decided and why |
-//! | `output` | what people are told: errors, help |
+//! | `log` | the log: off by default, private, each decision with its reason |
+//! | `output` | error messages and help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
-//! | `accounts` | service accounts that kubelet sends tokens of |
-//! | `manifest` | Cargo.toml and the documents against the code |
+//! | `accounts` | service accounts, by the tokens that kubelet sends |
+//! | `manifest` | Cargo.toml and the documents, compared with the code |
 //! | `pages` | manual pages and completions |
 //! | `picture` | draws the picture in the README |
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
-//! | `newer_clients` | oras, cosign, docker compose and docker buildx of today against the same registry |
-//! | `containers` | podman, buildah and skopeo of several versions, against what doctor and setup say |
+//! | `newer_clients` | current versions of oras, cosign, docker compose and docker buildx against the same registry |
+//! | `containers` | several versions of podman, buildah and skopeo, compared with the reports of doctor and setup |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |
-//! | `rules` | the rules of CONTRIBUTING against the source |
-//! | `action` | the GitHub Action, on a release that was tampered with too |
-//! | `windows` | what only Windows does in this way, in wine (`./tests/run --platforms`) |
+//! | `rules` | the rules of CONTRIBUTING, checked in the source |
+//! | `action` | the GitHub Action, also with a release that was tampered with |
+//! | `windows` | behaviour that is specific to Windows, in wine (`./tests/run --platforms`) |
 
-// What reads modes, signals and namespaces has no counterpart on Windows; the unit tests and the demo run there.
+// Tests of modes, signals and namespaces have no counterpart on Windows, where the unit tests and the demo run.
 #![cfg(unix)]
-#![expect(clippy::disallowed_methods, reason = "the tests read what tests/run tells them from the environment")]
+#![expect(clippy::disallowed_methods, reason = "tests/run passes settings to the tests in variables")]
 
 #[path = "../support/mod.rs"]
 mod support;

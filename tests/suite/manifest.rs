@@ -51,9 +51,9 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
         let text = package["rust_version"].as_str().unwrap_or("0");
         text.split('.').map(|number| number.parse().expect("a number")).collect::<Vec<u32>>()
     };
-    let ours = packages.iter().find(own).map(version).expect("this package");
+    let lowest = packages.iter().find(own).map(version).expect("this package");
     let highest = packages.iter().filter(|package| !own(package)).map(version).max().expect("dependencies");
-    assert_eq!(ours, highest);
+    assert_eq!(lowest, highest);
 }
 
 /// The helper would report a region that AWS has opened and that src/registry/partitions.rs lacks as misspelt.

@@ -204,7 +204,7 @@ fn current_docker_reads_docker_auth_config_before_it_calls_the_helper() {
     assert_eq!(pull(DOCKER, &auths(HOST, "expired")), (true, true), "an older docker does not know it");
     user.asked_once();
     let mut doctor = user.command("docker-credential-ecr-login", &["doctor", HOST]);
-    // With the newer docker first on the PATH: doctor goes by its version.
+    // With the newer docker first on the PATH: doctor uses its version.
     let newer = std::path::Path::new(&docker).with_file_name("").display().to_string();
     let path = format!("{newer}:{}/bin:/usr/bin:/bin", user.site.dir.path().display());
     let doctor = output(doctor.env("DOCKER_AUTH_CONFIG", auths(HOST, "expired")).env("PATH", path));

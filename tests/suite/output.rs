@@ -1,4 +1,4 @@
-//! What people are told: errors that name the cause and the next step, and the help text.
+//! Messages for people: errors with their cause and fix, and the help text.
 
 use std::fs;
 

@@ -1,6 +1,5 @@
-//! Packages as people install them: each is built by its own `packaging/*/build`, put into a root of its own, and the
-//! program there answers a `get` and serves a `docker pull`. They take minutes, so only `./tests/run --packages` runs
-//! them.
+//! The packages: `packaging/*/build` builds each, a separate root directory gets it, and the helper there answers a `get`
+//! and serves a `docker pull`. This takes minutes, so only `./tests/run --packages` runs these tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
 /// All packages are laid out in the same place, so they are built one at a time.
-static TURN: Mutex<()> = Mutex::new(());
+static SERIAL: Mutex<()> = Mutex::new(());
 
 #[test]
 #[ignore = "takes minutes: ./tests/run --packages"]
@@ -43,7 +42,7 @@ fn every_package_installs_and_then_docker_pulls() {
     if let Some(program) = missing(&programs) {
         return skip("packages", &format!("{program} is not installed"));
     }
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
     let debian = deb(&aws);
     let rpm = rpm(&aws);
@@ -81,9 +80,9 @@ fn deb(aws: &Aws) -> TempDir {
     let before = version();
     assert!(!before.is_empty() && !before.contains(NAME), "the incumbent is there: {before}");
     // What its user has written and what it has left behind.
-    let theirs =
+    let conflicting =
         [(".docker/config.json", "{\"credsStore\":\"ecr-login\"}"), (".ecr/cache.json", "{\"Registries\":{}}")];
-    for (file, content) in theirs {
+    for (file, content) in conflicting {
         let file = root.path().join("root").join(file);
         fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
         fs::write(file, content).expect("a write");
@@ -91,11 +90,11 @@ fn deb(aws: &Aws) -> TempDir {
 
     shell(&format!("cp {} {path}/new.deb; chroot {path} dpkg -i /new.deb", package.display()));
 
-    for (file, content) in theirs {
+    for (file, content) in conflicting {
         assert_eq!(fs::read_to_string(root.path().join("root").join(file)).expect("a file"), content, "{file}");
     }
-    let ours = format!("{NAME} ({NAME}) {}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(version().trim_end(), ours);
+    let expected = format!("{NAME} ({NAME}) {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version().trim_end(), expected);
     shell(&format!(
         "! chroot {path} dpkg-query -W -f '${{Status}}' amazon-ecr-credential-helper | grep -q ' installed'"
     ));
@@ -177,7 +176,7 @@ fn the_images_serve_jobs_and_fill_volumes() {
     if !possible("images", &programs) {
         return;
     }
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
     let site = Site::start(&aws.url());
     load(&site, &build("image"), "ecr-login:test");
@@ -231,7 +230,7 @@ fn the_images_serve_jobs_and_fill_volumes() {
 #[test]
 #[ignore = "takes minutes: ./tests/run --packages"]
 fn the_list_of_what_is_inside_names_crates_and_the_c_library() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let text = fs::read_to_string(build("sbom")).expect("a list");
     let list: Value = serde_json::from_str(&text).expect("JSON");
     let version = Command::new(program()).args(["version", "--verbose"]).output().expect("it runs").stdout;
@@ -252,7 +251,7 @@ fn the_list_of_what_is_inside_names_crates_and_the_c_library() {
 #[test]
 #[ignore = "builds the program once more: ./tests/run --packages"]
 fn two_builds_are_the_same_byte_for_byte() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new("packaging/reproduce").env("HELPER", program()).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));

@@ -1,7 +1,7 @@
 //! The picture in the README, from what real programs print: docker with an expired sign-in, once with the AWS Labs helper and once
 //! with this one, and a healthy `doctor`.
 //!
-//! `HELPER=$(packaging/build) INCUMBENT=/path/of/theirs cargo test --test suite -- --ignored picture::`
+//! `HELPER=$(packaging/build) INCUMBENT=/path/of/it cargo test --test suite -- --ignored picture::`
 
 use std::env;
 use std::fmt::Write;
@@ -52,12 +52,12 @@ fn draw() {
         String::from_utf8(output.stderr).expect("UTF-8")
     };
     site.install(Path::new(&incumbent));
-    let theirs = pull();
+    let incumbent = pull();
     site.install(&program());
-    let ours = pull();
+    let helper = pull();
     assert!(
-        theirs.contains("no basic auth credentials") && ours.contains("aws sso login --profile dev"),
-        "{theirs}\n{ours}"
+        incumbent.contains("no basic auth credentials") && helper.contains("aws sso login --profile dev"),
+        "{incumbent}\n{helper}"
     );
 
     let home = site.home().display().to_string();
@@ -65,8 +65,8 @@ fn draw() {
     let command = format!("$ AWS_PROFILE=dev docker pull {image}");
     let doctor = format!("$ docker-credential-ecr-login doctor {image}\n{doctor}\n{verdict}");
     let texts = [
-        ("An expired sign-in, with the AWS Labs helper", format!("{command}\n{theirs}")),
-        ("An expired sign-in, with this helper", format!("{command}\n{ours}")),
+        ("An expired sign-in, with the AWS Labs helper", format!("{command}\n{incumbent}")),
+        ("An expired sign-in, with this helper", format!("{command}\n{helper}")),
         ("A healthy machine", doctor),
     ];
     fs::write(FILE, svg(&texts.map(|(title, text)| (title, tidy(&text))))).expect("a picture");

@@ -1,5 +1,5 @@
-//! Child processes and conditions, each with a time limit: a test that waits for something that never comes fails, and says
-//! what it was.
+//! Waits for child processes and for conditions, each with a time limit, so that a test that would wait forever fails with
+//! the name of the condition.
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,13 +12,13 @@ use nix::unistd::Pid;
 
 use crate::helper::{Ran, limit};
 
-/// No process here takes as long, even on a machine that does much else.
+/// No process takes this long, even on a busy machine.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// For conditions that hold within a moment on a quiet machine.
+/// The limit for conditions that hold within a moment on a quiet machine.
 pub const SOON: Duration = Duration::from_mins(1);
 
-/// Looks at a condition every few milliseconds until it holds.
+/// Checks a condition every few milliseconds until it holds.
 #[track_caller]
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -78,13 +78,13 @@ pub fn run(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
     Ran::new(output, started.elapsed())
 }
 
-/// What a program prints that gets no input.
+/// Runs a program without input.
 #[track_caller]
 pub fn output(command: &mut Command) -> Output {
     end(start(command, ""))
 }
 
-/// Ends a server: asks it to, and kills it where it does not listen.
+/// Ends a server by SIGTERM, or kills it after a time limit.
 pub fn stop(child: &mut Child) {
     send(child.id(), Signal::SIGTERM);
     let deadline = Instant::now() + SOON;

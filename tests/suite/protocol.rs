@@ -146,7 +146,7 @@ fn list_answers_from_the_cache_alone() {
     assert_eq!(list(&helper), format!("{{\"{far}\":\"AWS\",\"{HOST}\":\"AWS\",\"{other}\":\"AWS\"}}\n"));
     assert_eq!(aws.count(), calls);
     let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIASOMEONEELSE");
-    assert_eq!(list(&helper), "{}\n", "another caller's tokens are not theirs");
+    assert_eq!(list(&helper), "{}\n", "tokens of another caller are not listed");
     let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_ECR_DISABLE_CACHE", "1");
     assert_eq!(list(&helper), "{}\n");
 }
@@ -163,7 +163,7 @@ fn list_does_not_wait_for_its_input() {
 }
 
 #[test]
-fn every_command_has_help_and_a_slip_is_told_from_it() {
+fn every_command_has_help_and_a_mistyped_one_is_an_error() {
     let helper = Helper::bare();
     let help = helper.run(&["help"], "");
     assert_eq!((help.code, &help.stdout), (Some(0), &helper.run(&["--help"], "").stdout));
@@ -199,7 +199,7 @@ fn every_command_has_help_and_a_slip_is_told_from_it() {
 }
 
 #[test]
-fn the_version_is_told_with_commit_platform_and_c_library_when_asked() {
+fn the_verbose_version_has_commit_platform_and_c_library() {
     let helper = Helper::bare();
     let plain = helper.run(&["version"], "").stdout;
     let verbose = helper.run(&["version", "--verbose"], "");

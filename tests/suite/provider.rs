@@ -109,10 +109,10 @@ fn any_layout_is_kept() {
         setup(&helper, &[]);
         let new = read(&helper);
         let document: Value = serde_json::from_str(&new).expect("JSON");
-        let [ours, theirs] = &document["providers"].as_array().expect("a list")[..] else { panic!("two: {new}") };
-        assert_eq!((ours["name"].as_str(), theirs["name"].as_str()), (Some(NAME), Some("ecr-credential-provider")));
+        let [first, second] = &document["providers"].as_array().expect("a list")[..] else { panic!("two: {new}") };
+        assert_eq!((first["name"].as_str(), second["name"].as_str()), (Some(NAME), Some("ecr-credential-provider")));
         let version = if text == v1beta1 { "v1beta1" } else { "v1" };
-        assert_eq!(ours["apiVersion"], format!("credentialprovider.kubelet.k8s.io/{version}"));
+        assert_eq!(first["apiVersion"], format!("credentialprovider.kubelet.k8s.io/{version}"));
         assert_eq!(new.contains('\n'), text.contains('\n') || text == v1beta1, "{new}");
         assert_eq!(new.matches("\r\n").count(), if text.contains('\r') { new.matches('\n').count() } else { 0 });
         assert_eq!(new.lines().any(|line| line.starts_with("\t\t{")), text.contains('\t'));

@@ -1,6 +1,6 @@
-//! A machine for real clients: a registry with TLS under the name of ECR's, a docker daemon, and a user with the helper on
-//! the PATH. Everything lies in a directory of its own and in namespaces; one such machine runs at a time, since all have
-//! the same address.
+//! A machine for real clients: a registry with TLS under the name of an ECR registry, a docker daemon, and a user with the
+//! helper on the PATH. Everything is in one directory and in namespaces. One such machine runs at a time, since all have the
+//! same address.
 
 use std::fs;
 use std::net::TcpStream;
@@ -43,10 +43,10 @@ pub struct Site {
     _daemons: Vec<Daemon>,
     pub namespace: Namespace,
     pub dir: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _serial: MutexGuard<'static, ()>,
 }
 
-static TURN: Mutex<()> = Mutex::new(());
+static SERIAL: Mutex<()> = Mutex::new(());
 
 impl Site {
     pub fn start(endpoint: &str) -> Self {
@@ -55,7 +55,7 @@ impl Site {
 
     /// The same with the registry at another address of the namespaces that `namespace` makes.
     pub fn at(address: &str, endpoint: &str, namespace: impl FnOnce(&str) -> Namespace) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let hosts = format!("127.0.0.1 localhost\n{address} {HOST}\n");
@@ -101,10 +101,10 @@ impl Site {
         let socket = path("socket");
         let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let dockerd = Daemon::start(dockerd, Path::new(&path("dockerd.log")), answers);
-        Self { endpoint: endpoint.to_owned(), _daemons: vec![dockerd, registry], namespace, dir, _turn: turn }
+        Self { endpoint: endpoint.to_owned(), _daemons: vec![dockerd, registry], namespace, dir, _serial: serial }
     }
 
-    /// Has clients use this program from now on, with an empty cache.
+    /// Installs this program as the helper of the clients, with an empty cache.
     pub fn install(&self, program: &Path) {
         let link = self.dir.path().join("bin/docker-credential-ecr-login");
         fs::remove_file(&link).expect("a link");

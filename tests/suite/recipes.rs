@@ -1,4 +1,4 @@
-//! Runs what `packaging/` has besides packages: the Homebrew formula, the Scoop manifest, and the check of a release's tag.
+//! Runs the other parts of `packaging/`: the Homebrew formula, the Scoop manifest, and the check of a release's tag.
 
 use std::collections::BTreeMap;
 use std::fs;

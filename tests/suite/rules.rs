@@ -1,4 +1,4 @@
-//! Rules that CONTRIBUTING states about the source, checked against it.
+//! Checks the rules that CONTRIBUTING states about the source, and the words of the output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,9 +89,9 @@ fn the_environment_is_read_in_one_module() {
     }
 }
 
-/// What the program prints speaks of "the helper" and in standard verbs.
+/// Messages name "the helper" and use standard verbs.
 #[test]
-fn no_output_says_we_or_mend() {
+fn no_output_uses_we_or_nonstandard_verbs() {
     for (file, code) in sources() {
         for text in code.split('"').skip(1).step_by(2) {
             let mut words = text.split(|c: char| !c.is_alphanumeric());

@@ -261,7 +261,7 @@ fn keys_that_no_header_can_hold_cause_no_panic() {
         let env = [("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")];
         let env = token.into_iter().flat_map(|token| env.into_iter().chain([("AWS_SESSION_TOKEN", token)]));
         let ran = get_with(&helper, &env.collect::<Vec<_>>(), helper.home());
-        assert!(ran.error().contains("holds characters that none has"), "{ran:?}");
+        assert!(ran.error().contains("holds invalid characters"), "{ran:?}");
     }
 }
 
@@ -348,12 +348,12 @@ fn a_source_that_no_hash_describes_is_answered_without_the_cache() {
         writer.join().expect("an end").expect("it was read to its end");
     }
     assert_eq!((aws.count(), helper.entries().len()), (3, 0));
-    assert!(log(&helper).contains("not cached") && log(&helper).contains("no regular file"), "{}", log(&helper));
+    assert!(log(&helper).contains("not cached") && log(&helper).contains("not a regular file"), "{}", log(&helper));
 }
 
 /// Files of /proc have the size 0. This one is the environment of another process.
 #[test]
-fn a_file_is_read_to_its_end_whatever_its_size_says() {
+fn a_file_is_read_to_its_end_whatever_its_reported_size() {
     let aws = Aws::start();
     let mut other = std::process::Command::new("/bin/sleep");
     other.env_clear().env("\n[default]\naws_secret_access_key", " s\naws_access_key_id = AKIAPROC\nx = y").arg("100");
@@ -413,11 +413,11 @@ fn no_settings_are_read_from_the_current_directory() {
         fs::write(dir.join("config"), &planted).expect("a write");
         fs::write(dir.join("credentials"), &planted).expect("a write");
     }
-    let ours = "[[registry]]\nmatch = '1*'\nprofile = 'planted'\n";
+    let planted = "[[registry]]\nmatch = '1*'\nprofile = 'planted'\n";
     for dir in [".config", "rel/.config"] {
         let dir = checkout.join(dir).join("docker-credential-ecr-login");
         fs::create_dir_all(&dir).expect("a directory");
-        fs::write(dir.join("config.toml"), ours).expect("a write");
+        fs::write(dir.join("config.toml"), planted).expect("a write");
     }
     let named = helper.write("named", &format!("[default]\n{}", keys("AKIANAMED")));
     let named = named.to_str().expect("UTF-8");
@@ -599,7 +599,7 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
 }
 
 #[test]
-fn a_process_whose_command_line_is_not_understood_is_not_cached() {
+fn a_process_with_an_unsupported_command_line_is_not_cached() {
     let user = Printing::new();
     let at = |path: &str| user.at(path);
     program(&at("print"), "AKIAPRINTED1");
@@ -685,7 +685,7 @@ fn an_edit_without_effect_costs_at_most_one_call_and_a_new_time_none() {
     let first = helper.get(HOST).password_for(HOST);
     helper.write(".aws/config", &text);
     helper.write(".config/docker-credential-ecr-login/config.toml", "timeout = '19s'\n");
-    assert_eq!(helper.get(HOST).password_for(HOST), first, "another time of change, and a setting of ours");
+    assert_eq!(helper.get(HOST).password_for(HOST), first, "another change time, and a setting of the helper");
     assert_eq!(aws.count_of("ecr"), 1);
 }
 

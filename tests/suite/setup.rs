@@ -397,8 +397,8 @@ fn a_change_between_reading_and_replacing_is_kept() {
         assert!(strace.try_wait().expect("a look").is_none(), "it ended without a new file");
         fs::read_dir(file.parent().expect("a directory")).expect("files").any(is_ready)
     });
-    let theirs = helper.write(".docker/theirs", r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#);
-    fs::rename(theirs, &file).expect("a rename");
+    let new = helper.write(".docker/new", r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#);
+    fs::rename(new, &file).expect("a rename");
     assert!(end(strace).status.success());
     let config: Value = serde_json::from_str(&read(&helper, CONFIG)).expect("JSON");
     let expected = json!({"auths": {"ghcr.io": {"auth": "YTpi"}}, "credHelpers": {HOST: "ecr-login"}});

@@ -85,7 +85,7 @@ fn an_image_reference_names_its_registry() {
 
 /// A key with a scheme, a path or capital letters has no effect, and a key with a port has one.
 #[test]
-fn a_dead_spelling_of_a_key_is_replaced() {
+fn a_key_that_no_client_looks_up_is_replaced() {
     let helper = home();
     let keys = [format!("https://{HOST}"), format!("{HOST}/v2/"), HOST.to_uppercase(), format!("{HOST}:443")];
     let before: serde_json::Map<String, serde_json::Value> =

@@ -1,4 +1,5 @@
-//! `login`, `logout` and `cache`: what a helper cannot ask for is asked for beforehand, and then docker works.
+//! `login`, `logout` and `cache`: MFA codes and sign-ins, for which a credential helper cannot prompt, and the cached
+//! tokens.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -40,7 +41,7 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     let aws = with_mfa();
     let helper = with_profile(&aws, &role());
     let ran = helper.get(HOST);
-    for words in ["requires MFA", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
+    for words in ["requires an MFA code", &format!("run 'docker-credential-ecr-login login {HOST}'")] {
         assert!(ran.error().contains(words), "{words} in {ran:?}");
     }
     // The first code is a slip, the second is no code, and the third comes in two groups, as apps show it.
@@ -102,7 +103,7 @@ fn login_does_not_change_the_terminal() {
 }
 
 #[test]
-fn without_a_terminal_login_says_that_it_needs_one_and_never_reads_standard_input() {
+fn without_a_terminal_login_fails_and_never_reads_standard_input() {
     if missing(&["setsid"]).is_some() {
         return skip("login without a terminal", "setsid is not installed");
     }
@@ -191,7 +192,7 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
 }
 
 #[test]
-fn two_access_keys_are_told_apart_and_logout_removes_the_tokens_of_both() {
+fn the_list_distinguishes_two_access_keys_and_logout_removes_the_tokens_of_both() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
     helper.get(HOST).password_for(HOST);

@@ -1,4 +1,4 @@
-//! A get ends at its deadline, whatever does not answer, and leaves no process behind.
+//! A `get` ends at its deadline, even if something hangs, and leaves no process behind.
 
 use std::fs;
 use std::net::TcpListener;
@@ -86,7 +86,7 @@ fn a_process_that_asks_for_something_is_stopped_and_not_left_behind() {
         // A killed process is a zombie until its parent waits for it.
         !stat.is_empty() && !stat.contains(") Z ")
     };
-    wait_until("the process below is gone", SOON, || !alive());
+    wait_until("the child process ends", SOON, || !alive());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What only Windows does in this way, by the program for Windows in wine: `tests/platforms/windows`. The rest of the suite that
-//! needs no Unix runs there too.
+//! Behaviour that is specific to Windows, by the program for Windows in wine: `tests/platforms/windows`. The rest of the
+//! suite that does not require Unix runs there too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,12 +7,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, limit, many, printed, program};
+use crate::process::wait_until;
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
@@ -54,11 +55,7 @@ fn is_waiting(seconds: &str) -> bool {
 
 #[track_caller]
 fn ends(seconds: &str) {
-    let until = Instant::now() + Duration::from_secs(5);
-    while is_waiting(seconds) {
-        assert!(Instant::now() < until, "a process is left behind");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the process ends", Duration::from_secs(5), || !is_waiting(seconds));
 }
 
 #[test]

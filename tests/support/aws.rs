@@ -152,7 +152,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         tokio::time::sleep(plan.delay).await;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a time in our days")]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a current time")]
     let date = DateTime::from_secs((now + plan.ahead as f64) as i64).fmt(Format::HttpDate).expect("a date");
     if let Some(junk) = plan.junk {
         return json(StatusCode::OK, junk.to_owned());

@@ -1,5 +1,5 @@
 //! What credentials come from: STS, IAM Identity Center, the container endpoint and the instance metadata service.
-//! The access keys that it gives out say who they are for, so that a token tells by whom it was asked for.
+//! The access keys that it issues name the request for them, and a token names the access key that requested it.
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -45,8 +45,8 @@ pub fn answer(call: &Call) -> Option<Response> {
         text.split(['&', '?']).find_map(|pair| pair.strip_prefix(&format!("{name}="))).map(str::to_owned)
     };
     let expiration = DateTime::from(std::time::SystemTime::now() + std::time::Duration::from_hours(1));
-    let milliseconds = expiration.to_millis().expect("a time in our days");
-    let expiration = expiration.fmt(Format::DateTime).expect("a time in our days");
+    let milliseconds = expiration.to_millis().expect("a current time");
+    let expiration = expiration.fmt(Format::DateTime).expect("a current time");
     let flat = |key: &str| {
         let body = format!(
             r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{key}","SecretAccessKey":"s","Token":"t","Expiration":"{expiration}"}}"#

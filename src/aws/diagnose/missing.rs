@@ -1,4 +1,4 @@
-//! No credentials at all: the machine has no role, or is no instance of EC2.
+//! No credentials at all: the machine has no role, or is not an EC2 instance.
 
 use aws_credential_types::provider::error::CredentialsError;
 
@@ -50,8 +50,8 @@ impl Context {
                     "an instance role"
                 }
             ),
-            (_, true) => format!("profile '{name}' takes the instance's role, but AWS_EC2_METADATA_DISABLED is set"),
-            (_, false) => format!("profile '{name}' takes the instance's role, which gives none"),
+            (_, true) => format!("profile '{name}' uses the instance's role, but AWS_EC2_METADATA_DISABLED is set"),
+            (_, false) => format!("profile '{name}' uses the instance's role, which gives none"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Makes messages from the SDK's errors: what happened, with which identity, and the fix.
 //!
-//! Types and error codes tell the causes apart where the SDK shows them, and the SDK's texts only where it does not. A message
-//! quotes no request, no response body and no credential; what other programs printed is masked and cut short.
+//! Types and error codes distinguish the causes where the SDK provides them, the SDK's texts only where it does not. A
+//! message quotes no request, no response body and no credential. The text of other programs and services is masked and
+//! truncated.
 //!
 //! | module | failures |
 //! | --- | --- |
@@ -54,10 +55,10 @@ impl Context {
                 format!("run 'aws login --profile {}'", shell_word(profile)),
             ),
             Source::Process { profile, .. } => process_failure(profile, &text),
-            // Outside of AWS another program may answer at the metadata service's address.
+            // Outside of AWS, another program may answer at the metadata service's address.
             Source::Instance(_) => Failure::new(
                 Code::CredentialsMissing,
-                "no AWS credentials found; what answers as the instance metadata service gives none",
+                "no AWS credentials found: the answer at the address of the instance metadata service holds none",
                 "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
             )
             .quoting(&text),
@@ -103,7 +104,7 @@ impl Context {
             ),
         };
         let what = format!("STS does not accept {token_name} for the role {}: {}", of.role_arn, refusal.code);
-        // STS quotes parameters that it finds wrong.
+        // STS quotes invalid parameters.
         let quote = refusal.message.replace(token.expose().trim(), "…");
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote)
     }
@@ -113,7 +114,7 @@ impl Context {
         // The common message would be that a session has expired, with the advice to sign in.
         let common = self.common_refusal(refusal, "STS", &account_name).filter(|_| !refusal.is_expired_token());
         common.unwrap_or_else(|| {
-            // STS quotes parameters that it finds wrong.
+            // STS quotes invalid parameters.
             let quote = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
             Failure::new(
                 Code::WebIdentityDenied,
@@ -134,7 +135,7 @@ impl Context {
             );
         }
         if let Some(failure) = self.transport_failure(error) {
-            return failure.with_context(format!("STS cannot be asked for the role {}", role.arn));
+            return failure.with_context(format!("cannot request the role {} from STS", role.arn));
         }
         unreadable_answer(&format!("STS's answer about the role {}", role.arn), error)
     }
@@ -148,9 +149,9 @@ impl Context {
         if requires_mfa || refusal.message.contains("MultiFactor") {
             return Failure::new(
                 Code::MfaRequired,
-                format!("{arn} requires MFA, which a credential helper cannot ask for"),
+                format!("{arn} requires an MFA code, for which a credential helper cannot prompt"),
                 format!(
-                    "run '{} login {}' on a terminal: it asks for the code, and pulls work until the token expires",
+                    "run '{} login {}' on a terminal: it prompts for the code, and pulls work until the token expires",
                     crate::NAME,
                     self.target.host
                 ),
@@ -159,7 +160,7 @@ impl Context {
         Failure::new(
             Code::RoleDenied,
             format!("{caller} may not assume {arn}: {}", refusal.code),
-            "check the role's trust policy, its external id, and that the caller is allowed sts:AssumeRole",
+            "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
         )
         .quoting(refusal.message)
     }
@@ -191,7 +192,7 @@ fn process_failure(profile: &str, text: &str) -> Failure {
     let (what, quote) = match exit {
         Some((status, "" | " ")) => (format!("{status}, and nothing on standard error"), ""),
         Some((status, stderr)) => (status.to_owned(), stderr),
-        None => ("it printed no credentials that can be read".to_owned(), ""),
+        None => ("it printed no valid credentials".to_owned(), ""),
     };
     Failure::new(
         Code::CredentialProcess,
@@ -206,13 +207,13 @@ fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Failure {
         return Failure::new(
             Code::CredentialsExpired,
             format!("the web identity token in {name} has expired"),
-            "get a new one from the CI system, or have it issue one that lasts for the whole job",
+            "get a new one from the CI system, or have it issue a token that is valid for the whole job",
         );
     }
     Failure::new(
         Code::WebIdentityDenied,
         format!("STS gives no credentials for the role {}: the web identity token has expired", of.role_arn),
-        "check what renews the token, and that the file it renews is the one that the settings name",
+        "check the program that renews the token, and that the settings name the file that it writes",
     )
     .quoting(refusal.message)
 }
@@ -223,13 +224,13 @@ fn unreadable_answer(answer: &str, error: &(dyn Error + 'static)) -> Failure {
         .quoting(&one_line(&causes(error)))
 }
 
-/// What STS says of an MFA code that is wrong or was used before.
+/// A part of the message of STS about an MFA code that is wrong or was used before.
 const WRONG_CODE: &str = "invalid MFA one time pass code";
 
 fn wrong_code() -> Failure {
     Failure::new(
         Code::MfaRequired,
         "AWS does not accept the MFA code",
-        "wait for the next code, since AWS accepts each once, and try again",
+        "try again with the next code; AWS accepts each code once",
     )
 }

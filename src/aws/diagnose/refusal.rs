@@ -18,8 +18,8 @@ const THROTTLED: &[&str] = &[
 ];
 
 impl Context {
-    /// The message for a refusal by `service`, unless its meaning depends on the call. `caller` describes whose credentials
-    /// signed the request.
+    /// The message for a refusal by `service`, unless its meaning depends on the call. `caller` describes the credentials
+    /// that signed the request.
     pub(in crate::aws) fn common_refusal(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
         clock_skew(refusal, service)
             .or_else(|| throttled(refusal, service))
@@ -33,8 +33,8 @@ impl Context {
         (code == "RegionDisabledException" || code.starts_with("OptInRequired")).then(|| {
             Failure::new(
                 Code::RegionDisabled,
-                format!("the region {region} is disabled for this account ({code})"),
-                format!("enable {region} for the account, or check the registry's host name"),
+                format!("the region {region} is not enabled for this account ({code})"),
+                format!("enable {region} for the account, or correct the registry's host"),
             )
         })
     }
@@ -46,26 +46,26 @@ impl Context {
             return Some(Failure::new(
                 Code::CredentialsExpired,
                 format!("the session token of {caller} has expired"),
-                "get new credentials: sign in again or refresh what sets them",
+                "sign in again, or refresh the credentials",
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
             return Some(Failure::new(
                 Code::CredentialsInvalid,
                 format!("{service} in {region} does not know the access key of {caller}"),
-                "check that the key exists, is of this partition, and that the account has the region enabled",
+                "check that the key exists in this partition, and that the region is enabled for its account",
             ));
         }
         code.contains("Signature").then(|| {
             Failure::new(
                 Code::CredentialsInvalid,
                 format!("{service} rejects the secret key of {caller} ({code})"),
-                "check the secret access key that belongs to the access key id",
+                "correct the secret access key; it must belong to the access key id",
             )
         })
     }
 
-    /// An error without AWS's code, which a proxy, a captive portal or another server sent.
+    /// The message for an error without a code of AWS, which a proxy, a captive portal or another server sent.
     fn answer_of_another(&self, refusal: &Refusal) -> Option<Failure> {
         if !refusal.code.is_empty() {
             return None;
@@ -85,7 +85,7 @@ impl Context {
             Failure::new(
                 Code::AnswerInvalid,
                 format!("{authority} answered with an error that is not AWS's (HTTP {status})"),
-                "check what answers there: AWS_ENDPOINT_URL, the proxy, a captive portal",
+                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })
     }
@@ -104,13 +104,13 @@ fn clock_skew(refusal: &Refusal, service: &str) -> Option<Failure> {
             let side = if skew > 0 { "ahead of" } else { "behind" };
             format!("this machine's clock is {} s {side} AWS's", skew.unsigned_abs())
         }
-        _ if names_time() => "by its time this machine's clock is wrong".to_owned(),
+        _ if names_time() => "this machine's clock is wrong".to_owned(),
         _ => return None,
     };
     Some(Failure::new(
         Code::ClockSkew,
-        format!("{service} refuses the signature: {why}"),
-        "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+        format!("{service} rejects the signature: {why}"),
+        "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that was suspended",
     ))
 }
 
@@ -120,7 +120,7 @@ fn throttled(refusal: &Refusal, service: &str) -> Option<Failure> {
         Failure::new(
             Code::Throttled,
             format!("{service} is throttling this account's requests ({code})"),
-            "wait a little and try again; jobs that share a cache directory make one request between them",
+            "try again later; jobs that share a cache directory make one request together",
         )
     })
 }

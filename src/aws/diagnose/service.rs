@@ -32,9 +32,9 @@ impl Context {
             Code::ServiceError,
             format!("ECR refused: {}", refusal.describe()),
             if refusal.status >= 500 {
-                "the fault is on AWS's side: try again, and see health.aws.amazon.com if it stays"
+                "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
             } else {
-                "try again; if it stays, check the endpoint settings"
+                "try again; if the error persists, check the endpoint settings"
             },
         )
     }
@@ -46,8 +46,8 @@ impl Context {
             "ecr:GetAuthorizationToken"
         };
         let hint = match denying_policy(refusal.message) {
-            Some(policy) => format!("the denial comes from {policy}: change it there"),
-            None => format!("allow {actions} on resource * to this identity"),
+            Some(policy) => format!("change {policy}, which denies the request"),
+            None => format!("allow this identity {actions} on resource *"),
         };
         let what = format!("ECR denies access to {}: {}", self.describe_caller(), refusal.describe());
         Failure::new(Code::EcrDenied, what, hint)

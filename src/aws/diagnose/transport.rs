@@ -30,12 +30,12 @@ impl Context {
                     self.network.describe_roots(),
                     describe_certificate_error(reason)
                 ),
-                "if a proxy or firewall signs for it, put its CA into a PEM file and name that in AWS_CA_BUNDLE",
+                "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
             ),
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
-                format!("no TLS connection to {authority}: {cause}"),
-                "check AWS_ENDPOINT_URL, and proxies and firewalls on the way",
+                format!("the TLS handshake with {authority} failed: {cause}"),
+                "check AWS_ENDPOINT_URL, and the proxies and firewalls on the way",
             ),
             (_, Some(proxy)) => Failure::new(
                 Code::Proxy,
@@ -56,7 +56,7 @@ fn describe_certificate_error(error: &CertificateError) -> &'static str {
         E::NotValidForName | E::NotValidForNameContext { .. } => "it is for another host name",
         E::Revoked => "it is revoked",
         E::BadEncoding | E::BadSignature => "it is damaged",
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not one for servers",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not a server certificate",
         _ => "it does not pass verification",
     }
 }

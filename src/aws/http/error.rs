@@ -61,7 +61,7 @@ impl TransportError {
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownName => f.write_str("its name is not known"),
+            Self::UnknownName => f.write_str("unknown host name"),
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 f.write_str("connection refused")
             }

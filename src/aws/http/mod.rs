@@ -1,8 +1,9 @@
 //! The HTTP client under every request to AWS: STS, SSO, metadata services and ECR.
 //!
-//! It combines hyper and rustls for a process that makes a few requests and exits: HTTP/1.1, no pool. It keeps the connection of
-//! the last answer for the next request to the same authority, e.g. for the three to an instance's metadata service. The SDK's own client serves long-lived servers; its start-up would take a third of the CPU time of a
-//! request that the cache cannot answer, and it panics over a certificate that it cannot parse. A [`Preconnect`] opens a
+//! It combines hyper and rustls for a process that makes a few requests and exits: HTTP/1.1, no pool. It keeps the
+//! connection of the last answer for the next request to the same authority, e.g. for the three requests to an instance's
+//! metadata service. The SDK's own client is made for long-lived servers: its start-up would take a third of the CPU time of
+//! a request that the cache cannot answer, and it panics over a certificate that it cannot parse. A [`Preconnect`] opens a
 //! connection before there is a request for it, while credentials are resolved elsewhere.
 
 mod connect;
@@ -38,7 +39,7 @@ pub(super) use error::TransportError;
 use proxy::Proxies;
 pub(super) use proxy::{NamedProxy, is_local};
 
-/// The largest answer that is read, in bytes. The largest real one of AWS has some 4 KiB.
+/// The size limit of an answer, in bytes. The largest answers of AWS have about 4 KiB.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// The client, and what it remembers of the last request. Clones share it.

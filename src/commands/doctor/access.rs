@@ -1,4 +1,4 @@
-//! Checks the credentials of a registry and requests a token with them, as `get` does but without the cache.
+//! Checks the credentials of a registry and requests a token with them, as a `get` without the cache does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,12 +21,12 @@ use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
 use crate::token_provider::{self, Stored};
 
-/// Time limits for the token and for the principal. Credentials have the time limit of a `get`, since a credential process may be
-/// slow.
+/// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a
+/// `credential_process` may be slow.
 const TOKEN: Duration = Duration::from_secs(11);
 const PRINCIPAL: Duration = Duration::from_secs(3);
 
-/// The greatest clock difference without a warning. AWS refuses signatures from five minutes on.
+/// The largest clock difference without a warning. From five minutes on, AWS rejects signatures.
 const TOLERATED: Duration = Duration::from_mins(4);
 
 /// Applies the configuration to a host; `None` if there is nothing more to check.
@@ -108,76 +108,76 @@ impl Access {
         Target { host: host.to_owned(), ..self.target.clone() }
     }
 
-    /// Requests credentials and a token from AWS, the token only if `dead` has no check that showed the endpoint not to answer, and
-    /// one group at a time, so that an endpoint that failed is not asked again. Sends each check as soon as it is done, and returns
-    /// all.
+    /// Resolves the credentials and requests a token. Groups of one endpoint request their tokens one after the other, and
+    /// none once `no_answer` holds the failed check of another. Sends each check as soon as it is done, and returns all.
     pub(super) fn examine(
         &mut self,
         examiner: Examiner,
-        dead: &Mutex<Option<Check>>,
+        no_answer: &Mutex<Option<Check>>,
         send: &impl Fn(Event),
     ) -> Vec<Check> {
         let mut checks = Vec::new();
-        let mut tell = |check: Check| {
+        let mut emit = |check: Check| {
             send(Event::Shared(check.clone()));
             checks.push(check);
         };
         match &self.route {
             Err(failure) => {
-                tell(Check::failed("endpoint", failure.clone()));
+                emit(Check::failed("endpoint", failure.clone()));
                 return checks;
             }
-            Ok(route) => tell(Check::ok("endpoint", described(route))),
+            Ok(route) => emit(Check::ok("endpoint", described(route))),
         }
-        let whose = self.identity.chain.to_string();
-        send(Event::Waiting(format!("credentials from {whose}")));
+        let source = self.identity.chain.to_string();
+        send(Event::Waiting(format!("credentials from {source}")));
         let started = Instant::now();
         let session = match Session::open(&self.target, &self.identity, for_credentials(examiner)) {
             Ok(session) => session,
             Err(failure) if self.target.registry.is_public() => {
                 let what = format!("none ({}): images of ECR Public are pulled anonymously", failure.what);
-                tell(Check::ok("credentials", what));
+                emit(Check::ok("credentials", what));
                 return checks;
             }
             Err(failure) => {
                 let cached = Some(failure.code).filter(|code| *code == Code::MfaRequired);
                 match cached.and_then(|_| self.take_cached_token(examiner)) {
                     Some(valid) => {
-                        let what = format!("an MFA code is needed for {whose}; 'login' has cached a token");
-                        tell(Check::ok("credentials", what));
-                        tell(Check::ok("token", format!("in the cache, {valid}")));
+                        let what = format!("an MFA code is required for {source}; 'login' has cached a token");
+                        emit(Check::ok("credentials", what));
+                        emit(Check::ok("token", format!("in the cache, {valid}")));
                     }
-                    None => tell(Check::failed("credentials", failure)),
+                    None => emit(Check::failed("credentials", failure)),
                 }
                 return checks;
             }
         };
-        tell(Check::ok(
+        emit(Check::ok(
             "credentials",
-            format!("from {whose}: access key {}, in {}", session.access_key_id(), took(started)),
+            format!("from {source}: access key {}, in {}", session.access_key_id(), took(started)),
         ));
-        let mut dead = dead.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(dead) = &*dead {
-            checks.push(dead.clone());
+        let mut no_answer = no_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = &*no_answer {
+            checks.push(failed.clone());
             return checks;
         }
         send(Event::Waiting(format!("a token from {}", self.endpoint())));
         let started = Instant::now();
         let answer = session.clone().request_token(examiner.until(TOKEN));
         let clock_ahead = session.clock_ahead();
-        let (took, is_dead) = (took(started), answer.as_ref().is_err_and(|failure| failure.code.is_of_network()));
+        let took = took(started);
+        let has_no_answer = answer.as_ref().is_err_and(|failure| failure.code.is_of_network());
         let failed = answer.as_ref().err().map(|failure| Check::failed("token", failure.clone()));
-        *dead = failed.clone().filter(|_| is_dead);
-        // STS is another endpoint: the other groups do not wait for it.
-        drop(dead);
-        if !is_dead {
+        *no_answer = failed.clone().filter(|_| has_no_answer);
+        // STS is another endpoint, so the other groups do not wait for it.
+        drop(no_answer);
+        if !has_no_answer {
             send(Event::Waiting("the principal from STS".to_owned()));
             match session.principal(examiner.until(PRINCIPAL)) {
                 Ok(arn) => {
-                    tell(Check::ok("principal", &arn));
+                    emit(Check::ok("principal", &arn));
                     self.principal = Some(arn);
                 }
-                Err(failure) => tell(Check::warning(
+                Err(failure) => emit(Check::warning(
                     "principal",
                     Code::PrincipalUnknown,
                     format!("unknown: {}", failure.whole()),
@@ -187,11 +187,11 @@ impl Access {
         }
         match answer {
             Ok(issued) => {
-                tell(self.token_check(&issued, &took));
-                tell(clock(clock_ahead));
+                emit(self.token_check(&issued, &took));
+                emit(clock(clock_ahead));
                 self.token = Some(issued.token);
             }
-            Err(_) => failed.into_iter().for_each(tell),
+            Err(_) => failed.into_iter().for_each(emit),
         }
         self.session = Some(session);
         checks
@@ -214,19 +214,20 @@ impl Access {
                 "token",
                 Code::TokenUncacheable,
                 format!(
-                    "AWS gave one for {region} in {took}, but it came expired or without an expiry, so it is never cached"
+                    "AWS issued one for {region} in {took}, but it came expired or without an expiry time, so it is never \
+                     cached"
                 ),
-                "an emulator does that; from AWS itself it should not happen",
+                "ignore this with an emulator; with AWS itself, check AWS_ENDPOINT_URL and the clock",
             );
         };
         let expires_at = OffsetDateTime::now_utc() + life;
         self.expires_at = Some(expires_at);
-        Check::ok("token", format!("AWS gave one for {region} in {took}, {}", self.valid(expires_at)))
+        Check::ok("token", format!("AWS issued one for {region} in {took}, {}", self.valid(expires_at)))
     }
 
     fn valid(&self, expires_at: OffsetDateTime) -> String {
         let left = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or_default();
-        // Rounds to the second, since some milliseconds have passed.
+        // Rounds to the nearest second, since some milliseconds have passed.
         let left = describe_duration(Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX) + 500));
         format!("valid for {left}, until {}", self.local_time.show(expires_at))
     }
@@ -305,14 +306,14 @@ fn not_served(env: &Env, config: &Config, error: Error) -> Check {
         (Error::NotFound, Some(program)) => Check::failure(
             "host",
             Code::FallbackMissing,
-            format!("not an ECR registry, and {program}, the fallback helper for such, is not on the PATH"),
-            "install it, or take 'fallback' out of the configuration",
+            format!("not an ECR registry, and {program}, the fallback helper, is not on the PATH"),
+            "install it, or remove 'fallback' from the configuration",
         ),
         (Error::NotFound, None) => Check::failure(
             "host",
             Code::HostUnknown,
             "not an ECR registry, and the configuration does not name it: clients get no credentials for it",
-            "check the spelling, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain needs a \
+            "correct the host, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain requires a \
              [[registry]] entry with 'registry'",
         ),
         (error, _) => Check::failure("mapping", Code::ConfigInvalid, error.message(), "correct the configuration"),
@@ -332,10 +333,10 @@ fn understood(target: &Target) -> String {
         (false, true) => ", dual-stack",
         (false, false) => "",
     };
-    let behind = if *host == registry.host { String::new() } else { format!("{} behind it: ", registry.host) };
+    let behind = if *host == registry.host { String::new() } else { format!("in front of {}: ", registry.host) };
     match &registry.account {
         Some(account) => format!("{behind}account {account}, region {}{kind}", registry.region),
-        None => format!("{behind}ECR Public, whose tokens come from {}{kind}", registry.region),
+        None => format!("{behind}ECR Public, tokens from {}{kind}", registry.region),
     }
 }
 
@@ -356,16 +357,16 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     }
     parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
     match decided {
-        Some(by) if parts.is_empty() => format!("by {by}: the AWS settings as they are"),
+        Some(by) if parts.is_empty() => format!("by {by}: the AWS settings decide"),
         Some(by) => format!("by {by}: {}", parts.join(", ")),
-        None => "none: the AWS settings as they are".to_owned(),
+        None => "none: the AWS settings decide".to_owned(),
     }
 }
 
 fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
     match token_provider::cached(examiner.env, target, identity) {
         Err(Failure { code, what, hint, .. }) => {
-            Check::warning("cache", code, format!("not used, so every get asks AWS: {what}"), hint)
+            Check::warning("cache", code, format!("not used, so every get calls AWS: {what}"), hint)
         }
         Ok(Stored { dir, entry: None }) => {
             Check::ok("cache", format!("{}: nothing for this identity yet", dir.display()))
@@ -384,8 +385,8 @@ fn state(examiner: Examiner, entry: &Entry) -> String {
             let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;
             format!("refreshed in {}, valid until {until}", describe_duration(refreshed))
         }
-        Freshness::Stale => format!("refreshed with the next get, valid until {until}"),
-        Freshness::Expired => "expired; the next get asks AWS".to_owned(),
+        Freshness::Stale => format!("refreshed by the next get, valid until {until}"),
+        Freshness::Expired => "expired; the next get requests a new one".to_owned(),
     }
 }
 
@@ -401,7 +402,7 @@ fn clock(ahead: i64) -> Check {
             "clock",
             Code::ClockOff,
             format!("{} {side} AWS's", describe_duration(seconds)),
-            "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that slept",
+            "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that was suspended",
         )
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct BugReport {
     variables: Vec<String>,
 }
 
-/// Versions that clients are printing.
+/// The versions of clients that run in the background.
 pub(super) struct Versions(Receiver<String>);
 
 /// Starts the clients to print their versions, in the background.
@@ -112,8 +112,8 @@ impl BugReport {
     }
 }
 
-/// Whether the value of a variable of AWS is known to be no secret: those of the SDK's that locate or select something, and
-/// those of the helper.
+/// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of
+/// the helper.
 fn is_harmless(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["AWS_ECR_", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
     const NAMES: [&str; 20] = [
@@ -141,7 +141,7 @@ fn is_harmless(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
 
-/// Whether a variable has a URL, which may contain a password.
+/// Whether a variable holds a URL, which may contain a password.
 fn is_location(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name != "NO_PROXY" && ["ENDPOINT_URL", "_URI", "_PROXY", "SERVICE_ENDPOINT"].iter().any(|word| name.contains(word))

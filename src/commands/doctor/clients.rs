@@ -45,13 +45,13 @@ pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
 
 /// Checks one client for the host; `None` if it is neither installed nor set up.
 fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
-    let (name, program, way, option) = match client {
+    let (name, program, lookup, option) = match client {
         Client::Docker => {
             ("docker", client_config::on_path(env, "docker"), client_config::docker_lookup(env, host), "")
         }
         Client::Podman => {
-            let way = containers::lookup(env, Rules::of_installed(env), host);
-            ("podman", containers::program(env), way, " --podman")
+            let lookup = containers::lookup(env, Rules::of_installed(env), host);
+            ("podman", containers::program(env), lookup, " --podman")
         }
     };
     let setup = |more: &str| format!("run '{NAME} setup{option} {host}{more}'");
@@ -59,28 +59,28 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         return Some(Check::failure(
             name,
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG has a password for this host; docker from 28.3 on uses it and asks no helper",
+            "DOCKER_AUTH_CONFIG has a password for this host; docker 28.3 and later uses it and calls no helper",
             "unset DOCKER_AUTH_CONFIG for docker",
         ));
     }
-    let way = match way {
-        Ok(way) => way,
+    let lookup = match lookup {
+        Ok(lookup) => lookup,
         Err(failure) => return Some(Check::failed(name, failure)),
     };
-    Some(match way {
+    Some(match lookup {
         Lookup::Helper { name: helper, setting, file: path } if helper == HELPER_NAME => {
-            Check::ok(name, format!("asks this program: {setting} in {}", path.display()))
+            Check::ok(name, format!("calls the helper: {setting} in {}", path.display()))
         }
         Lookup::Helper { name: helper, setting, file: path } if helper == NAME => Check::failure(
             name,
             Code::ClientHelperName,
-            format!("{setting} in {} names '{NAME}', and {name} looks for docker-credential-{NAME}", path.display()),
+            format!("{setting} in {} names '{NAME}', so {name} looks for docker-credential-{NAME}", path.display()),
             setup(" --force"),
         ),
         Lookup::Helper { name: helper, setting, file: path } => Check::failure(
             name,
             Code::ClientOtherHelper,
-            format!("asks docker-credential-{helper} and not this program: {setting} in {}", path.display()),
+            format!("calls docker-credential-{helper}, not this helper: {setting} in {}", path.display()),
             setup(" --force"),
         ),
         Lookup::Password(path) if path.ends_with(DOCKERCFG) => Check::failure(
@@ -92,12 +92,12 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
         Lookup::Password(path) => Check::failure(
             name,
             Code::ClientPassword,
-            format!("uses a password that an earlier login left in {}, and asks no helper", path.display()),
+            format!("uses a password that an earlier login left in {}, and calls no helper", path.display()),
             setup(" --remove-auths"),
         ),
         Lookup::Nothing if client == Client::Podman && !containers::reads_auth_files(env, Rules::of_installed(env)) => {
             program?;
-            let what = "credential-helpers in registries.conf names neither this program nor containers-auth.json";
+            let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
             Check::failure(name, Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"))
         }
         Lookup::Nothing => {
@@ -124,7 +124,7 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     })
 }
 
-/// Whether the installed docker takes passwords from `DOCKER_AUTH_CONFIG`, as from 28.3 on, or its version is not known.
+/// Whether the installed docker reads `DOCKER_AUTH_CONFIG`: version 28.3 and later does, and an unknown version may.
 fn reads_auth_config(env: &Env) -> bool {
     let printed = client_config::on_path(env, "docker").and_then(|program| containers::version_output(env, &program));
     printed.and_then(|text| containers::parse_version(&text)).is_none_or(|version| version >= [28, 3])

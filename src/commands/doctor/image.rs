@@ -1,4 +1,5 @@
-//! Checks with a request to the registry whether it accepts the token, and whether an image can be pulled.
+//! Requests `/v2/` or a manifest from the registry, to check whether it accepts the token and whether the image can be
+//! pulled.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
             name,
             Code::RepositoryMissing,
             format!("{host}/{repository}:{tag} is not the name of an image"),
-            "write it as in HOST/REPOSITORY:TAG",
+            "write it as HOST/REPOSITORY:TAG",
         );
     }
     let target = access.target_of(host);
@@ -81,14 +82,14 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Check::failure(
                 name,
                 Code::RegistryDenied,
-                format!("https://{host}/v2/ refuses the token: {status}{said}"),
-                "check that the host is the registry itself and not a proxy in front of it, and the registry's policy",
+                format!("https://{host}/v2/ rejects the token: {status}{said}"),
+                "check the registry's policy, and that the host is the registry itself, not a proxy in front of it",
             ),
             _ => Check::failure(
                 name,
                 Code::RegistryAnswer,
                 format!("https://{host}/v2/ answers {status}{said}"),
-                "check what answers there: a proxy, a captive portal, the host's spelling",
+                "check the spelling of the host, and whether a proxy or a captive portal answers",
             ),
         };
     };
@@ -98,8 +99,8 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
         return Check::failure(
             name,
             Code::PullThroughDenied,
-            format!("the pull-through cache may not fetch {repository}:{tag} for this principal{said}"),
-            "allow ecr:CreateRepository and ecr:BatchImportUpstreamImage to it, and check the upstream's credentials",
+            format!("this principal may not import {repository}:{tag} through the pull-through cache{said}"),
+            "allow it ecr:CreateRepository and ecr:BatchImportUpstreamImage, and check the upstream's credentials",
         );
     }
     match (code.as_str(), *status) {
@@ -116,9 +117,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             name,
             Code::TagMissing,
             format!("the repository {repository} has no image {tag}{said}"),
-            format!(
-                "correct the tag; 'aws ecr list-images --repository-name {word} --region {region}' lists what there is"
-            ),
+            format!("correct the tag; 'aws ecr list-images --repository-name {word} --region {region}' lists the tags"),
         ),
         (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Check::failure(
             name,
@@ -130,14 +129,14 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
         (_, StatusCode::UNAUTHORIZED) => Check::failure(
             name,
             Code::RegistryDenied,
-            format!("{host} refuses the token: {status}{said}"),
-            "check that the host is the registry itself and not a proxy in front of it, and the registry's policy",
+            format!("{host} rejects the token: {status}{said}"),
+            "check the registry's policy, and that the host is the registry itself, not a proxy in front of it",
         ),
         (_, StatusCode::TOO_MANY_REQUESTS) => Check::failure(
             name,
             Code::Throttled,
             format!("{host} limits the rate of requests{said}"),
-            "wait a little and try again",
+            "try again later",
         ),
         (_, StatusCode::NOT_FOUND) => Check::failure(
             name,
@@ -149,7 +148,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             name,
             Code::RegistryAnswer,
             format!("{host} answers {status} for {repository}:{tag}{said}"),
-            "check what answers there: a proxy, a captive portal, the host's spelling",
+            "check the spelling of the host, and whether a proxy or a captive portal answers",
         ),
     }
 }

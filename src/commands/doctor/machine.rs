@@ -1,4 +1,4 @@
-//! Checks what all registries share: the program, the environment, the configuration and the settings of clients.
+//! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
 
 use super::report::Check;
 use super::{Examiner, clients};
@@ -10,37 +10,45 @@ use crate::env::Env;
 use crate::input::Content;
 use crate::platform::{self, shell_word};
 
+/// What the arguments and the settings of clients name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Registries, each of which has a check of its clients.
+    Registries,
+    /// No registry.
+    Machine,
+}
+
 /// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
 /// version.
-pub(super) fn examine(examiner: Examiner<'_>, names_registries: bool) -> impl Iterator<Item = Check> {
+pub(super) fn examine(examiner: Examiner<'_>, scope: Scope) -> impl Iterator<Item = Check> {
     let env = examiner.env;
     let misspelt = env
         .misspelt()
         .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable"));
     let own = std::iter::once_with(move || program(env)).chain(sudo(env)).chain(misspelt);
-    let clients = std::iter::once_with(move || clients(env, names_registries)).flatten();
+    let clients = std::iter::once_with(move || clients(env, scope)).flatten();
     own.chain(configuration(examiner)).chain(clients)
 }
 
 /// Checks the settings of docker and podman.
-fn clients(env: &Env, names_registries: bool) -> Vec<Check> {
-    let mut found: Vec<Check> =
-        [docker(env, names_registries), podman(env, names_registries), skopeo(env)].into_iter().flatten().collect();
+fn clients(env: &Env, scope: Scope) -> Vec<Check> {
+    let mut found: Vec<Check> = [docker(env, scope), podman(env, scope), skopeo(env)].into_iter().flatten().collect();
     if found.is_empty() && clients::installed(env).is_empty() {
         found.push(Check::warning(
             "clients",
             Code::NoClient,
             "neither docker nor podman is on the PATH, and neither has settings",
-            "if another program pulls here, see its manual for credential helpers",
+            "if another client pulls here, see its manual about credential helpers",
         ));
     }
     clients::one_is_enough(found)
 }
 
-/// Checks that clients find the program on their PATH.
+/// Checks that clients find the helper on their PATH.
 fn program(env: &Env) -> Check {
     let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    // Few programs accept a canonical path of Windows.
+    // Few programs on Windows accept a canonical path.
     let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
     let here = named.map(|path| path.display().to_string()).unwrap_or_default();
     match client_config::on_path(env, NAME) {
@@ -61,8 +69,8 @@ fn program(env: &Env) -> Check {
         Some(path) => Check::warning(
             "program",
             Code::ProgramShadowed,
-            format!("clients find {} first, and this is {here}", path.display()),
-            "remove the other one, or change the order of the PATH",
+            format!("clients find {} first, not {here}", path.display()),
+            "remove the program that clients find, or change the order of the PATH",
         ),
     }
 }
@@ -81,7 +89,12 @@ fn sudo(env: &Env) -> Option<Check> {
 
 fn configuration(examiner: Examiner) -> Option<Check> {
     match examiner.config {
-        Err(what) => Some(Check::failure("configuration", Code::ConfigInvalid, what, "correct what the message names")),
+        Err(what) => Some(Check::failure(
+            "configuration",
+            Code::ConfigInvalid,
+            what,
+            "correct the line or the variable that the message names",
+        )),
         Ok(config) => {
             let (path, content) = config.source()?;
             matches!(content, Content::Bytes(_)).then(|| Check::ok("configuration", path.display().to_string()))
@@ -90,7 +103,7 @@ fn configuration(examiner: Examiner) -> Option<Check> {
 }
 
 /// Checks docker's settings; `None` if docker is neither installed nor set up.
-fn docker(env: &Env, names_registries: bool) -> Option<Check> {
+fn docker(env: &Env, scope: Scope) -> Option<Check> {
     if let Some(check) = auth_config(env) {
         return Some(check);
     }
@@ -104,36 +117,35 @@ fn docker(env: &Env, names_registries: bool) -> Option<Check> {
     let count = file.hosts().count();
     match (all, count) {
         (true, _) => {
-            Some(Check::ok("docker", format!("asks this program for every registry: credsStore in {}", path.display())))
+            Some(Check::ok("docker", format!("calls the helper for every registry: credsStore in {}", path.display())))
         }
         (false, 1..) => {
-            Some(Check::ok("docker", format!("{} names this program for {}", path.display(), registries(count))))
+            Some(Check::ok("docker", format!("{} names the helper for {}", path.display(), registries(count))))
         }
-        // Each named registry has a check of its clients.
-        _ if names_registries || !is_there => None,
+        _ if scope == Scope::Registries || !is_there => None,
         _ => Some(Check::failure(
             "docker",
             Code::ClientNotSetUp,
-            format!("{} names this program for no registry", path.display()),
+            format!("{} names the helper for no registry", path.display()),
             format!("run '{NAME} setup HOST' for each registry"),
         )),
     }
 }
 
 /// Checks podman's settings; `None` if podman is neither installed nor set up.
-fn podman(env: &Env, names_registries: bool) -> Option<Check> {
+fn podman(env: &Env, scope: Scope) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
         Err(failure) => return Some(Check::failed("podman", failure)),
     };
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
-        let what = format!("asks this program for every registry: credential-helpers in {}", helper.file.display());
+        let what = format!("calls the helper for every registry: credential-helpers in {}", helper.file.display());
         return Some(Check::ok("podman", what));
     }
     let of_docker = client_config::docker_config(env);
     let mut count = 0;
     if !containers::reads_auth_files(env, Rules::of_installed(env)) {
-        return not_set_up(env, names_registries);
+        return not_set_up(env, scope);
     }
     for path in containers::auth_files(env, Rules::of_installed(env))
         .into_iter()
@@ -146,24 +158,24 @@ fn podman(env: &Env, names_registries: bool) -> Option<Check> {
     }
     if count > 0 {
         let path = containers::lasting_auth_file(env).unwrap_or_default();
-        return Some(Check::ok("podman", format!("{} names this program for {}", path.display(), registries(count))));
+        return Some(Check::ok("podman", format!("{} names the helper for {}", path.display(), registries(count))));
     }
     let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
     if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
         return Some(Check::ok("podman", "reads docker's settings"));
     }
-    not_set_up(env, names_registries)
+    not_set_up(env, scope)
 }
 
-/// The finding that podman does not call the helper; `None` where each named registry has a check of its clients.
-fn not_set_up(env: &Env, names_registries: bool) -> Option<Check> {
-    if names_registries || containers::program(env).is_none() {
+/// Reports that podman does not call the helper; `None` where each named registry has its own checks of clients.
+fn not_set_up(env: &Env, scope: Scope) -> Option<Check> {
+    if scope == Scope::Registries || containers::program(env).is_none() {
         return None;
     }
     Some(Check::failure(
         "podman",
         Code::ClientNotSetUp,
-        "its settings name this program for no registry",
+        "its settings name the helper for no registry",
         format!("run '{NAME} setup --podman'"),
     ))
 }
@@ -183,15 +195,15 @@ fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
 }
 
-/// Warns of a `DOCKER_AUTH_CONFIG` that docker refuses.
+/// Warns of a `DOCKER_AUTH_CONFIG` that docker rejects.
 fn auth_config(env: &Env) -> Option<Check> {
     (EnvironmentPasswords::read(env) == EnvironmentPasswords::Refused).then(|| {
         Check::warning(
             "docker",
             Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is no object that has below 'auths' one 'auth' for each host: docker from 28.3 on complains \
-             about it with every command",
-            "unset DOCKER_AUTH_CONFIG for docker; GitLab's runner alone may have it",
+            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker 28.3 \
+             and later warns with every command",
+            "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
         )
     })
 }

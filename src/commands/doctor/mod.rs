@@ -1,13 +1,15 @@
 //! `doctor`: checks everything that a pull depends on, and reports what is wrong and how to fix it.
 //!
-//! [`machine`] checks what all registries share: the program, the environment, the settings of docker and podman. For each
-//! registry, [`clients`] checks whether clients call the helper, [`access`] resolves its credentials and requests a token, once
-//! for all registries that share a token, and [`image`] tries the token on the registry, and on the image for
-//! `HOST/REPOSITORY:TAG`. Each endpoint has a thread that checks its registries in turn, so that a failed endpoint is not asked
-//! again. Every step has a time limit. `doctor` changes nothing, not even cache entries, and prints no secret.
+//! [`machine`] checks what all registries share: the helper on the PATH, the variables, the configuration, and the settings
+//! of docker and podman. For each registry, [`clients`] checks whether clients call the helper, [`access`] resolves its
+//! credentials and requests a token, once for all registries that share a token, and [`image`] tries the token on the
+//! registry, and on the image for `HOST/REPOSITORY:TAG`. An endpoint is asked for one token at a time, and for no further
+//! one once it has not answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints
+//! no secret. It renews an SSO sign-in that expires soon, as `get` does.
 //!
-//! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings takes one line. `--json`
-//! prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check failed.
+//! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings
+//! takes one line. `--json` prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check
+//! failed.
 
 mod access;
 mod bug_report;
@@ -33,6 +35,7 @@ use crate::error::Error;
 use crate::registry;
 use access::Access;
 use bug_report::BugReport;
+use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
 
 /// The time limit for all network requests together.
@@ -44,7 +47,8 @@ pub const SCHEMA: &str = include_str!("report.schema.json");
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Registries, or images such as HOST/REPOSITORY:TAG; without any, every registry that docker or podman asks this program for
+    /// Registries, or images such as HOST/REPOSITORY:TAG; without any, every registry for which docker or podman calls the
+    /// helper
     #[arg(value_name = "HOST[/REPOSITORY[:TAG]]")]
     hosts: Vec<String>,
     /// Show every step, not only what is wrong
@@ -75,7 +79,7 @@ enum Event {
     Registry(usize, Box<RegistryReport>),
 }
 
-/// What the user named: a registry and perhaps an image.
+/// A registry that the user named, with an image if there was one.
 struct Subject {
     host: String,
     image: Option<String>,
@@ -89,7 +93,7 @@ impl Doctor {
         let started = Instant::now();
         let config = Config::load(env, started + Duration::from_secs(5));
         let wrong = config.as_ref().err().map(Error::message).unwrap_or_default().to_owned();
-        // An endpoint that failed is not asked again.
+        // No retries: a failed request is a finding.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
         let examiner = Examiner {
             env: &once,
@@ -106,7 +110,8 @@ impl Doctor {
         let subjects = self.subjects(env);
         let versions = bug_report::versions(env);
         let mut checks = Vec::new();
-        for check in machine::examine(examiner, !subjects.is_empty()) {
+        let scope = if subjects.is_empty() { Scope::Machine } else { Scope::Registries };
+        for check in machine::examine(examiner, scope) {
             screen.check(&check)?;
             checks.push(check);
         }
@@ -208,10 +213,10 @@ impl Examiner<'_> {
         thread::scope(|scope| {
             for groups in endpoints.into_values() {
                 scope.spawn(|| {
-                    let dead = Mutex::new(None);
+                    let no_answer = Mutex::new(None);
                     thread::scope(|scope| {
                         for group in groups {
-                            scope.spawn(|| self.examine_group(group, &dead, &send));
+                            scope.spawn(|| self.examine_group(group, &no_answer, &send));
                         }
                     });
                 });
@@ -219,9 +224,10 @@ impl Examiner<'_> {
         });
     }
 
-    /// Checks registries that get the same token, and each of them; `dead` is the check that showed the endpoint not to answer.
-    fn examine_group(self, mut group: Group, dead: &Mutex<Option<Check>>, send: &(impl Fn(Event) + Sync)) {
-        let shared = group.access.examine(self, dead, send);
+    /// Checks what the registries of a group share, then each registry. `no_answer` holds the failed check once the endpoint
+    /// has not answered.
+    fn examine_group(self, mut group: Group, no_answer: &Mutex<Option<Check>>, send: &(impl Fn(Event) + Sync)) {
+        let shared = group.access.examine(self, no_answer, send);
         for (_, _, report) in &mut group.members {
             group.access.describe(report);
             report.checks.extend(shared.iter().cloned().map(Check::shown));

@@ -64,7 +64,7 @@ pub(super) struct Check {
     pub(super) code: Option<Code>,
     pub(super) what: String,
     pub(super) fix: Option<String>,
-    /// It has been shown already.
+    /// Whether it has been shown already.
     #[serde(skip)]
     shown: bool,
 }
@@ -100,7 +100,7 @@ impl Check {
         Self::failure(name, failure.code, what, failure.hint)
     }
 
-    /// Whether both report the same, whatever time it took.
+    /// Whether both report the same, apart from the time that the check took.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let of = |check: &Self| {
             let what = check.what.rsplit_once(", in ").map_or(check.what.as_str(), |(what, _)| what).to_owned();
@@ -134,7 +134,7 @@ impl RegistryReport {
         }
     }
 
-    /// Whether all checks passed that later steps depend on; those of clients do not count.
+    /// Whether all checks passed that later steps depend on. Checks of clients do not count.
     pub(super) fn is_ok(&self) -> bool {
         let of_client = |check: &Check| matches!(check.name, "program" | "docker" | "podman");
         self.checks.iter().all(|check| check.status != Status::Failure || of_client(check))
@@ -181,7 +181,7 @@ pub(super) enum Format {
     EveryStep,
 }
 
-/// The abilities of the output.
+/// The capabilities of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Terminal {
     /// A file, a pipe, or a dumb terminal.
@@ -193,7 +193,7 @@ pub(super) enum Terminal {
 }
 
 impl Terminal {
-    /// By <https://no-color.org> and `TERM`.
+    /// Detects the terminal by `NO_COLOR` (<https://no-color.org>) and `TERM`.
     pub(super) fn of(env: &Env) -> Self {
         match io::stdout().is_terminal() && env.text("TERM").is_some_and(|term| term != "dumb") {
             false => Self::None,
@@ -257,7 +257,7 @@ impl<'a, W: Write> Screen<'a, W> {
             return Ok(());
         }
         self.is_waiting = true;
-        // Fits into one line of a narrow terminal.
+        // Fits on one line of a narrow terminal.
         let what: String = one_line(what).chars().take(60).collect();
         let written = write!(self.output, "\r\x1b[Kwaiting for {what} …").and_then(|()| self.output.flush());
         written.map_err(Error::unwritten)
@@ -298,7 +298,7 @@ impl<'a, W: Write> Screen<'a, W> {
             format!("{word:7}")
         };
         let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
-        // A name keeps its width.
+        // The name keeps its padding, which `one_line` would remove.
         let name = name.replace(char::is_control, " ");
         format!("{word}  {name}  {}{code}", one_line(what)).trim_end().to_owned() + "\n"
     }

@@ -149,7 +149,7 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
 fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
     auth_file_change(path, move |text| {
         let text = edit::set(text, "credHelpers", &hosts, HELPER_NAME)?;
-        edit::cut(&text, "credHelpers", Emptied::Stays, |key, value| {
+        edit::cut(&text, "credHelpers", Emptied::Kept, |key, value| {
             matches!(value, Some(HELPER_NAME | crate::NAME))
                 && hosts.iter().any(|host| client_config::is_misspelling(key, host))
         })
@@ -160,14 +160,14 @@ fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
 pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let is_meant = |key: &str| hosts.is_empty() || registry::host(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
-        edit::cut(text, "credHelpers", Emptied::Goes, |key, value| value == Some(HELPER_NAME) && is_meant(key))
+        edit::cut(text, "credHelpers", Emptied::Removed, |key, value| value == Some(HELPER_NAME) && is_meant(key))
     })
 }
 
 /// Returns the edit that removes the passwords of earlier logins for `hosts`.
 pub(super) fn remove_passwords(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let is_meant = |key: &str| registry::host(key).is_some_and(|host| hosts.contains(&host));
-    auth_file_change(path, move |text| edit::cut(text, "auths", Emptied::Stays, |key, _| is_meant(key)))
+    auth_file_change(path, move |text| edit::cut(text, "auths", Emptied::Kept, |key, _| is_meant(key)))
 }
 
 fn auth_file_change<'a>(path: PathBuf, edit: impl Fn(&str) -> Result<String, Failure> + 'a) -> Change<'a> {

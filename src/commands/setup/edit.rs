@@ -75,7 +75,7 @@ pub fn cut(
         if found.is_empty() {
             continue;
         }
-        if found.len() == object.properties().len() && matches!(emptied, Emptied::Goes) {
+        if found.len() == object.properties().len() && matches!(emptied, Emptied::Removed) {
             member.remove();
         } else {
             found.into_iter().for_each(CstObjectProp::remove);
@@ -95,8 +95,8 @@ pub fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
 /// What happens to an object that loses its last member.
 #[derive(Clone, Copy)]
 pub enum Emptied {
-    Stays,
-    Goes,
+    Kept,
+    Removed,
 }
 
 /// Returns the text for people to see: without its strings, since some are secrets, except those in `credHelpers`.
@@ -337,22 +337,22 @@ mod tests {
             "{\n  \"a\": 12345678901234567890123\n}\n\n",
             "{\r\n\t\"a\": \"\\u00e9\"\r\n}",
         ] {
-            assert_eq!(cut_h(&set_one(text), Emptied::Goes), text);
+            assert_eq!(cut_h(&set_one(text), Emptied::Removed), text);
         }
     }
 
     #[test]
     fn cut_removes_the_selected_members_alone() {
         for (emptied, before, after) in [
-            (Emptied::Goes, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1}"#),
-            (Emptied::Stays, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1,"credHelpers":{}}"#),
-            (Emptied::Goes, r#"{"credHelpers":{"h":"v","b":"v"}}"#, r#"{"credHelpers":{"b":"v"}}"#),
-            (Emptied::Goes, r#"{"credHelpers":{"h":"w"}}"#, r#"{"credHelpers":{"h":"w"}}"#),
-            (Emptied::Goes, r#"{"credHelpers":{"h":1}}"#, r#"{"credHelpers":{"h":1}}"#),
-            (Emptied::Goes, r#"{"credHelpers":{}}"#, r#"{"credHelpers":{}}"#),
-            (Emptied::Goes, r#"{"credHelpers":null}"#, r#"{"credHelpers":null}"#),
-            (Emptied::Goes, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#, "{}"),
-            (Emptied::Goes, " \n", " \n"),
+            (Emptied::Removed, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1}"#),
+            (Emptied::Kept, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1,"credHelpers":{}}"#),
+            (Emptied::Removed, r#"{"credHelpers":{"h":"v","b":"v"}}"#, r#"{"credHelpers":{"b":"v"}}"#),
+            (Emptied::Removed, r#"{"credHelpers":{"h":"w"}}"#, r#"{"credHelpers":{"h":"w"}}"#),
+            (Emptied::Removed, r#"{"credHelpers":{"h":1}}"#, r#"{"credHelpers":{"h":1}}"#),
+            (Emptied::Removed, r#"{"credHelpers":{}}"#, r#"{"credHelpers":{}}"#),
+            (Emptied::Removed, r#"{"credHelpers":null}"#, r#"{"credHelpers":null}"#),
+            (Emptied::Removed, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#, "{}"),
+            (Emptied::Removed, " \n", " \n"),
         ] {
             assert_eq!(cut_h(before, emptied), after, "{before}");
         }

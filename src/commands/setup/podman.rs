@@ -9,7 +9,7 @@ use crate::containers::{self, Era, Rules};
 use crate::env::Env;
 use crate::error::Error;
 
-/// The first line of the drop-in, by which `--remove` recognises it.
+/// The first line of the drop-in, by which `--remove` recognizes it.
 const FIRST_LINE: &str = "# By docker-credential-ecr-login setup --podman, which with --remove takes it out again.";
 
 /// Returns the edits that add the helper to `credential-helpers`, in each directory that some version of podman reads. Where

@@ -1,0 +1,139 @@
+//! Decides which files and directories the helper trusts, by their owner and mode.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[cfg(unix)]
+use super::shell_word;
+
+/// Whether a file is a regular file of this user. The helper changes the mode of no other file, and logs to no other file.
+pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.is_file() && metadata.uid() == own_id()
+    }
+    #[cfg(not(unix))]
+    metadata.is_file()
+}
+
+/// The file that a chain of symbolic links leads to, which need not exist. A link of another user in a directory that everybody
+/// may write to, such as `/tmp`, is an error, as it is for open(2) under Linux's `protected_symlinks`.
+pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    // Linux follows 40 links.
+    for _ in 0..40 {
+        // Not a link, or the path does not exist.
+        let Ok(next) = std::fs::read_link(&path) else { return Ok(path) };
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if is_planted(&path, dir)? {
+            let why = format!("the symbolic link {} belongs to another user; remove it", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        path = dir.join(next);
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Whether `path` leads below the directory `dir`, with symbolic links resolved.
+pub fn is_below(path: &Path, dir: &Path) -> bool {
+    let real = || {
+        let path = std::path::absolute(path).ok()?;
+        let existing = path.ancestors().find(|path| path.exists())?;
+        Some(existing.canonicalize().ok()?.join(path.strip_prefix(existing).ok()?))
+    };
+    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+    !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
+}
+
+/// Whether another user may have planted a link for this process to follow.
+fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (link, dir) = (std::fs::symlink_metadata(link)?, std::fs::metadata(dir)?);
+        // The sticky bit, and everybody may write.
+        let is_shared = dir.mode() & 0o1002 == 0o1002;
+        Ok(is_shared && link.uid() != own_id() && link.uid() != dir.uid())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (link, dir);
+        Ok(false)
+    }
+}
+
+/// Why the cache does not use a directory, and the fix.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotPrivate {
+    /// The reason.
+    pub what: &'static str,
+    /// The fix.
+    pub hint: String,
+}
+
+impl fmt::Display for NotPrivate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}
+
+/// Checks that other users cannot write to a directory. A directory that does not exist passes.
+pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
+    let Ok(metadata) = std::fs::symlink_metadata(dir) else { return Ok(()) };
+    let not_private = |what, hint: &str| Err(NotPrivate { what, hint: hint.to_owned() });
+    if metadata.is_symlink() {
+        return not_private("it is a symbolic link", "set AWS_ECR_CACHE_DIR to the directory itself");
+    }
+    if !metadata.is_dir() {
+        return not_private("it is not a directory", "remove it, or set AWS_ECR_CACHE_DIR to a directory");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.uid() != own_id() {
+            return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
+        }
+        if metadata.mode() & 0o022 != 0 {
+            let chmod = format!("run 'chmod 700 {}'", shell_word(&dir.display().to_string()));
+            return not_private("others may write to it", &chmod);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the metadata of an open file that only this user can read and write; `Err` has the reason for any other file.
+pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str> {
+    let metadata = file.metadata().map_err(|_| "its owner and mode cannot be read")?;
+    if !metadata.is_file() {
+        return Err("it is not a regular file");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.uid() != own_id() {
+            return Err("it belongs to another user");
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err("others may read or write it");
+        }
+    }
+    Ok(metadata)
+}
+
+/// The id of the user that this process runs as, read once.
+#[cfg(unix)]
+fn own_id() -> u32 {
+    static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| rustix::process::geteuid().as_raw())
+}
+
+/// The id of the user that this process runs as; `None` on systems without numeric ids.
+pub fn user_id() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(own_id());
+    #[cfg(not(unix))]
+    None
+}
