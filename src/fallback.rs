@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use log::debug;
 use zeroize::Zeroizing;
 
 use crate::env::Env;
@@ -52,7 +52,7 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
         let _ = child.kill();
     });
     let Finished { output, status } = finished?;
-    debug!(program, action, %status, "the fallback helper answered");
+    debug!(program, action, status:%; "the fallback helper answered");
     match status.code() {
         // Codes beyond a byte exist on Windows alone, and none of them is a success.
         Some(code) => Ok(Answer { output, code: u8::try_from(code).unwrap_or(1) }),

@@ -4,20 +4,17 @@
 //! The log holds only the events of this crate. Those of the SDK and of the HTTP stack hold requests and responses with session
 //! tokens.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
-use tracing::subscriber::SetGlobalDefaultError;
-use tracing::warn;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::time::UtcTime;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Registry, fmt};
+use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use log::{LevelFilter, Log, Metadata, Record, SetLoggerError, warn};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::env::Env;
 use crate::platform;
@@ -37,25 +34,74 @@ pub fn start(env: &Env) {
         return;
     }
     let is_unknown = matches!(level, Some(Err(_)));
-    let level = level.and_then(Result::ok).unwrap_or(LevelFilter::INFO);
+    let level = level.and_then(Result::ok).unwrap_or(LevelFilter::Info);
     let started = match file.map(|path| open(&path)) {
-        None => start_at(level, io::stderr),
-        Some(Ok(file)) => start_at(level, Mutex::new(file)),
+        None => start_at(level, io::stderr()),
+        Some(Ok(file)) => start_at(level, file),
         Some(Err(_)) => return,
     };
     if started.is_ok() && is_unknown {
-        warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; logging at level info");
+        warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
     }
     env.misspelt().for_each(|what| warn!("{what}"));
 }
 
-fn start_at(
-    level: LevelFilter,
-    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
-) -> Result<(), SetGlobalDefaultError> {
-    let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
-    let layer = fmt::layer().with_ansi(false).with_target(false).with_timer(UtcTime::rfc_3339());
-    tracing::subscriber::set_global_default(Registry::default().with(filter).with(layer.with_writer(writer)))
+fn start_at(level: LevelFilter, output: impl Write + Send + 'static) -> Result<(), SetLoggerError> {
+    log::set_boxed_logger(Box::new(Lines(Mutex::new(output))))?;
+    log::set_max_level(level);
+    Ok(())
+}
+
+/// Writes each event as a line, in one call: processes share the file.
+struct Lines<W>(Mutex<W>);
+
+impl<W: Write + Send> Log for Lines<W> {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let at = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let mut line = format!("{at} {:>5} {}", record.level(), record.args());
+        // Writing to a string cannot fail.
+        let _ = record.key_values().visit(&mut Fields(&mut line));
+        let line = line.replace(char::is_control, " ") + "\n";
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Adds fields to a line as ` name=value`, text in quotes. Absent values are left out.
+struct Fields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        value.visit(Field { line: self.0, key })
+    }
+}
+
+/// The field that is being added.
+struct Field<'a, 'kvs> {
+    line: &'a mut String,
+    key: Key<'kvs>,
+}
+
+impl VisitValue<'_> for Field<'_, '_> {
+    fn visit_any(&mut self, value: Value) -> Result<(), kv::Error> {
+        Ok(write!(self.line, " {}={value}", self.key)?)
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_str(&mut self, text: &str) -> Result<(), kv::Error> {
+        Ok(write!(self.line, " {}={text:?}", self.key)?)
+    }
 }
 
 /// Opens the log file, and first rotates one that has grown large to `<name>.old`, which replaces the previous one. Only a regular

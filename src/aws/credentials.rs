@@ -20,7 +20,7 @@ use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials};
 use aws_types::region::Region;
-use tracing::debug;
+use log::debug;
 
 use super::context::Context;
 use super::dns::Resolver;
@@ -172,7 +172,7 @@ async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Conte
     };
     let in_region = of.region.as_ref().map(|region| config.to_builder().region(Region::new(region.clone())).build());
     let config = in_region.as_ref().unwrap_or(config);
-    debug!(role = of.role_arn, "assuming the role");
+    debug!(role = of.role_arn; "assuming the role");
     context.pending.set_role(Some(&of.role_arn));
     let assumed = assume_with_token(config, &of.role_arn, &of.session_name, token.expose().to_owned()).await;
     context.pending.set_role(None);
@@ -202,7 +202,7 @@ async fn assume(
     code: Option<&MfaCode>,
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    debug!(role = role.arn, "assuming the role");
+    debug!(role = role.arn; "assuming the role");
     let started = Instant::now();
     context.pending.set_role(Some(&role.arn));
     let assumed = match code {
@@ -212,7 +212,7 @@ async fn assume(
     let credentials = assumed.map_err(|error| context.role_failure(&error, role))?;
     context.pending.set_role(None);
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
-    debug!(role = role.arn, endpoint, took_ms, "STS gave credentials of the role");
+    debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
     Ok(credentials)
 }
 

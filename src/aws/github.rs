@@ -14,7 +14,7 @@ use http::{HeaderValue, Request, Uri};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::sleep;
-use tracing::debug;
+use log::debug;
 use zeroize::Zeroizing;
 
 use super::context::Context;
@@ -71,7 +71,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
     let answer: Option<Answer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
-    debug!(endpoint, took_ms, "requested the identity token of the job from GitHub");
+    debug!(endpoint, took_ms; "requested the identity token of the job from GitHub");
     token.ok_or_else(|| {
         Failure::new(
             Code::AnswerInvalid,
@@ -98,7 +98,7 @@ async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpR
         if !is_temporary || attempt >= attempts {
             return result.map_err(|error| context.github_failure(&error));
         }
-        debug!(attempt, "GitHub gave no identity token; asking again");
+        debug!(attempt; "GitHub gave no identity token; asking again");
         sleep(pause).await;
         pause *= 2;
     }

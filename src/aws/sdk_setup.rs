@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
-use tracing::debug;
+use log::debug;
 
 use super::context::Context;
 use super::credentials::{self, MfaCode};
@@ -75,7 +75,7 @@ impl SdkSetup {
         if let Some(uri) = self.endpoint.resolve(&self.context.target).await {
             let endpoint = mask_user_info(&uri.to_string());
             let proxy = self.context.network.proxy_for(&uri);
-            debug!(endpoint, proxy, "ECR will be asked");
+            debug!(endpoint, proxy; "ECR will be asked");
             self.context.network.preconnect(uri, CONNECT_TIMEOUT).await;
         }
     }
@@ -86,7 +86,7 @@ impl SdkSetup {
         let started = Instant::now();
         let credentials = Box::pin(credentials::resolve(&config, &provider_config, codes, &context)).await?;
         let took_ms = started.elapsed().as_millis();
-        debug!(credentials = context.describe_caller(), took_ms, "credentials found");
+        debug!(credentials = context.describe_caller(), took_ms; "credentials found");
         Ok(Session { config, endpoint, credentials, context: Arc::new(context) })
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_smithy_types::DateTime;
-use tracing::debug;
+use log::debug;
 
 use super::context::{Context, run_with_context};
 use super::credentials::{MfaCode, is_from_expected_provider};
@@ -99,7 +99,7 @@ impl Session {
                 "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })?;
-        debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(), "ECR gave a token");
+        debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
         Ok(Issued { token, valid_for, access_key_id, is_from_expected_provider })

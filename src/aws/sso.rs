@@ -18,7 +18,7 @@ use aws_types::region::Region;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::{debug, warn};
+use log::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::context::Context;
@@ -127,7 +127,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
             return Err(context.service_failure("SSO", &error));
         }
         Err(error) => {
-            debug!(why = causes(&error), "the sign-in cannot be renewed");
+            debug!(why = causes(&error); "the sign-in cannot be renewed");
             return Ok(Renewal::Unchanged);
         }
     };
@@ -145,7 +145,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
         Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
             // The service may reject the old refresh token from now on, but the old access token is still valid.
-            warn!(file = %of.file.display(), %error, "the renewed sign-in cannot be written");
+            warn!(file:% = of.file.display(), error:%; "the renewed sign-in cannot be written");
             Ok(Renewal::Unchanged)
         }
     }

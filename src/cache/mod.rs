@@ -37,7 +37,7 @@ use std::time::Duration;
 use fs2::FileExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::warn;
+use log::warn;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
@@ -252,7 +252,7 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
         Ok(file) => file,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                warn!(path = %path.display(), %error, "a cached entry cannot be read; it will be replaced");
+                warn!(path:% = path.display(), error:%; "a cached entry cannot be read; it will be replaced");
             }
             return None;
         }
@@ -260,7 +260,7 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     let length = match platform::check_private_file(&file) {
         Ok(metadata) => metadata.len(),
         Err(why) => {
-            warn!(path = %path.display(), why, "a cached entry is not trusted; it will be replaced");
+            warn!(path:% = path.display(), why; "a cached entry is not trusted; it will be replaced");
             return None;
         }
     };

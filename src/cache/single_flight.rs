@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tracing::debug;
+use log::debug;
 
 use super::lock::Lock;
 use super::{Cache, read};
@@ -189,7 +189,7 @@ impl<'a> Leader<'a> {
         if let Ok(bytes) = serde_json::to_vec(&report)
             && let Err(error) = self.cache.write(&bytes, &self.files.failure)
         {
-            debug!(%error, "the failure cannot be reported to the processes that wait; each asks AWS itself");
+            debug!(error:%; "the failure cannot be reported to the processes that wait; each asks AWS itself");
         }
         if self.files.waiting.exists() {
             thread::sleep(LINGER);

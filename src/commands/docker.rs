@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
-use tracing::{debug, warn};
+use log::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::bazel;
@@ -87,7 +87,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
     if code != 0 {
         repeat(&answer, code);
     }
-    debug!(took_ms = started.elapsed().as_millis(), "answered");
+    debug!(took_ms = started.elapsed().as_millis(); "answered");
     Ok(ExitCode::from(code))
 }
 
@@ -205,10 +205,10 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
                 Ok(others) => hosts = others.unwrap_or_default(),
                 Err(error) => {
                     let (line, column) = (error.line(), error.column());
-                    warn!(name, "the fallback helper's list is not one of user names: line {line} column {column}");
+                    warn!(name; "the fallback helper's list is not one of user names: line {line} column {column}");
                 }
             },
-            Ok(Answer { code, .. }) => warn!(name, code, "the fallback helper has no list"),
+            Ok(Answer { code, .. }) => warn!(name, code; "the fallback helper has no list"),
             Err(error) => warn!("{error}"),
         }
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use log::info;
 use zeroize::Zeroizing;
 
 use crate::config::{self, Caller, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
@@ -149,7 +149,7 @@ impl Kubelet {
         });
         match issued {
             Err(error) if target.registry.is_public() => {
-                info!(%error, "answered without a token: images of ECR Public need none");
+                info!(error:%; "answered without a token: images of ECR Public need none");
                 Ok(None)
             }
             issued => issued.map(Some),

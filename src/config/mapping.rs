@@ -1,6 +1,6 @@
 //! Resolves a server URL to its [`Target`]: the first `[[registry]]` table that matches, and the variables that override it.
 
-use tracing::{Level, debug, enabled};
+use log::{Level, debug, log_enabled};
 
 use super::registry_entry::RegistryEntry;
 use super::target::{Caller, Target};
@@ -105,18 +105,18 @@ impl Config {
 
     /// Logs what was recognized and decided.
     fn log(&self, env: &Env, target: &Target) {
-        if !enabled!(Level::DEBUG) {
+        if !log_enabled!(Level::Debug) {
             return;
         }
         let Target { host, registry, caller, .. } = target;
         let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
-        debug!(host, account, region, registry = registry.host, "registry recognized");
+        debug!(host, account, region, registry = registry.host; "registry recognized");
         if let Some(setting) = self.decision(env, target) {
             let profile = caller.profile().map(|profile| profile.name.as_str());
             let role = caller.role().map(|role| role.arn.as_str());
-            debug!(host, setting, profile, role, "this setting maps the registry");
+            debug!(host, setting, profile, role; "this setting maps the registry");
         } else {
-            debug!(host, "no setting maps the registry: the AWS settings decide");
+            debug!(host; "no setting maps the registry: the AWS settings decide");
         }
     }
 }

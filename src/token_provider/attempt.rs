@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use log::{debug, info, warn};
 
 use super::{IssuedToken, log_entry, new_entry};
 use crate::aws::{self, Issued, Renewal, Session};
@@ -92,7 +92,7 @@ impl TokenRequest<'_> {
             Ok(Outcome::Failed(failure)) => return stale.map(Attempt::Done).ok_or(failure),
             Ok(Outcome::Busy) => return stale.map(Attempt::Done).ok_or_else(busy),
             Err(error) => {
-                debug!(dir = %cache.dir().display(), %error, "the cache cannot be locked; asking AWS without it");
+                debug!(dir:% = cache.dir().display(), error:%; "the cache cannot be locked; asking AWS without it");
                 None
             }
         };
@@ -120,12 +120,12 @@ impl TokenRequest<'_> {
     fn skips_refresh(&self, cache: &Cache) -> bool {
         let host = &self.target.host;
         if cache.is_refresh_postponed(&self.identity.key) {
-            debug!(host, "token served from the cache; a recent refresh has failed");
+            debug!(host; "token served from the cache; a recent refresh has failed");
             return true;
         }
         // A new token could not be cached, and a failed refresh could not be postponed for the next process.
         if cache.probe().is_err() {
-            warn!(host, "the cache cannot be written; serving the cached token without a refresh");
+            warn!(host; "the cache cannot be written; serving the cached token without a refresh");
             return true;
         }
         false
@@ -139,11 +139,11 @@ impl TokenRequest<'_> {
         failure: Failure,
     ) -> Result<Attempt<IssuedToken>, Failure> {
         if let Err(error) = cache.postpone_refresh(&self.identity.key) {
-            debug!(%error, "the next refresh cannot be postponed");
+            debug!(error:%; "the next refresh cannot be postponed");
         }
         match look_up() {
             Cached::Fresh(token) | Cached::Stale(token) | Cached::ExpiresSoon(token) => {
-                warn!(host = self.target.host, why = failure.what, "cannot refresh the token; serving the cached one");
+                warn!(host = self.target.host, why = failure.what; "cannot refresh the token; serving the cached one");
                 Ok(Attempt::Done(token))
             }
             Cached::Missing => Err(failure),
@@ -188,7 +188,7 @@ impl TokenRequest<'_> {
         let Some(entry) = entry else { return Cached::Missing };
         match entry.freshness() {
             Freshness::Fresh => {
-                debug!(host = self.target.host, "token served from the cache");
+                debug!(host = self.target.host; "token served from the cache");
                 Cached::Fresh(entry.into())
             }
             Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon(entry.into()),
@@ -201,7 +201,7 @@ impl TokenRequest<'_> {
         if let Some(entry) = cache.look_up(&self.identity.key) {
             log_entry(&entry);
         } else {
-            debug!(host = self.target.host, dir = %cache.dir().display(), "no cached token");
+            debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token");
         }
     }
 
@@ -213,23 +213,23 @@ impl TokenRequest<'_> {
     fn save(&self, cache: &Cache, issued: &Issued) {
         let host = &self.target.host;
         if !issued.is_from_expected_provider {
-            info!(host, "not cached: the credentials did not come from the provider that the settings lead to");
+            info!(host; "not cached: the credentials did not come from the provider that the settings lead to");
             return;
         }
         // The SDK reads the settings of these sources itself, and may have read others than those in the cache key.
         if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
-            info!(host, "not cached: the settings of the credentials changed while they were resolved");
+            info!(host; "not cached: the settings of the credentials changed while they were resolved");
             return;
         }
         let Some(entry) = new_entry(self.identity, issued) else {
-            info!(host, "not cached: the token came expired or without an expiry time");
+            info!(host; "not cached: the token came expired or without an expiry time");
             return;
         };
         match cache.save(&entry) {
-            Ok(()) => debug!(host, "token requested and cached"),
+            Ok(()) => debug!(host; "token requested and cached"),
             Err(error) => {
                 let dir = cache.dir().display();
-                warn!(%dir, %error, "not cached: the cache cannot be written");
+                warn!(dir:%, error:%; "not cached: the cache cannot be written");
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::debug;
+use log::debug;
 
 use crate::aws;
 use crate::cache::{Cache, Outcome};
@@ -40,7 +40,7 @@ pub(super) fn with_subject(
         Ok(Some(token)) => {
             let (identity, subject) = Arc::unwrap_or_clone(identity).with_token(target, &token);
             if let Err(error) = cache.save_subject(&job, &subject) {
-                debug!(%error, "the subject of this job cannot be recorded; each get asks GitHub");
+                debug!(error:%; "the subject of this job cannot be recorded; each get asks GitHub");
             }
             Ok(Arc::new(identity))
         }

@@ -19,7 +19,7 @@ mod stored;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{Level, debug, enabled, warn};
+use log::{Level, debug, log_enabled, warn};
 
 use crate::aws::Issued;
 use crate::cache::{Cache, Decided, Entry, Freshness};
@@ -64,13 +64,13 @@ pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     // The entry first: if it is not fresh, the settings do not matter.
     let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.freshness() == Freshness::Fresh)?;
     if !manifest.holds(env) {
-        debug!(host, "settings have changed since this registry's last token");
+        debug!(host; "settings have changed since this registry's last token");
         return None;
     }
     let Decided { region, credentials, chosen_by } = &manifest.decided;
-    debug!(host, region, credentials, chosen_by, "settings unchanged since this registry's last token");
+    debug!(host, region, credentials, chosen_by; "settings unchanged since this registry's last token");
     log_entry(&entry);
-    debug!(host, "token served from the cache");
+    debug!(host; "token served from the cache");
     Some(entry.into())
 }
 
@@ -110,14 +110,14 @@ pub fn describe_failure(target: &Target, failure: &Failure) -> String {
 
 /// Logs the entry that the cache holds.
 fn log_entry(entry: &Entry) {
-    if enabled!(Level::DEBUG) {
+    if log_enabled!(Level::Debug) {
         let (age, valid_for) = (describe_duration(entry.age()), describe_duration(entry.remaining()));
         let state = match entry.freshness() {
             Freshness::Fresh => "fresh",
             Freshness::Stale => "stale: to be refreshed",
             Freshness::Expired => "expired",
         };
-        debug!(key = short(entry.key()), age, valid_for, state, "cached token");
+        debug!(key = short(entry.key()), age, valid_for, state; "cached token");
     }
 }
 
@@ -168,14 +168,14 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token
         let attempt = match cache {
             Ok(cache) => request.with_cache(&cache)?,
             Err(why) => {
-                warn!(host = target.host, "not cached: {why}");
+                warn!(host = target.host; "not cached: {why}");
                 request.without_cache()?
             }
         };
         match attempt {
             Attempt::Done(token) => return Ok(Fetched { token, identity }),
             Attempt::SettingsChanged => {
-                debug!(host = target.host, "the settings have changed meanwhile; starting over");
+                debug!(host = target.host; "the settings have changed meanwhile; starting over");
             }
         }
     }
@@ -190,7 +190,7 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token
 fn log_identity(target: &Target, identity: &Identity) {
     let (profile, chosen_by) = (identity.selected.name(), identity.selected.setting());
     let (credentials, key) = (identity.chain.to_string(), identity.key.to_string());
-    debug!(host = target.host, profile, chosen_by, credentials, key = short(&key), "identity decided");
+    debug!(host = target.host, profile, chosen_by, credentials, key = short(&key); "identity decided");
 }
 
 impl From<Issued> for IssuedToken {

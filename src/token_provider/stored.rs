@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use time::OffsetDateTime;
-use tracing::debug;
+use log::debug;
 
 use super::job::entry_key;
 use super::short;
@@ -87,7 +87,7 @@ fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Erro
             target.host
         ))
     })?;
-    debug!(host = target.host, key = short(key), removed = erased == Erased::Token, "cached token");
+    debug!(host = target.host, key = short(key), removed = erased == Erased::Token; "cached token");
     Ok(erased)
 }
 
@@ -157,6 +157,6 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)
     {
-        debug!(%error, "the manifest of the cached token cannot be saved");
+        debug!(error:%; "the manifest of the cached token cannot be saved");
     }
 }

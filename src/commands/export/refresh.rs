@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
-use tracing::info;
+use log::info;
 
 use super::file::OutputFile;
 use super::format::{Password, earliest_expiry, rfc3339};
@@ -105,7 +105,7 @@ impl Refresher<'_> {
             let pause = match self.write(&mut warning) {
                 Ok(lives_for) => {
                     failures = 0;
-                    info!(file = %self.file.path().display(), "written");
+                    info!(file:% = self.file.path().display(); "written");
                     next_write(self.every, lives_for)
                 }
                 Err(error) => {
