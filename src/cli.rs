@@ -21,7 +21,7 @@ use crate::commands::{doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error};
 use crate::platform::{self, StandardInput};
-use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION, config, log};
 
 /// The exit code of wrong usage, as from clap.
 const WRONG_USAGE: u8 = 2;
@@ -105,7 +105,7 @@ enum AnyCommand {
     List,
     /// Print the version; also -v, --version
     Version {
-        /// Print the commit, the platform and the C library too
+        /// Print the commit, the platform, the C library and the cryptography of TLS too
         #[arg(long)]
         verbose: bool,
     },
@@ -206,7 +206,8 @@ impl Invocation {
                 return Self::Print(version());
             }
             ["version" | "--version" | "-v" | "-V", "--verbose"] => {
-                return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}", version()));
+                let about = format!("commit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}\nTLS {TLS}");
+                return Self::Print(format!("{}\n{about}", version()));
             }
             [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
             [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => return Self::help_of(word),

@@ -1,7 +1,8 @@
-//! TLS: rustls with ring, and whose certificates are trusted.
+//! TLS: rustls with ring or a FIPS module, and whose certificates are trusted.
 //!
-//! Not aws-lc, which is the SDK's choice: it gathers CPU-jitter entropy at start-up, 22 ms of CPU in a process that
-//! lives for five. ring has no post-quantum key exchange yet; that is the price.
+//! The cryptography is a feature of the crate: `ring`, the default, or `fips`, which wins where both are on. With `fips`, it is the
+//! FIPS module of AWS-LC, X25519MLKEM768 is the preferred key exchange, and no connection is opened with settings that rustls does
+//! not call FIPS. SECURITY.md has the figures of both, and of AWS-LC without FIPS, and says why ring is the default.
 //!
 //! Roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either,
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's bundle. The SDK knows neither of the first two. They are
@@ -12,6 +13,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::client::Resumption;
+#[cfg(feature = "fips")]
+use rustls::crypto::aws_lc_rs as cryptography;
+#[cfg(all(feature = "ring", not(feature = "fips")))]
+use rustls::crypto::ring as cryptography;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{load_certs_from_paths, load_native_certs};
 use rustls_pki_types::CertificateDer;
@@ -142,9 +147,9 @@ fn strictly(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertSto
 }
 
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(cryptography::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = versions.expect("ring has both").with_root_certificates(roots).with_no_client_auth();
+    let mut config = versions.expect("every provider has both").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Nobody connects twice.
     config.resumption = Resumption::disabled();

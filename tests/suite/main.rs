@@ -20,6 +20,7 @@
 //! | `concurrency` | many at once; holders that are killed, stopped or slow |
 //! | `disks` | bad disks, bad entries, bad neighbours, growth |
 //! | `faults` | every error of the kernel in every system call |
+//! | `fips` | which cryptography TLS uses; post-quantum key exchange (`./tests/run --fips`) |
 //! | `fixes` | every command that doctor says to run, run |
 //! | `kaniko` | no token becomes part of an image that kaniko builds |
 //! | `doctor` | what doctor says of a set-up |
@@ -78,6 +79,7 @@ mod exchange;
 mod export;
 mod fallback;
 mod faults;
+mod fips;
 mod fixes;
 mod get_login_password;
 mod helper;
