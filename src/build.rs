@@ -1,4 +1,4 @@
-//! Embeds the commit, the target and the C library, for `version --verbose` and bug reports.
+//! Embeds the commit, the target, the C library and the version of the FIPS module, for `version --verbose` and bug reports.
 
 #![expect(clippy::disallowed_methods, reason = "cargo tells a build script what it has to know by variables")]
 
@@ -8,6 +8,9 @@ use std::process::Command;
 fn main() {
     println!("cargo::rustc-env=BUILD_TARGET={}", var("TARGET"));
     println!("cargo::rustc-env=C_LIBRARY={}", c_library());
+    if !var("CARGO_FEATURE_FIPS").is_empty() {
+        println!("cargo::rustc-env=FIPS_MODULE={}", fips_module().expect("aws-lc-fips-sys says where its headers are"));
+    }
     println!("cargo::rerun-if-env-changed=C_LIBRARY");
     println!("cargo::rerun-if-env-changed=SOURCE_COMMIT");
     // Changes with every commit and checkout. Without this line cargo would watch the whole package.
@@ -33,6 +36,16 @@ fn c_library() -> String {
         _ => "of the system",
     };
     Some(var("C_LIBRARY")).filter(|name| !name.is_empty()).unwrap_or_else(|| kind.to_owned())
+}
+
+/// The version of the FIPS module, from the headers that aws-lc-fips-sys has built it with.
+fn fips_module() -> Option<String> {
+    let is_path = |name: &str| name.starts_with("DEP_AWS_LC_FIPS_") && name.ends_with("_INCLUDE");
+    let (_, paths) = std::env::vars().find(|(name, _)| is_path(name))?;
+    let headers = std::env::split_paths(&paths).map(|path| path.join("openssl/base.h"));
+    let text = headers.flat_map(std::fs::read_to_string).next()?;
+    let version = text.split("#define AWSLC_VERSION_NUMBER_STRING \"").nth(1)?.split('"').next()?;
+    Some(version.to_owned())
 }
 
 /// The commit of this package's own repository; none if a vendored copy is inside another repository.

@@ -21,7 +21,7 @@ use crate::commands::{doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error, WRONG_USAGE};
 use crate::platform::{self, StandardInput};
-use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION, config, log, spelling};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION, config, log, spelling};
 
 /// Runs the command that the arguments name; the first argument is the name of the program. Prints one answer or one line of
 /// error.
@@ -103,7 +103,7 @@ enum AnyCommand {
     List,
     /// Print the version; also -v, --version
     Version {
-        /// Print the commit, the platform and the C library too
+        /// Print the commit, the platform, the C library and the cryptography of TLS too
         #[arg(long)]
         verbose: bool,
     },
@@ -206,7 +206,8 @@ impl Invocation {
                 return Self::Print(version());
             }
             ["version" | "--version" | "-v" | "-V", "--verbose"] => {
-                return Self::Print(format!("{}\ncommit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}", version()));
+                let about = format!("commit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}\nTLS {TLS}");
+                return Self::Print(format!("{}\n{about}", version()));
             }
             [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
             ["help"] | ["help", "help"] => return Self::help_of(&[]),

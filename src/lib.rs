@@ -27,6 +27,9 @@
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
+#[cfg(not(any(feature = "ring", feature = "fips")))]
+compile_error!("TLS needs the cryptography of the feature ring or fips");
+
 pub mod answer;
 pub mod aws;
 pub mod cache;
@@ -62,6 +65,13 @@ pub const COMMIT: &str = env!("SOURCE_COMMIT");
 
 /// The platform that it was built for, in Rust's terms.
 pub const TARGET: &str = env!("BUILD_TARGET");
+
+/// The TLS library and the cryptography under it; see [`aws`].
+#[cfg(feature = "fips")]
+pub const TLS: &str = concat!("rustls with AWS-LC FIPS ", env!("FIPS_MODULE"), ", X25519MLKEM768 preferred");
+/// The TLS library and the cryptography under it; see [`aws`].
+#[cfg(not(feature = "fips"))]
+pub const TLS: &str = "rustls with ring";
 
 /// The C library that it was built with and how it is linked, with the version where the build knew it; see build.rs.
 #[cfg(target_feature = "crt-static")]

@@ -1,7 +1,8 @@
 //! TLS with rustls, and the certificates that it trusts.
 //!
-//! The cryptography is ring's. aws-lc, the SDK's choice, gathers CPU-jitter entropy at start-up: 22 ms of CPU in a process
-//! that runs for five. The price is that ring has no post-quantum key exchange yet.
+//! The cryptography is a feature of the crate: `ring`, the default, or `fips`, which applies if both are enabled. With `fips` it is
+//! the FIPS module of AWS-LC, which prefers X25519MLKEM768, and no connection is opened with settings that rustls does not call
+//! FIPS. SECURITY.md compares both with AWS-LC without FIPS, and explains the default.
 //!
 //! The roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either, those of
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. A file that one of
@@ -13,6 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::client::Resumption;
+#[cfg(feature = "fips")]
+use rustls::crypto::aws_lc_rs as cryptography;
+#[cfg(all(feature = "ring", not(feature = "fips")))]
+use rustls::crypto::ring as cryptography;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{load_certs_from_paths, load_native_certs};
 use rustls_pki_types::CertificateDer;
@@ -152,7 +157,7 @@ fn read_bundle(path: &Path, setting: &str, deadline: Instant) -> Result<RootCert
 }
 
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(cryptography::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = versions.expect("ring has TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

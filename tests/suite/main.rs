@@ -20,6 +20,7 @@
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
 //! | `faults` | every error of the kernel in every system call |
+//! | `fips` | which cryptography TLS uses; post-quantum key exchange (`./tests/run --fips`) |
 //! | `fixes` | every command that doctor prints as a fix, run |
 //! | `kaniko` | no token becomes part of an image that kaniko builds |
 //! | `doctor` | doctor's checks of a machine, its clients and its settings |
@@ -78,6 +79,7 @@ mod exchange;
 mod export;
 mod fallback;
 mod faults;
+mod fips;
 mod fixes;
 mod get_login_password;
 mod helper;

@@ -34,6 +34,21 @@ fn every_dependency_is_explained() {
     }
 }
 
+/// The crates of the program that cargo builds with these flags.
+fn crates(flags: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{lib}"]);
+    let text = String::from_utf8(output(cargo.args(flags)).stdout).expect("UTF-8");
+    text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+#[test]
+fn the_ordinary_program_has_no_aws_lc_and_that_for_fips_no_ring() {
+    let has = |crates: &BTreeSet<String>| ["ring", "aws_lc_rs", "aws_lc_fips_sys"].map(|name| crates.contains(name));
+    assert_eq!(has(&crates(&[])), [true, false, false]);
+    assert_eq!(has(&crates(&["--no-default-features", "--features", "fips"])), [false, true, true]);
+}
+
 /// The output of `cargo metadata`.
 fn metadata() -> Value {
     let mut cargo = Command::new(env!("CARGO"));

@@ -146,7 +146,8 @@ pub fn newer(name: &str) -> Option<String> {
         skip(name, "NEWER_CLIENTS does not say where it is; see tests/newer-clients");
         return None;
     };
-    let paths = ["usr/bin", "usr/libexec/docker/cli-plugins"].map(|below| format!("{dir}/{below}/{name}"));
+    let paths =
+        ["usr/bin", "usr/libexec/docker/cli-plugins", "containers-5"].map(|below| format!("{dir}/{below}/{name}"));
     let found = paths.into_iter().find(|path| Path::new(path).exists());
     if found.is_none() {
         skip(name, "not among the newer clients");

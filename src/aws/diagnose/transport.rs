@@ -37,6 +37,11 @@ impl Context {
                 format!("the TLS handshake with {authority} failed: {cause}"),
                 "check AWS_ENDPOINT_URL, and the proxies and firewalls on the way",
             ),
+            (TransportError::NotFips, _) => Failure::new(
+                Code::TlsFailed,
+                format!("no TLS connection to {authority}: {cause}"),
+                "build the program again with packaging/build --fips, and report this if that does not help",
+            ),
             (_, Some(proxy)) => Failure::new(
                 Code::Proxy,
                 format!("the proxy {} does not connect to {authority}: {cause}", proxy.authority),

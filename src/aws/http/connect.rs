@@ -56,7 +56,11 @@ impl Network {
     async fn secure<S: Stream>(&self, stream: S, uri: &Uri) -> Result<TlsStream<S>, TransportError> {
         let no_name = |_| TransportError::Tls(rustls::Error::General("the host's name is not one for TLS".to_owned()));
         let name = ServerName::try_from(host(uri).to_owned()).map_err(no_name)?;
-        let connector = TlsConnector::from(self.0.trust.config().await);
+        let config = self.0.trust.config().await;
+        if cfg!(feature = "fips") && !config.fips() {
+            return Err(TransportError::NotFips);
+        }
+        let connector = TlsConnector::from(config);
         connector.connect(name, stream).await.map_err(TransportError::from_io)
     }
 

@@ -22,6 +22,8 @@ pub(in crate::aws) enum TransportError {
     SlowAnswer,
     /// The TLS handshake failed, e.g. over the server's certificate.
     Tls(rustls::Error),
+    /// The program was built for FIPS, and the cryptography is not in that mode.
+    NotFips,
     /// The proxy refused to connect.
     RefusedByProxy(StatusCode),
     /// No connection to the proxy itself.
@@ -68,6 +70,7 @@ impl fmt::Display for TransportError {
             Self::Connect(error) => error.fmt(f),
             Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
             Self::Tls(error) => error.fmt(f),
+            Self::NotFips => f.write_str("the cryptography is not in FIPS mode"),
             Self::RefusedByProxy(status) => status.fmt(f),
             Self::NoProxy(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
@@ -83,7 +86,9 @@ impl From<TransportError> for ConnectorError {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::SlowConnection | TransportError::SlowAnswer => Self::timeout(error.into()),
-            TransportError::Tls(_) | TransportError::RefusedByProxy(_) => Self::other(error.into(), None),
+            TransportError::Tls(_) | TransportError::NotFips | TransportError::RefusedByProxy(_) => {
+                Self::other(error.into(), None)
+            }
             TransportError::UnknownName
             | TransportError::Connect(_)
             | TransportError::NoProxy(_)

@@ -13,7 +13,7 @@ use crate::containers;
 use crate::env::Env;
 use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
-use crate::{C_LIBRARY, COMMIT, NAME, TARGET, VERSION};
+use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 
 /// The time limit for a client to print its version.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -47,6 +47,7 @@ pub(super) struct BugReport {
     commit: &'static str,
     target: &'static str,
     c_library: &'static str,
+    tls: &'static str,
     /// As the clients print them.
     clients: Vec<String>,
     /// `NAME=value`, or `NAME (set)` where the value may be secret.
@@ -106,6 +107,7 @@ impl BugReport {
             commit: COMMIT,
             target: TARGET,
             c_library: C_LIBRARY,
+            tls: TLS,
             clients,
             variables,
         }
@@ -149,8 +151,8 @@ fn is_location(name: &str) -> bool {
 
 impl fmt::Display for BugReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, commit, target, c_library, clients, variables } = self;
-        write!(f, "For a bug report:\n  {program} (commit {commit}, {target}, C library {c_library})")?;
+        let Self { program, commit, target, c_library, tls, clients, variables } = self;
+        write!(f, "For a bug report:\n  {program} (commit {commit}, {target}, C library {c_library})\n  TLS {tls}")?;
         clients.iter().chain(variables).try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
