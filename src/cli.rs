@@ -266,7 +266,8 @@ fn is_known(word: &str) -> bool {
 fn meant(word: &str) -> Option<String> {
     let of_others = OF_OTHERS.iter().find(|(names, _)| names.contains(&word)).map(|(_, command)| (*command).to_owned());
     let command = Arguments::command();
-    let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let names =
+        command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).chain(["help"]);
     of_others.or_else(|| spelling::nearest(word, names).map(str::to_owned))
 }
 

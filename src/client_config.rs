@@ -80,6 +80,10 @@ impl AuthFile {
         match serde_json::from_str(&text) {
             Ok(Value::Object(content)) => Ok(Self { path, content }),
             Ok(_) => Err(invalid(&path, format!("{} is not a JSON object", path.display()))),
+            Err(_) if text.starts_with('\u{feff}') => {
+                let what = format!("{} begins with a byte-order mark, which docker does not read", path.display());
+                Err(invalid(&path, what))
+            }
             // The error's own text may quote a password.
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
@@ -102,6 +106,11 @@ impl AuthFile {
     /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
     pub fn misspelt_key(&self, host: &str) -> Option<&str> {
         self.helper_keys().find(|key| is_misspelling(key, host))
+    }
+
+    /// Returns the keys of all entries.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.field("credHelpers").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.as_str())
     }
 
     /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.

@@ -34,7 +34,8 @@ use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, inval
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::{platform, registry};
+use crate::platform;
+use crate::registry::{self, Registry};
 
 /// The helper that stands for the files with passwords.
 const AUTH_FILES: &str = "containers-auth.json";
@@ -212,12 +213,15 @@ fn read(path: PathBuf) -> Result<AuthFile, Failure> {
     AuthFile::read(path)
 }
 
-/// Returns the hosts of all entries that name the helper in the files of any client, sorted.
+/// Returns the hosts for which a client is to call the helper, by the files of all clients, sorted: those of the entries that name it,
+/// and the ECR registries that have another entry or a password.
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::of_installed(env)));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let name = |key: &str| registry::host(key).unwrap_or_else(|| key.to_owned());
-    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).map(name).collect();
+    let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
+    let others = files.iter().flat_map(|file| file.keys().chain(file.passwords()).filter(private));
+    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).chain(others).map(name).collect();
     hosts.sort();
     hosts.dedup();
     hosts

@@ -21,7 +21,8 @@ pub fn ask(question: &str) -> io::Result<String> {
     let [input, output] = TERMINAL;
     // Windows opens its console for both or not at all.
     let open = |name| File::options().read(true).write(true).open(name);
-    let input = open(input)?;
+    // The device of a process without a terminal cannot be opened; each system has its own error for that.
+    let input = open(input).map_err(|_| io::Error::other("there is no terminal"))?;
     write!(open(output)?, "{question}")?;
     let (send, receive) = mpsc::sync_channel(1);
     // In another thread, since a read from a terminal has no time limit on some systems.

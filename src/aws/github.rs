@@ -12,9 +12,9 @@ use aws_smithy_types::body::SdkBody;
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::BodyExt;
+use log::debug;
 use serde::Deserialize;
 use tokio::time::sleep;
-use log::debug;
 use zeroize::Zeroizing;
 
 use super::context::Context;

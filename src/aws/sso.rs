@@ -15,10 +15,10 @@ use aws_credential_types::Credentials;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_smithy_types::DateTime;
 use aws_types::region::Region;
+use log::{debug, warn};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use log::{debug, warn};
 use zeroize::Zeroizing;
 
 use super::context::Context;

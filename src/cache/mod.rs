@@ -35,9 +35,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs2::FileExt;
+use log::warn;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use log::warn;
 use zeroize::Zeroizing;
 
 use crate::code::Code;

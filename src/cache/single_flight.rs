@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use log::debug;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use log::debug;
 
 use super::lock::Lock;
 use super::{Cache, read};

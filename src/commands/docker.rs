@@ -15,8 +15,8 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use serde::Serialize;
 use log::{debug, warn};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::bazel;

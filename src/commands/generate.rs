@@ -229,11 +229,12 @@ const EXIT_STATUS: &[(&str, &str)] = &[
 
 const FINDINGS: &[&str] = &[
     "doctor shows a code beside each finding, in brackets and in JSON. Codes stay the same from version to version; E marks \
-     a finding that fails a pull, W one that does not.",
+     a finding that fails a pull, W one that does not. A finding about one client is a warning while another client calls the \
+     helper.",
 ];
 
 const REPORT: &[&str] = &[
-    "doctor --json prints one object. Its schema, in JSON Schema, is src/commands/doctor/report.schema.json in the source: \
+    "doctor --json prints one object. Its schema, in JSON Schema, is doctor-report.schema.json beside this program's README: \
      schema, version, ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, \
      warning or failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, \
      source, expiry (RFC 3339) and checks. Texts may change, and members may be added.",

@@ -13,7 +13,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::commands::export::print_secret;
-use crate::config::{self, Caller, is_url};
+use crate::config::{self, Caller, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
@@ -194,6 +194,16 @@ fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<
         let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };
+    let named = Caller::of_profile(profile, "--profile");
+    if let Some(MappedProfile { name, .. }) = named.profile() {
+        let profiles = Profiles::read(env, name, config::deadline(env, started))?;
+        if profiles.problem().is_none() && profiles.profile(name).is_none() {
+            return Err(Error::failed(format!(
+                "the profile '{name}', which --profile names, is in neither {}; correct the name",
+                profiles.neither()
+            )));
+        }
+    }
     let from_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
     from_environment
         .map(str::to_owned)

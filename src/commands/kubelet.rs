@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use log::info;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Caller, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};

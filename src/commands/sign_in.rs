@@ -67,6 +67,9 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
             continue;
         }
+        // A code is valid once.
+        token_provider::check_cache(env, &identity)
+            .map_err(|why| Error::failed(format!("a token for {} cannot be cached: {why}", target.host)))?;
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
         match Session::open_with(target, &identity, &codes, deadline()) {
@@ -157,7 +160,7 @@ pub struct Logout {
 impl Logout {
     /// Removes tokens and prints how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let Some(host) = &self.host else { return clear(env, output) };
+        let Some(host) = &self.host else { return clear(env, false, output) };
         let (config, target) = token_provider::named_target(env, host, Instant::now())?;
         let count = token_provider::erase_of_everyone(env, &target, Instant::now() + config.timeout())?;
         let host = &target.host;
@@ -178,7 +181,7 @@ pub struct Tokens {
     #[command(subcommand)]
     action: Option<CacheAction>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -208,7 +211,7 @@ impl Tokens {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         if let Some(CacheAction::Clear) = self.action {
-            return clear(env, output);
+            return clear(env, self.json, output);
         }
         let cache = open(env)?;
         let manifests: Vec<_> = cache.manifests().collect();
@@ -252,11 +255,14 @@ fn table(lines: &[[String; 4]]) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+fn clear(env: &Env, json: bool, output: &mut impl Write) -> Result<ExitCode, Error> {
     let cache = open(env)?;
     let count = cache.clear().map_err(|error| {
         Error::failed(format!("{} cannot be cleared: {error}; remove it by hand", cache.dir().display()))
     })?;
+    if json {
+        return print(output, &serde_json::json!({ "removed": count }).to_string());
+    }
     let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
     print(output, &format!("removed {tokens} from {}", cache.dir().display()))
 }

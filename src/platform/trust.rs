@@ -19,19 +19,19 @@ pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
     metadata.is_file()
 }
 
-/// The file that a chain of symbolic links leads to, which need not exist. A link of another user in a directory that everybody
-/// may write to, such as `/tmp`, is an error, as it is for open(2) under Linux's `protected_symlinks`.
+/// The file that a chain of symbolic links leads to, which need not exist. A link of another user than root, in any part of the path,
+/// is an error: it would let that user choose the file. Linux's `protected_symlinks` has the same purpose for `/tmp` alone.
 pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     // Linux follows 40 links.
     for _ in 0..40 {
+        if let Some(link) = path.ancestors().find(|part| is_planted(part)) {
+            let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         // Not a link, or the path does not exist.
         let Ok(next) = std::fs::read_link(&path) else { return Ok(path) };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if is_planted(&path, dir)? {
-            let why = format!("the symbolic link {} belongs to another user; remove it", path.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        }
         path = dir.join(next);
     }
     Err(io::Error::other("too many symbolic links"))
@@ -48,20 +48,18 @@ pub fn is_below(path: &Path, dir: &Path) -> bool {
     !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
 }
 
-/// Whether another user may have planted a link for this process to follow.
-fn is_planted(link: &Path, dir: &Path) -> io::Result<bool> {
+/// Whether the path is a symbolic link of another user than root.
+fn is_planted(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let (link, dir) = (std::fs::symlink_metadata(link)?, std::fs::metadata(dir)?);
-        // The sticky bit, and everybody may write.
-        let is_shared = dir.mode() & 0o1002 == 0o1002;
-        Ok(is_shared && link.uid() != own_id() && link.uid() != dir.uid())
+        let link = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_symlink);
+        link.is_some_and(|link| link.uid() != own_id() && link.uid() != 0)
     }
     #[cfg(not(unix))]
     {
-        let _ = (link, dir);
-        Ok(false)
+        let _ = path;
+        false
     }
 }
 

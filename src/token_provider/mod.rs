@@ -33,7 +33,7 @@ use crate::registry;
 use crate::token::Token;
 use attempt::{Attempt, TokenRequest};
 use stored::new_entry;
-pub use stored::{Stored, cached, erase, erase_of_everyone, keep, list};
+pub use stored::{Stored, cached, check_cache, erase, erase_of_everyone, keep, list};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 const MOST_CHANGES: usize = 3;
@@ -146,10 +146,13 @@ pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, 
         Error::NotFound if registry::host(registry::typed(host)).is_none() => {
             Error::usage(format!("{} is not the host of a registry", mask_user_info(host)))
         }
-        Error::NotFound => Error::failed(format!(
-            "{host} is not an ECR registry, and the configuration does not name it; \
-             expected a host like 111122223333.dkr.ecr.us-east-1.amazonaws.com"
-        )),
+        Error::NotFound => match registry::host(registry::typed(host)).and_then(|host| registry::wrong_part(&host)) {
+            Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
+            None => Error::failed(format!(
+                "{host} is not an ECR registry, and the configuration does not name it; \
+                 expected a host like 111122223333.dkr.ecr.us-east-1.amazonaws.com"
+            )),
+        },
         error => error,
     })
 }

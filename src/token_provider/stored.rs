@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use time::OffsetDateTime;
 use log::debug;
+use time::OffsetDateTime;
 
 use super::job::entry_key;
 use super::short;
@@ -117,6 +117,15 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String
 pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
     Entry::new(&identity.key, &issued.access_key_id, token, issued.valid_for?, now)
+}
+
+/// Checks that a token of this identity can be cached.
+pub fn check_cache(env: &Env, identity: &Identity) -> Result<(), Failure> {
+    let cache = open_cache(env, identity)?;
+    cache.probe().map_err(|error| {
+        let what = format!("{} cannot be written: {error}", cache.dir().display());
+        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
+    })
 }
 
 /// Opens the cache. Fails with the reason why this identity's tokens are not cached. [`cached_answer`](super::cached_answer)

@@ -65,7 +65,7 @@ fn real_clients_push_and_pull_through_the_helper() {
 
     let doctor = site.run("docker-credential-ecr-login", &["doctor"]);
     assert!(doctor.contains(&format!("ok       {HOST}  token valid for")), "{doctor}");
-    assert!(doctor.ends_with("\n1 ok, 0 failed\n"), "all is well: {doctor}");
+    assert!(doctor.ends_with(" ok, 0 failed\n"), "all is well: {doctor}");
 }
 
 /// AWS Labs' helper refuses both.

@@ -1,6 +1,7 @@
 //! The output of `doctor`: lines as soon as they are known, one for each registry, a verdict; JSON by its schema; checks of
 //! images.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -53,7 +54,7 @@ fn with_an_endpoint_that_hangs_lines_appear_at_once_and_doctor_ends_in_time() {
     let text = seen.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
     // Asked once, shown once.
     assert_eq!(text.matches("E-ENDPOINT-UNREACHABLE").count(), 1, "{text}");
-    assert_eq!(verdict(&text), "0 ok, 3 failed", "{text}");
+    assert_eq!(verdict(&text), "2 ok, 5 failed", "{text}");
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
     let entries = [HOST, OTHER, FAR].map(|host| format!("\"{host}\": \"ecr-login\"")).join(", ");
     helper.write(".docker/config.json", &format!("{{\"credHelpers\": {{{entries}}}}}"));
     let ran = helper.run(&["doctor"], "");
-    assert_eq!((ran.code, verdict(&ran.stdout)), (Some(0), "3 ok, 0 failed"), "{}", ran.stdout);
+    assert_eq!((ran.code, verdict(&ran.stdout)), (Some(0), "12 ok, 0 failed"), "{}", ran.stdout);
     for host in [HOST, OTHER, FAR] {
         let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.contains(host)).collect();
         let [line] = lines[..] else { panic!("one line: {lines:?}") };
@@ -186,7 +187,7 @@ fn the_json_report_matches_its_schema() {
     assert!(registry["expiry"].as_str().is_some_and(|at| at.ends_with('Z')), "{registry:#}");
     let unknown = &all["registries"][1]["checks"];
     assert!(unknown.as_array().expect("checks").iter().any(|check| check["code"] == "E-HOST-UNKNOWN"), "{all:#}");
-    assert_eq!(all["summary"], json!({"ok": 1, "warnings": 0, "failed": 1}));
+    assert_eq!(all["summary"], json!({"ok": 9, "warnings": 0, "failed": 1}));
     // Nothing of that where nothing can be had.
     aws.change(|plan| {
         *plan = Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", "no"), ..Plan::default() }
@@ -364,12 +365,12 @@ fn a_leftover_password_is_a_warning_with_a_fix_that_works() {
         r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#
     ));
     let text = healthy.helper.run(&["doctor", HOST], "").stdout;
-    assert!(text.contains("W-CLIENT-LEFTOVER-PASSWORD") && verdict(&text) == "1 ok, 0 failed, 1 warning", "{text}");
+    assert!(text.contains("W-CLIENT-LEFTOVER-PASSWORD") && verdict(&text) == "9 ok, 0 failed, 1 warning", "{text}");
     let (_, fix) = text.split_once("fix: run 'docker-credential-ecr-login ").expect("a fix");
     let args: Vec<&str> = fix.split('\'').next().expect("a command").split(' ').collect();
     assert_eq!(healthy.helper.run(&args, "").code, Some(0), "{args:?}");
     let text = healthy.helper.run(&["doctor", HOST], "").stdout;
-    assert_eq!(verdict(&text), "1 ok, 0 failed", "{text}");
+    assert_eq!(verdict(&text), "9 ok, 0 failed", "{text}");
 }
 
 #[test]
@@ -431,4 +432,36 @@ fn codes_are_distinct_and_of_one_form() {
         assert!(code.cause().ends_with('.') && code.fix().ends_with('.'), "{code}");
         assert_eq!(Code::named(code.name()), Some(*code));
     }
+}
+
+/// Registries of one endpoint with identities of their own, each of which takes a while.
+#[test]
+fn registries_of_one_endpoint_are_examined_side_by_side() {
+    let aws = Aws::with(Plan { delay: Duration::from_secs(2), ..Plan::default() });
+    let helper = Helper::without_registry(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let (mut config, mut hosts) = (String::new(), Vec::new());
+    for number in 0..6 {
+        let _ = write!(
+            config,
+            "[profile p{number}]\naws_access_key_id = AKIA{number}\naws_secret_access_key = {SECRET_KEY}\n"
+        );
+        hosts.push(format!("{number}{number}1122223333.dkr.ecr.us-east-1.amazonaws.com"));
+    }
+    helper.write(".aws/config", &config);
+    let mut helper = helper;
+    for number in 0..6 {
+        helper.set(&format!("AWS_ECR_PROFILE_{number}{number}1122223333"), &format!("p{number}"));
+    }
+    let args: Vec<&str> = ["doctor", "--json"].into_iter().chain(hosts.iter().map(String::as_str)).collect();
+    let ran = helper.run(&args, "");
+    assert!(!ran.stdout.contains("E-TIMEOUT"), "{ran:?}");
+    assert!(ran.took < limit(Duration::from_secs(12)), "{:?}", ran.took);
+}
+
+#[test]
+fn a_bug_report_shows_the_values_of_known_variables_alone() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_CREDS", "hunter2").var("AWS_ECR_TIMEOUT", "9s");
+    let text = helper.run(&["doctor", HOST], "").stdout;
+    assert!(text.contains("AWS_ECR_CREDS (set)") && text.contains("AWS_ECR_TIMEOUT=9s"), "{text}");
 }

@@ -293,6 +293,16 @@ fn a_link_at_the_path_stays_and_the_file_behind_it_is_replaced() {
     assert_eq!(names(&path("real")), ["config.json", "new.json"]);
 }
 
+/// A typing error is no service that seems to work.
+#[test]
+fn settings_that_lead_to_no_identity_end_the_command() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "nope");
+    let file = helper.home().join("file").display().to_string();
+    let ran = helper.run(&["export", HOST, "--every", "5h", "--output", &file], "");
+    assert!(complaint(&ran).contains("'nope'"), "{ran:?}");
+}
+
 #[test]
 fn a_link_that_another_user_has_planted_is_not_followed() {
     if !nix::unistd::geteuid().is_root() {
@@ -303,13 +313,23 @@ fn a_link_that_another_user_has_planted_is_not_followed() {
     let mine = helper.write("mine", "precious");
     let shared = helper.home().join("shared");
     fs::create_dir(&shared).expect("a directory");
-    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("a mode");
     let link = shared.join("config.json");
     symlink(&mine, &link).expect("a link");
-    lchown(&link, Some(65534), None).expect("an owner");
-    let ran = helper.run(&["export", "--output", link.to_str().expect("UTF-8"), HOST], "");
-    assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
-    assert_eq!(fs::read_to_string(&mine).expect("a file"), "precious");
+    let way = shared.join("way");
+    symlink(helper.home(), &way).expect("a link");
+    for link in [&link, &way] {
+        lchown(link, Some(65534), None).expect("an owner");
+    }
+    // As in /tmp, where everybody may write, and in a directory of the other user's.
+    for (mode, owner) in [(0o1777, 0), (0o777, 0), (0o755, 65534)] {
+        fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("a mode");
+        lchown(&shared, Some(owner), None).expect("an owner");
+        for path in [&link, &way.join("mine")] {
+            let ran = helper.run(&["export", "--output", path.to_str().expect("UTF-8"), HOST], "");
+            assert!(complaint(&ran).contains("belongs to another user"), "{mode:o}: {ran:?}");
+            assert_eq!(fs::read_to_string(&mine).expect("a file"), "precious");
+        }
+    }
 }
 
 /// `export --every` in the background, until the test ends.

@@ -404,5 +404,8 @@ fn of_a_repository_that_does_not_exist() {
     let (_, _, fix) =
         findings(&all).into_iter().find(|(_, code, _)| code == "E-REPOSITORY-MISSING").expect("a finding");
     run(&helper, command(&fix).expect("a command"), "");
-    assert_eq!(ran(&helper), "aws ecr create-repository --repository-name nothing --region us-east-1\n");
+    assert_eq!(
+        ran(&helper),
+        "aws ecr create-repository --repository-name nothing --registry-id 111122223333 --region us-east-1\n"
+    );
 }

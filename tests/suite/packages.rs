@@ -301,6 +301,7 @@ fn holds(usr: &Path, packed: &str, zsh: &str) {
         format!("fish/vendor_completions.d/{NAME}.fish"),
         format!("doc/{NAME}/LICENSE-MIT"),
         format!("doc/{NAME}/LICENSE-APACHE"),
+        format!("doc/{NAME}/doctor-report.schema.json"),
     ] {
         let file = usr.join("share").join(file);
         assert!(fs::metadata(&file).is_ok_and(|there| there.len() > 0), "{}", file.display());

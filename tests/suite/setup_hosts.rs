@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use docker_credential_ecr_login::registry;
 use serde_json::{Value, json};
 
 use crate::HOST;
@@ -205,6 +206,11 @@ fn the_commands_that_doctor_prints_make_clients_call_the_helper() {
                 let check = checks.into_iter().find(|check| check["check"] == client);
                 check.unwrap_or_else(|| panic!("{client}: {}", ran.stdout))
             };
+            if registry::Registry::parse(host).is_some_and(|registry| registry.is_public()) && check()["status"] == "ok"
+            {
+                // Without a setting, images of ECR Public are pulled anonymously.
+                continue;
+            }
             let fix = check()["fix"].as_str().unwrap_or_else(|| panic!("{files:?}")).to_owned();
             let command =
                 fix.split('\'').nth(1).and_then(|words| words.strip_prefix("docker-credential-ecr-login setup"));

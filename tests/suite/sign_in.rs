@@ -102,6 +102,16 @@ fn login_does_not_change_the_terminal() {
     assert!(trace.contains("exited with 0") && !trace.contains("TCSET"), "{trace}");
 }
 
+/// A code is valid once, so it is not asked for in vain.
+#[test]
+fn login_says_that_it_cannot_cache_before_it_asks() {
+    let aws = with_mfa();
+    let helper = with_profile(&aws, &role()).var("AWS_ECR_DISABLE_CACHE", "1");
+    let ran = helper.run(&["login", HOST], "");
+    assert!(ran.code == Some(1) && ran.stderr.contains("AWS_ECR_DISABLE_CACHE"), "{ran:?}");
+    assert_eq!(aws.count(), 0);
+}
+
 #[test]
 fn without_a_terminal_login_fails_and_never_reads_standard_input() {
     if missing(&["setsid"]).is_some() {
@@ -112,7 +122,10 @@ fn without_a_terminal_login_fails_and_never_reads_standard_input() {
     let mut command = helper.tool("setsid");
     let output = output(command.arg("--wait").arg(crate::helper::program()).args(["login", HOST]));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && text.contains("on a terminal"), "{text}");
+    assert!(
+        output.status.code() == Some(1) && text.contains("there is no terminal") && text.contains("on a terminal"),
+        "{text}"
+    );
     assert_eq!(aws.count(), 0);
 }
 
@@ -182,6 +195,8 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
     assert_eq!(std::fs::read_dir(helper.cache_dir()).expect("a cache").count(), 0);
     helper.get(HOST).password_for(HOST);
     assert!(helper.run(&["cache", "clear"], "").stdout.starts_with("removed 1 token from "));
+    assert_eq!(helper.run(&["cache", "list", "--json"], "").stdout, "[]\n");
+    assert_eq!(helper.run(&["cache", "clear", "--json"], "").stdout, "{\"removed\":0}\n");
     for args in [&["logout"][..], &["logout", "--all", HOST], &["login"]] {
         assert_eq!(helper.run(args, "").code, Some(2), "{args:?}");
     }

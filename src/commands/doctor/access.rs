@@ -1,6 +1,7 @@
 //! Checks the credentials of a registry and requests a token with them, as a `get` without the cache does.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -49,7 +50,7 @@ pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport
             Some(target)
         }
         Err(error) => {
-            report.checks.push(not_served(examiner.env, config, error));
+            report.checks.push(not_served(examiner.env, config, host, error));
             None
         }
     }
@@ -65,6 +66,34 @@ pub(super) struct Access {
     principal: Option<String>,
     expires_at: Option<OffsetDateTime>,
     local_time: LocalTime,
+}
+
+/// What is known of the endpoint that several groups share.
+#[derive(Default)]
+pub(super) enum EndpointState {
+    /// It was not asked yet.
+    #[default]
+    Unknown,
+    /// It answers, even with an error.
+    Answers,
+    /// It did not answer; the failed check.
+    Silent(Check),
+}
+
+/// The principals that STS has reported, by access key, so that STS is asked once for each.
+#[derive(Default)]
+pub(super) struct Principals(Mutex<BTreeMap<String, Principal>>);
+
+/// An ARN, or why STS did not report one, once it has answered.
+type Principal = Arc<OnceLock<Result<String, Failure>>>;
+
+impl Principals {
+    fn of(&self, session: &Session, deadline: Instant) -> Result<String, Failure> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Arc::clone(all.entry(session.access_key_id().to_owned()).or_default());
+        drop(all);
+        known.get_or_init(|| session.principal(deadline)).clone()
+    }
 }
 
 impl Access {
@@ -108,12 +137,12 @@ impl Access {
         Target { host: host.to_owned(), ..self.target.clone() }
     }
 
-    /// Resolves the credentials and requests a token. Groups of one endpoint request their tokens one after the other, and
-    /// none once `no_answer` holds the failed check of another. Sends each check as soon as it is done, and returns all.
+    /// Resolves the credentials and requests a token. Of the groups of one endpoint, the first one asks alone: if it gets no answer,
+    /// the others do not ask. Sends each check as soon as it is done, and returns all.
     pub(super) fn examine(
         &mut self,
         examiner: Examiner,
-        no_answer: &Mutex<Option<Check>>,
+        endpoint: &Mutex<EndpointState>,
         send: &impl Fn(Event),
     ) -> Vec<Check> {
         let mut checks = Vec::new();
@@ -155,11 +184,18 @@ impl Access {
             "credentials",
             format!("from {source}: access key {}, in {}", session.access_key_id(), took(started)),
         ));
-        let mut no_answer = no_answer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failed) = &*no_answer {
-            checks.push(failed.clone());
-            return checks;
-        }
+        let state = endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match &*state {
+            EndpointState::Silent(failed) => {
+                checks.push(failed.clone());
+                return checks;
+            }
+            EndpointState::Unknown => Some(state),
+            EndpointState::Answers => {
+                drop(state);
+                None
+            }
+        };
         send(Event::Waiting(format!("a token from {}", self.endpoint())));
         let started = Instant::now();
         let answer = session.clone().request_token(examiner.until(TOKEN));
@@ -167,12 +203,16 @@ impl Access {
         let took = took(started);
         let has_no_answer = answer.as_ref().is_err_and(|failure| failure.code.is_of_network());
         let failed = answer.as_ref().err().map(|failure| Check::failed("token", failure.clone()));
-        *no_answer = failed.clone().filter(|_| has_no_answer);
-        // STS is another endpoint, so the other groups do not wait for it.
-        drop(no_answer);
+        // Releases the lock: STS is another endpoint, so the other groups do not wait for it.
+        if let Some(mut state) = first {
+            *state = match failed.clone().filter(|_| has_no_answer) {
+                Some(failed) => EndpointState::Silent(failed),
+                None => EndpointState::Answers,
+            };
+        }
         if !has_no_answer {
             send(Event::Waiting("the principal from STS".to_owned()));
-            match session.principal(examiner.until(PRINCIPAL)) {
+            match examiner.principals.of(&session, examiner.until(PRINCIPAL)) {
                 Ok(arn) => {
                     emit(Check::ok("principal", &arn));
                     self.principal = Some(arn);
@@ -258,7 +298,7 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
             checks.push(Check::ok("credentials", what));
-            checks.push(match session.principal(examiner.until(PRINCIPAL)) {
+            checks.push(match examiner.principals.of(&session, examiner.until(PRINCIPAL)) {
                 Ok(arn) => Check::ok("principal", arn),
                 Err(failure) => {
                     let what = format!("unknown: {}", failure.whole());
@@ -297,7 +337,7 @@ fn profile(identity: &Identity) -> Option<String> {
 }
 
 /// Reports why the helper does not serve a host.
-fn not_served(env: &Env, config: &Config, error: Error) -> Check {
+fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
     let fallback = config.fallback().map(|name| format!("docker-credential-{name}"));
     match (error, fallback) {
         (Error::NotFound, Some(program)) if client_config::on_path(env, &program).is_some() => {
@@ -308,6 +348,12 @@ fn not_served(env: &Env, config: &Config, error: Error) -> Check {
             Code::FallbackMissing,
             format!("not an ECR registry, and {program}, the fallback helper, is not on the PATH"),
             "install it, or remove 'fallback' from the configuration",
+        ),
+        (Error::NotFound, None) if host.contains('*') => Check::failure(
+            "host",
+            Code::HostUnknown,
+            "a pattern, and clients look for the host itself in credHelpers",
+            "replace it by one entry for each registry, which setup writes",
         ),
         (Error::NotFound, None) => Check::failure(
             "host",

@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::client_config;
 use crate::config::is_url;
 use crate::containers;
-use crate::env::Env;
+use crate::env::{Env, VARIABLES};
 use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
+use crate::registry;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 
 /// The time limit for a client to print its version.
@@ -117,7 +118,7 @@ impl BugReport {
 /// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of
 /// the helper.
 fn is_harmless(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["AWS_ECR_", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
+    const PREFIXES: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
     const NAMES: [&str; 20] = [
         "AWS_CA_BUNDLE",
         "AWS_CONFIG_FILE",
@@ -140,7 +141,13 @@ fn is_harmless(name: &str) -> bool {
         "AWS_STS_REGIONAL_ENDPOINTS",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
     ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+    let is_own = |known: &str| match known.strip_suffix("<account>") {
+        Some(stem) => name.strip_prefix(stem).is_some_and(registry::is_account),
+        None => known == name,
+    };
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || NAMES.contains(&name)
+        || VARIABLES.iter().any(|(known, _)| is_own(known))
 }
 
 /// Whether a variable holds a URL, which may contain a password.

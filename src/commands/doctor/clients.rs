@@ -1,6 +1,6 @@
 //! Checks whether docker and podman call the helper for a host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::report::{Check, Status};
 use crate::NAME;
@@ -8,7 +8,7 @@ use crate::client_config::{self, AuthFile, DOCKERCFG, EnvironmentPasswords, HELP
 use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
-use crate::registry;
+use crate::registry::{self, Registry};
 
 /// The checks of one host.
 pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
@@ -30,7 +30,12 @@ enum Client {
 /// Downgrades the failure of one client to a warning if the other works, since most machines use one.
 pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
     if checks.iter().any(|check| check.status == Status::Ok) {
-        let counts = |check: &&mut Check| check.status == Status::Failure && check.code != Some(Code::DockerAuthConfig);
+        // Settings that a client cannot read are no choice of another client.
+        let lasts =
+            [Code::DockerAuthConfig, Code::ClientConfigInvalid, Code::ClientConfigUnreadable, Code::ClientHelperName];
+        let counts = |check: &&mut Check| {
+            check.status == Status::Failure && check.code.is_none_or(|code| !lasts.contains(&code))
+        };
         for check in checks.iter_mut().filter(counts) {
             check.status = Status::Warning;
         }
@@ -70,6 +75,9 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
     Some(match lookup {
         Lookup::Helper { name: helper, setting, file: path } if helper == HELPER_NAME => {
             Check::ok(name, format!("calls the helper: {setting} in {}", path.display()))
+        }
+        Lookup::Helper { name: helper, setting: "credsStore", file: path } if helper == NAME => {
+            wrong_store(&path, host)
         }
         Lookup::Helper { name: helper, setting, file: path } if helper == NAME => Check::failure(
             name,
@@ -118,10 +126,26 @@ fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
                 ));
             }
             program?;
+            if Registry::parse(host).is_some_and(|registry| registry.is_public()) {
+                return Some(Check::ok(
+                    name,
+                    "calls no helper for this host: images of ECR Public are pulled anonymously",
+                ));
+            }
             let what = "names no credential helper for this host in its settings";
             Check::failure(name, Code::ClientNotSetUp, what, setup(""))
         }
     })
+}
+
+/// Reports the program's whole name as `credsStore`.
+pub(super) fn wrong_store(path: &Path, host: &str) -> Check {
+    Check::failure(
+        "docker",
+        Code::ClientHelperName,
+        format!("credsStore in {} is '{NAME}', so docker looks for docker-credential-{NAME}", path.display()),
+        format!("run '{NAME} setup {host}', which also corrects the value to {HELPER_NAME}"),
+    )
 }
 
 /// Whether the installed docker reads `DOCKER_AUTH_CONFIG`: version 28.3 and later does, and an unknown version may.

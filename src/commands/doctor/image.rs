@@ -25,13 +25,13 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
     };
     let name = if image.is_some() { "image" } else { "registry" };
     if let Some(Reference { repository, tag }) = &reference
-        && !(is_part_of_path(repository) && is_part_of_path(tag))
+        && !(is_repository(repository) && is_tag(tag))
     {
         return Check::failure(
             name,
             Code::RepositoryMissing,
             format!("{host}/{repository}:{tag} is not the name of an image"),
-            "write it as HOST/REPOSITORY:TAG",
+            "write it as in HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case",
         );
     }
     let target = access.target_of(host);
@@ -68,13 +68,37 @@ impl Reference {
     }
 }
 
-fn is_part_of_path(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:+".contains(c);
-    !text.is_empty() && text.chars().all(allowed) && !text.split('/').any(|part| matches!(part, "" | "." | ".."))
+/// Whether a name can be that of a repository (OCI distribution specification, "Pulling manifests").
+fn is_repository(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let is_part = |part: &str| {
+        part.chars().all(allowed)
+            && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    name.split('/').all(is_part)
+}
+
+/// Whether a text can be a tag, or a digest (the same).
+fn is_tag(text: &str) -> bool {
+    if let Some(digest) = text.strip_prefix("sha256:") {
+        return digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=128).contains(&text.len()) && text.chars().all(allowed) && !text.starts_with(['.', '-'])
+}
+
+/// The options by which the AWS CLI asks for the same registry, with the same profile.
+fn options(target: &Target) -> String {
+    let account = target.registry.account.iter().map(|account| format!(" --registry-id {account}"));
+    let profile =
+        target.caller.profile().into_iter().map(|profile| format!(" --profile {}", shell_word(&profile.name)));
+    let region = std::iter::once(format!(" --region {}", target.registry.region));
+    account.chain(region).chain(profile).collect()
 }
 
 fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, reference: Option<&Reference>) -> Check {
-    let (host, region) = (&target.host, &target.registry.region);
+    let host = &target.host;
     let RegistryAnswer { status, code, message } = answer;
     let said = if message.is_empty() { String::new() } else { format!(": {message}") };
     let Some(Reference { repository, tag }) = reference else {
@@ -93,7 +117,15 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             ),
         };
     };
-    let word = shell_word(repository);
+    let (word, options) = (shell_word(repository), options(target));
+    if code == "NAME_UNKNOWN" && target.registry.is_public() {
+        return Check::failure(
+            name,
+            Code::RepositoryMissing,
+            format!("ECR Public has no repository {repository}{said}"),
+            "look the name up in https://gallery.ecr.aws",
+        );
+    }
     let of_pull_through = ["ecr:CreateRepository", "ecr:BatchImportUpstreamImage", "pull through", "pull-through"];
     if of_pull_through.iter().any(|words| message.to_ascii_lowercase().contains(&words.to_ascii_lowercase())) {
         return Check::failure(
@@ -109,7 +141,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             Code::RepositoryMissing,
             format!("the registry has no repository {repository}{said}"),
             format!(
-                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {word} --region {region}'; \
+                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {word}{options}'; \
                  for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage"
             ),
         ),
@@ -117,7 +149,7 @@ fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, referen
             name,
             Code::TagMissing,
             format!("the repository {repository} has no image {tag}{said}"),
-            format!("correct the tag; 'aws ecr list-images --repository-name {word} --region {region}' lists the tags"),
+            format!("correct the tag; 'aws ecr list-images --repository-name {word}{options}' lists the tags"),
         ),
         (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Check::failure(
             name,

@@ -112,6 +112,9 @@ fn docker(env: &Env, scope: Scope) -> Option<Check> {
         Ok(file) => file,
         Err(failure) => return Some(Check::failed("docker", failure)),
     };
+    if file.store() == Some(NAME) && scope == Scope::Machine {
+        return Some(clients::wrong_store(&path, "HOST"));
+    }
     let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
     let all = file.store() == Some(HELPER_NAME);
     let count = file.hosts().count();

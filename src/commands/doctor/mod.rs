@@ -33,7 +33,7 @@ use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::Error;
 use crate::registry;
-use access::Access;
+use access::{Access, EndpointState, Principals};
 use bug_report::BugReport;
 use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
@@ -67,6 +67,7 @@ struct Examiner<'a> {
     config: Result<&'a Config, &'a str>,
     local_time: LocalTime,
     deadline: Instant,
+    principals: &'a Principals,
 }
 
 /// The progress of the checks.
@@ -80,6 +81,7 @@ enum Event {
 }
 
 /// A registry that the user named, with an image if there was one.
+#[derive(PartialEq, Eq)]
 struct Subject {
     host: String,
     image: Option<String>,
@@ -95,11 +97,13 @@ impl Doctor {
         let wrong = config.as_ref().err().map(Error::message).unwrap_or_default().to_owned();
         // No retries: a failed request is a finding.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
+        let principals = Principals::default();
         let examiner = Examiner {
             env: &once,
             config: config.as_ref().map_err(|_| wrong.as_str()),
             local_time,
             deadline: started + LONGEST,
+            principals: &principals,
         };
         let format = match (self.json, self.verbose) {
             (true, _) => Format::Json,
@@ -145,7 +149,13 @@ impl Doctor {
     /// The registries to check: the arguments, else those for which clients call the helper.
     fn subjects(&self, env: &Env) -> Vec<Subject> {
         let hosts = if self.hosts.is_empty() { crate::containers::hosts(env) } else { self.hosts.clone() };
-        hosts.iter().map(|text| Subject::parse(text)).collect()
+        let mut subjects: Vec<Subject> = Vec::new();
+        for subject in hosts.iter().map(|text| Subject::parse(text)) {
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+        }
+        subjects
     }
 }
 
@@ -213,10 +223,10 @@ impl Examiner<'_> {
         thread::scope(|scope| {
             for groups in endpoints.into_values() {
                 scope.spawn(|| {
-                    let no_answer = Mutex::new(None);
+                    let endpoint = Mutex::default();
                     thread::scope(|scope| {
                         for group in groups {
-                            scope.spawn(|| self.examine_group(group, &no_answer, &send));
+                            scope.spawn(|| self.examine_group(group, &endpoint, &send));
                         }
                     });
                 });
@@ -224,10 +234,9 @@ impl Examiner<'_> {
         });
     }
 
-    /// Checks what the registries of a group share, then each registry. `no_answer` holds the failed check once the endpoint
-    /// has not answered.
-    fn examine_group(self, mut group: Group, no_answer: &Mutex<Option<Check>>, send: &(impl Fn(Event) + Sync)) {
-        let shared = group.access.examine(self, no_answer, send);
+    /// Checks what the registries of a group share, then each registry.
+    fn examine_group(self, mut group: Group, endpoint: &Mutex<EndpointState>, send: &(impl Fn(Event) + Sync)) {
+        let shared = group.access.examine(self, endpoint, send);
         for (_, _, report) in &mut group.members {
             group.access.describe(report);
             report.checks.extend(shared.iter().cloned().map(Check::shown));

@@ -22,7 +22,7 @@ pub(super) struct Report {
     environment: BugReport,
 }
 
-/// How many registries are ok; without registries, how many checks.
+/// How many shared checks and registries are ok.
 #[derive(Serialize)]
 struct Summary {
     ok: usize,
@@ -160,13 +160,16 @@ impl Report {
     pub(super) fn new(checks: Vec<Check>, registries: Vec<RegistryReport>, environment: BugReport) -> Self {
         let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| !check.shown);
         let warnings = checks.iter().chain(own).filter(|check| check.status == Status::Warning).count();
-        let (all, failed) = if registries.is_empty() {
-            (checks.len(), checks.iter().filter(|check| check.status == Status::Failure).count())
-        } else {
-            (registries.len(), registries.iter().filter(|registry| !registry.ok).count())
+        let shared = |status| checks.iter().filter(|check| check.status == status).count();
+        let of_registries = |ok: bool| registries.iter().filter(|registry| registry.ok == ok).count();
+        let summary = Summary {
+            ok: shared(Status::Ok) + of_registries(true),
+            warnings,
+            failed: shared(Status::Failure) + of_registries(false),
         };
-        let summary = Summary { ok: all - failed, warnings, failed };
-        Self { schema: 1, version: VERSION, ok: summary.failed == 0, summary, checks, registries, environment }
+        // A shared check counts if a registry depends on it.
+        let ok = if registries.is_empty() { summary.failed == 0 } else { of_registries(false) == 0 };
+        Self { schema: 1, version: VERSION, ok, summary, checks, registries, environment }
     }
 }
 

@@ -14,15 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use time::OffsetDateTime;
 use log::info;
+use time::OffsetDateTime;
 
 use super::file::OutputFile;
 use super::format::{Password, earliest_expiry, rfc3339};
 use super::{Export, request};
 use crate::env::Env;
 use crate::error::{Error, print_notice};
-use crate::platform;
+use crate::identity::Identity;
+use crate::{platform, token_provider};
 
 /// The bounds of an interval. A token is valid for twelve hours, the last of which is left for retries.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -68,6 +69,11 @@ pub(super) fn interval(text: &str) -> Result<Duration, &'static str> {
 
 /// Refreshes `file` until a signal ends the process.
 pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
+    // Settings that lead to no identity would be reported again and again, from a process that seems to work.
+    for (config, target) in export.targets(env)?.values() {
+        let identity = Identity::of(env, target, Instant::now() + config.timeout());
+        identity.map_err(|failure| Error::failed(token_provider::describe_failure(target, &failure)))?;
+    }
     let mut refresher = Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None };
     refresher.run()
 }

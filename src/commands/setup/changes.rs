@@ -149,6 +149,8 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
 fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
     auth_file_change(path, move |text| {
         let text = edit::set(text, "credHelpers", &hosts, HELPER_NAME)?;
+        // With the program's whole name, docker finds no helper for any other registry.
+        let text = edit::replace(&text, "credsStore", crate::NAME, HELPER_NAME)?;
         edit::cut(&text, "credHelpers", Emptied::Kept, |key, value| {
             matches!(value, Some(HELPER_NAME | crate::NAME))
                 && hosts.iter().any(|host| client_config::is_misspelling(key, host))

@@ -84,6 +84,18 @@ pub fn cut(
     Ok(document.root.to_string())
 }
 
+/// Replaces the string `old` by `new` where the member `name` of the object `text` has it.
+pub fn replace(text: &str, name: &str, old: &str, new: &str) -> Result<String, Failure> {
+    if text.trim().is_empty() {
+        return Ok(text.to_owned());
+    }
+    let document = Document::parse(text)?;
+    for member in document.members(name).iter().filter(|member| text_value(member).as_deref() == Some(old)) {
+        member.set_value(CstInputValue::from(new));
+    }
+    Ok(document.root.to_string())
+}
+
 /// Returns the members of the objects called `parent`, with the values that are strings.
 pub fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
     let Ok(document) = Document::parse(text) else { return BTreeMap::new() };
