@@ -130,7 +130,7 @@ impl Demo {
         println!("$ AWS_PROFILE=dev docker pull {HOST}/{IMAGE}");
         println!("error getting credentials - err: exit status 1, out: `{line}`");
 
-        title("Everything that a pull goes through, examined");
+        title("All that a pull depends on, checked");
         self.helper(&["doctor", &format!("{HOST}/{IMAGE}")])?;
 
         title("For real");

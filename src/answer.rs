@@ -3,9 +3,9 @@
 //! A thread that panics while another prints the answer must not add a second line, and must not hold a lock that the other
 //! waits for. The first thread that prints is the only one: it also ends the process, and every other thread blocks.
 //!
-//! A failure goes to standard output, as the protocol requires, and to standard error: docker up to 28.2, oras-py and the
-//! devcontainers CLI drop the former and show the latter. The line that means "not found" goes to standard output alone, since
-//! it is no failure to the user.
+//! A failure of an action goes to standard output, as the protocol requires, and to standard error: docker up to 28.2, oras-py and
+//! the devcontainers CLI drop the former and show the latter. The line that means "not found" goes to standard output alone, since
+//! it is no failure to the user. On a terminal, which shows both, each line goes to standard error alone.
 
 use std::any::Any;
 use std::io::{self, IsTerminal, Write};
@@ -104,7 +104,7 @@ const OPEN_FILES: &str = "too many open files; raise the limit ('ulimit -n'), or
 /// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
 fn describe(panic: &PanicHookInfo) -> String {
     let text = text(panic.payload());
-    for (sign, cause) in [
+    for (pattern, cause) in [
         ("Too many open files", OPEN_FILES),
         // The text of musl.
         ("No file descriptors available", OPEN_FILES),
@@ -115,7 +115,7 @@ fn describe(panic: &PanicHookInfo) -> String {
         ("Cannot allocate memory", "out of memory"),
         ("Out of memory", "out of memory"),
     ] {
-        if text.contains(sign) {
+        if text.contains(pattern) {
             return format!("the system's limits are too low: {cause}");
         }
     }

@@ -1,8 +1,8 @@
 //! Parses the arguments and runs the command.
 //!
 //! The actions of the protocol are single words, matched by a table. A message about their wrong usage goes to standard
-//! output, with exit code 1, as clients expect. clap parses all other commands: help goes to standard output, wrong usage to
-//! standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the definitions in
+//! output, with exit code 1, as clients expect. A single unknown word may be a new action, and has the same answer.
+//! clap parses all other commands: help goes to standard output, wrong usage to standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the definitions in
 //! this module.
 
 use std::ffi::{OsStr, OsString};
@@ -93,7 +93,7 @@ struct Arguments {
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum AnyCommand {
-    /// Read a registry's host from standard input and print its user name and password; answers Bazel's requests too
+    /// Read a registry's host from standard input and print its credentials (docker's or Bazel's protocol)
     Get,
     /// Accept and discard the password of an ECR registry, so that docker login works
     Store,
@@ -118,7 +118,7 @@ pub enum UserCommand {
     Doctor(doctor::Doctor),
     /// Change the settings of docker, podman or kubelet so that they call the helper
     Setup(setup::Setup),
-    /// Print the password alone, as aws ecr get-login-password does; also after ecr and ecr-public
+    /// Print only the password, like aws ecr get-login-password; 'ecr' or 'ecr-public' may precede it
     #[command(args_override_self = true, infer_long_args = true)]
     GetLoginPassword(GetLoginPassword),
     /// For scripts that call aws ecr
@@ -137,7 +137,7 @@ pub enum UserCommand {
     Logout(sign_in::Logout),
     /// List or remove cached tokens
     Cache(sign_in::Tokens),
-    /// Serve kubelets as an image credential provider; also under the name ecr-credential-provider
+    /// Run as a kubelet image credential provider, also when started as ecr-credential-provider
     Kubelet(kubelet::Kubelet),
     /// Print the completions of a shell
     Completions(generate::Completions),

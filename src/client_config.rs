@@ -1,7 +1,7 @@
 //! Where docker gets the credentials of a registry, read from its settings, and the file format that podman and others share
 //! with it. This module writes nothing; see [`setup`](crate::commands::setup).
 //!
-//! docker reads one file: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
+//! docker reads one file, and from version 28.3 on first the variable `DOCKER_AUTH_CONFIG`: an entry of `credHelpers` for exactly the host, else `credsStore`, else the password under
 //! `auths` (docker CLI reference, "Credential helpers").
 
 use std::collections::BTreeSet;

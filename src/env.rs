@@ -12,7 +12,7 @@ use crate::spelling;
 pub const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_ECR_ACCESS_KEY_ID_<account>",
-        "access key for the registries of this account, with the next two; comes before all other credentials",
+        "access key for this account's registries, set with the next two; takes precedence over all other credentials",
     ),
     ("AWS_ECR_SECRET_ACCESS_KEY_<account>", "secret key that belongs to AWS_ECR_ACCESS_KEY_ID_<account>"),
     (
@@ -34,10 +34,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
     (
         "AWS_ECR_ROLE_ARN",
-        "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, where no other is named",
+        "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, if no other role is configured",
     ),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
-    ("AWS_ECR_TIMEOUT", "longest time for one answer, in seconds or with a unit, e.g. 500ms, 20s, 1m (default 20s)"),
+    ("AWS_ECR_TIMEOUT", "time limit for one request, in seconds or with a unit, e.g. 500ms, 20s, 1m (default 20s)"),
     ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
     (
         "AWS_ECR_WEB_IDENTITY",

@@ -15,7 +15,7 @@
 //! | [`containers`] | which credentials podman, buildah and skopeo use for a registry |
 //! | [`client_config`] | which credentials docker uses for a registry |
 //! | [`registry`] | parses server URLs and hosts |
-//! | [`input`] | bounded reads of standard input and files |
+//! | [`input`] | bounded reads of files |
 //! | [`display_time`] | times and durations for people |
 //! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |

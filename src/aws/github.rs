@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// The part of GitHub's answer that is used.
 #[derive(Deserialize)]
-struct Answer {
+struct TokenAnswer {
     value: Secret,
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
             "check 'permissions: id-token: write', and that the job still runs; or try again",
         ));
     }
-    let answer: Option<Answer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let answer: Option<TokenAnswer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
     debug!(endpoint, took_ms; "requested the identity token of the job from GitHub");

@@ -1,7 +1,7 @@
 //! Exchanges AWS credentials for an ECR token, through the AWS SDK.
 //!
-//! `aws_*` crates and, except for the wait for signals in [`platform`](crate::platform), asynchronous code appear in this
-//! module alone. Only a cache miss enters it.
+//! `aws_*` crates appear in this module alone, except for the parser of the AWS files in [`identity`](crate::identity), and so does
+//! asynchronous code, except for the wait for signals in [`platform`](crate::platform). Only a cache miss enters the module.
 //!
 //! A current-thread runtime ([`runtime`]) runs one exchange under one deadline, in a thread of its own, so that a blocked system
 //! call, such as a read from a file system that hangs, does not delay the answer. [`credentials`] are resolved before

@@ -1,4 +1,4 @@
-//! Requests that only `doctor` makes: the route to the API, the principal, the clock, the registry itself.
+//! Requests of `doctor`, and of `setup` for the account: the route to the API, the principal, the clock, the registry itself.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -159,7 +159,8 @@ fn read_bundle(path: &Path, setting: &str, deadline: Instant) -> Result<RootCert
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
     let provider = Arc::new(cryptography::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = versions.expect("ring has TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
+    let mut config =
+        versions.expect("every provider has TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // The process is too short-lived to resume a session.
     config.resumption = Resumption::disabled();

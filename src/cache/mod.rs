@@ -8,14 +8,14 @@
 //! | `<request>.manifest` | the entry that answers a request ([`manifest`]) |
 //! | `<job>.subject` | a hash of the issuer and subject of a GitHub Actions job |
 //!
-//! `identity` derives the key. A file appears by a rename of a finished temporary file, so that readers need no lock and never
-//! read half of one. Directories have mode 0700 and files 0600, whatever the umask. The cache ignores a directory or file that
+//! `identity` derives the key. A file with content appears by a rename of a finished temporary file, so that readers need no lock and
+//! never read half of one. Directories have mode 0700 and files 0600, whatever the umask. The cache ignores a directory or file that
 //! others could have written to, and opens nothing through a link. It calls no fsync: an entry that a power failure cut short
 //! does not decode, and costs one API call.
 //!
-//! Each write removes some unused files ([`prune`]).
+//! Each write of an entry removes some unused files ([`prune`]).
 //!
-//! The cache is an optimisation: its errors are logged, and no caller fails because of them.
+//! The cache is an optimisation: its errors are logged, and no pull fails because of them.
 
 mod entry;
 mod lock;

@@ -1,7 +1,7 @@
 //! Removes unused files: expired and damaged entries, locks without an entry, manifests without an entry, and temporary files of
 //! killed processes.
 //!
-//! Each write examines a limited number of keys, from a random position in the directory, so that over time all are examined.
+//! Each write of an entry examines a limited number of keys, from a random position in the directory, so that over time all are examined.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;

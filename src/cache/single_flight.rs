@@ -84,7 +84,7 @@ struct Follower<'a> {
 
 /// The content of `<key>.failure`.
 #[derive(Serialize, Deserialize)]
-struct Report {
+struct FailureReport {
     /// When it was written, which distinguishes it from the next one.
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
@@ -105,7 +105,7 @@ impl Cache {
         platform::create_private_dir(&self.dir)?;
         let path = |extension: &str| self.dir.join(format!("{key}.{extension}"));
         let files = Files { failure: path("failure"), waiting: path("waiting") };
-        let earlier_report = Report::read(&files.failure).map(|report| report.at);
+        let earlier_report = FailureReport::read(&files.failure).map(|report| report.at);
         let mut follower = Follower { cache: self, files, earlier_report, deadline, is_announced: false };
         for lock in LOCKS.map(path) {
             if let Some(outcome) = follower.follow(&lock, &look_up)? {
@@ -143,8 +143,8 @@ impl<'a> Follower<'a> {
             return Ok(Some(Outcome::Found(found)));
         }
         let is_answer =
-            |report: &Report| self.earlier_report != Some(report.at) || (taken.is_none() && report.is_recent());
-        if let Some(report) = Report::read(&self.files.failure).filter(is_answer) {
+            |report: &FailureReport| self.earlier_report != Some(report.at) || (taken.is_none() && report.is_recent());
+        if let Some(report) = FailureReport::read(&self.files.failure).filter(is_answer) {
             return Ok(Some(Outcome::Failed(report.into_failure())));
         }
         if let Some(taken) = taken {
@@ -185,7 +185,7 @@ impl<'a> Leader<'a> {
     pub fn fail(self, failure: &Failure) {
         // Omits the quote: the text of another program may hold a secret that the mask does not recognize.
         let Failure { code, what, hint, quote: _ } = failure.clone();
-        let report = Report { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, hint };
+        let report = FailureReport { at: OffsetDateTime::now_utc(), code: code.name().to_owned(), what, hint };
         if let Ok(bytes) = serde_json::to_vec(&report)
             && let Err(error) = self.cache.write(&bytes, &self.files.failure)
         {
@@ -197,7 +197,7 @@ impl<'a> Leader<'a> {
     }
 }
 
-impl Report {
+impl FailureReport {
     fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&read(path)?).ok()
     }
@@ -395,12 +395,12 @@ mod tests {
 
     #[test]
     fn a_leader_counts_as_stopped_when_its_heartbeat_stays_the_same_for_the_timeout() {
-        let (start, beat) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let (start, last_heartbeat) = (Instant::now(), SystemTime::UNIX_EPOCH);
         let mut monitor = HeartbeatMonitor::new(start);
-        assert!(!monitor.has_stopped(Some(beat), start + 10 * HEARTBEAT_TIMEOUT), "the first look");
+        assert!(!monitor.has_stopped(Some(last_heartbeat), start + 10 * HEARTBEAT_TIMEOUT), "the first look");
         let seen = start + 10 * HEARTBEAT_TIMEOUT;
-        assert!(!monitor.has_stopped(Some(beat), seen + HEARTBEAT_TIMEOUT));
-        assert!(monitor.has_stopped(Some(beat), seen + HEARTBEAT_TIMEOUT + Duration::from_millis(1)));
-        assert!(!monitor.has_stopped(Some(beat + LONG), seen + 2 * HEARTBEAT_TIMEOUT), "it goes on");
+        assert!(!monitor.has_stopped(Some(last_heartbeat), seen + HEARTBEAT_TIMEOUT));
+        assert!(monitor.has_stopped(Some(last_heartbeat), seen + HEARTBEAT_TIMEOUT + Duration::from_millis(1)));
+        assert!(!monitor.has_stopped(Some(last_heartbeat + LONG), seen + 2 * HEARTBEAT_TIMEOUT), "it goes on");
     }
 }

@@ -46,7 +46,7 @@ pub enum Action {
 const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
 
 /// The payload of `store`.
-struct Stored {
+struct StoredCredential {
     server_url: String,
     username: String,
 }
@@ -256,7 +256,7 @@ fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
 }
 
 /// Matches field names without case and replaces what is not UTF-8, as Go's decoder does.
-fn read_stored(input: &[u8]) -> Result<Stored, Error> {
+fn read_stored(input: &[u8]) -> Result<StoredCredential, Error> {
     let unreadable = |error| Error::failed(format!("the credentials on standard input cannot be read: {error}"));
     let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
@@ -268,7 +268,7 @@ fn read_stored(input: &[u8]) -> Result<Stored, Error> {
         Some((_, serde_json::Value::String(text))) => Ok(text.clone()),
         Some(_) => Err(unreadable(format!("{wanted} is not a string"))),
     };
-    Ok(Stored { server_url: field("ServerURL")?, username: field("Username")? })
+    Ok(StoredCredential { server_url: field("ServerURL")?, username: field("Username")? })
 }
 
 fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {

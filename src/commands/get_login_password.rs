@@ -52,7 +52,7 @@ pub enum Service {
 /// Arguments of `get-login-password`: those of the AWS CLI and a registry.
 #[derive(Args, Debug)]
 pub struct GetLoginPassword {
-    /// Registry; without one, the password is for all registries of a region that the caller may use
+    /// Registry host; if omitted, the password works for every registry in the region that the caller may access
     host: Option<String>,
     /// The region; default as in the AWS CLI
     #[arg(long)]

@@ -21,7 +21,7 @@ pub const KEYS: &[ConfigKey] = &[
         name: "timeout",
         kind: "string: a number of seconds, or with a unit, e.g. 500ms, 20s, 1m",
         default: "20s",
-        what: "The longest time for one answer. AWS_ECR_TIMEOUT overrides it.",
+        what: "The time limit for one request. AWS_ECR_TIMEOUT overrides it.",
         example: "\"20s\"",
     },
     ConfigKey {

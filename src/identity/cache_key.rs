@@ -1,7 +1,7 @@
 //! Makes the keys of the cache: the key of an identity's entry, and the key of a request.
 //!
-//! [`of_identity`] hashes everything that decides which token a registry gets; [`request_key`] hashes the environment and
-//! the host alone. The module [`identity`](super) describes both.
+//! [`of_identity`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
+//! the helper, the environment and the host. The module [`identity`](super) describes both.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -84,8 +84,8 @@ impl KeyHasher {
     }
 }
 
-/// The key of what the cache knows about a request, made from the environment alone. Two processes with the same
-/// environment that find everything [`Observed`] unchanged have the same identity.
+/// The key of what the cache knows about a request, made from the environment and the host. Two processes with the
+/// same environment that find everything [`Observed`] unchanged have the same identity.
 pub fn request_key(env: &Env, host: &str) -> CacheKey {
     let mut parts = KeyHasher::default();
     parts.add("version", crate::VERSION);

@@ -52,8 +52,8 @@
 //! machine to another. On a system that does not report its boot, tokens of such sources are not cached.
 //!
 //! Even this is too slow for a cache hit: parsing two hundred profiles takes as long as everything else. So the cache also
-//! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment alone
-//! ([`request_key`]), and a hit compares these observations without parsing any file. ccache does the same in its direct
+//! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment and the
+//! host ([`request_key`]), and a hit compares these observations without parsing any file. ccache does the same in its direct
 //! mode (ccache manual, "The direct mode").
 
 mod cache_key;

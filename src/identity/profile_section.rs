@@ -29,7 +29,7 @@ pub(super) struct RoleOfProfile {
 }
 
 /// The keys that describe a sign-in through IAM Identity Center.
-struct SignIn<'a> {
+struct SignInKeys<'a> {
     session: Option<&'a str>,
     start_url: Option<&'a str>,
     region: Option<&'a str>,
@@ -121,7 +121,7 @@ impl ProfileSection<'_> {
 
     fn sso(&self) -> Result<Option<Sso>, Failure> {
         let [account_id, role_name] = [self.get("sso_account_id")?, self.get("sso_role_name")?];
-        let SignIn { session, start_url, region, section } = self.sign_in()?;
+        let SignInKeys { session, start_url, region, section } = self.sign_in()?;
         if [account_id, role_name, session, start_url, region].iter().all(Option::is_none) {
             return Ok(None);
         }
@@ -149,10 +149,10 @@ impl ProfileSection<'_> {
     }
 
     /// The sign-in that the profile refers to: its `[sso-session …]`, or in the legacy form its own keys.
-    fn sign_in(&self) -> Result<SignIn<'_>, Failure> {
+    fn sign_in(&self) -> Result<SignInKeys<'_>, Failure> {
         let (start_url, region) = (self.get("sso_start_url")?, self.get("sso_region")?);
         let Some(session) = self.get("sso_session")? else {
-            return Ok(SignIn { session: None, start_url, region, section: format!("profile '{}'", self.name) });
+            return Ok(SignInKeys { session: None, start_url, region, section: format!("profile '{}'", self.name) });
         };
         for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
             if value.is_some() {
@@ -167,7 +167,7 @@ impl ProfileSection<'_> {
             ));
         };
         let (start_url, region) = (found.get("sso_start_url"), found.get("sso_region"));
-        Ok(SignIn { session: Some(session), start_url, region, section: format!("[sso-session {session}]") })
+        Ok(SignInKeys { session: Some(session), start_url, region, section: format!("[sso-session {session}]") })
     }
 
     /// The file of an `aws login` session. The SDK's provider also reads it, and these variables.

@@ -65,17 +65,17 @@ pub(super) fn split(command: &str) -> Result<Vec<Word>, Unsupported> {
     let mut tokens = Lexer::new(command).tokens()?.into_iter();
     while let Some(token) = tokens.next() {
         match token {
-            Token::Next => is_first = true,
-            Token::Word(word) => {
+            ShellToken::Next => is_first = true,
+            ShellToken::Word(word) => {
                 if std::mem::take(&mut is_first) && !is_program(&word.text) {
                     let what = "one of its commands begins with a word of the shell, or with an assignment";
                     return Err(Unsupported::Syntax(what));
                 }
                 words.push(word);
             }
-            Token::From | Token::To => match tokens.next() {
-                Some(Token::Word(word)) if matches!(token, Token::From) => words.push(word),
-                Some(Token::Word(_)) => {}
+            ShellToken::From | ShellToken::To => match tokens.next() {
+                Some(ShellToken::Word(word)) if matches!(token, ShellToken::From) => words.push(word),
+                Some(ShellToken::Word(_)) => {}
                 _ => return Err(Unsupported::Syntax("a redirection has no file")),
             },
         }
@@ -89,7 +89,7 @@ fn is_program(word: &str) -> bool {
     !RESERVED.contains(&word) && !is_assignment
 }
 
-enum Token {
+enum ShellToken {
     Word(Word),
     /// The next word begins another command.
     Next,
@@ -102,7 +102,7 @@ enum Token {
 /// Reads the tokens of a command line.
 struct Lexer<'a> {
     rest: Peekable<Chars<'a>>,
-    tokens: Vec<Token>,
+    tokens: Vec<ShellToken>,
     /// The word so far; `None` between words.
     word: Option<Word>,
 }
@@ -112,7 +112,7 @@ impl<'a> Lexer<'a> {
         Self { rest: command.chars().peekable(), tokens: Vec::new(), word: None }
     }
 
-    fn tokens(mut self) -> Result<Vec<Token>, Unsupported> {
+    fn tokens(mut self) -> Result<Vec<ShellToken>, Unsupported> {
         while let Some(c) = self.rest.next() {
             if ENDS.contains(&c) {
                 self.end_word(c);
@@ -121,7 +121,7 @@ impl<'a> Lexer<'a> {
                 self.character(c)?;
             }
         }
-        self.tokens.extend(self.word.map(Token::Word));
+        self.tokens.extend(self.word.map(ShellToken::Word));
         Ok(self.tokens)
     }
 
@@ -130,19 +130,19 @@ impl<'a> Lexer<'a> {
         let Some(word) = self.word.take() else { return };
         let is_descriptor = matches!(c, '<' | '>') && word.text.bytes().all(|byte| byte.is_ascii_digit());
         if !is_descriptor {
-            self.tokens.push(Token::Word(word));
+            self.tokens.push(ShellToken::Word(word));
         }
     }
 
     /// Reads a blank or an operator, whose first character is `c`.
     fn operator(&mut self, c: char) -> Result<(), Unsupported> {
         match c {
-            ';' => self.tokens.push(Token::Next),
+            ';' => self.tokens.push(ShellToken::Next),
             '|' => {
                 self.rest.next_if_eq(&'|');
-                self.tokens.push(Token::Next);
+                self.tokens.push(ShellToken::Next);
             }
-            '&' if self.rest.next_if_eq(&'&').is_some() => self.tokens.push(Token::Next),
+            '&' if self.rest.next_if_eq(&'&').is_some() => self.tokens.push(ShellToken::Next),
             '&' => return Err(Unsupported::Syntax("it runs a command in the background")),
             '<' | '>' => return self.redirection(c),
             _ => {}
@@ -159,7 +159,7 @@ impl<'a> Lexer<'a> {
         } else if self.rest.peek().is_some_and(|c| "<>|".contains(*c)) {
             return Err(Unsupported::Redirection(c));
         } else {
-            self.tokens.push(if c == '<' { Token::From } else { Token::To });
+            self.tokens.push(if c == '<' { ShellToken::From } else { ShellToken::To });
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
             name,
             Code::RepositoryMissing,
             format!("{host}/{repository}:{tag} is not the name of an image"),
-            "write it as in HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case",
+            "write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case",
         );
     }
     let target = access.target_of(host);

@@ -3,8 +3,8 @@
 //! [`machine`] checks what all registries share: the helper on the PATH, the variables, the configuration, and the settings
 //! of docker and podman. For each registry, [`clients`] checks whether clients call the helper, [`access`] resolves its
 //! credentials and requests a token, once for all registries that share a token, and [`image`] tries the token on the
-//! registry, and on the image for `HOST/REPOSITORY:TAG`. An endpoint is asked for one token at a time, and for no further
-//! one once it has not answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints
+//! registry, and on the image for `HOST/REPOSITORY:TAG`. Of the registries of one endpoint, one requests a token first,
+//! and the others only once the endpoint has answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints
 //! no secret. It renews an SSO sign-in that expires soon, as `get` does.
 //!
 //! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings
@@ -201,7 +201,7 @@ impl Examiner<'_> {
                 report.checks.extend(of_clients.map(|check| if is_above(&check) { check.shown() } else { check }));
             }
             let Some(target) = target else {
-                send(Event::Registry(index, Box::new(report.done())));
+                send(Event::Registry(index, Box::new(report.finish())));
                 continue;
             };
             match Access::new(self, target, &mut report) {
@@ -216,7 +216,7 @@ impl Examiner<'_> {
                 }
                 Err(check) => {
                     report.checks.push(check);
-                    send(Event::Registry(index, Box::new(report.done())));
+                    send(Event::Registry(index, Box::new(report.finish())));
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Examiner<'_> {
                         let image = subject.image.as_deref();
                         report.checks.push(image::examine(self, access, &subject.host, image));
                     }
-                    send(Event::Registry(index, Box::new(report.done())));
+                    send(Event::Registry(index, Box::new(report.finish())));
                 });
             }
         });

@@ -140,7 +140,7 @@ impl RegistryReport {
         self.checks.iter().all(|check| check.status != Status::Failure || of_client(check))
     }
 
-    pub(super) fn done(mut self) -> Self {
+    pub(super) fn finish(mut self) -> Self {
         self.ok = self.checks.iter().all(|check| check.status != Status::Failure);
         self
     }

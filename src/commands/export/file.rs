@@ -2,7 +2,8 @@
 //!
 //! Readers see the old file or the new one, never a part: a temporary file in the same directory gets the text and replaces
 //! the old file. The new file has mode 0600, whatever the umask and the mode of the old file, and belongs to the user who runs
-//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A file that is not regular, e.g.
+//! the command. A symbolic link at the path stays, and the file that it leads to is replaced; a link of another user than root is
+//! refused. A file that is not regular, e.g.
 //! `/dev/null` or a pipe, is refused, because a rename would remove it.
 
 use std::fs;

@@ -27,7 +27,7 @@ use crate::token_provider::IssuedToken;
 /// The format that `export` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A config.json with the passwords in it, as kaniko and other builders read it
+    /// A docker config.json that contains the passwords, for kaniko and other builders
     DockerConfig,
     /// A secret of type kubernetes.io/dockerconfigjson as YAML, for kubectl apply
     KubernetesSecret,

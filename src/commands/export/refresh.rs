@@ -1,8 +1,8 @@
 //! `export --every`: writes the file at once and again after every interval, until a signal ends the process.
 //!
-//! Each password that is written outlives the interval and a margin for retries ([`Export::renew`]). Where AWS issues shorter
-//! tokens, the file is written again after half of such a token's lifetime. Any failure leaves the file as it is and is
-//! reported on standard error with the time at which the password in the file expires. The next attempt follows after ten
+//! A password that is written outlives the interval and a margin for retries, unless AWS gives no newer one ([`Export::renew`]).
+//! Where AWS issues shorter tokens, the file is written again after half of such a token's lifetime. A failure is reported on
+//! standard error with the time at which the password in the file expires. The next attempt follows after ten
 //! seconds, then after twice as long each time, up to five minutes or half of the interval. An expired password is never
 //! written.
 //!

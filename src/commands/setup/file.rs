@@ -56,7 +56,7 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) 
     if change.is_empty() {
         return Ok(change);
     }
-    let target = Target::prepare(path).map_err(failed)?;
+    let target = Destination::prepare(path).map_err(failed)?;
     // The directory may have been created just now.
     let _locked = locked.or_else(|| lock(path));
     for _ in 0..MOST_ATTEMPTS {
@@ -82,7 +82,7 @@ fn directory(file: &Path) -> &Path {
 }
 
 /// The file to replace, after links were resolved.
-struct Target(PathBuf);
+struct Destination(PathBuf);
 
 /// The result of one attempt to replace a file.
 #[derive(PartialEq, Eq)]
@@ -92,7 +92,7 @@ enum Replacement {
     Conflict,
 }
 
-impl Target {
+impl Destination {
     /// Resolves links and creates the directory if it is missing.
     fn prepare(path: &Path) -> io::Result<Self> {
         let target = platform::resolve_links(path)?;

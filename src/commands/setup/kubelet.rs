@@ -23,7 +23,7 @@ const KIND: &str = "CredentialProviderConfig";
 /// The part of the configuration that this module reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Config<'a> {
+struct ProviderConfig<'a> {
     #[serde(default)]
     api_version: String,
     #[serde(default)]
@@ -44,7 +44,7 @@ struct Provider<'a> {
 /// The entry of the helper, in the usual order of its keys.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct HelperEntry {
     name: &'static str,
     match_images: Vec<String>,
     /// Required by kubelet, and unused, since each response has its own duration.
@@ -65,10 +65,10 @@ struct Variable {
 struct NewConfig {
     api_version: String,
     kind: &'static str,
-    providers: [Entry; 1],
+    providers: [HelperEntry; 1],
 }
 
-impl Entry {
+impl HelperEntry {
     /// Returns the entry for a configuration of this version. The protocol has the same versions.
     fn new(version: &str) -> Self {
         Self {
@@ -86,14 +86,14 @@ impl Entry {
 /// Adds the helper's entry.
 pub fn add(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() {
-        let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [Entry::new("v1")] };
+        let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [HelperEntry::new("v1")] };
         return Ok(format!("{}\n", encode(&config, "  ")));
     }
     let Parsed { version, list, providers } = Parsed::of_text(text)?;
     if providers.iter().any(|(provider, _)| provider.name == NAME) {
         return Ok(text.to_owned());
     }
-    let entry = Entry::new(&version);
+    let entry = HelperEntry::new(&version);
     let Some((_, first)) = providers.first() else {
         let entry = encode(&entry, "  ").replace('\n', "\n    ");
         return Ok(replaced(text, list, &format!("[\n    {entry}\n  ]")));
@@ -168,7 +168,7 @@ impl<'a> Parsed<'a> {
             let what = format!("line {line}, column {column}: not kubelet's {KIND} in JSON");
             Failure::new(Code::ClientConfigInvalid, what, "correct it, or in YAML, add the entry by hand")
         };
-        let config: Config = serde_json::from_str(text).map_err(wrong)?;
+        let config: ProviderConfig = serde_json::from_str(text).map_err(wrong)?;
         let version = config.api_version.strip_prefix(GROUP).filter(|_| config.kind == KIND);
         let version = version.ok_or_else(|| invalid(format!("not a {KIND} of {GROUP}")))?.to_owned();
         let Some(list) = config.providers else { return Err(invalid("it has no list of providers".to_owned())) };

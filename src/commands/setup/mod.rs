@@ -53,8 +53,7 @@ pub struct Setup {
     /// The registries of this account in each --region; may be repeated
     #[arg(long, value_name = "N", requires = "region")]
     account: Vec<String>,
-    /// The registries of each --account in this region, or without --account, of the caller's account as AWS STS reports it; may
-    /// be repeated
+    /// Region of the registries to add; without --account, uses the caller's account as AWS STS reports it; may be repeated
     #[arg(long, value_name = "R")]
     region: Vec<String>,
     /// Add ECR Public: public.ecr.aws
@@ -66,18 +65,18 @@ pub struct Setup {
     /// Map each account that a profile in ~/.aws/config names to that profile, in the helper's own configuration file
     #[arg(long, conflicts_with = "remove")]
     profiles: bool,
-    /// With --profiles, the profile to choose where several fit one account, may be repeated; with --region alone, the profile
-    /// whose account is meant
+    /// With --profiles: the profile to use if several match an account, may be repeated. With --region alone: use this profile's
+    /// account
     #[arg(long, value_name = "NAME", conflicts_with = "remove")]
     profile: Vec<String>,
-    /// Add the helper to kubelet's configuration of image credential providers, a JSON file as on EKS
+    /// Add the helper to kubelet's configuration of image credential providers (JSON, the format that EKS uses)
     #[arg(long, value_name = "FILE")]
     #[arg(conflicts_with_all = ["hosts", "account", "region", "public", "podman", "force", "remove_auths", "profiles", "profile"])]
     kubelet: Option<PathBuf>,
     /// Remove the entries that name the helper
     #[arg(long)]
     remove: bool,
-    /// Take registries over from other helpers
+    /// Replace entries that name another helper
     #[arg(long, conflicts_with = "remove")]
     force: bool,
     /// Remove passwords that earlier logins left for the same registries
