@@ -115,5 +115,5 @@ async fn send(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<Http
     let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
     let settings =
         HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT.min(left));
-    context.network.exchange(request, &settings.build()).await
+    context.network.request(request, &settings.build()).await
 }

@@ -48,7 +48,7 @@ pub fn request_token(target: &Target, identity: &Arc<Identity>, deadline: Instan
         }
         let setup = SdkSetup::new(context);
         setup.preconnect().await;
-        Box::pin(setup.open_session(&[])).await?.exchange().await
+        Box::pin(setup.open_session(&[])).await?.ecr_token().await
     })
 }
 

@@ -167,7 +167,7 @@ async fn send(
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
-    context.network.exchange(request, &settings).await.map_err(|error| context.registry_failure(&error))
+    context.network.request(request, &settings).await.map_err(|error| context.registry_failure(&error))
 }
 
 /// The body of an answer; null when it is not JSON.

@@ -76,10 +76,10 @@ impl Session {
     /// Requests the token from ECR, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
         let (identity, pending) = (self.context.identity.clone(), self.context.pending.clone());
-        run(deadline, &identity, &pending, self.exchange())
+        run(deadline, &identity, &pending, self.ecr_token())
     }
 
-    pub(super) async fn exchange(self) -> Result<Issued, Failure> {
+    pub(super) async fn ecr_token(self) -> Result<Issued, Failure> {
         let Self { config, endpoint, credentials, context } = self;
         let access_key_id = credentials.access_key_id().to_owned();
         let roles = &context.identity.chain.roles;

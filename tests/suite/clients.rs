@@ -14,18 +14,18 @@ use crate::HOST;
 use crate::fallback::KEEPER;
 use crate::namespace::{Daemon, newer};
 use crate::process::output;
-use crate::real_clients::{ADDRESS, OTHER, PASSWORD, Site, finish, possible, shell};
+use crate::real_clients::{ADDRESS, ClientMachine, OTHER, PASSWORD, finish, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";
 
 /// Returns a machine and the AWS that its helper calls; `None` where the tests cannot run.
-fn machine(test: &str) -> Option<(Site, Aws)> {
+fn machine(test: &str) -> Option<(ClientMachine, Aws)> {
     if !possible(test, &[]) {
         return None;
     }
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    Some((Site::start(&aws.url()), aws))
+    Some((ClientMachine::start(&aws.url()), aws))
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_token_that_comes_expired_serves_one_pull_and_is_not_kept() {
     if !possible("moto", &[moto.to_str().expect("UTF-8")]) {
         return;
     }
-    let site = Site::start(&format!("http://{MOTO}"));
+    let site = ClientMachine::start(&format!("http://{MOTO}"));
     let mut command = site.namespace.command(&moto);
     command.args(["-H", ADDRESS, "-p", "5000"]);
     let _moto = Daemon::start(command, &site.dir.path().join("moto.log"), || TcpStream::connect(MOTO).is_ok());
@@ -118,7 +118,7 @@ fn helm_and_oras_push_and_pull_without_a_login() {
         return;
     }
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    let site = Site::start(&aws.url());
+    let site = ClientMachine::start(&aws.url());
     let work = site.dir.path().join("work");
     fs::create_dir_all(work.join("app")).expect("a directory");
     fs::write(work.join("app/Chart.yaml"), "apiVersion: v2\nname: app\nversion: 1.2.3\n").expect("a write");
@@ -158,7 +158,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
         return;
     }
     let aws = Aws::start();
-    let site = Site::start(&aws.url());
+    let site = ClientMachine::start(&aws.url());
     let image = format!("{HOST}/team/app:1");
     let aws_dir = site.home().join(".aws");
     fs::create_dir_all(&aws_dir).expect("a directory");
@@ -235,7 +235,7 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
 
 /// A machine for `setup`, with an ordinary registry as well as an ECR one.
 struct SetUp {
-    site: Site,
+    site: ClientMachine,
     aws: Aws,
     _registry: Daemon,
     image: String,

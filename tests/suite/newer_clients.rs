@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::namespace::newer;
 use crate::process::output;
-use crate::real_clients::{PASSWORD, Site, finish, possible};
+use crate::real_clients::{ClientMachine, PASSWORD, finish, possible};
 use crate::support::aws::{Aws, Plan};
 
 /// The docker of this system.
@@ -21,7 +21,7 @@ const DOCKER: &str = "/usr/bin/docker";
 
 /// A user's machine with the entry that `setup` writes, and nothing else.
 struct User {
-    site: Site,
+    site: ClientMachine,
     aws: Aws,
     work: PathBuf,
 }
@@ -37,7 +37,7 @@ impl User {
             return None;
         }
         let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-        let site = Site::start(&aws.url());
+        let site = ClientMachine::start(&aws.url());
         let docker = site.home().join(".docker");
         fs::remove_dir_all(&docker).expect("no settings");
         site.run("docker-credential-ecr-login", &["setup", HOST]);

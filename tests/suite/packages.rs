@@ -14,7 +14,7 @@ use crate::budgets::{assert_auditable, assert_hardened};
 use crate::dns::is_static;
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
-use crate::real_clients::{PASSWORD, Site, possible, shell};
+use crate::real_clients::{ClientMachine, PASSWORD, possible, shell};
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
@@ -48,7 +48,7 @@ fn every_package_installs_and_then_docker_pulls() {
     let rpm = rpm(&aws);
     let tarball = tarball(&aws);
 
-    let site = Site::start(&aws.url());
+    let site = ClientMachine::start(&aws.url());
     let image = format!("{HOST}/team/app:1");
     let rootfs = site.home().join("rootfs.tar");
     shell(&format!("tar cf {} -C /etc hostname", rootfs.display()));
@@ -136,7 +136,7 @@ fn tarball(aws: &Aws) -> TempDir {
 }
 
 /// The image in docker; first by itself, then behind a script that makes it the helper.
-fn in_a_container(site: &Site, aws: &Aws) -> PathBuf {
+fn in_a_container(site: &ClientMachine, aws: &Aws) -> PathBuf {
     let archive = build("image");
     let home = site.home();
     load(site, &archive, "ecr-login:test");
@@ -178,7 +178,7 @@ fn the_images_serve_jobs_and_fill_volumes() {
     }
     let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
-    let site = Site::start(&aws.url());
+    let site = ClientMachine::start(&aws.url());
     load(&site, &build("image"), "ecr-login:test");
     load(&site, &build_with("image", &["--with-docker"]), "ecr-login:test-docker");
     let image = format!("{HOST}/team/app:1");
@@ -270,7 +270,7 @@ fn build_with(format: &str, flags: &[&str]) -> PathBuf {
 }
 
 /// Gives docker the image in an OCI archive.
-fn load(site: &Site, archive: &Path, name: &str) {
+fn load(site: &ClientMachine, archive: &Path, name: &str) {
     let file = site.home().join("image.tar");
     let _ = fs::remove_file(&file);
     let to = format!("docker-archive:{}:{name}", file.display());

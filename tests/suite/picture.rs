@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::HOST;
 use crate::helper::program;
 use crate::namespace::Namespace;
-use crate::real_clients::{PASSWORD, Site, possible};
+use crate::real_clients::{ClientMachine, PASSWORD, possible};
 use crate::support::aws::{Aws, Plan};
 
 const FILE: &str = "packaging/picture.svg";
@@ -25,7 +25,7 @@ fn draw() {
     assert!(possible("picture", &[]));
     let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), ..Plan::default() });
     // On loopback docker goes on without TLS and says something else.
-    let site = Site::at("10.83.67.82", "http://127.0.0.1:8000", |setup| {
+    let site = ClientMachine::at("10.83.67.82", "http://127.0.0.1:8000", |setup| {
         Namespace::of_network(&format!("{setup}\nip address add 10.83.67.82 dev lo"))
     });
     crate::support::serve(site.namespace.listen("127.0.0.1:8000"), aws.app());

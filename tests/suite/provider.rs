@@ -161,7 +161,7 @@ fn a_configuration_of_somebody_else_is_never_removed() {
     let ran = setup(&helper, &["--remove"]);
     assert_eq!(read(&helper), bare);
     assert!(ran.stdout.contains("which has no other"), "{ran:?}");
-    // Our entry with a change of somebody's.
+    // The entry of setup, with a change of somebody's.
     let helper = node("");
     setup(&helper, &[]);
     helper.write("config.json", &read(&helper).replace("\"0s\"", "\"5m0s\""));

@@ -38,7 +38,7 @@ pub fn possible(test: &str, also: &[&str]) -> bool {
 }
 
 /// The machine.
-pub struct Site {
+pub struct ClientMachine {
     pub endpoint: String,
     _daemons: Vec<Daemon>,
     pub namespace: Namespace,
@@ -48,7 +48,7 @@ pub struct Site {
 
 static SERIAL: Mutex<()> = Mutex::new(());
 
-impl Site {
+impl ClientMachine {
     pub fn start(endpoint: &str) -> Self {
         Self::at(ADDRESS, endpoint, Namespace::of_mounts)
     }

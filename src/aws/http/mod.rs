@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// Sends one request and receives its answer.
-    pub(super) async fn exchange(
+    pub(super) async fn request(
         &self,
         mut request: Request<SdkBody>,
         settings: &HttpConnectorSettings,
@@ -259,7 +259,7 @@ impl HttpConnector for Connector {
         let (network, settings) = (self.network.clone(), self.settings.clone());
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            network.exchange(request, &settings).await
+            network.request(request, &settings).await
         })
     }
 }
