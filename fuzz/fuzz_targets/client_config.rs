@@ -33,5 +33,5 @@ fuzz_target!(|text: &str| {
         let _ = (file.misspelt_key(HOST), file.has_password(HOST), file.helper_keys().count());
     }
     let env: Env = [(client_config::DOCKER_AUTH_CONFIG, docker)].into_iter().collect();
-    let _ = client_config::is_in_auth_config(&env, HOST);
+    let _ = client_config::EnvironmentPasswords::read(&env).have(HOST);
 });
