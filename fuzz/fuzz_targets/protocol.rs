@@ -27,8 +27,8 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     let life = Duration::from_secs(12 * 3600);
     let entry = Entry::new(&key, "", token, life, OffsetDateTime::now_utc()).expect("it is valid for hours");
     cache.save(&entry).expect("the cache is writable");
-    let words = || String::from("x");
-    let decided = Decided { region: words(), credentials: words(), chosen_by: words() };
+    let arbitrary_text = || String::from("x");
+    let decided = Decided { region: arbitrary_text(), credentials: arbitrary_text(), chosen_by: arbitrary_text() };
     let request = request_key(&env, HOST);
     let manifest = Manifest::new(&request.to_string(), HOST, decided, &key.to_string(), Vec::new());
     cache.save_manifest(&request, &manifest).expect("the cache is writable");

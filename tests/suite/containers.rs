@@ -118,7 +118,7 @@ impl Machine {
         let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
         let checks = report["registries"][0]["checks"].as_array().expect("checks");
         let check = checks.iter().find(|check| check["check"] == "podman").map(ToString::to_string).unwrap_or_default();
-        let signs = [
+        let patterns = [
             ("calls the helper", Found::Helper),
             ("calls docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
@@ -127,7 +127,7 @@ impl Machine {
             ("names neither the helper", Found::Nothing),
             ("E-CLIENT-CONFIG-INVALID", Found::Broken),
         ];
-        let found = signs.into_iter().find(|(sign, _)| check.contains(sign)).map(|(_, found)| found);
+        let found = patterns.into_iter().find(|(pattern, _)| check.contains(pattern)).map(|(_, found)| found);
         (found.unwrap_or_else(|| panic!("{check} in {ran:?}")), check)
     }
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::report::{Check, RegistryReport};
-use super::{Event, Examiner};
+use super::{Checker, Event};
 use crate::aws::{self, Issued, Renewal, Route, Session};
 use crate::cache::{Entry, Freshness};
 use crate::client_config;
@@ -31,8 +31,8 @@ const PRINCIPAL: Duration = Duration::from_secs(3);
 const TOLERATED: Duration = Duration::from_mins(4);
 
 /// Applies the configuration to a host; `None` if there is nothing more to check.
-pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport) -> Option<Target> {
-    let config = match examiner.config {
+pub(super) fn target(checker: Checker, host: &str, report: &mut RegistryReport) -> Option<Target> {
+    let config = match checker.config {
         Ok(config) => config,
         // Already reported with the machine.
         Err(what) => {
@@ -41,16 +41,16 @@ pub(super) fn target(examiner: Examiner, host: &str, report: &mut RegistryReport
             return None;
         }
     };
-    match config.target(examiner.env, host) {
+    match config.target(checker.env, host) {
         Ok(target) => {
             report.account.clone_from(&target.registry.account);
             report.region = Some(target.registry.region.clone());
             report.checks.push(Check::ok("host", understood(&target)));
-            report.checks.push(Check::ok("mapping", mapping(examiner.env, config, &target)));
+            report.checks.push(Check::ok("mapping", mapping(checker.env, config, &target)));
             Some(target)
         }
         Err(error) => {
-            report.checks.push(not_served(examiner.env, config, host, error));
+            report.checks.push(not_served(checker.env, config, host, error));
             None
         }
     }
@@ -98,9 +98,9 @@ impl Principals {
 
 impl Access {
     /// Reads the settings for `target`.
-    pub(super) fn new(examiner: Examiner, target: Target, report: &mut RegistryReport) -> Result<Self, Check> {
+    pub(super) fn new(checker: Checker, target: Target, report: &mut RegistryReport) -> Result<Self, Check> {
         let failed = |failure| Check::failed("credentials", failure);
-        let identity = identity(examiner, &target).map_err(failed)?;
+        let identity = identity(checker, &target).map_err(failed)?;
         report.source = Some(identity.source().to_string());
         report.role = match (identity.chain.roles.last(), identity.source()) {
             (Some(role), _) => Some(role.arn.clone()),
@@ -108,9 +108,9 @@ impl Access {
             (None, _) => None,
         };
         report.profile = profile(&identity);
-        report.checks.push(cache(examiner, &target, &identity));
-        let route = aws::route(&target, &identity, examiner.until(TOKEN));
-        let local_time = examiner.local_time;
+        report.checks.push(cache(checker, &target, &identity));
+        let route = aws::route(&target, &identity, checker.until(TOKEN));
+        let local_time = checker.local_time;
         Ok(Self { target, identity, route, session: None, token: None, principal: None, expires_at: None, local_time })
     }
 
@@ -139,9 +139,9 @@ impl Access {
 
     /// Resolves the credentials and requests a token. Of the groups of one endpoint, the first one asks alone: if it gets no answer,
     /// the others do not ask. Sends each check as soon as it is done, and returns all.
-    pub(super) fn examine(
+    pub(super) fn check_all(
         &mut self,
-        examiner: Examiner,
+        checker: Checker,
         endpoint: &Mutex<EndpointState>,
         send: &impl Fn(Event),
     ) -> Vec<Check> {
@@ -160,7 +160,7 @@ impl Access {
         let source = self.identity.chain.to_string();
         send(Event::Waiting(format!("credentials from {source}")));
         let started = Instant::now();
-        let session = match Session::open(&self.target, &self.identity, for_credentials(examiner)) {
+        let session = match Session::open(&self.target, &self.identity, for_credentials(checker)) {
             Ok(session) => session,
             Err(failure) if self.target.registry.is_public() => {
                 let what = format!("none ({}): images of ECR Public are pulled anonymously", failure.what);
@@ -169,7 +169,7 @@ impl Access {
             }
             Err(failure) => {
                 let cached = Some(failure.code).filter(|code| *code == Code::MfaRequired);
-                match cached.and_then(|_| self.take_cached_token(examiner)) {
+                match cached.and_then(|_| self.take_cached_token(checker)) {
                     Some(valid) => {
                         let what = format!("an MFA code is required for {source}; 'login' has cached a token");
                         emit(Check::ok("credentials", what));
@@ -198,7 +198,7 @@ impl Access {
         };
         send(Event::Waiting(format!("a token from {}", self.endpoint())));
         let started = Instant::now();
-        let answer = session.clone().request_token(examiner.until(TOKEN));
+        let answer = session.clone().request_token(checker.until(TOKEN));
         let clock_ahead = session.clock_ahead();
         let took = took(started);
         let has_no_answer = answer.as_ref().is_err_and(|failure| failure.code.is_of_network());
@@ -212,7 +212,7 @@ impl Access {
         }
         if !has_no_answer {
             send(Event::Waiting("the principal from STS".to_owned()));
-            match examiner.principals.of(&session, examiner.until(PRINCIPAL)) {
+            match checker.principals.of(&session, checker.until(PRINCIPAL)) {
                 Ok(arn) => {
                     emit(Check::ok("principal", &arn));
                     self.principal = Some(arn);
@@ -238,8 +238,8 @@ impl Access {
     }
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
-    fn take_cached_token(&mut self, examiner: Examiner) -> Option<String> {
-        let stored = token_provider::cached(examiner.env, &self.target, &self.identity).ok()?;
+    fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
+        let stored = token_provider::cached(checker.env, &self.target, &self.identity).ok()?;
         let entry = stored.entry.filter(|entry| entry.freshness() != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);
@@ -282,23 +282,23 @@ impl Access {
 }
 
 /// Checks the default credentials, without a registry.
-pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
-    let Ok(config) = examiner.config else { return Vec::new() };
-    let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| examiner.env.text(name));
+pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
+    let Ok(config) = checker.config else { return Vec::new() };
+    let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| checker.env.text(name));
     let registry = region.and_then(|region| Registry::of_account(ANY_ACCOUNT, region));
     let registry = registry.or_else(|| Registry::of_account(ANY_ACCOUNT, "us-east-1"));
     let host = registry.map(|registry| registry.host).unwrap_or_default();
-    let Ok(target) = config.target(examiner.env, &host) else { return Vec::new() };
-    let identity = match identity(examiner, &target) {
+    let Ok(target) = config.target(checker.env, &host) else { return Vec::new() };
+    let identity = match identity(checker, &target) {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed("credentials", failure)],
     };
-    let mut checks = vec![cache(examiner, &target, &identity)];
-    match Session::open(&target, &identity, for_credentials(examiner)) {
+    let mut checks = vec![cache(checker, &target, &identity)];
+    match Session::open(&target, &identity, for_credentials(checker)) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
             checks.push(Check::ok("credentials", what));
-            checks.push(match examiner.principals.of(&session, examiner.until(PRINCIPAL)) {
+            checks.push(match checker.principals.of(&session, checker.until(PRINCIPAL)) {
                 Ok(arn) => Check::ok("principal", arn),
                 Err(failure) => {
                     let what = format!("unknown: {}", failure.whole());
@@ -312,17 +312,17 @@ pub(super) fn examine_without_registry(examiner: Examiner) -> Vec<Check> {
 }
 
 /// The identity, after renewing its sign-in where needed.
-fn identity(examiner: Examiner, target: &Target) -> Result<Arc<Identity>, Failure> {
-    let deadline = for_credentials(examiner);
-    let identity = Arc::new(Identity::of(examiner.env, target, deadline)?);
+fn identity(checker: Checker, target: &Target) -> Result<Arc<Identity>, Failure> {
+    let deadline = for_credentials(checker);
+    let identity = Arc::new(Identity::of(checker.env, target, deadline)?);
     if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
-        return Identity::of(examiner.env, target, deadline).map(Arc::new);
+        return Identity::of(checker.env, target, deadline).map(Arc::new);
     }
     Ok(identity)
 }
 
-fn for_credentials(examiner: Examiner) -> Instant {
-    examiner.until(examiner.config.map(Config::timeout).unwrap_or_default())
+fn for_credentials(checker: Checker) -> Instant {
+    checker.until(checker.config.map(Config::timeout).unwrap_or_default())
 }
 
 /// The profile of the credentials, if they come from one.
@@ -409,8 +409,8 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
     }
 }
 
-fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
-    match token_provider::cached(examiner.env, target, identity) {
+fn cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
+    match token_provider::cached(checker.env, target, identity) {
         Err(Failure { code, what, hint, .. }) => {
             Check::warning("cache", code, format!("not used, so every get calls AWS: {what}"), hint)
         }
@@ -419,13 +419,13 @@ fn cache(examiner: Examiner, target: &Target, identity: &Identity) -> Check {
         }
         Ok(Stored { dir, entry: Some(entry) }) => {
             let (dir, age) = (dir.display(), describe_duration(entry.age()));
-            Check::ok("cache", format!("{dir}: a token {age} old, {}", state(examiner, &entry)))
+            Check::ok("cache", format!("{dir}: a token {age} old, {}", state(checker, &entry)))
         }
     }
 }
 
-fn state(examiner: Examiner, entry: &Entry) -> String {
-    let until = examiner.local_time.show(entry.expires_at());
+fn state(checker: Checker, entry: &Entry) -> String {
+    let until = checker.local_time.show(entry.expires_at());
     match entry.freshness() {
         Freshness::Fresh => {
             let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;

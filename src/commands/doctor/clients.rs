@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::registry::{self, Registry};
 
 /// The checks of one host.
-pub(super) fn examine(env: &Env, host: &str) -> Vec<Check> {
+pub(super) fn check_all(env: &Env, host: &str) -> Vec<Check> {
     let docker = client(Client::Docker, env, host);
     let podman = client(Client::Podman, env, host);
     let mut checks = one_is_enough([docker, podman].into_iter().flatten().collect());

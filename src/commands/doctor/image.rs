@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Examiner;
+use super::Checker;
 use super::access::Access;
 use super::report::Check;
 use crate::aws::{RegistryAnswer, ask_registry};
@@ -17,7 +17,7 @@ use crate::platform::shell_word;
 const LIMIT: Duration = Duration::from_secs(4);
 
 /// Asks for `/v2/` (OCI distribution specification, "Determining support"), or for the manifest of `image`.
-pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Option<&str>) -> Check {
+pub(super) fn check_all(checker: Checker, access: &Access, host: &str, image: Option<&str>) -> Check {
     let reference = image.map(Reference::parse);
     let path = match &reference {
         None => "/v2/".to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn examine(examiner: Examiner, access: &Access, host: &str, image: Op
         );
     }
     let target = access.target_of(host);
-    let answer = ask_registry(&target, access.identity(), access.token(), &path, examiner.until(LIMIT));
+    let answer = ask_registry(&target, access.identity(), access.token(), &path, checker.until(LIMIT));
     match (answer, reference) {
         (Err(failure), _) => Check::failed(name, failure),
         (Ok(RegistryAnswer { status: StatusCode::OK, .. }), None) => {

@@ -1,7 +1,7 @@
 //! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
 
 use super::report::Check;
-use super::{Examiner, clients};
+use super::{Checker, clients};
 use crate::NAME;
 use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
 use crate::code::Code;
@@ -21,14 +21,14 @@ pub(super) enum Scope {
 
 /// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
 /// version.
-pub(super) fn examine(examiner: Examiner<'_>, scope: Scope) -> impl Iterator<Item = Check> {
-    let env = examiner.env;
+pub(super) fn check_all(checker: Checker<'_>, scope: Scope) -> impl Iterator<Item = Check> {
+    let env = checker.env;
     let misspelt = env
         .misspelt()
         .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable"));
     let own = std::iter::once_with(move || program(env)).chain(sudo(env)).chain(misspelt);
     let clients = std::iter::once_with(move || clients(env, scope)).flatten();
-    own.chain(configuration(examiner)).chain(clients)
+    own.chain(configuration(checker)).chain(clients)
 }
 
 /// Checks the settings of docker and podman.
@@ -87,8 +87,8 @@ fn sudo(env: &Env) -> Option<Check> {
     ))
 }
 
-fn configuration(examiner: Examiner) -> Option<Check> {
-    match examiner.config {
+fn configuration(checker: Checker) -> Option<Check> {
+    match checker.config {
         Err(what) => Some(Check::failure(
             "configuration",
             Code::ConfigInvalid,

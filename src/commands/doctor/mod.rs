@@ -61,7 +61,7 @@ pub struct Doctor {
 
 /// What all checks need.
 #[derive(Clone, Copy)]
-struct Examiner<'a> {
+struct Checker<'a> {
     env: &'a Env,
     /// The configuration, or why it cannot be used.
     config: Result<&'a Config, &'a str>,
@@ -98,7 +98,7 @@ impl Doctor {
         // No retries: a failed request is a finding.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
         let principals = Principals::default();
-        let examiner = Examiner {
+        let checker = Checker {
             env: &once,
             config: config.as_ref().map_err(|_| wrong.as_str()),
             local_time,
@@ -115,7 +115,7 @@ impl Doctor {
         let versions = bug_report::versions(env);
         let mut checks = Vec::new();
         let scope = if subjects.is_empty() { Scope::Machine } else { Scope::Registries };
-        for check in machine::examine(examiner, scope) {
+        for check in machine::check_all(checker, scope) {
             screen.check(&check)?;
             checks.push(check);
         }
@@ -123,7 +123,7 @@ impl Doctor {
         thread::scope(|scope| {
             let (send, events) = mpsc::channel();
             let machine: Vec<Check> = checks.iter().cloned().map(Check::shown).collect();
-            scope.spawn(move || examiner.examine(subjects, &machine, &send));
+            scope.spawn(move || checker.check_all(subjects, &machine, &send));
             for event in events {
                 match event {
                     Event::Waiting(what) => screen.waiting(&what)?,
@@ -177,15 +177,15 @@ struct Group {
     members: Vec<(usize, Subject, RegistryReport)>,
 }
 
-impl Examiner<'_> {
+impl Checker<'_> {
     /// Checks all subjects and sends the results to `events`.
-    fn examine(self, subjects: Vec<Subject>, machine: &[Check], events: &Sender<Event>) {
+    fn check_all(self, subjects: Vec<Subject>, machine: &[Check], events: &Sender<Event>) {
         let send = |event| {
             // The receiver is gone if the report cannot be written.
             let _ = events.send(event);
         };
         if subjects.is_empty() {
-            for check in access::examine_without_registry(self) {
+            for check in access::check_without_registry(self) {
                 send(Event::Shared(check));
             }
             return;
@@ -197,7 +197,7 @@ impl Examiner<'_> {
             let target = access::target(self, &subject.host, &mut report);
             if target.is_some() || self.config.is_err() {
                 let is_above = |check: &Check| machine.iter().any(|above| above.is_same(check));
-                let of_clients = clients::examine(self.env, &subject.host).into_iter();
+                let of_clients = clients::check_all(self.env, &subject.host).into_iter();
                 report.checks.extend(of_clients.map(|check| if is_above(&check) { check.shown() } else { check }));
             }
             let Some(target) = target else {
@@ -226,7 +226,7 @@ impl Examiner<'_> {
                     let endpoint = Mutex::default();
                     thread::scope(|scope| {
                         for group in groups {
-                            scope.spawn(|| self.examine_group(group, &endpoint, &send));
+                            scope.spawn(|| self.check_group(group, &endpoint, &send));
                         }
                     });
                 });
@@ -235,8 +235,8 @@ impl Examiner<'_> {
     }
 
     /// Checks what the registries of a group share, then each registry.
-    fn examine_group(self, mut group: Group, endpoint: &Mutex<EndpointState>, send: &(impl Fn(Event) + Sync)) {
-        let shared = group.access.examine(self, endpoint, send);
+    fn check_group(self, mut group: Group, endpoint: &Mutex<EndpointState>, send: &(impl Fn(Event) + Sync)) {
+        let shared = group.access.check_all(self, endpoint, send);
         for (_, _, report) in &mut group.members {
             group.access.describe(report);
             report.checks.extend(shared.iter().cloned().map(Check::shown));
@@ -248,7 +248,7 @@ impl Examiner<'_> {
                     if report.is_ok() {
                         send(Event::Waiting(format!("the registry {}", subject.host)));
                         let image = subject.image.as_deref();
-                        report.checks.push(image::examine(self, access, &subject.host, image));
+                        report.checks.push(image::check_all(self, access, &subject.host, image));
                     }
                     send(Event::Registry(index, Box::new(report.finish())));
                 });
