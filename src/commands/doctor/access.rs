@@ -1,13 +1,13 @@
 //! Checks the credentials of a registry and requests a token with them, as a `get` without the cache does.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::report::{Check, RegistryReport};
+use super::shared::EndpointState;
 use super::{Checker, Event};
 use crate::aws::{self, Issued, Renewal, Route, Session};
 use crate::cache::{Entry, Freshness};
@@ -66,34 +66,6 @@ pub(super) struct Access {
     principal: Option<String>,
     expires_at: Option<OffsetDateTime>,
     local_time: LocalTime,
-}
-
-/// What is known of the endpoint that several groups share.
-#[derive(Default)]
-pub(super) enum EndpointState {
-    /// It was not asked yet.
-    #[default]
-    Unknown,
-    /// It answers, even with an error.
-    Answers,
-    /// It did not answer; the failed check.
-    Silent(Check),
-}
-
-/// The principals that STS has reported, by access key, so that STS is asked once for each.
-#[derive(Default)]
-pub(super) struct Principals(Mutex<BTreeMap<String, Principal>>);
-
-/// An ARN, or why STS did not report one, once it has answered.
-type Principal = Arc<OnceLock<Result<String, Failure>>>;
-
-impl Principals {
-    fn of(&self, session: &Session, deadline: Instant) -> Result<String, Failure> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = Arc::clone(all.entry(session.access_key_id().to_owned()).or_default());
-        drop(all);
-        known.get_or_init(|| session.principal(deadline)).clone()
-    }
 }
 
 impl Access {

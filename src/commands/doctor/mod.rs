@@ -17,6 +17,7 @@ mod clients;
 mod image;
 mod machine;
 mod report;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -33,10 +34,11 @@ use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::Error;
 use crate::registry;
-use access::{Access, EndpointState, Principals};
+use access::Access;
 use bug_report::BugReport;
 use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
+use shared::{EndpointState, Principals};
 
 /// The time limit for all network requests together.
 const LONGEST: Duration = Duration::from_secs(14);
