@@ -68,7 +68,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
             continue;
         }
         // A code is valid once.
-        token_provider::check_cache(env, &identity)
+        token_provider::writable_cache(env, &identity)
             .map_err(|why| Error::failed(format!("a token for {} cannot be cached: {why}", target.host)))?;
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;

@@ -33,7 +33,7 @@ use crate::registry;
 use crate::token::Token;
 use attempt::{Attempt, TokenRequest};
 use stored::new_entry;
-pub use stored::{Stored, cached, check_cache, erase, erase_of_everyone, keep, list};
+pub use stored::{Stored, cached, erase, erase_of_everyone, keep, list, writable_cache};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 const MOST_CHANGES: usize = 3;

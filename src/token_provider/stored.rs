@@ -28,13 +28,9 @@ pub struct Stored {
 
 /// Reads what the cache holds for an identity. Fails with the reason why the cache does not serve it.
 pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored, Failure> {
-    let cache = open_cache(env, identity)?;
+    let cache = writable_cache(env, identity)?;
     let key = entry_key(&cache, target, identity);
     let dir = cache.dir().display();
-    cache.probe().map_err(|error| {
-        let what = format!("{dir} cannot be written: {error}");
-        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
-    })?;
     let entry = cache.look_up(&key);
     if entry.is_none() && cache.holds(&key) {
         let what = format!("the entry in {dir} for this identity is damaged, or others could have written it");
@@ -119,13 +115,14 @@ pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
     Entry::new(&identity.key, &issued.access_key_id, token, issued.valid_for?, now)
 }
 
-/// Checks that a token of this identity can be cached.
-pub fn check_cache(env: &Env, identity: &Identity) -> Result<(), Failure> {
+/// Opens the cache for a token of this identity, and checks that it can be written.
+pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
     let cache = open_cache(env, identity)?;
     cache.probe().map_err(|error| {
         let what = format!("{} cannot be written: {error}", cache.dir().display());
-        Failure::new(Code::CacheUnused, what, "fix that, or set AWS_ECR_CACHE_DIR")
-    })
+        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
+    })?;
+    Ok(cache)
 }
 
 /// Opens the cache. Fails with the reason why this identity's tokens are not cached. [`cached_answer`](super::cached_answer)
