@@ -38,7 +38,6 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
     ("AWS_ECR_TIMEOUT", "time limit for one request, in seconds or with a unit, e.g. 500ms, 20s, 1m (default 20s)"),
-    ("AWS_ECR_VERIFY_IDENTITY", "1: resolve the AWS credentials before a cached token is served"),
     (
         "AWS_ECR_WEB_IDENTITY",
         "github, or env:NAME: assume the role with the identity token of the GitHub Actions job, or in variable NAME",
@@ -175,11 +174,6 @@ impl Env {
         let has_xdg = || self.os(xdg).is_some_and(|dir| Path::new(dir).is_absolute());
         let known = cfg!(windows) || self.home().is_some() || has_xdg();
         Some(known.then(find)??.join(crate::NAME)).filter(|dir| dir.is_absolute())
-    }
-
-    /// Whether cached tokens are served only after AWS credentials have been resolved.
-    pub fn verifies_identity(&self) -> bool {
-        self.os("AWS_ECR_VERIFY_IDENTITY").is_some_and(|value| value != "0" && value != "false")
     }
 
     /// Whether `store` and `erase` do nothing. amazon-ecr-credential-helper has the same variable with the same value.

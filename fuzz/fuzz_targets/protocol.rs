@@ -8,6 +8,7 @@ use docker_credential_ecr_login::cache::{Cache, Decided, Entry, Manifest};
 use docker_credential_ecr_login::commands::docker::{self, Action};
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::identity::request_key;
+use docker_credential_ecr_login::registry::Registry;
 use docker_credential_ecr_login::token::Token;
 use docker_credential_ecr_login_fuzz::{HOST, offline, scratch};
 use libfuzzer_sys::fuzz_target;
@@ -24,8 +25,9 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     // Any key will do.
     let key = request_key(&env, "an identity");
     let token = Token { username: "AWS".to_owned(), password: PASSWORD.to_owned().into() };
+    let registry = Registry::parse(HOST).expect("a registry");
     let life = Duration::from_secs(12 * 3600);
-    let entry = Entry::new(&key, "", token, life, OffsetDateTime::now_utc()).expect("it is valid for hours");
+    let entry = Entry::new(&key, &registry, token, life, OffsetDateTime::now_utc()).expect("it is valid for hours");
     cache.save(&entry).expect("the cache is writable");
     let arbitrary_text = || String::from("x");
     let decided = Decided { region: arbitrary_text(), credentials: arbitrary_text(), chosen_by: arbitrary_text() };

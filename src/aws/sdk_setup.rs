@@ -20,6 +20,7 @@ use super::session::Session;
 use super::settings::Settings;
 use crate::env::Env;
 use crate::error::{Failure, mask_user_info};
+use crate::identity::{CacheKey, of_credentials};
 
 /// How long one connection attempt may take: the value of the other AWS SDKs.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -87,8 +88,21 @@ impl SdkSetup {
         let credentials = Box::pin(credentials::resolve(&config, &provider_config, codes, &context)).await?;
         let took_ms = started.elapsed().as_millis();
         debug!(credentials = context.describe_caller(), took_ms; "credentials found");
-        Ok(Session { config, endpoint, credentials, context: Arc::new(context) })
+        let cache_key = cache_key(&endpoint, &credentials, &context).await;
+        Ok(Session { config, endpoint, credentials, context: Arc::new(context), cache_key })
     }
+}
+
+/// The key of the token that these credentials request, if other settings may lead to them too.
+async fn cache_key(endpoint: &Endpoint, credentials: &Credentials, context: &Context) -> Option<CacheKey> {
+    if !context.identity.may_give_same_credentials() {
+        return None;
+    }
+    let uri = endpoint.resolve(&context.target).await?;
+    let token = credentials.session_token().unwrap_or_default();
+    let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
+    let proxy = context.network.proxy_for(&uri);
+    Some(of_credentials(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
 }
 
 /// A single attempt ends before the deadline, so that its own error names what did not answer. With more attempts, a shorter

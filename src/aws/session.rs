@@ -16,7 +16,7 @@ use super::sdk_setup::{SdkSetup, with_credentials};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{CacheKey, Identity};
 use crate::token::Token;
 
 /// A token as AWS issued it.
@@ -27,8 +27,8 @@ pub struct Issued {
     /// How long AWS accepts it, by the clock of AWS, so that a wrong local clock has no effect. `None` when it came expired
     /// or without an expiry time, like the tokens of emulators.
     pub valid_for: Option<Duration>,
-    /// The id of the access key that requested it.
-    pub access_key_id: String,
+    /// The key of the credentials that requested it, see [`Session::cache_key`].
+    pub credentials: Option<CacheKey>,
     /// Whether the credentials came from the provider that the settings lead to.
     pub is_from_expected_provider: bool,
 }
@@ -40,6 +40,7 @@ pub struct Session {
     pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
     pub(super) context: Arc<Context>,
+    pub(super) cache_key: Option<CacheKey>,
 }
 
 /// What ECR answers to GetAuthorizationToken.
@@ -73,6 +74,12 @@ impl Session {
         self.credentials.access_key_id()
     }
 
+    /// The key of a token that these very credentials request, whatever settings led to them. `None` when no other settings
+    /// could lead to them.
+    pub fn cache_key(&self) -> Option<&CacheKey> {
+        self.cache_key.as_ref()
+    }
+
     /// Requests the token from ECR, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
         let (identity, pending) = (self.context.identity.clone(), self.context.pending.clone());
@@ -80,8 +87,7 @@ impl Session {
     }
 
     pub(super) async fn ecr_token(self) -> Result<Issued, Failure> {
-        let Self { config, endpoint, credentials, context } = self;
-        let access_key_id = credentials.access_key_id().to_owned();
+        let Self { config, endpoint, credentials, context, cache_key } = self;
         let roles = &context.identity.chain.roles;
         let is_from_expected_provider = is_from_expected_provider(context.source(), roles, &credentials);
         let config = with_credentials(config, credentials);
@@ -102,7 +108,7 @@ impl Session {
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
-        Ok(Issued { token, valid_for, access_key_id, is_from_expected_provider })
+        Ok(Issued { token, valid_for, credentials: cache_key, is_from_expected_provider })
     }
 }
 

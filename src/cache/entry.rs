@@ -6,17 +6,17 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 use zeroize::Zeroizing;
 
 use crate::identity::CacheKey;
 use crate::platform;
+use crate::registry::Registry;
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The lifetime of a token of ECR (Amazon ECR API reference, GetAuthorizationToken). An entry with a longer one was written by
 /// another program, or while the clock was wrong.
@@ -29,9 +29,14 @@ pub struct Entry {
     format: u32,
     /// The key that it was saved under, which detects a copied or renamed file.
     key: String,
+    /// Whether the token opens ECR Public, or private registries.
+    is_public: bool,
+    /// The region whose registries the token opens.
+    region: String,
     token: Token,
-    /// A hash of the access key that requested it.
-    access_key: String,
+    /// The key of the credentials that requested it, where another identity may be given the same ones. The token has a second
+    /// entry of that key.
+    credentials: Option<String>,
     /// When the token was issued, to the second.
     #[serde(with = "rfc3339")]
     created_at: OffsetDateTime,
@@ -53,11 +58,10 @@ pub enum Freshness {
 }
 
 impl Entry {
-    /// An entry for a token that `access_key` requested and that was issued at `now` for `lifetime`; `None` when that is less
-    /// than a second.
+    /// An entry for a token for `registry` that was issued at `now` for `lifetime`; `None` when that is less than a second.
     pub fn new(
         key: &CacheKey,
-        access_key: &str,
+        registry: &Registry,
         token: Token,
         lifetime: Duration,
         now: OffsetDateTime,
@@ -67,8 +71,10 @@ impl Entry {
         (!lifetime.is_zero()).then(|| Self {
             format: FORMAT,
             key: key.to_string(),
+            is_public: registry.is_public(),
+            region: registry.region.clone(),
             token,
-            access_key: hash(access_key),
+            credentials: None,
             created_at,
             expires_at: created_at + lifetime,
             made_at_uptime: platform::seconds_since_boot(),
@@ -135,9 +141,26 @@ impl Entry {
         }
     }
 
-    /// Whether this access key requested it.
-    pub fn is_of(&self, access_key: &str) -> bool {
-        self.access_key == hash(access_key)
+    /// The same, requested by the credentials of this key.
+    #[must_use]
+    pub fn of_credentials(self, credentials: Option<&CacheKey>) -> Self {
+        Self { credentials: credentials.map(CacheKey::to_string), ..self }
+    }
+
+    /// The same token under another key.
+    #[must_use]
+    pub fn under(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    /// The key of the credentials that requested it.
+    pub fn credentials(&self) -> Option<&str> {
+        self.credentials.as_deref()
+    }
+
+    /// Whether the token opens this registry, as far as its identity may. One token opens all registries of a region.
+    pub fn opens(&self, registry: &Registry) -> bool {
+        self.is_public == registry.is_public() && self.region == registry.region
     }
 
     /// The key it was saved under.
@@ -156,10 +179,6 @@ impl Entry {
     }
 }
 
-fn hash(access_key: &str) -> String {
-    format!("{:x}", Sha256::digest(access_key))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -168,6 +187,7 @@ mod tests {
 
     use super::{Entry, Freshness};
     use crate::identity::CacheKey;
+    use crate::registry::Registry;
     use crate::token::Token;
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -175,7 +195,8 @@ mod tests {
     fn entry(lifetime: Duration) -> Option<Entry> {
         let now = OffsetDateTime::UNIX_EPOCH + 1000 * HOUR;
         let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
-        Entry::new(&CacheKey::of("k"), "AKIA", token, lifetime, now)
+        let registry = Registry::parse("111122223333.dkr.ecr.us-east-1.amazonaws.com").expect("a registry");
+        Entry::new(&CacheKey::of("k"), &registry, token, lifetime, now)
     }
 
     #[test]

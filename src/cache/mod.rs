@@ -27,6 +27,7 @@ pub use entry::{Entry, Freshness};
 pub use manifest::{Decided, Manifest};
 pub use single_flight::{Leader, Outcome};
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
@@ -152,9 +153,12 @@ impl Cache {
         FileExt::try_lock_exclusive(&file)
     }
 
-    /// Writes an entry, which replaces the one of the same key, and removes some unused files.
+    /// Writes an entry, which replaces the one of the same key, and the one of its credentials, and removes some unused files.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         self.write(&entry.encode(), &self.entry_path(entry.key()))?;
+        if let Some(credentials) = entry.credentials().filter(|credentials| *credentials != entry.key()) {
+            self.write(&entry.under(credentials).encode(), &self.entry_path(credentials))?;
+        }
         prune::sweep(&self.dir);
         Ok(())
     }
@@ -202,8 +206,16 @@ impl Cache {
         remaining.is_some_and(|remaining| remaining.is_positive() && remaining <= LONGEST_POSTPONEMENT)
     }
 
-    /// Removes the entry of a key, perhaps one that a manifest names.
+    /// Removes the entry of a key, and the one of its credentials.
     pub fn erase(&self, key: &str) -> io::Result<Erased> {
+        let credentials = self.look_up_named(key).and_then(|entry| entry.credentials().map(str::to_owned));
+        if let Some(credentials) = credentials.filter(|credentials| credentials != key) {
+            self.remove(&credentials)?;
+        }
+        self.remove(key)
+    }
+
+    fn remove(&self, key: &str) -> io::Result<Erased> {
         if !prune::is_key(key) {
             return Ok(Erased::Nothing);
         }
@@ -216,8 +228,18 @@ impl Cache {
         }
     }
 
+    /// Every cached token once, with the size of its file in bytes, in no order.
+    pub fn tokens(&self) -> Vec<(Entry, u64)> {
+        let mut all: Vec<_> = self.entries().collect();
+        let is_own = |entry: &Entry| entry.credentials().is_some_and(|credentials| credentials != entry.key());
+        let named = all.iter().map(|(entry, _)| entry).filter(|entry| is_own(entry)).filter_map(Entry::credentials);
+        let named: HashSet<String> = named.map(str::to_owned).collect();
+        all.retain(|(entry, _)| !named.contains(entry.key()));
+        all
+    }
+
     /// All entries that decode, each with the size of its file in bytes, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
+    fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
         files.filter_map(|path| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?;
@@ -226,19 +248,18 @@ impl Cache {
         })
     }
 
-    /// Removes every file of the cache, and returns the number of entries among them.
+    /// Removes every file of the cache, and returns how many tokens there were.
     pub fn clear(&self) -> io::Result<usize> {
-        let mut entries = 0;
+        let count = self.tokens().len();
         for file in fs::read_dir(&self.dir).into_iter().flatten() {
             let path = file?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let stem = name.split('.').next().unwrap_or_default();
             if prune::is_key(stem) || name.starts_with(prune::TEMPORARY) {
-                entries += usize::from(path.extension().is_some_and(|extension| extension == "json"));
                 fs::remove_file(&path)?;
             }
         }
-        Ok(entries)
+        Ok(count)
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {

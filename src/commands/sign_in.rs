@@ -149,7 +149,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
     override_usage = "docker-credential-ecr-login logout <HOST>\n       docker-credential-ecr-login logout --all"
 )]
 pub struct Logout {
-    /// A registry; removes its tokens for all identities
+    /// A registry; removes every token that opens it
     #[arg(value_name = "HOST", required_unless_present = "all", conflicts_with = "all")]
     host: Option<String>,
     /// Remove all cached tokens
@@ -161,15 +161,15 @@ impl Logout {
     /// Removes tokens and prints how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, false, output) };
-        let (config, target) = token_provider::named_target(env, host, Instant::now())?;
-        let count = token_provider::erase_of_everyone(env, &target, Instant::now() + config.timeout())?;
+        let (_, target) = token_provider::named_target(env, host, Instant::now())?;
+        let count = token_provider::erase_of_everyone(env, &target)?;
         let host = &target.host;
         print(
             output,
             &match count {
                 0 => format!("no cached token for {host}"),
                 1 => format!("logged out of {host}: its cached token is removed"),
-                _ => format!("logged out of {host}: its {count} cached tokens are removed, one for each identity"),
+                _ => format!("logged out of {host}: its {count} cached tokens are removed"),
             },
         )
     }
@@ -217,7 +217,7 @@ impl Tokens {
         let manifests: Vec<_> = cache.manifests().collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();
-        for (entry, size) in cache.entries() {
+        for (entry, size) in cache.tokens() {
             let of_entry = || manifests.iter().filter(|manifest| manifest.entry == entry.key());
             let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.clone()).collect();
             registries.sort();

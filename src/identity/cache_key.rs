@@ -45,7 +45,6 @@ pub(super) const OWN_IRRELEVANT: &[&str] = &[
     "AWS_ECR_LOG",
     "AWS_ECR_LOG_FILE",
     "AWS_ECR_TIMEOUT",
-    "AWS_ECR_VERIFY_IDENTITY",
 ];
 
 /// The SHA-256 that names a file of the cache.
@@ -126,6 +125,23 @@ pub(super) fn of_identity(
     if let Some(subject) = subject {
         parts.add("issuer and subject of the job", subject);
     }
+    parts.into_key()
+}
+
+/// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them.
+pub fn of_credentials(
+    registry: &Registry,
+    endpoint: &str,
+    proxy: Option<&str>,
+    [id, secret, token]: [&str; 3],
+) -> CacheKey {
+    let mut parts = KeyHasher::default();
+    add_registry(&mut parts, registry);
+    parts.add("resolved endpoint", endpoint);
+    parts.add("proxy", proxy.unwrap_or_default());
+    parts.add("resolved access key id", id);
+    parts.add("resolved secret access key", secret);
+    parts.add("resolved session token", token);
     parts.into_key()
 }
 

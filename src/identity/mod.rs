@@ -66,7 +66,7 @@ mod profiles;
 mod shell_words;
 mod source;
 
-pub use cache_key::{CacheKey, request_key};
+pub use cache_key::{CacheKey, of_credentials, request_key};
 pub use dependency::{Observed, issuer_and_subject};
 pub use profiles::{Profiles, paths};
 pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
@@ -158,6 +158,16 @@ impl Identity {
         let Source::Profile(name, _) = self.source() else { return devices };
         let serial = self.profiles.profile(name).and_then(|profile| profile.get("mfa_serial"));
         serial.filter(|serial| !serial.is_empty()).map(MfaDevice::of_user).into_iter().collect()
+    }
+
+    /// Whether the source may give the same credentials again under other settings, so that a token counts for them too. Roles
+    /// are assumed anew each time; keys in settings are part of the identity.
+    pub fn may_give_same_credentials(&self) -> bool {
+        let is_asked = matches!(
+            self.source(),
+            Source::Sso(_) | Source::Login { .. } | Source::Process { .. } | Source::Container | Source::Instance(_)
+        );
+        is_asked && self.chain.roles.is_empty()
     }
 
     /// The source of the first credentials.

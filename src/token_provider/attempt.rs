@@ -10,7 +10,7 @@ use log::{debug, info, warn};
 
 use super::{IssuedToken, log_entry, new_entry};
 use crate::aws::{self, Issued, Renewal, Session};
-use crate::cache::{Cache, Freshness, Outcome};
+use crate::cache::{Cache, Entry, Freshness, Outcome};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
@@ -48,29 +48,23 @@ enum Cached {
 }
 
 impl TokenRequest<'_> {
-    pub(super) fn without_cache(&self) -> Result<Attempt<IssuedToken>, Failure> {
-        if aws::renew_sign_in(self.target, self.identity, self.deadline)? == Renewal::Renewed {
-            return Ok(Attempt::SettingsChanged);
-        }
-        Ok(Attempt::Done(aws::request_token(self.target, self.identity, self.deadline)?.into()))
+    /// Asks AWS. A token that is not cached for the identity may still be one that `cache` has for its credentials.
+    pub(super) fn without_entry(&self, cache: Option<&Cache>) -> Result<Attempt<IssuedToken>, Failure> {
+        Ok(match self.request(cache, self.deadline)? {
+            Attempt::Done(requested) => {
+                if let Some(cache) = cache {
+                    self.save(cache, &requested);
+                }
+                Attempt::Done(requested.into())
+            }
+            Attempt::SettingsChanged => Attempt::SettingsChanged,
+        })
     }
 
+    /// Serves the cached token, or requests a new one.
     pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt<IssuedToken>, Failure> {
-        if !self.env.verifies_identity() {
-            return self.with_cache_of(cache, None);
-        }
-        // Strict mode: an entry counts only if the access key that the credentials have now requested it.
-        match self.open_session(self.deadline)? {
-            Attempt::Done(session) => self.with_cache_of(cache, Some(session)),
-            Attempt::SettingsChanged => Ok(Attempt::SettingsChanged),
-        }
-    }
-
-    /// Serves the cached token, which the access key of `session` requested where one is given, or requests a new one.
-    fn with_cache_of(&self, cache: &Cache, session: Option<Session>) -> Result<Attempt<IssuedToken>, Failure> {
         self.log_cached(cache);
-        let access_key = session.as_ref().map(|session| session.access_key_id().to_owned());
-        let look_up = || self.look_up(cache, access_key.as_deref());
+        let look_up = || self.look_up(cache);
         let stale = match look_up() {
             Cached::Fresh(token) => return Ok(Attempt::Done(token)),
             Cached::Stale(token) if self.skips_refresh(cache) => return Ok(Attempt::Done(token)),
@@ -98,14 +92,14 @@ impl TokenRequest<'_> {
         };
         let refresh_deadline = self.deadline.min(Instant::now() + REFRESH_TIMEOUT);
         let deadline = if stale.is_some() { refresh_deadline } else { self.deadline };
-        let requested = self.request(session, deadline).inspect(|attempt| {
-            if let Attempt::Done(issued) = attempt {
-                self.save(cache, issued);
+        let requested = self.request(Some(cache), deadline).inspect(|attempt| {
+            if let Attempt::Done(requested) = attempt {
+                self.save(cache, requested);
             }
         });
         match (requested, leader) {
             // The leader's lock is released after the token is in the cache, where the waiting processes find it.
-            (Ok(Attempt::Done(issued)), _) => Ok(Attempt::Done(issued.into())),
+            (Ok(Attempt::Done(requested)), _) => Ok(Attempt::Done(requested.into())),
             (Ok(Attempt::SettingsChanged), _) => Ok(Attempt::SettingsChanged),
             (Err(failure), leader) => {
                 if let Some(leader) = leader {
@@ -150,42 +144,42 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// Requests a token from AWS.
-    fn request(&self, session: Option<Session>, deadline: Instant) -> Result<Attempt<Issued>, Failure> {
+    /// Requests a token from AWS, unless `cache` has one that the same credentials requested.
+    fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<Attempt<Requested>, Failure> {
         let Self { target, identity, .. } = *self;
-        if let Some(session) = session {
-            return session.request_token(deadline).map(Attempt::Done);
-        }
-        match identity.source() {
+        if let Source::Sso(_) = identity.source()
             // The leader before this one may have renewed the sign-in.
-            Source::Sso(_)
-                if !self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed =>
-            {
-                Ok(Attempt::SettingsChanged)
-            }
-            Source::Login { .. } => match self.open_session(deadline)? {
-                Attempt::Done(session) => session.request_token(deadline).map(Attempt::Done),
-                Attempt::SettingsChanged => Ok(Attempt::SettingsChanged),
-            },
-            _ => aws::request_token(target, identity, deadline).map(Attempt::Done),
-        }
-    }
-
-    /// Resolves the credentials.
-    fn open_session(&self, deadline: Instant) -> Result<Attempt<Session>, Failure> {
-        let Self { target, identity, .. } = *self;
-        if aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed {
+            && (!self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed)
+        {
             return Ok(Attempt::SettingsChanged);
         }
+        let reads_itself =
+            matches!(identity.source(), Source::Login { .. } | Source::Process { .. } | Source::Container);
+        if !reads_itself && !identity.may_give_same_credentials() {
+            let issued = aws::request_token(target, identity, deadline)?;
+            return Ok(Attempt::Done(Requested::Issued(issued, Proof::of(identity))));
+        }
         let session = Session::open(target, identity, deadline)?;
-        Ok(if self.is_unchanged() { Attempt::Done(session) } else { Attempt::SettingsChanged })
+        let mut proof = Proof::of(identity);
+        // What the source read itself may be other than what is in the cache key.
+        if reads_itself && proof == Proof::Complete && !self.is_unchanged() {
+            if let Source::Login { .. } = identity.source() {
+                return Ok(Attempt::SettingsChanged);
+            }
+            info!(host = target.host; "not cached: the settings of the credentials changed while they were resolved");
+            proof = Proof::OfCredentials;
+        }
+        let entry = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
+        if let Some(entry) = entry.filter(|entry| entry.freshness() == Freshness::Fresh) {
+            debug!(host = target.host; "the credentials are those of a cached token");
+            return Ok(Attempt::Done(Requested::Cached(entry, proof)));
+        }
+        session.request_token(deadline).map(|issued| Attempt::Done(Requested::Issued(issued, proof)))
     }
 
-    /// Reads the cached token, which `access_key` requested where one is given.
-    fn look_up(&self, cache: &Cache, access_key: Option<&str>) -> Cached {
-        let entry = cache.look_up(&self.identity.key);
-        let entry = entry.filter(|entry| access_key.is_none_or(|access_key| entry.is_of(access_key)));
-        let Some(entry) = entry else { return Cached::Missing };
+    /// Reads the cached token.
+    fn look_up(&self, cache: &Cache) -> Cached {
+        let Some(entry) = cache.look_up(&self.identity.key) else { return Cached::Missing };
         match entry.freshness() {
             Freshness::Fresh => {
                 debug!(host = self.target.host; "token served from the cache");
@@ -210,27 +204,61 @@ impl TokenRequest<'_> {
         now.is_ok_and(|now| now.key == self.identity.key)
     }
 
-    fn save(&self, cache: &Cache, issued: &Issued) {
+    fn save(&self, cache: &Cache, requested: &Requested) {
         let host = &self.target.host;
-        if !issued.is_from_expected_provider {
-            info!(host; "not cached: the credentials did not come from the provider that the settings lead to");
-            return;
-        }
-        // The SDK reads the settings of these sources itself, and may have read others than those in the cache key.
-        if matches!(self.identity.source(), Source::Process { .. } | Source::Container) && !self.is_unchanged() {
-            info!(host; "not cached: the settings of the credentials changed while they were resolved");
-            return;
-        }
-        let Some(entry) = new_entry(self.identity, issued) else {
+        let (entry, proof) = match requested {
+            Requested::Cached(entry, proof) => (Some(entry.under(&self.identity.key.to_string())), *proof),
+            Requested::Issued(issued, _) if !issued.is_from_expected_provider => {
+                info!(host; "not cached: the credentials did not come from the provider that the settings lead to");
+                return;
+            }
+            Requested::Issued(issued, proof) => (new_entry(self.identity, self.target, issued), *proof),
+        };
+        let Some(mut entry) = entry else {
             info!(host; "not cached: the token came expired or without an expiry time");
             return;
         };
+        if proof == Proof::OfCredentials {
+            let Some(credentials) = entry.credentials().map(str::to_owned) else { return };
+            entry = entry.under(&credentials);
+        }
         match cache.save(&entry) {
             Ok(()) => debug!(host; "token requested and cached"),
             Err(error) => {
                 let dir = cache.dir().display();
                 warn!(dir:%, error:%; "not cached: the cache cannot be written");
             }
+        }
+    }
+}
+
+/// A token that AWS was asked for.
+enum Requested {
+    Issued(Issued, Proof),
+    /// The credentials had requested it before.
+    Cached(Entry, Proof),
+}
+
+/// Whose token it is for certain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// That of the identity, and of its credentials.
+    Complete,
+    /// That of the credentials: the settings changed while these were resolved, or no hash describes them.
+    OfCredentials,
+}
+
+impl Proof {
+    fn of(identity: &Identity) -> Self {
+        if identity.uncacheable.is_some() { Self::OfCredentials } else { Self::Complete }
+    }
+}
+
+impl From<Requested> for IssuedToken {
+    fn from(requested: Requested) -> Self {
+        match requested {
+            Requested::Issued(issued, _) => issued.into(),
+            Requested::Cached(entry, _) => entry.into(),
         }
     }
 }

@@ -11,14 +11,12 @@ use log::debug;
 use crate::aws;
 use crate::cache::{Cache, Outcome};
 use crate::config::Target;
-use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{CacheKey, Identity};
 
 /// Returns `identity` with the subject of its job, or unchanged if it is of no job or its subject is known.
 pub(super) fn with_subject(
     cache: &Cache,
-    env: &Env,
     target: &Target,
     identity: Arc<Identity>,
     deadline: Instant,
@@ -26,7 +24,7 @@ pub(super) fn with_subject(
     let Some(job) = identity.unknown_job().copied() else { return Ok(identity) };
     let with_recorded =
         |identity: Arc<Identity>, subject: &str| Arc::new(Arc::unwrap_or_clone(identity).with_subject(target, subject));
-    let recorded = || if env.verifies_identity() { None } else { cache.subject(&job) };
+    let recorded = || cache.subject(&job);
     if let Some(subject) = recorded() {
         return Ok(with_recorded(identity, &subject));
     }

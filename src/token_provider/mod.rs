@@ -55,9 +55,6 @@ struct Fetched {
 
 /// The fresh token for a request that was answered before under the same settings. Reads no settings.
 pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
-    if env.verifies_identity() {
-        return None;
-    }
     let host = registry::host(server_url)?;
     let cache = Cache::open(env.cache_dir()?).ok()?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
@@ -161,18 +158,22 @@ pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, 
 fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token)) -> Result<Fetched, Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
-        let cache = stored::open_cache(env, &identity);
+        let cache = stored::open_cache(env);
         let identity = match &cache {
-            Ok(cache) => job::with_subject(cache, env, target, identity, deadline)?,
+            Ok(cache) => job::with_subject(cache, target, identity, deadline)?,
             Err(_) => identity,
         };
         log_identity(target, &identity);
         let request = TokenRequest { env, target, identity: &identity, deadline, on_stale };
-        let attempt = match cache {
-            Ok(cache) => request.with_cache(&cache)?,
-            Err(why) => {
+        let attempt = match (cache, &identity.uncacheable) {
+            (Ok(cache), None) => request.with_cache(&cache)?,
+            (Ok(cache), Some(why)) => {
                 warn!(host = target.host; "not cached: {why}");
-                request.without_cache()?
+                request.without_entry(Some(&cache))?
+            }
+            (Err(why), _) => {
+                warn!(host = target.host; "not cached: {why}");
+                request.without_entry(None)?
             }
         };
         match attempt {

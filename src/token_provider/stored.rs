@@ -41,8 +41,8 @@ pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored,
 
 /// Caches a token that was requested outside of a `get`, so that the next `get` finds it.
 pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, issued: &Issued) -> Result<(), Failure> {
-    let cache = open_cache(env, identity)?;
-    let entry = new_entry(identity, issued).ok_or_else(|| {
+    let cache = open_cache_for(env, identity)?;
+    let entry = new_entry(identity, target, issued).ok_or_else(|| {
         let what = "it came expired or without an expiry time";
         Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
     })?;
@@ -64,15 +64,15 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Er
     erase_entry(&cache, target, &key.to_string())
 }
 
-/// Erases the cached tokens of `target` for all identities. Returns how many there were.
-pub fn erase_of_everyone(env: &Env, target: &Target, deadline: Instant) -> Result<usize, Error> {
-    let own = erase(env, target, deadline)?;
-    let mut count = usize::from(own == Erased::Token);
-    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(count) };
-    for manifest in cache.manifests().filter(|manifest| manifest.host == target.host) {
-        count += usize::from(erase_entry(&cache, target, &manifest.entry)? == Erased::Token);
+/// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
+pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
+    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(0) };
+    let mut tokens = cache.tokens();
+    tokens.retain(|(entry, _)| entry.opens(&target.registry));
+    for (entry, _) in &tokens {
+        erase_entry(&cache, target, entry.key())?;
     }
-    Ok(count)
+    Ok(tokens.len())
 }
 
 fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Error> {
@@ -110,14 +110,15 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String
 }
 
 /// The entry for a token; `None` when the token came expired or without an expiry.
-pub(super) fn new_entry(identity: &Identity, issued: &Issued) -> Option<Entry> {
+pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -> Option<Entry> {
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
-    Entry::new(&identity.key, &issued.access_key_id, token, issued.valid_for?, now)
+    let entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
+    Some(entry.of_credentials(issued.credentials.as_ref()))
 }
 
 /// Opens the cache for a token of this identity, and checks that it can be written.
 pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
-    let cache = open_cache(env, identity)?;
+    let cache = open_cache_for(env, identity)?;
     cache.probe().map_err(|error| {
         let what = format!("{} cannot be written: {error}", cache.dir().display());
         Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
@@ -125,12 +126,14 @@ pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> 
     Ok(cache)
 }
 
-/// Opens the cache. Fails with the reason why this identity's tokens are not cached. [`cached_answer`](super::cached_answer)
-/// skips these checks, since it only reads.
-pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
-    if let Some(why) = &identity.uncacheable {
-        return Err(why.clone());
-    }
+/// Opens the cache for a token of this identity. Fails with the reason why its tokens are not cached.
+fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
+    identity.uncacheable.clone().map_or_else(|| open_cache(env), Err)
+}
+
+/// Opens the cache. Fails with the reason why no token is cached. [`cached_answer`](super::cached_answer) skips these checks,
+/// since it only reads.
+pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
     let dir = Cache::dir_of(env)?;
     if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(&dir, kaniko)) {
         let (dir, kaniko) = (dir.display(), kaniko.display());
@@ -145,7 +148,7 @@ pub(super) fn open_cache(env: &Env, identity: &Identity) -> Result<Cache, Failur
 
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`].
 pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
-    let Ok(cache) = open_cache(env, identity) else { return };
+    let Ok(cache) = open_cache_for(env, identity) else { return };
     if !config.is_steady() {
         return;
     }

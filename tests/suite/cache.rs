@@ -246,7 +246,7 @@ fn a_damaged_or_foreign_entry_is_a_miss_and_is_replaced() {
     helper.get(far).password_for(far);
     let other = helper.entries().into_iter().find(|other| *other != path).expect("another entry");
     let foreign = fs::read_to_string(other).expect("an entry");
-    for bad in ["", "{}", "null", &good[..good.len() / 2], &good.replace("\"format\":3", "\"format\":2"), &foreign] {
+    for bad in ["", "{}", "null", &good[..good.len() / 2], &good.replace("\"format\":4", "\"format\":3"), &foreign] {
         fs::write(&path, bad).expect("a write");
         let before = aws.count();
         let password = helper.get(HOST).password_for(HOST);

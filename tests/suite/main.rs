@@ -9,6 +9,8 @@
 //! | `sources` | every source of credentials, with one request to each; how to add one |
 //! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
+//! | `processes` | when tokens of a `credential_process` are cached |
+//! | `whose_token` | worlds in which another identity's token was once served |
 //! | `secrecy` | the text of other programs and the values of settings stay out of logs, files and answers |
 //! | `settings` | the AWS settings are read as the SDK reads them; a named profile is never replaced |
 //! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
@@ -99,6 +101,7 @@ mod packages;
 mod pages;
 mod picture;
 mod process;
+mod processes;
 mod properties;
 mod protocol;
 mod provider;
@@ -113,6 +116,7 @@ mod setup_profiles;
 mod sign_in;
 mod sources;
 mod waiting;
+mod whose_token;
 mod windows;
 
 /// A registry in us-east-1.

@@ -289,64 +289,8 @@ fn a_home_directory_carries_no_instance_token_to_another_machine() {
     let boot = helper.write("boot", "11111111-2222-3333-4444-555555555555\n");
     let mut mount = network.command("mount");
     finish(mount.args(["--bind", boot.to_str().expect("UTF-8"), "/proc/sys/kernel/random/boot_id"]));
+    aws.change(|plan| plan.session = "of-the-other-machine");
     let calls = aws.count_of("ecr");
     cached_as(&aws, &helper, "ASIA-instance");
     assert_eq!(aws.count_of("ecr"), calls + 1, "the other machine requests its own token");
-}
-
-#[test]
-fn strict_mode_resolves_credentials_before_it_serves() {
-    let aws = Aws::start();
-    let helper = helper(&aws).var("AWS_PROFILE", "role").var("AWS_ECR_VERIFY_IDENTITY", "1");
-    let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = base\n";
-    helper.write(".aws/config", &format!("{role}{BASE}"));
-    for round in 1..=2 {
-        helper.get(HOST).password_for(HOST);
-        assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), (round, 1), "same access key");
-    }
-    let helper = helper.var("AWS_PROFILE", "base");
-    helper.get(HOST).password_for(HOST);
-    assert_eq!(aws.count_of("ecr"), 2);
-}
-
-#[test]
-fn strict_mode_uses_the_same_entries_with_one_more_condition() {
-    if lacks_unix("strict mode with a shell") {
-        return;
-    }
-    let aws = Aws::start();
-    let strict = |helper: Helper, value: &str| helper.var("AWS_ECR_VERIFY_IDENTITY", value);
-    let helper = Helper::of(&aws);
-    let password = helper.get(HOST).password_for(HOST);
-    let helper = strict(helper, "1");
-    assert_eq!(helper.get(HOST).password_for(HOST), password, "the entry of the default mode");
-    assert_eq!(aws.count(), 1);
-    assert!(helper.run(&["list"], "").stdout.contains(HOST));
-    let report = Helper::run(&helper, &["doctor", "--json", HOST], "").stdout;
-    assert!(report.contains("refreshed in"), "doctor sees it: {report}");
-    helper.run(&["erase"], HOST).silent();
-    assert!(helper.entries().is_empty());
-    // Under the same settings the process prints another key, whose token then replaces the other one.
-    let script = helper.write("keys", "");
-    let print = |id: &str| {
-        let text = format!("cat <<E\n{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\nE\n");
-        fs::write(helper.home().join("printed"), text).expect("a write");
-    };
-    fs::write(&script, ". \"$HOME/printed\"\n").expect("a write");
-    helper.write(".aws/config", &format!("[default]\ncredential_process = /bin/sh {}\n", script.display()));
-    print("AKIAONE");
-    let helper = strict(helper.var("AWS_ACCESS_KEY_ID", ""), "");
-    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAONE."));
-    fs::write(
-        helper.home().join("printed"),
-        fs::read_to_string(helper.home().join("printed")).expect("a file").replace("AKIAONE", "AKIATWO"),
-    )
-    .expect("a write");
-    assert!(
-        helper.get(HOST).password_for(HOST).starts_with("AKIAONE."),
-        "the change goes unnoticed until the next refresh"
-    );
-    let helper = strict(helper, "1");
-    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIATWO."));
-    assert_eq!(helper.entries().len(), 1);
 }

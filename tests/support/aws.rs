@@ -28,6 +28,8 @@ pub struct Call {
     pub region: String,
     /// Who signed it.
     pub access_key: String,
+    /// What authorizes a request without a signature.
+    pub bearer: String,
     /// Path and query.
     pub path: String,
     /// The whole body.
@@ -53,6 +55,8 @@ pub struct Plan {
     pub ahead: i64,
     /// The code of everybody's MFA device: then a role, or a session of a user, is only given for it.
     pub mfa_code: Option<&'static str>,
+    /// What the session tokens that it issues begin with. Those for another bearer token are others.
+    pub session: &'static str,
     /// The password of all tokens; without one each has its own, which names caller and region.
     pub password: Option<String>,
 }
@@ -68,6 +72,7 @@ impl Default for Plan {
             life: 12 * 60 * 60,
             ahead: 0,
             mfa_code: None,
+            session: "t",
             password: None,
         }
     }
@@ -172,7 +177,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if let Some(response) = credentials::check_mfa(&call, plan.mfa_code) {
         return response;
     }
-    if let Some(response) = credentials::answer(&call) {
+    if let Some(response) = credentials::answer(&call, plan.session) {
         return response;
     }
     if call.operation != "GetAuthorizationToken" {
@@ -199,6 +204,7 @@ fn read(head: &Parts, body: &Bytes) -> Call {
         |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     // AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …
     let authorization = header("authorization");
+    let is_signed = authorization.contains("Credential=");
     let scope = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
     let mut scope = scope.split(',').next().unwrap_or_default().split('/');
     let access_key = scope.next().unwrap_or_default().to_owned();
@@ -215,6 +221,7 @@ fn read(head: &Parts, body: &Bytes) -> Call {
         service: service.to_owned(),
         region,
         access_key,
+        bearer: if is_signed { String::new() } else { authorization + &header("x-amz-sso_bearer_token") },
         path,
         body,
     }

@@ -5,6 +5,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 
 use super::aws::{Call, json};
 
@@ -40,7 +41,9 @@ pub fn check_mfa(call: &Call, code: Option<&str>) -> Option<Response> {
 }
 
 /// The answer, when the request is about credentials.
-pub fn answer(call: &Call) -> Option<Response> {
+pub fn answer(call: &Call, session: &str) -> Option<Response> {
+    let of_bearer = format!("{:x}", Sha256::digest(&call.bearer));
+    let session = format!("{session}-{}", &of_bearer[..8]);
     let field = |text: &str, name: &str| {
         text.split(['&', '?']).find_map(|pair| pair.strip_prefix(&format!("{name}="))).map(str::to_owned)
     };
@@ -49,7 +52,7 @@ pub fn answer(call: &Call) -> Option<Response> {
     let expiration = expiration.fmt(Format::DateTime).expect("a current time");
     let flat = |key: &str| {
         let body = format!(
-            r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{key}","SecretAccessKey":"s","Token":"t","Expiration":"{expiration}"}}"#
+            r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{key}","SecretAccessKey":"s","Token":"{session}","Expiration":"{expiration}"}}"#
         );
         json(StatusCode::OK, body)
     };
@@ -67,7 +70,7 @@ pub fn answer(call: &Call) -> Option<Response> {
             let by = field(&call.body, "WebIdentityToken").map_or(call.access_key.clone(), |_| "jwt".to_owned());
             let credentials = format!(
                 "<Credentials><AccessKeyId>ASIA-{role}-by-{by}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
-                 <SessionToken>t</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
+                 <SessionToken>{session}</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
                  <AssumedRoleUser><AssumedRoleId>i</AssumedRoleId>\
                  <Arn>arn:aws:sts::111122223333:assumed-role/{role}/s</Arn></AssumedRoleUser>"
             );
@@ -79,7 +82,7 @@ pub fn answer(call: &Call) -> Option<Response> {
             json(
                 StatusCode::OK,
                 format!(
-                    r#"{{"roleCredentials":{{"accessKeyId":"ASIA-sso-{role}","secretAccessKey":"s","sessionToken":"t","expiration":{milliseconds}}}}}"#
+                    r#"{{"roleCredentials":{{"accessKeyId":"ASIA-sso-{role}","secretAccessKey":"s","sessionToken":"{session}","expiration":{milliseconds}}}}}"#
                 ),
             )
         }

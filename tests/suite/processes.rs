@@ -1,0 +1,197 @@
+//! Which tokens of a `credential_process` are cached, and what makes it another identity.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::HOST;
+use crate::helper::{Helper, Ran};
+use crate::process::run;
+use crate::support::aws::Aws;
+
+/// Runs `get` with more variables, which may be empty, in a directory.
+fn get_with(helper: &Helper, vars: &[(&str, &str)], dir: &Path) -> Ran {
+    run(helper.command().arg("get").current_dir(dir).envs(vars.iter().copied()), HOST)
+}
+
+/// The access key that requested the token.
+#[track_caller]
+fn who(ran: &Ran) -> String {
+    let password = ran.password_for(HOST);
+    password.split(".us-east-1.").next().expect("a caller").to_owned()
+}
+
+/// Writes a program that prints keys.
+fn program(path: &Path, id: &str) {
+    let text = format!("#!/bin/sh\necho '{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}'\n");
+    fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    fs::write(path, text).expect("a write");
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+}
+
+/// Prints the files that its arguments name.
+const SHOW: &str =
+    "#!/bin/sh\nfor word; do word=${word#-f}; word=${word%%:*}; [ -f \"$word\" ] && cat \"$word\"; done\n";
+
+/// A user whose credentials a process prints, with directories of the home on the PATH.
+struct Printing {
+    helper: Helper,
+    _aws: Aws,
+    path: String,
+}
+
+impl Printing {
+    fn new() -> Self {
+        let aws = Aws::start();
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let path = format!("{0}/first:{0}/second:/usr/bin:/bin", helper.home().display());
+        Self { helper, _aws: aws, path }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.helper.home().join(path)
+    }
+
+    /// The access key that this command gives in a directory, and whether the next `get` answers from the cache.
+    #[track_caller]
+    fn run(&self, command: &str, dir: &Path) -> (String, bool) {
+        self.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+        let log = self.at("log");
+        let _ = fs::remove_file(&log);
+        let vars = [("PATH", self.path.as_str()), ("AWS_ECR_LOG", "debug"), ("AWS_ECR_LOG_FILE", "~/log")];
+        let get = || get_with(&self.helper, &vars, dir);
+        let who = self::who(&get());
+        assert_eq!(self::who(&get()), who);
+        let before = fs::read_to_string(&log).expect("a log").len();
+        assert_eq!(self::who(&get()), who);
+        (who, fs::read_to_string(&log).expect("a log")[before..].contains("token served from the cache"))
+    }
+
+    /// Asserts that the command gives this access key, and that the next `get` answers from the cache.
+    #[track_caller]
+    fn expect_in(&self, dir: &Path, command: &str, id: &str) {
+        let (who, cached) = self.run(command, dir);
+        assert_eq!(who, id, "{command}");
+        assert!(cached, "{command}: hits run no process");
+    }
+
+    #[track_caller]
+    fn expect(&self, command: &str, id: &str) {
+        self.expect_in(self.helper.home(), command, id);
+    }
+}
+
+/// The other program has the same size and time.
+#[test]
+fn a_process_is_another_when_a_link_leads_elsewhere() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    program(&at("v1"), "AKIALINK1");
+    program(&at("v2"), "AKIALINK2");
+    let now = std::time::SystemTime::now();
+    for version in ["v1", "v2"] {
+        fs::File::options().write(true).open(at(version)).and_then(|file| file.set_modified(now)).expect("a time");
+    }
+    symlink(at("v1"), at("current")).expect("a link");
+    for command in
+        [at("current").display().to_string(), "~/current".to_owned(), format!("\"{}\"", at("current").display())]
+    {
+        fs::remove_file(at("current")).and_then(|()| symlink(at("v1"), at("current"))).expect("a link");
+        user.expect(&command, "AKIALINK1");
+        fs::remove_file(at("current")).and_then(|()| symlink(at("v2"), at("current"))).expect("a link");
+        user.expect(&command, "AKIALINK2");
+    }
+}
+
+#[test]
+fn a_process_is_another_when_the_path_has_another_program_first() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    program(&at("second/creds"), "AKIASECOND");
+    fs::create_dir_all(at("first")).expect("a directory");
+    user.expect("creds --role x", "AKIASECOND");
+    program(&at("first/creds"), "AKIAFIRST");
+    user.expect("creds --role x", "AKIAFIRST");
+    user.expect("/usr/bin/env creds", "AKIAFIRST");
+    fs::remove_file(at("first/creds")).expect("a file");
+    user.expect("/usr/bin/env creds", "AKIASECOND");
+    // The same for the interpreter of a script.
+    fs::write(at("script"), "#!/usr/bin/env creds\n").expect("a write");
+    fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    user.expect("~/script", "AKIASECOND");
+    program(&at("first/creds"), "AKIAFIRST");
+    user.expect("~/script", "AKIAFIRST");
+}
+
+#[test]
+fn a_process_is_another_in_another_directory() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE")] {
+        program(&at(dir).join("run"), id);
+        user.expect_in(&at(dir), "./run", id);
+        user.expect_in(&at(dir), "sh run", id);
+    }
+}
+
+/// The file is named after a redirection, after a semicolon or in quotes; the other content has the same size and time.
+#[test]
+fn a_process_is_another_when_a_file_in_its_command_line_has_other_content() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    program(&at("print"), "AKIAPRINTED1");
+    let file = at("print").display().to_string();
+    for command in [
+        format!("/bin/sh <{file}"),
+        format!("true; sh {file}"),
+        format!("/bin/sh '{file}'"),
+        format!("/usr/bin/env -S sh {file}"),
+    ] {
+        program(&at("print"), "AKIAPRINTED1");
+        user.expect(&command, "AKIAPRINTED1");
+        let before = fs::metadata(&file).and_then(|metadata| metadata.modified()).expect("a time");
+        program(&at("print"), "AKIAPRINTED2");
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(before)).expect("a time");
+        user.expect(&command, "AKIAPRINTED2");
+    }
+}
+
+#[test]
+fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_file() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    program(&at("bin/show"), "AKIA");
+    fs::write(at("bin/show"), SHOW).expect("a write");
+    let printed = |id: &str| {
+        let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+        fs::write(at("k.json"), text).expect("a write");
+    };
+    fs::write(at("line"), "one\n").expect("a write");
+    let here = user.helper.home().display().to_string();
+    for command in [
+        format!("{here}/bin/show -fk.json"),
+        format!("{here}/bin/show {here}/k.json:/x"),
+        format!("{here}/bin/show k.json:/x"),
+        format!("/bin/sed -n 'r{here}/k.json' {here}/line"),
+    ] {
+        printed("AKIAFIRST1");
+        user.expect(&command, "AKIAFIRST1");
+        printed("AKIASECOND");
+        user.expect(&command, "AKIASECOND");
+    }
+    // The output of a command that reads a directory is not cached.
+    let (who, cached) = user.run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), user.helper.home());
+    assert!(!cached, "{who}");
+}
+
+#[test]
+fn a_process_with_an_unsupported_command_line_is_not_cached() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    program(&at("print"), "AKIAPRINTED1");
+    for command in ["sh $HOME/print", "sh -c 'sh $HOME/print; true'", "sh `echo ~/print`", "sh ~/prin?", "(sh ~/print)"]
+    {
+        let (who, cached) = user.run(command, user.helper.home());
+        assert!(who == "AKIAPRINTED1" && !cached, "{command}");
+    }
+}
