@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::code::Code;
+pub use crate::text::{acts_on_terminal, one_line, printable, printable_json};
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub const WRONG_USAGE: u8 = 2;
 
 /// Prints clap's message about wrong arguments, on standard error.
 pub fn print_usage_error(lines: &str) {
-    let _ = write!(io::stderr(), "{PREFIX}{}", lines.strip_prefix("error: ").unwrap_or(lines));
+    let _ = write!(io::stderr(), "{PREFIX}{}", printable(lines.strip_prefix("error: ").unwrap_or(lines)));
 }
 
 /// The prefix of every message. It names the helper among the programs that print during a pull.
@@ -47,8 +48,8 @@ pub struct Failure {
     pub code: Code,
     /// What happened, with which identity. Holds no secret.
     pub what: String,
-    /// What another program or a service printed about it, with secrets masked. Only the user sees it: neither the log nor
-    /// another process gets it.
+    /// What a service said about it, with secrets masked, or what the user's own program printed. Only the user sees it:
+    /// neither the log nor another process gets it.
     pub quote: Option<String>,
     /// The fix. Holds no secret.
     pub hint: String,
@@ -64,6 +65,17 @@ impl Failure {
     #[must_use]
     pub fn quoting(mut self, text: &str) -> Self {
         self.quote = Some(without_secrets(text)).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// Adds the end of what the user's own program printed to standard error, as it is but for characters that act on a
+    /// terminal: a mask could hide the cause, and the program prints it to the same person without the helper.
+    #[must_use]
+    pub fn quoting_program(mut self, text: &str) -> Self {
+        let text = one_line(text);
+        let start = text.char_indices().rev().nth(LONGEST_QUOTE - 1).map_or(0, |(start, _)| start);
+        let cut = if start > 0 { "…" } else { "" };
+        self.quote = Some(format!("{cut}{}", &text[start..])).filter(|text| !text.is_empty());
         self
     }
 
@@ -156,15 +168,6 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure.to_string())
     }
-}
-
-/// Replaces each run of white space and control characters by one space. The text of other programs may have several lines or
-/// terminal sequences, and an answer of the protocol is one line.
-pub fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// The longest quote, in characters.
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_one_line_without_control_characters() {
-        let error = Error::failed(" a\r\nb\u{1b}[31m\tc\0d ");
-        assert_eq!(error.to_string(), "ecr-login: a b [31m c d");
+        let error = Error::failed(" a\r\nb\u{1b}[31m\tc\0d\u{202e}e\u{9b}f\u{2066}\u{feff} ");
+        assert_eq!(error.to_string(), "ecr-login: a b [31m c d e f");
     }
 }

@@ -22,6 +22,7 @@
 //! | [`error`], [`code`] | failures, and their stable codes |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
+//! | [`text`] | cleans text of others for a terminal and for the log |
 //! | [`spelling`] | guesses what a misspelt word means |
 //! | [`platform`] | code that differs between operating systems |
 //!
@@ -51,6 +52,7 @@ pub mod registry;
 pub mod secret;
 pub mod spelling;
 pub mod terminal;
+pub mod text;
 pub mod token;
 pub mod token_provider;
 

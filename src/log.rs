@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::env::Env;
 use crate::platform;
+use crate::text::acts_on_terminal;
 
 /// The size in bytes from which a log file is rotated. With the previous file, the log takes at most twice as much.
 const LARGEST: u64 = 1024 * 1024;
@@ -68,7 +69,7 @@ impl<W: Write + Send> Log for Lines<W> {
         let mut line = format!("{at} {:>5} {}", record.level(), record.args());
         // Writing to a string cannot fail.
         let _ = record.key_values().visit(&mut Fields(&mut line));
-        let line = line.replace(char::is_control, " ") + "\n";
+        let line = line.replace(acts_on_terminal, " ") + "\n";
         let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
     }
 

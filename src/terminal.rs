@@ -9,6 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::error::printable;
+
 /// The terminal's names, for input and output.
 const TERMINAL: [&str; 2] = if cfg!(windows) { ["CONIN$", "CONOUT$"] } else { ["/dev/tty", "/dev/tty"] };
 
@@ -23,7 +25,7 @@ pub fn ask(question: &str) -> io::Result<String> {
     let open = |name| File::options().read(true).write(true).open(name);
     // The device of a process without a terminal cannot be opened; each system has its own error for that.
     let input = open(input).map_err(|_| io::Error::other("there is no terminal"))?;
-    write!(open(output)?, "{question}")?;
+    write!(open(output)?, "{}", printable(question))?;
     let (send, receive) = mpsc::sync_channel(1);
     // In another thread, since a read from a terminal has no time limit on some systems.
     thread::Builder::new().spawn(move || {

@@ -19,8 +19,7 @@ pub struct Token {
 
 impl Token {
     /// Decodes `authorizationToken`: base64 of `user:password`, split at the first colon (Amazon ECR API reference,
-    /// AuthorizationData). `None` when it is of another form, or when the user is `<token>`: clients use the password of that
-    /// user as an OAuth identity token.
+    /// AuthorizationData). `None` when it is of another form or not [usable](Self::is_usable).
     pub fn decode(authorization_token: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(authorization_token.trim()).ok()?);
         let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
@@ -28,9 +27,12 @@ impl Token {
         token.is_usable().then_some(token)
     }
 
-    /// Whether clients can log in with it.
+    /// Whether clients can log in with it: both parts are visible ASCII characters, as those of AWS are. Others would act on a
+    /// terminal, end a line of an env file, or be sent in an HTTP header that no registry reads. Clients use the password of
+    /// the user `<token>` as an OAuth identity token.
     pub fn is_usable(&self) -> bool {
-        !self.username.is_empty() && self.username != "<token>" && !self.password.expose().is_empty()
+        let is_visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_visible(&self.username) && is_visible(self.password.expose()) && self.username != "<token>"
     }
 }
 
@@ -45,8 +47,19 @@ mod tests {
         let decode = |text: &str| Token::decode(&BASE64_STANDARD.encode(text));
         let token = decode("AWS:a:b").expect("a token");
         assert_eq!((token.username.as_str(), token.password.expose()), ("AWS", "a:b"));
-        for bad in ["AWS", "AWS:", ":secret", "<token>:secret", ""] {
-            assert_eq!(decode(bad), None, "{bad}");
+        for bad in [
+            "AWS",
+            "AWS:",
+            ":secret",
+            "<token>:secret",
+            "",
+            "AWS:a b",
+            "AWS:a\n",
+            "A\0:b",
+            "AWS:\u{202e}",
+            "AWS:a\x1b[2J",
+        ] {
+            assert_eq!(decode(bad), None, "{bad:?}");
         }
         assert_eq!(Token::decode("not base64!"), None);
     }

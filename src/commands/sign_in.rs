@@ -23,7 +23,7 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
-use crate::error::{Error, Failure, print_notice};
+use crate::error::{Error, Failure, one_line, print_notice, printable, printable_json};
 use crate::identity::{Identity, MfaDevice, Source};
 use crate::platform::shell_word;
 use crate::{terminal, token_provider};
@@ -230,13 +230,14 @@ impl Tokens {
                 format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.remaining()))
             };
             let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
-            lines.push([named, identity.clone().unwrap_or_else(|| "-".to_owned()), expires, format!("{size} B")]);
+            let described = identity.as_deref().map_or_else(|| "-".to_owned(), one_line);
+            lines.push([one_line(&named), described, expires, format!("{size} B")]);
             let expiry = entry.expires_at().format(&Rfc3339).unwrap_or_default();
             rows.push(Row { registries, identity, expiry, expired, size });
         }
         if self.json {
             let text = serde_json::to_string_pretty(&rows).expect("texts always serialise");
-            return print(output, &text);
+            return print(output, &printable_json(&text));
         }
         if lines.is_empty() {
             return print(output, &format!("no cached tokens in {}", cache.dir().display()));
@@ -272,7 +273,7 @@ fn open(env: &Env) -> Result<Cache, Error> {
 }
 
 fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {
-    let written = writeln!(output, "{text}").and_then(|()| output.flush());
+    let written = writeln!(output, "{}", printable(text)).and_then(|()| output.flush());
     written.map_err(Error::unwritten)?;
     Ok(ExitCode::SUCCESS)
 }

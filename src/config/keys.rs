@@ -38,7 +38,8 @@ pub const KEYS: &[ConfigKey] = &[
 pub const REGISTRY_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "match",
-        kind: "string: a glob over the host, in which * also matches dots",
+        kind: "string: a glob over the host, in which * also matches dots; a custom domain is served on port 443 with https, \
+               unless the glob names a port, e.g. images.example.com:5000",
         default: "required",
         what: "The registries that the table applies to. Of several tables, the first that matches applies.",
         example: "\"images.example.com\"",

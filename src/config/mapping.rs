@@ -224,7 +224,14 @@ mod tests {
         let text = format!("[[registry]]\nmatch = '*.images.example.com'\nregistry = '{ONE}'");
         let custom = target(&text, &[], "https://eu.images.example.com/v2/").unwrap();
         assert_eq!((custom.host.as_str(), custom.registry.host.as_str()), ("eu.images.example.com", ONE));
-        for host in ["images.example.com.evil.example", "docker.io", "user@eu.images.example.com"] {
+        for host in [
+            "images.example.com.evil.example",
+            "docker.io",
+            "user@eu.images.example.com",
+            "http://eu.images.example.com",
+            "http://eu.images.example.com:443",
+            "eu.images.example.com:8080",
+        ] {
             assert!(matches!(target(&text, &[], host), Err(Error::NotFound)), "{host}");
         }
         let no_registry = "[[registry]]\nmatch = '*'\nprofile = 'all'";

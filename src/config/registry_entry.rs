@@ -9,7 +9,7 @@ use super::file::SourceText;
 use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
 use crate::error::Error;
-use crate::registry::{self, ANY_ACCOUNT, Registry};
+use crate::registry::{ANY_ACCOUNT, Registry};
 
 /// The keys of a table, as written.
 #[derive(Deserialize)]
@@ -31,9 +31,8 @@ pub(super) struct Table {
 /// What a table says about the registries that it matches.
 #[derive(Debug)]
 pub(super) struct RegistryEntry {
-    /// Matches hosts, without a port that is HTTPS's own.
+    /// Matches names of registries, which have a port unless it is HTTPS's own.
     pub(super) pattern: Pattern,
-    port: Port,
     pub(super) line: usize,
     /// The registry behind a custom domain.
     pub(super) registry: Option<Registry>,
@@ -42,15 +41,6 @@ pub(super) struct RegistryEntry {
     /// Where `role_arn` is, for messages.
     role_setting: String,
     pub(super) endpoint_url: Option<String>,
-}
-
-/// The ports that an entry matches.
-#[derive(Debug)]
-enum Port {
-    /// Every port: the pattern has none.
-    Any,
-    /// The port in the pattern.
-    InPattern,
 }
 
 impl RegistryEntry {
@@ -69,7 +59,6 @@ impl RegistryEntry {
         let endpoint_url = table.endpoint_url.as_ref().map(|url| url.get_ref().clone());
         Ok(Self {
             pattern,
-            port: if host.contains(':') { Port::InPattern } else { Port::Any },
             line: source.line(),
             registry,
             caller: table.into_caller(web_identity, source),
@@ -78,13 +67,10 @@ impl RegistryEntry {
         })
     }
 
-    /// Whether the entry is for a registry of this name.
+    /// Whether the entry is for a registry of this name. Only a pattern that names a port matches one: whatever else listens
+    /// on the host is not the registry.
     pub(super) fn matches(&self, host: &str) -> bool {
-        let host = match self.port {
-            Port::Any => registry::without_port(host),
-            Port::InPattern => host,
-        };
-        self.pattern.matches(host)
+        (!host.contains(':') || self.pattern.as_str().contains(':')) && self.pattern.matches(host)
     }
 
     /// Who calls for `registry`: the account of the registry fills in the template of a role.

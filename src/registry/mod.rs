@@ -121,11 +121,13 @@ pub fn host_patterns() -> Vec<String> {
 }
 
 /// The name of the registry in a server URL: the host in lower case, without a trailing dot. The name of a registry that is
-/// not ECR's includes the port, unless that is 443. `None` when the input is not the URL of a registry.
+/// not ECR's includes the port, unless it is that of HTTPS. `None` when the input is not the URL of a registry.
 pub fn host(server_url: &str) -> Option<String> {
     let (host, port) = host_and_port(server_url)?;
+    let is_plain = server_url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
+    let port = if is_plain { port.or(Some(80)) } else { port.filter(|port| *port != 443) };
     match port {
-        Some(port) if port != 443 && Registry::from_host(&host).is_none() => Some(format!("{host}:{port}")),
+        Some(port) if Registry::from_host(&host).is_none() => Some(format!("{host}:{port}")),
         _ => Some(host),
     }
 }
@@ -135,11 +137,6 @@ pub fn typed(text: &str) -> &str {
     let text = text.trim();
     let is_prefix = |prefix: &&&str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     TRANSPORTS.iter().find(is_prefix).map_or(text, |prefix| &text[prefix.len()..])
-}
-
-/// The name of a registry without the port.
-pub fn without_port(host: &str) -> &str {
-    host.split(':').next().unwrap_or(host)
 }
 
 /// Splits a server URL into host and port. Refuses everything that other parsers of URLs may read differently.

@@ -117,6 +117,46 @@ fn a_custom_domain_gets_the_token_of_the_registry_behind_it() {
 }
 
 #[test]
+fn a_custom_domain_is_served_on_port_443_with_https_unless_its_entry_names_a_port() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.write(
+        CONFIG,
+        &format!(
+            "[[registry]]\nmatch = 'images.example.com'\nregistry = '{HOST}'\n\
+             [[registry]]\nmatch = 'own.example.com:5000'\nregistry = '{HOST}'\n\
+             [[registry]]\nmatch = 'plain.example.com:80'\nregistry = '{HOST}'\n"
+        ),
+    );
+    for url in [
+        "images.example.com",
+        "https://images.example.com",
+        "images.example.com:443",
+        "HTTPS://images.example.com.:443/v2/",
+        "own.example.com:5000",
+        "http://own.example.com:5000",
+        "http://plain.example.com",
+    ] {
+        helper.get(url).password_for(url);
+    }
+    for url in [
+        "http://images.example.com",
+        "HTTP://images.example.com/v2/",
+        "http://images.example.com:80",
+        "http://images.example.com:443",
+        "images.example.com:80",
+        "https://images.example.com:8443",
+        "own.example.com",
+        "own.example.com:443",
+    ] {
+        assert_eq!(helper.get(url).error(), NOT_FOUND, "{url}");
+    }
+    let bazel = helper.get(r#"{"uri":"http://images.example.com/v2/"}"#);
+    assert!(!bazel.stdout.contains("AKIAEXAMPLE"), "{bazel:?}");
+    assert_eq!(aws.count(), 1);
+}
+
+#[test]
 fn a_mistake_fails_the_pull_with_file_line_and_key() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);

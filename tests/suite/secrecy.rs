@@ -72,11 +72,108 @@ fn what_a_process_prints_to_standard_error() {
     assert!(answers.contains("exit status: 7") && answers.contains("vault: 403"), "{answers}");
     assert!(log.contains("exit status: 7") && !log.contains("vault"), "{log}");
     assert!(!cache.contains("vault"), "{cache}");
-    for text in [answers, log, cache] {
-        for word in [secret, "hvs.CAESIJ", "hunter2"] {
-            assert!(!text.contains(word), "{word} in {text}");
-        }
+    // The person sees it as it is, as without the helper; it stays nowhere else.
+    for word in [secret, "hvs.CAESIJ", "hunter2"] {
+        assert!(answers.contains(word), "{word} in {answers}");
+        assert!(!log.contains(word) && !cache.contains(word), "{word} in {log}{cache}");
     }
+}
+
+/// What acts on a terminal: clears it, hides or reorders text, or ends a line.
+const ACTS: &[char] =
+    &['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\0', '\u{e0041}'];
+
+#[track_caller]
+fn is_clean(what: &str, ran: &crate::helper::Ran) {
+    for text in [&ran.stdout, &ran.stderr] {
+        assert!(!text.contains(ACTS), "{what}: {text:?}");
+    }
+}
+
+#[test]
+fn a_token_that_would_act_on_a_terminal_or_a_file_is_none() {
+    for password in ["two\nlines", "x\u{1b}[2Jy", "x\0y", "x y", "x\u{202e}y", "x\u{7f}", "pässword", "x\u{9b}31m"] {
+        let aws = Aws::with(Plan { password: Some(password.to_owned()), ..Plan::default() });
+        let helper = Helper::of(&aws);
+        let bazel = format!("{{\"uri\":\"https://{HOST}/v2/\"}}");
+        let kubelet = serde_json::json!({
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": HOST,
+        });
+        for (args, input) in [
+            (&["get"][..], HOST),
+            (&["get"], &bazel),
+            (&["kubelet"], &kubelet.to_string()),
+            (&["get-login-password", HOST], ""),
+            (&["export", HOST], ""),
+            (&["export", "--format", "env", HOST], ""),
+            (&["export", "--format", "user-password", HOST], ""),
+        ] {
+            let ran = helper.run(args, input);
+            assert!(![&ran.stdout, &ran.stderr].iter().any(|text| text.contains(password)), "{args:?}: {ran:?}");
+            assert!(ran.code == Some(1) && ran.stderr.contains("token"), "{ran:?}");
+            is_clean(&format!("{args:?}"), &ran);
+        }
+        assert!(helper.entries().is_empty());
+    }
+}
+
+#[test]
+fn texts_from_outside_reach_a_terminal_without_what_acts_on_it() {
+    let bad: String = ACTS.iter().filter(|c| **c != '\0').collect();
+    // What a service answers.
+    let message: &'static str = format!("not{bad}you").leak();
+    let failure = (400, "AccessDeniedException", message);
+    let aws = Aws::with(Plan { failures: usize::MAX, failure, ..Plan::default() });
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "trace");
+    for args in [&["get"][..], &["doctor", HOST], &["doctor", "--json", HOST], &["export", HOST]] {
+        let ran = helper.run(args, HOST);
+        assert!((ran.stdout.clone() + &ran.stderr).contains("not"), "{ran:?}");
+        is_clean(&format!("{args:?}"), &ran);
+    }
+    // What a setting, an argument, a process or a file of docker's holds.
+    let helper = Helper::bare().var("AWS_PROFILE", &format!("p{bad}q")).var("AWS_ECR_LOG", "trace");
+    let script = helper.write("script", &format!("printf 'vault{bad}:%b' '\\033[2J denied' >&2; exit 1\n"));
+    helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    helper.write(
+        ".docker/config.json",
+        &format!("{{\n  \"credHelpers\": {{\n    \"x{bad}\": \"y{bad}\"\n  }}\n}}\n").replace('\u{1b}', "\\u001b"),
+    );
+    let process = || helper.command().env_remove("AWS_PROFILE").arg("get").output().is_ok();
+    assert!(process());
+    for args in [
+        &["get"][..],
+        &["doctor", HOST],
+        &["doctor", "--json", HOST],
+        &["setup", "--dry-run", HOST],
+        &["export", &format!("{bad}.example")],
+        &[&format!("a{bad}")],
+        &["setup", &format!("--{bad}")],
+    ] {
+        is_clean(&format!("{args:?}"), &helper.run(args, HOST));
+    }
+    let ran = helper.var("AWS_PROFILE", "").get(HOST);
+    assert!(ran.stdout.contains("vault") && ran.stdout.contains("[2J denied"), "{ran:?}");
+    is_clean("the text of a process", &ran);
+}
+
+/// A token may be part of a path or a query, such as that of a container's endpoint.
+#[test]
+fn doctor_names_the_host_of_a_url_and_not_what_follows_it() {
+    let helper = Helper::bare()
+        .var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/v1/hunter2")
+        .var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "")
+        .var("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1/x?hunter2")
+        .var("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1/hunter2/")
+        .var("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:1#hunter2");
+    for args in [&["doctor", "-v", HOST][..], &["doctor", HOST], &["doctor", "--json", HOST]] {
+        let ran = helper.run(args, "");
+        assert!(ran.stdout.contains("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1/…"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("hunter2"), "{}", ran.stdout);
+    }
+    let relative = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/hunter2");
+    let ran = relative.run(&["doctor", "-v", HOST], "");
+    assert!(ran.stdout.contains("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI (set)"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("hunter2"), "{}", ran.stdout);
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn process_failure(profile: &str, text: &str) -> Failure {
         format!("the credential_process of profile '{profile}' failed: {what}"),
         "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
     )
-    .quoting(quote)
+    .quoting_program(quote)
 }
 
 fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Failure {

@@ -96,8 +96,8 @@ impl BugReport {
                 _ if name.starts_with("AWS_") && !is_harmless(name) => Some(format!("{name} (set)")),
                 _ if name.starts_with("AWS_") || OTHERS.contains(&name) => {
                     let value = one_line(&value);
-                    let value = if is_location(name) { value.split('?').next().unwrap_or_default() } else { &value };
-                    Some(format!("{name}={}", mask_user_info(value)))
+                    let value = if is_location(name) { without_path(&value) } else { value };
+                    Some(format!("{name}={value}"))
                 }
                 _ => None,
             }
@@ -150,7 +150,15 @@ fn is_harmless(name: &str) -> bool {
         || VARIABLES.iter().any(|(known, _)| is_own(known))
 }
 
-/// Whether a variable holds a URL, which may contain a password.
+/// Scheme, host and port of a URL. Its user, path and query may be secret; "/…" stands for the latter two.
+fn without_path(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let hidden = if rest[end..].trim_end_matches('/').is_empty() { "" } else { "/…" };
+    mask_user_info(&format!("{scheme}://{}{hidden}", &rest[..end]))
+}
+
+/// Whether a variable holds a URL, which may contain a secret.
 fn is_location(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name != "NO_PROXY" && ["ENDPOINT_URL", "_URI", "_PROXY", "SERVICE_ENDPOINT"].iter().any(|word| name.contains(word))
@@ -160,6 +168,6 @@ impl fmt::Display for BugReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { program, commit, target, c_library, tls, clients, variables } = self;
         write!(f, "For a bug report:\n  {program} (commit {commit}, {target}, C library {c_library})\n  TLS {tls}")?;
-        clients.iter().chain(variables).try_for_each(|line| write!(f, "\n  {line}"))
+        clients.iter().chain(variables).try_for_each(|line| write!(f, "\n  {}", one_line(line)))
     }
 }

@@ -8,7 +8,7 @@ use super::bug_report::BugReport;
 use crate::VERSION;
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::{Error, Failure, one_line};
+use crate::error::{Error, Failure, acts_on_terminal, one_line, printable_json};
 
 /// The whole report; `report.schema.json` describes its JSON.
 #[derive(Serialize)]
@@ -270,6 +270,7 @@ impl<'a, W: Write> Screen<'a, W> {
     pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
         if self.format == Format::Json {
             let text = serde_json::to_string_pretty(report).expect("texts always serialise");
+            let text = printable_json(&text);
             return writeln!(self.output, "{text}").and_then(|()| self.output.flush()).map_err(Error::unwritten);
         }
         let Summary { ok, warnings, failed } = report.summary;
@@ -302,7 +303,7 @@ impl<'a, W: Write> Screen<'a, W> {
         };
         let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
         // The name keeps its padding, which `one_line` would remove.
-        let name = name.replace(char::is_control, " ");
+        let name = name.replace(acts_on_terminal, " ");
         format!("{word}  {name}  {}{code}", one_line(what)).trim_end().to_owned() + "\n"
     }
 

@@ -37,7 +37,7 @@ use crate::NAME;
 use crate::client_config;
 use crate::config::{self, Config};
 use crate::env::Env;
-use crate::error::{Error, print_notice};
+use crate::error::{Error, print_notice, printable};
 use crate::registry::{PUBLIC_HOST, Registry};
 use changes::{Change, Changes, Edit, Kind, Mode, Takeover};
 use client::Client;
@@ -103,7 +103,7 @@ impl Setup {
             Some(path) => self.set_up_kubelet(env, path)?,
             None => self.set_up_client(env)?,
         };
-        let written = writeln!(output, "{}", lines.join("\n")).and_then(|()| output.flush());
+        let written = writeln!(output, "{}", printable(&lines.join("\n"))).and_then(|()| output.flush());
         written.map_err(Error::unwritten)?;
         Ok(ExitCode::SUCCESS)
     }
