@@ -1,7 +1,11 @@
 //! Edits of docker's and kubelet's settings: they change what they should and nothing else, and can be taken back.
 #![no_main]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use docker_credential_ecr_login::NAME;
+use docker_credential_ecr_login::commands::setup::edit::Edited;
 use docker_credential_ecr_login::commands::setup::{edit, kubelet};
 use docker_credential_ecr_login_fuzz::HOST;
 use libfuzzer_sys::fuzz_target;
@@ -21,18 +25,18 @@ fn docker(text: &str) {
         all
     };
     let is_empty = text.trim().is_empty();
-    let held = edit::members(text, HELPERS);
+    let held = members(text);
     match edit::set(text, HELPERS, &[HOST], "ecr-login") {
         Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
-        Ok(new) => {
+        Ok(Edited { text: new, .. }) => {
             let mut expected = held.clone();
             expected.insert(HOST.to_owned(), Some("ecr-login".to_owned()));
-            assert_eq!(edit::members(&new, HELPERS), expected);
+            assert_eq!(members(&new), expected);
             assert!(others(&new) == if is_empty { Map::new() } else { others(text) });
-            assert_eq!(edit::set(&new, HELPERS, &[HOST], "ecr-login"), Ok(new.clone()));
-            let cut = edit::cut(&new, HELPERS, edit::Emptied::Kept, |name, _| name == HOST).expect("it was read before");
+            assert_eq!(edit::set(&new, HELPERS, &[HOST], "ecr-login"), Ok(Edited { text: new.clone(), count: 0 }));
+            let Edited { text: cut, .. } = edit::cut(&new, HELPERS, edit::Emptied::Kept, |name, _| name == HOST).expect("it was read before");
             expected.remove(HOST);
-            assert_eq!(edit::members(&cut, HELPERS), expected);
+            assert_eq!(members(&cut), expected);
             assert!(others(&cut) == others(&new));
         }
     }
@@ -54,6 +58,16 @@ fn docker(text: &str) {
     }
 }
 
+/// The members of all objects of the name, with the values that are strings.
+fn members(text: &str) -> BTreeMap<String, Option<String>> {
+    let found = RefCell::default();
+    let _ = edit::cut(text, HELPERS, edit::Emptied::Kept, |name, value| {
+        BTreeMap::insert(&mut found.borrow_mut(), name.to_owned(), value.map(str::to_owned));
+        false
+    });
+    found.into_inner()
+}
+
 /// The names and the strings of a value.
 fn strings(value: &Value, names: &mut Vec<String>, texts: &mut Vec<String>) {
     match value {
@@ -73,13 +87,13 @@ fn providers(text: &str) {
     let _ = kubelet::masked(text);
     match kubelet::add(text) {
         Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
-        Ok(new) => {
-            assert_eq!(kubelet::add(&new).as_ref(), Ok(&new));
+        Ok(Edited { text: new, .. }) => {
+            assert_eq!(kubelet::add(&new), Ok(Edited { text: new.clone(), count: 0 }));
             let config: Value = serde_json::from_str(&new).expect("the edited text is JSON");
             let list = config["providers"].as_array().expect("it has a list");
             assert!(list.iter().any(|provider| provider["name"] == NAME));
             if new != text {
-                let removed = kubelet::remove(&new).expect("it was read before");
+                let Edited { text: removed, .. } = kubelet::remove(&new).expect("it was read before");
                 assert!(removed == text || list.len() == 1 && removed.is_empty());
             }
         }

@@ -93,6 +93,16 @@ fn the_configuration_of_eks_gets_the_entry_first_and_is_restored() {
 }
 
 #[test]
+fn an_entry_is_reported_as_what_happened_to_it_whatever_else_names_the_helper() {
+    let mentioned = EKS.replace("\"12h0m0s\"", "\"12h0m0s\", \"args\": [\"--beside=docker-credential-ecr-login\"]");
+    let helper = node(&mentioned);
+    let first = |flags: &[&str]| setup(&helper, flags).stdout.lines().next().unwrap_or_default().to_owned();
+    assert!(first(&[]).starts_with("added 1 provider to "));
+    assert!(first(&["--remove"]).starts_with("removed 1 provider from "));
+    assert_eq!(read(&helper), mentioned);
+}
+
+#[test]
 fn any_layout_is_kept() {
     let compact = serde_json::from_str::<Value>(EKS).expect("JSON").to_string();
     let v1beta1 = EKS.replace(".io/v1\"", ".io/v1beta1\"");

@@ -273,7 +273,8 @@ fn podman_is_set_up_in_its_own_files() {
     // A line that somebody has added stays.
     helper.write(ADDITION, &(read(&helper, ADDITION) + "unqualified-search-registries = ['quay.io']\n"));
     succeeds(&helper, "--podman", NO_WARNING);
-    succeeds(&helper, "--podman --remove", NO_WARNING);
+    let removed = succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert!(removed.contains("removed credential-helpers from "), "{removed}");
     assert_eq!(read(&helper, ADDITION), "unqualified-search-registries = ['quay.io']\n");
     fs::remove_file(helper.home().join(ADDITION)).expect("a file");
     succeeds(&helper, "--podman", NO_WARNING);

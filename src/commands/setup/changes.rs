@@ -3,12 +3,14 @@
 //! [`Changes::apply`] tries all edits before it changes the first file, so that a file that cannot be parsed leaves every
 //! other file as it was.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::client::Client;
 use super::edit::{self, Emptied};
 use super::file::{self, TextChange};
+use super::report::{Effect, Entry};
 use super::{NO_HOME, report};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::env::Env;
@@ -16,7 +18,19 @@ use crate::error::{Error, Failure};
 use crate::registry;
 
 /// An edit of a file's text.
-pub(super) type Edit<'a> = Box<dyn Fn(&str) -> Result<String, Error> + 'a>;
+pub(super) type Edit<'a> = Box<dyn Fn(&str) -> Result<Edited, Error> + 'a>;
+
+/// A file's text after an edit, and what the edit did.
+pub(super) struct Edited {
+    pub(super) text: String,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Edited {
+    pub(super) fn new(text: impl Into<String>, effects: impl Into<Vec<Effect>>) -> Self {
+        Self { text: text.into(), effects: effects.into() }
+    }
+}
 
 /// The kinds of files that `setup` changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,8 +68,12 @@ struct FileEdits<'a> {
 }
 
 impl FileEdits<'_> {
-    fn edit(&self, text: &str) -> Result<String, Error> {
-        self.edits.iter().try_fold(text.to_owned(), |text, edit| edit(&text))
+    fn edit(&self, text: &str) -> Result<Edited, Error> {
+        self.edits.iter().try_fold(Edited::new(text, []), |mut all, edit| {
+            let Edited { text, effects } = edit(&all.text)?;
+            all.effects.extend(effects);
+            Ok(Edited { text, ..all })
+        })
     }
 }
 
@@ -79,15 +97,21 @@ impl Changes<'_> {
     pub(super) fn apply(&self, mode: Mode) -> Result<Vec<String>, Error> {
         let mut lines = Vec::new();
         for (path, file) in &self.0 {
-            let change = TextChange::read(path, |text| file.edit(text))?;
+            let change = TextChange::read(path, |text| Ok(file.edit(text)?.text))?;
             if mode == Mode::DryRun && !change.is_empty() {
                 lines.push(report::diff(path, file.kind, &change));
             }
         }
         if mode == Mode::Write {
             for (path, file) in &self.0 {
-                let change = file::change(path, |text| file.edit(text))?;
-                lines.extend(report::describe(path, file.kind, &change));
+                // The edit is repeated if another program changes the file meanwhile: the last one counts.
+                let effects = RefCell::default();
+                let change = file::change(path, |text| {
+                    let edited = file.edit(text)?;
+                    effects.replace(edited.effects);
+                    Ok(edited.text)
+                })?;
+                lines.extend(report::describe(path, &change, &effects.into_inner()));
             }
         }
         Ok(lines)
@@ -148,13 +172,15 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
 
 fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
     auth_file_change(path, move |text| {
-        let text = edit::set(text, "credHelpers", &hosts, HELPER_NAME)?;
+        let set = edit::set(text, "credHelpers", &hosts, HELPER_NAME)?;
         // With the program's whole name, docker finds no helper for any other registry.
-        let text = edit::replace(&text, "credsStore", crate::NAME, HELPER_NAME)?;
-        edit::cut(&text, "credHelpers", Emptied::Kept, |key, value| {
+        let text = edit::replace(&set.text, "credsStore", crate::NAME, HELPER_NAME)?;
+        let cut = edit::cut(&text, "credHelpers", Emptied::Kept, |key, value| {
             matches!(value, Some(HELPER_NAME | crate::NAME))
                 && hosts.iter().any(|host| client_config::is_misspelling(key, host))
-        })
+        })?;
+        let effects = [Effect::Added(set.count, Entry::CredHelper), Effect::Removed(cut.count, Entry::CredHelper)];
+        Ok(Edited::new(cut.text, effects))
     })
 }
 
@@ -162,17 +188,22 @@ fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
 pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let is_meant = |key: &str| hosts.is_empty() || registry::host(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
-        edit::cut(text, "credHelpers", Emptied::Removed, |key, value| value == Some(HELPER_NAME) && is_meant(key))
+        let cut =
+            edit::cut(text, "credHelpers", Emptied::Removed, |key, value| value == Some(HELPER_NAME) && is_meant(key))?;
+        Ok(Edited::new(cut.text, [Effect::Removed(cut.count, Entry::CredHelper)]))
     })
 }
 
 /// Returns the edit that removes the passwords of earlier logins for `hosts`.
 pub(super) fn remove_passwords(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
     let is_meant = |key: &str| registry::host(key).is_some_and(|host| hosts.contains(&host));
-    auth_file_change(path, move |text| edit::cut(text, "auths", Emptied::Kept, |key, _| is_meant(key)))
+    auth_file_change(path, move |text| {
+        let cut = edit::cut(text, "auths", Emptied::Kept, |key, _| is_meant(key))?;
+        Ok(Edited::new(cut.text, [Effect::Removed(cut.count, Entry::Auth)]))
+    })
 }
 
-fn auth_file_change<'a>(path: PathBuf, edit: impl Fn(&str) -> Result<String, Failure> + 'a) -> Change<'a> {
+fn auth_file_change<'a>(path: PathBuf, edit: impl Fn(&str) -> Result<Edited, Failure> + 'a) -> Change<'a> {
     let name = path.display().to_string();
     let edit = move |text: &str| edit(text).map_err(|failure| failure.with_context(&name).into());
     Change { path, kind: Kind::AuthFile, edit: Box::new(edit) }

@@ -7,7 +7,7 @@
 //! The tree spreads an object over several lines before it adds a member. [`Layout`] puts an object that was on one line back
 //! on one line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode, ObjectPropName};
 use jsonc_parser::errors::ParseErrorKind;
@@ -17,27 +17,38 @@ use serde_json::{Map, Value};
 use crate::code::Code;
 use crate::error::Failure;
 
+/// A text after an edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// The new text.
+    pub text: String,
+    /// The number of members, by their names, that the edit has added, changed or removed.
+    pub count: usize,
+}
+
 /// Sets the members `names` of the object `parent` in the object `text` to the string `value`. Missing members are added in
 /// the layout of the text.
-pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<String, Failure> {
+pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<Edited, Failure> {
+    let all = |text: String| Ok(Edited { text, count: names.len() });
     if text.trim().is_empty() {
-        return Ok(new_text(parent, names, value) + "\n");
+        return all(new_text(parent, names, value) + "\n");
     }
     let document = Document::parse(text)?;
     let root = &document.object;
     if root.properties().is_empty() {
-        return Ok(text.replacen(root.to_string().as_str(), &new_text(parent, names, value), 1));
+        return all(text.replacen(root.to_string().as_str(), &new_text(parent, names, value), 1));
     }
     let layout = Layout::of(root);
     let members = || names.iter().map(|name| ((*name).to_owned(), CstInputValue::from(value)));
     match document.member(parent) {
         None => {
             layout.append(root, [(parent.to_owned(), CstInputValue::Object(members().collect()))]);
-            return Ok(layout.with_root_end(document.root.to_string()));
+            all(layout.with_root_end(document.root.to_string()))
         }
         Some(member) if is_null(&member) => {
             member.set_value(CstInputValue::Object(members().collect()));
             layout.apply_to_value(&member);
+            all(document.root.to_string())
         }
         Some(member) => {
             let object = object_of(&member)?;
@@ -45,13 +56,15 @@ pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<Stri
                 object.properties().into_iter().filter_map(|member| Some((member.decoded_name()?, member))).collect();
             let layout = if known.is_empty() { layout } else { Layout::of(&object) };
             let (present, missing): (Vec<_>, Vec<_>) = members().partition(|(name, _)| known.contains_key(name));
-            for (name, value) in present {
-                known[&name].set_value(value);
+            let mut count = missing.len();
+            for (name, new) in present {
+                count += usize::from(text_value(&known[&name]).as_deref() != Some(value));
+                known[&name].set_value(new);
             }
             layout.append(&object, missing);
+            Ok(Edited { text: document.root.to_string(), count })
         }
     }
-    Ok(document.root.to_string())
 }
 
 /// Removes from the objects called `parent` the members that `selects` selects by their name and, where it is a string, their
@@ -61,11 +74,12 @@ pub fn cut(
     parent: &str,
     emptied: Emptied,
     selects: impl Fn(&str, Option<&str>) -> bool,
-) -> Result<String, Failure> {
+) -> Result<Edited, Failure> {
     if text.trim().is_empty() {
-        return Ok(text.to_owned());
+        return Ok(Edited { text: text.to_owned(), count: 0 });
     }
     let document = Document::parse(text)?;
+    let mut names = BTreeSet::new();
     for member in document.members(parent).into_iter().filter(|member| !is_null(member)) {
         let object = object_of(&member)?;
         let is_selected = |known: &CstObjectProp| {
@@ -75,13 +89,14 @@ pub fn cut(
         if found.is_empty() {
             continue;
         }
+        names.extend(found.iter().filter_map(CstObjectProp::decoded_name));
         if found.len() == object.properties().len() && matches!(emptied, Emptied::Removed) {
             member.remove();
         } else {
             found.into_iter().for_each(CstObjectProp::remove);
         }
     }
-    Ok(document.root.to_string())
+    Ok(Edited { text: document.root.to_string(), count: names.len() })
 }
 
 /// Replaces the string `old` by `new` where the member `name` of the object `text` has it.
@@ -94,14 +109,6 @@ pub fn replace(text: &str, name: &str, old: &str, new: &str) -> Result<String, F
         member.set_value(CstInputValue::from(new));
     }
     Ok(document.root.to_string())
-}
-
-/// Returns the members of the objects called `parent`, with the values that are strings.
-pub fn members(text: &str, parent: &str) -> BTreeMap<String, Option<String>> {
-    let Ok(document) = Document::parse(text) else { return BTreeMap::new() };
-    let objects = document.members(parent).into_iter().filter_map(|member| member.object_value());
-    let members = objects.flat_map(|object| object.properties());
-    members.filter_map(|member| Some((member.decoded_name()?, text_value(&member)))).collect()
 }
 
 /// What happens to an object that loses its last member.
@@ -300,14 +307,37 @@ fn mask(node: &CstNode) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Emptied, check, cut, masked, members, set};
+    use super::{Emptied, check, cut, masked, set};
 
     fn set_one(text: &str) -> String {
-        set(text, "credHelpers", &["h"], "v").expect("an object")
+        set(text, "credHelpers", &["h"], "v").expect("an object").text
     }
 
     fn cut_h(text: &str, emptied: Emptied) -> String {
-        cut(text, "credHelpers", emptied, |name, value| name == "h" && value == Some("v")).expect("an object")
+        cut(text, "credHelpers", emptied, |name, value| name == "h" && value == Some("v")).expect("an object").text
+    }
+
+    #[test]
+    fn an_edit_counts_the_members_that_it_changes() {
+        for (text, count) in [
+            ("", 2),
+            ("{}", 2),
+            (r#"{"credHelpers":null}"#, 2),
+            (r#"{"a":1}"#, 2),
+            (r#"{"credHelpers":{"h":"v"}}"#, 1),
+            (r#"{"credHelpers":{"h":"w"}}"#, 2),
+            (r#"{"credHelpers":{"h":"v","i":"v"}}"#, 0),
+        ] {
+            assert_eq!(set(text, "credHelpers", &["h", "i"], "v").expect("an object").count, count, "{text}");
+        }
+        for (text, count) in [
+            ("", 0),
+            (r#"{"credHelpers":{"h":"v","i":"w"}}"#, 1),
+            (r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v","i":"v"}}"#, 2),
+        ] {
+            let cut = cut(text, "credHelpers", Emptied::Removed, |_, value| value == Some("v"));
+            assert_eq!(cut.expect("an object").count, count, "{text}");
+        }
     }
 
     #[test]
@@ -394,12 +424,5 @@ mod tests {
         let text = r#"{"auths":{"h":{"auth":"secret"}},"x":["secret",1],"credHelpers":{"h":"v"}}"#;
         assert_eq!(masked(text), r#"{"auths":{"h":{"auth":…}},"x":[…,1],"credHelpers":{"h":"v"}}"#);
         assert_eq!(masked("secret"), "");
-    }
-
-    #[test]
-    fn members_of_all_objects_of_the_name_are_found() {
-        let found = members(r#"{"auths":{"a":{}},"Auths":{"b":"w"},"c":{"d":"x"}}"#, "auths");
-        let expected = [("a".to_owned(), None), ("b".to_owned(), Some("w".to_owned()))];
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::value::RawValue;
 
+use super::edit::Edited;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -84,19 +85,20 @@ impl HelperEntry {
 }
 
 /// Adds the helper's entry.
-pub fn add(text: &str) -> Result<String, Failure> {
+pub fn add(text: &str) -> Result<Edited, Failure> {
+    let added = |text| Ok(Edited { text, count: 1 });
     if text.trim().is_empty() {
         let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [HelperEntry::new("v1")] };
-        return Ok(format!("{}\n", encode(&config, "  ")));
+        return added(format!("{}\n", encode(&config, "  ")));
     }
     let Parsed { version, list, providers } = Parsed::of_text(text)?;
     if providers.iter().any(|(provider, _)| provider.name == NAME) {
-        return Ok(text.to_owned());
+        return Ok(Edited { text: text.to_owned(), count: 0 });
     }
     let entry = HelperEntry::new(&version);
     let Some((_, first)) = providers.first() else {
         let entry = encode(&entry, "  ").replace('\n', "\n    ");
-        return Ok(replaced(text, list, &format!("[\n    {entry}\n  ]")));
+        return added(replaced(text, list, &format!("[\n    {entry}\n  ]")));
     };
     // The new entry gets the layout of the existing list.
     let space = &text[list.start + 1..first.start];
@@ -107,32 +109,34 @@ pub fn add(text: &str) -> Result<String, Failure> {
         }
         None => serde_json::to_string(&entry).unwrap_or_default(),
     };
-    Ok(replaced(text, first.start..first.start, &format!("{entry},{space}")))
+    added(replaced(text, first.start..first.start, &format!("{entry},{space}")))
 }
 
 /// Removes the helper's entry, and the whole text if `setup` had created it.
-pub fn remove(text: &str) -> Result<String, Failure> {
+pub fn remove(text: &str) -> Result<Edited, Failure> {
+    let unchanged = || Ok(Edited { text: text.to_owned(), count: 0 });
     if text.trim().is_empty() {
-        return Ok(text.to_owned());
+        return unchanged();
     }
     let Parsed { list, providers, .. } = Parsed::of_text(text)?;
     let Some(index) = providers.iter().position(|(provider, _)| provider.name == NAME) else {
-        return Ok(text.to_owned());
+        return unchanged();
     };
+    let removed = |text| Ok(Edited { text, count: 1 });
     let span = &providers[index].1;
     let cut = match (providers.get(index + 1), index.checked_sub(1)) {
         (Some((_, next)), _) => span.start..next.start,
         (None, Some(before)) => providers[before].1.end..span.end,
         // The file that `setup` had created.
-        (None, None) if text == add("")? => return Ok(String::new()),
-        (None, None) => return Ok(replaced(text, list, "[]")),
+        (None, None) if text == add("")?.text => return removed(String::new()),
+        (None, None) => return removed(replaced(text, list, "[]")),
     };
-    Ok(replaced(text, cut, ""))
+    removed(replaced(text, cut, ""))
 }
 
-/// Reports whether a configuration has an empty list of providers.
-pub fn is_without_provider(text: &str) -> bool {
-    Parsed::of_text(text).is_ok_and(|parsed| parsed.providers.is_empty())
+/// Reports whether a configuration has a provider.
+pub fn has_providers(text: &str) -> bool {
+    Parsed::of_text(text).is_ok_and(|parsed| !parsed.providers.is_empty())
 }
 
 /// Returns the text for people to see: without the variables of providers, since some are secrets.

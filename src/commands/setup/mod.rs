@@ -39,9 +39,10 @@ use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice, printable};
 use crate::registry::{PUBLIC_HOST, Registry};
-use changes::{Change, Changes, Edit, Kind, Mode, Takeover};
+use changes::{Change, Changes, Edit, Edited, Kind, Mode, Takeover};
 use client::Client;
 use profiles::Accounts;
+use report::{Effect, Entry};
 
 /// Arguments of `setup`.
 #[derive(Args, Debug)]
@@ -170,8 +171,14 @@ impl Setup {
             ));
         }
         let edit: Edit = Box::new(|text| {
-            let new = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
-            new.map_err(|failure| failure.with_context(path.display()).into())
+            let edited = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
+            let edited = edited.map_err(|failure| failure.with_context(path.display()))?;
+            let effect = match self.remove {
+                false => Effect::Added(edited.count, Entry::Provider),
+                true if kubelet::has_providers(&edited.text) => Effect::Removed(edited.count, Entry::Provider),
+                true => Effect::Removed(edited.count, Entry::LastProvider),
+            };
+            Ok(Edited::new(edited.text, [effect]))
         });
         let changes: Changes = [Change { path: path.to_owned(), kind: Kind::Providers, edit }].into_iter().collect();
         let mut lines = changes.apply(self.mode())?;

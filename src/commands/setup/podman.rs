@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::NO_HOME;
-use super::changes::{Change, Edit, Kind};
+use super::changes::{Change, Edit, Edited, Kind};
+use super::report::{Effect, Entry};
 use crate::client_config::HELPER_NAME;
 use crate::containers::{self, Era, Rules};
 use crate::env::Env;
@@ -19,7 +20,7 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
         let helpers = containers::credential_helpers(env, rules)?;
         let mut names: Vec<String> = helpers.into_iter().map(|helper| helper.name).collect();
         if names.iter().any(|name| name == HELPER_NAME) {
-            return Ok(Box::new(|text| Ok(text.to_owned())));
+            return Ok(Box::new(|text| Ok(Edited::new(text, []))));
         }
         names.push(HELPER_NAME.to_owned());
         // TOML and JSON write an array of strings alike.
@@ -31,7 +32,8 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
                     path.display()
                 ))
             })?;
-            Ok(format!("{FIRST_LINE}\ncredential-helpers = {names}\n{rest}"))
+            let text = format!("{FIRST_LINE}\ncredential-helpers = {names}\n{rest}");
+            Ok(Edited::new(text, [Effect::Added(1, Entry::CredentialHelpers)]))
         }))
     };
     let changes = drop_ins(env).into_iter().map(|(rules, path)| {
@@ -43,7 +45,10 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
 
 /// Returns the edits that remove these drop-ins.
 pub(super) fn remove_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
-    let remove = |text: &str| Ok(foreign_lines(text).unwrap_or_else(|| text.to_owned()));
+    let remove = |text: &str| {
+        let rest = foreign_lines(text).unwrap_or_else(|| text.to_owned());
+        Ok(Edited::new(rest, [Effect::Removed(1, Entry::CredentialHelpers)]))
+    };
     let changes = drop_ins(env).into_iter().map(|(_, path)| {
         let edit: Edit = Box::new(remove);
         Change { path, kind: Kind::RegistriesConf, edit }

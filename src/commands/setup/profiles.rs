@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::changes::Edited;
+use super::report::{Effect, Entry};
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
@@ -181,11 +183,12 @@ impl Accounts {
 }
 
 /// Adds a table for each mapping whose account no table matches.
-pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<String, Error> {
+pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edited, Error> {
     let read = |text: &str| Config::read(text, PathBuf::from(path));
     let config = read(text)?;
-    let mut new = text.to_owned();
+    let (mut new, mut count) = (text.to_owned(), 0);
     for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(&one.account).is_none()) {
+        count += 1;
         if !new.is_empty() {
             new += if new.ends_with('\n') { "\n" } else { "\n\n" };
         }
@@ -197,12 +200,7 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Strin
             "{path} writes registry as a list, which no table can follow; write its entries as [[registry]] tables"
         ))
     })?;
-    Ok(new)
-}
-
-/// Counts the tables in a text.
-pub(super) fn count(text: &str) -> usize {
-    text.lines().filter(|line| line.trim_start().starts_with("[[registry]]")).count()
+    Ok(Edited::new(new, [Effect::Added(count, Entry::RegistryTable)]))
 }
 
 /// Returns a table whose glob matches the hosts of every form: dkr.ecr, dkr.ecr-fips, dkr-ecr and dkr-ecr-fips.

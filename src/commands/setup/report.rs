@@ -1,73 +1,75 @@
 //! What `setup` prints: the changes to a file in the terms of that file, or a diff without the secrets in it.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use diffy::DiffOptions;
 
 use super::changes::Kind;
 use super::file::TextChange;
-use super::{edit, kubelet, profiles};
-use crate::NAME;
-use crate::client_config::HELPER_NAME;
+use super::{edit, kubelet};
+
+/// What an edit did to a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Added this many entries.
+    Added(usize, Entry),
+    /// Removed this many entries.
+    Removed(usize, Entry),
+}
+
+/// The kinds of entries in the files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A registry that docker or podman gives to the helper.
+    CredHelper,
+    /// The password of an earlier login.
+    Auth,
+    /// The list of helpers for all registries.
+    CredentialHelpers,
+    /// A table of the helper's configuration.
+    RegistryTable,
+    /// A provider of kubelet.
+    Provider,
+    /// The last provider of kubelet: its list is empty now.
+    LastProvider,
+}
+
+impl Entry {
+    fn name(self) -> &'static str {
+        match self {
+            Self::CredHelper => "credHelper",
+            Self::Auth => "auth",
+            Self::CredentialHelpers => "credential-helpers",
+            Self::RegistryTable => "[[registry]] table",
+            Self::Provider | Self::LastProvider => "provider",
+        }
+    }
+}
 
 /// Describes the change of a file, a line for each kind of entry; none for a file that stays as it is.
-pub(super) fn describe(path: &Path, kind: Kind, change: &TextChange) -> Vec<String> {
+pub(super) fn describe(path: &Path, change: &TextChange, effects: &[Effect]) -> Vec<String> {
     if change.is_empty() {
         return Vec::new();
     }
-    let TextChange { old, new } = change;
     let path = path.display();
-    match kind {
-        Kind::RegistriesConf if new.is_empty() => vec![format!("removed {path}")],
-        Kind::RegistriesConf => vec![format!("added credential-helpers to {path}")],
-        Kind::Providers if new.is_empty() => vec![format!("removed {path}, which had no other provider")],
-        Kind::Providers if kubelet::is_without_provider(new) => vec![format!(
+    if change.new.is_empty() {
+        let was_last = effects.contains(&Effect::Removed(1, Entry::LastProvider));
+        let why = if was_last { ", which had no other provider" } else { "" };
+        return vec![format!("removed {path}{why}")];
+    }
+    let lines = effects.iter().filter_map(|effect| match effect {
+        Effect::Added(0, _) | Effect::Removed(0, _) => None,
+        Effect::Added(_, Entry::CredentialHelpers) => Some(format!("added credential-helpers to {path}")),
+        Effect::Removed(_, Entry::CredentialHelpers) => Some(format!("removed credential-helpers from {path}")),
+        Effect::Removed(_, Entry::LastProvider) => Some(format!(
             "removed 1 provider from {path}, which has no other: kubelet does not start with an empty list"
-        )],
-        Kind::Providers if old.contains(NAME) => vec![format!("removed 1 provider from {path}")],
-        Kind::Providers => vec![format!("added 1 provider to {path}")],
-        Kind::Configuration => {
-            let count = profiles::count(new) - profiles::count(old);
-            vec![format!("added {} to {path}", number(count, "[[registry]] table"))]
-        }
-        Kind::AuthFile => {
-            let (before, after) = (AuthEntries::of(old), AuthEntries::of(new));
-            let mut lines = Vec::new();
-            let mut line = |count: usize, verb: &str, noun: &str, preposition: &str| {
-                if count > 0 {
-                    lines.push(format!("{verb} {} {preposition} {path}", number(count, noun)));
-                }
-            };
-            line(missing(&after.helpers, &before.helpers), "added", "credHelper", "to");
-            line(missing(&before.helpers, &after.helpers), "removed", "credHelper", "from");
-            line(missing(&before.auths, &after.auths), "removed", "auth", "from");
-            // E.g. the other one of two members of the same name was set.
-            if lines.is_empty() { vec![format!("changed {path}")] } else { lines }
-        }
-    }
-}
-
-/// The hosts in a file of docker's format.
-struct AuthEntries {
-    /// Those that the file gives to the helper.
-    helpers: BTreeSet<String>,
-    /// Those that it has passwords for.
-    auths: BTreeSet<String>,
-}
-
-impl AuthEntries {
-    fn of(text: &str) -> Self {
-        let mut helpers = edit::members(text, "credHelpers");
-        helpers.retain(|_, name| name.as_deref() == Some(HELPER_NAME));
-        let helpers = helpers.into_keys().collect();
-        Self { helpers, auths: edit::members(text, "auths").into_keys().collect() }
-    }
-}
-
-/// Counts what of `all` is missing in `other`.
-fn missing(all: &BTreeSet<String>, other: &BTreeSet<String>) -> usize {
-    all.difference(other).count()
+        )),
+        Effect::Added(count, entry) => Some(format!("added {} to {path}", number(*count, entry.name()))),
+        Effect::Removed(count, entry) => Some(format!("removed {} from {path}", number(*count, entry.name()))),
+    });
+    let lines: Vec<String> = lines.collect();
+    // E.g. the value of credsStore was corrected.
+    if lines.is_empty() { vec![format!("changed {path}")] } else { lines }
 }
 
 fn number(count: usize, noun: &str) -> String {
