@@ -10,12 +10,15 @@
 //! | [`get_login_password`] | `get-login-password`: the password alone, as the AWS CLI prints it |
 //! | [`export`] | `export`: passwords in files and variables, for programs that call no helper |
 //! | [`kubelet`] | `kubelet`: the image credential provider of kubelets |
+//! | `client`, `findings` | what doctor and setup know of docker and podman |
 //! | [`generate`] | `completions`, `man`, `generate`: manual pages and completions |
 
 pub mod bazel;
+mod client;
 pub mod docker;
 pub mod doctor;
 pub mod export;
+mod findings;
 pub mod generate;
 pub mod get_login_password;
 pub mod kubelet;

@@ -8,7 +8,7 @@ use crate::env::Env;
 use crate::secret::Secret;
 
 /// A source and the roles on top of it, in the order in which they are assumed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialChain {
     /// Gives the first credentials.
     pub source: Source,

@@ -296,7 +296,10 @@ fn podman_is_set_up_in_its_own_files() {
     assert!(warning.contains("z.conf overrides"), "{warning}");
     assert!(read(&helper, ADDITION).contains("[\"mine\",\"ecr-login\"]"));
     let warning = setup(&helper, &format!("--podman {HOST}")).stderr;
-    assert!(warning.lines().count() == 1 && warning.contains("leaves out containers-auth.json"), "{warning}");
+    assert!(
+        warning.lines().count() == 1 && warning.contains("neither the helper nor containers-auth.json"),
+        "{warning}"
+    );
     fs::remove_file(helper.home().join(".config/containers/registries.conf.d/z.conf")).expect("a file");
 
     let file = helper.home().join("a.json").display().to_string();
@@ -325,7 +328,7 @@ fn what_comes_before_the_new_entry_is_a_warning() {
     let helper = home();
     helper.write(AUTH, &auths);
     let warning = setup(&helper, "--podman").stderr;
-    assert!(warning.contains("still has a password") && warning.contains(HOST), "{warning}");
+    assert!(warning.contains("left a password") && warning.contains(HOST), "{warning}");
 
     // With ecr-login in a file of the user's own.
     let helper = home();

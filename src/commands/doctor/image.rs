@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::Checker;
 use super::access::Access;
-use super::report::Check;
+use super::report::{Check, Name};
 use crate::aws::{RegistryAnswer, ask_registry};
 use crate::code::Code;
 use crate::config::Target;
@@ -23,7 +23,7 @@ pub(super) fn check_all(checker: Checker, access: &Access, host: &str, image: Op
         None => "/v2/".to_owned(),
         Some(Reference { repository, tag }) => format!("/v2/{repository}/manifests/{tag}"),
     };
-    let name = if image.is_some() { "image" } else { "registry" };
+    let name = if image.is_some() { Name::Image } else { Name::Registry };
     if let Some(Reference { repository, tag }) = &reference
         && !(is_repository(repository) && is_tag(tag))
     {
@@ -97,7 +97,7 @@ fn options(target: &Target) -> String {
     account.chain(region).chain(profile).collect()
 }
 
-fn refused(name: &'static str, target: &Target, answer: &RegistryAnswer, reference: Option<&Reference>) -> Check {
+fn refused(name: Name, target: &Target, answer: &RegistryAnswer, reference: Option<&Reference>) -> Check {
     let host = &target.host;
     let RegistryAnswer { status, code, message } = answer;
     let said = if message.is_empty() { String::new() } else { format!(": {message}") };

@@ -1,14 +1,14 @@
 //! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
 
-use super::report::Check;
+use super::report::{Check, Name};
 use super::{Checker, clients};
 use crate::NAME;
-use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
+use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
+use crate::commands::findings;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::input::Content;
-use crate::platform::{self, shell_word};
 
 /// What the arguments and the settings of clients name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +25,10 @@ pub(super) fn check_all(checker: Checker<'_>, scope: Scope) -> impl Iterator<Ite
     let env = checker.env;
     let misspelt = env
         .misspelt()
-        .map(|what| Check::warning("variables", Code::VariableMisspelt, what, "correct the name of the variable"));
-    let own = std::iter::once_with(move || program(env)).chain(sudo(env)).chain(misspelt);
+        .map(|what| Check::warning(Name::Variables, Code::VariableMisspelt, what, "correct the name of the variable"));
+    let own = std::iter::once_with(move || program(env))
+        .chain(findings::sudo(env).map(|failure| Check::warned(Name::User, failure)))
+        .chain(misspelt);
     let clients = std::iter::once_with(move || clients(env, scope)).flatten();
     own.chain(configuration(checker)).chain(clients)
 }
@@ -36,7 +38,7 @@ fn clients(env: &Env, scope: Scope) -> Vec<Check> {
     let mut found: Vec<Check> = [docker(env, scope), podman(env, scope), skopeo(env)].into_iter().flatten().collect();
     if found.is_empty() && clients::installed(env).is_empty() {
         found.push(Check::warning(
-            "clients",
+            Name::Clients,
             Code::NoClient,
             "neither docker nor podman is on the PATH, and neither has settings",
             "if another client pulls here, see its manual about credential helpers",
@@ -47,87 +49,55 @@ fn clients(env: &Env, scope: Scope) -> Vec<Check> {
 
 /// Checks that clients find the helper on their PATH.
 fn program(env: &Env) -> Check {
-    let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
-    // Few programs on Windows accept a canonical path.
-    let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
-    let here = named.map(|path| path.display().to_string()).unwrap_or_default();
-    match client_config::on_path(env, NAME) {
-        None => Check::failure(
-            "program",
-            Code::ProgramNotOnPath,
-            format!("{NAME} is not on the PATH, so no client finds it"),
-            if cfg!(windows) {
-                format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
-            } else {
-                let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
-                format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
-            },
-        ),
-        Some(path) if path.canonicalize().ok() == this => {
-            Check::ok("program", format!("{} {}", path.display(), crate::VERSION))
-        }
-        Some(path) => Check::warning(
-            "program",
-            Code::ProgramShadowed,
-            format!("clients find {} first, not {here}", path.display()),
-            "remove the program that clients find, or change the order of the PATH",
-        ),
+    match findings::program(env) {
+        Ok(path) => Check::ok(Name::Program, format!("{} {}", path.display(), crate::VERSION)),
+        Err(failure) if failure.code == Code::ProgramShadowed => Check::warned(Name::Program, failure),
+        Err(failure) => Check::failed(Name::Program, failure),
     }
-}
-
-/// Warns that under sudo, settings and credentials are those of another user.
-fn sudo(env: &Env) -> Option<Check> {
-    let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
-    let home = env.home().unwrap_or_default();
-    Some(Check::warning(
-        "user",
-        Code::Sudo,
-        format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
-        "set docker up for that user too, or let the user run docker without sudo",
-    ))
 }
 
 fn configuration(checker: Checker) -> Option<Check> {
     match checker.config {
         Err(what) => Some(Check::failure(
-            "configuration",
+            Name::Configuration,
             Code::ConfigInvalid,
             what,
             "correct the line or the variable that the message names",
         )),
         Ok(config) => {
             let (path, content) = config.source()?;
-            matches!(content, Content::Bytes(_)).then(|| Check::ok("configuration", path.display().to_string()))
+            matches!(content, Content::Bytes(_)).then(|| Check::ok(Name::Configuration, path.display().to_string()))
         }
     }
 }
 
 /// Checks docker's settings; `None` if docker is neither installed nor set up.
 fn docker(env: &Env, scope: Scope) -> Option<Check> {
-    if let Some(check) = auth_config(env) {
-        return Some(check);
+    if let Some(failure) = findings::refused_environment(env) {
+        return Some(Check::warned(Name::Docker, failure));
     }
     let path = client_config::docker_config(env)?;
     let file = match AuthFile::read(path.clone()) {
         Ok(file) => file,
-        Err(failure) => return Some(Check::failed("docker", failure)),
+        Err(failure) => return Some(Check::failed(Name::Docker, failure)),
     };
     if file.store() == Some(NAME) && scope == Scope::Machine {
-        return Some(clients::wrong_store(&path, "HOST"));
+        return Some(Check::failed(Name::Docker, findings::wrong_store(&path, "HOST")));
     }
     let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
     let all = file.store() == Some(HELPER_NAME);
     let count = file.hosts().count();
     match (all, count) {
-        (true, _) => {
-            Some(Check::ok("docker", format!("calls the helper for every registry: credsStore in {}", path.display())))
-        }
+        (true, _) => Some(Check::ok(
+            Name::Docker,
+            format!("calls the helper for every registry: credsStore in {}", path.display()),
+        )),
         (false, 1..) => {
-            Some(Check::ok("docker", format!("{} names the helper for {}", path.display(), registries(count))))
+            Some(Check::ok(Name::Docker, format!("{} names the helper for {}", path.display(), registries(count))))
         }
         _ if scope == Scope::Registries || !is_there => None,
         _ => Some(Check::failure(
-            "docker",
+            Name::Docker,
             Code::ClientNotSetUp,
             format!("{} names the helper for no registry", path.display()),
             format!("run '{NAME} setup HOST' for each registry"),
@@ -139,11 +109,11 @@ fn docker(env: &Env, scope: Scope) -> Option<Check> {
 fn podman(env: &Env, scope: Scope) -> Option<Check> {
     let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
         Ok(helpers) => helpers,
-        Err(failure) => return Some(Check::failed("podman", failure)),
+        Err(failure) => return Some(Check::failed(Name::Podman, failure)),
     };
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
         let what = format!("calls the helper for every registry: credential-helpers in {}", helper.file.display());
-        return Some(Check::ok("podman", what));
+        return Some(Check::ok(Name::Podman, what));
     }
     let of_docker = client_config::docker_config(env);
     let mut count = 0;
@@ -156,16 +126,16 @@ fn podman(env: &Env, scope: Scope) -> Option<Check> {
     {
         match AuthFile::read(path) {
             Ok(file) => count += file.hosts().count(),
-            Err(failure) => return Some(Check::failed("podman", failure)),
+            Err(failure) => return Some(Check::failed(Name::Podman, failure)),
         }
     }
     if count > 0 {
         let path = containers::lasting_auth_file(env).unwrap_or_default();
-        return Some(Check::ok("podman", format!("{} names the helper for {}", path.display(), registries(count))));
+        return Some(Check::ok(Name::Podman, format!("{} names the helper for {}", path.display(), registries(count))));
     }
     let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
     if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
-        return Some(Check::ok("podman", "reads docker's settings"));
+        return Some(Check::ok(Name::Podman, "reads docker's settings"));
     }
     not_set_up(env, scope)
 }
@@ -176,7 +146,7 @@ fn not_set_up(env: &Env, scope: Scope) -> Option<Check> {
         return None;
     }
     Some(Check::failure(
-        "podman",
+        Name::Podman,
         Code::ClientNotSetUp,
         "its settings name the helper for no registry",
         format!("run '{NAME} setup --podman'"),
@@ -187,7 +157,7 @@ fn not_set_up(env: &Env, scope: Scope) -> Option<Check> {
 fn skopeo(env: &Env) -> Option<Check> {
     let path = env.text(containers::REGISTRIES_CONF).filter(|_| containers::skopeo_ignores_variable(env))?;
     Some(Check::warning(
-        "skopeo",
+        Name::Skopeo,
         Code::ClientConfigInvalid,
         format!("this skopeo does not read {path}, which {} names", containers::REGISTRIES_CONF),
         "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too",
@@ -196,17 +166,4 @@ fn skopeo(env: &Env) -> Option<Check> {
 
 fn registries(count: usize) -> String {
     if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
-}
-
-/// Warns of a `DOCKER_AUTH_CONFIG` that docker rejects.
-fn auth_config(env: &Env) -> Option<Check> {
-    (EnvironmentPasswords::read(env) == EnvironmentPasswords::Refused).then(|| {
-        Check::warning(
-            "docker",
-            Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker 28.3 \
-             and later warns with every command",
-            "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
-        )
-    })
 }

@@ -1,11 +1,12 @@
 //! `doctor`: checks everything that a pull depends on, and reports what is wrong and how to fix it.
 //!
 //! [`machine`] checks what all registries share: the helper on the PATH, the variables, the configuration, and the settings
-//! of docker and podman. For each registry, [`clients`] checks whether clients call the helper, [`access`] resolves its
-//! credentials and requests a token, once for all registries that share a token, and [`image`] tries the token on the
-//! registry, and on the image for `HOST/REPOSITORY:TAG`. Of the registries of one endpoint, one requests a token first,
-//! and the others only once the endpoint has answered. Every step has a time limit. `doctor` changes no settings and no cache entries, and prints
-//! no secret. It renews an SSO sign-in that expires soon, as `get` does.
+//! of docker and podman. For each registry ([`registries`]), [`target`] applies the configuration, [`clients`] checks whether
+//! clients call the helper, [`access`] resolves its credentials and requests a token, once for all registries that share a
+//! token, and [`image`] tries the token on the registry, and on the image for `HOST/REPOSITORY:TAG`. Of the registries of one
+//! endpoint, one requests a token first, and the others only once the endpoint has answered. Every step has a time limit.
+//! `doctor` changes neither the settings of clients nor the entries of the cache, and prints no secret. It renews an SSO sign-in
+//! that expires soon, as `get` does.
 //!
 //! Findings have a stable [`Code`](crate::code::Code). Lines appear as soon as they are known; a registry without findings
 //! takes one line. `--json` prints one report at the end, described by `report.schema.json`. The exit code is 1 if a check
@@ -16,14 +17,14 @@ mod bug_report;
 mod clients;
 mod image;
 mod machine;
+mod registries;
 mod report;
 mod shared;
+mod target;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,11 +35,10 @@ use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::Error;
 use crate::registry;
-use access::Access;
 use bug_report::BugReport;
 use machine::Scope;
-use report::{Check, Format, RegistryReport, Report, Screen, Terminal};
-use shared::{EndpointState, Principals};
+use report::{Check, Format, RegistryReport, Report, Screen, SharedChecks, Terminal};
+use shared::Principals;
 
 /// The time limit for all network requests together.
 const LONGEST: Duration = Duration::from_secs(14);
@@ -76,8 +76,8 @@ struct Checker<'a> {
 enum Event {
     /// A check waits for this.
     Waiting(String),
-    /// The result of a check that registries share.
-    Shared(Check),
+    /// The result of a check that registries share, made for the one with this index among the arguments.
+    Shared { check: Check, index: usize },
     /// The results for one registry, with its index among the arguments.
     Registry(usize, Box<RegistryReport>),
 }
@@ -115,24 +115,24 @@ impl Doctor {
         let mut screen = Screen::new(output, format, Terminal::of(env));
         let subjects = self.subjects(env);
         let versions = bug_report::versions(env);
-        let mut checks = Vec::new();
+        let mut shared = SharedChecks::default();
+        let mut machine = Vec::new();
         let scope = if subjects.is_empty() { Scope::Machine } else { Scope::Registries };
         for check in machine::check_all(checker, scope) {
             screen.check(&check)?;
-            checks.push(check);
+            machine.push(check.clone().shown());
+            shared.push(check);
         }
         let mut reports: Vec<Option<RegistryReport>> = subjects.iter().map(|_| None).collect();
         thread::scope(|scope| {
             let (send, events) = mpsc::channel();
-            let machine: Vec<Check> = checks.iter().cloned().map(Check::shown).collect();
-            scope.spawn(move || checker.check_all(subjects, &machine, &send));
+            scope.spawn(move || registries::check_all(checker, subjects, &machine, &send));
             for event in events {
                 match event {
                     Event::Waiting(what) => screen.waiting(&what)?,
-                    Event::Shared(check) => {
-                        if !checks.iter().any(|known| known.is_same(&check)) {
+                    Event::Shared { check, index } => {
+                        if shared.add(check.clone(), index) {
                             screen.check(&check)?;
-                            checks.push(check);
                         }
                     }
                     Event::Registry(index, report) => {
@@ -143,7 +143,8 @@ impl Doctor {
             }
             Ok::<_, Error>(())
         })?;
-        let report = Report::new(checks, reports.into_iter().flatten().collect(), BugReport::new(env, &versions));
+        let reports = reports.into_iter().flatten().collect();
+        let report = Report::new(shared.in_order(), reports, BugReport::new(env, &versions));
         screen.end(&report)?;
         Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -173,91 +174,7 @@ impl Subject {
     }
 }
 
-/// Registries that get the same token.
-struct Group {
-    access: Access,
-    members: Vec<(usize, Subject, RegistryReport)>,
-}
-
 impl Checker<'_> {
-    /// Checks all subjects and sends the results to `events`.
-    fn check_all(self, subjects: Vec<Subject>, machine: &[Check], events: &Sender<Event>) {
-        let send = |event| {
-            // The receiver is gone if the report cannot be written.
-            let _ = events.send(event);
-        };
-        if subjects.is_empty() {
-            for check in access::check_without_registry(self) {
-                send(Event::Shared(check));
-            }
-            return;
-        }
-        let mut endpoints: BTreeMap<String, Vec<Group>> = BTreeMap::new();
-        for (index, subject) in subjects.into_iter().enumerate() {
-            let mut report = RegistryReport::new(&subject.host, subject.image.as_deref());
-            report.checks.extend(machine.iter().filter(|check| !matches!(check.name, "docker" | "podman")).cloned());
-            let target = access::target(self, &subject.host, &mut report);
-            if target.is_some() || self.config.is_err() {
-                let is_above = |check: &Check| machine.iter().any(|above| above.is_same(check));
-                let of_clients = clients::check_all(self.env, &subject.host).into_iter();
-                report.checks.extend(of_clients.map(|check| if is_above(&check) { check.shown() } else { check }));
-            }
-            let Some(target) = target else {
-                send(Event::Registry(index, Box::new(report.finish())));
-                continue;
-            };
-            match Access::new(self, target, &mut report) {
-                Ok(access) => {
-                    let groups = endpoints.entry(access.endpoint().to_owned()).or_default();
-                    let known = groups.iter_mut().find(|group| group.access.gives_same_token(&access));
-                    let member = (index, subject, report);
-                    match known {
-                        Some(group) => group.members.push(member),
-                        None => groups.push(Group { access, members: vec![member] }),
-                    }
-                }
-                Err(check) => {
-                    report.checks.push(check);
-                    send(Event::Registry(index, Box::new(report.finish())));
-                }
-            }
-        }
-        thread::scope(|scope| {
-            for groups in endpoints.into_values() {
-                scope.spawn(|| {
-                    let endpoint = Mutex::default();
-                    thread::scope(|scope| {
-                        for group in groups {
-                            scope.spawn(|| self.check_group(group, &endpoint, &send));
-                        }
-                    });
-                });
-            }
-        });
-    }
-
-    /// Checks what the registries of a group share, then each registry.
-    fn check_group(self, mut group: Group, endpoint: &Mutex<EndpointState>, send: &(impl Fn(Event) + Sync)) {
-        let shared = group.access.check_all(self, endpoint, send);
-        for (_, _, report) in &mut group.members {
-            group.access.describe(report);
-            report.checks.extend(shared.iter().cloned().map(Check::shown));
-        }
-        let access = &group.access;
-        thread::scope(|scope| {
-            for (index, subject, mut report) in group.members {
-                scope.spawn(move || {
-                    if report.is_ok() {
-                        send(Event::Waiting(format!("the registry {}", subject.host)));
-                        let image = subject.image.as_deref();
-                        report.checks.push(image::check_all(self, access, &subject.host, image));
-                    }
-                    send(Event::Registry(index, Box::new(report.finish())));
-                });
-            }
-        });
-    }
-
     /// The deadline of a step with this time limit.
     fn until(self, limit: Duration) -> Instant {
         self.deadline.min(Instant::now() + limit)

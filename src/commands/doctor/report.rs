@@ -54,22 +54,81 @@ pub(super) struct RegistryReport {
     pub(super) checks: Vec<Check>,
 }
 
+/// What was checked, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Name {
+    Program,
+    User,
+    Variables,
+    Configuration,
+    Docker,
+    Podman,
+    Skopeo,
+    Clients,
+    Host,
+    Mapping,
+    Cache,
+    Endpoint,
+    Credentials,
+    Principal,
+    Token,
+    Clock,
+    Registry,
+    Image,
+}
+
+impl Name {
+    /// The name as printed.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::User => "user",
+            Self::Variables => "variables",
+            Self::Configuration => "configuration",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Skopeo => "skopeo",
+            Self::Clients => "clients",
+            Self::Host => "host",
+            Self::Mapping => "mapping",
+            Self::Cache => "cache",
+            Self::Endpoint => "endpoint",
+            Self::Credentials => "credentials",
+            Self::Principal => "principal",
+            Self::Token => "token",
+            Self::Clock => "clock",
+            Self::Registry => "registry",
+            Self::Image => "image",
+        }
+    }
+
+    /// Whether the check is of a client, on which no other check depends.
+    fn is_of_client(self) -> bool {
+        matches!(self, Self::Program | Self::Docker | Self::Podman)
+    }
+}
+
 /// One step.
 #[derive(Clone, Serialize)]
 pub(super) struct Check {
     #[serde(rename = "check")]
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     pub(super) status: Status,
     #[serde(serialize_with = "name_of")]
     pub(super) code: Option<Code>,
     pub(super) what: String,
     pub(super) fix: Option<String>,
+    /// Among the checks that registries share: the first registry that it is for, as the index among the arguments. `None`
+    /// for a check of the machine or of one registry alone.
+    #[serde(skip)]
+    pub(super) place: Option<usize>,
     /// Whether it has been shown already.
     #[serde(skip)]
     shown: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     Ok,
@@ -83,29 +142,36 @@ fn name_of<S: Serializer>(code: &Option<Code>, serializer: S) -> Result<S::Ok, S
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, what: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, code: None, what: what.into(), fix: None, shown: false }
+    pub(super) fn ok(name: Name, what: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, code: None, what: what.into(), fix: None, place: None, shown: false }
     }
 
-    pub(super) fn warning(name: &'static str, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(super) fn warning(name: Name, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { status: Status::Warning, ..Self::failure(name, code, what, fix) }
     }
 
-    pub(super) fn failure(name: &'static str, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, status: Status::Failure, code: Some(code), what: what.into(), fix: Some(fix.into()), shown: false }
+    pub(super) fn failure(name: Name, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { status: Status::Failure, code: Some(code), fix: Some(fix.into()), ..Self::ok(name, what) }
     }
 
-    pub(super) fn failed(name: &'static str, failure: Failure) -> Self {
+    pub(super) fn failed(name: Name, failure: Failure) -> Self {
         let what = failure.whole();
         Self::failure(name, failure.code, what, failure.hint)
     }
 
-    /// Whether both report the same, apart from the time that the check took.
+    pub(super) fn warned(name: Name, failure: Failure) -> Self {
+        Self { status: Status::Warning, ..Self::failed(name, failure) }
+    }
+
+    /// The same check for the registry at this index and those that share it.
+    pub(super) fn at(mut self, place: usize) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Whether both are the same check with the same result. Their texts may differ: they have times and new access keys.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let of = |check: &Self| {
-            let what = check.what.rsplit_once(", in ").map_or(check.what.as_str(), |(what, _)| what).to_owned();
-            (check.name, check.status, check.code, what)
-        };
+        let of = |check: &Self| (check.name, check.place, check.status, check.code);
         of(self) == of(other)
     }
 
@@ -136,8 +202,7 @@ impl RegistryReport {
 
     /// Whether all checks passed that later steps depend on. Checks of clients do not count.
     pub(super) fn is_ok(&self) -> bool {
-        let of_client = |check: &Check| matches!(check.name, "program" | "docker" | "podman");
-        self.checks.iter().all(|check| check.status != Status::Failure || of_client(check))
+        self.checks.iter().all(|check| check.status != Status::Failure || check.name.is_of_client())
     }
 
     pub(super) fn finish(mut self) -> Self {
@@ -153,6 +218,36 @@ impl RegistryReport {
             true if warns => Status::Warning,
             true => Status::Ok,
         }
+    }
+}
+
+/// The checks that registries share, each once.
+#[derive(Default)]
+pub(super) struct SharedChecks(Vec<(Check, usize)>);
+
+impl SharedChecks {
+    /// Adds a check of the machine.
+    pub(super) fn push(&mut self, check: Check) {
+        self.0.push((check, 0));
+    }
+
+    /// Adds a check that was made for the registry at this index. Returns whether it is new. Of checks that are the same, the one
+    /// for the first registry remains, whichever is done first.
+    pub(super) fn add(&mut self, check: Check, index: usize) -> bool {
+        let Some(known) = self.0.iter_mut().find(|(known, _)| known.is_same(&check)) else {
+            self.0.push((check, index));
+            return true;
+        };
+        if index < known.1 {
+            *known = (check, index);
+        }
+        false
+    }
+
+    /// The checks in the order of the report, whatever the order in which they were done.
+    pub(super) fn in_order(mut self) -> Vec<Check> {
+        self.0.sort_by_key(|(check, index)| (check.place, check.name, check.status, *index));
+        self.0.into_iter().map(|(check, _)| check).collect()
     }
 }
 
@@ -221,7 +316,7 @@ impl<'a, W: Write> Screen<'a, W> {
 
     /// Prints a check that registries share.
     pub(super) fn check(&mut self, check: &Check) -> Result<(), Error> {
-        let lines = self.lines(check, check.name, "");
+        let lines = self.lines(check, "");
         self.print(&lines)
     }
 
@@ -235,9 +330,9 @@ impl<'a, W: Write> Screen<'a, W> {
             .checks
             .iter()
             .filter(|check| check.status == Status::Failure && check.shown)
-            .map(|check| check.name)
             // Follows from the configuration.
-            .filter(|name| *name != "mapping")
+            .filter(|check| check.name != Name::Mapping)
+            .map(|check| check.name.text())
             .collect();
         let what = match (registry.status(), &registry.valid) {
             (Status::Failure, _) if !failed.is_empty() => format!("see {} above", failed.join(", ")),
@@ -248,7 +343,7 @@ impl<'a, W: Write> Screen<'a, W> {
         let mut lines = self.line(registry.status(), &name, &what, None);
         for check in &registry.checks {
             if !check.shown && (self.format == Format::EveryStep || check.status != Status::Ok) {
-                lines += &self.lines(check, check.name, "  ");
+                lines += &self.lines(check, "  ");
             }
         }
         self.print(&lines)
@@ -282,7 +377,8 @@ impl<'a, W: Write> Screen<'a, W> {
         self.print(&format!("\n{}\n\n{ok} ok, {failed} failed{warnings}\n", report.environment))
     }
 
-    fn lines(&self, check: &Check, name: &str, indent: &str) -> String {
+    fn lines(&self, check: &Check, indent: &str) -> String {
+        let name = check.name.text();
         let mut lines = indent.to_owned() + &self.line(check.status, &format!("{name:11}"), &check.what, check.code);
         if let Some(fix) = &check.fix {
             lines.extend([indent, "         fix: ", one_line(fix).as_str(), "\n"]);
@@ -313,5 +409,47 @@ impl<'a, W: Write> Screen<'a, W> {
         }
         let clear = if std::mem::take(&mut self.is_waiting) { "\r\x1b[K" } else { "" };
         write!(self.output, "{clear}{lines}").and_then(|()| self.output.flush()).map_err(Error::unwritten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Check, Name, SharedChecks, Status};
+    use crate::code::Code;
+
+    #[test]
+    fn a_check_is_named_in_json_as_in_the_text_and_the_schema_knows_it() {
+        let schema: serde_json::Value = serde_json::from_str(super::super::SCHEMA).expect("JSON");
+        let known = schema["$defs"]["check"]["properties"]["check"]["enum"].as_array().expect("names").clone();
+        // The last name ends the order, so that all have been compared.
+        for name in [Name::Program, Name::Skopeo, Name::Clients, Name::Mapping, Name::Clock, Name::Image] {
+            assert_eq!(serde_json::json!(name), name.text());
+            assert!(known.contains(&name.text().into()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn shared_checks_are_the_same_in_any_order_of_their_ends() {
+        let denied = |what: &str| Check::failure(Name::Token, Code::EcrDenied, what, "fix");
+        let checks = [
+            (Check::ok(Name::Endpoint, "x").at(0), 0),
+            (Check::ok(Name::Token, "in 1 ms").at(0), 0),
+            (Check::ok(Name::Credentials, "of the second, in 2 ms").at(0), 2),
+            (Check::ok(Name::Credentials, "of the first, in 1 ms").at(0), 0),
+            (Check::ok(Name::Token, "in 1 ms").at(1), 1),
+            (denied("no").at(2), 2),
+            (Check::ok(Name::Clock, "agrees"), 1),
+        ];
+        let report = |order: &mut dyn Iterator<Item = &(Check, usize)>| {
+            let mut all = SharedChecks::default();
+            let added = order.filter(|(check, index)| all.add(check.clone(), *index)).count();
+            assert_eq!(added, 6);
+            all.in_order().into_iter().map(|check| (check.name, check.status, check.what)).collect::<Vec<_>>()
+        };
+        let forward = report(&mut checks.iter());
+        assert_eq!(forward, report(&mut checks.iter().rev()));
+        assert_eq!(forward[0].0, Name::Clock);
+        assert_eq!(forward[2].2, "of the first, in 1 ms");
+        assert_eq!(forward[5].1, Status::Failure);
     }
 }

@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::client::Client;
 use super::edit::{self, Emptied};
 use super::file::{self, TextChange};
 use super::report::{Effect, Entry};
 use super::{NO_HOME, report};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
+use crate::commands::client::Client;
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::registry;

@@ -12,7 +12,6 @@
 //! kubelet gets an entry in the configuration of its image credential providers ([`kubelet`]).
 
 mod changes;
-mod client;
 // Public for the fuzz target `setup`.
 #[doc(hidden)]
 pub mod edit;
@@ -35,12 +34,12 @@ use clap::Args;
 
 use crate::NAME;
 use crate::client_config;
+use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice, printable};
 use crate::registry::{PUBLIC_HOST, Registry};
 use changes::{Change, Changes, Edit, Edited, Kind, Mode, Takeover};
-use client::Client;
 use profiles::Accounts;
 use report::{Effect, Entry};
 

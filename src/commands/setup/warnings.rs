@@ -1,11 +1,13 @@
-//! What keeps a client from calling the helper, before or after the change.
+//! What keeps a client from calling the helper, before or after the change, by the findings of
+//! [`doctor`](crate::commands::doctor).
 
 use std::collections::BTreeSet;
 
-use super::client::Client;
 use super::{Setup, podman};
-use crate::NAME;
-use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME, Lookup};
+use crate::client_config::AuthFile;
+use crate::code::Code;
+use crate::commands::client::Client;
+use crate::commands::findings::{self, EnvironmentPassword};
 use crate::env::Env;
 use crate::registry::{self, Registry};
 
@@ -15,76 +17,49 @@ impl Setup {
         let client = self.client();
         let mut warnings = Vec::new();
         if !self.remove_auths {
-            warnings.extend(leftover_passwords(env, client, hosts));
+            let all = if client == Client::Podman && hosts.is_empty() { &ecr_hosts(env, client) } else { hosts };
+            let leftover = all.iter().flat_map(|host| findings::leftover_passwords(env, client, host));
+            warnings.extend(leftover.map(|failure| failure.to_string()));
         }
         if self.remove {
             warnings.extend(podman::still_named(env).filter(|_| client == Client::Podman && hosts.is_empty()));
             return warnings;
         }
         if client == Client::Docker {
-            let of_environment = EnvironmentPasswords::read(env);
-            warnings.extend(hosts.iter().filter(|host| of_environment.have(host)).map(|host| {
-                format!(
-                    "DOCKER_AUTH_CONFIG has a password for {host}, which docker 28.3 and later, docker compose and cosign \
-                     use instead of a helper; unset it"
-                )
+            let passwords = hosts.iter().filter_map(|host| findings::environment_password(env, host));
+            warnings.extend(passwords.map(|found| match found {
+                EnvironmentPassword::ByDocker(failure) | EnvironmentPassword::ByOthers(failure) => failure.to_string(),
             }));
         }
         if !self.dry_run {
-            warnings.extend(hosts.iter().filter_map(|host| ineffective_entry(env, client, host)));
+            warnings.extend(hosts.iter().filter_map(|host| unused_entry(env, client, host)));
         }
         warnings.extend(hosts.iter().filter_map(|host| unknown_region(host)));
         if client == Client::Podman && hosts.is_empty() && !self.dry_run {
             warnings.extend(podman::overridden(env));
         }
-        if client_config::on_path(env, NAME).is_none() {
-            warnings.push(format!("{NAME} is not on the PATH, so no client finds it"));
-        }
-        warnings.extend(sudo(env));
+        let not_found = findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath);
+        warnings.extend(not_found.into_iter().chain(findings::sudo(env)).map(|failure| failure.to_string()));
         warnings
     }
 }
 
-fn leftover_passwords(env: &Env, client: Client, hosts: &BTreeSet<String>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for file in client.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok()) {
-        let path = file.path.display();
-        let ecr = |key: &&str| hosts.is_empty() && client == Client::Podman && Registry::parse(key).is_some();
-        warnings.extend(file.passwords().filter(ecr).map(|key| {
-            format!(
-                "{path} still has a password of an earlier login for {key}, which podman uses instead of the helper"
-            )
-        }));
-        warnings.extend(hosts.iter().filter(|host| file.has_password(host)).map(|host| {
-            format!("{path} still has a password of an earlier login for {host}; --remove-auths removes it")
-        }));
-    }
-    warnings
+/// Returns the ECR registries for which the files of a client have passwords.
+fn ecr_hosts(env: &Env, client: Client) -> BTreeSet<String> {
+    let files = client.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok());
+    let keys = files.flat_map(|file| file.passwords().map(str::to_owned).collect::<Vec<_>>());
+    keys.filter_map(|key| Registry::parse(&key).map(|registry| registry.host)).collect()
 }
 
-/// Reports why a client does not use the entry of a host, if so.
-fn ineffective_entry(env: &Env, client: Client, host: &str) -> Option<String> {
-    match client.lookup(env, host) {
-        Ok(Lookup::Helper { name, file, .. }) if name != HELPER_NAME => {
-            Some(format!("{} comes first and gives {host} to docker-credential-{name}", file.display()))
-        }
-        Ok(Lookup::Nothing) if client == Client::Podman => Some(format!(
-            "credential-helpers in registries.conf leaves out containers-auth.json, so podman reads no entries; \
-             '{NAME} setup --podman' adds this helper to them"
-        )),
-        Err(failure) => Some(failure.to_string()),
-        _ => None,
-    }
+/// Returns why a client does not use the entry of a host, if so. Passwords have their own warning.
+fn unused_entry(env: &Env, client: Client, host: &str) -> Option<String> {
+    let failure = findings::calls_helper(env, client, host).err()?;
+    (failure.code != Code::ClientPassword)
+        .then(|| failure.with_context(format!("{} for {host}", client.name())).to_string())
 }
 
 fn unknown_region(host: &str) -> Option<String> {
     let Registry { host, region, .. } = Registry::parse(host)?;
     (!registry::is_known_region(&region))
         .then(|| format!("this version does not know the region '{region}' of {host}; check its spelling"))
-}
-
-fn sudo(env: &Env) -> Option<String> {
-    let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
-    let home = env.home().unwrap_or_default();
-    Some(format!("running under sudo: these are the settings in {}, not {user}'s", home.display()))
 }

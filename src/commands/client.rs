@@ -1,4 +1,5 @@
-//! The client whose settings `setup` changes: docker, or podman with buildah and skopeo.
+//! The clients whose settings [`setup`](super::setup) changes and [`doctor`](super::doctor) checks: docker, and podman with
+//! buildah and skopeo.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,8 @@ use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     Docker,
     Podman,
@@ -22,6 +24,22 @@ impl Client {
         }
     }
 
+    /// Returns the program, if it is on the PATH.
+    pub(super) fn program(self, env: &Env) -> Option<PathBuf> {
+        match self {
+            Self::Docker => client_config::on_path(env, "docker"),
+            Self::Podman => containers::program(env),
+        }
+    }
+
+    /// Returns the option of `setup` that chooses the client.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            Self::Docker => "",
+            Self::Podman => " --podman",
+        }
+    }
+
     /// Returns the files that may hold passwords, in the order in which the client reads them.
     pub(super) fn auth_files(self, env: &Env) -> Vec<PathBuf> {
         match self {
@@ -30,8 +48,8 @@ impl Client {
         }
     }
 
-    /// Returns the files from which `--remove` takes entries. podman also reads docker's file, which is not its own unless
-    /// `DOCKER_CONFIG` makes it the only one.
+    /// Returns the files from which `setup --remove` takes entries. podman also reads docker's file, which is not its own
+    /// unless `DOCKER_CONFIG` makes it the only one.
     pub(super) fn own_auth_files(self, env: &Env) -> Vec<PathBuf> {
         let mut files = self.auth_files(env);
         if self == Self::Podman {

@@ -1,0 +1,103 @@
+//! Checks whether the helper serves a host, and which settings decide about it.
+
+use super::Checker;
+use super::report::{Check, Name, RegistryReport};
+use crate::client_config;
+use crate::code::Code;
+use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
+use crate::env::Env;
+use crate::error::{Error, mask_user_info};
+
+/// Applies the configuration to a host; `None` if there is nothing more to check.
+pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -> Option<Target> {
+    let config = match checker.config {
+        Ok(config) => config,
+        // Already reported with the machine.
+        Err(what) => {
+            let check = Check::failure(Name::Mapping, Code::ConfigInvalid, what, "correct the configuration");
+            report.checks.push(check.shown());
+            return None;
+        }
+    };
+    match config.target(checker.env, host) {
+        Ok(target) => {
+            report.account.clone_from(&target.registry.account);
+            report.region = Some(target.registry.region.clone());
+            report.checks.push(Check::ok(Name::Host, understood(&target)));
+            report.checks.push(Check::ok(Name::Mapping, mapping(checker.env, config, &target)));
+            Some(target)
+        }
+        Err(error) => {
+            report.checks.push(not_served(checker.env, config, host, error));
+            None
+        }
+    }
+}
+
+/// Reports why the helper does not serve a host.
+fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
+    let fallback = config.fallback().map(|name| format!("docker-credential-{name}"));
+    match (error, fallback) {
+        (Error::NotFound, Some(program)) if client_config::on_path(env, &program).is_some() => {
+            Check::ok(Name::Host, format!("not an ECR registry; {program}, the fallback helper, serves it"))
+        }
+        (Error::NotFound, Some(program)) => Check::failure(
+            Name::Host,
+            Code::FallbackMissing,
+            format!("not an ECR registry, and {program}, the fallback helper, is not on the PATH"),
+            "install it, or remove 'fallback' from the configuration",
+        ),
+        (Error::NotFound, None) if host.contains('*') => Check::failure(
+            Name::Host,
+            Code::HostUnknown,
+            "a pattern, and clients look for the host itself in credHelpers",
+            "replace it by one entry for each registry, which setup writes",
+        ),
+        (Error::NotFound, None) => Check::failure(
+            Name::Host,
+            Code::HostUnknown,
+            "not an ECR registry, and the configuration does not name it: clients get no credentials for it",
+            "correct the host, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain requires a \
+             [[registry]] entry with 'registry'",
+        ),
+        (error, _) => Check::failure(Name::Mapping, Code::ConfigInvalid, error.message(), "correct the configuration"),
+    }
+}
+
+fn understood(target: &Target) -> String {
+    let Target { host, registry, .. } = target;
+    let kind = match (registry.fips, registry.dual_stack) {
+        (true, true) => ", FIPS and dual-stack",
+        (true, false) => ", FIPS",
+        (false, true) => ", dual-stack",
+        (false, false) => "",
+    };
+    let behind = if *host == registry.host { String::new() } else { format!("in front of {}: ", registry.host) };
+    match &registry.account {
+        Some(account) => format!("{behind}account {account}, region {}{kind}", registry.region),
+        None => format!("{behind}ECR Public, tokens from {}{kind}", registry.region),
+    }
+}
+
+fn mapping(env: &Env, config: &Config, target: &Target) -> String {
+    let decided = config.decision(env, target);
+    let caller = &target.caller;
+    let mut parts: Vec<String> = caller.profile().iter().map(|profile| format!("profile '{}'", profile.name)).collect();
+    parts.extend(caller.role().iter().map(|role| format!("role {}", role.arn)));
+    match caller {
+        Caller::AwsSettings { .. } | Caller::ServiceAccount(_) => {}
+        Caller::AccountKeys { .. } => parts.push("the keys for this account".to_owned()),
+        Caller::WebIdentity { token: TokenOrigin { provider: TokenProvider::GitHub, .. }, .. } => {
+            parts.push("the web identity of the GitHub Actions job".to_owned());
+        }
+        Caller::WebIdentity { token: TokenOrigin { provider: TokenProvider::Variable(name), .. }, .. } => {
+            parts.push(format!("the web identity in {name}"));
+        }
+    }
+    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
+    match decided {
+        Some(by) if parts.is_empty() => format!("by {by}: the AWS settings decide"),
+        Some(by) => format!("by {by}: {}", parts.join(", ")),
+        None => "none: the AWS settings decide".to_owned(),
+    }
+}
