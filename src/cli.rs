@@ -99,7 +99,7 @@ enum AnyCommand {
     Store,
     /// Read a registry's host from standard input and remove its cached token
     Erase,
-    /// Print the registries with a valid cached token, without asking AWS
+    /// Print the registries with a valid cached token and those that settings name, or else the caller's own
     List,
     /// Print the version; also -v, --version
     Version {
@@ -202,9 +202,8 @@ impl Invocation {
             ["store"] => return Self::Protocol(Action::Store),
             ["erase"] => return Self::Protocol(Action::Erase),
             ["list"] => return Self::Protocol(Action::List),
-            ["version" | "--version" | "-v" | "-V"] => {
-                return Self::Print(version());
-            }
+            ["version"] => return Self::Print(version()),
+            ["--version" | "-v" | "-V"] => return Self::Print(version_lines()),
             ["version" | "--version" | "-v" | "-V", "--verbose"] => {
                 let about = format!("commit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}\nTLS {TLS}");
                 return Self::Print(format!("{}\n{about}", version()));
@@ -301,7 +300,7 @@ fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, I
             return Some(Err(Invocation::FromClap(clap::Error::raw(ErrorKind::UnknownArgument, error))));
         }
         match *arg {
-            "--version" => return Some(Err(Invocation::Print(version()))),
+            "--version" => return Some(Err(Invocation::Print(version_lines()))),
             // As in `aws ecr get-login-password help`.
             "help" if words.last() == Some(&NAME) => rest.push("--help"),
             word if !word.starts_with('-') && words.last() != Some(&NAME) => words.push(word),
@@ -320,6 +319,11 @@ fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, I
 
 fn version() -> String {
     format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))
+}
+
+/// What the options print: the lines after the first are those of AWS Labs' helper, in which scripts look for `Version:`.
+fn version_lines() -> String {
+    format!("{}\nVersion:    {VERSION}\nGit commit: {COMMIT}", version())
 }
 
 /// The name of the plugin of cloud-provider-aws, which the helper replaces. Its arguments are ignored.

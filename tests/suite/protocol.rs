@@ -32,9 +32,16 @@ fn wrong_arguments_print_the_usage_on_stdout_and_fail() {
 fn version_and_help_succeed_in_every_spelling() {
     let helper = Helper::bare();
     let line = format!("docker-credential-ecr-login (docker-credential-ecr-login) {}\n", env!("CARGO_PKG_VERSION"));
-    for arg in ["version", "--version", "-v"] {
+    let ran = helper.run(&["version"], "");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), line.as_str(), ""));
+    for arg in ["--version", "-v", "-V"] {
         let ran = helper.run(&[arg], "");
-        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), line.as_str(), ""));
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        assert!(ran.stdout.starts_with(&line), "{}", ran.stdout);
+        // As published scripts read the output of AWS Labs' helper.
+        let field = |name: &str| ran.stdout.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        assert_eq!(field("Version:"), Some(env!("CARGO_PKG_VERSION")));
+        assert!(field("Git commit:").is_some_and(|commit| !commit.is_empty()), "{}", ran.stdout);
     }
     for arg in ["--help", "-h"] {
         let ran = helper.run(&[arg], "");
