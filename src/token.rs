@@ -15,6 +15,9 @@ pub struct Token {
     pub username: String,
     /// The password. It is valid for every registry of the principal in one region, for up to 12 hours.
     pub password: Secret,
+    /// The host of the caller's own registry in that region, if AWS named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
 }
 
 impl Token {
@@ -23,7 +26,7 @@ impl Token {
     pub fn decode(authorization_token: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(authorization_token.trim()).ok()?);
         let (username, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
-        let token = Self { username: username.to_owned(), password: password.to_owned().into() };
+        let token = Self { username: username.to_owned(), password: password.to_owned().into(), registry: None };
         token.is_usable().then_some(token)
     }
 

@@ -17,6 +17,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::{CacheKey, Identity};
+use crate::registry::Registry;
 use crate::token::Token;
 
 /// A token as AWS issued it.
@@ -48,6 +49,8 @@ pub struct Session {
 struct AuthorizationData {
     token: Option<String>,
     expires_at: Option<DateTime>,
+    /// The URL of the caller's own registry.
+    registry: Option<String>,
 }
 
 impl Session {
@@ -98,13 +101,14 @@ impl Session {
             private_authorization(&config, endpoint, &context).await?
         };
         let answered_by = context.network.last_authority();
-        let token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
+        let mut token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
                 Code::AnswerInvalid,
                 format!("the answer of {answered_by} holds no valid token"),
                 "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })?;
+        token.registry = data.registry.and_then(|url| Registry::parse(&url)).map(|registry| registry.host);
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
@@ -125,6 +129,7 @@ async fn private_authorization(
     Ok(data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
         token: data.authorization_token,
         expires_at: data.expires_at,
+        registry: data.proxy_endpoint,
     }))
 }
 
@@ -140,5 +145,6 @@ async fn public_authorization(
     Ok(output.authorization_data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
         token: data.authorization_token,
         expires_at: data.expires_at,
+        registry: None,
     }))
 }

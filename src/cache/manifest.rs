@@ -6,13 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::env::Env;
-use crate::identity::Observed;
+use crate::identity::{CacheKey, Observed};
 
 /// Raised when the meaning of a field or a digest changes; manifests of another format are misses.
 const FORMAT: u32 = 2;
 
 /// What one manifest file holds.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: u32,
@@ -55,6 +55,16 @@ impl Manifest {
     /// The bytes to write; `None` when a path in it is not Unicode.
     pub fn encode(&self) -> Option<Vec<u8>> {
         serde_json::to_vec(self).ok()
+    }
+
+    /// Whether it is the manifest of this request.
+    pub fn is_of(&self, request: &CacheKey) -> bool {
+        self.request == request.to_string()
+    }
+
+    /// Whether it lists the same as another one.
+    pub fn lists_the_same(&self, other: &Self) -> bool {
+        self.observed == other.observed
     }
 
     /// Whether everything that it lists is unchanged.

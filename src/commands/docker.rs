@@ -38,7 +38,7 @@ pub enum Action {
     Store,
     /// Reads a server URL and removes its cached token.
     Erase,
-    /// Prints the hosts with a valid cached token.
+    /// Prints the hosts for which `get` has an answer.
     List,
 }
 
@@ -212,7 +212,7 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
             Err(error) => warn!("{error}"),
         }
     }
-    hosts.extend(token_provider::list(env, &config, deadline)?);
+    hosts.extend(token_provider::list(env, &config, deadline));
     Ok(success(line(&hosts)?))
 }
 

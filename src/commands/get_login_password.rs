@@ -17,7 +17,7 @@ use crate::config::{self, Caller, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
-use crate::registry::{ANY_ACCOUNT, PUBLIC_HOST, Registry};
+use crate::registry::{PUBLIC_HOST, Registry};
 use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
@@ -143,10 +143,12 @@ impl GetLoginPassword {
                 Ok(host.clone())
             }
             (None, _) if service == Service::EcrPublic => Ok(PUBLIC_HOST.to_owned()),
-            (None, Some(region)) => any_registry(region).ok_or_else(|| Error::usage(not_a_region(region))),
+            (None, Some(region)) => {
+                token_provider::any_registry(region).ok_or_else(|| Error::usage(not_a_region(region)))
+            }
             (None, None) => {
                 let region = default_region(env, self.profile.as_deref(), started)?;
-                any_registry(&region).ok_or_else(|| Error::failed(not_a_region(&region)))
+                token_provider::any_registry(&region).ok_or_else(|| Error::failed(not_a_region(&region)))
             }
         }
     }
@@ -177,23 +179,12 @@ fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Returns a registry that stands for all registries of a region; `None` if there can be no such region.
-fn any_registry(region: &str) -> Option<String> {
-    Registry::of_account(ANY_ACCOUNT, region).map(|registry| registry.host)
-}
-
 fn not_a_region(region: &str) -> String {
     format!("'{region}' is not an AWS region")
 }
 
 /// Returns the default region, by the order of the AWS CLI.
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
-    let from_profile = || {
-        let caller = Caller::of_profile(profile, "--profile");
-        let selected = Selected::new(env, caller.profile());
-        let profiles = Profiles::read(env, selected.name(), config::deadline(env, started)).ok()?;
-        profiles.profile(selected.name())?.get("region").map(str::to_owned)
-    };
     let named = Caller::of_profile(profile, "--profile");
     if let Some(MappedProfile { name, .. }) = named.profile() {
         let profiles = Profiles::read(env, name, config::deadline(env, started))?;
@@ -204,10 +195,6 @@ fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<
             )));
         }
     }
-    let from_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
-    from_environment
-        .map(str::to_owned)
-        .or_else(from_profile)
-        .filter(|region| !region.is_empty())
+    token_provider::default_region(env, &Selected::new(env, named.profile()), config::deadline(env, started))
         .ok_or_else(|| Error::failed("no region is set; name one with --region or AWS_REGION, or name a registry"))
 }

@@ -46,6 +46,12 @@ impl Config {
         self.registries.iter().find(applies).map(|entry| entry.line)
     }
 
+    /// The hosts that the tables name without a pattern.
+    pub fn named_hosts(&self) -> impl Iterator<Item = &str> {
+        let patterns = self.registries.iter().map(|entry| entry.pattern.as_str());
+        patterns.filter(|pattern| registry::host(pattern).as_deref() == Some(pattern))
+    }
+
     fn entry_for(&self, host: &str) -> Option<&RegistryEntry> {
         self.registries.iter().find(|entry| entry.matches(host))
     }

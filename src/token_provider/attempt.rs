@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::{IssuedToken, log_entry, new_entry};
+use super::{IssuedToken, Purpose, log_entry, new_entry};
 use crate::aws::{self, Issued, Renewal, Session};
 use crate::cache::{Cache, Entry, Freshness, Outcome};
 use crate::code::Code;
@@ -16,7 +16,6 @@ use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source};
-use crate::token::Token;
 
 /// How long a refresh may take while a valid token is in the cache.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -34,8 +33,7 @@ pub(super) struct TokenRequest<'a> {
     pub(super) target: &'a Target,
     pub(super) identity: &'a Arc<Identity>,
     pub(super) deadline: Instant,
-    /// Gets a valid token before its refresh is tried.
-    pub(super) on_stale: &'a dyn Fn(&Token),
+    pub(super) purpose: Purpose<'a>,
 }
 
 /// The usable token that the cache has for an identity.
@@ -69,7 +67,9 @@ impl TokenRequest<'_> {
             Cached::Fresh(token) => return Ok(Attempt::Done(token)),
             Cached::Stale(token) if self.skips_refresh(cache) => return Ok(Attempt::Done(token)),
             Cached::Stale(token) | Cached::ExpiresSoon(token) => {
-                (self.on_stale)(&token.token);
+                if let Purpose::Answer(on_stale) = self.purpose {
+                    on_stale(&token.token);
+                }
                 Some(token)
             }
             Cached::Missing => None,
@@ -90,6 +90,10 @@ impl TokenRequest<'_> {
                 None
             }
         };
+        let is_for_list = matches!(self.purpose, Purpose::List);
+        if is_for_list && cache.is_refresh_postponed(&self.identity.key) {
+            return Err(postponed());
+        }
         let refresh_deadline = self.deadline.min(Instant::now() + REFRESH_TIMEOUT);
         let deadline = if stale.is_some() { refresh_deadline } else { self.deadline };
         let requested = self.request(Some(cache), deadline).inspect(|attempt| {
@@ -102,7 +106,9 @@ impl TokenRequest<'_> {
             (Ok(Attempt::Done(requested)), _) => Ok(Attempt::Done(requested.into())),
             (Ok(Attempt::SettingsChanged), _) => Ok(Attempt::SettingsChanged),
             (Err(failure), leader) => {
-                if let Some(leader) = leader {
+                if is_for_list {
+                    self.postpone(cache);
+                } else if let Some(leader) = leader {
                     leader.fail(&failure);
                 }
                 if stale.is_some() { self.serve_stale(cache, &look_up, failure) } else { Err(failure) }
@@ -132,15 +138,19 @@ impl TokenRequest<'_> {
         look_up: &dyn Fn() -> Cached,
         failure: Failure,
     ) -> Result<Attempt<IssuedToken>, Failure> {
-        if let Err(error) = cache.postpone_refresh(&self.identity.key) {
-            debug!(error:%; "the next refresh cannot be postponed");
-        }
+        self.postpone(cache);
         match look_up() {
             Cached::Fresh(token) | Cached::Stale(token) | Cached::ExpiresSoon(token) => {
                 warn!(host = self.target.host, why = failure.what; "cannot refresh the token; serving the cached one");
                 Ok(Attempt::Done(token))
             }
             Cached::Missing => Err(failure),
+        }
+    }
+
+    fn postpone(&self, cache: &Cache) {
+        if let Err(error) = cache.postpone_refresh(&self.identity.key) {
+            debug!(error:%; "the next refresh cannot be postponed");
         }
     }
 
@@ -261,6 +271,15 @@ impl From<Requested> for IssuedToken {
             Requested::Cached(entry, _) => entry.into(),
         }
     }
+}
+
+/// A list asked AWS in vain some minutes ago.
+fn postponed() -> Failure {
+    Failure::new(
+        Code::Busy,
+        "a recent request failed, and the next one is made some minutes after it",
+        "run 'docker-credential-ecr-login doctor', which names the cause",
+    )
 }
 
 /// Another process was requesting the token until the deadline.

@@ -14,6 +14,7 @@
 
 mod attempt;
 mod job;
+mod list;
 mod stored;
 
 use std::sync::Arc;
@@ -32,8 +33,9 @@ use crate::identity::{Identity, request_key};
 use crate::registry;
 use crate::token::Token;
 use attempt::{Attempt, TokenRequest};
+pub use list::{any_registry, default_region, list};
 use stored::new_entry;
-pub use stored::{Stored, cached, erase, erase_of_everyone, keep, list, writable_cache};
+pub use stored::{Stored, cached, erase, erase_of_everyone, keep, writable_cache};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 const MOST_CHANGES: usize = 3;
@@ -45,6 +47,15 @@ pub struct IssuedToken {
     pub token: Token,
     /// How much longer AWS accepts it; `None` when it came expired or without an expiry.
     pub valid_for: Option<Duration>,
+}
+
+/// What a token is requested for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// The answer to a request. Gets a valid token before its refresh is tried.
+    Answer(&'a dyn Fn(&Token)),
+    /// The list of hosts, which has less time than other requests: its failures mean nothing to them.
+    List,
 }
 
 /// A token, and the identity that it was issued to.
@@ -79,7 +90,7 @@ pub fn get(
     deadline: Instant,
     on_stale: &dyn Fn(&Token),
 ) -> Result<IssuedToken, Error> {
-    match fetch(env, target, deadline, on_stale).inspect_err(|failure| log(target, failure)) {
+    match fetch(env, target, deadline, Purpose::Answer(on_stale)).inspect_err(|failure| log(target, failure)) {
         Ok(Fetched { token, identity }) => {
             stored::save_manifest(env, config, target, &identity);
             Ok(token)
@@ -92,7 +103,7 @@ pub fn get(
 
 /// Gets a token for `target`, by `deadline`, and logs a failure.
 pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
-    let fetched = fetch(env, target, deadline, &|_| ()).inspect_err(|failure| log(target, failure))?;
+    let fetched = fetch(env, target, deadline, Purpose::Answer(&|_| ())).inspect_err(|failure| log(target, failure))?;
     Ok(fetched.token)
 }
 
@@ -155,7 +166,7 @@ pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, 
 }
 
 /// Gets a token, from the cache or from AWS.
-fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token)) -> Result<Fetched, Failure> {
+fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) -> Result<Fetched, Failure> {
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
         let cache = stored::open_cache(env);
@@ -164,7 +175,7 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, on_stale: &dyn Fn(&Token
             Err(_) => identity,
         };
         log_identity(target, &identity);
-        let request = TokenRequest { env, target, identity: &identity, deadline, on_stale };
+        let request = TokenRequest { env, target, identity: &identity, deadline, purpose };
         let attempt = match (cache, &identity.uncacheable) {
             (Ok(cache), None) => request.with_cache(&cache)?,
             (Ok(cache), Some(why)) => {

@@ -1,4 +1,4 @@
-//! What the cache holds for a registry: opens the cache, and reads, saves, lists and erases tokens outside of a request.
+//! What the cache holds for a registry: opens the cache, and reads, saves and erases tokens outside of a request.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,13 +9,13 @@ use time::OffsetDateTime;
 use super::job::entry_key;
 use super::short;
 use crate::aws::Issued;
-use crate::cache::{Cache, Decided, Entry, Erased, Freshness, Manifest};
+use crate::cache::{Cache, Decided, Entry, Erased, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::identity::{Identity, Observed, request_key};
-use crate::{platform, registry};
+use crate::platform;
 
 /// What the cache holds for one identity.
 #[derive(Debug)]
@@ -87,28 +87,6 @@ fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Erro
     Ok(erased)
 }
 
-/// The hosts with a cached token that would be served now, each with its user name.
-pub fn list(env: &Env, config: &Config, deadline: Instant) -> Result<Vec<(String, String)>, Error> {
-    let Some(dir) = env.cache_dir() else { return Ok(Vec::new()) };
-    let Ok(cache) = Cache::open(dir) else { return Ok(Vec::new()) };
-    let mut hosts = Vec::new();
-    for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(registry::ANY_ACCOUNT)) {
-        let Manifest { host, entry, .. } = &manifest;
-        let Some(entry) = cache.look_up_named(entry).filter(|entry| entry.freshness() != Freshness::Expired) else {
-            continue;
-        };
-        let current_key = || {
-            let target = config.target(env, host).ok()?;
-            let identity = Identity::of(env, &target, deadline).ok()?;
-            Some(entry_key(&cache, &target, &identity).to_string())
-        };
-        if current_key().is_some_and(|key| key == entry.key()) {
-            hosts.push((host.clone(), entry.username().to_owned()));
-        }
-    }
-    Ok(hosts)
-}
-
 /// The entry for a token; `None` when the token came expired or without an expiry.
 pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -> Option<Entry> {
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
@@ -146,7 +124,7 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
     Cache::open(dir)
 }
 
-/// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`].
+/// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](super::list).
 pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     let Ok(cache) = open_cache_for(env, identity) else { return };
     if !config.is_steady() {

@@ -38,6 +38,7 @@
 //! | `properties` | properties of any input |
 //! | `identity` | under random settings, one key means one principal of the SDK |
 //! | `own_settings` | mistakes in the helper's own settings |
+//! | `list` | the registries that are listed, with an empty cache and with ten thousand of them |
 //! | `log` | the log: off by default, private, each decision with its reason |
 //! | `output` | error messages and help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
@@ -89,6 +90,7 @@ mod hosts;
 mod identity;
 mod kaniko;
 mod kubelet;
+mod list;
 mod log;
 mod manifest;
 mod mapping;

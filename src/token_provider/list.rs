@@ -1,0 +1,169 @@
+//! The hosts that `list` names: those for which a `get` would have an answer.
+//!
+//! Docker's classic builder, docker-py and testcontainers call `list` first and use the helper only for the hosts in the
+//! answer, so an empty list means a build without credentials. The list holds
+//!
+//! - the hosts with a valid cached token of the caller's;
+//! - the hosts that the settings of docker or podman give to the helper by name;
+//! - the hosts that the configuration names without a pattern;
+//! - if none of these is a private registry and a region is configured, the caller's own registry in that region. Only AWS
+//!   knows its account, so this takes one request for a token, which is cached like any other. After a failed request, no
+//!   process makes one for some minutes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::job::entry_key;
+use super::{Fetched, Purpose, describe_failure, fetch, stored};
+use crate::cache::{Cache, Freshness, Manifest};
+use crate::client_config::{self, AuthFile};
+use crate::config::{Config, Target};
+use crate::containers::{self, Era, Program, Rules};
+use crate::env::Env;
+use crate::identity::{Identity, Profiles, Selected, request_key};
+use crate::registry::{self, ANY_ACCOUNT, Registry};
+
+/// The time limit of the request for the caller's own registry.
+const OWN_REGISTRY_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The user name of every token.
+const USERNAME: &str = "AWS";
+
+/// The hosts for which a `get` would have an answer, each with its user name. What fails is logged.
+pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, String> {
+    let named = config.named_hosts().map(str::to_owned).chain(hosts_of_clients(env));
+    let is_served = |host: &String| config.target(env, host).is_ok();
+    let mut hosts: BTreeMap<_, _> = named.filter(is_served).map(|host| (host, USERNAME.to_owned())).collect();
+    hosts.extend(cached_hosts(env, config, deadline));
+    let is_private = |host: &String| config.target(env, host).is_ok_and(|target| !target.registry.is_public());
+    if !hosts.keys().any(is_private) {
+        hosts.extend(own_registry(env, config, deadline).map(|host| (host, USERNAME.to_owned())));
+    }
+    hosts
+}
+
+/// The default region of the AWS settings, by the order of the AWS CLI.
+pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Option<String> {
+    let of_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
+    let of_profile = || {
+        let profiles = Profiles::read(env, selected.name(), deadline).ok()?;
+        profiles.profile(selected.name())?.get("region").map(str::to_owned)
+    };
+    of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty())
+}
+
+/// The host that stands for all registries of a region; `None` if there can be no such region.
+pub fn any_registry(region: &str) -> Option<String> {
+    Registry::of_account(ANY_ACCOUNT, region).map(|registry| registry.host)
+}
+
+/// The keys of `credHelpers` that name the helper, in the files of docker and of podman. No client looks up a key with a
+/// scheme, a path or capital letters.
+fn hosts_of_clients(env: &Env) -> Vec<String> {
+    // Of the rules, the newest: to ask an installed podman for its version takes too long.
+    let rules = Rules { era: Era::From6, program: Program::Podman };
+    let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, rules));
+    let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    let hosts = files.iter().flat_map(AuthFile::hosts);
+    hosts.filter(|host| registry::host(host).as_deref() == Some(host)).map(str::to_owned).collect()
+}
+
+/// The hosts with a cached token that would be served now, each with its user name.
+fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, String)> {
+    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Vec::new() };
+    let mut entries = HashMap::new();
+    let mut check = Check { env, config, cache: &cache, deadline, manifests: Vec::new(), targets: Vec::new() };
+    let mut hosts = Vec::new();
+    for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(ANY_ACCOUNT)) {
+        // The hosts of a region share a token.
+        let username = entries.entry(manifest.entry.clone()).or_insert_with(|| {
+            let entry = cache.look_up_named(&manifest.entry)?;
+            (entry.freshness() != Freshness::Expired).then(|| entry.username().to_owned())
+        });
+        if let Some(username) = username.clone()
+            && check.leads_to_entry(&manifest)
+        {
+            hosts.push((manifest.host, username));
+        }
+    }
+    hosts
+}
+
+/// Checks that entries are the caller's. What many manifests have in common is read once.
+struct Check<'a> {
+    env: &'a Env,
+    config: &'a Config,
+    cache: &'a Cache,
+    deadline: Instant,
+    /// Manifests that differ in what they list, and whether it is unchanged.
+    manifests: Vec<(Manifest, bool)>,
+    /// Targets without their hosts, and the keys of their entries.
+    targets: Vec<(Target, Option<String>)>,
+}
+
+impl Check<'_> {
+    /// Whether the settings lead to the entry that the manifest names.
+    fn leads_to_entry(&mut self, manifest: &Manifest) -> bool {
+        if manifest.is_of(&request_key(self.env, &manifest.host)) && self.is_unchanged(manifest) {
+            return true;
+        }
+        self.config
+            .target(self.env, &manifest.host)
+            .is_ok_and(|target| self.key_of(target).as_ref() == Some(&manifest.entry))
+    }
+
+    fn is_unchanged(&mut self, manifest: &Manifest) -> bool {
+        if let Some((_, holds)) = self.manifests.iter().rev().find(|(known, _)| known.lists_the_same(manifest)) {
+            return *holds;
+        }
+        let holds = manifest.holds(self.env);
+        self.manifests.push((manifest.clone(), holds));
+        holds
+    }
+
+    /// The key of a target's entry, which does not depend on the host.
+    fn key_of(&mut self, mut target: Target) -> Option<String> {
+        target.host = String::new();
+        if !target.registry.is_public() {
+            target.registry.host = String::new();
+            target.registry.account = Some(ANY_ACCOUNT.to_owned());
+        }
+        if let Some((_, key)) = self.targets.iter().find(|(known, _)| *known == target) {
+            return key.clone();
+        }
+        let identity = Identity::of(self.env, &target, self.deadline).ok();
+        let key = identity.map(|identity| entry_key(self.cache, &target, &identity).to_string());
+        self.targets.push((target, key.clone()));
+        key
+    }
+}
+
+/// The caller's own registry in the default region.
+fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String> {
+    let Some(region) = default_region(env, &Selected::new(env, None), deadline) else {
+        debug!("no registry is known, and no region is configured in which to ask AWS for the caller's own");
+        return None;
+    };
+    let Some(host) = any_registry(&region) else {
+        warn!(region; "not an AWS region; AWS cannot be asked for the caller's own registry");
+        return None;
+    };
+    let target = config.target(env, &host).inspect_err(|error| warn!("{error}")).ok()?;
+    if target.caller.role().is_some_and(|role| role.arn.contains(ANY_ACCOUNT)) {
+        debug!(region; "the role of a registry depends on its account; AWS cannot be asked for the caller's own registry");
+        return None;
+    }
+    let deadline = deadline.min(Instant::now() + OWN_REGISTRY_TIMEOUT);
+    let fetched = fetch(env, &target, deadline, Purpose::List);
+    let Fetched { token, identity } =
+        fetched.inspect_err(|failure| warn!("{}", describe_failure(&target, &failure.clone().without_quote()))).ok()?;
+    let host = token.token.registry?;
+    // The next `get` of this host finds the token without a look at the settings.
+    let own = config.target(env, &host).ok()?;
+    if own.caller == target.caller {
+        stored::save_manifest(env, config, &own, &identity);
+    }
+    Some(host)
+}
