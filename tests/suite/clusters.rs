@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use docker_credential_ecr_login::registry::{Registry, host_patterns};
 use glob::Pattern;
 use serde::Deserialize;
@@ -376,6 +378,45 @@ fn the_cron_job_writes_the_secret_that_it_may_change() {
     assert_eq!((&secret["metadata"]["name"], &secret["metadata"]["namespace"]), (&json!(name), &json!(namespace)));
     assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
     are_valid(&secrets);
+}
+
+/// The fields that Argo CD reads of a repository's Secret (`secretToRepository` in its `util/db/repository_secrets.go`), and
+/// those that it takes for booleans.
+const ARGOCD_FIELDS: [&str; 8] = ["name", "url", "type", "username", "password", "project", "enableOCI", "insecure"];
+const ARGOCD_BOOLEANS: [&str; 2] = ["enableOCI", "insecure"];
+
+#[test]
+fn argo_cd_gets_a_repository_secret_for_each_registry() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let other = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
+    let args = ["export", "--format", "argocd-repository", HOST, other, "--namespace", "argocd"];
+    let text = helper::printed(&helper.run(&args, "")).to_owned();
+    let Some(secrets) = documents(&text) else { return };
+    assert_eq!(secrets.len(), 2);
+    for (secret, host) in secrets.iter().zip([HOST, other]) {
+        let metadata = &secret["metadata"];
+        assert_eq!(metadata["name"], format!("ecr-login-{host}"));
+        assert_eq!((&metadata["namespace"], &secret["type"]), (&json!("argocd"), &json!("Opaque")));
+        assert_eq!(metadata["labels"]["argocd.argoproj.io/secret-type"], "repository");
+        assert!(metadata["annotations"][format!("{NAME}/expires-at")].is_string(), "{metadata}");
+        let mut fields = serde_json::Map::new();
+        for (field, value) in secret["data"].as_object().expect("data") {
+            let value = BASE64_STANDARD.decode(value.as_str().expect("text")).expect("base64");
+            let value = String::from_utf8(value).expect("UTF-8");
+            assert!(ARGOCD_FIELDS.contains(&field.as_str()), "{field}");
+            assert!(!ARGOCD_BOOLEANS.contains(&field.as_str()) || value.parse::<bool>().is_ok(), "{field}: {value}");
+            fields.insert(field.clone(), value.into());
+        }
+        let password = helper.get(host).password_for(host);
+        let expected = json!({
+            "name": host, "url": host, "type": "helm", "enableOCI": "true", "username": "AWS", "password": password,
+        });
+        assert_eq!(Value::from(fields), expected);
+    }
+    are_valid(&secrets);
+    let named = helper.run(&["export", "--format", "argocd-repository", HOST, "--name", "charts"], "");
+    assert!(named.stdout.contains(&format!("\n  name: \"charts-{HOST}\"\n")), "{}", named.stdout);
 }
 
 #[test]

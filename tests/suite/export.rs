@@ -154,6 +154,35 @@ fn dotenv_lines_have_no_quotes() {
     assert!(two.stdout.starts_with("DOCKER_AUTH_CONFIG={") && two.stdout.lines().count() == 1, "{}", two.stdout);
 }
 
+/// What becomes a variable of a job is in the log of each later step, unless the runner masks it.
+#[test]
+fn a_github_job_is_told_to_mask_the_passwords_before_they_become_variables() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("GITHUB_ACTIONS", "true");
+    let file = helper.home().join("variables").display().to_string();
+    let auth = |password: &str| BASE64_STANDARD.encode(format!("AWS:{password}"));
+    let masks = |host: &str| {
+        let password = helper.get(host).password_for(host);
+        format!("::add-mask::{password}\n::add-mask::{}\n", auth(&password))
+    };
+    for (args, hosts) in [
+        (&["export", "--format", "dotenv", HOST][..], &[HOST][..]),
+        (&["export", "--format", "env", HOST, OTHER], &[OTHER, HOST]),
+        (&["export", "--format", "dotenv", HOST, "--output", &file], &[HOST]),
+    ] {
+        let ran = helper.run(args, "");
+        let (commands, warning) = ran.stderr.split_at(ran.stderr.find("ecr-login: warning: ").expect("a warning"));
+        assert_eq!(commands, hosts.iter().map(|host| masks(host)).collect::<String>(), "{args:?}");
+        assert_eq!(warning.lines().count(), 1, "{warning}");
+        // Each value that holds a password is masked in it.
+        for line in ran.stdout.lines().filter(|line| line.contains("PASSWORD") || line.contains("auths")) {
+            assert!(commands.lines().any(|mask| line.contains(&mask["::add-mask::".len()..])), "{line}");
+        }
+    }
+    // A file for programs is printed by none of them.
+    assert_eq!(helper.run(&["export", HOST], "").stderr, "");
+}
+
 #[test]
 fn variables_come_with_a_warning_that_docker_reads_one_before_it_calls_the_helper() {
     let aws = Aws::start();

@@ -3,10 +3,15 @@
 //! - `docker-config` is a docker `config.json` with a password for each registry.
 //! - `kubernetes-secret` is a manifest in YAML that contains the same. Every value is a JSON string, which is valid YAML. An
 //!   annotation holds the time at which the first password expires.
+//! - `argocd-repository` is a manifest with a Secret for each registry, with the label and the fields by which Argo CD takes it for
+//!   a Helm registry (Argo CD, "Declarative Setup", "Helm Chart Repositories").
 //! - `env` is for `eval` and `.` of a POSIX shell: quoted values, exported to the commands that follow.
 //! - `dotenv` is for programs that take the rest of a line literally, quotes included: `docker run --env-file`, GitHub's
 //!   `$GITHUB_ENV`, systemd's `EnvironmentFile`. AWS issues no value that requires quotes there; a value that spans lines
 //!   cannot be written, and is an error.
+//!
+//!   A GitHub job that gets variables prints them in the log of each later step, so the helper has the runner mask the passwords:
+//!   runners take such a command from standard error too.
 //! - `user-password` is `AWS:` and the password of one registry, for `skopeo --creds` and `curl --user`.
 
 use base64::Engine;
@@ -31,10 +36,12 @@ pub(super) enum Format {
     DockerConfig,
     /// A secret of type kubernetes.io/dockerconfigjson as YAML, for kubectl apply
     KubernetesSecret,
+    /// A secret for each registry, with which Argo CD pulls Helm charts, as YAML for kubectl apply
+    ArgocdRepository,
     /// Lines for eval in a shell, with export: DOCKER_AUTH_CONFIG, and for a single registry ECR_REGISTRY, ECR_USERNAME and
     /// ECR_PASSWORD
     Env,
-    /// The same variables as bare NAME=value lines, for env files of docker, $GITHUB_ENV and systemd
+    /// The same variables as bare NAME=value lines, for env files of docker, GitHub Actions and systemd
     Dotenv,
     /// AWS:PASSWORD of a single registry, for options of skopeo and curl that take both
     UserPassword,
@@ -56,13 +63,23 @@ impl Password {
     }
 }
 
-/// The names in a Kubernetes secret.
+/// The names in a Kubernetes secret. Those of [`Format::ArgocdRepository`] end in the registry's host.
 pub(super) struct SecretName<'a> {
     pub(super) name: &'a str,
     pub(super) namespace: Option<&'a str>,
 }
 
 impl Format {
+    /// Returns whether this is a manifest of Kubernetes, in which secrets have names.
+    pub(super) fn is_manifest(self) -> bool {
+        matches!(self, Self::KubernetesSecret | Self::ArgocdRepository)
+    }
+
+    /// Returns whether the passwords become variables.
+    pub(super) fn is_variables(self) -> bool {
+        matches!(self, Self::Env | Self::Dotenv)
+    }
+
     /// Renders `passwords`, without a newline at the end.
     pub(super) fn render(
         self,
@@ -72,6 +89,11 @@ impl Format {
         Ok(match self {
             Self::DockerConfig => docker_config(passwords),
             Self::KubernetesSecret => kubernetes_secret(passwords, secret_name),
+            Self::ArgocdRepository => {
+                let secrets =
+                    passwords.iter().map(|password| argocd_repository(password, secret_name)).collect::<Vec<_>>();
+                Zeroizing::new(secrets.iter().map(|secret| secret.as_str()).collect::<Vec<_>>().join("\n---\n"))
+            }
             Self::Env => {
                 lines(passwords, |name, value| Ok(format!("export {name}='{}'", value.replace('\'', "'\\''"))))?
             }
@@ -90,6 +112,23 @@ impl Format {
             }
         })
     }
+}
+
+/// Returns the commands that make a runner of GitHub Actions mask the passwords in the log, by themselves and in a `config.json`.
+pub(super) fn mask_commands(passwords: &[Password]) -> Zeroizing<String> {
+    let mut commands = Zeroizing::new(String::new());
+    for password in passwords {
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair(password).as_bytes()));
+        for secret in [password.token.password.expose(), &encoded] {
+            // What spans lines would be cut, and no variable holds it.
+            for line in secret.lines() {
+                commands.push_str("::add-mask::");
+                commands.push_str(line);
+                commands.push('\n');
+            }
+        }
+    }
+    commands
 }
 
 /// Returns the time at which the first of the passwords expires.
@@ -119,20 +158,54 @@ fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
     Zeroizing::new(serde_json::to_string(&config).expect("strings always serialise"))
 }
 
-fn kubernetes_secret(passwords: &[Password], SecretName { name, namespace }: &SecretName<'_>) -> Zeroizing<String> {
-    let namespace = namespace.map(|namespace| format!("  namespace: {}\n", json!(namespace))).unwrap_or_default();
-    let annotations = earliest_expiry(passwords)
-        .map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(expiry))))
-        .unwrap_or_default();
+fn kubernetes_secret(passwords: &[Password], secret_name: &SecretName<'_>) -> Zeroizing<String> {
+    let metadata = metadata(secret_name.name, secret_name, None, earliest_expiry(passwords));
     let data = Zeroizing::new(BASE64_STANDARD.encode(docker_config(passwords).as_bytes()));
     Zeroizing::new(format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}  labels:\n    \
-         app.kubernetes.io/managed-by: {}\n{annotations}type: kubernetes.io/dockerconfigjson\ndata:\n  \
-         .dockerconfigjson: \"{}\"",
-        json!(name),
-        json!(NAME),
+        "{metadata}type: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: \"{}\"",
         data.as_str()
     ))
+}
+
+fn argocd_repository(password: &Password, secret_name: &SecretName<'_>) -> Zeroizing<String> {
+    let Password { host, token, expires_at } = password;
+    // A custom domain may have a port.
+    let name = format!("{}-{}", secret_name.name, host.replace(':', "-"));
+    let label = ("argocd.argoproj.io/secret-type", "repository");
+    let mut text = Zeroizing::new(metadata(&name, secret_name, Some(label), *expires_at));
+    text.push_str("type: Opaque\ndata:");
+    for (field, value) in [
+        ("name", host.as_str()),
+        ("type", "helm"),
+        ("enableOCI", "true"),
+        ("url", host),
+        ("username", &token.username),
+        ("password", token.password.expose()),
+    ] {
+        let value = Zeroizing::new(BASE64_STANDARD.encode(value));
+        text.push_str(&Zeroizing::new(format!("\n  {field}: \"{}\"", value.as_str())));
+    }
+    text
+}
+
+/// Renders the lines of a secret that are not secret.
+fn metadata(
+    name: &str,
+    SecretName { namespace, .. }: &SecretName<'_>,
+    label: Option<(&str, &str)>,
+    expiry: Option<OffsetDateTime>,
+) -> String {
+    let namespace = namespace.map(|namespace| format!("  namespace: {}\n", json!(namespace))).unwrap_or_default();
+    let label = label.map(|(label, value)| format!("    {label}: {value}\n")).unwrap_or_default();
+    let annotations = expiry
+        .map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(expiry))))
+        .unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}  labels:\n    \
+         app.kubernetes.io/managed-by: {}\n{label}{annotations}",
+        json!(name),
+        json!(NAME)
+    )
 }
 
 /// Renders the variables, each by `line`.

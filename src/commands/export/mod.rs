@@ -41,7 +41,7 @@ pub struct Export {
     /// with exit code 0
     #[arg(long, value_name = "DURATION", requires = "output", value_parser = refresh::interval)]
     every: Option<Duration>,
-    /// Name of the Kubernetes secret [default: ecr-login]
+    /// Name of the Kubernetes secret [default: ecr-login]; Argo CD's have the registry's host after it
     #[arg(long, value_parser = format::secret_name)]
     name: Option<String>,
     /// Namespace of the Kubernetes secret [default: that of kubectl]
@@ -78,8 +78,10 @@ impl Export {
 
     /// Checks the arguments before the first request to AWS.
     fn check(&self, env: &Env, file: Option<&OutputFile>) -> Result<(), Error> {
-        if self.format != Format::KubernetesSecret && (self.name.is_some() || self.namespace.is_some()) {
-            return Err(Error::usage("--name and --namespace require --format kubernetes-secret"));
+        if !self.format.is_manifest() && (self.name.is_some() || self.namespace.is_some()) {
+            return Err(Error::usage(
+                "--name and --namespace require --format kubernetes-secret or --format argocd-repository",
+            ));
         }
         if let Some(file) = file {
             file.check()?;
@@ -107,7 +109,19 @@ impl Export {
 
     fn fetch(&self, env: &Env) -> Result<Vec<Password>, Error> {
         let targets = self.targets(env)?;
-        targets.values().map(|(config, target)| Ok(Password::new(target, request(env, config, target)?))).collect()
+        let passwords =
+            targets.values().map(|(config, target)| Ok(Password::new(target, request(env, config, target)?)));
+        let passwords = passwords.collect::<Result<Vec<_>, Error>>()?;
+        self.mask(env, &passwords)?;
+        Ok(passwords)
+    }
+
+    /// Has a runner of GitHub Actions mask the passwords, before anything is written that a later step could print.
+    fn mask(&self, env: &Env, passwords: &[Password]) -> Result<(), Error> {
+        if self.format.is_variables() && env.text("GITHUB_ACTIONS") == Some("true") {
+            io::stderr().write_all(format::mask_commands(passwords).as_bytes()).map_err(Error::unwritten)?;
+        }
+        Ok(())
     }
 
     /// Returns the passwords in the format that `--format` names.
@@ -118,7 +132,7 @@ impl Export {
 
     /// Warns of the effect that the variables have on docker.
     fn warn(&self, passwords: &[Password]) {
-        if !matches!(self.format, Format::Env | Format::Dotenv) {
+        if !self.format.is_variables() {
             return;
         }
         let expiry = format::earliest_expiry(passwords);

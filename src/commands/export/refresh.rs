@@ -129,6 +129,7 @@ impl Refresher<'_> {
     /// passwords that are older than they should be.
     fn write(&mut self, warning: &mut Warning) -> Result<Option<Duration>, Error> {
         let Renewed { passwords, lives_for, failure } = self.export.renew(self.env, self.every)?;
+        self.export.mask(self.env, &passwords)?;
         let text = self.export.text(&passwords)?;
         {
             let _writing = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
