@@ -1,7 +1,8 @@
-//! The packages: `packaging/*/build` builds each, a separate root directory gets it, and the helper there answers a `get`
-//! and serves a `docker pull`. This takes minutes, so only `./tests/run --packages` runs these tests.
+//! The packages: the lines in the README build each and install it into a separate root directory, and the helper there answers
+//! a `get` and serves a `docker pull`. This takes minutes, so only `./tests/run --packages` runs these tests.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -15,9 +16,11 @@ use crate::dns::is_static;
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
 use crate::real_clients::{ClientMachine, PASSWORD, possible, shell};
+use crate::recipes::HOMEPAGE;
 use crate::support::aws::{Aws, Plan};
 
 const NAME: &str = "docker-credential-ecr-login";
+const NOTICES: &str = "THIRD-PARTY-LICENSES";
 /// All packages are laid out in the same place, so they are built one at a time.
 static SERIAL: Mutex<()> = Mutex::new(());
 
@@ -35,6 +38,8 @@ fn every_package_installs_and_then_docker_pulls() {
         "docker-registry",
         "htpasswd",
         "readelf",
+        "lintian",
+        "rpmlint",
     ];
     if !nix::unistd::geteuid().is_root() {
         return skip("packages", "chroot and dockerd need root");
@@ -73,7 +78,6 @@ fn every_package_installs_and_then_docker_pulls() {
 
 /// The package in a fresh Debian, in the place of the incumbent.
 fn deb(aws: &Aws) -> TempDir {
-    let package = build("deb");
     let root = debian();
     let path = root.path().display();
     let version = || text(chroot(root.path(), aws).arg("version"));
@@ -88,7 +92,8 @@ fn deb(aws: &Aws) -> TempDir {
         fs::write(file, content).expect("a write");
     }
 
-    shell(&format!("cp {} {path}/new.deb; chroot {path} dpkg -i /new.deb", package.display()));
+    let package = install("packaging/deb/build", root.path());
+    clean("lintian", &["--fail-on", "error,warning,info"], &package);
 
     for (file, content) in conflicting {
         assert_eq!(fs::read_to_string(root.path().join("root").join(file)).expect("a file"), content, "{file}");
@@ -99,40 +104,79 @@ fn deb(aws: &Aws) -> TempDir {
         "! chroot {path} dpkg-query -W -f '${{Status}}' amazon-ecr-credential-helper | grep -q ' installed'"
     ));
     shell(&format!("test -z \"$(chroot {path} dpkg --verify {NAME})\""));
-    holds(&root.path().join("usr"), ".gz", "zsh/vendor-completions");
+    holds(&root.path().join("usr"), ".gz", "zsh/vendor-completions", "doc");
     gets(root.path(), aws);
     root
 }
 
 /// The package in an empty root, where there is nothing that it could need.
 fn rpm(aws: &Aws) -> TempDir {
-    let package = build("rpm");
     let root = tempfile::tempdir().expect("a directory");
+    let package = install("packaging/rpm/build", root.path());
     let rpm = format!("rpm --root {} --dbpath /var/lib/rpm", root.path().display());
-    shell(&format!(
-        "{rpm} -i {}; {rpm} -V {NAME}; {rpm} -q --whatprovides amazon-ecr-credential-helper",
-        package.display()
-    ));
-    holds(&root.path().join("usr"), "", "zsh/site-functions");
+    shell(&format!("{rpm} -V {NAME}; {rpm} -q --whatprovides amazon-ecr-credential-helper"));
+    let licences = text(Command::new("rpm").args(["-qp", "--licensefiles"]).arg(&package));
+    assert!(licences.contains(&format!("/usr/share/licenses/{NAME}/{NOTICES}\n")), "{licences}");
+    clean("rpmlint", &["-c", "packaging/rpm/rpmlint.toml"], &package);
+    holds(&root.path().join("usr"), ".gz", "zsh/site-functions", "licenses");
     gets(root.path(), aws);
     root
 }
 
-/// The archive, unpacked as its README says, and right by its checksum.
+/// The archive, right by its checksum, in a root whose directories stay as they are.
 fn tarball(aws: &Aws) -> TempDir {
-    let package = build("tarball");
     let root = tempfile::tempdir().expect("a directory");
+    let local = root.path().join("usr/local");
+    fs::create_dir_all(local.join("bin")).expect("a directory");
+    fs::set_permissions(local.join("bin"), fs::Permissions::from_mode(0o2775)).expect("a mode");
+    let package = install("packaging/tarball/build", root.path());
     let (dir, name) =
         (package.parent().expect("a directory").display(), package.file_name().expect("a name").display());
-    shell(&format!(
-        "cd {dir}; sha256sum --quiet -c {name}.sha256; tar -x -C {} --strip-components 1 -f {name}",
-        root.path().display()
-    ));
-    holds(root.path(), "", "zsh/site-functions");
-    // An empty root again: /usr is the archive.
-    std::os::unix::fs::symlink(".", root.path().join("usr")).expect("a link");
+    shell(&format!("cd {dir}; sha256sum --quiet -c {name}.sha256"));
+    let mode = fs::metadata(local.join("bin")).expect("a directory").permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o2775, "the mode of the directory");
+    holds(&local, "", "zsh/site-functions", "doc");
+    // Where the other packages have it.
+    fs::create_dir(root.path().join("usr/bin")).expect("a directory");
+    std::os::unix::fs::symlink(format!("../local/bin/{NAME}"), root.path().join("usr/bin").join(NAME)).expect("a link");
     gets(root.path(), aws);
     root
+}
+
+/// Runs the README's line that begins with this build. `sudo` installs into `root`; the package's path comes back.
+fn install(build: &str, root: &Path) -> PathBuf {
+    let readme = fs::read_to_string("README.md").expect("a readme");
+    let line = readme.split('`').find(|code| code.contains(&format!("\"$({build})\" && sudo "))).expect(build);
+    let bin = tempfile::tempdir().expect("a directory");
+    let (sudo, installed) = (bin.path().join("sudo"), bin.path().join("installed"));
+    let at = root.display();
+    let script = format!(
+        "#!/bin/sh -e\ncase $1 in\napt) file=$3; cp \"$file\" {at}/new.deb; chroot {at} dpkg -i /new.deb;;\n\
+         rpm) file=$3; rpm --root {at} --dbpath /var/lib/rpm \"$2\" \"$file\";;\n\
+         tar) file=$3; test \"$6 $7\" = '-C /usr/local'; tar \"$2\" \"$file\" \"$4\" \"$5\" -C {at}/usr/local;;\nesac >&2\necho \"$file\" >{}\n",
+        installed.display()
+    );
+    fs::write(&sudo, script).expect("a write");
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").expect("a path"));
+    let run = |helper: &Path| {
+        let mut bash = Command::new("bash");
+        let output = bash.args(["-c", line]).env("HELPER", helper).env("PATH", &path).output().expect("bash runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (succeeded, said) = run(Path::new("/bin/false"));
+    assert!(!succeeded && !installed.exists(), "a build that fails installs nothing: {said}");
+    let (succeeded, said) = run(&program());
+    assert!(succeeded, "{line}: {said}");
+    PathBuf::from(fs::read_to_string(installed).expect("a path").trim_end())
+}
+
+/// A linter finds nothing in a package but for what is explained beside its build.
+fn clean(linter: &str, args: &[&str], package: &Path) {
+    let output = Command::new(linter).args(args).arg(package).output().expect(linter);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let found = said.lines().find(|line| line.contains("W: ") || line.contains("E: "));
+    assert!(output.status.success() && found.is_none(), "{linter}: {said}");
 }
 
 /// The image in docker; first by itself, then behind a script that makes it the helper.
@@ -156,6 +200,16 @@ fn in_a_container(site: &ClientMachine, aws: &Aws) -> PathBuf {
     let container = site.docker(&["create", "ecr-login:test"]);
     site.docker(&["cp", &format!("{}:/usr/bin/{NAME}", container.trim()), copy.to_str().unwrap()]);
     assert!(fs::read(copy).expect("a copy") == fs::read(program()).expect("a program"), "the program itself");
+    let notices = home.join(NOTICES);
+    let inside = format!("{}:/usr/share/doc/{NAME}/{NOTICES}", container.trim());
+    site.docker(&["cp", &inside, notices.to_str().unwrap()]);
+    names_the_licence_of_every_crate(&notices);
+    let labels = site.docker(&["inspect", "--format", "{{json .Config.Labels}}", "ecr-login:test"]);
+    let labels: Value = serde_json::from_str(&labels).expect("JSON");
+    let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default().to_owned();
+    assert_eq!((label("source"), label("description").as_str()), (HOMEPAGE.to_owned(), env!("CARGO_PKG_DESCRIPTION")));
+    assert!(text(Command::new(program()).args(["version", "--verbose"])).contains(&label("revision")));
+    assert!(label("revision").len() >= 7 && label("licenses").contains("LGPL-2.1-or-later"), "{labels}");
 
     let script = home.join("in-a-container");
     let text = format!(
@@ -264,9 +318,13 @@ fn build(format: &str) -> PathBuf {
 
 fn build_with(format: &str, flags: &[&str]) -> PathBuf {
     let mut command = Command::new(format!("packaging/{format}/build"));
-    let output = command.args(flags).env("HELPER", program()).output().expect("it runs");
+    command.args(flags).env("HELPER", program()).env("HOMEPAGE", HOMEPAGE);
+    let output = command.output().expect("it runs");
     assert!(output.status.success(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
-    PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").lines().next_back().expect("a path"))
+    // For `package="$(packaging/deb/build)"`.
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(said.lines().count(), 1, "the path alone: {said}");
+    PathBuf::from(said.trim_end())
 }
 
 /// Gives docker the image in an OCI archive.
@@ -292,19 +350,78 @@ fn debian() -> TempDir {
 }
 
 /// What is in every package beside the program.
-fn holds(usr: &Path, packed: &str, zsh: &str) {
+fn holds(usr: &Path, packed: &str, zsh: &str, licences: &str) {
     for file in [
         format!("man/man1/{NAME}.1{packed}"),
         format!("man/man5/{NAME}-config.5{packed}"),
         format!("bash-completion/completions/{NAME}"),
         format!("{zsh}/_{NAME}"),
         format!("fish/vendor_completions.d/{NAME}.fish"),
-        format!("doc/{NAME}/LICENSE-MIT"),
-        format!("doc/{NAME}/LICENSE-APACHE"),
+        format!("{licences}/{NAME}/LICENSE-MIT"),
+        format!("{licences}/{NAME}/LICENSE-APACHE"),
         format!("doc/{NAME}/doctor-report.schema.json"),
     ] {
         let file = usr.join("share").join(file);
         assert!(fs::metadata(&file).is_ok_and(|there| there.len() > 0), "{}", file.display());
+    }
+    names_the_licence_of_every_crate(&usr.join(format!("share/{licences}/{NAME}/{NOTICES}")));
+}
+
+/// A reader of the package finds the licence of each crate that the program itself says it holds, and its text.
+fn names_the_licence_of_every_crate(notices: &Path) {
+    let notices = fs::read_to_string(notices).unwrap_or_else(|error| panic!("{}: {error}", notices.display()));
+    let (parts, texts) = notices.split_once("\nTEXTS\n").expect("texts");
+    let list = "import json, subprocess, sys, zlib
+run = ['objcopy', '-O', 'binary', '--only-section=.dep-v0', sys.argv[1], '/dev/stdout']
+for one in json.loads(zlib.decompress(subprocess.check_output(run)))['packages']:
+    if one.get('kind') != 'build' and not one.get('root'):
+        print(one['name'], one['version'])";
+    let crates = text(Command::new("python3").args(["-c", list]).arg(program()));
+    assert!(crates.lines().count() > 150, "{crates}");
+    let library = if is_static(&program()) { "\nglibc " } else { "" };
+    for name in crates.lines().chain(["Rust standard library"]) {
+        let part = parts.split(&format!("\n{name}")).nth(1).unwrap_or_else(|| panic!("{name} is not named"));
+        let mut lines = part.lines().skip(1);
+        let licence = lines.next().expect("a licence");
+        assert!(licence.contains("https://") && licence.trim_start().len() > 10, "{name}: {licence}");
+        let numbers: Vec<_> = lines.next().expect("numbers").split_whitespace().collect();
+        assert!(!numbers.is_empty(), "{name}");
+        for number in numbers {
+            let shown = texts.split(&format!("\n{number} ---")).nth(1).unwrap_or_default();
+            assert!(shown.len() > 400, "{name}: text {number}");
+        }
+    }
+    assert!(parts.contains(library) && (library.is_empty() || texts.contains("GNU LESSER GENERAL PUBLIC LICENSE")));
+}
+
+/// A crate whose source has no text of its licence is an error of the build, not a gap in a list.
+#[test]
+fn a_crate_without_a_licence_stops_the_build() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for crates in ["option-ext 0.2.0", "made-up 1.0.0"] {
+        let (name, version) = crates.split_once(' ').expect("two words");
+        let source = dir.path().join(name);
+        fs::create_dir(&source).expect("a directory");
+        if name == "option-ext" {
+            fs::write(source.join("LICENSE.txt"), "Its text").expect("a write");
+        }
+        let cargo = dir.path().join("cargo");
+        let metadata = serde_json::json!({"packages": [{
+            "name": name, "version": version, "license": "MPL-2.0", "authors": [],
+            "manifest_path": source.join("Cargo.toml"),
+        }]});
+        let script = format!(
+            "#!/bin/sh\ncase $1 in tree) echo '{name} v{version}' ;; *) cat <<'END'\n{metadata}\nEND\n;; esac\n"
+        );
+        fs::write(&cargo, script).expect("a write");
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("a path"));
+        let mut notices = Command::new("packaging/notices");
+        notices.arg(program()).arg("x86_64-unknown-linux-gnu").arg(dir.path()).env("PATH", path);
+        let output = notices.output().expect("python3 runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), name == "option-ext", "{said}");
+        assert_eq!(said.contains("made-up 1.0.0 (MPL-2.0) has no text of its licence"), name == "made-up", "{said}");
     }
 }
 
