@@ -120,7 +120,7 @@ impl GetLoginPassword {
         let (config, mut target) = token_provider::named_target(&env, &host, started)?;
         service.check(&target.registry, &host)?;
         if let Some(profile) = self.profile {
-            target.caller = Caller::of_profile(Some(&profile), "--profile");
+            target.call_as(Caller::of_profile(Some(&profile), "--profile"), "--profile");
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
         let issued = token_provider::issue(&env, &target, started + config.timeout());

@@ -142,7 +142,7 @@ impl Kubelet {
         };
         let issued = request.service_account(env, self.roleless).and_then(|account| {
             if let Some(account) = account {
-                target.caller = Caller::ServiceAccount(account);
+                target.call_as(Caller::ServiceAccount(account), "the request of kubelet");
             }
             token_provider::issue(env, &target, deadline)
                 .map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::registry_entry::{RegistryEntry, Table};
-use super::values::{duration, is_helper_name};
+use super::values::{is_helper_name, time_limit};
 use super::{Config, DEFAULT_TIMEOUT};
 use crate::error::Error;
 
@@ -88,8 +88,8 @@ impl Config {
 }
 
 fn timeout(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Error> {
-    let what = "timeout: must be more than zero and at most an hour, e.g. 20s, 500ms, 1m";
-    duration(value.get_ref()).ok_or_else(|| source.error(value, what))
+    let what = "timeout: must be more than zero and at most an hour, e.g. 20, 500ms, 1m30s";
+    time_limit(value.get_ref()).ok_or_else(|| source.error(value, what))
 }
 
 fn fallback(name: Spanned<String>, source: &SourceText) -> Result<String, Error> {

@@ -19,7 +19,7 @@ pub struct ConfigKey {
 pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "timeout",
-        kind: "string: a number of seconds, or with a unit, e.g. 500ms, 20s, 1m",
+        kind: "string: a number of seconds, or with units, e.g. 500ms, 20s, 1m30s",
         default: "20s",
         what: "The time limit for one request. AWS_ECR_TIMEOUT overrides it.",
         example: "\"20s\"",

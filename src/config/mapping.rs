@@ -9,6 +9,13 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::registry::{self, Registry};
 
+/// Who calls AWS, and the setting that says so.
+#[derive(Default)]
+pub(super) struct Choice {
+    pub(super) caller: Caller,
+    pub(super) setting: Option<String>,
+}
+
 impl Config {
     /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR
     /// registry nor named in the file.
@@ -16,27 +23,11 @@ impl Config {
         let host = registry::host(server_url).ok_or(Error::NotFound)?;
         let entry = self.entry_for(&host);
         let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
-        let caller = self.caller(env, entry, &registry)?;
+        let Choice { caller, setting } = self.choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
-        let target = Target { host, registry, caller, endpoint_url };
-        self.log(env, &target);
+        let target = Target { host, registry, caller, chosen_by: setting, endpoint_url };
+        log(&target);
         Ok(target)
-    }
-
-    /// The setting that decides about `target`; `None` when the AWS settings alone decide.
-    pub fn decision(&self, env: &Env, target: &Target) -> Option<String> {
-        if let Some(account) = &target.registry.account
-            && let Some(name) = variables::deciding(env, account)
-        {
-            return Some(name);
-        }
-        if let Caller::WebIdentity { token, .. } = &target.caller
-            && token.setting == variables::WEB_IDENTITY
-        {
-            return Some(token.setting.clone());
-        }
-        let entry = self.entry_for(&target.host)?;
-        Some(format!("{} ('{}')", self.setting_of(entry), entry.pattern))
     }
 
     /// The line of the first table that applies to some registry of `account`, in any region and form.
@@ -76,23 +67,17 @@ impl Config {
         }
     }
 
-    /// Who calls for a registry: the variables of its account decide before its entry.
-    fn caller(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Caller, Error> {
-        let mapped = match entry {
-            Some(entry) => entry.caller_for(registry)?,
-            None => Caller::default(),
-        };
+    /// Who calls for a registry: the variables of its account decide before its entry, and a CI job's identity before the AWS
+    /// settings.
+    fn choose(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Error> {
+        let mapped = entry.map(|entry| self.choice_of(entry, registry)).transpose()?;
         let of_account = match &registry.account {
-            Some(account) => variables::caller_for_account(env, account)?,
+            Some(account) => variables::choice_for_account(env, account)?,
             None => None,
         };
-        let role = match of_account.unwrap_or(mapped) {
-            Caller::AwsSettings { profile: None, role } => role,
-            decided => return Ok(decided),
-        };
-        let Some(token) = variables::web_identity(env)? else {
-            return Ok(Caller::AwsSettings { profile: None, role });
-        };
+        let choice = of_account.or(mapped).unwrap_or_default();
+        let Caller::AwsSettings { profile: None, role } = &choice.caller else { return Ok(choice) };
+        let Some(token) = variables::web_identity(env)? else { return Ok(choice) };
         if let (Some(entry), true) = (entry, role.as_ref().is_some_and(|role| role.external_id.is_some())) {
             return Err(Error::failed(format!(
                 "{} is set, and {} has external_id, which AssumeRoleWithWebIdentity does not take; remove external_id, \
@@ -102,28 +87,35 @@ impl Config {
                 variables::WEB_IDENTITY
             )));
         }
-        let role = match role {
-            Some(role) => Some(role),
-            None => variables::role_for_all(env)?,
+        // The role decides who calls, whatever names the token that it is assumed with.
+        let (role, setting) = match role {
+            Some(role) => (Some(role.clone()), choice.setting),
+            None => (variables::role_for_all(env)?, Some(token.setting.clone())),
         };
-        Ok(Caller::WebIdentity { token, role })
+        Ok(Choice { caller: Caller::WebIdentity { token, role }, setting })
     }
 
-    /// Logs what was recognized and decided.
-    fn log(&self, env: &Env, target: &Target) {
-        if !log_enabled!(Level::Debug) {
-            return;
-        }
-        let Target { host, registry, caller, .. } = target;
-        let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
-        debug!(host, account, region, registry = registry.host; "registry recognized");
-        if let Some(setting) = self.decision(env, target) {
-            let profile = caller.profile().map(|profile| profile.name.as_str());
-            let role = caller.role().map(|role| role.arn.as_str());
-            debug!(host, setting, profile, role; "this setting maps the registry");
-        } else {
-            debug!(host; "no setting maps the registry: the AWS settings decide");
-        }
+    /// What an entry says about a registry that it matches.
+    fn choice_of(&self, entry: &RegistryEntry, registry: &Registry) -> Result<Choice, Error> {
+        let setting = format!("{} ('{}')", self.setting_of(entry), entry.pattern);
+        Ok(Choice { caller: entry.caller_for(registry)?, setting: Some(setting) })
+    }
+}
+
+/// Logs what was recognized and decided.
+fn log(target: &Target) {
+    if !log_enabled!(Level::Debug) {
+        return;
+    }
+    let Target { host, registry, caller, chosen_by, .. } = target;
+    let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
+    debug!(host, account, region, registry = registry.host; "registry recognized");
+    if let Some(setting) = chosen_by {
+        let profile = caller.profile().map(|profile| profile.name.as_str());
+        let role = caller.role().map(|role| role.arn.as_str());
+        debug!(host, setting, profile, role; "this setting maps the registry");
+    } else {
+        debug!(host; "no setting maps the registry: the AWS settings decide");
     }
 }
 
@@ -223,6 +215,32 @@ mod tests {
         let other = target(text, &[("AWS_ECR_PROFILE_999999999999", "ci")], ONE).unwrap();
         assert_eq!(profile(&other), Some("file"));
         assert!(target(text, &[("AWS_ECR_ROLE_ARN_111122223333", "EcrPull")], ONE).is_err());
+    }
+
+    #[test]
+    fn the_setting_that_chose_the_caller_is_named_and_a_blank_one_chose_nothing() {
+        let text = "[[registry]]\nmatch = '111122223333.*'\n\nprofile = 'file'";
+        let role = "arn:aws:iam::111122223333:role/ci";
+        let keys =
+            [("AWS_ECR_ACCESS_KEY_ID_111122223333", "AKIA"), ("AWS_ECR_SECRET_ACCESS_KEY_111122223333", "secret")];
+        let blank = [("AWS_ECR_ACCESS_KEY_ID_111122223333", " "), ("AWS_ECR_SECRET_ACCESS_KEY_111122223333", " ")];
+        for (text, vars, setting) in [
+            (text, &[][..], Some("/c.toml, line 1 ('111122223333.*')")),
+            (text, &keys[..], Some("AWS_ECR_ACCESS_KEY_ID_111122223333")),
+            (text, &blank[..], Some("/c.toml, line 1 ('111122223333.*')")),
+            (text, &[("AWS_ECR_WEB_IDENTITY", "github")], Some("/c.toml, line 1 ('111122223333.*')")),
+            ("", &blank[..], None),
+            ("", &[("AWS_ECR_WEB_IDENTITY", "github")], Some("AWS_ECR_WEB_IDENTITY")),
+            (
+                "",
+                &[("AWS_ECR_WEB_IDENTITY", "github"), ("AWS_ECR_ROLE_ARN_111122223333", role)],
+                Some("AWS_ECR_ROLE_ARN_111122223333"),
+            ),
+        ] {
+            assert_eq!(target(text, vars, ONE).unwrap().chosen_by.as_deref(), setting, "{vars:?}");
+        }
+        let mapped = target(text, &[], ONE).unwrap();
+        assert_eq!(mapped.caller.profile().unwrap().setting, "/c.toml, line 4", "the line of the profile");
     }
 
     #[test]

@@ -38,13 +38,13 @@ use std::time::{Duration, Instant};
 
 pub use keys::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 pub use target::{AccountKeys, Caller, Keys, MappedProfile, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
-pub(crate) use values::{ROLE_ARN_FORM, is_role_arn, is_url};
+pub(crate) use values::{ROLE_ARN_FORM, duration, is_role_arn, is_url};
 
 use crate::env::Env;
 use crate::error::Error;
 use crate::input::{self, Content, Reading};
 use registry_entry::RegistryEntry;
-use values::duration;
+use values::time_limit;
 
 /// The time limit of one `get` when no setting changes it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -137,9 +137,9 @@ fn unreadable(path: &Path, why: impl fmt::Display) -> Error {
 /// Parses `AWS_ECR_TIMEOUT`; `None` when it is unset.
 pub fn timeout(env: &Env) -> Result<Option<Duration>, Error> {
     let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
-    duration(text).map(Some).ok_or_else(|| {
+    time_limit(text).map(Some).ok_or_else(|| {
         Error::failed(format!(
-            "AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 20s, 1m"
+            "AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 1m30s"
         ))
     })
 }

@@ -245,7 +245,10 @@ impl Table {
         let token_line = self.web_identity.as_ref().or(self.web_identity_token_env.as_ref());
         let token_line = token_line.map_or(source.line(), |value| source.line_of(value));
         let text = |value: Option<Spanned<String>>| value.map(Spanned::into_inner);
-        let profile = text(self.profile).map(|name| MappedProfile { name, setting: source.setting_in(source.line()) });
+        let profile = self.profile.map(|name| {
+            let setting = source.setting_in(source.line_of(&name));
+            MappedProfile { name: name.into_inner(), setting }
+        });
         let role = text(self.role_arn).map(|arn| Role {
             arn,
             external_id: text(self.external_id),

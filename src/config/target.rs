@@ -12,8 +12,17 @@ pub struct Target {
     pub registry: Registry,
     /// Requests the token.
     pub caller: Caller,
+    /// The setting that chose the caller, for messages; `None` when the AWS settings alone decide.
+    pub chosen_by: Option<String>,
     /// The endpoint of the ECR API; `None` for the one that the registry's host implies.
     pub endpoint_url: Option<String>,
+}
+
+impl Target {
+    /// Makes `caller` request the token, as `setting` says.
+    pub fn call_as(&mut self, caller: Caller, setting: impl Into<String>) {
+        (self.caller, self.chosen_by) = (caller, Some(setting.into()));
+    }
 }
 
 /// Who calls AWS for a registry.

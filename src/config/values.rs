@@ -52,34 +52,72 @@ pub(super) fn ends_in_domain(glob: &str) -> bool {
     labels.next().is_some_and(literal) && labels.next().is_some_and(literal)
 }
 
-/// Parses a duration in seconds, or with the unit `ms`, `s` or `m`: more than zero and at most an hour.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.trim_end().parse().ok()?;
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        _ => return None,
-    };
-    let duration = Duration::try_from_secs_f64(number * unit).ok()?;
-    (Duration::from_millis(1)..=Duration::from_hours(1)).contains(&duration).then_some(duration)
+/// Parses a duration: a number of seconds, or numbers with the units `h`, `m`, `s` and `ms`, e.g. `90`, `1m30s`, `1.5h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if let Some(seconds) = number(rest) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let after = rest[end..].find(|c: char| !c.is_ascii_alphabetic()).map_or(rest.len(), |length| end + length);
+        let unit = match &rest[end..after] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number(&rest[..end])? * unit;
+        rest = &rest[after..];
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// A decimal number without a sign.
+fn number(text: &str) -> Option<f64> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_decimal)
+}
+
+/// Parses a time limit: at least a millisecond, at most an hour.
+pub(super) fn time_limit(text: &str) -> Option<Duration> {
+    duration(text).filter(|limit| (Duration::from_millis(1)..=Duration::from_hours(1)).contains(limit))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::duration;
+    use super::{duration, time_limit};
 
     #[test]
-    fn durations_are_seconds_or_have_a_unit() {
-        for (text, millis) in [("20", 20_000), ("20s", 20_000), (" 1.5s ", 1500), ("250ms", 250), ("2m", 120_000)] {
+    fn durations_are_seconds_or_have_units() {
+        for (text, millis) in [
+            ("20", 20_000),
+            ("20s", 20_000),
+            (" 1.5s ", 1500),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1m30s", 90_000),
+            ("90", 90_000),
+            ("1.5h", 5_400_000),
+            ("1h30m", 5_400_000),
+            ("1s500ms", 1500),
+            ("0", 0),
+        ] {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "0", "-1", "1h", "2 weeks", "nan", "1e9", "61m"] {
+        for text in ["", "s", "-1", "+1", "2 weeks", "nan", "inf", "1e9", "1d", "1h5", "5.m.", "1é", "m1", "1M"] {
             assert_eq!(duration(text), None, "{text}");
+        }
+        assert_eq!(duration(&"9".repeat(40)), None);
+        for (text, is_limit) in [("1ms", true), ("1h", true), ("0", false), ("61m", false)] {
+            assert_eq!(time_limit(text).is_some(), is_limit, "{text}");
         }
     }
 }

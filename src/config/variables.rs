@@ -1,6 +1,7 @@
 //! The variables that decide who calls: for the registries of one account, and for all registries in a CI job.
 
 use super::SESSION_NAME;
+use super::mapping::Choice;
 use super::target::{AccountKeys, Caller, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{GITHUB, ROLE_ARN_FORM, is_role_arn, is_variable_name};
 use crate::env::Env;
@@ -19,28 +20,26 @@ const KEY_ID: &str = "AWS_ECR_ACCESS_KEY_ID_";
 const SECRET: &str = "AWS_ECR_SECRET_ACCESS_KEY_";
 const SESSION_TOKEN: &str = "AWS_ECR_SESSION_TOKEN_";
 
-/// The first variable that is set and decides who calls for an account.
-pub(super) fn deciding(env: &Env, account: &str) -> Option<String> {
-    let names = [KEY_ID, PROFILE, ROLE].map(|prefix| format!("{prefix}{account}"));
-    names.into_iter().find(|name| env.text(name).is_some())
-}
-
 /// The caller for the registries of an account; `None` when no variable is set for the account.
-pub(super) fn caller_for_account(env: &Env, account: &str) -> Result<Option<Caller>, Error> {
-    let get = |prefix: &str| env.text(&format!("{prefix}{account}")).map(str::to_owned);
-    let setting = format!("{PROFILE}{account}");
-    let profile = get(PROFILE).map(|name| MappedProfile { name, setting });
+pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choice>, Error> {
+    let name = |prefix: &str| format!("{prefix}{account}");
+    let get = |prefix: &str| env.text(&name(prefix)).map(str::to_owned);
     let keys = keys(env, account)?;
-    let role = get(ROLE).map(|arn| role(&format!("{ROLE}{account}"), arn)).transpose()?;
-    match (keys, profile, role) {
-        (Some(_), Some(_), _) => Err(Error::failed(format!(
-            "{KEY_ID}{account} and {PROFILE}{account} are both set, and only one of them can decide who calls; \
-             unset one of them"
-        ))),
-        (Some(keys), None, role) => Ok(Some(Caller::AccountKeys { keys, role })),
-        (None, None, None) => Ok(None),
-        (None, profile, role) => Ok(Some(Caller::AwsSettings { profile, role })),
-    }
+    let profile = get(PROFILE).map(|profile| MappedProfile { name: profile, setting: name(PROFILE) });
+    let role = get(ROLE).map(|arn| role(&name(ROLE), arn)).transpose()?;
+    let (prefix, caller) = match (keys, profile, role) {
+        (Some(_), Some(_), _) => {
+            return Err(Error::failed(format!(
+                "{KEY_ID}{account} and {PROFILE}{account} are both set, and only one of them can decide who calls; \
+                 unset one of them"
+            )));
+        }
+        (Some(keys), None, role) => (KEY_ID, Caller::AccountKeys { keys, role }),
+        (None, Some(profile), role) => (PROFILE, Caller::AwsSettings { profile: Some(profile), role }),
+        (None, None, Some(role)) => (ROLE, Caller::AwsSettings { profile: None, role: Some(role) }),
+        (None, None, None) => return Ok(None),
+    };
+    Ok(Some(Choice { caller, setting: Some(name(prefix)) }))
 }
 
 /// The keys for an account. Blank values count as unset, like those of `AWS_ACCESS_KEY_ID`.

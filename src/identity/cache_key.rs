@@ -111,7 +111,7 @@ pub(super) fn of_identity(
 ) -> CacheKey {
     let mut parts = KeyHasher::default();
     // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
-    let Target { host: _, registry, caller, endpoint_url } = target;
+    let Target { host: _, registry, caller, chosen_by: _, endpoint_url } = target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
     parts.add("profile", selected.name());

@@ -137,7 +137,7 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     let decided = Decided {
         region: target.registry.region.clone(),
         credentials: identity.chain.with_access_key(),
-        chosen_by: config.decision(env, target).unwrap_or_else(|| identity.selected.setting().to_owned()),
+        chosen_by: target.chosen_by.clone().unwrap_or_else(|| identity.selected.setting().to_owned()),
     };
     let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed);
     // A token that could not be cached has no entry.

@@ -24,7 +24,7 @@ pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -
             report.account.clone_from(&target.registry.account);
             report.region = Some(target.registry.region.clone());
             report.checks.push(Check::ok(Name::Host, understood(&target)));
-            report.checks.push(Check::ok(Name::Mapping, mapping(checker.env, config, &target)));
+            report.checks.push(Check::ok(Name::Mapping, mapping(&target)));
             Some(target)
         }
         Err(error) => {
@@ -79,8 +79,7 @@ fn understood(target: &Target) -> String {
     }
 }
 
-fn mapping(env: &Env, config: &Config, target: &Target) -> String {
-    let decided = config.decision(env, target);
+fn mapping(target: &Target) -> String {
     let caller = &target.caller;
     let mut parts: Vec<String> = caller.profile().iter().map(|profile| format!("profile '{}'", profile.name)).collect();
     parts.extend(caller.role().iter().map(|role| format!("role {}", role.arn)));
@@ -95,7 +94,7 @@ fn mapping(env: &Env, config: &Config, target: &Target) -> String {
         }
     }
     parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
-    match decided {
+    match &target.chosen_by {
         Some(by) if parts.is_empty() => format!("by {by}: the AWS settings decide"),
         Some(by) => format!("by {by}: {}", parts.join(", ")),
         None => "none: the AWS settings decide".to_owned(),

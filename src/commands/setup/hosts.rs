@@ -62,6 +62,7 @@ pub(super) fn account_of_caller(
         host: registry.host.clone(),
         registry,
         caller: Caller::of_profile(profile, "--profile"),
+        chosen_by: profile.map(|_| "--profile".to_owned()),
         endpoint_url: None,
     };
     let account = caller_account(env, &target, deadline).map_err(|failure| {
