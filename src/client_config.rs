@@ -299,7 +299,13 @@ impl EnvironmentPasswords {
 
 /// Finds a program on the PATH.
 pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
-    let path = env.os("PATH")?;
     let endings = env.program_endings();
-    std::env::split_paths(path).map(|dir| dir.join(program)).find_map(|path| platform::executable(&path, &endings))
+    search_path(env).map(|dir| dir.join(program)).find_map(|path| platform::executable(&path, &endings))
+}
+
+/// The directories of the PATH. Leaves out relative and empty ones: a program there would come from the client's current
+/// directory, which another user may control. Docker's own look-ups refuse it too.
+pub fn search_path(env: &Env) -> impl Iterator<Item = PathBuf> {
+    let directories = env.os("PATH").into_iter().flat_map(std::env::split_paths);
+    directories.filter(|directory| directory.is_absolute())
 }

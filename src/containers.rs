@@ -23,12 +23,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{OnceLock, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
 use crate::code::Code;
@@ -136,19 +134,9 @@ pub fn skopeo_ignores_variable(env: &Env) -> bool {
 /// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.
 pub fn version_output(env: &Env, program: &Path) -> Option<String> {
     let mut command = Command::new(program);
-    command.arg("--version").env_clear().envs(env.iter()).stdin(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
-    let mut output = child.stdout.take()?.take(4096);
-    let (send, receive) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let _ = output.read_to_string(&mut text);
-        let _ = send.send(text);
-    });
-    let text = receive.recv_timeout(VERSION_TIMEOUT).ok();
-    let _ = child.kill();
-    let _ = child.wait();
-    text
+    command.arg("--version").env_clear().envs(env.iter()).stderr(Stdio::null());
+    let finished = platform::run_child(command, None, Instant::now() + VERSION_TIMEOUT).ok()?;
+    Some(String::from_utf8_lossy(&finished.output).into_owned())
 }
 
 /// Parses the first two numbers of a version, e.g. of "podman version 5.8.6".

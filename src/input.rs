@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use zeroize::{Zeroize, Zeroizing};
@@ -92,7 +91,7 @@ pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
     let (send, receive) = mpsc::sync_channel(1);
     let name = path.to_owned();
     let reader = move || send.send(File::open(name).and_then(|file| read_all(file, 0)));
-    thread::Builder::new().spawn(reader).map_err(ReadError::NoThread)?;
+    platform::spawn_thread(reader).map_err(ReadError::NoThread)?;
     let read =
         receive.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| ReadError::TimedOut)?;
     let content = match read {

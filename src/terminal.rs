@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use crate::error::printable;
+use crate::platform;
 
 /// The terminal's names, for input and output.
 const TERMINAL: [&str; 2] = if cfg!(windows) { ["CONIN$", "CONOUT$"] } else { ["/dev/tty", "/dev/tty"] };
@@ -28,7 +28,7 @@ pub fn ask(question: &str) -> io::Result<String> {
     write!(open(output)?, "{}", printable(question))?;
     let (send, receive) = mpsc::sync_channel(1);
     // In another thread, since a read from a terminal has no time limit on some systems.
-    thread::Builder::new().spawn(move || {
+    platform::spawn_thread(move || {
         let mut line = String::new();
         let read = BufReader::new(input).read_line(&mut line);
         let _ = send.send(read.map(|count| (count > 0).then_some(line)));

@@ -1,7 +1,8 @@
 //! Resolves the credentials of a [`Chain`](crate::identity::Chain): asks its source and no other, then assumes its roles.
 //!
-//! Keys and web identity tokens are part of the identity, as they were read for the cache key. Processes, containers, instances
-//! and `aws login` sessions go through the SDK's providers, each configured to ask this one source.
+//! Keys and tokens are part of the identity, as they were read for the cache key. [`process`], [`container`], [`instance`]
+//! and [`sso`] get credentials from their sources; an `aws login` session and roles go through the SDK's providers, each configured
+//! to ask this one source.
 //!
 //! To add a source: add a variant to [`Source`], choose it in [`identity`](crate::identity), resolve it in [`from_source`], and
 //! add its test to `tests/suite/sources.rs`.
@@ -9,9 +10,6 @@
 use std::time::{Instant, SystemTime};
 
 use aws_config::SdkConfig;
-use aws_config::credential_process::CredentialProcessProvider;
-use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::imds::{self, credentials::ImdsCredentialsProvider};
 use aws_config::login::LoginCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -23,14 +21,12 @@ use aws_types::region::Region;
 use log::debug;
 
 use super::context::Context;
-use super::dns::Resolver;
 use super::sdk_setup::with_credentials;
-use super::{github, sso};
+use super::{container, github, instance, process, sso};
 use crate::code::Code;
 use crate::config::{AccountKeys, Keys, Role};
 use crate::error::Failure;
 use crate::identity::{IdentityToken, MfaDevice, Source, WebIdentity};
-use crate::platform;
 use crate::secret::Secret;
 
 /// A code that a person read from an MFA device.
@@ -86,15 +82,9 @@ async fn from_source(
         Source::Login { arn, .. } => {
             LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
         }
-        Source::Process { command, .. } => {
-            platform::gather_descendants();
-            CredentialProcessProvider::new(command.clone()).provide_credentials().await
-        }
-        Source::Container => {
-            let provider = EcsCredentialsProvider::builder().configure(provider_config).dns(Resolver::new());
-            provider.build().provide_credentials().await
-        }
-        Source::Instance(endpoint) => from_instance(endpoint, provider_config).await,
+        Source::Process { profile, command } => return process::credentials(profile, command, context).await,
+        Source::Container => return container::credentials(context).await,
+        Source::Instance(endpoint) => return instance::credentials(endpoint, context).await,
     };
     resolved.map_err(|error| context.credentials_failure(&error))
 }
@@ -137,9 +127,6 @@ fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static 
 pub(super) fn is_from_expected_provider(source: &Source, roles: &[Role], credentials: &Credentials) -> bool {
     let expected = match source {
         _ if !roles.is_empty() => AwsCredentialFeature::CredentialsStsAssumeRole,
-        Source::Process { .. } => AwsCredentialFeature::CredentialsProcess,
-        Source::Container => AwsCredentialFeature::CredentialsHttp,
-        Source::Instance(_) => AwsCredentialFeature::CredentialsImds,
         // Made here, or by a provider that records the same feature for two sources.
         _ => return true,
     };
@@ -185,13 +172,6 @@ async fn assume_with_token(config: &SdkConfig, role_arn: &str, session_name: &st
     let call = call.role_arn(role_arn).role_session_name(session_name).web_identity_token(token);
     let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
     from_sts(answer, "web identity")
-}
-
-async fn from_instance(endpoint: &str, provider_config: &ProviderConfig) -> provider::Result {
-    let client = imds::Client::builder().configure(provider_config).endpoint(endpoint);
-    let client = client.map_err(CredentialsError::invalid_configuration)?.build();
-    let provider = ImdsCredentialsProvider::builder().configure(provider_config).imds_client(client).build();
-    provider.provide_credentials().await
 }
 
 /// Assumes a role, with the code of an MFA device where there is one.

@@ -7,22 +7,17 @@
 //! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
 //! LDAP; a dynamic build with glibc does.
 
-use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use std::net::IpAddr;
+
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 pub(super) use system::Resolver;
 
-impl ResolveDns for Resolver {
-    /// Resolves a name for the container's provider, which checks the address before it sends a request there.
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        let mut resolver = self.clone();
-        DnsFuture::new(async move {
-            let name: Name = name.parse().map_err(ResolveDnsError::new)?;
-            let found = resolver.call(name).await.map_err(ResolveDnsError::new)?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    }
+/// The addresses of a host name.
+pub(super) async fn look_up(name: &str) -> Result<Vec<IpAddr>, UnknownName> {
+    let name: Name = name.parse().map_err(|_| UnknownName(format!("'{name}' is no host name")))?;
+    Ok(Resolver::new().call(name).await?.map(|address| address.ip()).collect())
 }
 
 /// A name without an address. It is one of the causes of a connection error.

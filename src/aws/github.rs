@@ -3,21 +3,17 @@
 //! The runner sets a URL and a bearer token for the request in each job with `permissions: id-token: write` (GitHub Docs,
 //! "OpenID Connect reference").
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
-use http_body_util::BodyExt;
 use log::debug;
 use serde::Deserialize;
-use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::context::Context;
+use super::http::{Answer, Limits, is_temporary};
 use super::runtime::GRACE;
 use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, retry_config};
 use crate::code::Code;
@@ -27,9 +23,6 @@ use crate::secret::Secret;
 
 /// The audience of the token, which STS checks.
 const AUDIENCE: &str = "sts.amazonaws.com";
-
-/// The pause before the second attempt. Each further pause is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// The part of GitHub's answer that is used.
 #[derive(Deserialize)]
@@ -59,8 +52,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
     bearer.set_sensitive(true);
     let started = Instant::now();
     let answer = ask(&uri, &bearer, context).await?;
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.map(|body| Zeroizing::new(body.to_bytes().to_vec()));
+    let status = answer.status.as_u16();
     if status != 200 {
         return Err(Failure::new(
             Code::WebIdentityDenied,
@@ -68,7 +60,7 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
             "check 'permissions: id-token: write', and that the job still runs; or try again",
         ));
     }
-    let answer: Option<TokenAnswer> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let answer: Option<TokenAnswer> = serde_json::from_slice(&answer.body).ok();
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
     debug!(endpoint, took_ms; "requested the identity token of the job from GitHub");
@@ -86,34 +78,16 @@ fn is_token(text: &str) -> bool {
 }
 
 /// Sends the request, and repeats it after errors of the server and of the connection.
-async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpResponse, Failure> {
-    let attempts = retry_config(context.env()).max_attempts();
-    let mut pause = PAUSE;
-    for attempt in 1.. {
-        let result = send(uri, bearer, context).await;
-        let is_temporary = match &result {
-            Ok(answer) => matches!(answer.status().as_u16(), 429 | 500..),
-            Err(error) => error.is_io(),
-        };
-        if !is_temporary || attempt >= attempts {
-            return result.map_err(|error| context.github_failure(&error));
-        }
-        debug!(attempt; "GitHub gave no identity token; asking again");
-        sleep(pause).await;
-        pause *= 2;
-    }
-    unreachable!("the last attempt returns")
-}
-
-async fn send(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<HttpResponse, ConnectorError> {
-    let request = Request::get(uri)
-        .header(AUTHORIZATION, bearer)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, crate::NAME)
-        .body(SdkBody::empty())
-        .map_err(|error| ConnectorError::user(error.into()))?;
+async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<Answer, Failure> {
+    let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
+    let request = request.header(USER_AGENT, crate::NAME).body(SdkBody::empty()).expect("made of valid parts");
     let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-    let settings =
-        HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT.min(left));
-    context.network.request(request, &settings.build()).await
+    let limits = Limits {
+        connect: CONNECT_TIMEOUT,
+        read: READ_TIMEOUT.min(left),
+        attempts: retry_config(context.env()).max_attempts(),
+        is_temporary,
+        deadline: context.deadline,
+    };
+    context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))
 }

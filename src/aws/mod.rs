@@ -9,6 +9,7 @@
 //! no registry ids: a token is valid for every registry that the principal can reach in the region (Amazon ECR API
 //! reference, GetAuthorizationToken). [`diagnose`] makes messages from the SDK's errors.
 
+mod container;
 mod context;
 mod credentials;
 mod diagnose;
@@ -16,7 +17,10 @@ mod dns;
 mod endpoint;
 mod github;
 mod http;
+mod instance;
+mod key_document;
 mod probe;
+mod process;
 mod runtime;
 mod sdk_error;
 mod sdk_setup;

@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
-use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::context::{Context, run_with_context};
+use super::http::{Answer, Limits};
 use super::runtime::run;
 use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, SdkSetup, with_credentials};
 use super::session::Session;
@@ -104,55 +102,64 @@ pub fn ask_registry(
     deadline: Instant,
 ) -> Result<RegistryAnswer, Failure> {
     let path = path.to_owned();
-    let basic = token.map(|token| {
+    let basic = token.and_then(|token| {
         let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
-        Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
+        header_value(&Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
     });
     run_with_context(target, identity, deadline, |context| async move {
         let url = format!("https://{}{path}", context.target.host);
         let mut authorization = basic;
-        let mut answer = send(&context, Method::HEAD, &url, authorization.as_deref()).await?;
+        let mut answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
         if let Some(token_url) = token_url(&answer, &context.target.host) {
-            authorization = bearer(&context, &token_url, authorization.as_deref()).await?;
-            answer = send(&context, Method::HEAD, &url, authorization.as_deref()).await?;
+            authorization = bearer(&context, &token_url, authorization.as_ref()).await?;
+            answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
         }
         // An answer to HEAD has no body, and only the body describes an error.
-        if answer.status().as_u16() != 200 {
-            answer = send(&context, Method::GET, &url, authorization.as_deref()).await?;
+        if answer.status != StatusCode::OK {
+            answer = send(&context, Method::GET, &url, authorization.as_ref()).await?;
         }
-        registry_answer(answer, &context).await
+        Ok(registry_answer(&answer))
     })
 }
 
-/// Reads the answer and, of an error, what the body says.
-async fn registry_answer(answer: HttpResponse, context: &Context) -> Result<RegistryAnswer, Failure> {
-    let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or_default();
-    let body = match status {
-        StatusCode::OK => Value::Null,
-        _ => json(answer, context).await?,
-    };
+/// The answer and, of an error, what the body says.
+fn registry_answer(answer: &Answer) -> RegistryAnswer {
+    let body = if answer.status == StatusCode::OK { Value::Null } else { json(answer) };
     let error = body.pointer("/errors/0").unwrap_or(&Value::Null);
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-    Ok(RegistryAnswer { status, code: text("code"), message: without_secrets(&text("message")) })
+    RegistryAnswer { status: answer.status, code: text("code"), message: without_secrets(&text("message")) }
 }
 
 /// Exchanges the token for a bearer token, as the value of an `Authorization` header.
 async fn bearer(
     context: &Context,
     token_url: &str,
-    authorization: Option<&String>,
-) -> Result<Option<Zeroizing<String>>, Failure> {
-    let issued = json(send(context, Method::GET, token_url, authorization).await?, context).await?;
-    let bearer = issued["token"].as_str().or_else(|| issued["access_token"].as_str());
-    Ok(bearer.map(|bearer| Zeroizing::new(format!("Bearer {bearer}"))))
+    authorization: Option<&HeaderValue>,
+) -> Result<Option<HeaderValue>, Failure> {
+    let issued = json(&send(context, Method::GET, token_url, authorization).await?);
+    let Some(bearer) = issued["token"].as_str().or_else(|| issued["access_token"].as_str()) else { return Ok(None) };
+    header_value(&format!("Bearer {bearer}")).map(Some).ok_or_else(|| {
+        Failure::new(
+            Code::RegistryAnswer,
+            "the registry's token service gives a token with invalid characters",
+            "check whether a proxy or a captive portal answers for the registry",
+        )
+    })
+}
+
+/// The value of a header with a secret; `None` when the text is no such value.
+fn header_value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 async fn send(
     context: &Context,
     method: Method,
     url: &str,
-    authorization: Option<&String>,
-) -> Result<HttpResponse, Failure> {
+    authorization: Option<&HeaderValue>,
+) -> Result<Answer, Failure> {
     let mut request =
         Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(SdkBody::empty()).map_err(|_| {
             Failure::new(
@@ -161,29 +168,27 @@ async fn send(
                 "check whether a proxy or a captive portal answers for the registry",
             )
         })?;
-    if let Some(authorization) = authorization {
-        let mut value = HeaderValue::from_str(authorization).expect("a token fits into a header");
-        value.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, value);
-    }
-    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
-    context.network.request(request, &settings).await.map_err(|error| context.registry_failure(&error))
+    request.headers_mut().extend(authorization.map(|authorization| (AUTHORIZATION, authorization.clone())));
+    let limits = Limits {
+        connect: CONNECT_TIMEOUT,
+        read: READ_TIMEOUT,
+        attempts: 1,
+        is_temporary: |_| false,
+        deadline: context.deadline,
+    };
+    context.network.fetch(&request, &limits).await.map_err(|error| context.no_answer(&error))
 }
 
 /// The body of an answer; null when it is not JSON.
-async fn json(answer: HttpResponse, context: &Context) -> Result<Value, Failure> {
-    let body = answer.into_body().collect().await.map_err(|_| {
-        let what = format!("the answer of {} cannot be read", context.target.host);
-        Failure::new(Code::RegistryAnswer, what, "try again; check the network")
-    })?;
-    Ok(serde_json::from_slice(&body.to_bytes()).unwrap_or_default())
+fn json(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
 /// The URL of the token service that a `WWW-Authenticate` header names. `None` for a service on another host, which must not get
 /// the registry's token.
-fn token_url(answer: &HttpResponse, host: &str) -> Option<String> {
-    let challenge = answer.headers().get("www-authenticate").filter(|_| answer.status().as_u16() == 401)?;
-    let parameters = challenge.strip_prefix("Bearer ")?;
+fn token_url(answer: &Answer, host: &str) -> Option<String> {
+    let challenge = answer.headers.get(WWW_AUTHENTICATE).filter(|_| answer.status == StatusCode::UNAUTHORIZED)?;
+    let parameters = challenge.to_str().ok()?.strip_prefix("Bearer ")?;
     let parameter = |name: &str| {
         let (_, rest) = parameters.split_once(&format!("{name}=\""))?;
         Some(rest.split_once('"')?.0)

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::code::Code;
@@ -61,11 +60,13 @@ pub(super) fn run<T: Send + 'static>(
     let (send, receive) = mpsc::sync_channel(1);
     let left = || deadline.saturating_duration_since(Instant::now());
     let budget = left();
-    let worker = thread::Builder::new().spawn(move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return send.send(Some(Err(cannot_start(&error)))),
-        };
+    let worker = platform::spawn_thread(move || {
+        let runtime =
+            match tokio::runtime::Builder::new_current_thread().thread_stack_size(platform::STACK).enable_all().build()
+            {
+                Ok(runtime) => runtime,
+                Err(error) => return send.send(Some(Err(cannot_start(&error)))),
+            };
         let answer = runtime.block_on(async { tokio::time::timeout(budget, work).await });
         let sent = send.send(answer.ok());
         runtime.shutdown_background();
@@ -90,13 +91,8 @@ fn cannot_start(error: &io::Error) -> Failure {
 }
 
 fn timed_out(source: &Source, pending: &PendingRequest) -> Failure {
-    match (platform::kill_descendants(), source) {
-        (true, Source::Process { profile, .. }) => Failure::new(
-            Code::CredentialProcess,
-            format!("the credential_process of profile '{profile}' did not finish in time and was stopped"),
-            "run it by hand to see what it waits for (it cannot prompt here, so sign in first), or raise AWS_ECR_TIMEOUT",
-        ),
-        (_, Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. })) => Failure::new(
+    match source {
+        Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. }) => Failure::new(
             Code::Timeout,
             "GitHub and AWS did not answer in time",
             "check the network and HTTPS_PROXY, or raise AWS_ECR_TIMEOUT",

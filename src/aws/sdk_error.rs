@@ -10,7 +10,6 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::http::TransportError;
 use crate::error::{one_line, without_secrets};
 
 /// The SDK and the services tolerate clocks that differ by some minutes. A smaller skew is not the cause of a refusal.
@@ -50,11 +49,6 @@ where
     let now = DateTime::from(SystemTime::now());
     let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
     Some(Refusal { code, message, status: answer.raw().status().as_u16(), skew })
-}
-
-/// Whether a service accepted the connection and sent no answer.
-pub(super) fn is_slow_answer(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref::<TransportError>(), Some(TransportError::SlowAnswer))
 }
 
 /// An error and its causes. `source` of an `io::Error` leaves out its payload.

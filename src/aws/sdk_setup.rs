@@ -8,13 +8,14 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep, TokioSleep};
 use aws_smithy_async::time::SystemTimeSource;
 use log::debug;
 
 use super::context::Context;
 use super::credentials::{self, MfaCode};
 use super::endpoint::Endpoint;
+use super::http::fitting;
 use super::runtime::GRACE;
 use super::session::Session;
 use super::settings::Settings;
@@ -53,7 +54,7 @@ impl SdkSetup {
             .http_client(network.client())
             .retry_config(retry_config(&identity.env))
             .timeout_config(timeouts.clone())
-            .sleep_impl(TokioSleep::new())
+            .sleep_impl(Pauses { deadline: context.deadline })
             .time_source(SystemTimeSource::new())
             .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"))
             .service_config(settings);
@@ -103,6 +104,19 @@ async fn cache_key(endpoint: &Endpoint, credentials: &Credentials, context: &Con
     let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
     let proxy = context.network.proxy_for(&uri);
     Some(of_credentials(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
+}
+
+/// The pauses of the SDK's clients. A pause before another attempt is shortened where it would outlast the deadline, so that
+/// the answer is the error of the last attempt, and not that time ran out.
+#[derive(Debug)]
+struct Pauses {
+    deadline: Instant,
+}
+
+impl AsyncSleep for Pauses {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        TokioSleep::new().sleep(fitting(duration, self.deadline))
+    }
 }
 
 /// A single attempt ends before the deadline, so that its own error names what did not answer. With more attempts, a shorter

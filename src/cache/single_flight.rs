@@ -177,7 +177,7 @@ impl<'a> Leader<'a> {
             }
         };
         // Without a heartbeat, the others elect another leader after the timeout, at the cost of a second request.
-        let _ = thread::Builder::new().spawn(heartbeat);
+        let _ = platform::spawn_thread(heartbeat);
         Self { cache, files, _lock: lock }
     }
 

@@ -200,11 +200,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The role of the container. Its endpoint is checked here, and asked by a provider of the SDK.
+    /// The role of the container. Its endpoint is checked here, and asked in `aws`.
     pub(super) fn container(&self) -> Result<Source, Failure> {
-        let variables =
-            [&CONTAINER_URIS[..], &["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"]];
-        self.refuse_empty(&variables.concat())?;
         let [relative, full] = CONTAINER_URIS;
         let wrong = |name: &str, form: &str| {
             Err(Failure::new(

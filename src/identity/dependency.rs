@@ -136,7 +136,12 @@ impl Dependency {
                 let mut parts = KeyHasher::default();
                 for (name, value) in env.iter() {
                     let text = name.to_str();
-                    if !text.is_some_and(|name| BOOKKEEPING.contains(&name) || OWN_IRRELEVANT.contains(&name)) {
+                    let is_irrelevant = |name: &str| {
+                        BOOKKEEPING.contains(&name)
+                            || OWN_IRRELEVANT.contains(&name)
+                            || name.starts_with(platform::MARK)
+                    };
+                    if !text.is_some_and(is_irrelevant) {
                         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
                     }
                 }

@@ -1,6 +1,6 @@
 //! Observes what the credentials of a source depend on, besides the environment and the AWS files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ pub(super) struct Observations<'a> {
     pub(super) uncacheable: Option<Failure>,
 }
 
-/// The variable with the path of a container's token file. A provider of the SDK reads it.
+/// The variable with the path of a container's token file.
 const CONTAINER_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 impl<'a> Observations<'a> {
@@ -47,7 +47,7 @@ impl<'a> Observations<'a> {
                 self.add(Dependency::File(file.clone()));
             }
             Source::Process { command, .. } => self.of_process(command),
-            Source::Container => self.of_container()?,
+            Source::Container => held = self.of_container(deadline)?,
         }
         self.add(Dependency::Boot);
         Ok(held)
@@ -75,18 +75,19 @@ impl<'a> Observations<'a> {
         }
     }
 
-    fn of_container(&mut self) -> Result<(), Failure> {
-        let Some(file) = self.env.os(CONTAINER_TOKEN_FILE) else { return Ok(()) };
-        if let Content::Absent | Content::Unreadable(_) = read_before_the_sdk(Path::new(file))? {
-            let file = Path::new(file).display();
-            return Err(Failure::new(
+    fn of_container(&mut self, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let Some(file) = self.env.os(CONTAINER_TOKEN_FILE) else { return Ok(Zeroizing::default()) };
+        match self.read(Path::new(file), Observed::subject, deadline)? {
+            Content::Bytes(token) => Ok(token),
+            Content::Absent | Content::Unreadable(_) => Err(Failure::new(
                 Code::SourceFile,
-                format!("the token file {file} ({CONTAINER_TOKEN_FILE}) does not exist or cannot be read"),
+                format!(
+                    "the token file {} ({CONTAINER_TOKEN_FILE}) does not exist or cannot be read",
+                    Path::new(file).display()
+                ),
                 "check its path, owner and mode, and that the token is mounted there",
-            ));
+            )),
         }
-        self.add(Dependency::Subject(PathBuf::from(file)));
-        Ok(())
     }
 
     fn token_variable(&mut self, name: &str, setting: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {

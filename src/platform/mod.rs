@@ -11,8 +11,9 @@
 //!   file. Locks therefore have files of their own. Both kinds end with the process.
 //! - Ctrl-C reaches all processes of a console or terminal. It may leave a temporary file behind.
 //! - On Windows, `cmd.exe` runs a `credential_process`. A job object ends it at the deadline with its descendants, and it
-//!   inherits none of the streams that a client reads.
+//!   inherits none of the streams that a client reads. [`run_child`] describes the other systems.
 
+mod child;
 mod files;
 mod machine;
 mod process;
@@ -20,6 +21,7 @@ mod replace;
 mod shell;
 mod trust;
 
+pub use child::*;
 pub use files::*;
 pub use machine::*;
 pub use process::*;

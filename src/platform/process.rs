@@ -1,8 +1,7 @@
-//! This process and its children: standard streams, signals, core dumps, and the end of child processes.
+//! This process: standard streams, signals, core dumps, threads.
 
 use std::io::{self, Read};
-#[cfg(windows)]
-use std::sync::LazyLock;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
@@ -54,7 +53,7 @@ impl Read for StandardInput {
                 let read = io::stdin().lock().read_to_end(&mut bytes);
                 send.send(read.map(|_| bytes))
             };
-            std::thread::Builder::new().spawn(read)?;
+            spawn_thread(read)?;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let bytes = receive.recv_timeout(left).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             self.whole = Some(io::Cursor::new(bytes));
@@ -92,20 +91,6 @@ pub fn keep_streams() {
     }
 }
 
-/// Makes [`kill_descendants`] find the processes that are started from now on. Linux does not need it.
-pub fn gather_descendants() {
-    #[cfg(windows)]
-    LazyLock::force(&JOB);
-}
-
-/// The job object of this process and its children. It is closed with the process.
-#[cfg(windows)]
-static JOB: LazyLock<Option<win32job::Job>> = LazyLock::new(|| {
-    let job = win32job::Job::create().ok()?;
-    job.assign_current_process().ok()?;
-    Some(job)
-});
-
 /// Calls `stop`, once and in another thread, on SIGTERM or SIGINT, on Windows on Ctrl-C. Without a handler, a process with
 /// the id 1, e.g. in a container, would ignore SIGTERM.
 pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -119,7 +104,7 @@ pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
         runtime.block_on(asked);
         stop();
     };
-    std::thread::Builder::new().spawn(wait)?;
+    spawn_thread(wait)?;
     Ok(())
 }
 
@@ -143,48 +128,12 @@ fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Kills all descendants of this process, e.g. a `credential_process` that exceeds the deadline. Returns whether there were
-/// any. Linux lists them in /proc, including those behind shells. Windows ends those that were started after
-/// [`gather_descendants`] when this process ends. On macOS they are not killed.
-pub fn kill_descendants() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{Pid, Signal, kill_process};
-        let mut killed = false;
-        let mut family = vec![std::process::id()];
-        let parents = parents();
-        while let Some(parent) = family.pop() {
-            for (child, _) in parents.iter().filter(|(_, of)| *of == parent) {
-                family.push(*child);
-                let pid = i32::try_from(*child).ok().and_then(Pid::from_raw);
-                killed |= pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
-            }
-        }
-        killed
-    }
-    #[cfg(windows)]
-    {
-        let Some(job) = &*JOB else { return false };
-        let others = job.query_process_id_list().is_ok_and(|pids| pids.len() > 1);
-        let mut limits = win32job::ExtendedLimitInfo::new();
-        others && job.set_extended_limit_info(limits.limit_kill_on_job_close()).is_ok()
-    }
-    #[cfg(not(any(target_os = "linux", windows)))]
-    false
-}
+/// The stack of a thread. Set for each, since otherwise `RUST_MIN_STACK` sets it, and with a small one the process would abort.
+pub const STACK: usize = 2 * 1024 * 1024;
 
-/// Every process with its parent.
-#[cfg(target_os = "linux")]
-fn parents() -> Vec<(u32, u32)> {
-    let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let parent = |entry: std::fs::DirEntry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // "pid (name) state parent …", where the name may contain any character, even parentheses.
-        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        Some((pid, parent))
-    };
-    directories.filter_map(parent).collect()
+/// Starts a thread.
+pub fn spawn_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().stack_size(STACK).spawn(work)
 }
 
 /// Makes a write beyond the limit on file sizes fail instead of ending the process. Call it before a file is written, not at

@@ -152,7 +152,7 @@ fn one_that_cannot_answer_is_named_in_one_line() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
     named("ermission denied");
     install(&helper, "#!/nonexistent/interpreter\n");
-    named("not on the PATH");
+    named("the interpreter in its first line does not exist");
     fs::remove_file(&path).expect("a file");
     named("not on the PATH");
 }

@@ -7,6 +7,7 @@
 //! | `exchange` | the requests to AWS, and the use of its answers |
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, with one request to each; how to add one |
+//! | `metadata` | the endpoints of instances and containers: versions, refusals, limits |
 //! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
 //! | `processes` | when tokens of a `credential_process` are cached |
@@ -16,6 +17,7 @@
 //! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
 //! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and the processes that are stopped at it |
+//! | `children` | the programs that the helper starts: limits of output, their end, and that nothing else ends with them |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `dns` | hosts file and DNS; modules of the C library |
 //! | `errors` | a message with a fix for each cause of a failure |
@@ -68,6 +70,7 @@ mod action;
 mod bazel;
 mod budgets;
 mod cache;
+mod children;
 mod ci;
 mod clients;
 mod clusters;
@@ -94,6 +97,7 @@ mod list;
 mod log;
 mod manifest;
 mod mapping;
+mod metadata;
 mod namespace;
 mod network;
 mod newer_clients;

@@ -1,9 +1,6 @@
 //! No credentials at all: the machine has no role, or is not an EC2 instance.
 
-use aws_credential_types::provider::error::CredentialsError;
-
 use crate::aws::context::Context;
-use crate::aws::sdk_error::{chain, is_slow_answer};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -17,29 +14,29 @@ const PAIRS: [[&str; 2]; 3] = [
 ];
 
 impl Context {
-    pub(super) fn no_credentials(&self, error: &CredentialsError) -> Failure {
+    /// The failure when the last source has none, for this reason and with this fix, if they are known.
+    pub(in crate::aws) fn no_credentials(&self, why: &str, hint: Option<&str>) -> Failure {
         let mut what = format!("no AWS credentials found; {}", self.describe_search());
         what.extend(half_set_pairs(self.env()));
-        if chain(error).any(is_slow_answer) {
-            return Failure::new(
-                Code::CredentialsMissing,
-                format!("{what}; the instance metadata service accepts connections but does not answer"),
-                "in a container, raise the instance's metadata hop limit to 2: \
-                 'aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2'",
-            );
+        if !why.is_empty() {
+            what = format!("{what}; {why}");
         }
-        Failure::new(
-            Code::CredentialsMissing,
-            what,
-            "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
-        )
+        let hint = hint.map_or_else(
+            || "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role".to_owned(),
+            |hint| format!("{hint}, or set AWS_PROFILE"),
+        );
+        Failure::new(Code::CredentialsMissing, what, hint)
+    }
+
+    /// Whether the settings disable the instance metadata service.
+    pub(in crate::aws) fn metadata_is_disabled(&self) -> bool {
+        self.env().text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
     /// Describes where credentials were looked for.
     fn describe_search(&self) -> String {
         let name = self.identity.selected.name();
-        let disabled = self.env().text("AWS_EC2_METADATA_DISABLED");
-        let is_disabled = disabled.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let is_disabled = self.metadata_is_disabled();
         match (&self.identity.selected, is_disabled) {
             (Selected::Default, _) => format!(
                 "tried environment variables, profile '{name}' in the AWS config files, a web identity token, \

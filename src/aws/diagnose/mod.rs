@@ -36,9 +36,6 @@ use crate::secret::Secret;
 impl Context {
     /// Why the source gave no credentials.
     pub(super) fn credentials_failure(&self, error: &CredentialsError) -> Failure {
-        if let CredentialsError::CredentialsNotLoaded(_) = error {
-            return self.no_credentials(error);
-        }
         if let (Some(refusal), Source::ServiceAccount(account)) =
             (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), self.source())
         {
@@ -54,14 +51,6 @@ impl Context {
                 format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
                 format!("run 'aws login --profile {}'", shell_word(profile)),
             ),
-            Source::Process { profile, .. } => process_failure(profile, &text),
-            // Outside of AWS, another program may answer at the metadata service's address.
-            Source::Instance(_) => Failure::new(
-                Code::CredentialsMissing,
-                "no AWS credentials found: the answer at the address of the instance metadata service holds none",
-                "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role",
-            )
-            .quoting(&text),
             _ => Failure::new(
                 Code::CredentialsInvalid,
                 format!("the AWS credentials of {} cannot be used", self.describe_source()),
@@ -183,23 +172,6 @@ impl Context {
             .quoting(refusal.message)
         })
     }
-}
-
-/// Why a `credential_process` gave no credentials. The SDK reports it in a text alone: "… exited with code <status>. Stderr:
-/// <text>".
-fn process_failure(profile: &str, text: &str) -> Failure {
-    let exit = text.split_once("exited with code ").and_then(|(_, rest)| rest.split_once(". Stderr:"));
-    let (what, quote) = match exit {
-        Some((status, "" | " ")) => (format!("{status}, and nothing on standard error"), ""),
-        Some((status, stderr)) => (status.to_owned(), stderr),
-        None => ("it printed no valid credentials".to_owned(), ""),
-    };
-    Failure::new(
-        Code::CredentialProcess,
-        format!("the credential_process of profile '{profile}' failed: {what}"),
-        "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
-    )
-    .quoting_program(quote)
 }
 
 fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Failure {

@@ -4,14 +4,15 @@ use std::error::Error;
 use std::fmt::Debug;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::unreadable_answer;
 use crate::aws::context::Context;
-use crate::aws::sdk_error::{Refusal, causes, refusal};
+use crate::aws::http::TransportError;
+use crate::aws::sdk_error::{Refusal, refusal};
 use crate::code::Code;
-use crate::error::{Failure, one_line};
+use crate::error::Failure;
 
 impl Context {
     /// Why ECR issued no token.
@@ -69,22 +70,12 @@ impl Context {
     }
 
     /// Why GitHub gave no identity token.
-    pub(in crate::aws) fn github_failure(&self, error: &ConnectorError) -> Failure {
-        let mut failure = self.transport_failure(error).unwrap_or_else(|| {
-            Failure::new(Code::AnswerInvalid, "GitHub's answer cannot be read", "try again; check the network")
-        });
+    pub(in crate::aws) fn github_failure(&self, error: &TransportError) -> Failure {
+        let mut failure = self.no_answer(error);
         if failure.code == Code::EndpointUnreachable {
             "check the network and HTTPS_PROXY".clone_into(&mut failure.hint);
         }
         failure.with_context("GitHub gives this job no identity token")
-    }
-
-    /// Why the registry itself did not answer.
-    pub(in crate::aws) fn registry_failure(&self, error: &ConnectorError) -> Failure {
-        self.transport_failure(error).unwrap_or_else(|| {
-            Failure::new(Code::AnswerInvalid, "the registry's answer cannot be read", "try again; check the network")
-                .quoting(&one_line(&causes(error)))
-        })
     }
 }
 

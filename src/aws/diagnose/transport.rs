@@ -20,9 +20,13 @@ impl NamedProxy {
 impl Context {
     /// The message for an error that a [`TransportError`] caused; `None` for others.
     pub(super) fn transport_failure(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
-        let cause = chain(error).find_map(|error| error.downcast_ref::<TransportError>())?;
+        chain(error).find_map(|error| error.downcast_ref::<TransportError>()).map(|cause| self.no_answer(cause))
+    }
+
+    /// The message for a request that got no answer.
+    pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
         let authority = self.network.last_authority();
-        Some(match (cause, self.network.last_proxy()) {
+        match (cause, self.network.last_proxy()) {
             (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
                 Code::TlsUntrusted,
                 format!(
@@ -42,13 +46,18 @@ impl Context {
                 format!("no TLS connection to {authority}: {cause}"),
                 "build the program again with packaging/build --fips, and report this if that does not help",
             ),
+            (TransportError::TooLarge, _) => Failure::new(
+                Code::AnswerInvalid,
+                format!("the answer of {authority} is larger than 1 MiB, the limit"),
+                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
+            ),
             (_, Some(proxy)) => Failure::new(
                 Code::Proxy,
                 format!("the proxy {} does not connect to {authority}: {cause}", proxy.authority),
                 proxy.hint(),
             ),
             (_, None) => unreachable(&authority, cause),
-        })
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
+use http_body_util::LengthLimitError;
 
 use crate::aws::dns::UnknownName;
 
@@ -30,6 +31,10 @@ pub(in crate::aws) enum TransportError {
     NoProxy(Box<TransportError>),
     /// The answer is not HTTP, or the connection was closed before its end.
     Http(hyper::Error),
+    /// The answer is larger than [`LARGEST_ANSWER`](super::LARGEST_ANSWER).
+    TooLarge,
+    /// The request cannot be sent, e.g. because of its URL.
+    BadRequest(http::Error),
 }
 
 impl TransportError {
@@ -49,6 +54,26 @@ impl TransportError {
 
     pub(super) fn of_proxy(self) -> Self {
         Self::NoProxy(Box::new(self))
+    }
+
+    /// Classifies an error of a body with a size limit.
+    pub(super) fn from_body(error: Box<dyn Error + Send + Sync>) -> Self {
+        if error.is::<LengthLimitError>() {
+            return Self::TooLarge;
+        }
+        let error = match error.downcast::<Self>() {
+            Ok(error) => return *error,
+            Err(error) => error,
+        };
+        match error.downcast::<hyper::Error>() {
+            Ok(error) => Self::Http(*error),
+            Err(error) => Self::Connect(io::Error::other(error)),
+        }
+    }
+
+    /// Whether another attempt may have another result.
+    pub(in crate::aws) fn is_temporary(&self) -> bool {
+        matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_) | Self::Http(_))
     }
 
     /// tokio-rustls wraps its errors in `io::Error`.
@@ -74,6 +99,8 @@ impl fmt::Display for TransportError {
             Self::RefusedByProxy(status) => status.fmt(f),
             Self::NoProxy(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
+            Self::TooLarge => f.write_str("its answer is larger than 1 MiB, the limit"),
+            Self::BadRequest(error) => error.fmt(f),
         }
     }
 }
@@ -86,13 +113,9 @@ impl From<TransportError> for ConnectorError {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::SlowConnection | TransportError::SlowAnswer => Self::timeout(error.into()),
-            TransportError::Tls(_) | TransportError::NotFips | TransportError::RefusedByProxy(_) => {
-                Self::other(error.into(), None)
-            }
-            TransportError::UnknownName
-            | TransportError::Connect(_)
-            | TransportError::NoProxy(_)
-            | TransportError::Http(_) => Self::io(error.into()),
+            TransportError::BadRequest(_) => Self::user(error.into()),
+            _ if error.is_temporary() => Self::io(error.into()),
+            _ => Self::other(error.into(), None),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod connect;
 mod error;
+mod fetch;
 mod proxy;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ use aws_smithy_types::date_time::Format;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
@@ -36,6 +37,7 @@ use super::tls::Trust;
 use crate::env::Env;
 use connect::{Connection, within};
 pub(super) use error::TransportError;
+pub(super) use fetch::{Answer, Limits, fitting, is_temporary};
 use proxy::Proxies;
 pub(super) use proxy::{NamedProxy, is_local};
 
@@ -176,23 +178,24 @@ impl Network {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends one request and receives its answer.
-    pub(super) async fn request(
+    /// Sends one request and receives its answer, whose body has a size limit.
+    async fn exchange(
         &self,
         mut request: Request<SdkBody>,
-        settings: &HttpConnectorSettings,
-    ) -> Result<HttpResponse, ConnectorError> {
+        connect_timeout: Option<Duration>,
+        read_timeout: Option<Duration>,
+    ) -> Result<Response<SdkBody>, TransportError> {
         let uri = request.uri().clone();
         let authority = authority(&uri);
-        let named = HeaderValue::from_str(&authority).map_err(|error| ConnectorError::user(error.into()))?;
+        let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
         self.0.pending.set_host(&authority);
         *self.last() = LastExchange { authority, proxy: self.0.proxies.named_proxy_for(&uri), date: None };
         self.set_request_target(&mut request);
-        let answer = Box::pin(self.send(request, &uri, settings)).await?;
+        let answer = Box::pin(self.send(request, &uri, connect_timeout, read_timeout)).await?;
         self.last().date = date(answer.headers());
-        HttpResponse::try_from(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, LARGEST_ANSWER))))
-            .map_err(|error| ConnectorError::other(error.into(), None))
+        let limited = |body| Limited::new(body, LARGEST_ANSWER).map_err(TransportError::from_body);
+        Ok(answer.map(|body| SdkBody::from_body_1_x(limited(body))))
     }
 
     /// Sends a request over the kept connection, or over another if there is none or the server has just closed it.
@@ -200,11 +203,12 @@ impl Network {
         &self,
         request: Request<SdkBody>,
         uri: &Uri,
-        settings: &HttpConnectorSettings,
+        connect_timeout: Option<Duration>,
+        read_timeout: Option<Duration>,
     ) -> Result<Response<Incoming>, TransportError> {
         let send_over = async |connection: &mut Connection, request| {
             let answer = async { connection.send_request(request).await.map_err(TransportError::Http) };
-            within(settings.read_timeout(), TransportError::SlowAnswer, answer).await
+            within(read_timeout, TransportError::SlowAnswer, answer).await
         };
         if let Some(mut connection) = self.kept_connection(uri).await
             && let Some(copy) = copy_of(&request)
@@ -219,7 +223,7 @@ impl Network {
                 }
             }
         }
-        let connecting = within(settings.connect_timeout(), TransportError::SlowConnection, self.connection(uri));
+        let connecting = within(connect_timeout, TransportError::SlowConnection, self.connection(uri));
         let mut connection = connecting.await?;
         let answer = send_over(&mut connection, request).await?;
         self.keep(uri, connection);
@@ -259,7 +263,8 @@ impl HttpConnector for Connector {
         let (network, settings) = (self.network.clone(), self.settings.clone());
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            network.request(request, &settings).await
+            let answer = network.exchange(request, settings.connect_timeout(), settings.read_timeout()).await?;
+            HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
@@ -288,6 +293,6 @@ fn authority(uri: &Uri) -> String {
 }
 
 /// The host without the brackets of an IPv6 address.
-fn host(uri: &Uri) -> &str {
+pub(super) fn host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,8 +12,8 @@ use crate::containers;
 use crate::env::{Env, VARIABLES};
 use crate::error::{mask_user_info, one_line};
 use crate::identity::issuer_and_subject;
-use crate::registry;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
+use crate::{platform, registry};
 
 /// The time limit for a client to print its version.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -63,7 +62,7 @@ pub(super) fn versions(env: &Env) -> Versions {
     let (send, receive) = mpsc::channel();
     for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
         let (send, env) = (send.clone(), env.clone());
-        thread::spawn(move || {
+        let _ = platform::spawn_thread(move || {
             if let Some(text) = containers::version_output(&env, &program) {
                 let _ = send.send(one_line(&text));
             }

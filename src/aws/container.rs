@@ -1,0 +1,148 @@
+//! The role of a container, from the endpoint that ECS, EKS Pod Identity or another agent sets in its variables.
+//!
+//! The keys in the answer, and the token in the request, travel over plain HTTP only to this machine and to the addresses of ECS and
+//! EKS. The token was read for the cache key, and is not read again.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_smithy_types::body::SdkBody;
+use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::{HeaderValue, Request, Uri};
+
+use super::context::Context;
+use super::dns;
+use super::http::{Answer, Limits, host, is_temporary};
+use super::key_document::KeyDocument;
+use super::sdk_setup::retry_config;
+use crate::code::Code;
+use crate::env::Env;
+use crate::error::Failure;
+
+const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+
+/// The addresses of ECS and EKS, besides loopback.
+const ADDRESSES: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+];
+
+/// How long a connection to the endpoint and its answer may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Gets the keys of the container's role.
+pub(super) async fn credentials(context: &Context) -> Result<Credentials, Failure> {
+    let uri = endpoint(context.env())?;
+    check_host(&uri).await?;
+    let mut request = Request::get(&uri).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
+    if let Some(token) = authorization(context)? {
+        request = request.header(AUTHORIZATION, token);
+    }
+    let request = request.body(SdkBody::empty()).map_err(|_| not_a_url())?;
+    let limits = Limits {
+        connect: CONNECT_TIMEOUT,
+        read: READ_TIMEOUT,
+        attempts: retry_config(context.env()).max_attempts(),
+        is_temporary,
+        deadline: context.deadline,
+    };
+    match context.network.fetch(&request, &limits).await {
+        Ok(answer) => keys(&answer, context),
+        Err(error) => Err(context.no_answer(&error)),
+    }
+}
+
+fn endpoint(env: &Env) -> Result<Uri, Failure> {
+    let relative = env.text(RELATIVE).map(|path| format!("http://169.254.170.2{path}"));
+    let url = relative.or_else(|| env.text(FULL).map(str::to_owned)).unwrap_or_default();
+    url.parse().map_err(|_| not_a_url())
+}
+
+fn not_a_url() -> Failure {
+    Failure::new(
+        Code::SettingInvalid,
+        format!("{RELATIVE} or {FULL} is not a URL"),
+        "correct or unset it: ECS and EKS set it themselves",
+    )
+}
+
+/// Refuses an endpoint that would see the token, or send the keys, over a network without TLS.
+async fn check_host(uri: &Uri) -> Result<(), Failure> {
+    if uri.scheme_str() == Some("https") {
+        return Ok(());
+    }
+    let name = host(uri);
+    let addresses = match name.parse() {
+        Ok(address) => vec![address],
+        Err(_) => dns::look_up(name).await.unwrap_or_default(),
+    };
+    if !addresses.is_empty() && addresses.iter().all(|address| is_allowed(*address)) {
+        return Ok(());
+    }
+    let what = if addresses.is_empty() { "has no address" } else { "is another machine, and the URL is not https" };
+    Err(Failure::new(
+        Code::SettingInvalid,
+        format!("the host '{name}' in {FULL} {what}"),
+        "use https, a loopback address, or an address of ECS or EKS: 169.254.170.2, 169.254.170.23, fd00:ec2::23",
+    ))
+}
+
+fn is_allowed(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || ADDRESSES.contains(&address)
+}
+
+/// The value of the header `Authorization`, if a setting has a token.
+fn authorization(context: &Context) -> Result<Option<HeaderValue>, Failure> {
+    let env = context.env();
+    let (token, setting) = match (env.os(TOKEN_FILE), env.os(TOKEN)) {
+        (Some(file), _) => {
+            (context.identity.held.as_slice(), format!("the token file {} ({TOKEN_FILE})", file.display()))
+        }
+        (None, Some(token)) => (token.as_encoded_bytes(), format!("the token in {TOKEN}")),
+        (None, None) => return Ok(None),
+    };
+    let value = HeaderValue::from_bytes(token).ok().filter(|value| !value.is_empty());
+    let Some(mut value) = value else {
+        let (what, hint) = match token {
+            [] => ("is empty", "check the program that writes it"),
+            [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
+            _ => ("holds characters that are invalid in a token", "check the program that writes it"),
+        };
+        return Err(Failure::new(Code::SourceFile, format!("{setting} {what}"), hint));
+    };
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
+    let endpoint = context.network.last_authority();
+    let document = KeyDocument::parse(&answer.body);
+    let status = answer.status.as_u16();
+    if status != 200 {
+        let (code, hint) = match status {
+            401 | 403 => (Code::CredentialsInvalid, "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            429 => (Code::Throttled, "try again later"),
+            500.. => (Code::ServiceError, "try again later, and check the agent on this node"),
+            _ => (Code::CredentialsInvalid, "check the role of the task or pod, and the URI that names the endpoint"),
+        };
+        let what = format!("the container's endpoint {endpoint} gives no credentials: HTTP status {status}");
+        let message = document.as_ref().and_then(|document| document.text("message"));
+        return Err(Failure::new(code, what, hint).quoting(message.unwrap_or_default()));
+    }
+    let unusable = |why: &str| {
+        Failure::new(
+            Code::AnswerInvalid,
+            format!("the answer of the container's endpoint {endpoint} {why}"),
+            "check the URI that names the endpoint, and the agent on this node",
+        )
+    };
+    let document = document.ok_or_else(|| unusable("is not a JSON object"))?;
+    document.credentials("Token", "container").map_err(unusable)
+}

@@ -1,0 +1,97 @@
+//! Requests that the helper makes itself: to the endpoints of instances and containers, to GitHub, to registries.
+
+use std::time::{Duration, Instant};
+
+use aws_smithy_types::body::SdkBody;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use log::debug;
+use tokio::time::sleep;
+use zeroize::Zeroizing;
+
+use super::connect::within;
+use super::{Network, TransportError, authority, copy_of};
+
+/// The pause before the second attempt. Each further pause is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The limits of a request.
+#[derive(Clone, Debug)]
+pub(in crate::aws) struct Limits {
+    /// How long a connection may take.
+    pub(in crate::aws) connect: Duration,
+    /// How long the head of the answer may take, and its body.
+    pub(in crate::aws) read: Duration,
+    /// The number of attempts while the results are temporary.
+    pub(in crate::aws) attempts: u32,
+    /// Whether another attempt may have another result.
+    pub(in crate::aws) is_temporary: fn(&Result<Answer, TransportError>) -> bool,
+    /// The time at which the whole must have ended.
+    pub(in crate::aws) deadline: Instant,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(in crate::aws) struct Answer {
+    pub(in crate::aws) status: StatusCode,
+    pub(in crate::aws) headers: HeaderMap,
+    pub(in crate::aws) body: Zeroizing<Vec<u8>>,
+}
+
+/// Whether another attempt may have another result: after an error of the server or of the connection.
+pub(in crate::aws) fn is_temporary(result: &Result<Answer, TransportError>) -> bool {
+    match result {
+        Ok(answer) => answer.is_overloaded(),
+        Err(error) => error.is_temporary(),
+    }
+}
+
+impl Answer {
+    /// Whether the server limits the rate of requests or has a problem of its own.
+    pub(in crate::aws) fn is_overloaded(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()
+    }
+}
+
+impl Network {
+    /// Sends a request without a body, and reads the whole answer.
+    pub(in crate::aws) async fn fetch(
+        &self,
+        request: &Request<SdkBody>,
+        limits: &Limits,
+    ) -> Result<Answer, TransportError> {
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let copy = copy_of(request).expect("an empty body can be copied");
+            let result = self.fetch_once(copy, limits).await;
+            if attempt >= limits.attempts || !(limits.is_temporary)(&result) {
+                return result;
+            }
+            let (endpoint, why) = (authority(request.uri()), describe(&result));
+            debug!(endpoint, attempt, why; "asking again");
+            sleep(fitting(pause, limits.deadline)).await;
+            pause *= 2;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn fetch_once(&self, request: Request<SdkBody>, limits: &Limits) -> Result<Answer, TransportError> {
+        let (head, body) = self.exchange(request, Some(limits.connect), Some(limits.read)).await?.into_parts();
+        let body = async { body.collect().await.map_err(TransportError::from_body) };
+        let body = within(Some(limits.read), TransportError::SlowAnswer, body).await?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body: Zeroizing::new(body.to_vec()) })
+    }
+}
+
+/// A pause before another attempt that leaves time for it: a result that would be known only after the deadline is none.
+pub(in crate::aws) fn fitting(pause: Duration, deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if pause < left { pause } else { left / 4 }
+}
+
+fn describe(result: &Result<Answer, TransportError>) -> String {
+    match result {
+        Ok(answer) => answer.status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,232 @@
+//! The role of an EC2 instance, from the instance metadata service.
+//!
+//! Version 2 of the service requires a session token. When the request for it is refused or has no answer, version 1 is
+//! asked without a token, unless the settings disable it; so do the AWS CLI and the Go SDK. Version 2 may give no answer in a
+//! container: the instance drops the token on its way through another network where its hop limit is 1. A service without a
+//! connection is asked no more, so that a machine outside of EC2 does not wait twice.
+//!
+//! The time limit of a request is one second, and a request without an answer is not repeated, unless
+//! `AWS_METADATA_SERVICE_TIMEOUT` and `AWS_METADATA_SERVICE_NUM_ATTEMPTS` say otherwise, as for the AWS CLI.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_smithy_types::body::SdkBody;
+use http::{HeaderValue, Method, Request, StatusCode};
+use log::debug;
+
+use super::context::Context;
+use super::http::{Answer, Limits, TransportError};
+use super::key_document::KeyDocument;
+use crate::code::Code;
+use crate::error::{Failure, one_line};
+
+/// The path with the name of the role, and below it the keys of the role.
+const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+
+const TOKEN: &str = "x-aws-ec2-metadata-token";
+const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+
+/// The attempts while the service is overloaded.
+const ATTEMPTS: u32 = 3;
+
+/// Why version 2 gave no session token.
+#[derive(Clone, Copy, Debug)]
+enum NoToken {
+    /// The service answered with this status.
+    Refused(StatusCode),
+    /// The service accepted the connection, and sent no answer.
+    NoAnswer,
+}
+
+/// A session of the service.
+enum Session {
+    Version2(HeaderValue),
+    Version1(NoToken),
+}
+
+/// A metadata service.
+struct Service<'a> {
+    context: &'a Context,
+    base: &'a str,
+    limits: Limits,
+}
+
+/// Gets the keys of the instance's role from the metadata service at `endpoint`.
+pub(super) async fn credentials(endpoint: &str, context: &Context) -> Result<Credentials, Failure> {
+    if context.metadata_is_disabled() {
+        return Err(context.no_credentials("", None));
+    }
+    let service = Service { context, base: endpoint.trim_end_matches('/'), limits: limits(context) };
+    let session = service.session().await?;
+    let role = service.role(&session).await?;
+    service.keys(&role, &session).await
+}
+
+fn limits(context: &Context) -> Limits {
+    let number = |variable: &str, key: &str| -> Option<f64> {
+        let number: f64 = setting(context, variable, key)?.trim().parse().ok()?;
+        (number > 0.0 && number <= 3600.0).then_some(number)
+    };
+    let timeout = number("AWS_METADATA_SERVICE_TIMEOUT", "metadata_service_timeout").unwrap_or(1.0);
+    let timeout = Duration::from_secs_f64(timeout);
+    let attempts = number("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "metadata_service_num_attempts");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 3600")]
+    let attempts = attempts.map(|attempts| attempts.ceil() as u32);
+    Limits {
+        connect: timeout,
+        read: timeout,
+        attempts: attempts.unwrap_or(ATTEMPTS),
+        is_temporary: match attempts {
+            Some(_) => |result| result.as_ref().map_or(true, Answer::is_overloaded),
+            None => |result| result.as_ref().is_ok_and(Answer::is_overloaded),
+        },
+        deadline: context.deadline,
+    }
+}
+
+/// The value of a setting, by variable or by the key in the selected profile.
+fn setting<'a>(context: &'a Context, variable: &str, key: &str) -> Option<&'a str> {
+    let identity = &context.identity;
+    let of_profile = || identity.profiles.profile(identity.selected.name())?.get(key);
+    identity.env.text(variable).or_else(of_profile)
+}
+
+impl Service<'_> {
+    /// Requests a session token.
+    async fn session(&self) -> Result<Session, Failure> {
+        let no_token = match self.send(Method::PUT, "/latest/api/token", (TOKEN_TTL, "21600")).await {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                let token = HeaderValue::from_bytes(answer.body.trim_ascii()).ok();
+                let Some(mut token) = token.filter(|token| !token.is_empty()) else {
+                    return Err(no_keys("its session token holds invalid characters"));
+                };
+                token.set_sensitive(true);
+                return Ok(Session::Version2(token));
+            }
+            Ok(answer) if answer.status == StatusCode::BAD_REQUEST => return Err(self.refused(answer.status, None)),
+            Ok(answer) => NoToken::Refused(answer.status),
+            Err(TransportError::SlowAnswer) => NoToken::NoAnswer,
+            Err(error) => return Err(self.unreachable(&error)),
+        };
+        let disabled = setting(self.context, "AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled");
+        if disabled.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+            return Err(self.without_token(no_token, "version 1 is disabled by AWS_EC2_METADATA_V1_DISABLED"));
+        }
+        debug!(why:? = no_token; "no session token of the instance metadata service; asking its version 1");
+        Ok(Session::Version1(no_token))
+    }
+
+    /// The name of the instance's role.
+    async fn role(&self, session: &Session) -> Result<String, Failure> {
+        let answer = self.get(ROLES, session).await?;
+        let text = String::from_utf8_lossy(&answer);
+        let role = text.lines().next().map(str::trim).filter(|role| !role.is_empty());
+        role.map(str::to_owned).ok_or_else(|| self.refused(StatusCode::NOT_FOUND, None))
+    }
+
+    async fn keys(&self, role: &str, session: &Session) -> Result<Credentials, Failure> {
+        let answer = self.get(&format!("{ROLES}{role}"), session).await?;
+        let document = KeyDocument::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
+        document.credentials("Token", "instance").map_err(|why| match document.text("Code") {
+            // E.g. a role that does not trust EC2.
+            Some(code) if code != "Success" => {
+                let why = format!("for the role {}, it answers {}", one_line(role), one_line(code));
+                no_keys(&why).quoting(document.text("Message").unwrap_or_default())
+            }
+            _ => no_keys(&format!("its answer {why}")),
+        })
+    }
+
+    async fn get(&self, path: &str, session: &Session) -> Result<Vec<u8>, Failure> {
+        let (header, no_token) = match session {
+            Session::Version2(token) => ((TOKEN, token.clone()), None),
+            Session::Version1(no_token) => (("accept", HeaderValue::from_static("*/*")), Some(*no_token)),
+        };
+        match self.send(Method::GET, path, header).await {
+            Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body.to_vec()),
+            Ok(answer) => Err(self.refused(answer.status, no_token)),
+            Err(TransportError::SlowAnswer) => {
+                Err(self.without_token(NoToken::NoAnswer, "neither version of it answers"))
+            }
+            Err(TransportError::BadRequest(_)) => Err(no_keys("its answer names no role, and is not a JSON object")),
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+
+    async fn send<V>(&self, method: Method, path: &str, (name, value): (&str, V)) -> Result<Answer, TransportError>
+    where
+        HeaderValue: TryFrom<V, Error: Into<http::Error>>,
+    {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base)).header(name, value);
+        let request = request.body(SdkBody::empty()).map_err(TransportError::BadRequest)?;
+        self.context.network.fetch(&request, &self.limits).await
+    }
+
+    fn unreachable(&self, error: &TransportError) -> Failure {
+        let at = self.context.network.last_authority();
+        let why = match error {
+            TransportError::SlowConnection => format!("nothing answers at {at}"),
+            error => format!("{at}: {error}"),
+        };
+        self.context.no_credentials(&format!("no instance metadata service ({why})"), None)
+    }
+
+    /// The failure for an answer with this status; `no_token` for a request without a session token.
+    fn refused(&self, status: StatusCode, no_token: Option<NoToken>) -> Failure {
+        let number = status.as_u16();
+        let (what, hint) = match (number, no_token) {
+            (401 | 403, Some(no_token)) => {
+                return self.without_token(no_token, &format!("version 1 is refused (HTTP {number})"));
+            }
+            (400, _) => (
+                "does not understand the request (HTTP 400)".to_owned(),
+                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
+            ),
+            (401, None) => ("rejects its own session token (HTTP 401)".to_owned(), "try again"),
+            (403, None) => (
+                "denies access (HTTP 403)".to_owned(),
+                "check the instance's metadata options, and what guards the service on this node",
+            ),
+            (404, _) => (
+                "knows no role of this instance".to_owned(),
+                "attach a role to the instance: 'aws ec2 associate-iam-instance-profile'",
+            ),
+            (405, _) => (
+                "does not support the request (HTTP 405)".to_owned(),
+                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
+            ),
+            (429, _) => ("limits the rate of requests (HTTP 429)".to_owned(), "try again later"),
+            (500.., _) => (format!("has an error of its own (HTTP {number})"), "try again later"),
+            _ => (
+                format!("gives none (HTTP {number})"),
+                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
+            ),
+        };
+        self.context.no_credentials(&format!("the instance metadata service {what}"), Some(hint))
+    }
+
+    /// The failure when version 2 gave no token and version 1 no answer, for this reason.
+    fn without_token(&self, no_token: NoToken, version_1: &str) -> Failure {
+        let (what, hint) = match no_token {
+            NoToken::Refused(status) => (
+                format!("refuses to give a session token (HTTP {})", status.as_u16()),
+                "check the instance's metadata options, and what guards the service on this node",
+            ),
+            NoToken::NoAnswer => (
+                "accepts connections but does not answer".to_owned(),
+                "in a container, raise the instance's metadata hop limit to 2: \
+                 'aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2'",
+            ),
+        };
+        let what = format!("the instance metadata service {what}, and {version_1}");
+        self.context.no_credentials(&what, Some(hint))
+    }
+}
+
+/// The failure for an answer without keys. Outside of AWS, another program may answer at the service's address.
+fn no_keys(why: &str) -> Failure {
+    let what = "no AWS credentials found: the answer at the address of the instance metadata service holds none";
+    let hint = "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role";
+    Failure::new(Code::CredentialsMissing, format!("{what} ({why})"), hint)
+}

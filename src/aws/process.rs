@@ -1,0 +1,89 @@
+//! Runs a `credential_process` and reads the keys that it prints (AWS SDKs and Tools reference, "Process credential provider").
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use aws_credential_types::Credentials;
+use tokio::task::spawn_blocking;
+
+use super::context::Context;
+use super::key_document::KeyDocument;
+use super::runtime::GRACE;
+use crate::client_config::{on_path, search_path};
+use crate::code::Code;
+use crate::env::Env;
+use crate::error::Failure;
+use crate::platform::{ChildError, Finished, run_child};
+
+/// The version of the document that is defined.
+const VERSION: u64 = 1;
+
+/// Gets the keys that the `credential_process` of a profile prints.
+pub(super) async fn credentials(profile: &str, line: &str, context: &Context) -> Result<Credentials, Failure> {
+    let command = command(line, context.env());
+    // Before the deadline of the whole request, so that the message is about the process.
+    let deadline = context.deadline.checked_sub(GRACE).unwrap_or(context.deadline);
+    let run = spawn_blocking(move || run_child(command, None, deadline)).await;
+    match run.expect("running a process does not panic") {
+        Ok(finished) => keys(profile, &finished),
+        Err(error) => Err(no_answer(profile, &error)),
+    }
+}
+
+/// The command, by the platform's shell. Like the shell itself, the programs that it names come from no relative directory.
+fn command(line: &str, env: &Env) -> Command {
+    let (shell, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("sh", "-c") };
+    let default = if cfg!(windows) { PathBuf::from(shell) } else { Path::new("/bin").join(shell) };
+    let mut command = Command::new(on_path(env, shell).unwrap_or(default));
+    command.arg(option).arg(line).stderr(Stdio::piped());
+    if env.os("PATH").is_some()
+        && let Ok(path) = std::env::join_paths(search_path(env))
+    {
+        command.env("PATH", path);
+    }
+    command
+}
+
+fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
+    let Finished { output, errors, status } = finished;
+    if !status.success() {
+        let errors = String::from_utf8_lossy(errors);
+        let nothing = if errors.trim().is_empty() { ", and nothing on standard error" } else { "" };
+        return Err(failed(profile, &format!("{status}{nothing}")).quoting_program(&errors));
+    }
+    let invalid = |why: &str| failed(profile, &format!("it printed no valid credentials: its output {why}"));
+    let document = KeyDocument::parse(output).ok_or_else(|| invalid("is not a JSON object"))?;
+    if document.get("Version").and_then(serde_json::Value::as_u64) != Some(VERSION) {
+        return Err(invalid("does not have Version 1"));
+    }
+    let credentials = document.credentials("SessionToken", "process").map_err(invalid)?;
+    if document.is_expired().map_err(invalid)? {
+        return Err(Failure::new(
+            Code::CredentialProcess,
+            format!("the credential_process of profile '{profile}' printed credentials that have expired"),
+            "sign in again with the program that it calls, or check this machine's clock",
+        ));
+    }
+    Ok(credentials)
+}
+
+fn failed(profile: &str, what: &str) -> Failure {
+    Failure::new(
+        Code::CredentialProcess,
+        format!("the credential_process of profile '{profile}' failed: {what}"),
+        "run it by hand in the same environment; it must print JSON with Version, AccessKeyId and SecretAccessKey",
+    )
+}
+
+fn no_answer(profile: &str, error: &ChildError) -> Failure {
+    let hint = match error {
+        ChildError::TimedOut => {
+            "run it by hand to see what it waits for: it can ask at the terminal, and has no standard input; or raise \
+             AWS_ECR_TIMEOUT"
+        }
+        ChildError::NotStarted(_) => "check the shell, which runs it, and the limits on processes",
+        ChildError::TooMuchOutput(_) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
+    };
+    let what = format!("the credential_process of profile '{profile}' {error}");
+    Failure::new(Code::CredentialProcess, what, hint)
+}

@@ -1,0 +1,196 @@
+//! The programs that the helper starts: their limits, their end, and that nothing else ends with them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::HOST;
+use crate::helper::{Helper, lacks_kernel, limit, program};
+use crate::namespace::{missing, skip};
+use crate::process::{SOON, end, wait_until};
+use crate::support::aws::Aws;
+
+/// A helper whose `credential_process` is this script.
+fn with_process(helper: Helper, script: &str) -> Helper {
+    let path = helper.write("process", script);
+    helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
+    helper
+}
+
+/// Whether there is such a process, other than a zombie.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn pid_in(helper: &Helper, file: &str) -> String {
+    fs::read_to_string(helper.home().join(file)).expect("it ran").trim().to_owned()
+}
+
+#[test]
+fn output_without_end_is_read_up_to_its_limit() {
+    for (script, stream) in [("exec yes", "standard output"), ("exec yes >&2", "standard error")] {
+        let helper = with_process(Helper::bare(), script);
+        let mut command = helper.tool("sh");
+        // With little memory.
+        command.args(["-c", "ulimit -v 400000; exec \"$0\" get"]).arg(program());
+        let ran = crate::process::run(&mut command, HOST);
+        let line = ran.error();
+        let words = ["the credential_process of profile 'default'", "more than 1 MiB", stream];
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        assert!(ran.took < limit(Duration::from_secs(10)), "{:?}", ran.took);
+    }
+}
+
+#[test]
+fn a_process_has_no_standard_input_and_shows_the_end_of_standard_error() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let script = "[ -z \"$(cat)\" ] && echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    assert!(with_process(helper, script).get(HOST).password_for(HOST).starts_with("AKIAP."));
+    let script =
+        "i=0; while [ $i -lt 300 ]; do echo starting >&2; i=$((i + 1)); done; echo vault is sealed >&2; exit 3";
+    let line = with_process(Helper::bare(), script).get(HOST).error().to_owned();
+    assert!(line.contains("exit status: 3: …") && line.contains("starting vault is sealed"), "{line}");
+}
+
+#[test]
+fn wrong_answers_of_a_process_are_told_apart() {
+    for (answer, words) in [
+        ("hunter2", "is not a JSON object"),
+        (r#"{"AccessKeyId":"A","SecretAccessKey":"s"}"#, "does not have Version 1"),
+        (r#"{"Version":2,"AccessKeyId":"A","SecretAccessKey":"s"}"#, "does not have Version 1"),
+        (r#"{"Version":1,"SecretAccessKey":"s"}"#, "has no AccessKeyId"),
+        (r#"{"Version":1,"AccessKeyId":"A"}"#, "has no SecretAccessKey"),
+        (
+            r#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"soon"}"#,
+            "has an Expiration that is no time",
+        ),
+        (
+            r#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"2020-01-01T00:00:00Z"}"#,
+            "have expired",
+        ),
+    ] {
+        let helper = with_process(Helper::bare(), &format!("cat <<'E'\n{answer}\nE\n"));
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("the credential_process of profile 'default'") && line.contains(words), "{line}");
+        assert!(!line.contains("hunter2") && !line.contains('{'), "{line}");
+    }
+}
+
+/// The descendants of a process that hangs: a child, one whose parent has ended, one in a session of its own.
+#[test]
+fn a_process_that_hangs_ends_with_all_its_descendants() {
+    let hang = "echo $$ >\"$HOME/own\"\n\
+                sleep 300 & echo $! >\"$HOME/child\"\n\
+                sh -c 'sleep 300 & echo $! >\"$HOME/orphan\"'\n\
+                setsid sh -c 'echo $$ >\"$HOME/session\"; exec sleep 300' &\n\
+                sleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), hang);
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("in time and was stopped"), "{line}");
+    for name in ["own", "child", "orphan", "session"] {
+        let pid = pid_in(&helper, name);
+        wait_until(&format!("{name} ({pid}) ends"), SOON, || !runs(&pid));
+    }
+}
+
+/// An entrypoint that starts a daemon and then becomes the helper: the daemon is a child of the helper. Its own child, whose parent
+/// ends, becomes a child of the first process, which may be the helper.
+#[test]
+fn what_was_there_before_the_helper_survives_a_time_out() {
+    if lacks_kernel("children of an entrypoint") {
+        return;
+    }
+    let entrypoint = "sleep 300 >/dev/null & echo $! >\"$HOME/daemon\"\n\
+                      (sh -c 'sleep 300 >/dev/null & echo $! >\"$HOME/later\"')\n\
+                      exec \"$0\" get";
+    for as_first in [false, true] {
+        if as_first && (!nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some()) {
+            skip("the helper as process 1", "namespaces of processes need root and unshare");
+            continue;
+        }
+        for kind in ["process", "fallback"] {
+            let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "1s");
+            let hang = "sleep 300 & echo $! >\"$HOME/child\"\nsleep 300\n";
+            let helper = if kind == "process" {
+                with_process(helper, hang)
+            } else {
+                helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+                let path = helper.write("bin/docker-credential-fake", &format!("#!/bin/sh\n{hang}"));
+                shell(&format!("chmod 755 {}", path.display()));
+                let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+                helper.var("PATH", &path)
+            };
+            let host = if kind == "process" { HOST } else { "ghcr.io" };
+            let mut command = if as_first { helper.tool("unshare") } else { helper.tool("sh") };
+            if as_first {
+                // The processes end with the namespace, so they are looked at from inside: by a second reading of /proc.
+                command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh"]);
+            }
+            let script = if as_first {
+                // The first process stays, so that the namespace does, and is the parent of all orphans.
+                entrypoint.replace(
+                    "exec \"$0\" get",
+                    "\"$0\" get; for name in daemon later child; do \
+                     kill -0 \"$(cat \"$HOME/$name\")\" 2>/dev/null && touch \"$HOME/$name-runs\"; done; exit 1",
+                )
+            } else {
+                entrypoint.to_owned()
+            };
+            command.args(["-c", &script]).arg(program()).stderr(Stdio::null());
+            let output = {
+                let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+                let _ = child.stdin.take().expect("a pipe").write_all(host.as_bytes());
+                end(child)
+            };
+            let line = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(line.contains("in time and was stopped"), "{kind}: {line}");
+            let survives = |name: &str| {
+                let inside = helper.home().join(format!("{name}-runs")).exists();
+                if as_first { inside } else { runs(&pid_in(&helper, name)) }
+            };
+            assert!(survives("daemon") && survives("later"), "{kind}, as the first process: {as_first}");
+            if !as_first {
+                let child = pid_in(&helper, "child");
+                wait_until("the child ends", SOON, || !runs(&child));
+                for name in ["daemon", "later"] {
+                    shell(&format!("kill {}", pid_in(&helper, name)));
+                }
+            }
+        }
+    }
+}
+
+fn shell(script: &str) {
+    assert!(Command::new("sh").args(["-c", script]).status().expect("a shell").success(), "{script}");
+}
+
+/// A program in the current directory may be another user's.
+#[test]
+fn programs_come_from_no_relative_component_of_the_path() {
+    let aws = Aws::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let evil = |name: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, "#!/bin/sh\ntouch \"$HOME/evil\"\n").expect("a write");
+        shell(&format!("chmod 755 {}", path.display()));
+    };
+    for name in ["sh", "docker-credential-fake", "get-keys"] {
+        evil(name);
+    }
+    for path in [".:/usr/bin:/bin", ":/usr/bin:/bin", "/usr/bin:/bin:", "/usr/bin::/bin", "./:/usr/bin:/bin"] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("PATH", path);
+        helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+        helper.write(".aws/config", "[default]\ncredential_process = get-keys\n");
+        for (host, words) in [(HOST, "credential_process"), ("ghcr.io", "is not on the PATH")] {
+            let mut command = helper.command();
+            let ran = crate::process::run(command.current_dir(dir.path()).arg("get"), host);
+            let line = ran.error();
+            assert!(line.contains(words), "{path}: {line}");
+            assert!(!helper.home().join("evil").exists(), "{path}: {host}");
+        }
+    }
+}
