@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::spelling;
+use crate::{platform, spelling};
 
 /// The variables of the helper and their descriptions, for the help text and the README.
 pub const VARIABLES: &[(&str, &str)] = &[
@@ -148,7 +148,22 @@ impl Env {
         if self.disables_cache() {
             return None;
         }
-        self.path("AWS_ECR_CACHE_DIR").or_else(|| self.own_dir("XDG_CACHE_HOME", dirs::cache_dir))
+        self.path("AWS_ECR_CACHE_DIR").or_else(|| {
+            let dir = self.own_dir("XDG_CACHE_HOME", dirs::cache_dir)?;
+            let whose = self.home().filter(|home| dir.starts_with(home));
+            if platform::is_root_elsewhere(whose.as_deref().unwrap_or(&dir)) {
+                Self::cache_dir_of_root()
+            } else {
+                Some(dir)
+            }
+        })
+    }
+
+    /// root's own cache directory, where the environment leads to that of another user, who could not use what root creates
+    /// there.
+    fn cache_dir_of_root() -> Option<PathBuf> {
+        let caches = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        Some(platform::home_in_user_database()?.join(caches).join(crate::NAME))
     }
 
     /// Whether the user disabled the cache.

@@ -5,7 +5,7 @@
 //! tokens.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::env::Env;
-use crate::platform;
+use crate::platform::{self, Destination};
 use crate::text::acts_on_terminal;
 
 /// The size in bytes from which a log file is rotated. With the previous file, the log takes at most twice as much.
@@ -108,37 +108,22 @@ impl VisitValue<'_> for Field<'_, '_> {
 /// Opens the log file, and first rotates one that has grown large to `<name>.old`, which replaces the previous one. Only a regular
 /// file of this user is a log: anything else at the path is left unchanged, and so is its mode.
 fn open(path: &Path) -> io::Result<File> {
-    let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
-    if let Ok(metadata) = std::fs::symlink_metadata(path) {
-        if !platform::is_own_regular_file(&metadata) {
-            return Err(refused());
-        }
-        if metadata.len() > LARGEST {
-            rotate(path)?;
-        }
+    let destination = Destination::at(path)?;
+    if is_large(&destination) {
+        rotate(&destination)?;
     }
     platform::survive_file_size_limit();
-    let file = platform::open_private(path, OpenOptions::new().append(true).create(true))?;
-    if !platform::is_own_regular_file(&file.metadata()?) {
-        return Err(refused());
-    }
-    // A file that existed before may have another mode.
-    platform::make_private(&file)?;
-    Ok(file)
+    destination.append()
+}
+
+fn is_large(log: &Destination) -> bool {
+    log.size().is_some_and(|size| size > LARGEST)
 }
 
 /// Rotates a large log file. Of several processes that find it large, the first one with the lock moves it. The others examine
 /// the file again under the lock, since they would move the new file over the large one. A process that gets no lock appends to
 /// the large file.
-fn rotate(path: &Path) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(_lock) = platform::lock_dir(dir, LONGEST_LOCK) else { return Ok(()) };
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.len() > LARGEST => {
-            let mut old = path.as_os_str().to_owned();
-            old.push(".old");
-            std::fs::rename(path, old)
-        }
-        _ => Ok(()),
-    }
+fn rotate(log: &Destination) -> io::Result<()> {
+    let Some(_lock) = log.lock_dir(LONGEST_LOCK) else { return Ok(()) };
+    if is_large(log) { log.rename_with(".old") } else { Ok(()) }
 }

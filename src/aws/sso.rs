@@ -6,7 +6,7 @@
 //! starts over with the new settings. A sign-in without `sso-session` cannot be renewed (AWS SDKs and Tools reference, "IAM
 //! Identity Center credential provider").
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -26,8 +26,7 @@ use super::sdk_error::{causes, refusal};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
-use crate::platform;
-use crate::platform::shell_word;
+use crate::platform::{Access, Destination, NewFile, shell_word};
 
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
@@ -117,6 +116,11 @@ pub enum Renewal {
 /// Renews the sign-in in its file. When the service refuses, the old sign-in is used until it expires.
 pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Renewal, Failure> {
     let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(Renewal::Unchanged) };
+    // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
+    if let Err(error) = replacement(&of.file) {
+        warn!(file:% = of.file.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
+        return Ok(Renewal::Unchanged);
+    }
     let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
     let client = aws_sdk_ssooidc::Client::new(&in_region(config, of));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
@@ -151,13 +155,17 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     }
 }
 
-/// Replaces the file, or the target of a link.
+/// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under
+/// `sudo -E`, the sign-in is another user's.
+fn replacement(path: &Path) -> io::Result<NewFile> {
+    let destination = Destination::behind(path)?;
+    if destination.exists() { destination.create(Access::AsBefore) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = path.canonicalize()?;
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    platform::make_private(file.as_file())?;
-    platform::replace(file, &path)
+    let mut new = replacement(path)?;
+    new.file().write_all(bytes)?;
+    new.put()
 }
 
 fn in_region(config: &SdkConfig, of: &Sso) -> SdkConfig {

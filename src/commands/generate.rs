@@ -17,6 +17,7 @@ use crate::code::Code;
 use crate::config::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 use crate::env::VARIABLES;
 use crate::error::Error;
+use crate::platform::{Access, Destination};
 use crate::{NAME, VERSION};
 
 /// Arguments of `generate`.
@@ -132,9 +133,9 @@ fn shown(command: &Command) -> Command {
 
 /// Writes a file atomically.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let scratch = path.with_extension("new");
-    fs::write(&scratch, text)?;
-    fs::rename(scratch, path)
+    let mut new = Destination::at(path)?.create(Access::Public)?;
+    new.file().write_all(text)?;
+    new.replace()
 }
 
 /// Returns the page of the program, in section 1.

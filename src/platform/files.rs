@@ -1,12 +1,10 @@
 //! Opens, creates and compares files and directories.
 
-#[cfg(not(unix))]
-use std::fs::DirBuilder;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::check_private_dir;
+use super::{Destination, check_private_dir};
 
 /// Opens a file that only its owner may read, and creates it with that mode if `options` allow it. Does not follow a link,
 /// and does not block, e.g. on a FIFO.
@@ -60,62 +58,12 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates a directory and its missing parents with mode 0700.
-///
-/// On Unix, each is created and opened relative to its open parent and not through a link, so that nobody can replace it by
-/// a link between two steps.
+/// Creates a directory and its missing parents with mode 0700. Fails if others can write to the directory, or could lead the path
+/// elsewhere.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    match dir.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            #[cfg(unix)]
-            create_below(dir)?;
-            #[cfg(not(unix))]
-            DirBuilder::new().recursive(true).create(dir)?;
-        }
-        Err(error) => return Err(error),
-        Ok(_) => {}
-    }
-    check_private_dir(dir).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
-}
-
-#[cfg(unix)]
-fn create_below(dir: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, Mode, OFlags, fchmod, mkdirat, openat};
-    use rustix::io::Errno;
-
-    let existing = dir.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.exists());
-    let existing = existing.unwrap_or(Path::new(""));
-    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let start = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-    let mut open = openat(CWD, start, directory, Mode::empty())?;
-    for name in dir.strip_prefix(existing).map_err(io::Error::other)?.components() {
-        let created = match mkdirat(&open, name.as_os_str(), Mode::RWXU) {
-            Err(Errno::EXIST) => false,
-            result => result.map(|()| true)?,
-        };
-        open = openat(&open, name.as_os_str(), directory | OFlags::NOFOLLOW, Mode::empty())?;
-        if created {
-            // The umask may have removed bits of the mode.
-            fchmod(&open, Mode::RWXU)?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives a new file the mode of another, and its owner where that is allowed.
-pub fn copy_mode_and_owner(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        if file.metadata()?.uid() != other.uid() || file.metadata()?.gid() != other.gid() {
-            // Errors are ignored, as docker does: a user who may replace a file may not be allowed to change its owner.
-            let _ = fchown(file, Some(other.uid()), Some(other.gid()));
-        }
-        file.set_permissions(other.permissions())?;
-    }
-    #[cfg(not(unix))]
-    let _ = (file, other);
-    Ok(())
+    check_private_dir(dir).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))?;
+    // The name stands for any file.
+    Destination::in_private_dir(&dir.join("file")).map(drop)
 }
 
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
@@ -187,15 +135,10 @@ mod tests {
     use super::create_private_dir;
 
     #[test]
-    fn no_directory_is_made_through_a_link_that_took_the_place_of_one() {
+    fn a_private_directory_is_no_link_and_nobody_else_may_write_to_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
-        fs::create_dir(&elsewhere).expect("a directory");
-        // What an attacker would put there between the check and the creation.
-        symlink(dir.path().join("not there yet"), &link).expect("a link");
-        assert!(create_private_dir(&link.join("cache")).is_err());
-        assert!(!dir.path().join("not there yet").exists());
-        fs::remove_file(&link).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
+        fs::create_dir(&elsewhere).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
         assert!(create_private_dir(&link).is_err(), "a link is not trusted");
         fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("a mode");
         assert!(create_private_dir(&elsewhere).is_err(), "others may write to it");

@@ -14,17 +14,22 @@
 //!   inherits none of the streams that a client reads. [`run_child`] describes the other systems.
 
 mod child;
+#[cfg_attr(not(unix), path = "destination_windows.rs")]
+mod destination;
 mod files;
 mod machine;
 mod process;
 mod replace;
 mod shell;
 mod trust;
+mod users;
 
 pub use child::*;
+pub use destination::*;
 pub use files::*;
 pub use machine::*;
 pub use process::*;
 pub use replace::*;
 pub use shell::*;
 pub use trust::*;
+pub use users::*;

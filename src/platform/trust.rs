@@ -2,40 +2,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[cfg(unix)]
 use super::shell_word;
-
-/// Whether a file is a regular file of this user. The helper changes the mode of no other file, and logs to no other file.
-pub fn is_own_regular_file(metadata: &std::fs::Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        metadata.is_file() && metadata.uid() == own_id()
-    }
-    #[cfg(not(unix))]
-    metadata.is_file()
-}
-
-/// The file that a chain of symbolic links leads to, which need not exist. A link of another user than root, in any part of the path,
-/// is an error: it would let that user choose the file. Linux's `protected_symlinks` has the same purpose for `/tmp` alone.
-pub fn resolve_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    // Linux follows 40 links.
-    for _ in 0..40 {
-        if let Some(link) = path.ancestors().find(|part| is_planted(part)) {
-            let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        }
-        // Not a link, or the path does not exist.
-        let Ok(next) = std::fs::read_link(&path) else { return Ok(path) };
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path = dir.join(next);
-    }
-    Err(io::Error::other("too many symbolic links"))
-}
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
 pub fn is_below(path: &Path, dir: &Path) -> bool {
@@ -46,21 +16,6 @@ pub fn is_below(path: &Path, dir: &Path) -> bool {
     };
     let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
     !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
-}
-
-/// Whether the path is a symbolic link of another user than root.
-fn is_planted(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let link = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_symlink);
-        link.is_some_and(|link| link.uid() != own_id() && link.uid() != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
 }
 
 /// Why the cache does not use a directory, and the fix.
@@ -123,7 +78,7 @@ pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str
 
 /// The id of the user that this process runs as, read once.
 #[cfg(unix)]
-fn own_id() -> u32 {
+pub(super) fn own_id() -> u32 {
     static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     *ID.get_or_init(|| rustix::process::geteuid().as_raw())
 }

@@ -140,7 +140,7 @@ fn processes_that_move_a_large_log_aside_at_once_lose_no_line() {
     let large = "an old line\n".repeat(100_000);
     let (path, old) = (helper.write("helper.log", &large), helper.write("helper.log.old", "the log before\n"));
     // Each process examines the large file well before it moves it.
-    let slowly = ["-e", "trace=rename", "-e", "inject=rename:delay_enter=50ms"];
+    let slowly = ["-e", "trace=renameat", "-e", "inject=renameat:delay_enter=50ms"];
     let trace = helper.home().join("trace").display().to_string();
     let start = |_| helper.start_under("strace", &["-f", "-o", &trace], &slowly, HOST);
     let running: Vec<_> = (0..3).map(start).collect();

@@ -23,6 +23,7 @@
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
+//! | `other_users` | links, files and directories of other users; root in the home of another user |
 //! | `faults` | every error of the kernel in every system call |
 //! | `fips` | which cryptography TLS uses; post-quantum key exchange (`./tests/run --fips`) |
 //! | `fixes` | every command that doctor prints as a fix, run |
@@ -101,6 +102,7 @@ mod metadata;
 mod namespace;
 mod network;
 mod newer_clients;
+mod other_users;
 mod output;
 mod own_settings;
 mod packages;

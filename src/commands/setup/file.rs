@@ -4,15 +4,13 @@
 //! file in the same directory, reads the old file again, and replaces it only if it has not changed. If it has changed, the
 //! edit is repeated on the new text. A race remains between that last read and the replacement, as in docker itself.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
+use crate::client_config;
 use crate::error::Error;
-use crate::{client_config, platform};
+use crate::platform::{Access, Destination, NewFile, shell_word};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -44,24 +42,22 @@ impl TextChange {
 /// a file whose new text is empty is removed.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<TextChange, Error> {
     let failed = |error: io::Error| {
-        // E.g. config.json as a volume of a container.
-        let of_mount = "; it is mounted, and only its content could be changed: change the file that is mounted";
-        let hint = if error.kind() == io::ErrorKind::ResourceBusy { of_mount } else { "" };
-        Error::failed(format!("{} cannot be replaced: {error}{hint}", path.display()))
+        Error::failed(format!("{} cannot be replaced: {error}{}", path.display(), hint(path, &error)))
     };
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
-    let locked = lock(path);
+    let locked = Destination::behind(path).ok().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
     let mut change = TextChange::read(path, &edit)?;
     if change.is_empty() {
         return Ok(change);
     }
-    let target = Destination::prepare(path).map_err(failed)?;
+    let destination = Destination::behind_created(path).map_err(failed)?;
     // The directory may have been created just now.
-    let _locked = locked.or_else(|| lock(path));
+    let _locked = locked.or_else(|| destination.lock_dir(LOCK_TIMEOUT));
     for _ in 0..MOST_ATTEMPTS {
-        let new = target.temporary_file(&change.new).map_err(failed)?;
-        if client_config::text(path)? == change.old && target.replace_by(new).map_err(failed)? == Replacement::Done {
+        let new = new_file(&destination, &change.new).map_err(failed)?;
+        if client_config::text(path)? == change.old && replace(&destination, new).map_err(failed)? == Replacement::Done
+        {
             return Ok(change);
         }
         change = TextChange::read(path, &edit)?;
@@ -72,17 +68,33 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) 
     Err(Error::failed(format!("other programs keep changing {}; try again", path.display())))
 }
 
-/// Locks the directory of the file that `path` leads to.
-fn lock(path: &Path) -> Option<fs::File> {
-    platform::lock_dir(directory(&platform::resolve_links(path).ok()?), LOCK_TIMEOUT)
+/// What to do about a file that cannot be replaced, where the error does not say so itself.
+fn hint(path: &Path, error: &io::Error) -> String {
+    let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
+    match error.kind() {
+        // E.g. config.json as a volume of a container.
+        io::ErrorKind::ResourceBusy => {
+            "; it is mounted, and only its content could be changed: change the file that is mounted".to_owned()
+        }
+        // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
+            match path.canonicalize() {
+                Ok(target) if path.is_symlink() => format!(
+                    "; it is a link to {}, which this user cannot change: add the entry where that file is made, or put a \
+                     copy in place of the link with 'cp --remove-destination {} {}'",
+                    target.display(),
+                    word(&target),
+                    word(path)
+                ),
+                _ => {
+                    "; add the entry where that file is made, or name another directory, for docker with DOCKER_CONFIG"
+                        .to_owned()
+                }
+            }
+        }
+        _ => String::new(),
+    }
 }
-
-fn directory(file: &Path) -> &Path {
-    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The file to replace, after links were resolved.
-struct Destination(PathBuf);
 
 /// The result of one attempt to replace a file.
 #[derive(PartialEq, Eq)]
@@ -92,45 +104,24 @@ enum Replacement {
     Conflict,
 }
 
-impl Destination {
-    /// Resolves links and creates the directory if it is missing.
-    fn prepare(path: &Path) -> io::Result<Self> {
-        let target = platform::resolve_links(path)?;
-        let dir = directory(&target);
-        if !dir.is_dir() {
-            platform::create_private_dir(dir)?;
-        }
-        Ok(Self(target))
+/// Writes a temporary file in the same directory; `None` for an empty text, which removes the file.
+fn new_file(destination: &Destination, text: &str) -> io::Result<Option<NewFile>> {
+    if text.is_empty() {
+        return Ok(None);
     }
+    let mut new = destination.create(Access::AsBefore)?;
+    new.file().write_all(text.as_bytes())?;
+    new.file().sync_all()?;
+    Ok(Some(new))
+}
 
-    /// Writes a temporary file in the same directory, with the mode and owner of the file that it is to replace; `None` for an
-    /// empty text, which removes the file.
-    fn temporary_file(&self, text: &str) -> io::Result<Option<NamedTempFile>> {
-        if text.is_empty() {
-            return Ok(None);
+/// Replaces the file by a new one, or removes it.
+fn replace(destination: &Destination, new: Option<NewFile>) -> io::Result<Replacement> {
+    match new.map_or_else(|| destination.remove(), NewFile::put) {
+        Ok(()) => Ok(Replacement::Done),
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+            Ok(Replacement::Conflict)
         }
-        let mut new = NamedTempFile::with_prefix_in(".ecr-login-", directory(&self.0))?;
-        if let Ok(metadata) = fs::metadata(&self.0) {
-            platform::copy_mode_and_owner(new.as_file(), &metadata)?;
-        }
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_all()?;
-        Ok(Some(new))
-    }
-
-    /// Replaces the file by a new one, or removes it.
-    fn replace_by(&self, new: Option<NamedTempFile>) -> io::Result<Replacement> {
-        let replaced = match new {
-            None => platform::remove(&self.0),
-            Some(new) if self.0.exists() => platform::replace(new, &self.0),
-            Some(new) => new.persist_noclobber(&self.0).map(|_| ()).map_err(|error| error.error),
-        };
-        match replaced {
-            Ok(()) => Ok(Replacement::Done),
-            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-                Ok(Replacement::Conflict)
-            }
-            Err(error) => Err(error),
-        }
+        Err(error) => Err(error),
     }
 }

@@ -1,0 +1,496 @@
+//! Opens files for writing: no other module does.
+//!
+//! Another user who owns a directory or a symbolic link on the way to a file could lead it elsewhere, also between two steps.
+//! So a path is followed from one open directory to the next, and each step judges what it has opened, not a name:
+//!
+//! - A symbolic link is followed if both it and its directory belong to this user or to root.
+//! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
+//! - A file that another user owns, or that has a second name, is neither appended to nor replaced by a private one.
+//! - In a directory of another user, e.g. in the home directory under `sudo -E`, nothing is created, except what the user
+//!   asks for by name.
+//!
+//! A file with content appears by a rename of a finished temporary file, so that readers see the old one or the new one.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, Stat, Uid};
+use rustix::fs::{fchmod, fchown, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::{own_id, shell_word};
+
+/// The start of the names of temporary files.
+pub const TEMPORARY: &str = ".ecr-login-";
+
+/// The mode of files that only this user reads and writes.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// The number of symbolic links that Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// The pause between two attempts to lock a directory.
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// Opens a directory itself.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens whatever there is to look at it, even where this user may not read it.
+#[cfg(target_os = "linux")]
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const LOOK: OFlags = DIRECTORY;
+
+/// The owner and the mode of a file that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// This user alone reads and writes it, whatever was there and whatever the umask.
+    Private,
+    /// Those of the file that it replaces. A new file is private, and in a directory of another user it is that user's.
+    AsBefore,
+    /// Everybody reads it, and this user writes it.
+    Public,
+}
+
+/// What happens to directories on the way that do not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// They are an error.
+    Refused,
+    /// They are created with mode 0700, below directories of this user or of root.
+    Created,
+    /// They are created with mode 0700, below directories of another user for that user.
+    CreatedForOwner,
+}
+
+/// Whether the path itself may be a symbolic link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastLink {
+    Kept,
+    Followed,
+}
+
+/// The place of a file: a name in an open directory.
+#[derive(Debug)]
+pub struct Destination {
+    dir: OwnedFd,
+    of_dir: Stat,
+    name: OsString,
+}
+
+impl Destination {
+    /// The place at `path`, in a directory that exists. A link there is not followed.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Self::find(path, LastLink::Kept, Missing::Refused)
+    }
+
+    /// The place to which symbolic links at `path` lead, in a directory that exists.
+    pub fn behind(path: &Path) -> io::Result<Self> {
+        Self::find(path, LastLink::Followed, Missing::Refused)
+    }
+
+    /// The same, with the directory created where it is missing.
+    pub fn behind_created(path: &Path) -> io::Result<Self> {
+        Self::find(path, LastLink::Followed, Missing::CreatedForOwner)
+    }
+
+    /// The place at `path` in a directory that only this user can write to, and that is created where it is missing.
+    pub fn in_private_dir(path: &Path) -> io::Result<Self> {
+        let found = Self::find(path, LastLink::Kept, Missing::Created)?;
+        let is_private = found.of_dir.st_uid == own_id() && found.of_dir.st_mode & 0o022 == 0;
+        if is_private { Ok(found) } else { Err(refused("the directory is not private to this user".to_owned())) }
+    }
+
+    fn find(path: &Path, last: LastLink, missing: Missing) -> io::Result<Self> {
+        let mut way = Way::start(path)?;
+        loop {
+            let Some(name) = way.rest.pop_front() else {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name a file in it"));
+            };
+            let is_last = way.rest.is_empty() && name != "..";
+            if is_last && last == LastLink::Kept {
+                return Ok(Self { dir: way.dir, of_dir: way.of_dir, name });
+            }
+            match way.look(&name)? {
+                Found::Link(target) => way.follow(&target)?,
+                _ if is_last => return Ok(Self { dir: way.dir, of_dir: way.of_dir, name }),
+                Found::Directory(dir, of_dir) => way.enter(name, dir, of_dir),
+                Found::Nothing if missing == Missing::Refused => return Err(way.is_missing(&name)),
+                Found::Nothing => way.create(name, missing)?,
+                Found::Other => {
+                    let why = format!("{} is not a directory; name another file", way.path.join(name).display());
+                    return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
+                }
+            }
+        }
+    }
+
+    /// Whether the directory belongs to another user than this one and root.
+    fn is_foreign(&self) -> bool {
+        is_foreign(self.of_dir.st_uid)
+    }
+
+    /// What is there; `None` if nothing is.
+    fn existing(&self) -> io::Result<Option<Stat>> {
+        match statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is anything.
+    pub fn exists(&self) -> bool {
+        self.existing().is_ok_and(|stat| stat.is_some())
+    }
+
+    /// Opens the file, or creates it, to write at its end, with mode 0600.
+    pub fn append(&self) -> io::Result<File> {
+        self.open(OFlags::APPEND)
+    }
+
+    /// Opens the file, or creates it, with mode 0600, for a lock.
+    pub fn open_lock(&self) -> io::Result<File> {
+        self.open(OFlags::empty())
+    }
+
+    fn open(&self, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
+            Err(Errno::NOENT) if self.is_foreign() => {
+                return Err(refused("its directory belongs to another user".to_owned()));
+            }
+            // Another process may create it at the same moment.
+            Err(Errno::NOENT) => openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE)?,
+            opened => opened?,
+        };
+        let stat = fstat(&file)?;
+        if !is_own(&stat) {
+            return Err(refused("it is not a file of this user with one name".to_owned()));
+        }
+        // A file that existed before may have another mode, and the umask may have removed bits of a new one.
+        if stat.st_mode & 0o777 != PRIVATE.bits() {
+            fchmod(&file, PRIVATE)?;
+        }
+        Ok(file.into())
+    }
+
+    /// Creates a temporary file in the directory, which is to replace the file.
+    pub fn create(&self, access: Access) -> io::Result<NewFile> {
+        self.create_named(access, TEMPORARY)
+    }
+
+    /// The same with a name that begins with `prefix`.
+    pub fn create_named(&self, access: Access, prefix: &str) -> io::Result<NewFile> {
+        let existing = self.existing()?;
+        if let Some(existing) = existing {
+            if !is_regular(&existing) {
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            if access == Access::Private && is_foreign(existing.st_uid) {
+                return Err(refused("it belongs to another user; remove it, or name another file".to_owned()));
+            }
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            // The standard library seeds its hash maps at random.
+            let name = OsString::from(format!("{prefix}{:016x}.tmp", RandomState::new().hash_one(0)));
+            match openat(&self.dir, &name, flags, PRIVATE) {
+                Err(Errno::EXIST) => {}
+                file => {
+                    let file = File::from(file?);
+                    let destination = Self { dir: self.dir.try_clone()?, name: self.name.clone(), ..*self };
+                    return Ok(NewFile { destination, access, existing, name, file, is_in_place: false });
+                }
+            }
+        }
+    }
+
+    /// Moves the file to the same name with `ending`, in place of what is there.
+    pub fn rename_with(&self, ending: &str) -> io::Result<()> {
+        let mut name = self.name.clone();
+        name.push(ending);
+        Ok(renameat(&self.dir, &self.name, &self.dir, name)?)
+    }
+
+    /// Removes the file.
+    pub fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.dir, &self.name, AtFlags::empty())?)
+    }
+
+    /// The size of the file, if it is one that [`Self::append`] opens.
+    pub fn size(&self) -> Option<u64> {
+        let stat = self.existing().ok()?.filter(is_own)?;
+        u64::try_from(stat.st_size).ok()
+    }
+
+    /// Locks the directory against other processes of the helper that change files in it, until the result is dropped; `None`
+    /// where that is not possible, or another process holds the lock for `longest`. The lock is on the directory itself, so
+    /// that no lock file remains.
+    pub fn lock_dir(&self, longest: Duration) -> Option<File> {
+        let until = Instant::now() + longest;
+        let dir = File::from(openat(&self.dir, ".", DIRECTORY, Mode::empty()).ok()?);
+        loop {
+            match FileExt::try_lock_exclusive(&dir) {
+                Ok(()) => return Some(dir),
+                Err(error) if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() => return None,
+                Err(_) if Instant::now() >= until => return None,
+                Err(_) => std::thread::sleep(BETWEEN_TRIES),
+            }
+        }
+    }
+}
+
+/// A finished or unfinished file beside the one that it is to replace. It is removed unless it gets there.
+#[derive(Debug)]
+pub struct NewFile {
+    destination: Destination,
+    access: Access,
+    /// The file that it replaces.
+    existing: Option<Stat>,
+    name: OsString,
+    file: File,
+    is_in_place: bool,
+}
+
+impl NewFile {
+    /// The open file, for its content.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, or
+    /// has removed, is an error of the kind `AlreadyExists` or `NotFound`.
+    pub fn put(mut self) -> io::Result<()> {
+        self.set_owner_and_mode()?;
+        let Destination { dir, name, .. } = &self.destination;
+        if self.existing.is_some() {
+            renameat(dir, &self.name, dir, name)?;
+        } else {
+            self.put_where_nothing_is()?;
+        }
+        self.is_in_place = true;
+        Ok(())
+    }
+
+    /// Puts the file in its place, atomically, whatever is there.
+    pub fn replace(mut self) -> io::Result<()> {
+        self.set_owner_and_mode()?;
+        renameat(&self.destination.dir, &self.name, &self.destination.dir, &self.destination.name)?;
+        self.is_in_place = true;
+        Ok(())
+    }
+
+    fn put_where_nothing_is(&self) -> io::Result<()> {
+        let Destination { dir, name, .. } = &self.destination;
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        match rustix::fs::renameat_with(dir, &self.name, dir, name, rustix::fs::RenameFlags::NOREPLACE) {
+            // An old file system or kernel.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            result => return Ok(result?),
+        }
+        linkat(dir, &self.name, dir, name, AtFlags::empty())?;
+        Ok(unlinkat(dir, &self.name, AtFlags::empty())?)
+    }
+
+    fn set_owner_and_mode(&self) -> io::Result<()> {
+        let of_dir = &self.destination.of_dir;
+        let (owner, mode) = match (self.access, &self.existing) {
+            (Access::AsBefore, Some(old)) => (Some(old), Mode::from_raw_mode(old.st_mode as RawMode)),
+            (Access::AsBefore, None) if self.destination.is_foreign() => (Some(of_dir), PRIVATE),
+            (Access::Public, _) => (None, PRIVATE | Mode::RGRP | Mode::ROTH),
+            _ => (None, PRIVATE),
+        };
+        if let Some(owner) = owner {
+            give(&self.file, owner)?;
+        }
+        Ok(fchmod(&self.file, mode)?)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_in_place {
+            let _ = unlinkat(&self.destination.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// What has a name in a directory.
+enum Found {
+    Nothing,
+    /// A symbolic link that may be followed, by its target.
+    Link(PathBuf),
+    Directory(OwnedFd, Stat),
+    Other,
+}
+
+/// The way to a file: the directory that has been reached, and the names that are left.
+struct Way {
+    dir: OwnedFd,
+    of_dir: Stat,
+    /// The path of the directory, for messages.
+    path: PathBuf,
+    rest: VecDeque<OsString>,
+    links: usize,
+}
+
+impl Way {
+    fn start(path: &Path) -> io::Result<Self> {
+        let start = if path.is_absolute() { "/" } else { "." };
+        let dir = openat(CWD, start, LOOK, Mode::empty())?;
+        let of_dir = fstat(&dir)?;
+        let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
+        Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0 })
+    }
+
+    /// What has a name in the directory. The link that is judged is the one that is read, and the directory is the one that is
+    /// entered.
+    fn look(&self, name: &OsStr) -> io::Result<Found> {
+        #[cfg(target_os = "linux")]
+        let (stat, target) = {
+            let found = match openat(&self.dir, name, LOOK, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(Found::Nothing),
+                found => found?,
+            };
+            let stat = fstat(&found)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => return Ok(Found::Directory(found, stat)),
+                FileType::Symlink => (stat, readlinkat(&found, "", Vec::new())?),
+                _ => return Ok(Found::Other),
+            }
+        };
+        #[cfg(not(target_os = "linux"))]
+        let (stat, target) = {
+            let look = || statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = match look() {
+                Err(Errno::NOENT) => return Ok(Found::Nothing),
+                stat => stat?,
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let dir = openat(&self.dir, name, DIRECTORY, Mode::empty())?;
+                    let of_dir = fstat(&dir)?;
+                    return Ok(Found::Directory(dir, of_dir));
+                }
+                FileType::Symlink => {
+                    let target = readlinkat(&self.dir, name, Vec::new())?;
+                    let after = look()?;
+                    if (stat.st_dev, stat.st_ino) != (after.st_dev, after.st_ino) {
+                        return Err(refused("a symbolic link changed while it was read".to_owned()));
+                    }
+                    (stat, target)
+                }
+                _ => return Ok(Found::Other),
+            }
+        };
+        let link = self.path.join(name);
+        if is_foreign(stat.st_uid) {
+            let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
+            return Err(refused(why));
+        }
+        if is_foreign(self.of_dir.st_uid) {
+            let link = link.display();
+            let why =
+                format!("the symbolic link {link} is in a directory that belongs to another user; name its target");
+            return Err(refused(why));
+        }
+        Ok(Found::Link(PathBuf::from(OsString::from_vec(target.into_bytes()))))
+    }
+
+    fn follow(&mut self, target: &Path) -> io::Result<()> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(io::Error::other("too many symbolic links"));
+        }
+        let rest: VecDeque<OsString> = names(target).chain(self.rest.drain(..)).collect();
+        if target.is_absolute() {
+            let links = self.links;
+            *self = Self { links, ..Self::start(Path::new("/"))? };
+        }
+        self.rest = rest;
+        Ok(())
+    }
+
+    /// Goes on to a directory in this one.
+    fn enter(&mut self, name: OsString, dir: OwnedFd, of_dir: Stat) {
+        (self.dir, self.of_dir) = (dir, of_dir);
+        self.path.push(name);
+    }
+
+    /// Creates a directory in this one, and goes on to it.
+    fn create(&mut self, name: OsString, missing: Missing) -> io::Result<()> {
+        let is_foreign = is_foreign(self.of_dir.st_uid);
+        if is_foreign && missing == Missing::Created {
+            return Err(refused(format!("{} belongs to another user", self.path.display())));
+        }
+        let is_new = match mkdirat(&self.dir, &name, Mode::RWXU) {
+            // Another process may have created it at the same moment.
+            Err(Errno::EXIST) => false,
+            result => result.map(|()| true)?,
+        };
+        let dir = openat(&self.dir, &name, DIRECTORY, Mode::empty())?;
+        if is_new {
+            if is_foreign {
+                give(&dir, &self.of_dir)?;
+            }
+            // The umask may have removed bits of the mode.
+            fchmod(&dir, Mode::RWXU)?;
+        }
+        let of_dir = fstat(&dir)?;
+        self.enter(name, dir, of_dir);
+        Ok(())
+    }
+
+    fn is_missing(&self, name: &OsStr) -> io::Error {
+        let mut dir = self.path.join(name);
+        dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
+        let dir = dir.display().to_string();
+        let why = format!("there is no directory {dir}; create it with 'mkdir -p {}'", shell_word(&dir));
+        io::Error::new(io::ErrorKind::NotFound, why)
+    }
+}
+
+/// The names in a path that have a meaning.
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    let is_step = |part: &Component| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(is_step).map(|part| part.as_os_str().to_owned())
+}
+
+/// Gives a file to the owner and the group of another one. Who is not root may not be allowed to, and keeps the file then, as
+/// with docker.
+fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<()> {
+    let now = fstat(file)?;
+    if (now.st_uid, now.st_gid) == (other.st_uid, other.st_gid) {
+        return Ok(());
+    }
+    match fchown(file, Some(Uid::from_raw(other.st_uid)), Some(Gid::from_raw(other.st_gid))) {
+        Err(error) if own_id() == 0 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn is_foreign(owner: u32) -> bool {
+    owner != own_id() && owner != 0
+}
+
+/// Whether it is a regular file of this user that has no second name, which might be one in a directory of another user.
+fn is_own(stat: &Stat) -> bool {
+    is_regular(stat) && stat.st_uid == own_id() && stat.st_nlink == 1
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+fn refused(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}

@@ -1,0 +1,230 @@
+//! Opens files for writing, on Windows: no other module does. The directories of a user's profile admit nobody else, and
+//! creating links requires a privilege, so owners and links are not judged.
+//!
+//! Windows refuses to replace, remove or lock a file that another process, e.g. a virus scanner, has open. The attempt is
+//! repeated for a limited time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::windows::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The start of the names of temporary files.
+pub const TEMPORARY: &str = ".ecr-login-";
+
+/// The pause between two attempts on a file that another process uses.
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// The time limit for attempts on a file that another process has open.
+const LONGEST_USE: Duration = Duration::from_secs(2);
+
+/// The lock file of a directory.
+const LOCK_FILE: &str = ".ecr-login.lock";
+
+/// The owner and the mode of a file that is written, which the directory decides on this system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// This user alone reads and writes it.
+    Private,
+    /// Those of the file that it replaces.
+    AsBefore,
+    /// Everybody reads it.
+    Public,
+}
+
+/// The place of a file.
+#[derive(Debug)]
+pub struct Destination(PathBuf);
+
+impl Destination {
+    /// The place at `path`, in a directory that exists.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let dir = directory(path);
+        match fs::metadata(dir) {
+            Ok(metadata) if metadata.is_dir() => Ok(Self(path.to_owned())),
+            Ok(_) => {
+                let why = format!("{} is not a directory; name another file", dir.display());
+                Err(io::Error::new(io::ErrorKind::NotADirectory, why))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = dir.display();
+                let why = format!("there is no directory {dir}; create it with 'mkdir {dir}'");
+                Err(io::Error::new(io::ErrorKind::NotFound, why))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The place to which symbolic links at `path` lead, in a directory that exists.
+    pub fn behind(path: &Path) -> io::Result<Self> {
+        Self::at(&resolve_links(path)?)
+    }
+
+    /// The same, with the directory created where it is missing.
+    pub fn behind_created(path: &Path) -> io::Result<Self> {
+        Self::in_private_dir(&resolve_links(path)?)
+    }
+
+    /// The place at `path`, in a directory that is created where it is missing.
+    pub fn in_private_dir(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).create(directory(path))?;
+        Self::at(path)
+    }
+
+    /// Whether there is anything.
+    pub fn exists(&self) -> bool {
+        self.0.symlink_metadata().is_ok()
+    }
+
+    /// Opens the file, or creates it, to write at its end.
+    pub fn append(&self) -> io::Result<File> {
+        self.open(OpenOptions::new().append(true))
+    }
+
+    /// Opens the file, or creates it, for a lock.
+    pub fn open_lock(&self) -> io::Result<File> {
+        self.open(OpenOptions::new().write(true).truncate(false))
+    }
+
+    fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
+        let file = options.create(true).open(&self.0)?;
+        let is_file = file.metadata()?.is_file();
+        if is_file { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+    }
+
+    /// Creates a temporary file in the directory, which is to replace the file.
+    pub fn create(&self, access: Access) -> io::Result<NewFile> {
+        self.create_named(access, TEMPORARY)
+    }
+
+    /// The same with a name that begins with `prefix`.
+    pub fn create_named(&self, _: Access, prefix: &str) -> io::Result<NewFile> {
+        loop {
+            // The standard library seeds its hash maps at random.
+            let name = format!("{prefix}{:016x}.tmp", RandomState::new().hash_one(0));
+            let path = directory(&self.0).join(name);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                file => {
+                    let (destination, existed) = (self.0.clone(), self.exists());
+                    return Ok(NewFile { destination, existed, path, file: Some(file?) });
+                }
+            }
+        }
+    }
+
+    /// Moves the file to the same name with `ending`, in place of what is there.
+    pub fn rename_with(&self, ending: &str) -> io::Result<()> {
+        let mut name = self.0.clone().into_os_string();
+        name.push(ending);
+        fs::rename(&self.0, name)
+    }
+
+    /// Removes the file.
+    pub fn remove(&self) -> io::Result<()> {
+        unless_in_use(|| fs::remove_file(&self.0))
+    }
+
+    /// The size of the file, if it is one that [`Self::append`] opens.
+    pub fn size(&self) -> Option<u64> {
+        fs::symlink_metadata(&self.0).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
+    }
+
+    /// Locks the directory against other processes of the helper that change files in it, until the result is dropped; `None`
+    /// where that is not possible, or another process holds the lock for `longest`. Windows cannot lock a directory, so the
+    /// lock is a file that no other process can open and that is removed with its last handle.
+    pub fn lock_dir(&self, longest: Duration) -> Option<File> {
+        let until = Instant::now() + longest;
+        loop {
+            match open_alone(&directory(&self.0).join(LOCK_FILE)) {
+                Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
+                opened => return opened.ok(),
+            }
+        }
+    }
+}
+
+/// A finished or unfinished file beside the one that it is to replace. It is removed unless it gets there.
+#[derive(Debug)]
+pub struct NewFile {
+    destination: PathBuf,
+    existed: bool,
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl NewFile {
+    /// The open file, for its content.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_mut().expect("it is closed when it is put in its place")
+    }
+
+    /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, is
+    /// an error of the kind `AlreadyExists`.
+    pub fn put(self) -> io::Result<()> {
+        if !self.existed && self.destination.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.replace()
+    }
+
+    /// Puts the file in its place, atomically, whatever is there. The standard library's rename requests POSIX semantics
+    /// first, which NTFS supports.
+    pub fn replace(mut self) -> io::Result<()> {
+        self.file = None;
+        unless_in_use(|| fs::rename(&self.path, &self.destination))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        self.file = None;
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The file that a chain of symbolic links leads to, which need not exist.
+fn resolve_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        // Not a link, or the path does not exist.
+        let Ok(next) = fs::read_link(&path) else { return Ok(path) };
+        path = directory(&path).join(next);
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Repeats `act` while it fails because another process has the file open.
+fn unless_in_use(act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let until = Instant::now() + LONGEST_USE;
+    loop {
+        match act() {
+            Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error may mean that another process has the file open. Windows reports it as a sharing violation, or as denied
+/// access while a removed file still has an open handle.
+fn is_in_use(error: &io::Error) -> bool {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
+    matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION))
+}
+
+/// Creates a file that no other process can open and that is removed with its last handle.
+fn open_alone(path: &Path) -> io::Result<File> {
+    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const GENERIC_WRITE: u32 = 0x4000_0000;
+    const DELETE: u32 = 0x0001_0000;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    options.access_mode(GENERIC_WRITE | DELETE).share_mode(0).custom_flags(FILE_FLAG_DELETE_ON_CLOSE).open(path)
+}

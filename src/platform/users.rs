@@ -1,0 +1,44 @@
+//! Whose home directory this is.
+
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The size limit of the user database. A line has some tens of bytes.
+#[cfg(unix)]
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The home directory of this user in `/etc/passwd`. Other sources of the C library's user database are not asked: that can load
+/// modules of another C library into a static program, and wait for a server.
+pub fn home_in_user_database() -> Option<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::io::Read;
+        let mut database = Vec::new();
+        std::fs::File::open("/etc/passwd").ok()?.take(LARGEST).read_to_end(&mut database).ok()?;
+        let id = super::own_id().to_string();
+        let home = database.split(|byte| *byte == b'\n').find_map(|line| {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+            (fields.get(2)? == &id.as_bytes()).then(|| fields.get(5).copied())?
+        })?;
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(home))).filter(|home| home.is_absolute())
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home
+/// directory under `sudo -E` and in container jobs.
+pub fn is_root_elsewhere(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        super::own_id() == 0
+            && path.ancestors().find_map(|path| path.metadata().ok()).is_some_and(|metadata| metadata.uid() != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}

@@ -1,0 +1,309 @@
+//! Links, files and directories that another user has put on the way to a file: nothing is written through them. root in the
+//! home directory of another user, as under `sudo -E` and in container jobs, leaves everything there as it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::HOST;
+use crate::helper::{Helper, complaint, entries};
+use crate::namespace::{Namespace, skip};
+use crate::sources::{SSO, sign_in};
+use crate::support::aws::Aws;
+
+/// The user whose files they are, and the group.
+const OTHER: (u32, u32) = (12345, 54321);
+
+fn needs_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip(test, "only root can give a file to another user");
+    }
+    !root
+}
+
+fn give(path: &Path) {
+    lchown(path, Some(OTHER.0), Some(OTHER.1)).expect("an owner");
+}
+
+fn link_of_other(to: &Path, at: &Path) {
+    symlink(to, at).expect("a link");
+    give(at);
+}
+
+fn dir(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+/// Every path below a directory with owner, group, mode and content, or the target of a link.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+            let metadata = fs::symlink_metadata(&path).expect("metadata");
+            let content = if metadata.is_symlink() {
+                fs::read_link(&path).expect("a link").display().to_string()
+            } else if metadata.is_dir() {
+                dirs.push(path.clone());
+                String::new()
+            } else {
+                fs::read_to_string(&path).expect("a file")
+            };
+            let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+            all.insert(path, format!("{owner} {group} {mode:o} {content}"));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_log_is_written_to_a_file_that_nobody_else_could_have_chosen() {
+    if needs_root("logs of others") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
+    let (own, theirs) = (dir(helper.home().join("own")), dir(helper.home().join("theirs")));
+    let precious = helper.write("own/precious", "precious\n");
+    link_of_other(&own, &theirs.join("way"));
+    symlink(theirs.join("way"), own.join("way")).expect("a link of this user");
+    fs::hard_link(&precious, theirs.join("name")).expect("a second name");
+    give(&theirs);
+    let before = (tree(&own), tree(&theirs));
+    for path in ["theirs/way/log", "own/way/log", "theirs/name", "theirs/log", "own/precious"] {
+        let log = helper.home().join(path).display().to_string();
+        let mut command = helper.command();
+        let ran = crate::process::run(command.arg("get").env("AWS_ECR_LOG_FILE", log), HOST);
+        ran.password_for(HOST);
+        assert_eq!((tree(&own), tree(&theirs)), before, "{path}");
+    }
+    // A link of this user to a directory is followed.
+    symlink(&own, helper.home().join("link")).expect("a link");
+    let helper = helper.var("AWS_ECR_LOG_FILE", "~/link/log");
+    helper.get(HOST).password_for(HOST);
+    assert!(fs::read_to_string(own.join("log")).expect("a log").contains("answered"));
+}
+
+#[test]
+fn no_token_is_cached_below_a_link_or_a_directory_of_another_user() {
+    if needs_root("caches of others") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "warn").var("AWS_ECR_LOG_FILE", "~/log");
+    let (own, theirs) = (dir(helper.home().join("own")), dir(helper.home().join("theirs")));
+    let cache = dir(own.join("cache"));
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).expect("a mode");
+    link_of_other(&own, &theirs.join("way"));
+    give(&theirs);
+    let before = (tree(&own), tree(&theirs));
+    for path in ["~/theirs/way/cache", "~/theirs/way/new", "~/theirs/new"] {
+        let mut command = helper.command();
+        crate::process::run(command.arg("get").env("AWS_ECR_CACHE_DIR", path), HOST).password_for(HOST);
+        assert_eq!((tree(&own), tree(&theirs)), before, "{path}");
+        let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(log.contains("not cached") && log.contains("belongs to another user"), "{path}: {log}");
+        fs::remove_file(helper.home().join("log")).expect("a log");
+    }
+    assert_eq!(aws.count(), 3);
+}
+
+#[test]
+fn export_and_setup_refuse_what_another_user_has_put_behind_a_link_of_ones_own() {
+    if needs_root("exports to others") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let (own, theirs) = (dir(helper.home().join("own")), dir(helper.home().join("theirs")));
+    helper.write("own/config.json", "{}");
+    helper.write("theirs/config.json", "{}");
+    give(&theirs.join("config.json"));
+    link_of_other(&own, &theirs.join("way"));
+    symlink("config.json", theirs.join("root")).expect("a link of root");
+    symlink(theirs.join("way/config.json"), own.join("behind")).expect("a link");
+    symlink(theirs.join("config.json"), own.join("file")).expect("a link");
+    symlink(theirs.join("way"), own.join("config")).expect("a link");
+    give(&theirs);
+    let before = (tree(&own), tree(&theirs));
+    for path in ["own/behind", "own/file", "own/config/config.json", "theirs/root", "theirs/config.json"] {
+        let ran = helper.run(&["export", "--output", helper.home().join(path).to_str().expect("UTF-8"), HOST], "");
+        assert!(complaint(&ran).contains("belongs to another user"), "{path}: {ran:?}");
+        assert_eq!((tree(&own), tree(&theirs)), before, "{path}");
+    }
+    assert_eq!(aws.count(), 0, "it is refused before the request");
+    let helper = helper.var("DOCKER_CONFIG", "~/own/config");
+    let ran = helper.run(&["setup", HOST], "");
+    assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
+    assert_eq!((tree(&own), tree(&theirs)), before);
+    // A new file in a directory of another user is what was asked for. It is private to who wrote it.
+    let new = theirs.join("new");
+    helper.run(&["export", "--output", new.to_str().expect("UTF-8"), HOST], "").silent();
+    let metadata = fs::metadata(new).expect("a file");
+    assert_eq!((metadata.uid(), metadata.mode() & 0o777), (0, 0o600));
+}
+
+/// Whoever swaps a directory for a link between two steps of the helper gets nothing written elsewhere.
+#[test]
+fn a_link_that_is_swapped_in_meanwhile_is_not_followed() {
+    if needs_root("swapped links") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let (own, theirs) = (dir(helper.home().join("own")), dir(helper.home().join("theirs")));
+    let precious = helper.write("own/config.json", "precious");
+    let way = theirs.join("way");
+    dir(theirs.join("dir"));
+    link_of_other(&own, &theirs.join("link"));
+    give(&theirs);
+    symlink(theirs.join("dir"), &way).expect("a link");
+    fs::remove_file(&way).expect("a link");
+    fs::rename(theirs.join("dir"), &way).expect("a move");
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                for (from, to) in [("way", "dir"), ("link", "way"), ("way", "link"), ("dir", "way")] {
+                    fs::rename(theirs.join(from), theirs.join(to)).expect("a move");
+                }
+            }
+        });
+        let output = way.join("config.json").display().to_string();
+        let mut written = 0;
+        for _ in 0..100 {
+            written += usize::from(helper.run(&["export", "--output", &output, HOST], "").code == Some(0));
+        }
+        ended.store(true, Ordering::Relaxed);
+        assert!(written > 0, "the directory is there sometimes");
+    });
+    assert_eq!(fs::read_to_string(precious).expect("a file"), "precious");
+    assert_eq!(fs::read_dir(own).expect("a directory").count(), 1);
+}
+
+/// root with the environment of another user, whose home directory it is, and with a home directory of its own.
+struct SudoE {
+    helper: Helper,
+    root: PathBuf,
+}
+
+impl SudoE {
+    fn new(helper: Helper) -> Self {
+        let root = dir(helper.home().join("root"));
+        let passwd =
+            helper.write("passwd", &format!("root:x:0:0::{}:/bin/sh\nuser:x:12345:1::/nowhere:\n", root.display()));
+        let home = dir(helper.home().join("user"));
+        give(&home);
+        let users = Rc::new(Namespace::of_mounts(&format!("mount --bind {} /etc/passwd", passwd.display())));
+        let helper = helper.inside(&users).var("AWS_EC2_METADATA_DISABLED", "true");
+        let helper = helper.var("HOME", home.to_str().expect("UTF-8"));
+        Self { helper, root }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.helper.home().join("user")
+    }
+
+    /// Writes a file of the user below the home directory.
+    fn write(&self, path: &str, content: &str, mode: u32) -> PathBuf {
+        let file = self.helper.write(&format!("user/{path}"), content);
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+        file.ancestors().take_while(|path| *path != self.home()).for_each(give);
+        file
+    }
+}
+
+#[test]
+fn root_in_the_home_of_another_user_creates_nothing_there_and_hits() {
+    if needs_root("root's own cache") {
+        return;
+    }
+    let aws = Aws::start();
+    for variable in ["", "XDG_CACHE_HOME"] {
+        let SudoE { helper, root } = SudoE::new(Helper::without_registry(&aws));
+        let home = helper.home().join("user");
+        let caches = home.join("caches").display().to_string();
+        let helper = helper.var("AWS_ECR_LOG_FILE", "~/log");
+        let helper = if variable.is_empty() { helper } else { helper.var(variable, &caches) };
+        let before = aws.count_of("ecr");
+        for _ in 0..2 {
+            helper.get(HOST).password_for(HOST);
+        }
+        let doctor = helper.run(&["doctor", "-v", HOST], "").stdout;
+        let cache = root.join(".cache/docker-credential-ecr-login");
+        assert!(doctor.contains(&format!("{}: a token", cache.display())), "{doctor}");
+        assert_eq!(aws.count_of("ecr"), before + 2, "one for the gets, and doctor's");
+        assert_eq!((tree(&home), entries(&cache).len()), (BTreeMap::new(), 1));
+    }
+}
+
+#[test]
+fn a_sign_in_that_root_renews_stays_its_users() {
+    if needs_root("sign-ins of others") {
+        return;
+    }
+    let aws = Aws::start();
+    for linked in [false, true] {
+        let sudo = SudoE::new(Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()));
+        let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        sudo.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"), 0o644);
+        // Made by the AWS CLI, for the path of another home.
+        let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(2);
+        let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
+        let made = sign_in(&sudo.helper, "corp", &soon);
+        let text = fs::read_to_string(&made).expect("a sign-in");
+        let name = made.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+        let file = sudo.write(&format!(".aws/sso/cache/{name}"), &text, 0o640);
+        let victim = sudo.helper.write("root/victim", &text);
+        if linked {
+            fs::remove_file(&file).expect("a file");
+            link_of_other(&victim, &file);
+        }
+        let before = tree(&sudo.home());
+        sudo.helper.get(HOST).password_for(HOST);
+        let metadata = fs::symlink_metadata(&file).expect("a file");
+        assert_eq!((metadata.uid(), metadata.gid()), OTHER);
+        assert_eq!(fs::read_to_string(&victim).expect("a file"), text, "no link of another user is followed");
+        assert_eq!(tree(&sudo.home()).into_keys().collect::<Vec<_>>(), before.into_keys().collect::<Vec<_>>());
+        if linked {
+            assert_eq!(aws.count_of("sso-oidc"), 1, "a refresh token is not used up for nothing");
+        } else {
+            assert_eq!(metadata.mode() & 0o777, 0o640);
+            assert_ne!(fs::read_to_string(&file).expect("a sign-in"), text, "it was renewed");
+        }
+    }
+}
+
+#[test]
+fn what_root_sets_up_in_the_home_of_another_user_is_that_users() {
+    if needs_root("settings of others") {
+        return;
+    }
+    let sudo = SudoE::new(Helper::bare());
+    let ran = sudo.helper.run(&["setup", HOST], "");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let file = sudo.home().join(".docker/config.json");
+    for (path, mode) in [(file.clone(), 0o600), (sudo.home().join(".docker"), 0o700)] {
+        let metadata = fs::metadata(&path).expect("metadata");
+        assert_eq!(((metadata.uid(), metadata.gid()), metadata.mode() & 0o777), (OTHER, mode), "{path:?}");
+    }
+    chown(&file, Some(12346), Some(54322)).expect("an owner");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).expect("a mode");
+    assert_eq!(sudo.helper.run(&["setup", "--remove", HOST], "").code, Some(0));
+    sudo.write(".docker/config.json", "{\"a\": 1}", 0o664);
+    assert_eq!(sudo.helper.run(&["setup", HOST], "").code, Some(0));
+    let metadata = fs::metadata(&file).expect("metadata");
+    assert_eq!(((metadata.uid(), metadata.gid()), metadata.mode() & 0o777), (OTHER, 0o664));
+    // A link of the user's could lead anywhere.
+    let victim = sudo.helper.write("root/victim", "{}");
+    fs::remove_file(&file).expect("a file");
+    link_of_other(&victim, &file);
+    assert!(complaint(&sudo.helper.run(&["setup", HOST], "")).contains("belongs to another user"));
+    assert_eq!(fs::read_to_string(victim).expect("a file"), "{}");
+}
