@@ -232,7 +232,11 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
         // Windows ignores the case of names and keeps it as first written.
         let name = |name: OsString| if cfg!(windows) { name.to_ascii_uppercase() } else { name };
-        let variables = vars.into_iter().map(|(k, v)| (name(k.into()), v.into())).collect();
+        let mut variables = BTreeMap::new();
+        for (key, value) in vars {
+            // The first one of a variable that is set twice, as for getenv.
+            variables.entry(name(key.into())).or_insert_with(|| value.into());
+        }
         Self { variables, options: BTreeMap::new() }
     }
 }

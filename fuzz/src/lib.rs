@@ -21,7 +21,7 @@ pub fn offline<'a>(more: impl IntoIterator<Item = (&'a str, String)>) -> Env {
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
     ];
-    settings.into_iter().map(|(name, value)| (name, value.to_owned())).chain(more).collect()
+    more.into_iter().chain(settings.map(|(name, value)| (name, value.to_owned()))).collect()
 }
 
 /// A directory of this process alone, below the one that `fuzz/run` removes at its end.

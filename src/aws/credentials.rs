@@ -154,7 +154,7 @@ fn from_keys(Keys { id, secret, token }: &Keys) -> Credentials {
 /// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.
 async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context) -> Result<Credentials, Failure> {
     let token = match &of.token {
-        IdentityToken::GitHub(job) if context.identity.held.is_empty() => github::token(job, context).await?,
+        IdentityToken::GitHub(job) => github::token(job, context).await?,
         _ => Secret::from(String::from_utf8_lossy(&context.identity.held).into_owned()),
     };
     let in_region = of.region.as_ref().map(|region| config.to_builder().region(Region::new(region.clone())).build());

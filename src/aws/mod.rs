@@ -34,8 +34,7 @@ use std::time::Instant;
 
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{Identity, IdentityToken, Source, WebIdentity};
-use crate::secret::Secret;
+use crate::identity::{Identity, Source};
 use context::run_with_context;
 pub use credentials::MfaCode;
 pub use probe::{RegistryAnswer, Route, ask_registry, route};
@@ -67,13 +66,4 @@ pub fn renew_sign_in(target: &Target, identity: &Arc<Identity>, deadline: Instan
         let setup = SdkSetup::new(context);
         sso::renew(&setup.config, &sso, &setup.context).await
     })
-}
-
-/// Requests the identity token of the job from GitHub. `None` when `identity` is not of a job of GitHub Actions.
-pub fn job_token(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Option<Secret>, Failure> {
-    let Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(job), .. }) = identity.source() else {
-        return Ok(None);
-    };
-    let job = job.clone();
-    run_with_context(target, identity, deadline, |context| async move { github::token(&job, &context).await.map(Some) })
 }

@@ -6,7 +6,6 @@
 //! | `<key>.lock`, `.lock2`, `.failure`, `.waiting` | coordinate the processes that need the entry ([`single_flight`]) |
 //! | `<key>.postponed` | when the next refresh may be tried after a failed one |
 //! | `<request>.manifest` | the entry that answers a request ([`manifest`]) |
-//! | `<job>.subject` | a hash of the issuer and subject of a GitHub Actions job |
 //!
 //! `identity` derives the key. A file with content appears by a rename of a finished temporary file, so that readers need no lock and
 //! never read half of one. Directories have mode 0700 and files 0600, whatever the umask. The cache ignores a directory or file that
@@ -171,17 +170,6 @@ impl Cache {
         file.write_all(bytes)?;
         file.flush()?;
         platform::replace(file, path)
-    }
-
-    /// The hash of a job's issuer and subject that an earlier process of the job recorded.
-    pub fn subject(&self, job: &CacheKey) -> Option<String> {
-        let bytes = read(&self.dir.join(format!("{job}.subject")))?;
-        std::str::from_utf8(&bytes).ok().filter(|subject| prune::is_key(subject)).map(str::to_owned)
-    }
-
-    /// Records the hash of a job's issuer and subject.
-    pub fn save_subject(&self, job: &CacheKey, subject: &str) -> io::Result<()> {
-        self.write(subject.as_bytes(), &self.dir.join(format!("{job}.subject")))
     }
 
     /// Records a failed refresh, so that no process tries the next one for five to ten minutes. The time is random, so that

@@ -8,8 +8,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::chain::{GITHUB_TOKEN, GITHUB_URL};
 use super::dependency::Observed;
+use super::jwt::{self, Acceptor};
 use super::source::Selected;
 use crate::config::{AccountKeys, Caller, Keys, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
@@ -89,10 +89,10 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     let mut parts = KeyHasher::default();
     parts.add("version", crate::VERSION);
     parts.add("host", host);
+    // The request of a GitHub Actions job is not in it, but observed: the jobs of a machine share one manifest.
     let is_own = |name: &OsStr| {
         let name = name.to_str().unwrap_or_default();
-        ["XDG_CONFIG_HOME", GITHUB_URL, GITHUB_TOKEN].contains(&name)
-            || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
+        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
     };
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name) || is_own(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -100,30 +100,20 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     parts.into_key()
 }
 
-/// The key of an identity's cache entry. `subject` is the digest of issuer and subject of a GitHub Actions job, once it is
-/// known; until then the key is that of the job alone.
-pub(super) fn of_identity(
-    env: &Env,
-    target: &Target,
-    selected: &Selected,
-    observed: &[Observed],
-    subject: Option<&str>,
-) -> CacheKey {
+/// The key of an identity's cache entry.
+pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> CacheKey {
     let mut parts = KeyHasher::default();
     // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
     let Target { host: _, registry, caller, chosen_by: _, endpoint_url } = target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
     parts.add("profile", selected.name());
-    add_caller(&mut parts, caller, env);
+    add_caller(&mut parts, caller);
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
     }
-    for one in observed.iter().filter(|one| subject.is_none() || !one.is_of_job()) {
+    for one in observed {
         one.add_to(&mut parts);
-    }
-    if let Some(subject) = subject {
-        parts.add("issuer and subject of the job", subject);
     }
     parts.into_key()
 }
@@ -152,7 +142,7 @@ fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
     parts.add("dual-stack", if registry.dual_stack { "yes" } else { "no" });
 }
 
-fn add_caller(parts: &mut KeyHasher, caller: &Caller, env: &Env) {
+fn add_caller(parts: &mut KeyHasher, caller: &Caller) {
     match caller {
         Caller::AwsSettings { profile, role } => {
             parts.add("mapped profile", profile.as_ref().map(|profile| profile.name.as_str()).unwrap_or_default());
@@ -168,14 +158,13 @@ fn add_caller(parts: &mut KeyHasher, caller: &Caller, env: &Env) {
         Caller::WebIdentity { token: TokenOrigin { provider, setting: _ }, role } => {
             match provider {
                 TokenProvider::Variable(name) => parts.add("web identity in variable", name),
-                TokenProvider::GitHub => parts.add("web identity of GitHub at", github_host(env)),
+                TokenProvider::GitHub => parts.add("web identity", "of the GitHub Actions job"),
             }
             add_role(parts, role.as_ref());
         }
-        // All tokens of one subject have the same key.
-        Caller::ServiceAccount(ServiceAccount { token: _, issuer, subject, role_arn, session_name }) => {
-            parts.add("service account's issuer", issuer);
-            parts.add("service account's subject", subject);
+        // Issuer and subject are among the claims.
+        Caller::ServiceAccount(ServiceAccount { token, issuer: _, subject: _, role_arn, session_name }) => {
+            parts.add("service account's token", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
             parts.add("service account's role", role_arn);
             parts.add("service account's session name", session_name);
         }
@@ -188,23 +177,6 @@ fn add_role(parts: &mut KeyHasher, role: Option<&Role>) {
     parts.add("external id", external_id.as_deref().unwrap_or_default());
     parts.add("session name", session_name);
     parts.add("region of STS", region.as_deref().unwrap_or_default());
-}
-
-/// The host that vouches for the subject of a GitHub Actions job. GitHub sends the jobs of github.com to many hosts of one
-/// domain.
-fn github_host(env: &Env) -> String {
-    const DOMAIN: &str = "https://*.actions.githubusercontent.com";
-    let uri: http::Uri = env.text(GITHUB_URL).and_then(|url| url.trim().parse().ok()).unwrap_or_default();
-    let scheme = uri.scheme_str().unwrap_or_default();
-    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default().to_ascii_lowercase();
-    match authority.split_once('.') {
-        Some((label, domain))
-            if scheme == "https" && !label.contains('@') && format!("https://*.{domain}") == DOMAIN =>
-        {
-            DOMAIN.to_owned()
-        }
-        _ => format!("{scheme}://{authority}"),
-    }
 }
 
 /// Whether a variable can change who calls or which endpoint.
@@ -225,7 +197,7 @@ mod tests {
 
     fn key(host: &str, vars: &[(&str, &str)]) -> CacheKey {
         let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
-        let env = none.into_iter().chain(vars.iter().copied()).collect::<Env>();
+        let env = vars.iter().copied().chain(none).collect::<Env>();
         let deadline = Instant::now() + Duration::from_secs(9);
         let target = Config::load(&env, deadline).and_then(|config| config.target(&env, host)).expect("a target");
         Identity::of(&env, &target, deadline).expect("an identity").key

@@ -1,50 +1,47 @@
 //! Derives from the command line of a `credential_process` what its output depends on.
 //!
 //! The command runs in the current directory, by `sh -c` (on Windows by `cmd.exe /C`), with the whole environment. So the key
-//! holds that environment, the shell and every program that a word can name, as the PATH resolves them, the state of every
-//! path in the words, and the current directory unless all words are absolute paths. Only words, quotes, `~`, redirections
-//! and lists of commands are supported. With any other syntax the output is not cached: an expansion, a script inside a word
-//! or a directory could refer to any file. A change of anything else that a program reads takes effect at the next refresh.
+//! holds that directory and environment, the shell and every program that a word can name, as the PATH resolves them, the state
+//! of every path in the words, and the files in which the AWS CLI keeps sessions, since many of these programs ask the AWS
+//! CLI. Only words and quotes are understood. With any other syntax the output is not cached: an expansion, a script inside a
+//! word or a directory could refer to any file. A change of anything else that a program reads takes effect at the next
+//! refresh.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::dependency::Dependency;
-use super::shell_words::{Start, Unsupported, Word, split, split_for_cmd};
+use super::shell_words::{may_be_script, split};
 use crate::client_config;
 use crate::env::Env;
 
-/// What the output of `command` depends on.
-pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, Unsupported> {
-    let words = if cfg!(windows) { split_for_cmd(command)? } else { split(command)? };
+/// The directories below the home directory in which the AWS CLI keeps sessions.
+const SESSIONS: [&str; 3] = [".aws/sso/cache", ".aws/login/cache", ".aws/cli/cache"];
+
+/// What the output of `command` depends on. Fails with the reason why this is unknown.
+pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
-    let mut all = vec![Dependency::Environment, Dependency::Program(shell.to_owned())];
-    for word in words {
-        let text = match word {
-            Word { text, start: Start::Home } => env.expand(Path::new(&text)).to_string_lossy().into_owned(),
-            Word { text, start: Start::Literal } => text,
-        };
-        all.extend(dependencies_of_word(&text, env)?);
+    let mut all = vec![Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
+    let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
+    all.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
+    for word in split(command, env)? {
+        all.extend(dependencies_of_word(&word, env)?);
     }
     all.sort();
     all.dedup();
     Ok(all)
 }
 
-fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, Unsupported> {
-    let path = Path::new(text);
-    if text.contains(SCRIPT) && !path.exists() {
-        return Err(Unsupported::Syntax("one of its words may be a script"));
+fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, String> {
+    if may_be_script(text) {
+        return Err("one of its words may be a script".to_owned());
     }
     let is_directory = |part: &str| part.contains(['/', '.']) && Path::new(part).is_dir();
     if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
-        return Err(Unsupported::Syntax("one of its words is a directory, and changes in it cannot be detected"));
+        return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
     }
     let mut all = Vec::new();
-    if !path.is_absolute() {
-        all.push(Dependency::Directory);
-    }
     let mut files = paths(text);
     if !text.contains(['/', '\\']) {
         files.extend(client_config::on_path(env, text));
@@ -92,9 +89,6 @@ fn paths(word: &str) -> Vec<PathBuf> {
     found.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }
 
-/// Characters that have a meaning for a shell: a quoted word with one of them may be a script.
-const SCRIPT: &[char] = &[' ', '\t', '\n', '$', '`', ';', '&', '|', '<', '>', '(', ')', '*', '?', '{', '}'];
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::path::PathBuf;
@@ -122,18 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn a_command_of_absolute_paths_alone_does_not_depend_on_the_directory() {
+    fn the_directory_and_the_sessions_of_the_aws_cli_always_count() {
         let env = [("HOME", "/h")].into_iter().collect::<Env>();
-        let directory = |command| dependencies(command, &env).expect(command).contains(&Dependency::Directory);
-        assert!(!directory("/bin/a /b ~/c"));
-        assert!(directory("/bin/a b") && directory("a") && directory("/bin/a ./b"));
-        let all = dependencies("a ~/b <c", &env).expect("an understood command");
-        for path in ["/h/b", "c"] {
-            assert!(all.contains(&Dependency::Path(path.into())), "{all:?}");
+        let all = dependencies("/bin/a ~/b", &env).expect("an understood command");
+        for one in [
+            Dependency::Directory,
+            Dependency::Environment,
+            Dependency::Path("/h/b".into()),
+            Dependency::Program("sh".to_owned()),
+            Dependency::Folder("/h/.aws/cli/cache".into()),
+        ] {
+            assert!(all.contains(&one), "{one:?} in {all:?}");
         }
-        for program in ["sh", "a"] {
-            assert!(all.contains(&Dependency::Program(program.to_owned())), "{all:?}");
-        }
-        assert!(dependencies("sh -c 'a; b'", &env).is_err() && dependencies("sh -c 'echo $X'", &env).is_err());
+        assert!(dependencies("sh -c 'a b'", &env).is_err() && dependencies("sh -c 'echo $X'", &env).is_err());
     }
 }

@@ -7,13 +7,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::cache_key::{CacheKey, KeyHasher, OWN_IRRELEVANT};
+use super::cache_key::{KeyHasher, OWN_IRRELEVANT};
 use super::chain::{GITHUB_TOKEN, GITHUB_URL};
+use super::jwt::{self, Acceptor};
+use super::made_up;
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::{client_config, platform};
@@ -23,10 +24,10 @@ use crate::{client_config, platform};
 pub enum Dependency {
     /// The content of a file, or that there is none.
     File(PathBuf),
-    /// The issuer and the subject of the JWT in a file, which a rotation does not change; for other tokens, the whole token.
-    Subject(PathBuf),
+    /// The claims of the JWT in a file, which a rotation does not change; for other tokens, the whole token.
+    Token(PathBuf, Acceptor),
     /// The same for a token in a variable.
-    SubjectOfVariable(String),
+    TokenOfVariable(String),
     /// The GitHub Actions job: the URL and the token of its request, which no other job has.
     GitHubJob,
     /// The state of a path: device, inode, size and change time.
@@ -35,10 +36,15 @@ pub enum Dependency {
     Program(String),
     /// The current directory.
     Directory,
-    /// All variables except those in [`BOOKKEEPING`] and those of the helper that do not change which token a registry gets.
+    /// The names and states of the files in a directory.
+    Folder(PathBuf),
+    /// All variables except those that are [made up](super::made_up) for each run, and those of the helper that do not change
+    /// which token a registry gets.
     Environment,
     /// This boot of this machine.
     Boot,
+    /// This boot, and what tells this sandbox from its neighbours: the machine gives each of them its own identity.
+    Sandbox,
 }
 
 /// A dependency with its digest at the time of the observation.
@@ -48,8 +54,8 @@ pub struct Observed {
     digest: String,
 }
 
-/// Variables that a shell updates for itself from one command to the next.
-const BOOKKEEPING: &[&str] = &["_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"];
+/// The limit on the files of a [`Dependency::Folder`].
+const MOST_FILES: usize = 1000;
 
 impl Observed {
     /// Observes the dependency now. `None` when no hash describes it: e.g. the file is not a regular one, or the system does
@@ -65,8 +71,8 @@ impl Observed {
     }
 
     /// The observation of a token file whose content was read already.
-    pub(super) fn subject(path: &Path, content: &Content) -> Self {
-        Self { dependency: Dependency::Subject(path.to_owned()), digest: subject_of(content) }
+    pub(super) fn token(path: &Path, content: &Content, acceptor: Acceptor) -> Self {
+        Self { dependency: Dependency::Token(path.to_owned(), acceptor), digest: digest_of_token(content, acceptor) }
     }
 
     /// Whether the dependency still has the same digest.
@@ -74,16 +80,20 @@ impl Observed {
         self.dependency.digest(env).as_ref() == Some(&self.digest)
     }
 
-    /// Whether this observes a GitHub Actions job, which differs for each job of one identity.
-    pub(super) fn is_of_job(&self) -> bool {
-        self.dependency == Dependency::GitHubJob
-    }
-
-    /// A key that names this observation.
-    pub(super) fn as_key(&self) -> CacheKey {
-        let mut parts = KeyHasher::default();
-        self.add_to(&mut parts);
-        parts.into_key()
+    /// The paths that the dependency is about.
+    pub(super) fn paths(&self, env: &Env) -> Vec<PathBuf> {
+        match &self.dependency {
+            Dependency::File(path) | Dependency::Token(path, _) | Dependency::Path(path) | Dependency::Folder(path) => {
+                vec![path.clone()]
+            }
+            Dependency::Program(name) => client_config::on_path(env, name).into_iter().collect(),
+            Dependency::Directory => std::env::current_dir().into_iter().collect(),
+            Dependency::TokenOfVariable(_)
+            | Dependency::GitHubJob
+            | Dependency::Environment
+            | Dependency::Boot
+            | Dependency::Sandbox => Vec::new(),
+        }
     }
 
     pub(super) fn add_to(&self, parts: &mut KeyHasher) {
@@ -94,13 +104,15 @@ impl Observed {
 impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) | Self::Subject(path) | Self::Path(path) => write!(f, "{}", path.display()),
-            Self::SubjectOfVariable(name) => write!(f, "the token in {name}"),
+            Self::File(path) | Self::Token(path, _) | Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Folder(path) => write!(f, "the files in {}", path.display()),
+            Self::TokenOfVariable(name) => write!(f, "the token in {name}"),
             Self::GitHubJob => f.write_str("the GitHub Actions job"),
             Self::Program(name) => write!(f, "the program '{name}'"),
             Self::Directory => f.write_str("the current directory"),
             Self::Environment => f.write_str("the environment"),
             Self::Boot => f.write_str("this boot of the machine"),
+            Self::Sandbox => f.write_str("this boot and sandbox of the machine"),
         }
     }
 }
@@ -115,9 +127,10 @@ impl Dependency {
                     Err(content) => digest_of(&content),
                 })
             }
-            Self::Subject(path) => Some(subject_of(&input::regular_file(path).ok()??.content)),
-            Self::SubjectOfVariable(name) => Some(
-                env.os(name).map_or_else(|| "absent".to_owned(), |token| subject_of_token(token.as_encoded_bytes())),
+            Self::Token(path, acceptor) => Some(digest_of_token(&input::regular_file(path).ok()??.content, *acceptor)),
+            Self::TokenOfVariable(name) => Some(
+                env.os(name)
+                    .map_or_else(|| "absent".to_owned(), |token| jwt::digest(token.as_encoded_bytes(), Acceptor::Sts)),
             ),
             Self::GitHubJob => {
                 let texts = [GITHUB_URL, GITHUB_TOKEN].map(|name| env.os(name).unwrap_or_default().as_encoded_bytes());
@@ -137,9 +150,7 @@ impl Dependency {
                 for (name, value) in env.iter() {
                     let text = name.to_str();
                     let is_irrelevant = |name: &str| {
-                        BOOKKEEPING.contains(&name)
-                            || OWN_IRRELEVANT.contains(&name)
-                            || name.starts_with(platform::MARK)
+                        made_up::is_listed(name) || OWN_IRRELEVANT.contains(&name) || name.starts_with(platform::MARK)
                     };
                     if !text.is_some_and(is_irrelevant) {
                         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -147,32 +158,33 @@ impl Dependency {
                 }
                 Some(parts.into_key().to_string())
             }
+            Self::Folder(path) => folder(path),
             Self::Boot => platform::boot().map(|boot| text_digest(&[boot.as_bytes()])),
+            Self::Sandbox => platform::sandbox().map(|sandbox| text_digest(&[sandbox.as_bytes()])),
         }
     }
 }
 
-fn subject_of(content: &Content) -> String {
+fn digest_of_token(content: &Content, acceptor: Acceptor) -> String {
     match content {
-        Content::Bytes(token) => subject_of_token(token),
+        Content::Bytes(token) => jwt::digest(token, acceptor),
         _ => digest_of(content),
     }
 }
 
-/// The digest of a token: the same for all JWTs of one issuer and subject, and another for each other token.
-pub(super) fn subject_of_token(token: &[u8]) -> String {
-    match issuer_and_subject(token) {
-        Some((issuer, subject)) => text_digest(&[b"jwt", issuer.as_bytes(), subject.as_bytes()]),
-        None => text_digest(&[b"token", token]),
+/// The names and states of the files in a directory; `None` when there are too many.
+fn folder(path: &Path) -> Option<String> {
+    let files = match std::fs::read_dir(path) {
+        Ok(files) => files.flatten().take(MOST_FILES + 1),
+        Err(error) => return Some(format!("{:?}", error.kind())),
+    };
+    let mut states: Vec<_> = files.map(|file| (file.file_name(), state(&file.path()))).collect();
+    states.sort();
+    let mut parts = KeyHasher::default();
+    for (name, state) in &states {
+        parts.add(name.as_encoded_bytes(), state);
     }
-}
-
-/// The issuer and the subject that a JWT claims.
-pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
-    let payload = std::str::from_utf8(token).ok()?.trim().split('.').nth(1)?;
-    let claims: Value =
-        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;
-    Some((claims["iss"].as_str()?.to_owned(), claims["sub"].as_str()?.to_owned()))
+    (states.len() <= MOST_FILES).then(|| parts.into_key().to_string())
 }
 
 fn digest_of(content: &Content) -> String {

@@ -11,7 +11,8 @@
 //! | `profiles` | reads the AWS files once, with the SDK's own parser |
 //! | `chain`, `profile_section` | decide the source of the credentials and the roles; report a missing or wrong profile |
 //! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
-//! | `observations`, `dependency`, `command`, `shell_words` | hash what the source depends on: files, programs, this boot |
+//! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `made_up` | hash what the source depends on: files, claims, programs, this boot |
+//! | `footprint` | proves that nobody touched it while credentials were resolved |
 //! | `cache_key` | makes the cache key |
 //!
 //! The settings are read once, and `aws` asks exactly the providers that were decided here. What a provider of the SDK
@@ -29,27 +30,20 @@
 //! | environment keys | id, secret and session token are `AWS_*` variables | at once |
 //! | static profile | its keys are in the files | at once |
 //! | roles on top of a source | ARN, external id and session name are in the files or the configuration | settings at once; changes in IAM behind the ARN at the next refresh |
-//! | web identity, from environment or profile | path of the token file; `iss` and `sub` in it, or the whole token if it is not a JWT; this boot | at once; a rotated token of the same subject is no change |
+//! | web identity, from environment or profile | path of the token file; the claims in it ([`jwt`]), or the whole token if it is not a JWT; this boot | at once; a rotated token is no change |
 //! | keys of one account in `AWS_ECR_*` | id, secret and session token | at once |
-//! | the token of a CI job in a variable | the variable's name; `iss` and `sub` in it, or the whole token if it is not a JWT; this boot | at once; another token of the same subject is no change |
-//! | the token of a GitHub Actions job | `iss` and `sub` in it, and the host that gave it; this boot | at once; the next job of the same subject is no change |
-//! | a kubelet's service account token | `iss` and `sub` in it, the role, the session name; this boot | at once; a rotated token of the same subject is no change |
-//! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs one call |
-//! | `aws login` session | the whole session file, or that it is absent; this boot | at once; a refreshed session costs one call |
-//! | `credential_process` | the command; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words; the current directory unless all words are absolute paths; interpreters of scripts among them; the whole environment except variables that a shell updates for itself; this boot. Not cached when the helper does not understand the command ([`command`]) | all this at once; anything else that the process reads, at the next refresh |
-//! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the token file as for web identity; this boot | at once; another role behind the same URI at the next refresh |
-//! | instance role | this boot and instance | another machine at once; another role of this instance at the next refresh |
-//!
-//! The settings of a GitHub Actions job do not prove its identity: anybody can set variables such as `GITHUB_REPOSITORY`,
-//! and the token of its request identifies the job alone. Issuer and subject are known once GitHub has issued an identity
-//! token, so this key is the only one that takes a request, once in each job. Later in the job, the pair of
-//! `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN` proves the identity, since no other job has that
-//! secret: a record in the cache maps its hash to the hash of issuer and subject ([`Identity::unknown_job`]). The key also
-//! holds the host that issued the token, so that a job with a token from a server of its own, which may claim any subject,
-//! does not get the token of another job.
+//! | the token of a CI job in a variable | the variable's name; the claims in it, or the whole token if it is not a JWT; this boot | at once; a rotated token is no change |
+//! | the token of a GitHub Actions job | the URL and the token of its request, which no other job has; this boot | at once; each job requests a token of its own |
+//! | a kubelet's service account token | the claims in it, the role, the session name; this boot | at once; a rotated token is no change |
+//! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs no call to ECR if it gives the same keys |
+//! | `aws login` session | the whole session file, or that it is absent; this boot | at once; as for SSO |
+//! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words and of the AWS CLI's sessions; interpreters of scripts among them; the whole environment except what is [made up](made_up) for each run; this boot and sandbox. Not cached when the helper does not understand the command ([`command`]) | all this at once; anything else that the process reads, at the next refresh |
+//! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the claims of the token file; without a token, this sandbox; this boot | at once; another role behind the same URI at the next refresh |
+//! | instance role | this boot, sandbox and instance | another machine or container at once; another role of this instance at the next refresh |
 //!
 //! "This boot" prevents a home directory that machines share, or that is part of an image, from taking the token of one
-//! machine to another. On a system that does not report its boot, tokens of such sources are not cached.
+//! machine to another. "This sandbox" does the same for containers of one machine, each of which may get a role of its own from
+//! the same address. On a system that does not report them, tokens of such sources are not cached.
 //!
 //! Even this is too slow for a cache hit: parsing two hundred profiles takes as long as everything else. So the cache also
 //! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment and the
@@ -60,6 +54,9 @@ mod cache_key;
 mod chain;
 mod command;
 mod dependency;
+mod footprint;
+mod jwt;
+mod made_up;
 mod observations;
 mod profile_section;
 mod profiles;
@@ -67,7 +64,9 @@ mod shell_words;
 mod source;
 
 pub use cache_key::{CacheKey, of_credentials, request_key};
-pub use dependency::{Observed, issuer_and_subject};
+pub use dependency::Observed;
+pub use footprint::{Touched, Watch};
+pub use jwt::issuer_and_subject;
 pub use profiles::{Profiles, paths};
 pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
 
@@ -79,7 +78,6 @@ use crate::code::Code;
 use crate::config::{Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
-use crate::secret::Secret;
 use chain::Resolver;
 use observations::Observations;
 
@@ -88,8 +86,6 @@ use observations::Observations;
 pub struct Identity {
     /// Names the cache entry.
     pub key: CacheKey,
-    /// See [`Identity::unknown_job`].
-    job: Option<CacheKey>,
     /// The environment that was read.
     pub env: Env,
     /// The source of the credentials, and the roles.
@@ -117,34 +113,13 @@ impl Identity {
         observed.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
         let held = observed.of_source(&chain.source, deadline)?;
         let Observations { all: observed, uncacheable, .. } = observed;
-        let key = cache_key::of_identity(env, target, &selected, &observed, None);
-        let job = observed.iter().find(|observed| observed.is_of_job()).map(Observed::as_key);
-        Ok(Self { key, job, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
+        let key = cache_key::of_identity(env, target, &selected, &observed);
+        Ok(Self { key, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
     }
 
-    /// Names the job of GitHub Actions that has this identity, while its issuer and subject are unknown. The key is that of
-    /// the job alone until then.
-    pub fn unknown_job(&self) -> Option<&CacheKey> {
-        self.job.as_ref()
-    }
-
-    /// The identity of the job by the token that GitHub issued to it, and the subject to record for later in the job.
-    #[must_use]
-    pub fn with_token(self, target: &Target, token: &Secret) -> (Self, String) {
-        let subject = dependency::subject_of_token(token.expose().as_bytes());
-        let held = Zeroizing::new(token.expose().as_bytes().to_vec());
-        (Self { held, ..self.with_subject(target, &subject) }, subject)
-    }
-
-    /// The identity of the job by the recorded subject of its token.
-    #[must_use]
-    pub fn with_subject(self, target: &Target, subject: &str) -> Self {
-        Self { key: self.key_of(target, subject), job: None, ..self }
-    }
-
-    /// The key of the job by the recorded subject of its token.
-    pub fn key_of(&self, target: &Target, subject: &str) -> CacheKey {
-        cache_key::of_identity(&self.env, target, &self.selected, &self.observed, Some(subject))
+    /// Whether everything that it was derived from is unchanged.
+    pub fn holds(&self) -> bool {
+        self.observed.iter().all(|observed| observed.holds(&self.env))
     }
 
     /// The MFA devices of which the chain requires codes: those of its roles, or, without any, the device of the profile

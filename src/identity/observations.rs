@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::command;
 use super::dependency::{Dependency, Observed};
+use super::jwt::Acceptor;
 use super::source::{IdentityToken, Source};
 use crate::code::Code;
 use crate::env::Env;
@@ -24,6 +25,9 @@ pub(super) struct Observations<'a> {
 /// The variable with the path of a container's token file.
 const CONTAINER_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
+/// The variable with a container's token.
+const CONTAINER_TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+
 impl<'a> Observations<'a> {
     pub(super) fn new(env: &'a Env, uncacheable: Option<Failure>) -> Self {
         Self { env, all: Vec::new(), uncacheable }
@@ -35,7 +39,11 @@ impl<'a> Observations<'a> {
         match source {
             // The settings in the key prove the identity.
             Source::Environment(_) | Source::Account(_) | Source::Profile(..) => return Ok(held),
-            Source::ServiceAccount(_) | Source::Instance(_) => {}
+            Source::ServiceAccount(_) => {}
+            Source::Instance(_) => {
+                self.add(Dependency::Sandbox);
+                return Ok(held);
+            }
             Source::Sso(sso) => {
                 if let Content::Bytes(bytes) = self.read(&sso.file, Observed::file, deadline)? {
                     held = bytes;
@@ -46,7 +54,11 @@ impl<'a> Observations<'a> {
                 read_before_the_sdk(file)?;
                 self.add(Dependency::File(file.clone()));
             }
-            Source::Process { command, .. } => self.of_process(command),
+            Source::Process { command, .. } => {
+                self.of_process(command);
+                self.add(Dependency::Sandbox);
+                return Ok(held);
+            }
             Source::Container => held = self.of_container(deadline)?,
         }
         self.add(Dependency::Boot);
@@ -76,8 +88,15 @@ impl<'a> Observations<'a> {
     }
 
     fn of_container(&mut self, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let Some(file) = self.env.os(CONTAINER_TOKEN_FILE) else { return Ok(Zeroizing::default()) };
-        match self.read(Path::new(file), Observed::subject, deadline)? {
+        let Some(file) = self.env.os(CONTAINER_TOKEN_FILE) else {
+            // A token in a variable is in the key.
+            if self.env.os(CONTAINER_TOKEN).is_none() {
+                self.add(Dependency::Sandbox);
+            }
+            return Ok(Zeroizing::default());
+        };
+        let observed = |path: &Path, content: &Content| Observed::token(path, content, Acceptor::Container);
+        match self.read(Path::new(file), observed, deadline)? {
             Content::Bytes(token) => Ok(token),
             Content::Absent | Content::Unreadable(_) => Err(Failure::new(
                 Code::SourceFile,
@@ -106,7 +125,7 @@ impl<'a> Observations<'a> {
         else {
             return failed(Code::SettingInvalid, "holds characters that are invalid in a token");
         };
-        self.add(Dependency::SubjectOfVariable(name.to_owned()));
+        self.add(Dependency::TokenOfVariable(name.to_owned()));
         Ok(Zeroizing::new(token.as_bytes().to_vec()))
     }
 
@@ -123,7 +142,7 @@ impl<'a> Observations<'a> {
                 hint,
             ))
         };
-        match self.read(token_file, Observed::subject, deadline)? {
+        match self.read(token_file, |path, content| Observed::token(path, content, Acceptor::Sts), deadline)? {
             Content::Bytes(bytes) if bytes.is_empty() => wrong("is empty", "check the program that writes the token"),
             Content::Bytes(bytes) if std::str::from_utf8(&bytes).is_err() => {
                 wrong("is not UTF-8", "check the program that writes the token")

@@ -49,6 +49,19 @@ pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
     }
 }
 
+/// When a file last changed, by the clock that [`file_state`] has.
+pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
+        let since_1970 = std::time::Duration::new(u64::try_from(metadata.ctime()).ok()?, nanoseconds);
+        std::time::UNIX_EPOCH.checked_add(since_1970)
+    }
+    #[cfg(not(unix))]
+    metadata.modified().ok()
+}
+
 /// Gives an open file of this user the mode 0600. The umask may have removed bits of it.
 pub fn make_private(file: &File) -> io::Result<()> {
     #[cfg(unix)]

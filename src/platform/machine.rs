@@ -44,3 +44,23 @@ pub fn boot() -> Option<String> {
     #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     None
 }
+
+/// A text that tells this boot and this sandbox from other ones; `None` where the system does not report them.
+///
+/// Linux counts the start of process 1 in ticks since the boot. It differs for each container that has processes of its own,
+/// and practically never comes again within a boot, while the numbers of namespaces do. On the machine itself all three stay
+/// the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one host.
+pub fn sandbox() -> Option<String> {
+    let boot = boot()?;
+    #[cfg(target_os = "linux")]
+    {
+        let namespace =
+            |kind: &str| Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string());
+        let first = std::fs::read_to_string("/proc/1/stat").ok()?;
+        // The name of the program, the second field, may have blanks and parentheses.
+        let started_at = first.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?;
+        Some(format!("{boot} {} {} {started_at}", namespace("net")?, namespace("pid")?))
+    }
+    #[cfg(not(target_os = "linux"))]
+    Some(boot)
+}

@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{Identity, Source};
+use crate::identity::{Identity, Source, Touched, Watch};
 
 /// How long a refresh may take while a valid token is in the cache.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -163,21 +163,25 @@ impl TokenRequest<'_> {
         {
             return Ok(Attempt::SettingsChanged);
         }
-        let reads_itself =
-            matches!(identity.source(), Source::Login { .. } | Source::Process { .. } | Source::Container);
+        let reads_itself = matches!(identity.source(), Source::Login { .. } | Source::Process { .. });
         if !reads_itself && !identity.may_give_same_credentials() {
             let issued = aws::request_token(target, identity, deadline)?;
             return Ok(Attempt::Done(Requested::Issued(issued, Proof::of(identity))));
         }
+        let watch = reads_itself.then(|| Watch::start(identity));
         let session = Session::open(target, identity, deadline)?;
         let mut proof = Proof::of(identity);
-        // What the source read itself may be other than what is in the cache key.
-        if reads_itself && proof == Proof::Complete && !self.is_unchanged() {
-            if let Source::Login { .. } = identity.source() {
-                return Ok(Attempt::SettingsChanged);
+        match watch.filter(|_| proof == Proof::Complete).map_or(Touched::No, |watch| watch.touched()) {
+            Touched::No => {}
+            Touched::Yes if matches!(identity.source(), Source::Login { .. }) => return Ok(Attempt::SettingsChanged),
+            Touched::Yes => {
+                info!(host = target.host; "not cached: the settings of the credentials changed while they were resolved");
+                proof = Proof::OfCredentials;
             }
-            info!(host = target.host; "not cached: the settings of the credentials changed while they were resolved");
-            proof = Proof::OfCredentials;
+            Touched::Unknown => {
+                info!(host = target.host; "not cached: the settings of the credentials changed a moment ago");
+                proof = Proof::OfCredentials;
+            }
         }
         let entry = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
         if let Some(entry) = entry.filter(|entry| entry.freshness() == Freshness::Fresh) {

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::job::entry_key;
 use super::{Fetched, Purpose, describe_failure, fetch, stored};
 use crate::cache::{Cache, Freshness, Manifest};
 use crate::client_config::{self, AuthFile};
@@ -74,7 +73,7 @@ fn hosts_of_clients(env: &Env) -> Vec<String> {
 fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, String)> {
     let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Vec::new() };
     let mut entries = HashMap::new();
-    let mut check = Check { env, config, cache: &cache, deadline, manifests: Vec::new(), targets: Vec::new() };
+    let mut check = Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() };
     let mut hosts = Vec::new();
     for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(ANY_ACCOUNT)) {
         // The hosts of a region share a token.
@@ -95,7 +94,6 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
 struct Check<'a> {
     env: &'a Env,
     config: &'a Config,
-    cache: &'a Cache,
     deadline: Instant,
     /// Manifests that differ in what they list, and whether it is unchanged.
     manifests: Vec<(Manifest, bool)>,
@@ -134,7 +132,7 @@ impl Check<'_> {
             return key.clone();
         }
         let identity = Identity::of(self.env, &target, self.deadline).ok();
-        let key = identity.map(|identity| entry_key(self.cache, &target, &identity).to_string());
+        let key = identity.map(|identity| identity.key.to_string());
         self.targets.push((target, key.clone()));
         key
     }

@@ -13,7 +13,6 @@
 //! with the new settings find the token under the new key.
 
 mod attempt;
-mod job;
 mod list;
 mod stored;
 
@@ -170,10 +169,6 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) ->
     for _ in 0..MOST_CHANGES {
         let identity = Arc::new(Identity::of(env, target, deadline)?);
         let cache = stored::open_cache(env);
-        let identity = match &cache {
-            Ok(cache) => job::with_subject(cache, target, identity, deadline)?,
-            Err(_) => identity,
-        };
         log_identity(target, &identity);
         let request = TokenRequest { env, target, identity: &identity, deadline, purpose };
         let attempt = match (cache, &identity.uncacheable) {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use log::debug;
 use time::OffsetDateTime;
 
-use super::job::entry_key;
 use super::short;
 use crate::aws::Issued;
 use crate::cache::{Cache, Decided, Entry, Erased, Manifest};
@@ -27,12 +26,12 @@ pub struct Stored {
 }
 
 /// Reads what the cache holds for an identity. Fails with the reason why the cache does not serve it.
-pub fn cached(env: &Env, target: &Target, identity: &Identity) -> Result<Stored, Failure> {
+pub fn cached(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
     let cache = writable_cache(env, identity)?;
-    let key = entry_key(&cache, target, identity);
+    let key = &identity.key;
     let dir = cache.dir().display();
-    let entry = cache.look_up(&key);
-    if entry.is_none() && cache.holds(&key) {
+    let entry = cache.look_up(key);
+    if entry.is_none() && cache.holds(key) {
         let what = format!("the entry in {dir} for this identity is damaged, or others could have written it");
         return Err(Failure::new(Code::CacheUnused, what, "the next get replaces the entry"));
     }
@@ -60,8 +59,7 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Er
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(Erased::Nothing) };
     let Ok(cache) = Cache::open(dir) else { return Ok(Erased::Nothing) };
-    let key = entry_key(&cache, target, &identity);
-    erase_entry(&cache, target, &key.to_string())
+    erase_entry(&cache, target, &identity.key.to_string())
 }
 
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.

@@ -28,6 +28,16 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
+/// Waits until the last change of these files is so long ago that their times prove their content.
+pub fn settle(files: &[&std::path::Path]) {
+    use std::os::unix::fs::MetadataExt;
+    let age = |file: &std::path::Path| {
+        let changed = file.symlink_metadata().expect("a file").ctime();
+        time::OffsetDateTime::now_utc().unix_timestamp() - changed
+    };
+    wait_until("the files are old enough", SOON, || files.iter().all(|file| age(file) >= 3));
+}
+
 /// Measures up to three times, until the time is within the bound: other load on the machine makes a run slower, and nothing
 /// makes it faster.
 #[track_caller]

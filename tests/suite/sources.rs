@@ -14,6 +14,7 @@ use std::rc::Rc;
 use crate::HOST;
 use crate::helper::{Helper, lacks_unix};
 use crate::namespace::{Namespace, skip};
+use crate::process::settle;
 use crate::real_clients::finish;
 use crate::support::aws::{Aws, Plan};
 
@@ -85,6 +86,7 @@ fn credential_process() {
     let config = format!("[default]\ncredential_process = sh {}\n", script.display());
     helper.write(".aws/config", &config);
     let runs = |helper: &Helper| fs::read_to_string(helper.home().join("runs")).expect("runs").lines().count();
+    settle(&[&helper.home().join(".aws/config"), &script]);
     cached_as(&aws, &helper, "AKIAPROCESS-one");
     assert_eq!(runs(&helper), 1);
     // Variables that a shell counts for itself change nothing; a variable that the process may read does.
@@ -105,9 +107,13 @@ pub fn jwt(subject: &str, nonce: u32) -> String {
 
 /// The same from another issuer.
 pub fn jwt_by(issuer: &str, subject: &str, nonce: u32) -> String {
+    jwt_of(&format!(r#"{{"iss":"{issuer}","sub":"{subject}","iat":{nonce}}}"#))
+}
+
+/// One with these claims.
+pub fn jwt_of(claims: &str) -> String {
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as CODE;
-    let claims = format!(r#"{{"iss":"{issuer}","sub":"{subject}","iat":{nonce}}}"#);
     format!("{}.{}.{}", CODE.encode("{}"), CODE.encode(claims), CODE.encode("signature"))
 }
 
@@ -219,7 +225,7 @@ fn container_full_uri_with_a_token_file() {
 }
 
 /// A network with the fixed addresses of ECS, EKS and EC2; `aws` answers on all of them.
-fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
+pub fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
     if lacks_unix(test) {
         return None;
     }
@@ -237,7 +243,7 @@ fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
     Some(Rc::new(namespace))
 }
 
-const INSIDE: &str = "http://127.0.0.1:8000";
+pub const INSIDE: &str = "http://127.0.0.1:8000";
 
 #[test]
 fn ecs_eks_and_instance_roles_at_their_fixed_addresses() {

@@ -1,10 +1,15 @@
 //! Whose token: worlds in which another identity's token was once served from the cache, and what a cache may still save there.
 
+use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 
 use crate::HOST;
-use crate::helper::Helper;
-use crate::sources::sign_in;
+use crate::helper::{Helper, lacks_unix, program};
+use crate::namespace::skip;
+use crate::process::{run, settle};
+use crate::sources::{INSIDE, jwt_of, metadata_network, sign_in};
 use crate::support::aws::Aws;
 
 fn profile(id: &str) -> String {
@@ -84,4 +89,249 @@ fn one_token_of_a_source_that_was_asked_is_listed_once_and_erased_at_once() {
     assert!(helper.entries().is_empty());
     assert_ne!(helper.get(HOST).password_for(HOST), first);
     assert!(helper.run(&["cache", "clear"], "").stdout.starts_with("removed 1 token from "));
+}
+
+/// kube2iam and kiam answer each container by its address.
+#[test]
+fn two_containers_of_a_machine_get_the_roles_that_the_same_address_gives_them() {
+    let (one, two) = (Aws::start(), Aws::start());
+    two.change(|plan| plan.session = "of-the-second");
+    let (Some(first), Some(second)) = (metadata_network(&one, "two containers"), metadata_network(&two, "two")) else {
+        return;
+    };
+    for vars in [&[][..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:8000/v1/sidecar")]] {
+        let mut helper = Helper::bare().inside(&first).var("AWS_ENDPOINT_URL", INSIDE);
+        for (name, value) in vars {
+            helper.set(name, value);
+        }
+        let (before_one, before_two) = (one.count_of("ecr"), two.count_of("ecr"));
+        helper.get(HOST).password_for(HOST);
+        let mut elsewhere = helper.inside(&second);
+        elsewhere.get(HOST).password_for(HOST);
+        assert_eq!((one.count_of("ecr"), two.count_of("ecr")), (before_one + 1, before_two + 1), "{vars:?}");
+        // Each hits again.
+        let all = (one.count(), two.count());
+        elsewhere.get(HOST).password_for(HOST);
+        elsewhere = elsewhere.inside(&first);
+        elsewhere.get(HOST).password_for(HOST);
+        assert_eq!((one.count(), two.count()), all, "{vars:?}");
+    }
+}
+
+#[test]
+fn a_container_with_processes_of_its_own_is_another_sandbox() {
+    if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
+        skip("containers with processes of their own", "namespaces need root");
+        return;
+    }
+    let aws = Aws::start();
+    let url = format!("{}/v1/sidecar", aws.url());
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+    let here = helper.get(HOST).password_for(HOST);
+    assert_eq!(helper.get(HOST).password_for(HOST), here);
+    aws.change(|plan| plan.session = "of-the-container");
+    let inside = helper.under("unshare", &["--pid", "--fork", "--mount-proc"], &[], HOST);
+    let inside = String::from_utf8(inside.stdout).expect("UTF-8");
+    assert!(inside.contains("Secret") && !inside.contains(&here), "{inside}");
+}
+
+/// Every claim may decide in a trust policy or enter the session.
+#[test]
+fn every_claim_of_a_token_counts_except_when_and_under_which_number_it_was_made() {
+    let aws = Aws::start();
+    let same = [
+        r#","aud":"a","iat":1,"exp":2,"nbf":3,"auth_time":4,"jti":"5""#,
+        r#","aud":["a"],"iat":6,"exp":7"#,
+        r#","aud":"a""#,
+    ];
+    let others = [
+        r#","aud":"b""#,
+        r#","aud":["a","b"]"#,
+        r#","aud":"a","https://aws.amazon.com/tags":{"principal_tags":{"team":["x"]}}"#,
+        r#","aud":"a","https://aws.amazon.com/source_identity":"me""#,
+        r#","aud":"a","amr":["authenticated"]"#,
+        r#","aud":"a","actor":"somebody""#,
+        r#","aud":"a","job_workflow_ref":"x""#,
+        r#","aud":"a","ref_protected":"true""#,
+        r#","aud":"a","kubernetes.io":{"serviceaccount":{"uid":"u"}}"#,
+    ];
+    let token = |claims: &str| jwt_of(&format!(r#"{{"iss":"https://i.example","sub":"s"{claims}}}"#));
+    let role = "arn:aws:iam::111122223333:role/R";
+    let by_file =
+        |helper: Helper, path: &str| helper.var("AWS_ROLE_ARN", role).var("AWS_WEB_IDENTITY_TOKEN_FILE", path);
+    let by_container = |helper: Helper, path: &str| {
+        helper
+            .var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/c", aws.url()))
+            .var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path)
+    };
+    let by_variable = |helper: Helper, _: &str| {
+        helper.var("AWS_ECR_WEB_IDENTITY", "env:CI_TOKEN").var("AWS_ECR_ROLE_ARN_111122223333", role)
+    };
+    let forms: &[&dyn Fn(Helper, &str) -> Helper] = &[&by_file, &by_container, &by_variable];
+    for (number, form) in forms.iter().enumerate() {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let path = helper.home().join("token");
+        let mut helper = form(helper, path.to_str().expect("UTF-8"));
+        let mut get = |claims: &str| {
+            let token = token(claims);
+            fs::write(&path, &token).expect("a write");
+            helper.set("CI_TOKEN", &token);
+            helper.get(HOST).password_for(HOST)
+        };
+        let first = get(same[0]);
+        for claims in same {
+            assert_eq!(get(claims), first, "{number}: {claims}");
+        }
+        let mut seen = vec![first];
+        for claims in others {
+            let password = get(claims);
+            assert!(!seen.contains(&password), "{number}: {claims}");
+            seen.push(password);
+        }
+    }
+}
+
+/// IAM does not see to which pod and node a token is bound. EKS Pod Identity tags the session with them.
+#[test]
+fn a_token_of_another_pod_is_another_identity_for_pod_identity_alone() {
+    let aws = Aws::start();
+    let token = |pod: &str| {
+        let account = format!(r#"{{"namespace":"n","serviceaccount":{{"uid":"u"}},"pod":{{"uid":"{pod}"}}}}"#);
+        jwt_of(&format!(r#"{{"iss":"i","sub":"system:serviceaccount:n:s","kubernetes.io":{account}}}"#))
+    };
+    for is_pod_identity in [false, true] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let path = helper.write("token", &token("one"));
+        let path = path.to_str().expect("UTF-8");
+        let helper = if is_pod_identity {
+            let url = format!("{}/v1/c", aws.url());
+            helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url).var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path)
+        } else {
+            helper.var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R").var("AWS_WEB_IDENTITY_TOKEN_FILE", path)
+        };
+        let one = helper.get(HOST).password_for(HOST);
+        helper.write("token", &token("two"));
+        assert_eq!(helper.get(HOST).password_for(HOST) != one, is_pod_identity);
+    }
+}
+
+/// The process itself changes a link and changes it back. The content is the same before and after.
+#[test]
+fn a_link_that_flips_while_a_process_reads_it_leaves_no_token_under_the_first_content() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let print = |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
+    let at = |path: &str| helper.home().join(path);
+    helper.write("one/keys", &print("AKIAFIRST1"));
+    helper.write("two/keys", &print("AKIASECOND"));
+    symlink("one", at("current")).expect("a link");
+    let flip = "echo run >> ~/runs\nln -sfn two ~/current\ncat \"$1\"\nln -sfn one ~/current\n";
+    let script = helper.write("script", flip);
+    let keys = at("current/keys");
+    let command = format!("/bin/sh {} {}", script.display(), keys.display());
+    let config = helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+    settle(&[&script, &config, &at("current"), &at("one/keys")]);
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIASECOND."));
+    helper.write("script", "echo run >> ~/runs\ncat \"$1\"\n");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAFIRST1."), "the process runs again");
+    assert_eq!(runs(&helper), 2);
+}
+
+/// A file system that counts in seconds gives a program that is rewritten at once the same time.
+#[test]
+fn a_program_that_changed_a_moment_ago_proves_nothing() {
+    let aws = Aws::start();
+    let helper = with_process(&aws, "sh SCRIPT");
+    let script = helper.home().join("process");
+    settle(&[&helper.home().join(".aws/config")]);
+    helper.write("process", &fs::read_to_string(&script).expect("a script"));
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!((runs(&helper), aws.count()), (2, 1), "it runs, and the token of its keys is served");
+    settle(&[&script]);
+    for _ in 0..3 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!((runs(&helper), aws.count()), (3, 1));
+}
+
+#[test]
+fn a_process_is_asked_again_in_another_directory_and_with_another_session_of_the_aws_cli() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let print = |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
+    let script = helper.write("script", "cat keys 2>/dev/null || cat ~/.aws/cli/cache/keys\n");
+    let config = format!("[default]\ncredential_process = /bin/sh {}\n", script.display());
+    let config = helper.write(".aws/config", &config);
+    let mut last = config.clone();
+    for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE")] {
+        last = helper.write(&format!("{dir}/keys"), &print(id));
+    }
+    fs::create_dir(helper.home().join("nowhere")).expect("a directory");
+    let get =
+        |dir: &str| run(helper.command().arg("get").current_dir(helper.home().join(dir)), HOST).password_for(HOST);
+    settle(&[&script, &config, &last]);
+    for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE"), ("here", "AKIAHERE")] {
+        assert!(get(dir).starts_with(id), "{id}");
+    }
+    for id in ["AKIASESSION1", "AKIASESSION2"] {
+        let session = helper.write(".aws/cli/cache/keys", &print(id));
+        settle(&[&session]);
+        let first = get("nowhere");
+        assert!(first.starts_with(id), "{first}");
+        assert_eq!(get("nowhere"), first);
+    }
+}
+
+/// docker gives each plugin a socket with a random name, terminals and CI systems number their runs.
+#[test]
+fn what_docker_and_terminals_make_up_for_each_run_does_not_run_a_process_again() {
+    let aws = Aws::start();
+    let mut helper = with_process(&aws, "sh SCRIPT");
+    settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
+    for number in 0..3 {
+        for name in ["DOCKER_CLI_PLUGIN_SOCKET", "TMUX_PANE", "SSH_CONNECTION", "CI_JOB_ID", "GITHUB_RUN_ID"] {
+            helper.set(name, &format!("@docker_cli_{number}"));
+        }
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!((runs(&helper), aws.count()), (1, 1));
+    // A token that a CI system gives the job may be what the process signs in with.
+    helper.set("CI_JOB_JWT", "token");
+    helper.get(HOST).password_for(HOST);
+    assert_eq!((runs(&helper), aws.count()), (2, 1));
+}
+
+/// `getenv` gives the first value.
+#[test]
+fn a_variable_that_is_set_twice_has_its_first_value() {
+    if lacks_unix("an environment with a variable set twice") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let first = helper.get(HOST).password_for(HOST);
+    let text = |text: &str| CString::new(text).expect("no NUL");
+    let own = [
+        format!("HOME={}", helper.home().display()),
+        format!("AWS_ENDPOINT_URL={}", aws.url()),
+        "AWS_ACCESS_KEY_ID=AKIASECOND".to_owned(),
+        "AWS_ACCESS_KEY_ID=AKIAEXAMPLE".to_owned(),
+        format!("AWS_SECRET_ACCESS_KEY={}", crate::helper::SECRET_KEY),
+        "AWS_EC2_METADATA_DISABLED=true".to_owned(),
+        "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
+    ];
+    let (input, output) = (helper.write("input", HOST), helper.home().join("output"));
+    let mut actions = nix::spawn::PosixSpawnFileActions::init().expect("actions");
+    let (read, written) = (fs::File::open(&input).expect("an input"), fs::File::create(&output).expect("an output"));
+    for (file, number) in [(&read, 0), (&written, 1)] {
+        actions.add_dup2(file.as_raw_fd(), number).expect("an action");
+    }
+    let attributes = nix::spawn::PosixSpawnAttr::init().expect("attributes");
+    let words = [text("helper"), text("get")];
+    let child = nix::spawn::posix_spawn(&program(), &actions, &attributes, &words, &own.map(|pair| text(&pair)));
+    nix::sys::wait::waitpid(child.expect("a process"), None).expect("an end");
+    let answer = fs::read_to_string(output).expect("an answer");
+    assert!(answer.contains("AKIASECOND.") && !answer.contains(&first), "{answer}");
 }

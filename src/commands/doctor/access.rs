@@ -58,7 +58,7 @@ impl Access {
             (None, _) => None,
         };
         report.profile = profile(&identity);
-        report.checks.push(cache(checker, &target, &identity));
+        report.checks.push(cache(checker, &identity));
         let local_time = checker.local_time;
         Ok(Self { target, identity, token: None, principal: None, expires_at: None, local_time })
     }
@@ -149,7 +149,7 @@ impl Access {
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
-        let stored = token_provider::cached(checker.env, &self.target, &self.identity).ok()?;
+        let stored = token_provider::cached(checker.env, &self.identity).ok()?;
         let entry = stored.entry.filter(|entry| entry.freshness() != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);
@@ -235,7 +235,7 @@ pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed(Name::Credentials, failure)],
     };
-    let mut checks = vec![cache(checker, &target, &identity)];
+    let mut checks = vec![cache(checker, &identity)];
     match Session::open(&target, &identity, for_credentials(checker)) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
@@ -287,8 +287,8 @@ fn profile(identity: &Identity) -> Option<String> {
     }
 }
 
-fn cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
-    match token_provider::cached(checker.env, target, identity) {
+fn cache(checker: Checker, identity: &Identity) -> Check {
+    match token_provider::cached(checker.env, identity) {
         Err(Failure { code, what, hint, .. }) => {
             Check::warning(Name::Cache, code, format!("not used, so every get calls AWS: {what}"), hint)
         }

@@ -1,0 +1,149 @@
+//! Proves that nobody touched what an identity was derived from while credentials were resolved.
+//!
+//! A source that reads files itself, such as a process, may have read them at any moment. That their content is the same before
+//! and after proves nothing: it may have been another one in between. So their state counts too, and that of every link on the
+//! way to them: a change leaves another change time, which no program can set. File systems count it in ticks of up to a second,
+//! so a file that changed within two seconds before it was looked at proves nothing (git calls such files racy).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Identity;
+use crate::platform;
+
+/// How long ago a file must have changed, so that its next change leaves another time.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The links that a path may lead through, as for the kernel.
+const MOST_LINKS: usize = 40;
+
+/// The states of the files of an identity at one moment.
+#[derive(PartialEq, Eq)]
+struct Footprint {
+    states: Vec<Option<[u64; 5]>>,
+    /// The last change of all.
+    changed_at: Option<SystemTime>,
+}
+
+/// Watches the files of an identity from its start on.
+pub struct Watch {
+    identity: Arc<Identity>,
+    started_at: SystemTime,
+    before: Footprint,
+}
+
+/// What happened to the files meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// Nobody touched them.
+    No,
+    /// They are the same, but changed too shortly before to tell.
+    Unknown,
+    /// The identity is another one now, or its files were replaced.
+    Yes,
+}
+
+impl Watch {
+    /// Begins to watch the files that `identity` was derived from.
+    pub fn start(identity: &Arc<Identity>) -> Self {
+        let started_at = SystemTime::now();
+        Self { identity: identity.clone(), started_at, before: Footprint::now(identity) }
+    }
+
+    /// What happened since the start, and since the identity was derived.
+    pub fn touched(&self) -> Touched {
+        let Self { identity, started_at, before } = self;
+        if *before != Footprint::now(identity) || !identity.holds() {
+            return Touched::Yes;
+        }
+        // A change in the future is one by another clock.
+        let settled = |changed_at| started_at.duration_since(changed_at).is_ok_and(|age| age >= SETTLED);
+        if before.changed_at.is_none_or(settled) { Touched::No } else { Touched::Unknown }
+    }
+}
+
+impl Footprint {
+    fn now(identity: &Identity) -> Self {
+        let mut footprint = Self { states: Vec::new(), changed_at: None };
+        for path in identity.observed.iter().flat_map(|observed| observed.paths(&identity.env)) {
+            footprint.add(&path, MOST_LINKS);
+        }
+        footprint
+    }
+
+    /// Adds the state of a path and of every link on the way. Returns where the path leads, as far as it exists.
+    fn add(&mut self, path: &Path, links_left: usize) -> PathBuf {
+        let mut walked = PathBuf::new();
+        let mut state = None;
+        for component in path.components() {
+            walked.push(component);
+            let Ok(metadata) = walked.symlink_metadata() else {
+                self.states.push(None);
+                return walked;
+            };
+            state = Some(metadata);
+            if let Some(link) = state.take_if(|state| state.is_symlink()) {
+                self.push(&link);
+                let Some(target) = walked.read_link().ok().filter(|_| links_left > 0) else { return walked };
+                let beside = walked.parent().unwrap_or(Path::new("")).join(target);
+                walked = self.add(&beside, links_left - 1);
+            }
+        }
+        // The end of a path through a link is added with the target of the link.
+        if let Some(metadata) = state {
+            self.push(&metadata);
+        }
+        walked
+    }
+
+    fn push(&mut self, metadata: &std::fs::Metadata) {
+        // Each use of a device changes its times.
+        if metadata.is_file() || metadata.is_symlink() {
+            self.states.push(Some(platform::file_state(metadata)));
+            self.changed_at = self.changed_at.max(platform::changed_at(metadata));
+        } else {
+            let [device, inode, ..] = platform::file_state(metadata);
+            self.states.push(Some([device, inode, 0, 0, 0]));
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::{Footprint, MOST_LINKS};
+
+    fn footprint(path: &Path) -> Footprint {
+        let mut footprint = Footprint { states: Vec::new(), changed_at: None };
+        footprint.add(path, MOST_LINKS);
+        footprint
+    }
+
+    #[test]
+    fn every_link_on_the_way_leaves_a_trace() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| dir.path().join(path);
+        for version in ["one", "two"] {
+            fs::create_dir(at(version)).and_then(|()| fs::write(at(version).join("token"), "same")).expect("a file");
+        }
+        symlink("one", at("data")).and_then(|()| symlink("data/token", at("token"))).expect("links");
+        let path = at("token");
+        let first = footprint(&path);
+        assert!(footprint(&path) == first && first.states.len() > 3);
+        let flip = |target: &str| {
+            symlink(target, at("new")).and_then(|()| fs::rename(at("new"), at("data"))).expect("a link");
+        };
+        flip("two");
+        assert!(footprint(&path) != first);
+        flip("one");
+        assert!(footprint(&path) != first, "there and back");
+        symlink("loop", at("loop")).expect("a link");
+        assert!(
+            footprint(&at("loop")) == footprint(&at("loop")) && footprint(&at("none/x")) == footprint(&at("none/x"))
+        );
+    }
+}
