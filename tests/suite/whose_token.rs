@@ -164,14 +164,17 @@ fn every_claim_of_a_token_counts_except_when_and_under_which_number_it_was_made(
             .var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/c", aws.url()))
             .var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path)
     };
-    let by_variable = |helper: Helper, _: &str| {
-        helper.var("AWS_ECR_WEB_IDENTITY", "env:CI_TOKEN").var("AWS_ECR_ROLE_ARN_111122223333", role)
-    };
-    let forms: &[&dyn Fn(Helper, &str) -> Helper] = &[&by_file, &by_container, &by_variable];
-    for (number, form) in forms.iter().enumerate() {
+    let by_variable =
+        |helper: Helper| helper.var("AWS_ECR_WEB_IDENTITY", "env:CI_TOKEN").var("AWS_ECR_ROLE_ARN_111122223333", role);
+    for number in 0..3 {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         let path = helper.home().join("token");
-        let mut helper = form(helper, path.to_str().expect("UTF-8"));
+        let named = path.to_str().expect("UTF-8");
+        let mut helper = match number {
+            0 => by_file(helper, named),
+            1 => by_container(helper, named),
+            _ => by_variable(helper),
+        };
         let mut get = |claims: &str| {
             let token = token(claims);
             fs::write(&path, &token).expect("a write");
