@@ -93,7 +93,7 @@ fn deb(aws: &Aws) -> TempDir {
     }
 
     let package = install("packaging/deb/build", root.path());
-    clean("lintian", &["--fail-on", "error,warning,info"], &package);
+    clean("lintian", &["--allow-root", "--display-info", "--fail-on", "error,warning,info"], &package);
 
     for (file, content) in conflicting {
         assert_eq!(fs::read_to_string(root.path().join("root").join(file)).expect("a file"), content, "{file}");
