@@ -257,7 +257,7 @@ fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
         let mut volumes = pod["volumes"].as_array().expect("volumes").iter();
         volumes.find(|volume| volume["name"] == name).expect("a volume").clone()
     };
-    assert_eq!(volume("image")["image"]["reference"], format!("{IMAGE}:{VERSION}"));
+    assert_eq!(pod["initContainers"][0]["image"], format!("{IMAGE}:{VERSION}-docker"), "the image with a shell");
     assert_eq!(set["spec"]["selector"]["matchLabels"], set["spec"]["template"]["metadata"]["labels"]);
     let node_path = volume("node")["hostPath"]["path"].as_str().expect("a path").to_owned();
     assert!(text.contains(&format!("--image-credential-provider-bin-dir={node_path}/bin\n")));
@@ -269,6 +269,7 @@ fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
     let command: Vec<_> = install["command"].as_array().expect("a command").iter().map(|word| word.as_str()).collect();
     assert_eq!(command, [Some("sh"), Some("-euc")]);
     let mut script = install["args"][0].as_str().expect("a script").to_owned();
+    is_restricted(pod);
     let root = tempfile::tempdir().expect("a directory");
     for mount in install["volumeMounts"].as_array().expect("mounts") {
         let path = mount["mountPath"].as_str().expect("a path");
@@ -277,8 +278,9 @@ fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
         script = script.replace(&format!("{path}/"), &format!("{}/", here.display()));
     }
     let at = |path: &str| root.path().join(path);
-    fs::create_dir_all(at("image/usr/bin")).expect("a directory");
-    fs::copy(program(), at("image/usr/bin").join(NAME)).expect("a copy");
+    let source = program().display().to_string();
+    script = script.replace(&format!("/usr/bin/{NAME}"), &source);
+    assert!(script.contains(&format!("cp {source} ")), "{script}");
     fs::copy("packaging/kubelet/credential-provider-config.yaml", at("config/credential-provider-config.yaml"))
         .expect("a copy");
     fs::create_dir_all(at("node/bin")).expect("a directory");
@@ -294,6 +296,76 @@ fn the_daemon_set_puts_both_names_on_the_node_and_replaces_old_ones() {
         assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o755);
     }
     assert!(at("node/credential-provider-config.yaml").exists());
+}
+
+/// What a cluster may demand of pods, but for the user: the node's directory belongs to root.
+#[track_caller]
+fn is_restricted(pod: &Value) {
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    for container in ["initContainers", "containers"].iter().flat_map(|kind| pod[kind].as_array().expect("containers"))
+    {
+        let context = &container["securityContext"];
+        assert_eq!(
+            (&context["readOnlyRootFilesystem"], &context["allowPrivilegeEscalation"]),
+            (&json!(true), &json!(false))
+        );
+        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+        let resources = &container["resources"];
+        assert!(
+            resources["requests"]["memory"].is_string() && resources["limits"]["memory"].is_string(),
+            "{container}"
+        );
+        let image = container["image"].as_str().expect("an image");
+        assert!(
+            image.contains("@sha256:") || image.starts_with(&format!("{IMAGE}:{VERSION}")),
+            "a tag that moves: {image}"
+        );
+    }
+}
+
+/// A directory with these files as `kubectl apply -k` renders it; `None` where kubectl is not installed.
+fn kustomized(files: &[(&str, String)]) -> Option<Vec<Value>> {
+    let kubectl = python().with_file_name("kubectl");
+    if !kubectl.exists() {
+        skip("kustomizations", "kubectl is not installed");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, content) in files {
+        fs::write(dir.path().join(name), content).expect("a write");
+    }
+    let output = output(Command::new(kubectl).arg("kustomize").arg(dir.path()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    documents(&String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+#[test]
+fn a_changed_configuration_replaces_the_daemon_set_s_pods() {
+    let release = release();
+    let file = |name: &str| read(release.path().join(name));
+    let config_map = |config: String| {
+        let files = [
+            ("kustomization.yaml", file("kustomization.yaml")),
+            ("daemonset.yaml", file("daemonset.yaml")),
+            ("service-account-audience.yaml", file("service-account-audience.yaml")),
+            ("credential-provider-config.yaml", config),
+        ];
+        let rendered = kustomized(&files)?;
+        are_valid(&rendered);
+        let of_kind = |kind: &str| rendered.iter().find(|one| one["kind"] == kind).expect("one").clone();
+        let (map, set) = (of_kind("ConfigMap"), of_kind("DaemonSet"));
+        let named = set["spec"]["template"]["spec"]["volumes"].as_array().expect("volumes").iter();
+        let named: Vec<_> = named.filter_map(|volume| volume["configMap"]["name"].as_str()).collect();
+        assert_eq!(named, [map["metadata"]["name"].as_str().expect("a name")]);
+        assert_eq!(map["metadata"]["namespace"], set["metadata"]["namespace"]);
+        Some(named[0].to_owned())
+    };
+    let config = file("credential-provider-config.yaml");
+    let (Some(first), Some(second)) = (config_map(config.clone()), config_map(config.replace("0s", "1s"))) else {
+        return;
+    };
+    assert_ne!(first, second);
 }
 
 #[test]
@@ -331,6 +403,17 @@ fn the_cron_job_writes_the_secret_that_it_may_change() {
     let value = |flag: &str| args.iter().find_map(|arg| arg.strip_prefix(flag)).expect(flag);
     let (name, namespace, file) = (value("--name="), value("--namespace="), value("--output="));
 
+    is_restricted(pod);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    // The account's token is where kubectl looks for it, and in the other container there is none.
+    let mounts = |container: &Value| -> Vec<String> {
+        let mounts = container["volumeMounts"].as_array().expect("mounts").iter();
+        mounts.map(|mount| mount["mountPath"].as_str().expect("a path").to_owned()).collect()
+    };
+    assert_eq!(mounts(token), ["/secret"]);
+    assert_eq!(mounts(apply), ["/secret", "/var/run/secrets/kubernetes.io/serviceaccount"]);
+    assert_eq!(apply["envFrom"], Value::Null, "AWS credentials");
+
     // The secret goes from one container to the other, and no further.
     assert_eq!(strings(&apply["command"]).last().map(String::as_str), Some(file));
     let mounted = Path::new(file).parent().and_then(Path::to_str);
@@ -355,8 +438,11 @@ fn the_cron_job_writes_the_secret_that_it_may_change() {
         role["rules"],
         json!([
             {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [name], "verbs": ["patch"]},
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
         ])
+    );
+    assert!(
+        text.contains(&format!("kubectl create secret generic {name} --type kubernetes.io/dockerconfigjson ")),
+        "made before"
     );
     assert!(text.contains(&format!("{{\"imagePullSecrets\": [{{\"name\": \"{name}\"}}]}}")), "the comment's secret");
 
@@ -378,6 +464,55 @@ fn the_cron_job_writes_the_secret_that_it_may_change() {
     assert_eq!((&secret["metadata"]["name"], &secret["metadata"]["namespace"]), (&json!(name), &json!(namespace)));
     assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
     are_valid(&secrets);
+}
+
+#[test]
+fn the_cron_job_assumes_a_role_or_serves_argo_cd_by_patches() {
+    let release = release();
+    let job = ("pull-secret.yaml", read(release.path().join("pull-secret.yaml")));
+    let role = ("pull-secret-role.yaml", read(release.path().join("pull-secret-role.yaml")));
+    let kustomization = "resources: [pull-secret.yaml]\npatches: [{path: pull-secret-role.yaml}]\n";
+    assert!(role.1.contains("#   resources: [pull-secret.yaml]\n#   patches: [{path: pull-secret-role.yaml}]\n"));
+    let of_kind =
+        |rendered: &[Value], kind: &str| rendered.iter().find(|one| one["kind"] == kind).expect("one").clone();
+    let pod =
+        |rendered: &[Value]| of_kind(rendered, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
+    let files = [("kustomization.yaml", kustomization.to_owned()), job.clone(), role];
+    let Some(rendered) = kustomized(&files) else { return };
+    are_valid(&rendered);
+    let pod_with_role = pod(&rendered);
+    let token = &pod_with_role["initContainers"][0];
+    let variable = |name: &str| {
+        let mut variables = token["env"].as_array().expect("variables").iter();
+        variables.find(|variable| variable["name"] == name).map(|variable| variable["value"].clone())
+    };
+    assert_eq!(variable("AWS_ROLE_ARN"), Some(json!("arn:aws:iam::111122223333:role/EcrPull")));
+    assert_eq!(variable("AWS_ECR_DISABLE_CACHE"), Some(json!("1")), "it keeps what it had");
+    let file = variable("AWS_WEB_IDENTITY_TOKEN_FILE").expect("a file");
+    let mounted = |container: &Value| {
+        container["volumeMounts"]
+            .as_array()
+            .expect("mounts")
+            .iter()
+            .any(|mount| file.as_str().expect("a path").starts_with(mount["mountPath"].as_str().expect("a path")))
+    };
+    assert!(mounted(token) && !mounted(&pod_with_role["containers"][0]), "the token is the helper's alone");
+
+    let readme = read("packaging/kubelet/README.md");
+    let argo = fences(&readme).find(|text| text.contains("argocd-repository")).expect("a kustomization");
+    let Some(rendered) = kustomized(&[("kustomization.yaml", argo), job]) else { return };
+    are_valid(&rendered);
+    let pod = pod(&rendered);
+    let args = strings(&pod["initContainers"][0]["args"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--output=")).collect();
+    let aws = Aws::start();
+    let ran = Helper::of(&aws).run(&args, "");
+    let secrets = documents(helper::printed(&ran)).expect("YAML");
+    let names: Vec<_> = secrets.iter().map(|secret| secret["metadata"]["name"].clone()).collect();
+    assert_eq!(of_kind(&rendered, "Role")["rules"][0]["resourceNames"], Value::from(names), "what it may change");
+    for document in rendered.iter().chain(&secrets) {
+        assert_eq!(document["metadata"]["namespace"], "argocd");
+    }
 }
 
 /// The fields that Argo CD reads of a repository's Secret (`secretToRepository` in its `util/db/repository_secrets.go`), and
@@ -433,7 +568,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
     let k3s = read(release.path().join("k3s-rke2-user-data.sh"));
 
     let drop_in = "etc/systemd/system/kubelet.service.d/50-docker-credential-ecr-login.conf";
-    for (name, script, installed, config) in [
+    for (name, script, installed, config_path) in [
         ("EKS", script, "etc/eks/image-credential-provider", "etc/eks/image-credential-provider/config.json"),
         ("k3s", &k3s, "var/lib/rancher/credentialprovider/bin", "var/lib/rancher/credentialprovider/config.yaml"),
     ] {
@@ -464,7 +599,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let program = root.path().join(installed).join(NAME);
         assert_eq!(fs::metadata(&program).expect(name).permissions().mode() & 0o777, 0o755);
-        let setup = format!("setup --kubelet {at}/{config}");
+        let setup = format!("setup --kubelet {at}/{config_path}");
         let called = fs::read_to_string(&calls).expect("calls");
         if name == "EKS" {
             let unit = fs::read_to_string(root.path().join(drop_in)).expect("a drop-in");
@@ -478,9 +613,30 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         let mut command = Command::new(helper::program());
         let output = process::output(command.args(setup.split(' ')).env_clear());
         assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "{name}: {output:?}");
-        let text = read(root.path().join(config));
+        let text = read(root.path().join(config_path));
         let config = Config::read(serde_json::from_str(&text).expect("JSON")).expect("a configuration");
         assert_eq!(config.providers[0].name, NAME);
+
+        // The commands of the README take out what was put in, in an order in which no start of kubelet puts it back.
+        let readme = read("packaging/kubelet/README.md");
+        let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let place = if name == "EKS" { "/etc/eks" } else { "/rancher/" };
+        let removal = blocks.into_iter().find(|block| block.contains("--remove") && block.contains(place)).expect(name);
+        let removal = removal.replace("/etc/", &format!("{at}/etc/")).replace("/var/lib/", &format!("{at}/var/lib/"));
+        fs::copy(helper::program(), &program).expect("a copy");
+        let sudo = bin.join("sudo");
+        fs::write(&sudo, "#!/bin/sh\nexec \"$@\"\n").expect("a write");
+        fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let before = fs::read_to_string(&calls).expect("calls").len();
+        let output = run(&format!("set -e\n{removal}"));
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(!program.exists() && !root.path().join(drop_in).exists(), "{name}");
+        let left = fs::read_to_string(root.path().join(config_path)).unwrap_or_default();
+        assert!(!left.contains(NAME), "{name}: {left}");
+        let restarted = fs::read_to_string(&calls).expect("calls")[before..].to_owned();
+        let expected = if name == "EKS" { "daemon-reload\nsystemctl restart kubelet\n" } else { "restart k3s\n" };
+        assert_eq!(restarted, format!("systemctl {expected}"));
+        fs::copy(release.path().join("SHA256SUMS"), &program).expect("a file in its place");
 
         // Nothing is installed that the release did not have.
         fs::remove_file(&program).expect("a program");
@@ -496,6 +652,10 @@ fn all_yaml_is_what_kubernetes_knows() {
     let release = release();
     let mut texts = Vec::new();
     for path in files(release.path()).into_iter().chain(files(Path::new("packaging"))) {
+        // A patch is a part of a document.
+        if path.ends_with("pull-secret-role.yaml") {
+            continue;
+        }
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("yaml" | "yml") => texts.push((path.clone(), read(&path))),
             Some("md") => texts.extend(fences(&read(&path)).map(|text| (path.clone(), text))),
@@ -515,6 +675,8 @@ fn all_yaml_is_what_kubernetes_knows() {
                 "CredentialProviderConfig" => {
                     Config::read(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 }
+                // Rendered by kubectl in other tests.
+                "Kustomization" => {}
                 // Its schema is published in no package; the flags are those of the DaemonSet's directory.
                 "NodeConfig" => {
                     let dir = "/opt/docker-credential-ecr-login";

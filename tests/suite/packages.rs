@@ -371,12 +371,16 @@ fn holds(usr: &Path, packed: &str, zsh: &str, licences: &str) {
 fn names_the_licence_of_every_crate(notices: &Path) {
     let notices = fs::read_to_string(notices).unwrap_or_else(|error| panic!("{}: {error}", notices.display()));
     let (parts, texts) = notices.split_once("\nTEXTS\n").expect("texts");
-    let list = "import json, subprocess, sys, zlib
-run = ['objcopy', '-O', 'binary', '--only-section=.dep-v0', sys.argv[1], '/dev/stdout']
-for one in json.loads(zlib.decompress(subprocess.check_output(run)))['packages']:
+    let list = "import json, subprocess, sys, tempfile, zlib
+with tempfile.NamedTemporaryFile() as file:
+    subprocess.run(['objcopy', f'--dump-section=.dep-v0={file.name}', sys.argv[1], '/dev/null'], check=True)
+    inside = json.loads(zlib.decompress(file.read()))
+for one in inside['packages']:
     if one.get('kind') != 'build' and not one.get('root'):
         print(one['name'], one['version'])";
-    let crates = text(Command::new("python3").args(["-c", list]).arg(program()));
+    let output = Command::new("python3").args(["-c", list]).arg(program()).output().expect("python3 runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(crates.lines().count() > 150, "{crates}");
     let library = if is_static(&program()) { "\nglibc " } else { "" };
     for name in crates.lines().chain(["Rust standard library"]) {
