@@ -1,14 +1,14 @@
 //! The context of a request to AWS: for which registry and identity, over which network, until when.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::http::Network;
-use super::runtime::{PendingRequest, run};
+use super::runtime::{PendingRequest, run, timed_out};
 use super::settings::Settings;
 use super::tls::Trust;
-use crate::config::{Role, Target};
+use crate::config::{DEFAULT_TIMEOUT, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source};
@@ -20,6 +20,8 @@ pub(super) struct Context {
     pub(super) network: Network,
     pub(super) pending: PendingRequest,
     pub(super) deadline: Instant,
+    /// When the program that gave the credentials ended. It may have waited for a person, and services get their time after it.
+    pub(super) asked_until: OnceLock<Instant>,
 }
 
 /// Runs `work` with a new context for `target` and `identity`, until `deadline` at the latest.
@@ -38,11 +40,24 @@ where
         Settings::new(&shared_identity).check_endpoints(&target)?;
         let trust = Trust::new(&shared_identity, deadline)?;
         let network = Network::new(&shared_identity.env, trust, pending.clone());
-        work(Context { target, identity: shared_identity, network, pending, deadline }).await
+        work(Context { target, identity: shared_identity, network, pending, deadline, asked_until: OnceLock::new() })
+            .await
     })
 }
 
 impl Context {
+    /// Runs a part of the work that waits for services alone. After a person was asked, they have no more time than without one.
+    pub(super) async fn within_time_of_services<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Some(ended) = self.asked_until.get().filter(|_| !self.target.time_for_person.is_zero()) else {
+            return work.await;
+        };
+        let timed_out = |_| Err(timed_out(self.source(), &self.pending));
+        tokio::time::timeout_at((*ended + DEFAULT_TIMEOUT).into(), work).await.unwrap_or_else(timed_out)
+    }
+
     pub(super) fn env(&self) -> &Env {
         &self.identity.env
     }

@@ -7,7 +7,7 @@
 //! To add a source: add a variant to [`Source`], choose it in [`identity`](crate::identity), resolve it in [`from_source`], and
 //! add its test to `tests/suite/sources.rs`.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use aws_config::SdkConfig;
 use aws_config::login::LoginCredentialsProvider;
@@ -18,6 +18,7 @@ use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials};
 use aws_types::region::Region;
+use aws_types::service_config::ServiceConfigKey;
 use log::debug;
 
 use super::context::Context;
@@ -50,9 +51,32 @@ pub(super) async fn resolve(
     codes: &[MfaCode],
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    let mut credentials = from_source(config, provider_config, context).await?;
+    let sts = sts_config(config, context);
+    let credentials = from_source(config, &sts, provider_config, context).await?;
     context.pending.set_role(None);
     check_header_values(&credentials, context.source())?;
+    let assumed = Box::pin(assume_roles(&sts, credentials, codes, context));
+    context.within_time_of_services(assumed).await
+}
+
+/// The configuration of STS. For a dual-stack registry STS is asked at its dual-stack name too, since the network may have no
+/// IPv4, unless a setting names its URL, which the SDK does not combine with that.
+fn sts_config(config: &SdkConfig, context: &Context) -> SdkConfig {
+    let key = ServiceConfigKey::builder().service_id("STS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let url = config.service_config().zip(key.ok()).and_then(|(settings, key)| settings.load_config(key));
+    if !context.target.registry.dual_stack || config.use_dual_stack().is_some() || url.is_some() {
+        return config.clone();
+    }
+    config.to_builder().use_dual_stack(true).build()
+}
+
+/// Gets a session with MFA if there is a code for the user, and assumes the roles.
+async fn assume_roles(
+    config: &SdkConfig,
+    mut credentials: Credentials,
+    codes: &[MfaCode],
+    context: &Context,
+) -> Result<Credentials, Failure> {
     if let Some(code) = codes.iter().find(|code| code.device.is_for(None)) {
         let session = user_session(config, credentials, code).await;
         credentials = session.map_err(|error| context.user_session_failure(&error))?;
@@ -66,18 +90,19 @@ pub(super) async fn resolve(
 
 async fn from_source(
     config: &SdkConfig,
+    sts: &SdkConfig,
     provider_config: &ProviderConfig,
     context: &Context,
 ) -> Result<Credentials, Failure> {
     let resolved = match context.source() {
-        Source::WebIdentity(of) => return from_web_identity(config, of, context).await,
+        Source::WebIdentity(of) => return from_web_identity(sts, of, context).await,
         Source::Sso(of) => return sso::credentials(config, of, context).await,
         Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
             Ok(from_keys(keys))
         }
         Source::ServiceAccount(account) => {
             let token = account.token.expose().to_owned();
-            assume_with_token(config, &account.role_arn, &account.session_name, token).await
+            assume_with_token(sts, &account.role_arn, &account.session_name, token).await
         }
         Source::Login { arn, .. } => {
             LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
@@ -118,9 +143,9 @@ async fn assume_with_code(
 
 fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static str) -> provider::Result {
     let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
-    let expiry = SystemTime::try_from(answer.expiration).ok();
     let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
-    Ok(Credentials::new(id, secret, token, expiry, provider))
+    // Without an expiry, since the credentials sign one request or two.
+    Ok(Credentials::new(id, secret, token, None, provider))
 }
 
 /// Whether the provider of this source gave the credentials, by the feature that the SDK records in them.

@@ -118,7 +118,10 @@ mod system {
     async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
         // For a name in the hosts file, no server is queried, not even for the other kind of address: the name may be in the
         // file because no server can be reached.
-        let hosts = Hosts::from_system().unwrap_or_default();
+        let mut hosts = Hosts::default();
+        let file = fs::read("/etc/hosts").unwrap_or_default();
+        // A comment may have other characters than UTF-8.
+        let _ = hosts.read_hosts_conf(String::from_utf8_lossy(&file).as_bytes());
         let dns_name = DnsName::from_utf8(name)?;
         let listed = [RecordType::A, RecordType::AAAA]
             .into_iter()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use aws_credential_types::Credentials;
 use tokio::task::spawn_blocking;
@@ -24,6 +25,7 @@ pub(super) async fn credentials(profile: &str, line: &str, context: &Context) ->
     // Before the deadline of the whole request, so that the message is about the process.
     let deadline = context.deadline.checked_sub(GRACE).unwrap_or(context.deadline);
     let run = spawn_blocking(move || run_child(command, None, deadline)).await;
+    let _ = context.asked_until.set(Instant::now());
     match run.expect("running a process does not panic") {
         Ok(finished) => keys(profile, &finished),
         Err(error) => Err(no_answer(profile, &error)),

@@ -90,7 +90,8 @@ fn cannot_start(error: &io::Error) -> Failure {
     )
 }
 
-fn timed_out(source: &Source, pending: &PendingRequest) -> Failure {
+/// The failure when the time is over.
+pub(super) fn timed_out(source: &Source, pending: &PendingRequest) -> Failure {
     match source {
         Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. }) => Failure::new(
             Code::Timeout,

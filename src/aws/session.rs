@@ -44,6 +44,10 @@ pub struct Session {
     pub(super) cache_key: Option<CacheKey>,
 }
 
+/// No token is valid for longer (Amazon ECR API reference, GetAuthorizationToken). An emulator may answer with milliseconds or with
+/// a time that no calendar has.
+const LONGEST_LIFE: Duration = Duration::from_hours(12);
+
 /// What ECR answers to GetAuthorizationToken.
 #[derive(Default)]
 struct AuthorizationData {
@@ -95,11 +99,14 @@ impl Session {
         let is_from_expected_provider = is_from_expected_provider(context.source(), roles, &credentials);
         let config = with_credentials(config, credentials);
         let started = Instant::now();
-        let data = if context.target.registry.is_public() {
-            public_authorization(&config, endpoint, &context).await?
-        } else {
-            private_authorization(&config, endpoint, &context).await?
+        let authorization = async {
+            if context.target.registry.is_public() {
+                public_authorization(&config, endpoint, &context).await
+            } else {
+                private_authorization(&config, endpoint, &context).await
+            }
         };
+        let data = context.within_time_of_services(authorization).await?;
         let answered_by = context.network.last_authority();
         let mut token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
@@ -112,6 +119,7 @@ impl Session {
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
+        let valid_for = valid_for.map(|life| life.min(LONGEST_LIFE));
         Ok(Issued { token, valid_for, credentials: cache_key, is_from_expected_provider })
     }
 }

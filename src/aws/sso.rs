@@ -8,12 +8,11 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
-use aws_smithy_types::DateTime;
 use aws_types::region::Region;
 use log::{debug, warn};
 use serde_json::{Map, Value};
@@ -91,9 +90,9 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
         }
     })?;
     let found = answer.role_credentials.and_then(|found| {
-        let expiry = SystemTime::try_from(DateTime::from_millis(found.expiration)).ok();
         let (id, secret) = (found.access_key_id?, found.secret_access_key?);
-        Some(Credentials::new(id, secret, found.session_token, expiry, "SSO"))
+        // Without an expiry, since the credentials sign one request or two.
+        Some(Credentials::new(id, secret, found.session_token, None, "SSO"))
     });
     found.ok_or_else(|| {
         Failure::new(
@@ -137,8 +136,8 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     };
     let Some(access_token) = answer.access_token else { return Ok(Renewal::Unchanged) };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
-    let expires_at = OffsetDateTime::now_utc().replace_nanosecond(0).map(|now| now + life);
-    let expires_at = expires_at.ok().and_then(|at| at.format(&Rfc3339).ok());
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
+    let expires_at = now.and_then(|now| now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok());
     sign_in.set("accessToken", access_token);
     sign_in.set("expiresAt", expires_at.unwrap_or_default());
     if let Some(refresh_token) = answer.refresh_token {

@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustls::client::Resumption;
@@ -44,6 +45,8 @@ const BUNDLES: &[&str] = &[
 pub(super) struct Trust {
     roots: Roots,
     config: OnceCell<Arc<ClientConfig>>,
+    /// Whether the certificates were read and there is none.
+    is_empty: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ impl Trust {
             (None, None, None) => Roots::System,
             (None, file, dir) => Roots::SslCert { file, dir },
         };
-        Ok(Self { roots, config: OnceCell::new() })
+        Ok(Self { roots, config: OnceCell::new(), is_empty: Arc::default() })
     }
 
     /// Describes the certificates, as the object of a sentence.
@@ -96,11 +99,21 @@ impl Trust {
         }
     }
 
+    /// Whether there are no certificates at all, as in an empty image.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty.load(Ordering::Relaxed)
+    }
+
     /// The configuration of TLS connections. The first call reads the certificates.
     pub(super) async fn config(&self) -> Arc<ClientConfig> {
         let config = self.config.get_or_init(|| async {
-            let roots = self.roots.clone();
-            let loaded = tokio::task::spawn_blocking(move || client_config(roots.load())).await;
+            let (roots, is_empty) = (self.roots.clone(), self.is_empty.clone());
+            let load = move || {
+                let store = roots.load();
+                is_empty.store(store.is_empty(), Ordering::Relaxed);
+                client_config(store)
+            };
+            let loaded = tokio::task::spawn_blocking(load).await;
             Arc::new(loaded.expect("reading certificates does not panic"))
         });
         Arc::clone(config.await)

@@ -68,7 +68,7 @@ impl Response {
         let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
         let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
         let value = Secret::from(format!("{scheme} {}", *token));
-        let expires = issued.valid_for.map(|left| OffsetDateTime::now_utc() + left);
+        let expires = issued.valid_for.and_then(|left| OffsetDateTime::now_utc().checked_add(left.try_into().ok()?));
         let expires = expires.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
         Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
     }

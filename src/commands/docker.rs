@@ -194,12 +194,11 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
 /// credentials.
 fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
-    let deadline = started + config.timeout();
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
     if let Some(name) = config.fallback() {
         fallback::refuse_loop(env)?;
         let input = Zeroizing::new(b"unused".to_vec());
-        match fallback::ask(env, name, "list", input, deadline) {
+        match fallback::ask(env, name, "list", input, started + config.timeout_with_person()) {
             // Go encodes an empty map as `null`.
             Ok(Answer { output, code: 0 }) => match serde_json::from_slice::<Option<_>>(&output) {
                 Ok(others) => hosts = others.unwrap_or_default(),
@@ -212,6 +211,8 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
             Err(error) => warn!("{error}"),
         }
     }
+    // The fallback helper may have waited for a person.
+    let deadline = Instant::now() + config.timeout();
     hosts.extend(token_provider::list(env, &config, deadline));
     Ok(success(line(&hosts)?))
 }
@@ -223,6 +224,7 @@ fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destin
     match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
         Ok(target) => Ok(Destination::Here(config, target, deadline)),
         Err(Error::NotFound) => {
+            let deadline = started + config.timeout_with_person();
             Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))
         }
         Err(error) => Err(error),

@@ -47,7 +47,7 @@ impl Login {
         let (identity, session) = open_session(env, &config, &target)?;
         let failed = |failure: Failure| Error::failed(token_provider::describe_failure(&target, &failure));
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
-        let expires_at = issued.valid_for.map(|life| OffsetDateTime::now_utc() + life);
+        let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
         token_provider::keep(env, &config, &target, &identity, &issued).map_err(|why| {
             Error::failed(format!("AWS gave a token for {}, but it cannot be cached: {why}", target.host))
         })?;
@@ -61,10 +61,12 @@ impl Login {
 fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
     let failed = |failure: Failure| Error::failed(token_provider::describe_failure(target, &failure));
     let deadline = || Instant::now() + config.timeout();
-    let (mut signed_in, mut codes_asked) = (false, 0);
+    let (mut signed_in, mut renewed, mut codes_asked) = (false, false, 0);
     loop {
         let identity = Arc::new(Identity::of(env, target, deadline()).map_err(failed)?);
-        if aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
+        // A service may give a sign-in that expires at once.
+        if !renewed && aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
+            renewed = true;
             continue;
         }
         // A code is valid once.
@@ -72,7 +74,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
             .map_err(|why| Error::failed(format!("a token for {} cannot be cached: {why}", target.host)))?;
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
-        match Session::open_with(target, &identity, &codes, deadline()) {
+        match Session::open_with(target, &identity, &codes, identity.deadline(target, deadline())) {
             Ok(session) => return Ok((identity, session)),
             Err(failure) if is_expired(failure.code) && !signed_in => {
                 sign_in(env, &identity, &failure)?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::Config;
 use super::registry_entry::{RegistryEntry, Table};
 use super::values::{is_helper_name, time_limit};
-use super::{Config, DEFAULT_TIMEOUT};
 use crate::error::Error;
 
 #[derive(Deserialize)]
@@ -80,7 +80,7 @@ impl Config {
             // The error's own Display also draws the line, over several lines.
             source.error_at(offset, error.message())
         })?;
-        let timeout = file.timeout.as_ref().map_or(Ok(DEFAULT_TIMEOUT), |value| timeout(value, &source))?;
+        let timeout = file.timeout.as_ref().map(|value| timeout(value, &source)).transpose()?;
         let fallback = file.fallback.map(|name| fallback(name, &source)).transpose()?;
         let registries = registries(file.registry, source)?;
         Ok(Self { timeout, fallback, registries, path, source: None })

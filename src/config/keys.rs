@@ -21,7 +21,8 @@ pub const KEYS: &[ConfigKey] = &[
         name: "timeout",
         kind: "string: a number of seconds, or with units, e.g. 500ms, 20s, 1m30s",
         default: "20s",
-        what: "The time limit for one request. AWS_ECR_TIMEOUT overrides it.",
+        what: "The time limit for one request. AWS_ECR_TIMEOUT overrides it. Unless one of them is set, a fallback helper or a \
+               credential_process may take 2m, since it may ask a person.",
         example: "\"20s\"",
     },
     ConfigKey {

@@ -25,7 +25,8 @@ impl Config {
         let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
-        let target = Target { host, registry, caller, chosen_by: setting, endpoint_url };
+        let time_for_person = self.timeout_with_person().saturating_sub(self.timeout());
+        let target = Target { host, registry, caller, chosen_by: setting, time_for_person, endpoint_url };
         log(&target);
         Ok(target)
     }

@@ -47,7 +47,11 @@ use registry_entry::RegistryEntry;
 use values::time_limit;
 
 /// The time limit of one `get` when no setting changes it.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The same where a program may ask a person: a fallback helper that unlocks a keychain, or a `credential_process` that opens a
+/// browser.
+const DEFAULT_TIMEOUT_WITH_PERSON: Duration = Duration::from_mins(2);
 
 /// The default session name of assumed roles, which CloudTrail shows.
 pub(crate) const SESSION_NAME: &str = crate::NAME;
@@ -55,7 +59,8 @@ pub(crate) const SESSION_NAME: &str = crate::NAME;
 /// The settings of the helper for one run.
 #[derive(Debug)]
 pub struct Config {
-    timeout: Duration,
+    /// `None` when no setting changes it.
+    timeout: Option<Duration>,
     fallback: Option<String>,
     registries: Vec<RegistryEntry>,
     path: PathBuf,
@@ -71,7 +76,7 @@ impl Config {
             Some(path) => Self::load_file(path, env, deadline)?,
         };
         if let Some(timeout) = timeout(env)? {
-            config.timeout = timeout;
+            config.timeout = Some(timeout);
         }
         Ok(config)
     }
@@ -103,7 +108,7 @@ impl Config {
     }
 
     fn empty(path: PathBuf) -> Self {
-        Self { timeout: DEFAULT_TIMEOUT, fallback: None, registries: Vec::new(), path, source: None }
+        Self { timeout: None, fallback: None, registries: Vec::new(), path, source: None }
     }
 
     /// The path and the content of the file; `None` when the platform has no path for it.
@@ -123,7 +128,12 @@ impl Config {
 
     /// The time limit of one `get`.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// The same where a program may ask a person. A limit that a setting sets applies to all.
+    pub fn timeout_with_person(&self) -> Duration {
+        self.timeout.unwrap_or(DEFAULT_TIMEOUT_WITH_PERSON)
     }
 }
 

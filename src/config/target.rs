@@ -1,5 +1,7 @@
 //! What a configuration decides about a registry: the registry itself, and who calls AWS for it.
 
+use std::time::Duration;
+
 use crate::registry::Registry;
 use crate::secret::Secret;
 
@@ -14,6 +16,8 @@ pub struct Target {
     pub caller: Caller,
     /// The setting that chose the caller, for messages; `None` when the AWS settings alone decide.
     pub chosen_by: Option<String>,
+    /// How much longer a program may take that asks a person for the credentials. Nothing when a setting sets the time limit.
+    pub time_for_person: Duration,
     /// The endpoint of the ECR API; `None` for the one that the registry's host implies.
     pub endpoint_url: Option<String>,
 }

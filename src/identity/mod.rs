@@ -145,6 +145,14 @@ impl Identity {
         is_asked && self.chain.roles.is_empty()
     }
 
+    /// The deadline of a request as this identity that should end by `deadline`: later where a program may ask a person.
+    pub fn deadline(&self, target: &Target, deadline: Instant) -> Instant {
+        match self.source() {
+            Source::Process { .. } => deadline + target.time_for_person,
+            _ => deadline,
+        }
+    }
+
     /// The source of the first credentials.
     pub fn source(&self) -> &Source {
         &self.chain.source

@@ -1,7 +1,7 @@
 //! This process: standard streams, signals, core dumps, threads.
 
 use std::io::{self, Read};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 /// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
@@ -134,6 +134,14 @@ pub const STACK: usize = 2 * 1024 * 1024;
 /// Starts a thread.
 pub fn spawn_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     std::thread::Builder::new().stack_size(STACK).spawn(work)
+}
+
+/// Starts a thread of a scope.
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> ScopedJoinHandle<'scope, T> {
+    std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).expect("the system starts a thread")
 }
 
 /// Makes a write beyond the limit on file sizes fail instead of ending the process. Call it before a file is written, not at

@@ -170,6 +170,10 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) ->
         let identity = Arc::new(Identity::of(env, target, deadline)?);
         let cache = stored::open_cache(env);
         log_identity(target, &identity);
+        let deadline = match purpose {
+            Purpose::Answer(_) => identity.deadline(target, deadline),
+            Purpose::List => deadline,
+        };
         let request = TokenRequest { env, target, identity: &identity, deadline, purpose };
         let attempt = match (cache, &identity.uncacheable) {
             (Ok(cache), None) => request.with_cache(&cache)?,

@@ -96,6 +96,10 @@ impl Names {
 fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
     let Some(names) = Names::start("names") else { return };
     names.write("hosts", "127.0.0.1 localhost\n127.83.0.1 listed.corp.test short # a comment\n::1 listed6.test\n");
+    let latin = [b"# B\xfcro\n127.0.0.1 localhost\n127.83.0.1 latin.corp.test # K\xf6ln\n".as_slice()].concat();
+    fs::write(names.dir.path().join("etc/hosts"), latin).expect("a write");
+    names.get("latin.corp.test", SILENT).password_for(HOST);
+    names.write("hosts", "127.0.0.1 localhost\n127.83.0.1 listed.corp.test short # a comment\n::1 listed6.test\n");
     for name in ["listed.corp.test", "LISTED.corp.TEST", "short", "listed6.test", "localhost", "127.83.0.1", "[::1]"] {
         names.get(name, SILENT).password_for(HOST);
     }

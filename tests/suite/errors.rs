@@ -83,6 +83,10 @@ fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
     for secret in SECRETS {
         assert!(!line.contains(secret), "{line}");
     }
+    // An error as a library prints it for itself.
+    for internal in ["{", "Some(", "SdkBody", "Error("] {
+        assert!(!line.contains(internal), "{internal} in {line}");
+    }
 }
 
 /// Starts an ECR that answers with this error.
@@ -309,6 +313,45 @@ fn nothing_that_answers() {
     get_fails(&helper, "in time;", &["AWS_ECR_TIMEOUT"]);
     // Before that, it has the time to resolve the credentials.
     doctor_fails(&helper, "cannot reach");
+}
+
+/// The deadline falls into the pause before another attempt.
+#[test]
+fn the_last_thing_that_happened_is_the_cause_when_time_is_short() {
+    let short = |helper: Helper| helper.var("AWS_ECR_TIMEOUT", "500ms");
+    let throttling = refusing("ThrottlingException", "Rate exceeded");
+    let broken = Aws::with(Plan { failures: usize::MAX, ..Plan::default() });
+    let role = "arn:aws:iam::111122223333:role/R";
+    let (_sts, throttled_role) = role_refused("Throttling", "Rate exceeded", "");
+    let throttled_role = short(throttled_role);
+    for _ in 0..6 {
+        let refused = short(Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "http://127.0.0.1:1"));
+        get_fails(&refused, "cannot reach", &["127.0.0.1:1", "refused"]);
+        get_fails(&refused.var("AWS_ECR_ROLE_ARN_111122223333", role), "cannot reach", &["127.0.0.1:1", "refused"]);
+        get_fails(&short(Helper::of(&throttling)), "is throttling", &["ECR"]);
+        get_fails(&throttled_role, "is throttling", &["STS"]);
+        let line = short(Helper::of(&broken)).get(HOST).error().to_owned();
+        assert!(line.contains("ECR refused: ServerException"), "{line}");
+        let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/keys");
+        get_fails(&short(container), "cannot reach", &["127.0.0.1:1", "refused"]);
+    }
+}
+
+#[test]
+fn no_certificates_at_all_is_said_as_that() {
+    use crate::namespace::{Namespace, missing, skip};
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "nsenter"]).is_some() {
+        return skip("no certificates", "mounts need root");
+    }
+    let aws = Aws::start();
+    let server = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    server.serve(listener, aws.app());
+    let empty = std::rc::Rc::new(Namespace::of_mounts("mount -t tmpfs tmpfs /etc/ssl"));
+    let helper = Helper::of(&aws).inside(&empty).var("AWS_ENDPOINT_URL", &url);
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("no CA certificate at all") && line.contains("ca-certificates"), "{line}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | `cache` | one API call, freshness, refresh, identities kept apart, damaged entries |
 //! | `sources` | every source of credentials, with one request to each; how to add one |
 //! | `metadata` | the endpoints of instances and containers: versions, refusals, limits |
+//! | `hostile` | times, numbers and limits from outside that nothing valid has |
 //! | `bazel` | Bazel's credential helper protocol |
 //! | `ci` | identities of CI jobs: GitHub's tokens, tokens in variables, keys by account |
 //! | `processes` | when tokens of a `credential_process` are cached |
@@ -90,6 +91,7 @@ mod fips;
 mod fixes;
 mod get_login_password;
 mod helper;
+mod hostile;
 mod hosts;
 mod identity;
 mod kaniko;

@@ -81,6 +81,48 @@ fn each_host_form_leads_to_its_endpoint() {
     assert_eq!(asked(&dual_stack, HOST), "ecr.us-east-1.api.aws:443");
 }
 
+/// The network may have no IPv4.
+#[test]
+fn the_role_of_a_dual_stack_registry_comes_from_the_dual_stack_name_of_sts() {
+    let (proxy, notes) = noting_proxy();
+    for (host, sts) in [
+        ("111122223333.dkr-ecr.eu-west-1.on.aws", "sts.eu-west-1.api.aws:443"),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com:443"),
+    ] {
+        let helper = with_keys().var("HTTPS_PROXY", &proxy).var("AWS_MAX_ATTEMPTS", "1");
+        let role = "arn:aws:iam::111122223333:role/R";
+        helper.var("AWS_ECR_ROLE_ARN_111122223333", role).get(host).error();
+        assert!(notes.lock().expect("notes").iter().any(|target| target == sts), "{host}: {notes:?}");
+    }
+    let aws = Aws::start();
+    let helper = with_keys().var("AWS_ENDPOINT_URL", &aws.url());
+    let helper = helper.var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/R");
+    let host = "111122223333.dkr-ecr.us-east-1.on.aws";
+    assert!(helper.get(host).password_for(host).starts_with("ASIA-R-by-"), "and a URL that is set stays");
+}
+
+#[test]
+fn proxies_are_those_that_go_uses() {
+    let (proxy, notes) = noting_proxy();
+    // Nothing listens there: what goes without a proxy is refused.
+    let without = |name: &str, value: &str| {
+        notes.lock().expect("notes").clear();
+        let helper = with_keys().var("AWS_ENDPOINT_URL", "https://127.83.9.9.example:1").var("AWS_MAX_ATTEMPTS", "1");
+        helper.var("HTTPS_PROXY", &proxy).var(name, value).get(HOST).error();
+        notes.lock().expect("notes").is_empty()
+    };
+    for value in ["*", "*.example", ".example", "example:1", "x,127.83.9.9.example"] {
+        assert!(without("NO_PROXY", value), "{value}");
+    }
+    for value in ["example:443", "ample", "127.0.0.0/8"] {
+        assert!(!without("NO_PROXY", value), "{value}");
+    }
+    notes.lock().expect("notes").clear();
+    let all = with_keys().var("AWS_ENDPOINT_URL", "https://127.83.9.9.example:1").var("AWS_MAX_ATTEMPTS", "1");
+    all.var("ALL_PROXY", &proxy).get(HOST).error();
+    assert!(notes.lock().expect("notes").is_empty(), "ALL_PROXY is not used");
+}
+
 #[test]
 fn a_configured_endpoint_serves_hosts_of_every_kind() {
     let aws = Aws::start();
@@ -187,7 +229,7 @@ fn a_proxy_is_used_as_its_variables_say() {
     let aws = Aws::start();
     let Some(company) = Company::start(&aws, "proxies") else { return };
     let (bundle, url) = (company.bundle(), proxy());
-    for (number, name) in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"].into_iter().enumerate() {
+    for (number, name) in ["HTTPS_PROXY", "https_proxy"].into_iter().enumerate() {
         let user = company.user().var("AWS_CA_BUNDLE", &bundle).var(name, &url);
         user.get(HOST).password_for(HOST);
         assert_eq!(company.connects(), number + 1, "{name}");

@@ -173,3 +173,53 @@ fn a_request_that_does_not_end() {
         });
     }
 }
+
+/// Three waits of more than twenty seconds, at the same time.
+#[test]
+fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() {
+    let aws = Aws::start();
+    let silent = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
+    let process = |aws: &Aws, seconds: u32| {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let script = format!(
+            "echo run >>\"$HOME/runs\"\nsleep {seconds}\n\
+             echo '{{\"Version\":1,\"AccessKeyId\":\"AKIAPERSON\",\"SecretAccessKey\":\"s\"}}'\n"
+        );
+        let path = helper.write("process", &script);
+        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
+        helper
+    };
+    std::thread::scope(|scope| {
+        // Others wait for the process that asks.
+        scope.spawn(|| {
+            let helper = process(&aws, 22);
+            for ran in crate::helper::many(&helper, 2, HOST).0 {
+                assert!(ran.password_for(HOST).starts_with("AKIAPERSON."));
+            }
+            let runs = fs::read_to_string(helper.home().join("runs")).expect("it ran");
+            assert_eq!(runs.lines().count(), 1, "one asks for all");
+        });
+        scope.spawn(|| {
+            let helper = Helper::bare();
+            helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'slow'");
+            let path = helper.write("bin/docker-credential-slow", "#!/bin/sh\nsleep 22\necho unlocked\n");
+            let mut mode = std::process::Command::new("chmod");
+            assert!(mode.arg("755").arg(path).status().expect("chmod runs").success());
+            let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+            assert_eq!(helper.var("PATH", &path).get("ghcr.io").stdout, "unlocked\n");
+        });
+        scope.spawn(|| {
+            let ran = process(&silent, 3).get(HOST);
+            assert!(ran.error().contains("did not answer in time"), "{ran:?}");
+            let took = ran.took.as_secs();
+            assert!((22..limit(Duration::from_secs(32)).as_secs()).contains(&took), "{took} s");
+        });
+    });
+    // A limit that a setting sets is one for all.
+    let ran = process(&aws, 22).var("AWS_ECR_TIMEOUT", "1s").get(HOST);
+    assert!(ran.error().contains("in time and was stopped") && ran.took < limit(Duration::from_secs(8)), "{ran:?}");
+    let helper = process(&aws, 22);
+    helper.write(".config/docker-credential-ecr-login/config.toml", "timeout = '1s'\n");
+    let ran = helper.get(HOST);
+    assert!(ran.error().contains("in time and was stopped") && ran.took < limit(Duration::from_secs(8)), "{ran:?}");
+}

@@ -75,6 +75,11 @@ impl Context {
 
     fn web_identity_denied(&self, of: &WebIdentity, refusal: &Refusal, token: &Secret) -> Failure {
         let (token_name, hint) = match &of.token {
+            IdentityToken::File { .. } if token.expose().ends_with(['\n', '\r']) => (
+                "the web identity token".to_owned(),
+                "the token file ends in a newline, which belongs to no token: write it without one, e.g. with printf %s"
+                    .to_owned(),
+            ),
             IdentityToken::File { .. } => (
                 "the web identity token".to_owned(),
                 "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(),

@@ -27,6 +27,17 @@ impl Context {
     pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
         let authority = self.network.last_authority();
         match (cause, self.network.last_proxy()) {
+            (TransportError::Tls(rustls::Error::InvalidCertificate(_)), _) if self.network.has_no_roots() => {
+                Failure::new(
+                    Code::TlsUntrusted,
+                    format!(
+                        "the certificate of {authority} cannot be checked: {} hold no CA certificate at all",
+                        self.network.describe_roots()
+                    ),
+                    "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a PEM file in \
+                 AWS_CA_BUNDLE",
+                )
+            }
             (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
                 Code::TlsUntrusted,
                 format!(

@@ -83,10 +83,9 @@ impl Network {
     }
 }
 
-/// A pause before another attempt that leaves time for it: a result that would be known only after the deadline is none.
+/// A pause before another attempt that leaves half of the time for the attempt: a result after the deadline is none.
 pub(in crate::aws) fn fitting(pause: Duration, deadline: Instant) -> Duration {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if pause < left { pause } else { left / 4 }
+    pause.min(deadline.saturating_duration_since(Instant::now()) / 2)
 }
 
 fn describe(result: &Result<Answer, TransportError>) -> String {

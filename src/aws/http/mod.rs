@@ -154,6 +154,11 @@ impl Network {
         self.0.trust.describe()
     }
 
+    /// Whether no certificates are trusted, since there are none.
+    pub(super) fn has_no_roots(&self) -> bool {
+        self.0.trust.is_empty()
+    }
+
     /// Host and port of the proxy that a request to `uri` would go through.
     pub(super) fn proxy_for(&self, uri: &Uri) -> Option<String> {
         self.0.proxies.named_proxy_for(uri).map(|proxy| proxy.authority)

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::Error;
-use crate::registry;
+use crate::{platform, registry};
 use bug_report::BugReport;
 use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, SharedChecks, Terminal};
@@ -126,7 +126,7 @@ impl Doctor {
         let mut reports: Vec<Option<RegistryReport>> = subjects.iter().map(|_| None).collect();
         thread::scope(|scope| {
             let (send, events) = mpsc::channel();
-            scope.spawn(move || registries::check_all(checker, subjects, &machine, &send));
+            platform::spawn_scoped(scope, move || registries::check_all(checker, subjects, &machine, &send));
             for event in events {
                 match event {
                     Event::Waiting(what) => screen.waiting(&what)?,

@@ -7,6 +7,7 @@ use super::access::Access;
 use super::report::{Check, Name, RegistryReport};
 use super::shared::{Endpoint, Places, Results};
 use super::{Checker, Event, Subject, access, clients, image, target};
+use crate::platform;
 
 /// Registries that get the same token.
 struct Group {
@@ -45,7 +46,7 @@ pub(super) fn check_all(checker: Checker, subjects: Vec<Subject>, machine: &[Che
         for EndpointGroups { endpoint, groups } in &mut endpoints {
             let (endpoint, send) = (&*endpoint, &send);
             for group in groups.drain(..) {
-                scope.spawn(move || check_group(checker, group, endpoint, send));
+                platform::spawn_scoped(scope, move || check_group(checker, group, endpoint, send));
             }
         }
     });
@@ -115,7 +116,7 @@ fn check_group(checker: Checker, mut group: Group, endpoint: &Endpoint, send: &(
         for Member { index, subject, mut report } in group.members {
             access.describe(&mut report);
             report.checks.extend(shared.iter().cloned().map(Check::shown));
-            scope.spawn(move || {
+            platform::spawn_scoped(scope, move || {
                 if report.is_ok() {
                     send(Event::Waiting(format!("the registry {}", subject.host)));
                     let image = subject.image.as_deref();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::aws::{self, Renewal, Session};
 use crate::config::{Caller, Config, Target};
@@ -63,6 +63,7 @@ pub(super) fn account_of_caller(
         registry,
         caller: Caller::of_profile(profile, "--profile"),
         chosen_by: profile.map(|_| "--profile".to_owned()),
+        time_for_person: Duration::ZERO,
         endpoint_url: None,
     };
     let account = caller_account(env, &target, deadline).map_err(|failure| {

@@ -1,0 +1,123 @@
+//! Values from outside that no calendar, header or stack has: each leads to an answer, none to the end of the program.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+
+use axum::extract::Request;
+
+use crate::HOST;
+use crate::helper::{Helper, program};
+use crate::namespace::{Namespace, missing, skip};
+use crate::support::aws::Aws;
+
+/// Starts an AWS that answers every request with this text.
+fn answering(text: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answer = move |_: Request| std::future::ready(text.clone());
+    crate::support::serve(listener, axum::Router::new().fallback(answer));
+    url
+}
+
+/// Runs everything that shows a time.
+fn survives(helper: &Helper, what: &str) {
+    let bazel = format!("{{\"uri\":\"https://{HOST}/v2/\"}}");
+    for (args, input) in [
+        (&["get"][..], bazel.as_str()),
+        (&["get"], HOST),
+        (&["login", HOST], ""),
+        (&["doctor", HOST], ""),
+        (&["doctor", "--json", HOST], ""),
+        (&["cache", "list"], ""),
+        (&["list"], ""),
+        (&["export", "--format", "dotenv", HOST], ""),
+    ] {
+        let ran = helper.run(args, input);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!said.contains("internal error") && ran.code.is_some(), "{what}: {args:?}: {said}");
+    }
+}
+
+#[test]
+fn times_of_services_that_no_calendar_has() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let milliseconds = format!("{}", (now + 43200) * 1000);
+    for time in [&milliseconds, "1e15", "1e300", "-1e300", "9223372036854775807", "0", "-1", "1e18", "253402300800"] {
+        let token =
+            r#"{"authorizationData":[{"authorizationToken":"QVdTOnBhc3M=","expiresAt":TIME,"proxyEndpoint":"x"}]}"#;
+        let url = answering(token.replace("TIME", time));
+        let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &url).var("HTTPS_PROXY", "http://127.0.0.1:1");
+        survives(&helper, time);
+    }
+    // A token that is said to live for thousands of years is cached like any other, and no longer.
+    let token = r#"{"authorizationData":[{"authorizationToken":"QVdTOnBhc3M=","expiresAt":TIME,"proxyEndpoint":"x"}]}"#;
+    let url = answering(token.replace("TIME", &milliseconds));
+    let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &url);
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(helper.entries().len(), 1);
+    assert!(helper.run(&["login", HOST], "").stdout.contains("valid for 12 h"));
+}
+
+#[test]
+fn times_in_the_answers_of_sts_sso_and_a_process() {
+    for time in ["9999-12-31T23:59:59Z", "99999-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "-1", "1e300"] {
+        let aws = Aws::start();
+        let role = answering(format!(
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s\
+             </SecretAccessKey><SessionToken>t</SessionToken><Expiration>{time}</Expiration></Credentials>\
+             </AssumeRoleResult></AssumeRoleResponse>"
+        ));
+        let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL_STS", &role).var("HTTPS_PROXY", "http://127.0.0.1:1");
+        survives(&helper.var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/R"), time);
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("HTTPS_PROXY", "http://127.0.0.1:1");
+        let keys = format!(r#"{{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"{time}"}}"#);
+        let script = helper.write("process", &format!("cat <<'E'\n{keys}\nE\n"));
+        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+        survives(&helper, time);
+    }
+    for number in ["1e300", "9223372036854775807", "0"] {
+        let sso = answering(format!(
+            r#"{{"roleCredentials":{{"accessKeyId":"A","secretAccessKey":"s","sessionToken":"t","expiration":{number}}},
+                "accessToken":"new","expiresIn":{number},"refreshToken":"again"}}"#
+        ));
+        for expires_at in ["2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"] {
+            let aws = Aws::start();
+            let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ENDPOINT_URL_SSO", &sso);
+            let helper = helper.var("AWS_ENDPOINT_URL_SSO_OIDC", &sso).var("HTTPS_PROXY", "http://127.0.0.1:1");
+            let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+            helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::sources::SSO));
+            crate::sources::sign_in(&helper, "corp", expires_at);
+            survives(&helper, number);
+        }
+    }
+}
+
+/// The limit on the stacks of threads that a variable sets.
+#[test]
+fn small_stacks_of_threads_are_not_those_of_the_helper() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("RUST_MIN_STACK", "65536");
+    helper.get(HOST).password_for(HOST);
+    survives(&helper.var("HTTPS_PROXY", "http://127.0.0.1:1"), "RUST_MIN_STACK");
+    let helper = Helper::bare().var("RUST_MIN_STACK", "65536").var("AWS_ENDPOINT_URL", &aws.url());
+    let script = helper.write("process", "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'");
+    helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    helper.get(HOST).password_for(HOST);
+}
+
+/// An image without /dev: the packaged program gets random numbers from the system call.
+#[test]
+fn names_are_resolved_without_random_devices() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "nsenter"]).is_some() {
+        return skip("no random devices", "mounts need root");
+    }
+    if !crate::dns::is_static(&program()) {
+        return skip("no random devices", "this program is dynamic; packaging/build makes the static one");
+    }
+    let aws = Aws::start();
+    let port = aws.url().rsplit(':').next().expect("a port").to_owned();
+    let empty = Rc::new(Namespace::of_mounts("mount -t tmpfs tmpfs /dev"));
+    let helper = Helper::of(&aws).inside(&empty).var("AWS_ENDPOINT_URL", &format!("http://nowhere.invalid:{port}"));
+    let line = helper.var("AWS_ECR_TIMEOUT", "5s").get(HOST).error().to_owned();
+    assert!(line.contains("nowhere.invalid") && !line.contains("internal error"), "{line}");
+}
