@@ -108,6 +108,16 @@ impl AuthFile {
         self.helper_keys().find(|key| is_misspelling(key, host))
     }
 
+    /// Returns a member that no client reads, and the one that its name is meant for.
+    pub fn misspelt_member(&self) -> Option<(&str, &'static str)> {
+        self.content.keys().find_map(|key| {
+            let lower = key.to_ascii_lowercase();
+            let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
+            let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
+            (lower.starts_with("cred") && !is_read).then_some((key.as_str(), meant))
+        })
+    }
+
     /// Returns the keys of all entries.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.field("credHelpers").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.as_str())

@@ -15,27 +15,34 @@ use crate::registry;
 
 /// The helper as clients find it on their PATH, or why they find none or another program.
 pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
+    // In a root without /proc, the system does not tell it.
     let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
     // Few programs on Windows accept a canonical path.
     let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
-    let here = named.map(|path| path.display().to_string()).unwrap_or_default();
+    let here = named.map(|path| path.display().to_string());
     match client_config::on_path(env, NAME) {
         None => {
             let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
-            let hint = if cfg!(windows) {
-                format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
-            } else {
-                format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+            let hint = match here {
+                Some(here) if !cfg!(windows) => {
+                    format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+                }
+                here => {
+                    let here = here.as_deref().unwrap_or("this program");
+                    format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
+                }
             };
             let what = format!("{NAME} is not on the PATH, so no client finds it");
             Err(Failure::new(Code::ProgramNotOnPath, what, hint))
         }
-        Some(path) if path.canonicalize().ok() == this => Ok(path),
-        Some(path) => Err(Failure::new(
-            Code::ProgramShadowed,
-            format!("clients find {} first, not {here}", path.display()),
-            "remove the program that clients find, or change the order of the PATH",
-        )),
+        Some(path) => match here {
+            Some(here) if path.canonicalize().ok() != this => Err(Failure::new(
+                Code::ProgramShadowed,
+                format!("clients find {} first, not {here}", path.display()),
+                "remove the program that clients find, or change the order of the PATH",
+            )),
+            _ => Ok(path),
+        },
     }
 }
 
@@ -60,6 +67,32 @@ pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
             "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
         )
     })
+}
+
+/// A docker from the snap store, whose home directory is another one.
+pub(super) fn snap(env: &Env) -> Option<Failure> {
+    let program = client_config::on_path(env, "docker").filter(|path| path.ends_with("snap/bin/docker"))?;
+    let dir = env.home()?.join("snap/docker/current/.docker");
+    let path = client_config::docker_config(env).filter(|path| path.parent() != Some(&dir))?;
+    let (program, dir) = (program.display(), dir.display());
+    Some(Failure::new(
+        Code::ClientConfigInvalid,
+        format!("{program} is a snap, which reads {dir}/config.json and not {}", path.display()),
+        format!(
+            "set DOCKER_CONFIG to {dir} for setup and doctor, or install docker from a package that is not confined"
+        ),
+    ))
+}
+
+/// Members of a client's files that no client reads, since their names are misspelt.
+pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
+    let finding = |path| {
+        let file = AuthFile::read(path).ok()?;
+        let (member, meant) = file.misspelt_member()?;
+        let what = format!("{} has '{member}', which no client reads", file.path.display());
+        Some(Failure::new(Code::ClientConfigInvalid, what, format!("rename it to '{meant}'")))
+    };
+    client.own_auth_files(env).into_iter().filter_map(finding).collect()
 }
 
 /// A password in `DOCKER_AUTH_CONFIG`, which some client uses in place of a helper.

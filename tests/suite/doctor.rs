@@ -197,6 +197,62 @@ fn doctor_names_what_keeps_docker_from_calling_the_helper() {
 }
 
 #[test]
+fn members_that_no_client_reads_and_a_docker_that_reads_another_file_are_pointed_out() {
+    let helper = Helper::bare();
+    let path = format!("{}/snap/bin:/usr/bin:/bin", helper.home().display());
+    let helper = helper.var("PATH", &path);
+    for (member, meant) in [
+        ("credStore", "'credsStore'"),
+        ("credentialsStore", "'credsStore'"),
+        ("credHelper", "'credHelpers'"),
+        ("credsHelpers", "'credHelpers'"),
+    ] {
+        helper.write(".docker/config.json", &format!("{{\"{member}\": \"ecr-login\"}}"));
+        for hosts in [&[HOST][..], &[]] {
+            let (all, _) = report(&helper, hosts);
+            let checks = all["checks"].as_array().expect("checks");
+            let found = checks.iter().find(|check| check["fix"].as_str().is_some_and(|fix| fix.contains(meant)));
+            let found = found.unwrap_or_else(|| panic!("{member}: {all:#}"));
+            let what = found["what"].as_str().expect("a text");
+            assert!(found["status"] == "warning" && what.contains(&format!("'{member}'")), "{what}");
+            assert!(what.contains(".docker/config.json"), "{what}");
+        }
+    }
+    helper.write(".docker/config.json", "{\"CREDSSTORE\": \"ecr-login\", \"credHelpers\": {}}");
+    let read = helper.home().join("snap/docker/current/.docker");
+    let snaps = |helper: &Helper| {
+        let text = report(helper, &[HOST]).0["checks"].to_string();
+        assert!(!text.contains("rename it"), "{text}");
+        text.contains("is a snap") && text.contains(&format!("{}/config.json and not", read.display()))
+    };
+    assert!(!snaps(&helper));
+    shell(&format!("mkdir -p {0}/snap/bin; cp /bin/true {0}/snap/bin/docker", helper.home().display()));
+    assert!(snaps(&helper));
+    assert!(!snaps(&helper.var("DOCKER_CONFIG", read.to_str().expect("UTF-8"))));
+}
+
+#[test]
+fn a_root_without_proc_is_no_program_without_a_path() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("doctor without /proc", "mounts need root");
+    }
+    let namespace = Rc::new(Namespace::of_mounts("mount -t tmpfs tmpfs /proc"));
+    let helper = Helper::bare().inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+    let check = |helper: &Helper| {
+        let text = helper.run(&["doctor"], "").stdout;
+        let lines: Vec<&str> = text.lines().skip_while(|line| !line.contains("program")).take(2).collect();
+        lines.join("\n")
+    };
+    let lost = check(&helper);
+    assert!(lost.contains("not on the PATH") && lost.contains("copy this program into a directory"), "{lost}");
+    let bin = helper.write("bin/x", "").with_file_name("docker-credential-ecr-login");
+    symlink(program(), &bin).expect("a link");
+    let helper = helper.var("PATH", bin.parent().and_then(Path::to_str).expect("UTF-8"));
+    let found = check(&helper);
+    assert!(found.starts_with(&format!("ok       program      {}", bin.display())), "{found}");
+}
+
+#[test]
 fn podman_goes_by_its_own_files_first() {
     let Some(healthy) = Healthy::start("doctor of podman") else { return };
     healthy.helper.write("bin/podman", "");

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, program};
-use crate::namespace::{missing, skip};
+use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, end, start, wait_until};
 
 pub const OTHER: &str = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
@@ -153,6 +153,34 @@ fn mode_owner_and_links_stay() {
     succeeds(&helper, HOST, NO_WARNING);
     assert!(read(&helper, "later/config.json").contains(HOST));
     assert!(fs::symlink_metadata(helper.home().join(CONFIG)).expect("a link").is_symlink());
+}
+
+/// As home-manager makes it: a link into a directory that nobody writes to.
+#[test]
+fn a_link_to_a_file_that_cannot_be_changed_is_reported_with_a_way_out() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a link to a read-only file", "mounts need root");
+    }
+    let helper = home();
+    let store = helper.home().join("store");
+    fs::create_dir(&store).expect("a directory");
+    let at = store.display();
+    let namespace = std::rc::Rc::new(Namespace::of_mounts(&format!(
+        "mount -t tmpfs tmpfs {at}\necho '{{}}' > {at}/config.json\nmount -o remount,ro {at}"
+    )));
+    fs::create_dir(helper.home().join(".docker")).expect("a directory");
+    symlink(store.join("config.json"), helper.home().join(CONFIG)).expect("a link");
+    let helper = helper.inside(&namespace);
+    let ran = setup(&helper, HOST);
+    let (path, target) = (helper.home().join(CONFIG), store.join("config.json"));
+    let fix = format!("cp --remove-destination {} {}", target.display(), path.display());
+    for word in [path.to_str().expect("UTF-8"), "Read-only file system", "it is a link to", &format!("'{fix}'")] {
+        assert!(ran.code == Some(1) && ran.stderr.contains(word), "{word}: {ran:?}");
+    }
+    let mut copy = namespace.command("/bin/sh");
+    assert!(copy.args(["-ec", &fix]).status().expect("a shell").success());
+    let ran = setup(&helper, HOST);
+    assert!(ran.code == Some(0) && read(&helper, CONFIG).contains(HOST), "{ran:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{Checker, clients};
 use crate::NAME;
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
+use crate::commands::client::Client;
 use crate::commands::findings;
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -36,6 +37,10 @@ pub(super) fn check_all(checker: Checker<'_>, scope: Scope) -> impl Iterator<Ite
 /// Checks the settings of docker and podman.
 fn clients(env: &Env, scope: Scope) -> Vec<Check> {
     let mut found: Vec<Check> = [docker(env, scope), podman(env, scope), skopeo(env)].into_iter().flatten().collect();
+    found.extend(findings::snap(env).map(|failure| Check::warned(Name::Docker, failure)));
+    for (client, name) in [(Client::Docker, Name::Docker), (Client::Podman, Name::Podman)] {
+        found.extend(findings::misspelt_members(env, client).into_iter().map(|failure| Check::warned(name, failure)));
+    }
     if found.is_empty() && clients::installed(env).is_empty() {
         found.push(Check::warning(
             Name::Clients,

@@ -39,7 +39,9 @@ impl Setup {
             warnings.extend(podman::overridden(env));
         }
         let not_found = findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath);
-        warnings.extend(not_found.into_iter().chain(findings::sudo(env)).map(|failure| failure.to_string()));
+        let snap = findings::snap(env).filter(|_| client == Client::Docker);
+        warnings
+            .extend(not_found.into_iter().chain(findings::sudo(env)).chain(snap).map(|failure| failure.to_string()));
         warnings
     }
 }
