@@ -1,7 +1,8 @@
 //! Maps a request to its entry: names the entry, and lists everything that its cache key was derived from.
 //!
 //! The cache has one manifest for each request, i.e. for a host in an environment. While everything that it lists is unchanged,
-//! the entry is the right one, and a hit reads no settings. A manifest holds hashes and paths, and no token.
+//! the entry is the right one, and a hit reads no settings. A manifest holds hashes
+//! and paths that exist, and neither a token nor another word of a command.
 
 use serde::{Deserialize, Serialize};
 

@@ -7,11 +7,13 @@
 //! word or a directory could refer to any file. A change of anything else that a program reads takes effect at the next
 //! refresh.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::dependency::Dependency;
+use super::dependency::{Dependency, name_digest};
 use super::shell_words::{may_be_script, split};
 use crate::client_config;
 use crate::env::Env;
@@ -30,7 +32,37 @@ pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, 
     }
     all.sort();
     all.dedup();
-    Ok(all)
+    Ok(without_unknown_words(all, shell, env))
+}
+
+/// Replaces each path that does not exist by a hash of its name, and leaves out each program that the PATH does not have: a word of
+/// the command may be a password, and the cache stores what a token depends on.
+fn without_unknown_words(all: Vec<Dependency>, shell: &str, env: &Env) -> Vec<Dependency> {
+    let mut known = Vec::new();
+    let mut absent: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    for dependency in all {
+        match &dependency {
+            Dependency::Path(path) if path.symlink_metadata().is_err() => match first_absent(path) {
+                Some((dir, name)) if dir.is_dir() => drop(absent.entry(dir).or_default().insert(name_digest(&name))),
+                Some((file, _)) => known.push(Dependency::Path(file)),
+                None => {}
+            },
+            Dependency::Program(name) if name != shell && client_config::on_path(env, name).is_none() => {}
+            _ => known.push(dependency),
+        }
+    }
+    known.extend(absent.into_iter().map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
+    known.sort();
+    known.dedup();
+    known
+}
+
+/// The last part of a path that exists, and the name of the first one that does not.
+fn first_absent(path: &Path) -> Option<(PathBuf, OsString)> {
+    let existing = path.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.metadata().is_ok())?;
+    let name = path.strip_prefix(existing).ok()?.components().next()?.as_os_str().to_owned();
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    Some((existing.to_owned(), name))
 }
 
 fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, String> {
@@ -95,7 +127,7 @@ mod tests {
 
     use super::{dependencies, paths};
     use crate::env::Env;
-    use crate::identity::dependency::Dependency;
+    use crate::identity::dependency::{Dependency, name_digest};
 
     #[test]
     fn every_path_in_a_word_is_found() {
@@ -118,11 +150,12 @@ mod tests {
     #[test]
     fn the_directory_and_the_sessions_of_the_aws_cli_always_count() {
         let env = [("HOME", "/h")].into_iter().collect::<Env>();
-        let all = dependencies("/bin/a ~/b", &env).expect("an understood command");
+        let all = dependencies("/bin/sh ~/b", &env).expect("an understood command");
         for one in [
             Dependency::Directory,
             Dependency::Environment,
-            Dependency::Path("/h/b".into()),
+            Dependency::Path("/bin/sh".into()),
+            Dependency::Absent("/".into(), vec![name_digest("h".as_ref())]),
             Dependency::Program("sh".to_owned()),
             Dependency::Folder("/h/.aws/cli/cache".into()),
         ] {

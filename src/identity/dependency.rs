@@ -3,6 +3,7 @@
 //! A [`Dependency`] names something; its digest is a hash of its present state. The digests enter the key. The cache also
 //! keeps them beside the token, so that a later `get` compares them with new digests, without parsing any setting.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,8 @@ pub enum Dependency {
     Path(PathBuf),
     /// The path that the PATH resolves a program to, and the state of that path.
     Program(String),
+    /// That a directory has none of some names, which are hashes of words of a command.
+    Absent(PathBuf, Vec<String>),
     /// The current directory.
     Directory,
     /// The names and states of the files in a directory.
@@ -56,6 +59,9 @@ pub struct Observed {
 
 /// The limit on the files of a [`Dependency::Folder`].
 const MOST_FILES: usize = 1000;
+
+/// The limit on the names in the directory of a [`Dependency::Absent`].
+const MOST_NAMES: usize = 20_000;
 
 impl Observed {
     /// Observes the dependency now. `None` when no hash describes it: e.g. the file is not a regular one, or the system does
@@ -89,6 +95,7 @@ impl Observed {
             Dependency::Program(name) => client_config::on_path(env, name).into_iter().collect(),
             Dependency::Directory => std::env::current_dir().into_iter().collect(),
             Dependency::TokenOfVariable(_)
+            | Dependency::Absent(..)
             | Dependency::GitHubJob
             | Dependency::Environment
             | Dependency::Boot
@@ -109,6 +116,7 @@ impl fmt::Display for Dependency {
             Self::TokenOfVariable(name) => write!(f, "the token in {name}"),
             Self::GitHubJob => f.write_str("the GitHub Actions job"),
             Self::Program(name) => write!(f, "the program '{name}'"),
+            Self::Absent(dir, _) => write!(f, "the names in {}", dir.display()),
             Self::Directory => f.write_str("the current directory"),
             Self::Environment => f.write_str("the environment"),
             Self::Boot => f.write_str("this boot of the machine"),
@@ -141,6 +149,7 @@ impl Dependency {
                 Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
                 None => Some("none".to_owned()),
             },
+            Self::Absent(dir, names) => names_found(dir, names),
             Self::Directory => {
                 let directory = std::env::current_dir().ok()?;
                 Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
@@ -193,6 +202,28 @@ fn digest_of(content: &Content) -> String {
         Content::Absent => "absent".to_owned(),
         Content::Unreadable(why) => format!("unreadable: {why}"),
     }
+}
+
+/// Those of the names that a directory has; `None` when it has too many to look at.
+fn names_found(dir: &Path, names: &[String]) -> Option<String> {
+    let files = match std::fs::read_dir(dir) {
+        Ok(files) => files.flatten(),
+        Err(error) => return Some(format!("{:?}", error.kind())),
+    };
+    let mut found = Vec::new();
+    for (index, file) in files.enumerate() {
+        if index >= MOST_NAMES {
+            return None;
+        }
+        found.extend(Some(name_digest(&file.file_name())).filter(|name| names.contains(name)));
+    }
+    found.sort();
+    Some(found.join(" "))
+}
+
+/// A hash of the name of a file, without its case, which some file systems ignore.
+pub(super) fn name_digest(name: &OsStr) -> String {
+    text_digest(&[b"name", &name.as_encoded_bytes().to_ascii_lowercase()])
 }
 
 fn text_digest(texts: &[&[u8]]) -> String {

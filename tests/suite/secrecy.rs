@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::HOST;
 use crate::helper::Helper;
 use crate::namespace::{Namespace, missing, skip};
-use crate::process::best_of_three;
+use crate::process::{best_of_three, settle};
 use crate::real_clients::shell;
 use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
@@ -77,6 +77,51 @@ fn what_a_process_prints_to_standard_error() {
         assert!(answers.contains(word), "{word} in {answers}");
         assert!(!log.contains(word) && !cache.contains(word), "{word} in {log}{cache}");
     }
+}
+
+/// What a word of the command may hold stays out of the cache. A file of that name that appears is noticed all the same.
+#[test]
+fn the_words_of_a_process_are_in_no_file_of_the_cache() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let script = helper.write(
+        "script",
+        "echo run >> \"$HOME/runs\"\n\
+         echo '{\"Version\": 1, \"AccessKeyId\": \"AKIAPROCESS\", \"SecretAccessKey\": \"s\"}'\n",
+    );
+    let input = helper.write("input", "");
+    let words =
+        "--password=hunter1 -phunter2 hunter3 header:hunter4 @hunter5 /hunter6/x /etc/hunter7 a/hunter8 hunter9/b=/c";
+    let command = format!("credential_process = sh {} {} {words}\n", script.display(), input.display());
+    let config = helper.write(".aws/config", &format!("[default]\n{command}"));
+    settle(&[&config, &script, &input]);
+    let dir = helper.home().join("dir");
+    fs::create_dir(&dir).expect("a directory");
+    let runs = || fs::read_to_string(helper.home().join("runs")).unwrap_or_default().lines().count();
+    let get = || crate::process::run(helper.command().arg("get").current_dir(&dir), HOST).password_for(HOST);
+    for _ in 0..3 {
+        get();
+    }
+    assert_eq!((runs(), aws.count()), (1, 1), "a hit runs nothing");
+    let stored = |word: &str| {
+        let files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten();
+        files.filter(|file| fs::read_to_string(file.path()).expect("a file").contains(word)).count()
+    };
+    assert_eq!(stored("hunter"), 0);
+    assert!(stored(input.to_str().expect("UTF-8")) > 0, "a path that exists is no secret");
+    for (number, name) in ["hunter1", "header:hunter4", "a"].iter().enumerate() {
+        fs::write(dir.join(name), "").expect("a file");
+        settle(&[&dir.join(name)]);
+        for _ in 0..2 {
+            get();
+        }
+        assert_eq!(runs(), number + 2, "{name}");
+    }
+    let log = helper.home().join("log");
+    let mut command = helper.command();
+    let quiet = command.arg("get").env("AWS_ECR_LOG", "trace").env("AWS_ECR_LOG_FILE", &log);
+    crate::process::run(quiet.current_dir(helper.home()), HOST).password_for(HOST);
+    assert!(!fs::read_to_string(log).expect("a log").contains("hunter"));
 }
 
 /// What acts on a terminal: clears it, hides or reorders text, or ends a line.
