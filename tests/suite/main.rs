@@ -43,6 +43,7 @@
 //! | `identity` | under random settings, one key means one principal of the SDK |
 //! | `own_settings` | mistakes in the helper's own settings |
 //! | `list` | the registries that are listed, with an empty cache and with ten thousand of them |
+//! | `listing_clients` | docker's classic builder, docker-py and testcontainers, which ask for the list first |
 //! | `log` | the log: off by default, private, each decision with its reason |
 //! | `output` | error messages and help |
 //! | `kubelet` | the image credential provider, by the rules of kubelet's decoder |
@@ -97,6 +98,7 @@ mod identity;
 mod kaniko;
 mod kubelet;
 mod list;
+mod listing_clients;
 mod log;
 mod manifest;
 mod mapping;
