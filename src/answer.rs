@@ -16,6 +16,7 @@ use std::thread::{self, ThreadId};
 
 use zeroize::Zeroizing;
 
+use crate::code::Code;
 use crate::error::Error;
 
 /// Whether failures go to standard output too.
@@ -82,7 +83,7 @@ pub fn end_on_panic() {
         {
             std::process::exit(0);
         }
-        fail(&Error::failed(describe(panic)));
+        fail(&describe(panic));
         std::process::exit(1);
     }));
 }
@@ -99,28 +100,29 @@ fn block_unless_first() {
     }
 }
 
-const OPEN_FILES: &str = "too many open files; raise the limit ('ulimit -n'), or close some";
+const OPEN_FILES: (&str, &str) = ("too many open files", "raise the limit ('ulimit -n'), or close some");
+const MEMORY: (&str, &str) = ("out of memory", "free some, or raise the limit ('ulimit -v')");
 
 /// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
-fn describe(panic: &PanicHookInfo) -> String {
+fn describe(panic: &PanicHookInfo) -> Error {
     let text = text(panic.payload());
-    for (pattern, cause) in [
+    for (pattern, (cause, hint)) in [
         ("Too many open files", OPEN_FILES),
         // The text of musl.
         ("No file descriptors available", OPEN_FILES),
         (
             "Resource temporarily unavailable",
-            "no more threads or processes can be started; raise the limit ('ulimit -u')",
+            ("no more threads or processes can be started", "raise the limit ('ulimit -u')"),
         ),
-        ("Cannot allocate memory", "out of memory"),
-        ("Out of memory", "out of memory"),
+        ("Cannot allocate memory", MEMORY),
+        ("Out of memory", MEMORY),
     ] {
         if text.contains(pattern) {
-            return format!("the system's limits are too low: {cause}");
+            return Error::failed(Code::SystemLimits, format!("the system's limits are too low: {cause}"), hint);
         }
     }
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    format!("internal error at {location}; please report it")
+    Error::failed(Code::Internal, format!("internal error at {location}"), "please report it")
 }
 
 fn text(payload: &(dyn Any + Send)) -> &str {

@@ -14,6 +14,8 @@ use std::time::Instant;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use ::log::error;
+
 use crate::answer::{self, Output};
 use crate::commands::docker::{self, Action};
 use crate::commands::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
@@ -49,6 +51,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Invocation::FromClap(error) => error.exit(),
     };
     result.unwrap_or_else(|error| {
+        if let Some(failure) = error.failure() {
+            error!("{}", failure.clone().without_quote());
+        }
         answer::fail(&error);
         ExitCode::from(error.exit_code())
     })
@@ -65,7 +70,6 @@ fn settings() -> Env {
 
 /// The meaning of the arguments.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Invocation {
     /// Serve a request of the credential helper protocol.
     Protocol(Action),

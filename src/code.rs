@@ -1,6 +1,6 @@
 //! Defines the stable codes of problems, each with its usual cause and fix.
 //!
-//! `doctor` prints them with its findings and in JSON, and the manual page lists them, so that scripts, runbooks and searches
+//! Each failure ends with its code, in the answer and in the log; `doctor` prints them with its findings and in JSON, and the manual page lists them, so that scripts, runbooks and searches
 //! do not depend on the wording of a message. A published code is never removed. The prefix `E` marks a problem that makes a
 //! pull fail, `W` one that does not.
 
@@ -180,6 +180,30 @@ codes! {
     SystemLimits "E-SYSTEM-LIMITS"
         "The system refuses threads, processes or open files."
         "Raise the limits: ulimit -n, ulimit -u."
+    WriteFailed "E-WRITE-FAILED"
+        "Standard output or a file cannot be written."
+        "Check the space on the disk, and the owner and mode of the file and its directory."
+    RequestInvalid "E-REQUEST-INVALID"
+        "The request on standard input is not one of the protocol, is too long, or does not end."
+        "Check the program that calls the helper."
+    HomeMissing "E-HOME-MISSING"
+        "There is no home directory to write settings in."
+        "Set HOME (USERPROFILE on Windows)."
+    RegionMissing "E-REGION-MISSING"
+        "No setting names a region, or the named one does not exist."
+        "Name one with --region or AWS_REGION."
+    Unanswered "E-UNANSWERED"
+        "A question has no answer: there is no terminal, or none of the answers could be used."
+        "Run the command on a terminal, or pass the answer as an option."
+    FallbackFailed "E-FALLBACK-FAILED"
+        "The helper that 'fallback' names cannot be run or does not answer."
+        "Run it by hand to see why, or remove 'fallback' from the configuration."
+    CacheNotCleared "E-CACHE-NOT-CLEARED"
+        "A cached token cannot be removed."
+        "Remove it by hand; check the owner and mode of the cache's directory."
+    Internal "E-INTERNAL"
+        "The helper has a defect."
+        "Please report it with the line of the message."
     Busy "E-BUSY"
         "Other processes were requesting the same token or renewing the sign-in until the time limit."
         "Try again."

@@ -15,8 +15,8 @@ pub use crate::text::{acts_on_terminal, one_line, printable, printable_json};
 pub enum Error {
     /// No credentials for this registry: the client goes on without credentials or asks its next helper.
     NotFound,
-    /// The client stops and shows this text: what happened, with which registry, and the fix. It prints after the [`PREFIX`].
-    Failed(String),
+    /// The client stops and shows what happened, with which registry, and the fix. It prints after the [`PREFIX`].
+    Failed(Failure),
     /// A line of the protocol that clients may compare with. It prints without the [`PREFIX`].
     Protocol(String),
     /// The arguments contradict each other, or a value can never be right: exit code 2, as for what clap refuses.
@@ -105,7 +105,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Settings may span lines, and the log has one line a failure.
-        f.write_str(&one_line(&format!("{}; {}", self.whole(), self.hint)))
+        write!(f, "{}; {} [{}]", one_line(&self.whole()), one_line(&self.hint), self.code)
     }
 }
 
@@ -113,9 +113,9 @@ impl fmt::Display for Failure {
 pub const NOT_FOUND: &str = "credentials not found in native keychain";
 
 impl Error {
-    /// An error that the client shows to its user.
-    pub fn failed(text: impl Into<String>) -> Self {
-        Self::Failed(text.into())
+    /// A failure: its stable code, what happened, and the fix.
+    pub fn failed(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(code, what, hint))
     }
 
     /// Wrong arguments.
@@ -134,7 +134,8 @@ impl Error {
 
     /// The answer to a client cannot be written.
     pub fn unanswered(error: &io::Error) -> Self {
-        Self::Failed(format!("cannot write to standard output: {error}"))
+        let what = format!("cannot write to standard output: {error}");
+        Self::failed(Code::WriteFailed, what, "check what reads the output, or the space on its disk")
     }
 
     /// The exit code of the process.
@@ -142,12 +143,11 @@ impl Error {
         if matches!(self, Self::Usage(_)) { WRONG_USAGE } else { 1 }
     }
 
-    /// The message without the [`PREFIX`], for use in another message.
-    pub fn message(&self) -> &str {
+    /// The failure, for use in a report or another message.
+    pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::NotFound => NOT_FOUND,
-            Self::Failed(text) | Self::Protocol(text) | Self::Usage(text) => text,
-            Self::ReaderGone => "standard output is closed",
+            Self::Failed(failure) => Some(failure),
+            Self::NotFound | Self::Protocol(_) | Self::Usage(_) | Self::ReaderGone => None,
         }
     }
 }
@@ -156,8 +156,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str(NOT_FOUND),
-            Self::Failed(text) | Self::Usage(text) => write!(f, "{PREFIX}{}", one_line(text)),
-            Self::Protocol(_) | Self::ReaderGone => f.write_str(&one_line(self.message())),
+            Self::Failed(failure) => write!(f, "{PREFIX}{failure}"),
+            Self::Usage(text) => write!(f, "{PREFIX}{}", one_line(text)),
+            Self::Protocol(line) => f.write_str(&one_line(line)),
+            Self::ReaderGone => f.write_str("standard output is closed"),
         }
     }
 }
@@ -166,7 +168,7 @@ impl std::error::Error for Error {}
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure.to_string())
+        Self::Failed(failure)
     }
 }
 
@@ -264,7 +266,7 @@ pub fn mask_user_info(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, mask_user_info, without_secrets};
+    use super::{Code, Error, mask_user_info, without_secrets};
 
     #[test]
     fn quotes_hold_no_word_that_may_be_a_secret() {
@@ -304,7 +306,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_one_line_without_control_characters() {
-        let error = Error::failed(" a\r\nb\u{1b}[31m\tc\0d\u{202e}e\u{9b}f\u{2066}\u{feff} ");
-        assert_eq!(error.to_string(), "ecr-login: a b [31m c d e f");
+        let error =
+            Error::failed(Code::Internal, " a\r\nb\u{1b}[31m\tc\0d\u{202e}e\u{9b}f\u{2066}\u{feff} ", " f\r\ng ");
+        assert_eq!(error.to_string(), "ecr-login: a b [31m c d e f; f g [E-INTERNAL]");
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! A variable in its environment marks the call: a helper that was called with it and would call a fallback again is in a loop.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,6 +17,7 @@ use log::debug;
 use zeroize::Zeroizing;
 
 use crate::client_config::{on_path, search_path};
+use crate::code::Code;
 use crate::env::Env;
 use crate::error::Error;
 use crate::platform::{ChildError, Finished, run_child};
@@ -43,42 +45,43 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     match status.code() {
         // Codes beyond a byte exist on Windows alone, and none of them is a success.
         Some(code) => Ok(Answer { output, code: u8::try_from(code).unwrap_or(1) }),
-        None => Err(failed(&program, &format!("was killed ({status}); run it by hand to see why"))),
+        None => Err(failed(&program, format!("was killed ({status})"), "run it by hand to see why")),
     }
 }
 /// Fails when this process was itself called by [`ask`].
 pub fn refuse_loop(env: &Env) -> Result<(), Error> {
     match env.os(MARKER) {
         None => Ok(()),
-        Some(name) => Err(Error::failed(format!(
-            "the fallback helper docker-credential-{} leads back to ecr-login; name another one in the \
-             configuration",
-            name.to_string_lossy()
-        ))),
+        Some(name) => Err(failed(
+            &format!("docker-credential-{}", name.to_string_lossy()),
+            "leads back to ecr-login",
+            "name another one in the configuration",
+        )),
     }
 }
 
 /// Finds the program on the PATH. A file that is not executable is found too, so that the message can say so.
 fn find(env: &Env, program: &str) -> Result<PathBuf, Error> {
     let any_file = || search_path(env).map(|directory| directory.join(program)).find(|path| path.is_file());
-    on_path(env, program)
-        .or_else(any_file)
-        .ok_or_else(|| failed(program, "is not on the PATH; install it, or remove 'fallback' from the configuration"))
+    on_path(env, program).or_else(any_file).ok_or_else(|| {
+        let what = format!("the fallback helper {program} is not on the PATH");
+        Error::failed(Code::FallbackMissing, what, "install it, or remove 'fallback' from the configuration")
+    })
 }
 
 fn no_answer(program: &str, error: &ChildError) -> Error {
     let hint = match error {
         ChildError::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {
             let what = "cannot be started: the interpreter in its first line does not exist";
-            return failed(program, &format!("{what}; install the interpreter, or replace the helper"));
+            return failed(program, what, "install the interpreter, or replace the helper");
         }
         ChildError::NotStarted(_) => "correct its mode or replace it, or remove 'fallback' from the configuration",
         ChildError::TimedOut => "run it by hand to see why, or raise AWS_ECR_TIMEOUT",
         ChildError::TooMuchOutput(_) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
     };
-    failed(program, &format!("{error}; {hint}"))
+    failed(program, error, hint)
 }
 
-fn failed(program: &str, what: &str) -> Error {
-    Error::failed(format!("the fallback helper {program} {what}"))
+fn failed(program: &str, what: impl Display, hint: &str) -> Error {
+    Error::failed(Code::FallbackFailed, format!("the fallback helper {program} {what}"), hint)
 }

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::bazel;
 use crate::answer;
+use crate::code::Code;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, NOT_FOUND, one_line, print_notice};
@@ -172,8 +173,9 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     match route? {
         Destination::Here(..) => Ok(empty()),
         _ => Err(Error::failed(
-            "the helper stores no passwords and serves only Amazon ECR registries; give this registry another credential \
-             helper, or name one as 'fallback' in the configuration",
+            Code::HostUnknown,
+            "the helper stores no passwords and serves only Amazon ECR registries",
+            "give this registry another credential helper, or name one as 'fallback' in the configuration",
         )),
     }
 }
@@ -233,7 +235,7 @@ fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destin
 
 fn forward(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
     if input.len() as u64 == LONGEST_INPUT {
-        return Err(Error::failed("the request exceeds the limit of 4 MiB; send a server URL or credentials in JSON"));
+        return Err(Error::failed(Code::RequestInvalid, "the request exceeds the limit of 4 MiB", BY_PROTOCOL));
     }
     fallback::ask(env, name, action, input, deadline)
 }
@@ -247,6 +249,9 @@ fn empty() -> Answer {
     success(Zeroizing::default())
 }
 
+/// The fix for a request of another form.
+const BY_PROTOCOL: &str = "send a server URL or credentials in JSON";
+
 const NO_SERVER_URL: &str = "no credentials server URL";
 
 /// The request without surrounding white space; `None` if it is not UTF-8.
@@ -259,7 +264,10 @@ fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
 
 /// Matches field names without case and replaces what is not UTF-8, as Go's decoder does.
 fn read_stored(input: &[u8]) -> Result<StoredCredential, Error> {
-    let unreadable = |error| Error::failed(format!("the credentials on standard input cannot be read: {error}"));
+    let unreadable = |error| {
+        let what = format!("the credentials on standard input cannot be read: {error}");
+        Error::failed(Code::RequestInvalid, what, BY_PROTOCOL)
+    };
     let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
         // The parser's message may quote the input, which has a password.
@@ -279,10 +287,14 @@ fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
     match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::failed(
-            "the request on standard input did not end in time; close it after the server URL, or raise \
-             AWS_ECR_TIMEOUT",
+            Code::RequestInvalid,
+            "the request on standard input did not end in time",
+            "close it after the server URL, or raise AWS_ECR_TIMEOUT",
         )),
-        Err(error) => Err(Error::failed(format!("cannot read standard input: {error}"))),
+        Err(error) => {
+            let what = format!("cannot read standard input: {error}");
+            Err(Error::failed(Code::RequestInvalid, what, BY_PROTOCOL))
+        }
     }
 }
 

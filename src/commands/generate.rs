@@ -30,7 +30,13 @@ pub struct Generate {
 impl Generate {
     /// Writes all files. `command` defines the whole program.
     pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
-        let failed = |error| Error::failed(format!("cannot write to {}: {error}", self.dir.display()));
+        let failed = |error| {
+            Error::failed(
+                Code::WriteFailed,
+                format!("cannot write to {}: {error}", self.dir.display()),
+                "name another directory",
+            )
+        };
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let mut files = vec![
             (format!("{NAME}.1"), program_page(command).map_err(failed)?),
@@ -97,7 +103,7 @@ impl Manual {
             Page::Program => program_page(command),
             Page::Config => configuration_page(),
         };
-        print(output, &page.map_err(|error| Error::failed(format!("cannot write the page: {error}")))?)
+        print(output, &page.map_err(|error| Error::unanswered(&error))?)
     }
 }
 
@@ -153,7 +159,7 @@ fn program_page(command: &Command) -> io::Result<Vec<u8>> {
     environment(&mut roff);
     entries(&mut roff, "FILES", FILES);
     entries(&mut roff, "EXIT STATUS", EXIT_STATUS);
-    findings_of_doctor(&mut roff);
+    codes(&mut roff);
     section(&mut roff, "EXAMPLES");
     for (what, text) in EXAMPLES {
         example(&mut roff, what, text);
@@ -189,9 +195,9 @@ fn environment(roff: &mut Roff) {
     entry(roff, "AWS_*", [roman("The variables of the AWS SDKs: credentials, profile, region, endpoints.")]);
 }
 
-fn findings_of_doctor(roff: &mut Roff) {
-    section(roff, "FINDINGS OF DOCTOR");
-    paragraphs(roff, FINDINGS);
+fn codes(roff: &mut Roff) {
+    section(roff, "CODES");
+    paragraphs(roff, CODES);
     for code in Code::ALL {
         entry(roff, code.name(), [roman(format!("{} {}", code.cause(), code.fix()))]);
     }
@@ -228,10 +234,10 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("other", "The exit status of a fallback helper."),
 ];
 
-const FINDINGS: &[&str] = &[
-    "doctor shows a code beside each finding, in brackets and in JSON. Codes stay the same from version to version; E marks \
-     a finding that fails a pull, W one that does not. A finding about one client is a warning while another client calls the \
-     helper.",
+const CODES: &[&str] = &[
+    "The line of a failure ends with its code in brackets, in the answer and in the log; doctor shows a code beside each finding, \
+     in brackets and in JSON. Codes stay the same from version to version; E marks a problem that fails a pull, W one that does \
+     not. A finding about one client is a warning while another client calls the helper.",
 ];
 
 const REPORT: &[&str] = &[

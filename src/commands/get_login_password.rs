@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::code::Code;
 use crate::commands::export::print_secret;
 use crate::config::{self, Caller, MappedProfile, is_url};
 use crate::env::Env;
@@ -111,7 +112,7 @@ impl GetLoginPassword {
             log::start(&env.clone().with_option("--debug", "AWS_ECR_LOG", "debug"));
         }
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
-            return Err(Error::failed("--endpoint-url is not a URL: expected e.g. https://host"));
+            return Err(Error::failed(Code::SettingInvalid, "--endpoint-url is not a URL", "pass e.g. https://host"));
         }
         let host = self.registry(service, &env, started)?;
         if let Some(bundle) = self.ca_bundle {
@@ -123,8 +124,7 @@ impl GetLoginPassword {
             target.call_as(Caller::of_profile(Some(&profile), "--profile"), "--profile");
         }
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
-        let issued = token_provider::issue(&env, &target, started + config.timeout());
-        let issued = issued.map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))?;
+        let issued = token_provider::issue(&env, &target, started + config.timeout())?;
         print_secret(output, issued.token.password.expose())
     }
 
@@ -148,7 +148,9 @@ impl GetLoginPassword {
             }
             (None, None) => {
                 let region = default_region(env, self.profile.as_deref(), started)?;
-                token_provider::any_registry(&region).ok_or_else(|| Error::failed(not_a_region(&region)))
+                token_provider::any_registry(&region).ok_or_else(|| {
+                    Error::failed(Code::RegionMissing, not_a_region(&region), "name one with --region or AWS_REGION")
+                })
             }
         }
     }
@@ -189,12 +191,13 @@ fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<
     if let Some(MappedProfile { name, .. }) = named.profile() {
         let profiles = Profiles::read(env, name, config::deadline(env, started))?;
         if profiles.problem().is_none() && profiles.profile(name).is_none() {
-            return Err(Error::failed(format!(
-                "the profile '{name}', which --profile names, is in neither {}; correct the name",
-                profiles.neither()
-            )));
+            let what = format!("the profile '{name}', which --profile names, is in neither {}", profiles.neither());
+            return Err(Error::failed(Code::ProfileMissing, what, "correct the name"));
         }
     }
     token_provider::default_region(env, &Selected::new(env, named.profile()), config::deadline(env, started))
-        .ok_or_else(|| Error::failed("no region is set; name one with --region or AWS_REGION, or name a registry"))
+        .ok_or_else(|| {
+            let hint = "name one with --region or AWS_REGION, or name a registry";
+            Error::failed(Code::RegionMissing, "no region is set", hint)
+        })
 }

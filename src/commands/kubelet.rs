@@ -25,6 +25,7 @@ use log::info;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::code::Code;
 use crate::config::{self, Caller, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
 use crate::env::Env;
 use crate::error::Error;
@@ -144,8 +145,7 @@ impl Kubelet {
             if let Some(account) = account {
                 target.call_as(Caller::ServiceAccount(account), "the request of kubelet");
             }
-            token_provider::issue(env, &target, deadline)
-                .map_err(|failure| Error::failed(token_provider::describe_failure(&target, &failure)))
+            Ok(token_provider::issue(env, &target, deadline)?)
         });
         match issued {
             Err(error) if target.registry.is_public() => {
@@ -162,20 +162,17 @@ impl Request {
         let request: Self = serde_json::from_slice(input).map_err(|error| {
             // The parser's message may quote the input, which may have a token.
             let (line, column) = (error.line(), error.column());
-            Error::failed(format!(
-                "the request on standard input cannot be read: not a CredentialProviderRequest at line \
-                 {line} column {column}"
-            ))
+            wrong(format!("cannot be read: not a CredentialProviderRequest at line {line} column {column}"))
         })?;
         if request.kind != "CredentialProviderRequest" {
-            return Err(Error::failed("the request's kind is not CredentialProviderRequest"));
+            return Err(wrong("has a kind that is not CredentialProviderRequest"));
         }
         if !VERSIONS.contains(&request.api_version.as_str()) {
             let known = VERSIONS.join(", ");
-            return Err(Error::failed(format!("the request's apiVersion is none of {known}")));
+            return Err(wrong(format!("has an apiVersion that is none of {known}")));
         }
         if request.image.is_empty() {
-            return Err(Error::failed("the request names no image"));
+            return Err(wrong("names no image"));
         }
         Ok(request)
     }
@@ -193,10 +190,11 @@ impl Request {
             // Otherwise the node's identity would answer a request for a service account.
             return match annotation {
                 None => Ok(None),
-                Some(_) => Err(Error::failed(format!(
-                    "the request has {ROLE_ANNOTATION} and no service account token; let kubelet send one \
-                     (tokenAttributes.serviceAccountTokenAudience)"
-                ))),
+                Some(_) => Err(Error::failed(
+                    Code::RequestInvalid,
+                    format!("the request has {ROLE_ANNOTATION} and no service account token"),
+                    "let kubelet send one (tokenAttributes.serviceAccountTokenAudience)",
+                )),
             };
         };
         if annotation.is_none() && env.text(ROLE_VARIABLE).is_none() && matches!(roleless, Roleless::AsNode) {
@@ -204,28 +202,35 @@ impl Request {
             return Ok(None);
         }
         let (issuer, subject) = issuer_and_subject(token.expose().as_bytes())
-            .ok_or_else(|| Error::failed("the service account token is not a JWT that names its issuer and subject"))?;
+            .ok_or_else(|| wrong("has a service account token that is not a JWT with an issuer and a subject"))?;
         let session_name = session_name(&subject);
         let (setting, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
             (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
             (None, Some(arn)) => (ROLE_VARIABLE, arn),
             (None, None) => {
-                return Err(Error::failed(format!(
-                    "no role for the service account '{session_name}': annotate it with {ROLE_ANNOTATION} \
-                     and let kubelet pass that on (tokenAttributes.optionalServiceAccountAnnotationKeys), set \
-                     {ROLE_VARIABLE} for all, or name the provider ecr-credential-provider for the node's role"
-                )));
+                let hint = format!(
+                    "annotate it with {ROLE_ANNOTATION} and let kubelet pass that on \
+                     (tokenAttributes.optionalServiceAccountAnnotationKeys), set {ROLE_VARIABLE} for all, or name the \
+                     provider ecr-credential-provider for the node's role"
+                );
+                let what = format!("no role for the service account '{session_name}'");
+                return Err(Error::failed(Code::SettingInvalid, what, hint));
             }
         };
         if !is_role_arn(arn) {
-            return Err(Error::failed(format!(
-                "the role of the service account '{session_name}', from {setting}, is not of the form \
-                 {ROLE_ARN_FORM}"
-            )));
+            let what =
+                format!("the role of the service account '{session_name}', from {setting}, is not the ARN of a role");
+            return Err(Error::failed(Code::SettingInvalid, what, format!("write {ROLE_ARN_FORM}")));
         }
         let (token, role_arn) = (token.clone(), arn.to_owned());
         Ok(Some(ServiceAccount { token, issuer, subject, role_arn, session_name }))
     }
+}
+
+/// The error for a request that kubelet would not send.
+fn wrong(what: impl std::fmt::Display) -> Error {
+    let what = format!("the request on standard input {what}");
+    Error::failed(Code::RequestInvalid, what, "let kubelet call the helper, or send a CredentialProviderRequest")
 }
 
 /// `<namespace>.<name>` in the characters that STS allows; a namespace has no dots.
@@ -276,9 +281,7 @@ fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
     match StandardInput::until(deadline).take(LONGEST_INPUT).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(Error::failed("the request on standard input did not end in time"))
-        }
-        Err(error) => Err(Error::failed(format!("cannot read standard input: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(wrong("did not end in time")),
+        Err(error) => Err(wrong(format!("cannot be read: {error}"))),
     }
 }

@@ -45,11 +45,11 @@ impl Login {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
         let (identity, session) = open_session(env, &config, &target)?;
-        let failed = |failure: Failure| Error::failed(token_provider::describe_failure(&target, &failure));
+        let failed = |failure| token_provider::in_context(&target, failure);
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
         let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
         token_provider::keep(env, &config, &target, &identity, &issued).map_err(|why| {
-            Error::failed(format!("AWS gave a token for {}, but it cannot be cached: {why}", target.host))
+            why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host))
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Login {
 
 /// Resolves the credentials, with MFA codes and sign-ins where needed.
 fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
-    let failed = |failure: Failure| Error::failed(token_provider::describe_failure(target, &failure));
+    let failed = |failure| token_provider::in_context(target, failure);
     let deadline = || Instant::now() + config.timeout();
     let (mut signed_in, mut renewed, mut codes_asked) = (false, false, 0);
     loop {
@@ -71,7 +71,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         }
         // A code is valid once.
         token_provider::writable_cache(env, &identity)
-            .map_err(|why| Error::failed(format!("a token for {} cannot be cached: {why}", target.host)))?;
+            .map_err(|why| why.with_context(format!("a token for {} cannot be cached", target.host)))?;
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
         match Session::open_with(target, &identity, &codes, identity.deadline(target, deadline())) {
@@ -83,7 +83,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
             Err(failure) if failure.code == Code::MfaRequired && !codes.is_empty() && codes_asked < MOST_CODES => {
                 print_notice(&failure.what);
             }
-            Err(failure) => return Err(failed(failure)),
+            Err(failure) => return Err(failed(failure).into()),
         }
     }
 }
@@ -101,9 +101,8 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     let serial = device.serial();
     for _ in 0..MOST_CODES {
         let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
-            Error::failed(format!(
-                "cannot prompt for the MFA code of {serial}: {error}; run '{NAME} login {host}' on a terminal"
-            ))
+            let what = format!("cannot prompt for the MFA code of {serial}: {error}");
+            Error::failed(Code::Unanswered, what, format!("run '{NAME} login {host}' on a terminal"))
         })?;
         // Authenticator apps show a code in two groups.
         let code: String = typed.split_whitespace().collect();
@@ -112,7 +111,7 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
         }
         print_notice("an MFA code has 6 digits");
     }
-    Err(Error::failed(format!("no MFA code of {serial}; run the command again")))
+    Err(Error::failed(Code::Unanswered, format!("no MFA code of {serial}"), "run the command again"))
 }
 
 /// Runs the AWS CLI to sign in, on this terminal.
@@ -120,14 +119,12 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
     let (args, profile): (&[&str], &str) = match identity.source() {
         Source::Sso(sso) => (&["sso", "login"], &sso.profile),
         Source::Login { profile, .. } => (&["login"], profile),
-        _ => return Err(Error::failed(failure.to_string())),
+        _ => return Err(failure.clone().into()),
     };
     let command = format!("aws {} --profile {}", args.join(" "), shell_word(profile));
     let Some(program) = on_path(env, "aws") else {
-        return Err(Error::failed(format!(
-            "{}; '{command}' would renew it, but the AWS CLI is not on the PATH: install it",
-            failure.what
-        )));
+        let what = format!("{}, and the AWS CLI is not on the PATH", failure.what);
+        return Err(Error::failed(failure.code, what, format!("install it: '{command}' renews the sign-in")));
     };
     print_notice(&format!("{}; running '{command}'", failure.what));
     let status = Command::new(program)
@@ -140,8 +137,11 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         .status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::failed(format!("'{command}' failed: {status}"))),
-        Err(error) => Err(Error::failed(format!("'{command}' cannot be run: {error}"))),
+        Ok(status) => Err(Error::failed(failure.code, format!("'{command}' failed: {status}"), "try again")),
+        Err(error) => {
+            let what = format!("'{command}' cannot be run: {error}");
+            Err(Error::failed(failure.code, what, "check the AWS CLI on the PATH"))
+        }
     }
 }
 
@@ -261,7 +261,8 @@ fn table(lines: &[[String; 4]]) -> String {
 fn clear(env: &Env, json: bool, output: &mut impl Write) -> Result<ExitCode, Error> {
     let cache = open(env)?;
     let count = cache.clear().map_err(|error| {
-        Error::failed(format!("{} cannot be cleared: {error}; remove it by hand", cache.dir().display()))
+        let what = format!("{} cannot be cleared: {error}", cache.dir().display());
+        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
     })?;
     if json {
         return print(output, &serde_json::json!({ "removed": count }).to_string());

@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::Config;
 use super::registry_entry::{RegistryEntry, Table};
 use super::values::{is_helper_name, time_limit};
-use crate::error::Error;
+use super::{TIME_LIMIT_FORM, invalid};
+use crate::error::Failure;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,24 +62,24 @@ impl<'a> SourceText<'a> {
         format!("{}, line {line}", self.path.display())
     }
 
-    /// An error about a value.
-    pub(super) fn error(&self, value: &Spanned<String>, what: &str) -> Error {
-        self.error_at(value.span().start, what)
+    /// The failure for a value.
+    pub(super) fn failure(&self, value: &Spanned<String>, what: &str, hint: &str) -> Failure {
+        self.failure_at(value.span().start, what, hint)
     }
 
-    fn error_at(&self, offset: usize, what: &str) -> Error {
-        Error::failed(format!("{}: {what}", self.setting_in(self.line_at(offset))))
+    fn failure_at(&self, offset: usize, what: &str, hint: &str) -> Failure {
+        invalid(format!("{}: {what}", self.setting_in(self.line_at(offset))), hint)
     }
 }
 
 impl Config {
     /// Parses the text of a file; `path` is for messages.
-    pub fn read(text: &str, path: PathBuf) -> Result<Self, Error> {
+    pub fn read(text: &str, path: PathBuf) -> Result<Self, Failure> {
         let source = SourceText::new(text, &path);
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             // The error's own Display also draws the line, over several lines.
-            source.error_at(offset, error.message())
+            source.failure_at(offset, error.message(), "correct the line")
         })?;
         let timeout = file.timeout.as_ref().map(|value| timeout(value, &source)).transpose()?;
         let fallback = file.fallback.map(|name| fallback(name, &source)).transpose()?;
@@ -87,22 +88,22 @@ impl Config {
     }
 }
 
-fn timeout(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Error> {
-    let what = "timeout: must be more than zero and at most an hour, e.g. 20, 500ms, 1m30s";
-    time_limit(value.get_ref()).ok_or_else(|| source.error(value, what))
+fn timeout(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Failure> {
+    let limit = time_limit(value.get_ref());
+    limit.ok_or_else(|| source.failure(value, "timeout: not a time limit", TIME_LIMIT_FORM))
 }
 
-fn fallback(name: Spanned<String>, source: &SourceText) -> Result<String, Error> {
+fn fallback(name: Spanned<String>, source: &SourceText) -> Result<String, Failure> {
     if !is_helper_name(name.get_ref()) {
-        return Err(source.error(&name, "fallback: expected the name of a helper, e.g. 'desktop'"));
+        return Err(source.failure(&name, "fallback: not the name of a helper", "write e.g. 'desktop'"));
     }
     if name.get_ref() == "ecr-login" {
-        return Err(source.error(&name, "fallback: ecr-login is this helper; expected another one"));
+        return Err(source.failure(&name, "fallback: ecr-login is this helper", "name another one"));
     }
     Ok(name.into_inner())
 }
 
-fn registries(tables: Vec<Spanned<Table>>, mut source: SourceText) -> Result<Vec<RegistryEntry>, Error> {
+fn registries(tables: Vec<Spanned<Table>>, mut source: SourceText) -> Result<Vec<RegistryEntry>, Failure> {
     let mut entries: Vec<RegistryEntry> = Vec::new();
     for table in tables {
         let start = table.span().start;
@@ -111,7 +112,7 @@ fn registries(tables: Vec<Spanned<Table>>, mut source: SourceText) -> Result<Vec
         if entries.iter().any(|earlier| earlier.pattern == entry.pattern) {
             let what =
                 format!("match: an earlier entry has the same pattern '{}', so this one never applies", entry.pattern);
-            return Err(source.error_at(start, &what));
+            return Err(source.failure_at(start, &what, "remove one of the two"));
         }
         entries.push(entry);
     }
@@ -123,11 +124,11 @@ mod tests {
     use std::path::PathBuf;
 
     use crate::config::Config;
-    use crate::error::Error;
+    use crate::error::Failure;
 
     const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
 
-    fn read(text: &str) -> Result<Config, Error> {
+    fn read(text: &str) -> Result<Config, Failure> {
         Config::read(text, PathBuf::from("/c.toml"))
     }
 
@@ -164,7 +165,7 @@ mod tests {
             ("[[registry]\n", &["line 1"]),
         ] {
             let error = read(text).expect_err(text).to_string();
-            for word in ["/c.toml", "ecr-login"].iter().chain(words) {
+            for word in ["/c.toml", "[E-CONFIG-INVALID]"].iter().chain(words) {
                 assert!(error.contains(word), "{word} in {error}");
             }
         }

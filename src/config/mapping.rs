@@ -4,9 +4,9 @@ use log::{Level, debug, log_enabled};
 
 use super::registry_entry::RegistryEntry;
 use super::target::{Caller, Target};
-use super::{Config, variables};
+use super::{Config, invalid, variables};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::registry::{self, Registry};
 
 /// Who calls AWS, and the setting that says so.
@@ -57,11 +57,13 @@ impl Config {
     fn registry_of(&self, host: &str, own: Option<Registry>, entry: Option<&RegistryEntry>) -> Result<Registry, Error> {
         let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
         match (own, behind) {
-            (Some(own), Some((entry, other))) if own != *other => Err(Error::failed(format!(
-                "{}: this entry gives '{host}' the token of '{}', but it is an ECR registry itself; make 'match' narrower",
-                self.setting_of(entry),
-                other.host
-            ))),
+            (Some(own), Some((entry, other))) if own != *other => {
+                let (setting, other) = (self.setting_of(entry), &other.host);
+                let what = format!(
+                    "{setting}: this entry gives '{host}' the token of '{other}', but it is an ECR registry itself"
+                );
+                Err(invalid(what, "make 'match' narrower").into())
+            }
             (Some(own), _) => Ok(own),
             (None, Some((_, other))) => Ok(other.clone()),
             (None, None) => Err(Error::NotFound),
@@ -70,7 +72,7 @@ impl Config {
 
     /// Who calls for a registry: the variables of its account decide before its entry, and a CI job's identity before the AWS
     /// settings.
-    fn choose(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Error> {
+    fn choose(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Failure> {
         let mapped = entry.map(|entry| self.choice_of(entry, registry)).transpose()?;
         let of_account = match &registry.account {
             Some(account) => variables::choice_for_account(env, account)?,
@@ -80,13 +82,11 @@ impl Config {
         let Caller::AwsSettings { profile: None, role } = &choice.caller else { return Ok(choice) };
         let Some(token) = variables::web_identity(env)? else { return Ok(choice) };
         if let (Some(entry), true) = (entry, role.as_ref().is_some_and(|role| role.external_id.is_some())) {
-            return Err(Error::failed(format!(
-                "{} is set, and {} has external_id, which AssumeRoleWithWebIdentity does not take; remove external_id, \
-                 or unset {}",
-                variables::WEB_IDENTITY,
-                self.setting_of(entry),
-                variables::WEB_IDENTITY
-            )));
+            let (variable, setting) = (variables::WEB_IDENTITY, self.setting_of(entry));
+            let what = format!(
+                "{variable} is set, and {setting} has external_id, which AssumeRoleWithWebIdentity does not take"
+            );
+            return Err(invalid(what, format!("remove external_id, or unset {variable}")));
         }
         // The role decides who calls, whatever names the token that it is assumed with.
         let (role, setting) = match role {
@@ -97,7 +97,7 @@ impl Config {
     }
 
     /// What an entry says about a registry that it matches.
-    fn choice_of(&self, entry: &RegistryEntry, registry: &Registry) -> Result<Choice, Error> {
+    fn choice_of(&self, entry: &RegistryEntry, registry: &Registry) -> Result<Choice, Failure> {
         let setting = format!("{} ('{}')", self.setting_of(entry), entry.pattern);
         Ok(Choice { caller: entry.caller_for(registry)?, setting: Some(setting) })
     }
@@ -126,11 +126,11 @@ mod tests {
 
     use crate::config::{Caller, Config, Target};
     use crate::env::Env;
-    use crate::error::Error;
+    use crate::error::{Error, Failure};
 
     const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
 
-    fn read(text: &str) -> Result<Config, Error> {
+    fn read(text: &str) -> Result<Config, Failure> {
         Config::read(text, PathBuf::from("/c.toml"))
     }
 

@@ -40,8 +40,9 @@ pub use keys::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 pub use target::{AccountKeys, Caller, Keys, MappedProfile, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 pub(crate) use values::{ROLE_ARN_FORM, duration, is_role_arn, is_url};
 
+use crate::code::Code;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::Failure;
 use crate::input::{self, Content, Reading};
 use registry_entry::RegistryEntry;
 use values::time_limit;
@@ -70,7 +71,7 @@ pub struct Config {
 
 impl Config {
     /// Reads the settings, by `deadline`. A file that `AWS_ECR_CONFIG_FILE` names must exist; the default one need not.
-    pub fn load(env: &Env, deadline: Instant) -> Result<Self, Error> {
+    pub fn load(env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let mut config = match Self::path(env) {
             None => Self::empty(PathBuf::new()),
             Some(path) => Self::load_file(path, env, deadline)?,
@@ -81,7 +82,7 @@ impl Config {
         Ok(config)
     }
 
-    fn load_file(path: PathBuf, env: &Env, deadline: Instant) -> Result<Self, Error> {
+    fn load_file(path: PathBuf, env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let is_named = env.path("AWS_ECR_CONFIG_FILE").is_some();
         let reading = input::file(&path, deadline).map_err(|why| unreadable(&path, why))?;
         let config = match &reading.content {
@@ -90,11 +91,11 @@ impl Config {
                 Self::read(text, path)?
             }
             Content::Absent if is_named => {
-                return Err(Error::failed(format!(
-                    "the configuration file {}, which AWS_ECR_CONFIG_FILE names, does not exist; \
-                     create it, or correct or unset AWS_ECR_CONFIG_FILE",
+                let what = format!(
+                    "the configuration file {}, which AWS_ECR_CONFIG_FILE names, does not exist",
                     path.display()
-                )));
+                );
+                return Err(invalid(what, "create it, or correct or unset AWS_ECR_CONFIG_FILE"));
             }
             Content::Absent => Self::empty(path),
             Content::Unreadable(why) => return Err(unreadable(&path, why)),
@@ -137,21 +138,26 @@ impl Config {
     }
 }
 
-fn unreadable(path: &Path, why: impl fmt::Display) -> Error {
-    Error::failed(format!(
-        "cannot read the configuration {}: {why}; fix or remove it, or point AWS_ECR_CONFIG_FILE elsewhere",
-        path.display()
-    ))
+/// The failure for a mistake in the file or in a variable of the helper.
+fn invalid(what: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure::new(Code::ConfigInvalid, what, hint)
 }
 
+fn unreadable(path: &Path, why: impl fmt::Display) -> Failure {
+    let what = format!("cannot read the configuration {}: {why}", path.display());
+    invalid(what, "fix or remove it, or point AWS_ECR_CONFIG_FILE elsewhere")
+}
+
+/// The values that a time limit may have, for messages.
+const TIME_LIMIT_FORM: &str = "write more than zero and at most an hour, e.g. 20, 500ms, 1m30s";
+
 /// Parses `AWS_ECR_TIMEOUT`; `None` when it is unset.
-pub fn timeout(env: &Env) -> Result<Option<Duration>, Error> {
+pub fn timeout(env: &Env) -> Result<Option<Duration>, Failure> {
     let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
-    time_limit(text).map(Some).ok_or_else(|| {
-        Error::failed(format!(
-            "AWS_ECR_TIMEOUT is '{text}': it must be more than zero and at most an hour, e.g. 20, 500ms, 1m30s"
-        ))
-    })
+    let limit = time_limit(text);
+    limit
+        .map(Some)
+        .ok_or_else(|| invalid(format!("AWS_ECR_TIMEOUT is '{text}', which is no time limit"), TIME_LIMIT_FORM))
 }
 
 /// The deadline of an answer by the environment alone, before the configuration file is read.

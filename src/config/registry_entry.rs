@@ -4,11 +4,11 @@ use glob::Pattern;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::SESSION_NAME;
 use super::file::SourceText;
 use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
-use crate::error::Error;
+use super::{SESSION_NAME, invalid};
+use crate::error::Failure;
 use crate::registry::{ANY_ACCOUNT, Registry};
 
 /// The keys of a table, as written.
@@ -28,6 +28,9 @@ pub(super) struct Table {
     endpoint_url: Option<Spanned<String>>,
 }
 
+/// The fix for a pattern, for messages.
+const GLOB: &str = "write the host, with * and ? for other characters";
+
 /// What a table says about the registries that it matches.
 #[derive(Debug)]
 pub(super) struct RegistryEntry {
@@ -45,7 +48,7 @@ pub(super) struct RegistryEntry {
 
 impl RegistryEntry {
     /// Checks the keys of a table.
-    pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Error> {
+    pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Failure> {
         table.refuse_empty_values(source)?;
         table.refuse_keys_without_role(source)?;
         let web_identity = table.web_identity(source)?;
@@ -74,15 +77,15 @@ impl RegistryEntry {
     }
 
     /// Who calls for `registry`: the account of the registry fills in the template of a role.
-    pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Error> {
+    pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Failure> {
         let mut caller = self.caller.clone();
         if let Some(role) = caller.role_mut().filter(|role| role.arn.contains(ACCOUNT)) {
             let Some(account) = &registry.account else {
-                return Err(Error::failed(format!(
-                    "{}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}; write the account, or add a \
-                     [[registry]] table for this host before this one",
-                    self.role_setting, registry.host
-                )));
+                let (setting, host) = (&self.role_setting, &registry.host);
+                return Err(invalid(
+                    format!("{setting}: role_arn: {host} is ECR Public, which has no account for {ACCOUNT}"),
+                    "write the account, or add a [[registry]] table for this host before this one",
+                ));
             };
             role.arn = role.arn.replace(ACCOUNT, account);
         }
@@ -97,7 +100,7 @@ struct WebIdentityKey {
 }
 
 impl Table {
-    fn refuse_empty_values(&self, source: &SourceText) -> Result<(), Error> {
+    fn refuse_empty_values(&self, source: &SourceText) -> Result<(), Failure> {
         // Names every field, so that the compiler reports a new one.
         let Self {
             pattern: _,
@@ -124,11 +127,11 @@ impl Table {
         ];
         match values.into_iter().flatten().find(|value| value.get_ref().trim().is_empty()) {
             None => Ok(()),
-            Some(empty) => Err(source.error(empty, "the value is empty; remove the key instead")),
+            Some(empty) => Err(source.failure(empty, "the value is empty", "remove the key instead")),
         }
     }
 
-    fn refuse_keys_without_role(&self, source: &SourceText) -> Result<(), Error> {
+    fn refuse_keys_without_role(&self, source: &SourceText) -> Result<(), Failure> {
         if self.role_arn.is_some() {
             return Ok(());
         }
@@ -141,44 +144,49 @@ impl Table {
         ];
         match first_of(&keys) {
             None => Ok(()),
-            Some((key, value)) => Err(source.error(value, &format!("{key}: requires role_arn in the same table"))),
-        }
-    }
-
-    /// Parses the pattern of hosts, without the port that names of registries omit.
-    fn glob(&self, host: &str, source: &SourceText) -> Result<Pattern, Error> {
-        match Pattern::new(host.strip_suffix(":443").unwrap_or(host)) {
-            Ok(glob) if glob.as_str().is_empty() => Err(source.error(&self.pattern, "match: the pattern is empty")),
-            Ok(glob) => Ok(glob),
-            Err(error) => Err(source.error(&self.pattern, &format!("match: not a glob: {}", error.msg))),
-        }
-    }
-
-    /// The provider of the token that the role is assumed with. Refuses keys that contradict it.
-    fn web_identity(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Error> {
-        let Some(WebIdentityKey { key, provider }) = self.token_provider(source)? else { return Ok(None) };
-        match first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
-            None => Ok(Some(WebIdentityKey { key, provider })),
-            Some((other, value)) => {
-                Err(source.error(value, &format!("{other}: contradicts {key}; remove one of the two")))
+            Some((key, value)) => {
+                let what = format!("{key}: requires role_arn in the same table");
+                Err(source.failure(value, &what, "add role_arn, or remove the key"))
             }
         }
     }
 
-    fn token_provider(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Error> {
+    /// Parses the pattern of hosts, without the port that names of registries omit.
+    fn glob(&self, host: &str, source: &SourceText) -> Result<Pattern, Failure> {
+        match Pattern::new(host.strip_suffix(":443").unwrap_or(host)) {
+            Ok(glob) if glob.as_str().is_empty() => {
+                Err(source.failure(&self.pattern, "match: the pattern is empty", GLOB))
+            }
+            Ok(glob) => Ok(glob),
+            Err(error) => Err(source.failure(&self.pattern, &format!("match: not a glob: {}", error.msg), GLOB)),
+        }
+    }
+
+    /// The provider of the token that the role is assumed with. Refuses keys that contradict it.
+    fn web_identity(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Failure> {
+        let Some(WebIdentityKey { key, provider }) = self.token_provider(source)? else { return Ok(None) };
+        match first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
+            None => Ok(Some(WebIdentityKey { key, provider })),
+            Some((other, value)) => {
+                Err(source.failure(value, &format!("{other}: contradicts {key}"), "remove one of the two"))
+            }
+        }
+    }
+
+    fn token_provider(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Failure> {
         let found = match (&self.web_identity, &self.web_identity_token_env) {
             (None, None) => return Ok(None),
             (Some(_), Some(name)) => {
-                let what = "web_identity_token_env: contradicts web_identity; remove one of the two";
-                return Err(source.error(name, what));
+                let what = "web_identity_token_env: contradicts web_identity";
+                return Err(source.failure(name, what, "remove one of the two"));
             }
             (Some(provider), None) if provider.get_ref() == GITHUB => {
                 WebIdentityKey { key: "web_identity", provider: TokenProvider::GitHub }
             }
             (Some(provider), None) => {
-                let what = "web_identity: expected 'github'; for other CI systems, name the variable with their token \
-                            in web_identity_token_env";
-                return Err(source.error(provider, what));
+                let hint = "write 'github'; for other CI systems, name the variable with their token in \
+                            web_identity_token_env";
+                return Err(source.failure(provider, "web_identity: not a known CI system", hint));
             }
             (None, Some(name)) if is_variable_name(name.get_ref()) => {
                 let provider = TokenProvider::Variable(name.get_ref().clone());
@@ -186,56 +194,59 @@ impl Table {
             }
             // The message does not quote the value, which may be the token itself.
             (None, Some(name)) => {
-                let what = "web_identity_token_env: expected the name of a variable, e.g. ECR_ID_TOKEN";
-                return Err(source.error(name, what));
+                let what = "web_identity_token_env: not the name of a variable";
+                return Err(source.failure(name, what, "write e.g. ECR_ID_TOKEN"));
             }
         };
         Ok(Some(found))
     }
 
-    fn check_role_arn(&self, source: &SourceText) -> Result<(), Error> {
+    fn check_role_arn(&self, source: &SourceText) -> Result<(), Failure> {
         let Some(arn) = &self.role_arn else { return Ok(()) };
         // Any account shows whether the template becomes an ARN.
         let filled = arn.get_ref().replace(ACCOUNT, ANY_ACCOUNT);
         if let Some((other, _)) = filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
-            let what = format!("role_arn: {{{other}}} is unknown; {ACCOUNT} is the only placeholder");
-            return Err(source.error(arn, &what));
+            let what = format!("role_arn: {{{other}}} is unknown");
+            return Err(source.failure(arn, &what, &format!("use {ACCOUNT}, the only placeholder")));
         }
         if !is_role_arn(&filled) {
-            return Err(source.error(arn, &format!("role_arn: expected {ROLE_ARN_FORM}")));
+            return Err(source.failure(arn, "role_arn: not the ARN of a role", &format!("write {ROLE_ARN_FORM}")));
         }
         Ok(())
     }
 
-    fn check_endpoint_url(&self, source: &SourceText) -> Result<(), Error> {
+    fn check_endpoint_url(&self, source: &SourceText) -> Result<(), Failure> {
         match self.endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
             None => Ok(()),
-            Some(url) => Err(source.error(url, "endpoint_url: expected a URL, e.g. https://host")),
+            Some(url) => Err(source.failure(url, "endpoint_url: not a URL", "write e.g. https://host")),
         }
     }
 
     /// The registry behind a custom domain.
-    fn registry(&self, pattern: &Pattern, source: &SourceText) -> Result<Option<Registry>, Error> {
+    fn registry(&self, pattern: &Pattern, source: &SourceText) -> Result<Option<Registry>, Failure> {
         let Some(host) = &self.registry else { return Ok(None) };
         let registry = Registry::parse(host.get_ref())
-            .ok_or_else(|| source.error(host, "registry: not the host of an ECR registry"))?;
+            .ok_or_else(|| source.failure(host, "registry: not the host of an ECR registry", "correct the host"))?;
         // Only hosts below a domain that the user chose may get the token.
         if !ends_in_domain(pattern.as_str()) {
-            let what =
-                "registry: requires a 'match' that ends in a complete domain name, or any host could get the token";
-            return Err(source.error(host, what));
+            let what = "registry: any host that 'match' matches could get the token";
+            return Err(source.failure(host, what, "let 'match' end in a complete domain name"));
         }
         if Registry::parse(pattern.as_str()).is_some_and(|own| own != registry) {
-            return Err(source.error(host, "registry: contradicts 'match', which is another ECR registry"));
+            return Err(source.failure(
+                host,
+                "registry: contradicts 'match', which is another ECR registry",
+                "remove the key",
+            ));
         }
         Ok(Some(registry))
     }
 
-    fn refuse_template_for_public(&self, registry: Option<&Registry>, source: &SourceText) -> Result<(), Error> {
+    fn refuse_template_for_public(&self, registry: Option<&Registry>, source: &SourceText) -> Result<(), Failure> {
         match (registry, &self.role_arn) {
             (Some(registry), Some(arn)) if registry.is_public() && arn.get_ref().contains(ACCOUNT) => {
                 let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host);
-                Err(source.error(arn, &what))
+                Err(source.failure(arn, &what, "write the account"))
             }
             _ => Ok(()),
         }

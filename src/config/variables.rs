@@ -1,11 +1,11 @@
 //! The variables that decide who calls: for the registries of one account, and for all registries in a CI job.
 
-use super::SESSION_NAME;
 use super::mapping::Choice;
 use super::target::{AccountKeys, Caller, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{GITHUB, ROLE_ARN_FORM, is_role_arn, is_variable_name};
+use super::{SESSION_NAME, invalid};
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::Failure;
 use crate::secret::Secret;
 
 /// Names the provider of the CI job's identity token that roles are assumed with.
@@ -21,7 +21,7 @@ const SECRET: &str = "AWS_ECR_SECRET_ACCESS_KEY_";
 const SESSION_TOKEN: &str = "AWS_ECR_SESSION_TOKEN_";
 
 /// The caller for the registries of an account; `None` when no variable is set for the account.
-pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choice>, Error> {
+pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choice>, Failure> {
     let name = |prefix: &str| format!("{prefix}{account}");
     let get = |prefix: &str| env.text(&name(prefix)).map(str::to_owned);
     let keys = keys(env, account)?;
@@ -29,10 +29,10 @@ pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choi
     let role = get(ROLE).map(|arn| role(&name(ROLE), arn)).transpose()?;
     let (prefix, caller) = match (keys, profile, role) {
         (Some(_), Some(_), _) => {
-            return Err(Error::failed(format!(
-                "{KEY_ID}{account} and {PROFILE}{account} are both set, and only one of them can decide who calls; \
-                 unset one of them"
-            )));
+            let what = format!(
+                "{KEY_ID}{account} and {PROFILE}{account} are both set, and only one of them can decide who calls"
+            );
+            return Err(invalid(what, "unset one of them"));
         }
         (Some(keys), None, role) => (KEY_ID, Caller::AccountKeys { keys, role }),
         (None, Some(profile), role) => (PROFILE, Caller::AwsSettings { profile: Some(profile), role }),
@@ -43,7 +43,7 @@ pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choi
 }
 
 /// The keys for an account. Blank values count as unset, like those of `AWS_ACCESS_KEY_ID`.
-fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Error> {
+fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Failure> {
     let get = |prefix: &str| {
         let value = env.text(&format!("{prefix}{account}")).map(str::trim).filter(|value| !value.is_empty());
         value.map(|value| Secret::from(value.to_owned()))
@@ -52,10 +52,10 @@ fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Error> {
     let missing = |missing: &str| {
         let set = [(KEY_ID, &id), (SECRET, &secret), (SESSION_TOKEN, &token)];
         let set = set.into_iter().find(|(_, value)| value.is_some()).map_or(KEY_ID, |(name, _)| name);
-        Err(Error::failed(format!(
-            "{set}{account} is set and {missing}{account} is not; set {missing}{account} too, or unset \
-             {set}{account}"
-        )))
+        Err(invalid(
+            format!("{set}{account} is set and {missing}{account} is not"),
+            format!("set {missing}{account} too, or unset {set}{account}"),
+        ))
     };
     match (&id, &secret, &token) {
         (None, None, None) => Ok(None),
@@ -69,29 +69,27 @@ fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Error> {
 }
 
 /// Parses `AWS_ECR_WEB_IDENTITY`. Errors do not quote the value: a user may have set it to the token itself.
-pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Error> {
+pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Failure> {
     let Some(value) = env.text(WEB_IDENTITY) else { return Ok(None) };
     let provider = match value.split_once(':') {
         None if value == GITHUB => TokenProvider::GitHub,
         Some(("env", name)) if is_variable_name(name) => TokenProvider::Variable(name.to_owned()),
         _ => {
-            return Err(Error::failed(format!(
-                "{WEB_IDENTITY} has an unknown value: expected {GITHUB}, or env:NAME with the name \
-                 of the variable that holds the token"
-            )));
+            let hint = format!("set it to {GITHUB}, or to env:NAME with the name of the variable that holds the token");
+            return Err(invalid(format!("{WEB_IDENTITY} has an unknown value"), hint));
         }
     };
     Ok(Some(TokenOrigin { provider, setting: WEB_IDENTITY.to_owned() }))
 }
 
 /// The role for registries whose account has none of its own, from `AWS_ECR_ROLE_ARN`.
-pub(super) fn role_for_all(env: &Env) -> Result<Option<Role>, Error> {
+pub(super) fn role_for_all(env: &Env) -> Result<Option<Role>, Failure> {
     env.text(ROLE_FOR_ALL).map(|arn| role(ROLE_FOR_ALL, arn.to_owned())).transpose()
 }
 
-fn role(name: &str, arn: String) -> Result<Role, Error> {
+fn role(name: &str, arn: String) -> Result<Role, Failure> {
     if !is_role_arn(&arn) {
-        return Err(Error::failed(format!("{name} is '{arn}': expected {ROLE_ARN_FORM}")));
+        return Err(invalid(format!("{name} is '{arn}', not the ARN of a role"), format!("write {ROLE_ARN_FORM}")));
     }
     Ok(Role { arn, external_id: None, session_name: SESSION_NAME.to_owned(), region: None, mfa_serial: None })
 }

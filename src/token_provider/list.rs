@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::{Fetched, Purpose, describe_failure, fetch, stored};
+use super::{Fetched, Purpose, fetch, in_context, stored};
 use crate::cache::{Cache, Freshness, Manifest};
 use crate::client_config::{self, AuthFile};
 use crate::config::{Config, Target};
@@ -155,8 +155,8 @@ fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String>
     }
     let deadline = deadline.min(Instant::now() + OWN_REGISTRY_TIMEOUT);
     let fetched = fetch(env, &target, deadline, Purpose::List);
-    let Fetched { token, identity } =
-        fetched.inspect_err(|failure| warn!("{}", describe_failure(&target, &failure.clone().without_quote()))).ok()?;
+    let fetched = fetched.map_err(|failure| in_context(&target, failure).without_quote());
+    let Fetched { token, identity } = fetched.inspect_err(|failure| warn!("{failure}")).ok()?;
     let host = token.token.registry?;
     // The next `get` of this host finds the token without a look at the settings.
     let own = config.target(env, &host).ok()?;

@@ -89,30 +89,33 @@ pub fn get(
     deadline: Instant,
     on_stale: &dyn Fn(&Token),
 ) -> Result<IssuedToken, Error> {
-    match fetch(env, target, deadline, Purpose::Answer(on_stale)).inspect_err(|failure| log(target, failure)) {
+    match fetch(env, target, deadline, Purpose::Answer(on_stale)) {
         Ok(Fetched { token, identity }) => {
             stored::save_manifest(env, config, target, &identity);
             Ok(token)
         }
         // Images of ECR Public need no credentials: after a failure, clients pull anonymously.
-        Err(_) if target.registry.is_public() => Err(Error::NotFound),
-        Err(failure) => Err(Error::failed(describe_failure(target, &failure))),
+        Err(failure) if target.registry.is_public() => {
+            warn!("{}", in_context(target, failure).without_quote());
+            Err(Error::NotFound)
+        }
+        Err(failure) => Err(in_context(target, failure).into()),
     }
 }
 
-/// Gets a token for `target`, by `deadline`, and logs a failure.
+/// Gets a token for `target`, by `deadline`. A failure names the registry.
 pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
-    let fetched = fetch(env, target, deadline, Purpose::Answer(&|_| ())).inspect_err(|failure| log(target, failure))?;
-    Ok(fetched.token)
+    let fetched = fetch(env, target, deadline, Purpose::Answer(&|_| ()));
+    fetched.map(|fetched| fetched.token).map_err(|failure| in_context(target, failure))
 }
 
-/// Describes a failure together with its registry.
-pub fn describe_failure(target: &Target, failure: &Failure) -> String {
+/// Names the registry in a failure.
+pub fn in_context(target: &Target, failure: Failure) -> Failure {
     let region = &target.registry.region;
     if target.host.starts_with(registry::ANY_ACCOUNT) {
-        return format!("no token for the registries of region {region}: {failure}");
+        return failure.with_context(format!("no token for the registries of region {region}"));
     }
-    format!("no token for {} (region {region}): {failure}", target.host)
+    failure.with_context(format!("no token for {} (region {region})", target.host))
 }
 
 /// Logs the entry that the cache holds.
@@ -133,11 +136,6 @@ fn short(key: &str) -> &str {
     &key[..12.min(key.len())]
 }
 
-/// Logs a failure without its quote.
-fn log(target: &Target, failure: &Failure) {
-    warn!("{}", describe_failure(target, &failure.clone().without_quote()));
-}
-
 /// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
 /// reads a file.
 pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
@@ -155,13 +153,19 @@ pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, 
         }
         Error::NotFound => match registry::host(registry::typed(host)).and_then(|host| registry::wrong_part(&host)) {
             Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
-            None => Error::failed(format!(
-                "{host} is not an ECR registry, and the configuration does not name it; \
-                 expected a host like 111122223333.dkr.ecr.us-east-1.amazonaws.com"
-            )),
+            None => unknown_host(host),
         },
         error => error,
     })
+}
+
+/// The error for a host that a person named and that the helper does not serve.
+pub fn unknown_host(host: &str) -> Error {
+    Error::failed(
+        Code::HostUnknown,
+        format!("{host} is not an ECR registry, and the configuration does not name it"),
+        "correct it, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com, or add a [[registry]] entry with 'registry'",
+    )
 }
 
 /// Gets a token, from the cache or from AWS.

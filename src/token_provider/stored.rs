@@ -76,10 +76,8 @@ pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
 fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Error> {
     let erased = cache.erase(key).map_err(|error| {
         let dir = cache.dir().display();
-        Error::failed(format!(
-            "cannot remove the cached token of {} from {dir}: {error}; remove it by hand",
-            target.host
-        ))
+        let what = format!("cannot remove the cached token of {} from {dir}: {error}", target.host);
+        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
     })?;
     debug!(host = target.host, key = short(key), removed = erased == Erased::Token; "cached token");
     Ok(erased)

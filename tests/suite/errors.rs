@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use docker_credential_ecr_login::code::Code;
+
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
@@ -38,13 +40,13 @@ const MARKS: &[&str] = &[
 /// Asserts that a failing `get` and `doctor` report this cause and no other.
 #[track_caller]
 fn fails(helper: &Helper, mark: &str, words: &[&str]) {
-    get_fails(helper, mark, words);
-    doctor_fails(helper, mark);
+    let code = get_fails(helper, mark, words);
+    assert_eq!(doctor_fails(helper, mark), code);
 }
 
-/// Asserts that the failed checks of `doctor` report this cause and no other.
+/// Asserts that the failed checks of `doctor` report this cause and no other. Returns its code.
 #[track_caller]
-fn doctor_fails(helper: &Helper, mark: &str) {
+fn doctor_fails(helper: &Helper, mark: &str) -> String {
     let ran = helper.run(&["doctor", "--json", HOST], "");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -52,7 +54,8 @@ fn doctor_fails(helper: &Helper, mark: &str) {
     let checks = report["registries"][0]["checks"].as_array().expect("checks");
     let failed = checks.iter().filter(|check| check["status"] == "failure");
     let text = |check: &Value| {
-        format!("{}; {}", check["what"].as_str().expect("a text"), check["fix"].as_str().expect("what to do"))
+        let [what, fix, code] = ["what", "fix", "code"].map(|member| check[member].as_str().expect("a text"));
+        format!("{what}; {fix} [{code}]")
     };
     let of_clients = |check: &&Value| ["program", "docker", "podman"].iter().any(|name| check["check"] == *name);
     let failed: Vec<String> = failed.filter(|check| !of_clients(check)).map(text).collect();
@@ -63,13 +66,22 @@ fn doctor_fails(helper: &Helper, mark: &str) {
     for secret in SECRETS {
         assert!(!ran.stdout.contains(secret), "{}", ran.stdout);
     }
+    code_of(&failed[0])
+}
+
+/// The code at the end of a failure's line.
+#[track_caller]
+fn code_of(line: &str) -> String {
+    let (_, code) = line.strip_suffix(']').and_then(|line| line.rsplit_once(" [")).expect(line);
+    assert!(Code::named(code).is_some(), "{line}");
+    code.to_owned()
 }
 
 const SECRETS: &[&str] = &[SECRET_KEY, "hunter2", "session-secret"];
 
-/// Asserts that the message of a failing `get` has this mark and no other, and these words.
+/// Asserts that the message of a failing `get` has this mark and no other, and these words. Returns its code.
 #[track_caller]
-fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
+fn get_fails(helper: &Helper, mark: &str, words: &[&str]) -> String {
     let ran = helper.get(HOST);
     let line = ran.error();
     assert!(MARKS.contains(&mark), "{mark}");
@@ -87,6 +99,31 @@ fn get_fails(helper: &Helper, mark: &str, words: &[&str]) {
     for internal in ["{", "Some(", "SdkBody", "Error("] {
         assert!(!line.contains(internal), "{internal} in {line}");
     }
+    code_of(line)
+}
+
+#[test]
+fn a_failure_has_its_code_in_the_answer_and_in_the_log() {
+    let aws = Aws::start();
+    let helper = || Helper::of(&aws).var("AWS_ECR_LOG_FILE", "~/helper.log");
+    for (name, value, code) in [
+        ("AWS_ECR_PROFILE_111122223333", "gone", "E-PROFILE-MISSING"),
+        ("AWS_ECR_TIMEOUT", "soon", "E-CONFIG-INVALID"),
+        ("AWS_ECR_CONFIG_FILE", "/nonexistent/c.toml", "E-CONFIG-INVALID"),
+    ] {
+        let helper = helper().var(name, value);
+        let ran = helper.get(HOST);
+        assert_eq!(code_of(ran.error()), code);
+        let log = std::fs::read_to_string(helper.home().join("helper.log")).expect("a log");
+        let line = log.lines().last().expect("a line");
+        assert!(line.contains(" ERROR ") && line.ends_with(&format!("[{code}]")), "{log}");
+    }
+    // A mistake in the file has the fix of its key, in doctor too.
+    let helper = helper();
+    helper.write("c.toml", "\n[[registry]]\nmatch = '1*'\nprofile = ''\n");
+    let ran = helper.var("AWS_ECR_CONFIG_FILE", "~/c.toml").run(&["doctor", HOST], "");
+    assert!(ran.stdout.contains("c.toml, line 4: the value is empty [E-CONFIG-INVALID]"), "{ran:?}");
+    assert!(ran.stdout.contains("fix: remove the key instead\n"), "{ran:?}");
 }
 
 /// Starts an ECR that answers with this error.

@@ -63,12 +63,7 @@ fn program(env: &Env) -> Check {
 
 fn configuration(checker: Checker) -> Option<Check> {
     match checker.config {
-        Err(what) => Some(Check::failure(
-            Name::Configuration,
-            Code::ConfigInvalid,
-            what,
-            "correct the line or the variable that the message names",
-        )),
+        Err(failure) => Some(Check::failed(Name::Configuration, failure.clone())),
         Ok(config) => {
             let (path, content) = config.source()?;
             matches!(content, Content::Bytes(_)).then(|| Check::ok(Name::Configuration, path.display().to_string()))

@@ -33,7 +33,7 @@ use clap::Args;
 use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::{platform, registry};
 use bug_report::BugReport;
 use machine::Scope;
@@ -66,7 +66,7 @@ pub struct Doctor {
 struct Checker<'a> {
     env: &'a Env,
     /// The configuration, or why it cannot be used.
-    config: Result<&'a Config, &'a str>,
+    config: Result<&'a Config, &'a Failure>,
     local_time: LocalTime,
     deadline: Instant,
     principals: &'a Principals,
@@ -96,13 +96,12 @@ impl Doctor {
         let local_time = LocalTime::of_process();
         let started = Instant::now();
         let config = Config::load(env, started + Duration::from_secs(5));
-        let wrong = config.as_ref().err().map(Error::message).unwrap_or_default().to_owned();
         // No retries: a failed request is a finding.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
         let principals = Principals::default();
         let checker = Checker {
             env: &once,
-            config: config.as_ref().map_err(|_| wrong.as_str()),
+            config: config.as_ref(),
             local_time,
             deadline: started + LONGEST,
             principals: &principals,

@@ -13,9 +13,8 @@ pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -
     let config = match checker.config {
         Ok(config) => config,
         // Already reported with the machine.
-        Err(what) => {
-            let check = Check::failure(Name::Mapping, Code::ConfigInvalid, what, "correct the configuration");
-            report.checks.push(check.shown());
+        Err(failure) => {
+            report.checks.push(Check::failed(Name::Mapping, failure.clone()).shown());
             return None;
         }
     };
@@ -60,7 +59,8 @@ fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
             "correct the host, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain requires a \
              [[registry]] entry with 'registry'",
         ),
-        (error, _) => Check::failure(Name::Mapping, Code::ConfigInvalid, error.message(), "correct the configuration"),
+        (Error::Failed(failure), _) => Check::failed(Name::Mapping, failure),
+        (error, _) => Check::failure(Name::Mapping, Code::Internal, error.to_string(), "please report it"),
     }
 }
 

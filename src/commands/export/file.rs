@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile};
 
@@ -43,27 +44,30 @@ impl OutputFile {
             file.sync_all()
         };
         write().and_then(|()| new.replace()).map_err(|error| {
-            self.failed(match error.kind() {
-                io::ErrorKind::ResourceBusy => "it is a mount point by itself; mount its directory instead".to_owned(),
-                _ => format!("{error}; the old file, if there is one, is unchanged"),
-            })
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                return self.failed("it is a mount point by itself", "mount its directory instead");
+            }
+            self.failed(format!("{error} (the old file, if there is one, is unchanged)"), OTHER_FILE)
         })
     }
 
     /// Creates the new file beside the old one, with symbolic links resolved.
     fn begin(&self) -> Result<NewFile, Error> {
         match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_dir() => return Err(self.failed("it is a directory; name a file in it")),
+            Ok(metadata) if metadata.is_dir() => return Err(self.failed("it is a directory", "name a file in it")),
             Ok(metadata) if !metadata.is_file() => {
-                return Err(self.failed("it is not a regular file; use '--output -' for standard output"));
+                return Err(self.failed("it is not a regular file", "use '--output -' for standard output"));
             }
             _ => {}
         }
         let new = Destination::behind(&self.path).and_then(|destination| destination.create(Access::Private));
-        new.map_err(|error| self.failed(error))
+        new.map_err(|error| self.failed(error, OTHER_FILE))
     }
 
-    fn failed(&self, why: impl std::fmt::Display) -> Error {
-        Error::failed(format!("cannot write {}: {why}", self.path.display()))
+    fn failed(&self, why: impl std::fmt::Display, hint: &str) -> Error {
+        Error::failed(Code::WriteFailed, format!("cannot write {}: {why}", self.path.display()), hint)
     }
 }
+
+/// The fix where the system refuses the write.
+const OTHER_FILE: &str = "name another file with --output";

@@ -23,6 +23,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::NAME;
+use crate::code::Code;
 use crate::config::Target;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -99,10 +100,8 @@ impl Format {
             }
             Self::Dotenv => lines(passwords, |name, value| {
                 if value.contains(|c: char| c.is_control()) {
-                    return Err(Error::failed(format!(
-                        "the value of {name} has control characters, which dotenv files cannot contain; use \
-                         --format env"
-                    )));
+                    let what = format!("the value of {name} has control characters, which dotenv files cannot contain");
+                    return Err(Error::failed(Code::WriteFailed, what, "use --format env"));
                 }
                 Ok(format!("{name}={value}"))
             })?,

@@ -146,8 +146,7 @@ impl Export {
 
 /// Requests a token, through the cache unless `env` disables it.
 fn request(env: &Env, config: &Config, target: &Target) -> Result<IssuedToken, Error> {
-    let issued = token_provider::issue(env, target, Instant::now() + config.timeout());
-    issued.map_err(|failure| Error::failed(token_provider::describe_failure(target, &failure)))
+    Ok(token_provider::issue(env, target, Instant::now() + config.timeout())?)
 }
 
 /// Prints a secret and a newline.

@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::info;
+use log::{info, warn};
 use time::OffsetDateTime;
 
 use super::file::OutputFile;
 use super::format::{Password, earliest_expiry, rfc3339};
 use super::{Export, request};
+use crate::code::Code;
 use crate::config::duration;
 use crate::env::Env;
 use crate::error::{Error, print_notice};
@@ -54,7 +55,7 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
     // Settings that lead to no identity would be reported again and again, from a process that seems to work.
     for (config, target) in export.targets(env)?.values() {
         let identity = Identity::of(env, target, Instant::now() + config.timeout());
-        identity.map_err(|failure| Error::failed(token_provider::describe_failure(target, &failure)))?;
+        identity.map_err(|failure| token_provider::in_context(target, failure))?;
     }
     let mut refresher = Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None };
     refresher.run()
@@ -70,7 +71,10 @@ fn stop_on_signal() -> Result<Arc<Mutex<()>>, Error> {
         platform::kill_children();
         std::process::exit(0);
     })
-    .map_err(|error| Error::failed(format!("cannot listen for signals: {error}")))?;
+    .map_err(|error| {
+        let what = format!("cannot listen for signals: {error}");
+        Error::failed(Code::SystemLimits, what, "raise the limit on open files ('ulimit -n')")
+    })?;
     Ok(write_lock)
 }
 
@@ -188,7 +192,9 @@ fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, 
         Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),
         None => format!("{path} stays as it is"),
     };
-    print_notice(&format!("{}; {state}; trying again in {} s", error.message(), pause.as_secs_f32()));
+    let Some(failure) = error.failure() else { return };
+    warn!("{}", failure.clone().without_quote());
+    print_notice(&format!("{failure}; {state}; trying again in {} s", pause.as_secs_f32()));
 }
 
 /// Waits until the first of three clocks has passed the time: the monotonic clock stops while the machine is suspended, and

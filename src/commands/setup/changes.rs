@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use super::edit::{self, Emptied};
 use super::file::{self, TextChange};
 use super::report::{Effect, Entry};
-use super::{NO_HOME, report};
+use super::{no_home, report};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
+use crate::code::Code;
 use crate::commands::client::Client;
 use crate::env::Env;
 use crate::error::{Error, Failure};
@@ -135,7 +136,7 @@ pub(super) fn add_entries<'a>(
     hosts: &'a BTreeSet<String>,
     takeover: Takeover,
 ) -> Result<Vec<Change<'a>>, Error> {
-    let path = client.entry_file(env).ok_or_else(|| Error::failed(NO_HOME))?;
+    let path = client.entry_file(env).ok_or_else(no_home)?;
     let earlier: Vec<PathBuf> = match client {
         Client::Docker => Vec::new(),
         Client::Podman => client.auth_files(env).into_iter().take_while(|file| *file != path).collect(),
@@ -164,7 +165,8 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
     let others: Vec<&str> = hosts.iter().map(String::as_str).filter(|host| other(host).is_some()).collect();
     match others.first().and_then(|host| Some((host, other(host)?))) {
         Some((host, other)) if takeover == Takeover::Refused => {
-            Err(Error::failed(format!("{name} gives {host} to docker-credential-{other}; --force takes it over")))
+            let what = format!("{name} gives {host} to docker-credential-{other}");
+            Err(Error::failed(Code::ClientOtherHelper, what, "pass --force to take it over"))
         }
         _ => Ok(others),
     }

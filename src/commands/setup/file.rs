@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::client_config;
+use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
@@ -42,7 +43,8 @@ impl TextChange {
 /// a file whose new text is empty is removed.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<TextChange, Error> {
     let failed = |error: io::Error| {
-        Error::failed(format!("{} cannot be replaced: {error}{}", path.display(), hint(path, &error)))
+        let what = format!("{} cannot be replaced: {error}", path.display());
+        Error::failed(Code::WriteFailed, what, hint(path, &error))
     };
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
@@ -65,34 +67,33 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) 
             return Ok(change);
         }
     }
-    Err(Error::failed(format!("other programs keep changing {}; try again", path.display())))
+    let what = format!("other programs keep changing {}", path.display());
+    Err(Error::failed(Code::WriteFailed, what, "try again"))
 }
 
-/// What to do about a file that cannot be replaced, where the error does not say so itself.
+/// What to do about a file that cannot be replaced.
 fn hint(path: &Path, error: &io::Error) -> String {
     let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
     match error.kind() {
         // E.g. config.json as a volume of a container.
         io::ErrorKind::ResourceBusy => {
-            "; it is mounted, and only its content could be changed: change the file that is mounted".to_owned()
+            "change the file that is mounted there: only its content could be changed".to_owned()
         }
         // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
             match path.canonicalize() {
                 Ok(target) if path.is_symlink() => format!(
-                    "; it is a link to {}, which this user cannot change: add the entry where that file is made, or put a \
+                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or put a \
                      copy in place of the link with 'cp --remove-destination {} {}'",
                     target.display(),
                     word(&target),
                     word(path)
                 ),
-                _ => {
-                    "; add the entry where that file is made, or name another directory, for docker with DOCKER_CONFIG"
-                        .to_owned()
-                }
+                _ => "add the entry where that file is made, or name another directory, for docker with DOCKER_CONFIG"
+                    .to_owned(),
             }
         }
-        _ => String::new(),
+        _ => "try again when the path is as it should be".to_owned(),
     }
 }
 

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aws::{self, Renewal, Session};
+use crate::code::Code;
 use crate::config::{Caller, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::Identity;
 use crate::registry::{self, ANY_ACCOUNT, Registry};
+use crate::token_provider;
 
 /// Returns the host that an argument names.
 pub(super) fn of_word(word: &str) -> Result<String, Error> {
@@ -26,10 +28,7 @@ pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error>
         Ok(_) => Ok(()),
         Err(Error::NotFound) => Err(match registry::wrong_part(host) {
             Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
-            None => Error::failed(format!(
-                "{host} is not an ECR registry, and the configuration does not name it; expected e.g. \
-                 111122223333.dkr.ecr.us-east-1.amazonaws.com"
-            )),
+            None => token_provider::unknown_host(host),
         }),
         Err(error) => Err(error),
     }
@@ -66,16 +65,15 @@ pub(super) fn account_of_caller(
         time_for_person: Duration::ZERO,
         endpoint_url: None,
     };
-    let account = caller_account(env, &target, deadline).map_err(|failure| {
-        let failure = failure.with_context("the account of the caller is unknown");
-        Error::failed(format!("{failure}; or name the account with --account"))
+    let account = caller_account(env, &target, deadline).map_err(|mut failure| {
+        failure.hint += "; or name the account with --account";
+        failure.with_context("the account of the caller is unknown")
     })?;
     if registry::is_account(&account) {
         return Ok(account);
     }
-    Err(Error::failed(
-        "the account of the caller is unknown: the answer of STS names none; name the account with --account",
-    ))
+    let what = "the account of the caller is unknown: the answer of STS names none";
+    Err(Error::failed(Code::AnswerInvalid, what, "name the account with --account"))
 }
 
 fn caller_account(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {

@@ -34,6 +34,7 @@ use clap::Args;
 
 use crate::NAME;
 use crate::client_config;
+use crate::code::Code;
 use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
@@ -157,9 +158,8 @@ impl Setup {
         // A typing error in the path would otherwise create directories that kubelet never reads.
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
             let dir = dir.display();
-            return Err(Error::failed(format!(
-                "{dir} is not a directory; name kubelet's --image-credential-provider-config"
-            )));
+            let hint = "name kubelet's --image-credential-provider-config";
+            return Err(Error::failed(Code::WriteFailed, format!("{dir} is not a directory"), hint));
         }
         if let Some(dir) = kubelet::missing_program(env, path).filter(|_| !self.remove) {
             let (dir, bin) = (dir.display(), dir.join("bin"));
@@ -220,11 +220,11 @@ impl Setup {
         if self.profiles {
             // The file need not exist, wherever it is: this command creates it.
             let path = config_path(env)?;
-            Config::read(&client_config::text(&path)?, path)
+            Ok(Config::read(&client_config::text(&path)?, path)?)
         } else if self.remove || (self.hosts.is_empty() && self.region.is_empty()) {
-            Config::read("", PathBuf::new())
+            Ok(Config::read("", PathBuf::new())?)
         } else {
-            Config::load(env, deadline)
+            Ok(Config::load(env, deadline)?)
         }
     }
 
@@ -305,11 +305,10 @@ impl NextStep {
 }
 
 fn config_path(env: &Env) -> Result<PathBuf, Error> {
-    Config::path(env).ok_or_else(|| Error::failed(NO_HOME))
+    Config::path(env).ok_or_else(no_home)
 }
 
-const NO_HOME: &str = if cfg!(windows) {
-    "there is no home directory to write settings in; set USERPROFILE"
-} else {
-    "there is no home directory to write settings in; set HOME"
-};
+fn no_home() -> Error {
+    let what = "there is no home directory to write settings in";
+    Error::failed(Code::HomeMissing, what, format!("set {}", Env::HOME))
+}

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::NO_HOME;
 use super::changes::{Change, Edit, Edited, Kind};
+use super::no_home;
 use super::report::{Effect, Entry};
 use crate::client_config::HELPER_NAME;
+use crate::code::Code;
 use crate::containers::{self, Era, Rules};
 use crate::env::Env;
 use crate::error::Error;
@@ -27,10 +28,8 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
         let names = serde_json::Value::from(names);
         Ok(Box::new(move |text| {
             let rest = foreign_lines(text).ok_or_else(|| {
-                Error::failed(format!(
-                    "{} is not by setup; add {HELPER_NAME} to credential-helpers in it by hand, or rename it",
-                    path.display()
-                ))
+                let hint = format!("add {HELPER_NAME} to credential-helpers in it by hand, or rename it");
+                Error::failed(Code::ClientConfigInvalid, format!("{} is not by setup", path.display()), hint)
             })?;
             let text = format!("{FIRST_LINE}\ncredential-helpers = {names}\n{rest}");
             Ok(Edited::new(text, [Effect::Added(1, Entry::CredentialHelpers)]))
@@ -74,7 +73,7 @@ pub(super) fn still_named(env: &Env) -> Option<String> {
 }
 
 fn some_of(changes: Vec<Change<'static>>) -> Result<Vec<Change<'static>>, Error> {
-    if changes.is_empty() { Err(Error::failed(NO_HOME)) } else { Ok(changes) }
+    if changes.is_empty() { Err(no_home()) } else { Ok(changes) }
 }
 
 /// Returns the paths of the drop-in, each with the first rules by which a program reads it.

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::changes::Edited;
 use super::report::{Effect, Entry};
+use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
@@ -105,22 +106,17 @@ impl Accounts {
     pub(super) fn check(&self, chosen: &[String]) -> Result<(), Error> {
         const KEYS: &str = "sso_account_id or role_arn";
         if self.fitting.is_empty() {
-            return Err(Error::failed(format!(
-                "neither {} has a profile that names an account by {KEYS}; write the [[registry]] tables by hand",
-                self.files
-            )));
+            let what = format!("neither {} has a profile that names an account by {KEYS}", self.files);
+            return Err(Error::failed(Code::ProfileMissing, what, "write the [[registry]] tables by hand"));
         }
         for name in chosen {
             if !self.names.contains(name) {
-                return Err(Error::failed(format!(
-                    "the profile '{name}' is in neither {}; correct --profile",
-                    self.files
-                )));
+                let what = format!("the profile '{name}' is in neither {}", self.files);
+                return Err(Error::failed(Code::ProfileMissing, what, "correct --profile"));
             }
             if !self.fitting.values().flatten().any(|one| one.profile == *name) {
-                return Err(Error::failed(format!(
-                    "the profile '{name}' names no account by {KEYS}; write its table by hand"
-                )));
+                let what = format!("the profile '{name}' names no account by {KEYS}");
+                return Err(Error::failed(Code::ProfileInvalid, what, "write its table by hand"));
             }
         }
         Ok(())
@@ -195,10 +191,8 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edite
         new += &(table(account, profile) + "\n");
     }
     read(&new).map_err(|_| {
-        let path = path.display();
-        Error::failed(format!(
-            "{path} writes registry as a list, which no table can follow; write its entries as [[registry]] tables"
-        ))
+        let what = format!("{} writes registry as a list, which no table can follow", path.display());
+        Error::failed(Code::ConfigInvalid, what, "write its entries as [[registry]] tables")
     })?;
     Ok(Edited::new(new, [Effect::Added(count, Entry::RegistryTable)]))
 }
@@ -224,7 +218,8 @@ fn cannot_ask(undecided: &BTreeMap<&str, &[Fitting]>) -> Error {
         format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
     });
     let texts = texts.collect::<Vec<_>>().join(", ");
-    Error::failed(format!("{texts}; choose with --profile NAME, once for each account, or run this on a terminal"))
+    let hint = "choose with --profile NAME, once for each account, or run this on a terminal";
+    Error::failed(Code::Unanswered, texts, hint)
 }
 
 /// Asks which profile an account gets.
@@ -244,5 +239,5 @@ fn ask(account: &str, fitting: &[Fitting]) -> Result<String, Error> {
 }
 
 fn unanswered(what: impl Display) -> Error {
-    Error::failed(format!("{what}; choose with --profile NAME"))
+    Error::failed(Code::Unanswered, what.to_string(), "choose with --profile NAME")
 }
