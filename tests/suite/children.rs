@@ -119,8 +119,7 @@ fn what_was_there_before_the_helper_survives_a_time_out() {
                 with_process(helper, hang)
             } else {
                 helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
-                let path = helper.write("bin/docker-credential-fake", &format!("#!/bin/sh\n{hang}"));
-                shell(&format!("chmod 755 {}", path.display()));
+                crate::fallback::install_as(&helper, "fake", hang);
                 let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
                 helper.var("PATH", &path)
             };

@@ -52,8 +52,13 @@ fn with(helper: Helper, script: &str) -> Helper {
 
 /// Installs the script by another process: a descriptor that a fork of this process inherits would make it "busy".
 fn install(helper: &Helper, script: &str) {
+    install_as(helper, "fake", script);
+}
+
+/// Installs it as `docker-credential-<name>`.
+pub fn install_as(helper: &Helper, name: &str, script: &str) {
     let script = if script.starts_with("#!") { script.to_owned() } else { format!("#!/bin/sh\n{script}\n") };
-    let path = helper.home().join("bin/docker-credential-fake");
+    let path = helper.home().join(format!("bin/docker-credential-{name}"));
     let mut install = Command::new("install");
     assert_eq!(run(install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path), script).code, Some(0));
 }

@@ -202,9 +202,7 @@ fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() 
         scope.spawn(|| {
             let helper = Helper::bare();
             helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'slow'");
-            let path = helper.write("bin/docker-credential-slow", "#!/bin/sh\nsleep 22\necho unlocked\n");
-            let mut mode = std::process::Command::new("chmod");
-            assert!(mode.arg("755").arg(path).status().expect("chmod runs").success());
+            crate::fallback::install_as(&helper, "slow", "sleep 22\necho unlocked");
             let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
             assert_eq!(helper.var("PATH", &path).get("ghcr.io").stdout, "unlocked\n");
         });
