@@ -410,13 +410,14 @@ fn a_crate_without_a_licence_stops_the_build() {
             fs::write(source.join("LICENSE.txt"), "Its text").expect("a write");
         }
         let cargo = dir.path().join("cargo");
-        let metadata = serde_json::json!({"packages": [{
-            "name": name, "version": version, "license": "MPL-2.0", "authors": [],
-            "manifest_path": source.join("Cargo.toml"),
-        }]});
-        let script = format!(
-            "#!/bin/sh\ncase $1 in tree) echo '{name} v{version}' ;; *) cat <<'END'\n{metadata}\nEND\n;; esac\n"
-        );
+        let metadata = serde_json::json!({
+            "packages": [{
+                "id": name, "name": name, "version": version, "license": "MPL-2.0", "authors": [],
+                "manifest_path": source.join("Cargo.toml"),
+            }],
+            "resolve": {"root": name, "nodes": [{"id": name, "deps": []}]},
+        });
+        let script = format!("#!/bin/sh\ncat <<'END'\n{metadata}\nEND\n");
         fs::write(&cargo, script).expect("a write");
         fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a mode");
         let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("a path"));
