@@ -16,7 +16,7 @@ use crate::process::output;
 use crate::recipes::{NAME, VERSION, release, sum};
 
 /// A release on a server, the server's address, and the checksum that pins the release; `None` where the action cannot run.
-fn served() -> Option<(TempDir, String, String)> {
+pub fn served() -> Option<(TempDir, String, String)> {
     if let Some(program) = missing(&["curl"]) {
         skip("the GitHub Action", &format!("{program} is not installed"));
         return None;
@@ -59,6 +59,10 @@ fn the_action_installs_the_program_and_sets_up_the_registries() {
     assert!(bin.join(NAME).exists());
     assert_eq!(runner.text("calls"), format!("setup -- {HOST} public.ecr.aws\n"));
     assert_eq!(runner.left(), 1, "the scratch directory is gone");
+    let cache = runner.temp().join(format!("{NAME}-cache"));
+    assert_eq!(runner.text("env"), format!("AWS_ECR_CACHE_DIR={}\n", cache.display()), "the runner empties its parent");
+    let setup_s_path = runner.text("path-of-setup");
+    assert!(setup_s_path.starts_with(&format!("{}:", bin.display())), "or setup would warn: {setup_s_path}");
     assert!(runner.run(&good).status.success(), "and once more in the same job");
 }
 
@@ -85,12 +89,13 @@ fn the_action_takes_a_region_for_the_account_of_the_job() {
 fn the_action_has_the_helper_assume_a_role() {
     let Some((_release, served, checksums)) = served() else { return };
     let runner = Runner::new(&served);
-    let by_role = by_role(&checksums);
+    let mut by_role = by_role(&checksums);
+    by_role["AWS_ECR_CACHE_DIR"] = "/cache".into();
     assert!(runner.run(&by_role).status.success());
     assert_eq!(runner.text("calls"), "setup --account 111122223333 --region eu-west-1\n");
     let variables =
         format!("AWS_ECR_WEB_IDENTITY=github\nAWS_ECR_ROLE_ARN={ROLE}\nAWS_ECR_ROLE_ARN_111122223333={ROLE}\n");
-    assert_eq!(runner.text("env"), variables);
+    assert_eq!(runner.text("env"), variables, "the cache that the job has chosen stays");
     let runner = Runner::new(&served);
     let mut of_others = by_role.clone();
     of_others["REGISTRIES"] = "222233334444.dkr.ecr.us-east-1.amazonaws.com".into();
@@ -106,7 +111,7 @@ fn the_action_refuses_a_role_or_region_that_is_none() {
     for (setting, value, words) in [
         ("ROLE", "Deploy", "ARN of a role"),
         ("ROLE", "arn:aws:iam::111122223333:role/a\nX=y", "ARN of a role"),
-        ("REGION", "", "region is to be"),
+        ("REGION", "", "region must be"),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", "", "id-token: write"),
     ] {
         let mut wrong = by_role(&checksums);
@@ -120,7 +125,8 @@ fn the_action_refuses_a_role_or_region_that_is_none() {
 fn the_action_installs_nothing_that_the_checksum_does_not_promise() {
     let Some((release, served, checksums)) = served() else { return };
     fails(&served, &json!({"CHECKSUMS": ""}));
-    fails(&served, &json!({"CHECKSUMS": sum(&release.path().join("daemonset.yaml"))}));
+    let said = fails(&served, &json!({"CHECKSUMS": sum(&release.path().join("daemonset.yaml"))}));
+    assert!(said.contains(&format!("take it from the notes of v{VERSION}")), "{said}");
     fails(&served, &json!({"CHECKSUMS": checksums, "VERSION": "99.0.0"}));
     fails(&served, &json!({"CHECKSUMS": checksums, "RUNNER_ARCH": "X86"}));
     fails(&served, &json!({"CHECKSUMS": checksums, "REGISTRIES": "refused.example"}));
@@ -160,9 +166,13 @@ impl Runner {
         let mut command = Command::new(action.join("install"));
         command.env_clear().env("PATH", "/usr/bin:/bin").env("GITHUB_ACTION_PATH", &action);
         command.env("RUNNER_OS", "Linux").env("RUNNER_ARCH", "X64").env("RUNNER_TEMP", self.temp());
-        for (variable, file) in
-            [("GITHUB_PATH", "path"), ("GITHUB_OUTPUT", "output"), ("GITHUB_ENV", "env"), ("CALLS", "calls")]
-        {
+        for (variable, file) in [
+            ("GITHUB_PATH", "path"),
+            ("GITHUB_OUTPUT", "output"),
+            ("GITHUB_ENV", "env"),
+            ("CALLS", "calls"),
+            ("PATHS", "path-of-setup"),
+        ] {
             command.env(variable, self.dir.path().join(file));
         }
         for input in ["VERSION", "REGISTRIES", "ROLE", "ACCOUNT", "REGION", "PUBLIC"] {

@@ -7,14 +7,18 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::HOST;
+use crate::action::served;
 use crate::fallback::KEEPER;
 use crate::namespace::{Daemon, newer};
-use crate::process::output;
+use crate::process::{end, output, start};
 use crate::real_clients::{ADDRESS, ClientMachine, OTHER, PASSWORD, finish, possible, shell};
+use crate::recipes::{VERSION, sum};
+use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";
@@ -335,26 +339,92 @@ fn podman_uses_the_helper_after_setup_and_logins_after_its_removal() {
     assert_eq!(machine.aws.count(), 1, "one call for all of this");
 }
 
-/// Runs the commands of packaging/recipes on a machine without any settings.
+/// The commands of a recipe for bash: those of a block of `sh`; the `script` lines of a system's YAML, with the variables that it
+/// sets before them; the `sh` steps of a Jenkinsfile, with the variables that it binds.
+fn commands(language: &str, block: &str) -> String {
+    let script = "import re, shlex, sys, yaml
+language, text = sys.argv[1], sys.stdin.read()
+if language == 'groovy':
+    for kind, variable in re.findall(r\"(usernameVariable|passwordVariable): '(\\w+)'\", text):
+        print(f'export {variable}=' + ('AKIAOFJENKINS' if kind == 'usernameVariable' else 'stand-in'))
+    print('\\n'.join(re.findall(r\"^ *sh '(.*)'$\", text, re.M)))
+def walk(node):
+    for key, value in node.items() if isinstance(node, dict) else []:
+        if key in ('variables', 'env', 'environment'):
+            for name, setting in value.items():
+                print(f'export {name}={shlex.quote(setting)}')
+        elif key in ('script', 'commands', 'run'):
+            # Buildkite's upload makes one dollar of two.
+            print('\\n'.join([value] if isinstance(value, str) else value).replace('$$', '$'))
+        else:
+            walk(value)
+    for value in node if isinstance(node, list) else []:
+        walk(value)
+if language == 'yaml':
+    walk(yaml.safe_load(text))";
+    if language == "sh" {
+        return block.to_owned();
+    }
+    let moto = std::env::var("MOTO_SERVER").unwrap_or_else(|_| "target/venv/bin/moto_server".to_owned());
+    let python = Path::new(&moto).with_file_name("python");
+    let output = end(start(Command::new(python).args(["-c", script, language]), block));
+    assert!(output.status.success(), "{block}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Runs the commands of packaging/recipes on a machine without any settings, with a release on a server and the variables that CI
+/// systems set.
 #[test]
 fn the_recipes_work() {
     let Some((site, aws)) = machine("recipes") else { return };
+    let Some((release, served, _)) = served() else { return };
     let text = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
-    let recipes: Vec<&str> =
-        text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("an end")).collect();
-    assert!(recipes.len() >= 6, "{recipes:?}");
+    let blocks = text.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').expect("a block"));
+    let recipes: Vec<_> = blocks.filter(|(language, _)| ["sh", "yaml", "groovy"].contains(language)).collect();
+    assert!(recipes.len() >= 13, "{recipes:?}");
     let image = format!("{HOST}/team/app:1");
     site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));
-    for recipe in recipes {
+    let installed = site.dir.path().join("installed");
+    let archive = release.path().join(format!("docker-credential-ecr-login-{VERSION}-linux-x86_64.tar.gz"));
+    let agent = site.dir.path().join("bin/buildkite-agent");
+    let token = jwt("a-job", 1);
+    fs::write(
+        &agent,
+        format!("#!/bin/sh\ntest \"$*\" = 'oidc request-token --audience sts.amazonaws.com' && echo {token}\n"),
+    )
+    .expect("a write");
+    shell(&format!("chmod 755 {}", agent.display()));
+    for (language, recipe) in recipes {
         site.docker(&["rmi", &image]);
         for part in [".docker", ".config", "containers", ".cache"] {
             let _ = fs::remove_dir_all(site.home().join(part));
         }
-        let calls = aws.count();
-        finish(&mut site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", recipe]));
+        let _ = fs::remove_dir_all(&installed);
+        fs::create_dir(&installed).expect("a directory");
+        let mut script = commands(language, recipe)
+            .replace("https://github.com/OWNER/REPO/releases/download", &served)
+            .replace("VERSION", VERSION)
+            .replace("SHA256", &sum(&archive))
+            .replace("-C /usr/local", &format!("-C {}", installed.display()));
+        if recipe.contains("uses: OWNER/REPO/packaging/github-action@TAG") {
+            // What the action does, which has tests of its own.
+            script.insert_str(0, "docker-credential-ecr-login setup --account 111122223333 --region us-east-1\n");
+        }
+        assert!(script.contains("docker") || script.contains("skopeo"), "{script}");
+        let (calls, downloads) = (aws.count(), recipe.contains("OWNER/REPO/releases"));
+        let mut bash = site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", &script]);
+        bash.env("CIRCLE_OIDC_TOKEN_V2", &token);
+        if recipe.contains("id_tokens:") {
+            bash.env("ECR_ID_TOKEN", &token);
+        }
+        finish(&mut bash);
+        assert_eq!(installed.join("bin/docker-credential-ecr-login").exists(), downloads, "{recipe}");
         assert!(aws.count() > calls, "the helper was called: {recipe}");
         assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
+        let asked: Vec<_> = aws.calls()[calls..].iter().map(|call| call.operation.clone()).collect();
+        let by_token = recipe.contains("AWS_ECR_WEB_IDENTITY: env:");
+        assert_eq!(asked.iter().any(|name| name == "AssumeRoleWithWebIdentity"), by_token, "{asked:?}: {recipe}");
         // The next recipe removes the image, which most recipes have pulled.
         fs::create_dir_all(site.home().join(".docker")).expect("a directory");
         site.run("docker-credential-ecr-login", &["setup", HOST]);

@@ -177,7 +177,7 @@ pub fn release() -> TempDir {
     dir
 }
 
-const FAKE: &str = "#!/bin/sh\necho \"$@\" >> \"$CALLS\"\ncase \"$*\" in *refused.example*) exit 1 ;; esac\n";
+const FAKE: &str = "#!/bin/sh\necho \"$PATH\" >> \"${PATHS:-/dev/null}\"\necho \"$@\" >> \"$CALLS\"\ncase \"$*\" in *refused.example*) exit 1 ;; esac\n";
 
 #[test]
 fn a_release_needs_one_version_in_tag_manifest_and_changelog() {
