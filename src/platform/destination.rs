@@ -43,11 +43,12 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 /// Opens a directory itself.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens whatever there is to look at it, even where this user may not read it.
+/// Opens a directory on the way, even one that this user may enter and not read. The flag for directories has an automounter
+/// mount them.
 #[cfg(target_os = "linux")]
-const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const LOOK: OFlags = DIRECTORY;
+const WAY: OFlags = DIRECTORY;
 
 /// The owner and the mode of a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +106,11 @@ impl Destination {
     /// The place at `path` in a directory that only this user can write to, and that is created where it is missing.
     pub fn in_private_dir(path: &Path) -> io::Result<Self> {
         let found = Self::find(path, LastLink::Kept, Missing::Created)?;
-        let is_private = found.of_dir.st_uid == own_id() && found.of_dir.st_mode & 0o022 == 0;
-        if is_private { Ok(found) } else { Err(refused("the directory is not private to this user".to_owned())) }
+        if found.is_private() {
+            Ok(found)
+        } else {
+            Err(refused("the directory is not private to this user".to_owned()))
+        }
     }
 
     fn find(path: &Path, last: LastLink, missing: Missing) -> io::Result<Self> {
@@ -131,6 +135,11 @@ impl Destination {
                 }
             }
         }
+    }
+
+    /// Whether nobody else can put anything into the directory.
+    fn is_private(&self) -> bool {
+        self.of_dir.st_uid == own_id() && self.of_dir.st_mode & 0o022 == 0
     }
 
     /// Whether the directory belongs to another user than this one and root.
@@ -195,7 +204,7 @@ impl Destination {
             if !is_regular(&existing) {
                 return Err(io::Error::other("it is not a regular file"));
             }
-            if access == Access::Private && is_foreign(existing.st_uid) {
+            if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() {
                 return Err(refused("it belongs to another user; remove it, or name another file".to_owned()));
             }
         }
@@ -346,7 +355,7 @@ struct Way {
 impl Way {
     fn start(path: &Path) -> io::Result<Self> {
         let start = if path.is_absolute() { "/" } else { "." };
-        let dir = openat(CWD, start, LOOK, Mode::empty())?;
+        let dir = openat(CWD, start, WAY, Mode::empty())?;
         let of_dir = fstat(&dir)?;
         let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
         Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0 })
@@ -355,45 +364,18 @@ impl Way {
     /// What has a name in the directory. The link that is judged is the one that is read, and the directory is the one that is
     /// entered.
     fn look(&self, name: &OsStr) -> io::Result<Found> {
-        #[cfg(target_os = "linux")]
-        let (stat, target) = {
-            let found = match openat(&self.dir, name, LOOK, Mode::empty()) {
-                Err(Errno::NOENT) => return Ok(Found::Nothing),
-                found => found?,
-            };
-            let stat = fstat(&found)?;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => return Ok(Found::Directory(found, stat)),
-                FileType::Symlink => (stat, readlinkat(&found, "", Vec::new())?),
-                _ => return Ok(Found::Other),
+        match openat(&self.dir, name, WAY, Mode::empty()) {
+            Ok(dir) => {
+                let of_dir = fstat(&dir)?;
+                return Ok(Found::Directory(dir, of_dir));
             }
-        };
-        #[cfg(not(target_os = "linux"))]
-        let (stat, target) = {
-            let look = || statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            let stat = match look() {
-                Err(Errno::NOENT) => return Ok(Found::Nothing),
-                stat => stat?,
-            };
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => {
-                    let dir = openat(&self.dir, name, DIRECTORY, Mode::empty())?;
-                    let of_dir = fstat(&dir)?;
-                    return Ok(Found::Directory(dir, of_dir));
-                }
-                FileType::Symlink => {
-                    let target = readlinkat(&self.dir, name, Vec::new())?;
-                    let after = look()?;
-                    if (stat.st_dev, stat.st_ino) != (after.st_dev, after.st_ino) {
-                        return Err(refused("a symbolic link changed while it was read".to_owned()));
-                    }
-                    (stat, target)
-                }
-                _ => return Ok(Found::Other),
-            }
-        };
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some((owner, target)) = self.link(name)? else { return Ok(Found::Other) };
         let link = self.path.join(name);
-        if is_foreign(stat.st_uid) {
+        if is_foreign(owner) {
             let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
             return Err(refused(why));
         }
@@ -403,7 +385,35 @@ impl Way {
                 format!("the symbolic link {link} is in a directory that belongs to another user; name its target");
             return Err(refused(why));
         }
-        Ok(Found::Link(PathBuf::from(OsString::from_vec(target.into_bytes()))))
+        Ok(Found::Link(target))
+    }
+
+    /// The owner and the target of a symbolic link; `None` for everything else.
+    fn link(&self, name: &OsStr) -> io::Result<Option<(u32, PathBuf)>> {
+        #[cfg(target_os = "linux")]
+        let (stat, target) = {
+            let link = openat(&self.dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let stat = fstat(&link)?;
+            if !is_link(&stat) {
+                return Ok(None);
+            }
+            (stat, readlinkat(&link, "", Vec::new())?)
+        };
+        #[cfg(not(target_os = "linux"))]
+        let (stat, target) = {
+            let look = || statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = look()?;
+            if !is_link(&stat) {
+                return Ok(None);
+            }
+            let target = readlinkat(&self.dir, name, Vec::new())?;
+            let after = look()?;
+            if (stat.st_dev, stat.st_ino) != (after.st_dev, after.st_ino) {
+                return Err(refused("a symbolic link changed while it was read".to_owned()));
+            }
+            (stat, target)
+        };
+        Ok(Some((stat.st_uid, PathBuf::from(OsString::from_vec(target.into_bytes())))))
     }
 
     fn follow(&mut self, target: &Path) -> io::Result<()> {
@@ -489,6 +499,10 @@ fn is_own(stat: &Stat) -> bool {
 
 fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
 }
 
 fn refused(why: String) -> io::Error {
