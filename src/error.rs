@@ -53,12 +53,14 @@ pub struct Failure {
     pub quote: Option<String>,
     /// The fix. Holds no secret.
     pub hint: String,
+    /// Whether AWS refused this identity, so that a token that was issued to it before must not be served either.
+    pub is_refusal: bool,
 }
 
 impl Failure {
     /// A failure: what happened, and the fix.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, what: what.into(), quote: None, hint: hint.into() }
+        Self { code, what: what.into(), quote: None, hint: hint.into(), is_refusal: false }
     }
 
     /// Adds what another program or a service printed, with secrets masked.
@@ -76,6 +78,13 @@ impl Failure {
         let start = text.char_indices().rev().nth(LONGEST_QUOTE - 1).map_or(0, |(start, _)| start);
         let cut = if start > 0 { "…" } else { "" };
         self.quote = Some(format!("{cut}{}", &text[start..])).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// Marks a refusal of this identity by AWS, if it is one.
+    #[must_use]
+    pub fn refused(mut self, is_refusal: bool) -> Self {
+        self.is_refusal = is_refusal;
         self
     }
 

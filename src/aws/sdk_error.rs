@@ -31,6 +31,15 @@ impl Refusal<'_> {
         self.code.starts_with("ExpiredToken")
     }
 
+    /// Whether the service refuses this identity itself, so that trying again cannot help and its earlier tokens must not be used
+    /// either. SSO calls it `ForbiddenException`.
+    pub(super) fn is_of_identity(&self) -> bool {
+        let is_denied = self.code.starts_with("AccessDenied") || self.code == "ForbiddenException";
+        self.status < 500
+            && (is_denied
+                || matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"))
+    }
+
     pub(super) fn describe(&self) -> String {
         let (code, message) = (one_line(self.code), without_secrets(self.message));
         let message = message.trim_end_matches('.');

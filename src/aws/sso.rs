@@ -85,6 +85,7 @@ pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context)
                     format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
                     "check sso_account_id and sso_role_name, and that the role is assigned to you",
                 )
+                .refused(refusal.is_of_identity())
             }),
             None => context.service_failure("SSO", &error),
         }

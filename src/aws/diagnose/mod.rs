@@ -100,7 +100,7 @@ impl Context {
         let what = format!("STS does not accept {token_name} for the role {}: {}", of.role_arn, refusal.code);
         // STS quotes invalid parameters.
         let quote = refusal.message.replace(token.expose().trim(), "…");
-        Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote)
+        Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.is_of_identity())
     }
 
     fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
@@ -117,6 +117,7 @@ impl Context {
                  and the token's audience",
             )
             .quoting(&quote)
+            .refused(refusal.is_of_identity())
         })
     }
 
@@ -157,6 +158,7 @@ impl Context {
             "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
         )
         .quoting(refusal.message)
+        .refused(refusal.is_of_identity())
     }
 
     /// Why STS gave a user no session for the code of an MFA device.

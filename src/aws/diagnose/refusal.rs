@@ -50,11 +50,12 @@ impl Context {
             ));
         }
         if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
-            return Some(Failure::new(
+            let failure = Failure::new(
                 Code::CredentialsInvalid,
                 format!("{service} in {region} does not know the access key of {caller}"),
                 "check that the key exists in this partition, and that the region is enabled for its account",
-            ));
+            );
+            return Some(failure.refused(refusal.is_of_identity()));
         }
         code.contains("Signature").then(|| {
             Failure::new(

@@ -51,7 +51,7 @@ impl Context {
             None => format!("allow this identity {actions} on resource *"),
         };
         let what = format!("ECR denies access to {}: {}", self.describe_caller(), refusal.describe());
-        Failure::new(Code::EcrDenied, what, hint)
+        Failure::new(Code::EcrDenied, what, hint).refused(refusal.is_of_identity())
     }
 
     /// Why another service gave no result.
@@ -62,7 +62,8 @@ impl Context {
         let refused = refusal::<E>(error).map(|refusal| {
             self.common_refusal(&refusal, service, &self.describe_caller()).unwrap_or_else(|| {
                 let what = format!("{service} refused: {}", refusal.code);
-                Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message)
+                let failure = Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message);
+                failure.refused(refusal.is_of_identity())
             })
         });
         let failure = refused.or_else(|| self.transport_failure(error));
