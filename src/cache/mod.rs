@@ -3,8 +3,9 @@
 //! | file | content |
 //! | --- | --- |
 //! | `<key>.json` | an entry: a token and its times ([`entry`]) |
-//! | `<key>.lock`, `.lock2`, `.failure`, `.waiting` | coordinate the processes that need the entry ([`single_flight`]) |
-//! | `<key>.postponed` | when the next refresh may be tried after a failed one |
+//! | `<key>.lock`, `.lock2` | coordinate the processes that need the entry ([`protocol`]), and go with the last of them |
+//! | `<key>.failure` | why the last request failed, and when the next refresh may be tried ([`failure`]) |
+//! | `.entry-<key>-….tmp` | a save that has begun |
 //! | `<request>.manifest` | the entry that answers a request ([`manifest`]) |
 //!
 //! `identity` derives the key. A file with content appears by a rename of a finished temporary file, so that readers need no lock and
@@ -12,32 +13,35 @@
 //! others could have written to, and opens nothing through a link. It calls no fsync: an entry that a power failure cut short
 //! does not decode, and costs one API call.
 //!
-//! Each write of an entry removes some unused files ([`prune`]).
+//! Each write of an entry removes some unused files ([`prune`]). A directory that the cache creates has a `CACHEDIR.TAG`, which keeps
+//! it out of backups; one that was there may hold other files, and gets none.
 //!
 //! The cache is an optimisation: its errors are logged, and no pull fails because of them.
 
 mod entry;
+mod failure;
 mod lock;
 mod manifest;
+pub mod protocol;
 mod prune;
 mod single_flight;
 
 pub use entry::{Entry, Freshness};
 pub use manifest::{Decided, Manifest};
-pub use single_flight::{Leader, Outcome};
+pub use protocol::{Cached, Need};
+pub use single_flight::{Flight, Outcome, Reply};
 
 use std::collections::HashSet;
-use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use failure::FAILURE;
 use fs2::FileExt;
-use log::warn;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use log::{debug, warn};
+use protocol::Erase;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
@@ -52,11 +56,15 @@ const LARGEST: u64 = 256 * 1024;
 /// The extension of manifests.
 const MANIFEST: &str = "manifest";
 
-/// The shortest time between a failed refresh and the next one.
-const SHORTEST_POSTPONEMENT: Duration = Duration::from_mins(5);
+/// The extension of entries.
+const ENTRY: &str = "json";
 
-/// The longest time between a failed refresh and the next one.
-const LONGEST_POSTPONEMENT: Duration = Duration::from_mins(10);
+/// The bytes that a temporary file for an entry takes from the start: more than an entry has, so that a full disk is noticed before the
+/// request to AWS.
+const ROOM: usize = 8 * 1024;
+
+/// The content of a file that keeps a directory out of backups, by <https://bford.info/cachedir/>.
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n# The token cache of docker-credential-ecr-login.\n";
 
 /// What [`Cache::erase`] removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,13 +117,13 @@ impl Cache {
         if !prune::is_key(key) {
             return None;
         }
-        Entry::decode(&read(&self.entry_path(key))?, key)
+        Entry::decode(&read(&self.path(key, ENTRY))?, key)
     }
 
     /// The manifest of a request.
     pub fn manifest(&self, request: &CacheKey) -> Option<Manifest> {
         let name = request.to_string();
-        Manifest::decode(&read(&self.dir.join(format!("{name}.{MANIFEST}")))?, &name)
+        Manifest::decode(&read(&self.path(&name, MANIFEST))?, &name)
     }
 
     /// All manifests that decode, in no order.
@@ -133,14 +141,14 @@ impl Cache {
             return Ok(());
         }
         match manifest.encode() {
-            Some(bytes) => self.write(&bytes, &self.dir.join(format!("{request}.{MANIFEST}"))),
+            Some(bytes) => self.write(&bytes, &self.path(request, MANIFEST)),
             None => Ok(()),
         }
     }
 
     /// Whether there is an entry file for `key`, usable or not.
     pub fn holds(&self, key: &CacheKey) -> bool {
-        self.entry_path(&key.to_string()).symlink_metadata().is_ok()
+        self.path(key, ENTRY).symlink_metadata().is_ok()
     }
 
     /// Tests whether an entry can be written and locked, by means of an unnamed file in the directory or in the parent in which
@@ -154,66 +162,112 @@ impl Cache {
 
     /// Writes an entry, which replaces the one of the same key, and the one of its credentials, and removes some unused files.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
-        self.write(&entry.encode(), &self.entry_path(entry.key()))?;
-        if let Some(credentials) = entry.credentials().filter(|credentials| *credentials != entry.key()) {
-            self.write(&entry.under(credentials).encode(), &self.entry_path(credentials))?;
+        let file = self.begin_save(entry.key())?;
+        self.commit(file, entry)
+    }
+
+    /// Writes an entry, and logs a failure.
+    pub fn save_or_warn(&self, entry: &Entry) {
+        match self.save(entry) {
+            Ok(()) => debug!("token requested and cached"),
+            Err(error) => self.warn_unwritten(&error),
+        }
+    }
+
+    /// Begins to save an entry of this key. Fails if the cache has no room for one.
+    fn begin_save(&self, key: impl fmt::Display) -> io::Result<NamedTempFile> {
+        let mut file = self.temporary_file(&format!("{}{key}-", prune::TEMPORARY))?;
+        file.write_all(&[0; ROOM])?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// Ends to save an entry. Fails with [`io::ErrorKind::NotFound`] if the key was erased in between.
+    fn commit(&self, mut file: NamedTempFile, entry: &Entry) -> io::Result<()> {
+        let bytes = entry.encode();
+        file.write_all(&bytes)?;
+        file.as_file().set_len(bytes.len() as u64)?;
+        // The one of the credentials first: whoever erases the other one finds this one by it.
+        let credentials = entry.credentials().filter(|credentials| *credentials != entry.key());
+        if let Some(credentials) = credentials {
+            self.write(&entry.under(credentials).encode(), &self.path(credentials, ENTRY))?;
+        }
+        if let Err(error) = replace(file, &self.path(entry.key(), ENTRY)) {
+            credentials.map(|credentials| remove_if_there(&self.path(credentials, ENTRY)));
+            return Err(error);
         }
         prune::sweep(&self.dir);
         Ok(())
     }
 
     fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
-        platform::survive_file_size_limit();
-        platform::create_private_dir(&self.dir)?;
-        let mut file = tempfile::Builder::new().prefix(prune::TEMPORARY).suffix(".tmp").tempfile_in(&self.dir)?;
-        platform::make_private(file.as_file())?;
+        let mut file = self.temporary_file(prune::TEMPORARY)?;
         file.write_all(bytes)?;
-        file.flush()?;
-        platform::replace(file, path)
+        replace(file, path)
     }
 
-    /// Records a failed refresh, so that no process tries the next one for five to ten minutes. The time is random, so that
-    /// the keys of a machine do not all ask AWS at once.
-    pub fn postpone_refresh(&self, key: &CacheKey) -> io::Result<()> {
-        let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();
-        // The standard library seeds its hash maps at random.
-        let random = RandomState::new().build_hasher().finish() % (spread + 1);
-        let until = OffsetDateTime::now_utc() + SHORTEST_POSTPONEMENT + Duration::from_secs(random);
-        let until = until.format(&Rfc3339).map_err(io::Error::other)?;
-        self.write(until.as_bytes(), &self.dir.join(format!("{key}.postponed")))
+    fn temporary_file(&self, prefix: &str) -> io::Result<NamedTempFile> {
+        self.create_dir()?;
+        let file = tempfile::Builder::new().prefix(prefix).suffix(".tmp").tempfile_in(&self.dir)?;
+        platform::make_private(file.as_file())?;
+        Ok(file)
     }
 
-    /// Whether a recent refresh of the key has failed. A time beyond the longest postponement was recorded while the clock was
-    /// wrong, and does not count.
-    pub fn is_refresh_postponed(&self, key: &CacheKey) -> bool {
-        let until = || {
-            let bytes = read(&self.dir.join(format!("{key}.postponed")))?;
-            OffsetDateTime::parse(std::str::from_utf8(&bytes).ok()?, &Rfc3339).ok()
-        };
-        let remaining = until().map(|until| until - OffsetDateTime::now_utc());
-        remaining.is_some_and(|remaining| remaining.is_positive() && remaining <= LONGEST_POSTPONEMENT)
+    /// Creates the directory if there is none, with a tag that keeps it out of backups.
+    fn create_dir(&self) -> io::Result<()> {
+        platform::survive_file_size_limit();
+        let is_new = !self.dir.exists();
+        platform::create_private_dir(&self.dir)?;
+        if is_new {
+            let _ = self.write(TAG, &self.dir.join("CACHEDIR.TAG"));
+        }
+        Ok(())
+    }
+
+    /// Logs that a token could not be cached.
+    fn warn_unwritten(&self, error: &io::Error) {
+        warn!(dir:% = self.dir.display(), error:%; "not cached: the cache cannot be written");
+    }
+
+    /// Erases the token of a key, perhaps one that a manifest names, and the one of its credentials. A save that began before does
+    /// not succeed.
+    pub fn erase(&self, key: &str) -> io::Result<Erased> {
+        let mut erased = Erased::Nothing;
+        if !prune::is_key(key) {
+            return Ok(erased);
+        }
+        for step in protocol::ERASURE {
+            match step {
+                Erase::BegunSaves => self.remove_begun_saves(key)?,
+                Erase::Entry => erased = self.remove_entry(key)?,
+                Erase::Report => self.remove_report(key),
+            }
+        }
+        Ok(erased)
+    }
+
+    fn remove_begun_saves(&self, key: &str) -> io::Result<()> {
+        let prefix = format!("{}{key}-", prune::TEMPORARY);
+        for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if file.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+                remove_if_there(&file.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the entry of a key, and the one of its credentials.
-    pub fn erase(&self, key: &str) -> io::Result<Erased> {
-        let credentials = self.look_up_named(key).and_then(|entry| entry.credentials().map(str::to_owned));
-        if let Some(credentials) = credentials.filter(|credentials| credentials != key) {
-            self.remove(&credentials)?;
+    fn remove_entry(&self, key: &str) -> io::Result<Erased> {
+        let entry = self.look_up_named(key);
+        if let Some(credentials) = entry.as_ref().and_then(Entry::credentials).filter(|named| prune::is_key(named)) {
+            remove_if_there(&self.path(credentials, ENTRY))?;
         }
-        self.remove(key)
+        let was_there = remove_if_there(&self.path(key, ENTRY))?;
+        Ok(if was_there { Erased::Token } else { Erased::Nothing })
     }
 
-    fn remove(&self, key: &str) -> io::Result<Erased> {
-        if !prune::is_key(key) {
-            return Ok(Erased::Nothing);
-        }
-        match fs::remove_file(self.entry_path(key)) {
-            Ok(()) => Ok(Erased::Token),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(Erased::Nothing)
-            }
-            Err(error) => Err(error),
-        }
+    fn remove_report(&self, key: &str) {
+        let _ = fs::remove_file(self.path(key, FAILURE));
     }
 
     /// Every cached token once, with the size of its file in bytes, in no order.
@@ -239,20 +293,53 @@ impl Cache {
     /// Removes every file of the cache, and returns how many tokens there were.
     pub fn clear(&self) -> io::Result<usize> {
         let count = self.tokens().len();
-        for file in fs::read_dir(&self.dir).into_iter().flatten() {
-            let path = file?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let stem = name.split('.').next().unwrap_or_default();
-            if prune::is_key(stem) || name.starts_with(prune::TEMPORARY) {
-                fs::remove_file(&path)?;
+        // Saves that have begun first, as in the erasure of one key.
+        for is_begun in [true, false] {
+            for file in fs::read_dir(&self.dir).into_iter().flatten() {
+                let path = file?.path();
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+                let stem = name.split('.').next().unwrap_or_default();
+                let is_own = if is_begun { name.starts_with(prune::TEMPORARY) } else { prune::is_key(stem) };
+                if is_own && !path.is_dir() {
+                    remove_if_there(&path)?;
+                }
             }
         }
         Ok(count)
     }
 
-    fn entry_path(&self, key: &str) -> PathBuf {
-        self.dir.join(format!("{key}.json"))
+    /// The path of a file of a key.
+    fn path(&self, key: impl fmt::Display, extension: &str) -> PathBuf {
+        self.dir.join(format!("{key}.{extension}"))
     }
+}
+
+/// Removes a file, and returns whether it was there.
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a finished temporary file in the place of `path`. A directory there, which no file can replace, is moved aside first.
+fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        move_aside(path)?;
+    }
+    platform::replace(file, path)
+}
+
+/// Moves a directory aside that is in the place of a file of the cache.
+fn move_aside(dir: &Path) -> io::Result<()> {
+    if fs::remove_dir(dir).is_ok() {
+        return Ok(());
+    }
+    let mut aside = dir.as_os_str().to_owned();
+    aside.push(".moved");
+    warn!(dir:% = dir.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
+    fs::rename(dir, aside)
 }
 
 /// Reads a file of the cache; `None` when it is missing, too large, or others could have written it.

@@ -1,18 +1,20 @@
-//! Removes unused files: expired and damaged entries, locks without an entry, manifests without an entry, and temporary files of
-//! killed processes.
+//! Removes unused files: expired and damaged entries, locks that nobody holds, old reports, manifests without an entry or that no
+//! request has needed for days, and temporary files of killed processes.
 //!
-//! Each write of an entry examines a limited number of keys, from a random position in the directory, so that over time all are examined.
+//! Each write of an entry examines a limited number of keys for a limited time, from a random position in the directory, so that over time
+//! all are examined. Files that are not the cache's cost no more than their names.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::{Entry, Freshness};
+use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
-use super::{MANIFEST, Manifest, read};
+use super::{ENTRY, MANIFEST, Manifest, read};
 
 /// What the names of temporary files begin with.
 pub(super) const TEMPORARY: &str = ".entry-";
@@ -20,24 +22,34 @@ pub(super) const TEMPORARY: &str = ".entry-";
 /// How many keys each write examines.
 const MOST: usize = 96;
 
+/// How long each write examines them, two thirds of it for their names.
+const LONGEST: Duration = Duration::from_millis(300);
+
 /// A file that has not changed for this long belongs to a process that has ended: no request takes as long.
 const ABANDONED: Duration = Duration::from_hours(2);
 
 /// A manifest may be written this long before its entry.
 const NEW: Duration = Duration::from_mins(1);
 
+/// A manifest is written anew when a request needs it and it is gone, so that after this time only those in use are left.
+const OLD: Duration = Duration::from_hours(48);
+
 /// Examines some keys of the cache in `dir`, and removes what is unused.
 pub(super) fn sweep(dir: &Path) {
+    let started = Instant::now();
     // Groups the files of a key by their extensions. Each temporary file is a group of its own.
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for name in fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|file| file.file_name().into_string().ok())
-    {
-        let (stem, ending) = match name.split_once('.') {
-            Some((stem, ending)) if !stem.is_empty() => (stem.to_owned(), ending.to_owned()),
-            _ if name.starts_with(TEMPORARY) => (name, String::new()),
-            _ => continue,
-        };
-        keys.entry(stem).or_default().push(ending);
+    for file in fs::read_dir(dir).into_iter().flatten().flatten().take_while(|_| started.elapsed() < LONGEST * 2 / 3) {
+        let Ok(name) = file.file_name().into_string() else { continue };
+        match name.split_once('.') {
+            Some((stem, ending)) if is_key(stem) => {
+                keys.entry(stem.to_owned()).or_default().push(ending.to_owned());
+            }
+            _ if name.starts_with(TEMPORARY) => {
+                keys.insert(name, Vec::new());
+            }
+            _ => {}
+        }
     }
     if keys.is_empty() {
         return;
@@ -46,58 +58,66 @@ pub(super) fn sweep(dir: &Path) {
     let random = RandomState::new().build_hasher().finish();
     let start = usize::try_from(random % keys.len() as u64).unwrap_or(0);
     for (stem, endings) in keys.iter().cycle().skip(start).take(MOST.min(keys.len())) {
+        if started.elapsed() > LONGEST {
+            return;
+        }
         if stem.starts_with(TEMPORARY) {
-            if is_abandoned(&dir.join(stem)) {
+            if is_older(&dir.join(stem), ABANDONED) {
                 let _ = fs::remove_file(dir.join(stem));
             }
         } else if endings.iter().any(|ending| ending == MANIFEST) {
             prune_manifest(dir, stem);
-        } else if is_key(stem) {
+        } else {
             prune_key(dir, stem, endings);
         }
     }
 }
 
-/// Removes the files of a key whose entry has expired or that has no entry, unless a process is asking AWS for it.
+/// Removes the unused files of a key, unless a process is asking AWS for it.
 fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
     let path = |ending: &str| dir.join(format!("{stem}.{ending}"));
-    let is_unused = || {
-        if endings.iter().any(|ending| ending == "json") {
-            let entry = read(&path("json")).and_then(|bytes| Entry::decode(&bytes, stem));
+    let is_unused = |ending: &str| match ending {
+        ENTRY => {
+            let entry = read(&path(ENTRY)).and_then(|bytes| Entry::decode(&bytes, stem));
             entry.is_none_or(|entry| entry.freshness() == Freshness::Expired)
-        } else {
-            endings.iter().all(|ending| is_abandoned(&path(ending)))
         }
+        // Whether anybody holds a lock shows when it is tried.
+        "lock" | "lock2" => true,
+        FAILURE => is_older(&path(FAILURE), LONGEST_POSTPONEMENT),
+        other => is_older(&path(other), ABANDONED),
     };
-    if !is_unused() {
+    if !endings.iter().any(|ending| is_unused(ending)) {
         return;
     }
-    let Ok(Some(_lock)) = Lock::try_take(&path("lock")) else { return };
-    // Another process may have replaced the entry before this one took the lock.
-    if !is_unused() {
-        return;
+    let Ok(Some(lock)) = Lock::try_take(&path("lock")) else { return };
+    // Another process may have replaced a file before this one took the lock.
+    for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
+        if ending != "lock2" || matches!(Lock::try_take(&path("lock2")), Ok(Some(_))) {
+            let _ = fs::remove_file(path(ending));
+        }
     }
-    for ending in endings.iter().map(String::as_str).chain(["lock"]) {
-        let _ = fs::remove_file(path(ending));
+    if cfg!(unix) {
+        lock.remove_file();
+    } else {
+        let _ = fs::remove_file(path("lock"));
     }
 }
 
-/// Removes a manifest without an entry. A new one may be written before its entry.
+/// Removes a manifest without an entry, and an old one. A new one may be written before its entry.
 fn prune_manifest(dir: &Path, stem: &str) {
     let path = dir.join(format!("{stem}.{MANIFEST}"));
+    if !is_older(&path, NEW) {
+        return;
+    }
     let entry = read(&path).and_then(|bytes| Manifest::decode(&bytes, stem)).map(|manifest| manifest.entry);
-    let has_entry = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.json")).exists());
-    if !has_entry && is_older(&path, NEW) {
+    let has_entry = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.{ENTRY}")).exists());
+    if !has_entry || is_older(&path, OLD) {
         let _ = fs::remove_file(path);
     }
 }
 
 pub(super) fn is_key(stem: &str) -> bool {
     stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-fn is_abandoned(path: &Path) -> bool {
-    is_older(path, ABANDONED)
 }
 
 fn is_older(path: &Path, limit: Duration) -> bool {

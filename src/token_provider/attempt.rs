@@ -1,24 +1,22 @@
 //! One attempt to get a token for one identity: the cache, the single flight, AWS.
 //!
 //! While a valid token is in the cache, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time. After
-//! a failure no process tries again for some minutes, until the last tenth of the token's lifetime.
+//! a failure no process tries again for some minutes, until the last tenth of the token's lifetime. The order of all this is
+//! [`protocol`](crate::cache::protocol)'s.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, info, warn};
 
 use super::{IssuedToken, Purpose, log_entry, new_entry};
 use crate::aws::{self, Issued, Renewal, Session};
-use crate::cache::{Cache, Entry, Freshness, Outcome};
+use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{Identity, Source, Touched, Watch};
-
-/// How long a refresh may take while a valid token is in the cache.
-const REFRESH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The result of a step during which the settings may change.
 pub(super) enum Attempt<T> {
@@ -36,22 +34,13 @@ pub(super) struct TokenRequest<'a> {
     pub(super) purpose: Purpose<'a>,
 }
 
-/// The usable token that the cache has for an identity.
-enum Cached {
-    Fresh(IssuedToken),
-    Stale(IssuedToken),
-    /// Stale, and in the last tenth of its lifetime.
-    ExpiresSoon(IssuedToken),
-    Missing,
-}
-
 impl TokenRequest<'_> {
     /// Asks AWS. A token that is not cached for the identity may still be one that `cache` has for its credentials.
     pub(super) fn without_entry(&self, cache: Option<&Cache>) -> Result<Attempt<IssuedToken>, Failure> {
         Ok(match self.request(cache, self.deadline)? {
             Attempt::Done(requested) => {
-                if let Some(cache) = cache {
-                    self.save(cache, &requested);
+                if let (Some(cache), Some(entry)) = (cache, self.cacheable(&requested)) {
+                    cache.save_or_warn(&entry);
                 }
                 Attempt::Done(requested.into())
             }
@@ -62,95 +51,34 @@ impl TokenRequest<'_> {
     /// Serves the cached token, or requests a new one.
     pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt<IssuedToken>, Failure> {
         self.log_cached(cache);
-        let look_up = || self.look_up(cache);
-        let stale = match look_up() {
-            Cached::Fresh(token) => return Ok(Attempt::Done(token)),
-            Cached::Stale(token) if self.skips_refresh(cache) => return Ok(Attempt::Done(token)),
-            Cached::Stale(token) | Cached::ExpiresSoon(token) => {
-                if let Purpose::Answer(on_stale) = self.purpose {
-                    on_stale(&token.token);
+        let outcome = cache.single_flight(Flight {
+            key: &self.identity.key,
+            deadline: self.deadline,
+            need: if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer },
+            look_up: &|| self.look_up(cache),
+            request: &mut |deadline| match self.request(Some(cache), deadline) {
+                Ok(Attempt::Done(requested)) => {
+                    let entry = self.cacheable(&requested);
+                    Reply::Issued(requested.into(), entry)
                 }
-                Some(token)
-            }
-            Cached::Missing => None,
-        };
-        let fresh = || match look_up() {
-            Cached::Fresh(token) => Some(token),
-            _ => None,
-        };
-        // A refresh waits for no other process: the cache has a valid token.
-        let wait_until = stale.is_none().then_some(self.deadline);
-        let leader = match cache.single_flight(&self.identity.key, wait_until, fresh) {
-            Ok(Outcome::Ask(leader)) => leader,
-            Ok(Outcome::Found(token)) => return Ok(Attempt::Done(token)),
-            Ok(Outcome::Failed(failure)) => return stale.map(Attempt::Done).ok_or(failure),
-            Ok(Outcome::Busy) => return stale.map(Attempt::Done).ok_or_else(busy),
-            Err(error) => {
-                debug!(dir:% = cache.dir().display(), error:%; "the cache cannot be locked; asking AWS without it");
-                None
-            }
-        };
-        let is_for_list = matches!(self.purpose, Purpose::List);
-        if is_for_list && cache.is_refresh_postponed(&self.identity.key) {
-            return Err(postponed());
-        }
-        let refresh_deadline = self.deadline.min(Instant::now() + REFRESH_TIMEOUT);
-        let deadline = if stale.is_some() { refresh_deadline } else { self.deadline };
-        let requested = self.request(Some(cache), deadline).inspect(|attempt| {
-            if let Attempt::Done(requested) = attempt {
-                self.save(cache, requested);
-            }
+                Ok(Attempt::SettingsChanged) => Reply::SettingsChanged,
+                Err(failure) => Reply::Failed(failure),
+            },
         });
-        match (requested, leader) {
-            // The leader's lock is released after the token is in the cache, where the waiting processes find it.
-            (Ok(Attempt::Done(requested)), _) => Ok(Attempt::Done(requested.into())),
-            (Ok(Attempt::SettingsChanged), _) => Ok(Attempt::SettingsChanged),
-            (Err(failure), leader) => {
-                if is_for_list {
-                    self.postpone(cache);
-                } else if let Some(leader) = leader {
-                    leader.fail(&failure);
-                }
-                if stale.is_some() { self.serve_stale(cache, &look_up, failure) } else { Err(failure) }
-            }
-        }
-    }
-
-    /// Whether a stale token is served without a refresh.
-    fn skips_refresh(&self, cache: &Cache) -> bool {
         let host = &self.target.host;
-        if cache.is_refresh_postponed(&self.identity.key) {
-            debug!(host; "token served from the cache; a recent refresh has failed");
-            return true;
-        }
-        // A new token could not be cached, and a failed refresh could not be postponed for the next process.
-        if cache.probe().is_err() {
-            warn!(host; "the cache cannot be written; serving the cached token without a refresh");
-            return true;
-        }
-        false
-    }
-
-    /// Serves the cached token after a failed refresh, if it is still valid: the refresh took time.
-    fn serve_stale(
-        &self,
-        cache: &Cache,
-        look_up: &dyn Fn() -> Cached,
-        failure: Failure,
-    ) -> Result<Attempt<IssuedToken>, Failure> {
-        self.postpone(cache);
-        match look_up() {
-            Cached::Fresh(token) | Cached::Stale(token) | Cached::ExpiresSoon(token) => {
-                warn!(host = self.target.host, why = failure.what; "cannot refresh the token; serving the cached one");
+        match outcome {
+            Outcome::Cached(token, None) => {
+                debug!(host; "token served from the cache");
                 Ok(Attempt::Done(token))
             }
-            Cached::Missing => Err(failure),
-        }
-    }
-
-    fn postpone(&self, cache: &Cache) {
-        if let Err(error) = cache.postpone_refresh(&self.identity.key) {
-            debug!(error:%; "the next refresh cannot be postponed");
+            Outcome::Cached(token, Some(failure)) => {
+                warn!(host, why = failure.what; "cannot refresh the token; serving the cached one");
+                Ok(Attempt::Done(token))
+            }
+            Outcome::Issued(token) => Ok(Attempt::Done(token)),
+            Outcome::SettingsChanged => Ok(Attempt::SettingsChanged),
+            Outcome::Failed(failure) => Err(failure),
+            Outcome::Busy => Err(busy()),
         }
     }
 
@@ -192,17 +120,19 @@ impl TokenRequest<'_> {
     }
 
     /// Reads the cached token.
-    fn look_up(&self, cache: &Cache) -> Cached {
-        let Some(entry) = cache.look_up(&self.identity.key) else { return Cached::Missing };
-        match entry.freshness() {
-            Freshness::Fresh => {
-                debug!(host = self.target.host; "token served from the cache");
-                Cached::Fresh(entry.into())
-            }
-            Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon(entry.into()),
-            Freshness::Stale => Cached::Stale(entry.into()),
-            Freshness::Expired => Cached::Missing,
+    fn look_up(&self, cache: &Cache) -> Option<(Cached, IssuedToken)> {
+        let entry = cache.look_up(&self.identity.key)?;
+        let cached = match entry.freshness() {
+            Freshness::Fresh => Cached::Fresh,
+            Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon,
+            Freshness::Stale => Cached::Stale,
+            Freshness::Expired => return None,
+        };
+        let token = IssuedToken::from(entry);
+        if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
+            on_stale(&token.token);
         }
+        Some((cached, token))
     }
 
     fn log_cached(&self, cache: &Cache) {
@@ -218,30 +148,24 @@ impl TokenRequest<'_> {
         now.is_ok_and(|now| now.key == self.identity.key)
     }
 
-    fn save(&self, cache: &Cache, requested: &Requested) {
+    /// The entry for a token, if it may be cached.
+    fn cacheable(&self, requested: &Requested) -> Option<Entry> {
         let host = &self.target.host;
         let (entry, proof) = match requested {
             Requested::Cached(entry, proof) => (Some(entry.under(&self.identity.key.to_string())), *proof),
             Requested::Issued(issued, _) if !issued.is_from_expected_provider => {
                 info!(host; "not cached: the credentials did not come from the provider that the settings lead to");
-                return;
+                return None;
             }
             Requested::Issued(issued, proof) => (new_entry(self.identity, self.target, issued), *proof),
         };
-        let Some(mut entry) = entry else {
+        let Some(entry) = entry else {
             info!(host; "not cached: the token came expired or without an expiry time");
-            return;
+            return None;
         };
-        if proof == Proof::OfCredentials {
-            let Some(credentials) = entry.credentials().map(str::to_owned) else { return };
-            entry = entry.under(&credentials);
-        }
-        match cache.save(&entry) {
-            Ok(()) => debug!(host; "token requested and cached"),
-            Err(error) => {
-                let dir = cache.dir().display();
-                warn!(dir:%, error:%; "not cached: the cache cannot be written");
-            }
+        match proof {
+            Proof::Complete => Some(entry),
+            Proof::OfCredentials => Some(entry.under(entry.credentials()?)),
         }
     }
 }
@@ -277,17 +201,8 @@ impl From<Requested> for IssuedToken {
     }
 }
 
-/// A list asked AWS in vain some minutes ago.
-fn postponed() -> Failure {
-    Failure::new(
-        Code::Busy,
-        "a recent request failed, and the next one is made some minutes after it",
-        "run 'docker-credential-ecr-login doctor', which names the cause",
-    )
-}
-
 /// Another process was requesting the token until the deadline.
-fn busy() -> Failure {
+pub(super) fn busy() -> Failure {
     Failure::new(
         Code::Busy,
         "another process was requesting this token from AWS until the time limit",

@@ -72,12 +72,12 @@ fn when_a_refresh_fails_a_valid_token_is_served_and_an_expired_one_never() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let first = helper.get(HOST).password_for(HOST);
-    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "AccessDeniedException", "no more")));
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "InvalidParameterException", "no more")));
     make_older(&helper, Duration::from_mins(719));
     assert_eq!(helper.get(HOST).password_for(HOST), first);
     assert_eq!(aws.count(), 2, "it did ask");
     make_older(&helper, Duration::from_hours(12));
-    assert!(helper.get(HOST).error().contains("AccessDeniedException"));
+    assert!(helper.get(HOST).error().contains("InvalidParameterException"));
 }
 
 #[test]
@@ -110,16 +110,144 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once() {
     assert_eq!(aws.count(), 2, "one tried");
 }
 
-/// Returns a helper whose token is stale and whose refresh has failed once, and the file that holds the time of the next one.
+/// What AWS says when it refuses the identity itself: by ECR, by STS for a role, by SSO for a sign-in.
+#[test]
+fn a_refusal_at_a_refresh_removes_the_token_and_is_the_answer() {
+    let role = ("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
+    for (service, code) in [
+        ("ecr", "AccessDeniedException"),
+        ("ecr", "UnrecognizedClientException"),
+        ("sts", "AccessDenied"),
+        ("sts", "InvalidClientTokenId"),
+        ("sso", "ForbiddenException"),
+    ] {
+        let aws = Aws::start();
+        let mut helper = Helper::of(&aws);
+        match service {
+            "sts" => helper.set(role.0, role.1),
+            "sso" => {
+                helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+                let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+                helper.write(".aws/config", &config);
+                crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+            }
+            _ => {}
+        }
+        helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_hours(7));
+        aws.change(|plan| {
+            (plan.failures, plan.failure, plan.service) = (usize::MAX, (403, code, "not any more"), service);
+        });
+        for _ in 0..2 {
+            // The code, or what it means.
+            let line = helper.get(HOST).error().to_owned();
+            assert!(line.contains(code) || line.contains("does not know the access key"), "{service} {code}: {line}");
+            assert!(helper.entries().is_empty(), "{service} {code}");
+        }
+    }
+}
+
+/// Of processes that share the failure, each answers with it: none serves the token that AWS refused.
+#[test]
+fn no_process_serves_a_token_whose_refresh_was_refused() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(7));
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "AccessDeniedException", "not any more")));
+    helper.get(HOST).error();
+    for ran in many(&helper, 20, HOST).0 {
+        assert!(ran.error().contains("AccessDeniedException"), "{ran:?}");
+    }
+    assert!(helper.entries().is_empty());
+}
+
+#[test]
+fn an_outage_throttling_an_expired_session_or_a_wrong_clock_leave_a_valid_token() {
+    for failure in [
+        (503, "ServiceUnavailableException", "later"),
+        (400, "ThrottlingException", "Rate exceeded"),
+        (400, "ExpiredTokenException", "The security token included in the request is expired"),
+        (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large"),
+        (403, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20200101T010000Z"),
+        (500, "AccessDeniedException", "an error of AWS"),
+    ] {
+        let aws = Aws::start();
+        let helper = Helper::of(&aws).var("AWS_MAX_ATTEMPTS", "1");
+        let first = helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_hours(7));
+        aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, failure));
+        assert_eq!(helper.get(HOST).password_for(HOST), first, "{failure:?}");
+        assert_eq!((aws.count(), helper.entries().len()), (2, 1), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_cache_that_the_helper_creates_is_kept_out_of_backups() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let tag = fs::read_to_string(helper.cache_dir().join("CACHEDIR.TAG")).expect("a tag");
+    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"), "{tag}");
+    // A directory with other files is not the helper's to tag.
+    let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", "~/mine");
+    let other = helper.write("mine/thesis", "");
+    fs::set_permissions(other.parent().expect("a parent"), fs::Permissions::from_mode(0o700)).expect("a mode");
+    helper.get(HOST).password_for(HOST);
+    assert!(!other.with_file_name("CACHEDIR.TAG").exists());
+}
+
+#[test]
+fn six_hundred_jobs_leave_no_more_than_their_entries_and_manifests() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let jobs = if std::env::var_os("FULL").is_some() { 600 } else { 60 };
+    for job in 0..jobs {
+        run(helper.command().arg("get").env("AWS_ACCESS_KEY_ID", format!("AKIA{job}")), HOST).password_for(HOST);
+    }
+    let files = fs::read_dir(helper.cache_dir()).expect("a cache").count();
+    assert_eq!((helper.entries().len(), files), (jobs, 2 * jobs + 1), "and the tag");
+}
+
+/// A manifest that is gone is written anew when a request needs it, so an old one is of a request that nobody makes.
+#[test]
+fn manifests_of_requests_that_nobody_makes_go_within_days() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let manifests = || {
+        let files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "manifest")).collect::<Vec<_>>()
+    };
+    for account in 0..5 {
+        helper.get(format!("11112222333{account}.dkr.ecr.us-east-1.amazonaws.com"));
+    }
+    assert_eq!((manifests().len(), helper.entries().len()), (5, 1));
+    let then = std::time::SystemTime::now() - Duration::from_hours(50);
+    for path in manifests() {
+        fs::File::options().write(true).open(path).and_then(|file| file.set_modified(then)).expect("a time");
+    }
+    helper.get("public.ecr.aws").password_for("public.ecr.aws");
+    assert_eq!(manifests().len(), 1, "that of the last request");
+}
+
+/// Returns a helper whose token is stale and whose refresh has failed once, and the report of that failure.
 fn failed_once(aws: &Aws) -> (Helper, std::path::PathBuf) {
     let helper = Helper::of(aws);
     helper.get(HOST).password_for(HOST);
-    aws.change(|plan| (plan.failures, plan.failure) = (1, (400, "AccessDeniedException", "not now")));
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "InvalidParameterException", "not now")));
     make_older(&helper, Duration::from_hours(7));
     helper.get(HOST).password_for(HOST);
-    let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
-    let note = files.find(|path| path.extension().is_some_and(|ending| ending == "postponed")).expect("a note");
-    (helper, note)
+    let [entry] = helper.entries().try_into().expect("one entry");
+    (helper, entry.with_extension("failure"))
+}
+
+/// Sets the report's time to a minute ago, when it counts for no process that starts now, and the time of the next refresh.
+fn postpone(report: &Path, refresh_after: OffsetDateTime) {
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(report).expect("a report")).expect("JSON");
+    let text = |time: OffsetDateTime| time.format(&Rfc3339).expect("a time");
+    json["at"] = text(OffsetDateTime::now_utc() - Duration::from_mins(1)).into();
+    json["refresh_after"] = text(refresh_after).into();
+    fs::write(report, json.to_string()).expect("a write");
 }
 
 /// The other process writes its failure before it releases the lock. A get that comes in between has a valid token to serve.
@@ -139,10 +267,12 @@ fn a_valid_token_is_served_while_the_refresh_of_another_process_fails() {
     lock.lock().expect("a lock");
     let failure = helper.write("failure", "");
     fs::set_permissions(&failure, fs::Permissions::from_mode(0o600)).expect("a mode");
-    // Several times: a failure that is not recent does not count.
+    // Several times: the report of an earlier failure does not count.
     for _ in 0..5 {
         let at = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
-        let report = format!(r#"{{"at":"{at}","code":"E-ECR-DENIED","what":"denied","hint":"allow it"}}"#);
+        let report = format!(
+            r#"{{"at":"{at}","is_refusal":false,"code":"E-THROTTLED","what":"too many","hint":"wait","refresh_after":null}}"#
+        );
         fs::write(&failure, report).expect("a write");
         fs::copy(&failure, entry.with_extension("failure")).expect("a copy");
         assert_eq!(helper.get(HOST).password_for(HOST), first);
@@ -152,8 +282,9 @@ fn a_valid_token_is_served_while_the_refresh_of_another_process_fails() {
 
 #[test]
 fn the_next_refresh_after_a_failed_one_is_due_in_five_to_ten_minutes() {
-    let (_helper, note) = failed_once(&Aws::start());
-    let until = instant(&fs::read_to_string(note).expect("a note").into());
+    let (_helper, report) = failed_once(&Aws::start());
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).expect("a report")).expect("JSON");
+    let until = instant(&report["refresh_after"]);
     let now = OffsetDateTime::now_utc();
     let seconds = (until - now).whole_seconds();
     assert!((240..=600).contains(&seconds), "{until} {now}");
@@ -162,11 +293,10 @@ fn the_next_refresh_after_a_failed_one_is_due_in_five_to_ten_minutes() {
 #[test]
 fn a_postponed_refresh_is_tried_when_it_is_due_and_when_its_time_is_impossible() {
     let aws = Aws::start();
-    let (helper, postponed) = failed_once(&aws);
-    let now = OffsetDateTime::now_utc();
+    let (helper, report) = failed_once(&aws);
     for seconds in [-1, 100_000] {
-        let time = (now + time::Duration::seconds(seconds)).format(&Rfc3339).expect("a time");
-        fs::write(&postponed, &time).expect("a write");
+        let time = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+        postpone(&report, time);
         make_older(&helper, Duration::from_hours(7));
         let calls = aws.count();
         helper.get(HOST).password_for(HOST);
@@ -177,9 +307,8 @@ fn a_postponed_refresh_is_tried_when_it_is_due_and_when_its_time_is_impossible()
 #[test]
 fn in_the_last_tenth_of_a_tokens_lifetime_each_get_tries_to_refresh_it() {
     let aws = Aws::start();
-    let (helper, postponed) = failed_once(&aws);
-    let later = (OffsetDateTime::now_utc() + Duration::from_mins(5)).format(&Rfc3339).expect("a time");
-    fs::write(&postponed, later).expect("a write");
+    let (helper, report) = failed_once(&aws);
+    postpone(&report, OffsetDateTime::now_utc() + Duration::from_mins(5));
     make_older(&helper, Duration::from_hours(11));
     let calls = aws.count();
     helper.get(HOST).password_for(HOST);

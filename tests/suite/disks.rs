@@ -89,8 +89,11 @@ fn a_directory_that_vanishes_half_way() {
     wait_until("the program asks AWS", SOON, || aws.count() > 0);
     fs::remove_dir_all(helper.cache_dir()).expect("the directory was there");
     Ran::new(end(child), Duration::ZERO).password_for(HOST);
+    // Who removes the cache removes what is being saved, too.
+    assert!(helper.entries().is_empty());
     helper.get(HOST).password_for(HOST);
-    assert_eq!(aws.count(), 1, "it was made again");
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), 2, "it was made again");
 }
 
 /// Runs the program under strace, which injects `fault`, and returns the trace.
@@ -217,11 +220,64 @@ fn what_is_no_regular_file_or_has_gigabytes_is_no_entry() {
         let ran = helper.get(HOST);
         ran.password_for(HOST);
         assert!(ran.took < Duration::from_secs(10), "{kind}: {:?}", ran.took);
-        if path.is_dir() {
-            fs::remove_dir(&path).expect("a directory");
-            fs::write(&path, "").expect("a write");
+    }
+}
+
+/// A directory cannot be replaced by a file. It goes if it is empty, and is moved aside if not, so that the cache works again.
+#[test]
+fn a_directory_in_the_place_of_a_file_of_the_cache_is_moved_aside() {
+    let aws = Aws::start();
+    for ending in ["json", "manifest", "failure", "lock"] {
+        for content in ["", "thesis"] {
+            let helper = Helper::of(&aws);
+            helper.get(HOST).password_for(HOST);
+            helper.run(&["erase"], HOST).silent();
+            let manifest = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+            let manifest =
+                manifest.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "manifest"));
+            let manifest = manifest.expect("a manifest");
+            let json: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).expect("a file")).expect("JSON");
+            let path = match ending {
+                "manifest" => manifest,
+                _ => helper.cache_dir().join(format!("{}.{ending}", json["entry"].as_str().expect("a key"))),
+            };
+            let _ = fs::remove_file(&path);
+            fs::create_dir(&path).expect("a directory");
+            if !content.is_empty() {
+                fs::write(path.join(content), "precious").expect("a file");
+            }
+            if ending == "failure" {
+                aws.change(|plan| (plan.failures, plan.failure) = (1, (400, "AccessDeniedException", "not yet")));
+                helper.get(HOST).error();
+                helper.run(&["erase"], HOST).silent();
+            }
+            let before = aws.count();
+            for _ in 0..2 {
+                helper.get(HOST).password_for(HOST);
+            }
+            assert_eq!(aws.count(), before + 1, "{ending} {content}");
+            assert!(!path.is_dir(), "{ending} {content}");
+            let moved = path.with_extension(format!("{ending}.moved")).join("thesis");
+            assert_eq!(moved.exists(), !content.is_empty(), "{ending}: {}", moved.display());
         }
     }
+}
+
+#[test]
+fn two_hundred_thousand_foreign_files_delay_a_write_by_a_moment() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let count = if std::env::var_os("FULL").is_some() { 200_000 } else { 40_000 };
+    for number in 0..count {
+        fs::write(helper.cache_dir().join(format!("{number}.foreign")), "").expect("a file");
+    }
+    best_of_three(Duration::from_secs(1), || {
+        helper.run(&["erase"], HOST).silent();
+        let ran = helper.get(HOST);
+        ran.password_for(HOST);
+        ran.took
+    });
 }
 
 #[test]
