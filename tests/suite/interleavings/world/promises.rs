@@ -1,0 +1,89 @@
+//! The promises, and where each is judged.
+
+use docker_credential_ecr_login::cache::Cached;
+use docker_credential_ecr_login::cache::protocol::{Answer, Step};
+
+use super::{Actor, Files, LIFETIME, Past, Slot, World};
+
+impl World {
+    pub(super) fn judge_request(&mut self, number: usize, actor: &mut Actor) {
+        actor.past.asked = true;
+        actor.past.is_without_lock |= !actor.holds;
+        let files = &self.files[usize::from(actor.key)];
+        let others = self.slots.iter().enumerate().filter(|(other, _)| *other != number);
+        let is_second = others.into_iter().any(|(_, slot)| {
+            matches!(slot, Slot::Running(other)
+                if other.key == actor.key && matches!(other.step, Step::Request(_)) && other.is_regular())
+        });
+        let has_waited = actor
+            .failures
+            .is_some_and(|before| files.report.is_some_and(|report| report.id > before && report.is_regular));
+        if actor.is_regular() && is_second {
+            self.violate("while the leader lives, it alone asks");
+        } else if actor.is_regular() && has_waited {
+            self.violate("a failure is the answer of those who waited for it");
+        } else if !self.had_fault && files.issued > 0 {
+            self.violate("one request serves all who need the token at once");
+        }
+    }
+
+    pub(super) fn judge(&mut self, actor: &Actor, answer: Answer) {
+        let Past { asked, was_refused, was_held, could_not_save, was_stopped, .. } = actor.past;
+        let read = actor.read.map(|(token, _)| token);
+        let token = match answer {
+            Answer::Cached => read,
+            Answer::Issued => actor.issued,
+            _ => None,
+        };
+        if token.is_some_and(|token| token.key != actor.key) {
+            self.violate("no token of another key");
+        }
+        if !was_stopped && token.is_some_and(|token| self.now.cast_signed() - token.at >= LIFETIME) {
+            self.violate("no expired token");
+        }
+        let shared = actor.report.filter(|_| !asked);
+        if answer == Answer::Failed && shared.is_some_and(|report| actor.started > report.at + 2) {
+            self.violate("a failure is the answer of nobody who comes later");
+        }
+        let cached = actor.read.map(|(_, cached)| cached);
+        let is_due = match cached {
+            Some(Cached::ExpiresSoon) => true,
+            Some(Cached::Stale) => {
+                let until = actor.report.and_then(|report| report.refresh_after);
+                !self.clock_was_set && until.is_none_or(|until| until <= actor.started.cast_signed())
+            }
+            _ => false,
+        };
+        let counts = actor.report.is_some_and(|report| {
+            let is_recent = self.now <= report.at + 1 && (self.clock_was_set || self.wall_now() <= report.wall + 1);
+            is_recent || Some(report.id) != actor.failures
+        });
+        if answer == Answer::Cached && is_due && !(asked || was_held || could_not_save || was_stopped || counts) {
+            self.violate("a postponed refresh is tried when it is due, and in the last tenth");
+        }
+        if was_refused && answer == Answer::Cached && cached != Some(Cached::Fresh) {
+            self.violate("a refusal is the answer");
+        }
+    }
+
+    /// Judges what is left once all processes have ended.
+    pub(super) fn check_end(&mut self) {
+        if !self.slots.iter().all(|slot| *slot == Slot::Ended) {
+            return;
+        }
+        let is_left = |files: &Files| {
+            files.locks.iter().any(Option::is_some) || (files.report.is_some() && !files.has_failed && !self.had_fault)
+        };
+        if self.files.iter().any(is_left) {
+            self.violate("nothing but entries is left after the last process");
+        }
+        let is_refused = |files: &Files| {
+            let refused_at = files.report.filter(|report| report.is_refusal).map(|report| report.at.cast_signed());
+            let entry = files.entry.filter(|entry| self.freshness(*entry) != Cached::Missing);
+            refused_at.zip(entry).is_some_and(|(at, entry)| entry.at < at)
+        };
+        if !self.had_fault && self.files.iter().any(is_refused) {
+            self.violate("a refused token goes");
+        }
+    }
+}
