@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_runtime::env_config::EnvConfigValue;
-use aws_types::os_shim_internal;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::code::Code;
@@ -14,22 +12,30 @@ use crate::identity::{Identity, Source};
 
 /// The settings of one identity.
 pub(super) struct Settings {
-    env: os_shim_internal::Env,
     identity: Arc<Identity>,
 }
 
 impl Settings {
-    /// The settings of `identity`. A variable that is set and empty counts as unset.
+    /// The settings of `identity`.
     pub(super) fn new(identity: &Arc<Identity>) -> Self {
-        let set = identity.env.iter().filter(|(_, value)| !value.is_empty());
-        let texts = set.filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
-        let env = texts.collect::<std::collections::HashMap<_, _>>().into();
-        Self { env, identity: identity.clone() }
+        Self { identity: identity.clone() }
     }
 
-    fn load(&self, value: &EnvConfigValue) -> Option<String> {
-        let (value, _) = value.load(&self.env, Some(self.identity.profiles.sections()))?;
-        Some(value.into_owned()).filter(|value| !value.is_empty())
+    /// A setting that has a variable and a key in the profile. A variable that is set and empty counts as unset.
+    fn get(&self, variable: &str, key: &str) -> Option<&str> {
+        let of_profile = || self.identity.profiles.profile(self.identity.selected.name())?.get(key);
+        self.identity.env.text(variable).or_else(of_profile)
+    }
+
+    /// A setting of one service: the variable for the service and the one for all, then the profile's services section, then
+    /// the profile itself.
+    fn of_service(&self, service: &str, variable: &str, key: &str) -> Option<&str> {
+        let Identity { env, profiles, selected, .. } = &*self.identity;
+        let of_section = || profiles.of_service(selected.name(), &service.to_ascii_lowercase().replace(' ', "_"), key);
+        env.text(&variable_of(variable, service))
+            .or_else(|| env.text(variable))
+            .or_else(of_section)
+            .or_else(|| self.get(variable, key))
     }
 
     /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
@@ -52,10 +58,10 @@ impl Settings {
 
     /// Rejects an invalid URL of one service.
     pub(super) fn check_endpoint(&self, service: &'static str) -> Result<(), Failure> {
-        let value = EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
-        let Some(url) = self.load(&value).filter(|url| !is_url(url)) else { return Ok(()) };
-        let own = format!("AWS_ENDPOINT_URL_{}", service.to_ascii_uppercase().replace(' ', "_"));
-        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.get(name).is_ok());
+        let url = self.of_service(service, "AWS_ENDPOINT_URL", "endpoint_url");
+        let Some(url) = url.filter(|url| !is_url(url)) else { return Ok(()) };
+        let own = variable_of("AWS_ENDPOINT_URL", service);
+        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.identity.env.text(name).is_some());
         let profile = self.identity.selected.name();
         let setting = set.map_or_else(
             || {
@@ -76,7 +82,7 @@ impl Settings {
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
-        match self.load(&EnvConfigValue::new().env(variable).profile(key))?.to_ascii_lowercase().as_str() {
+        match self.get(variable, key)?.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -96,6 +102,11 @@ impl LoadServiceConfig for Settings {
         if key.env() == "AWS_ENDPOINT_URL" && ignored() == Some(true) {
             return None;
         }
-        self.load(&EnvConfigValue::new().env(key.env()).profile(key.profile()).service_id(key.service_id()))
+        self.of_service(key.service_id(), key.env(), key.profile()).map(str::to_owned)
     }
+}
+
+/// The name of a variable for one service, by the id of the service in the SDKs.
+fn variable_of(variable: &str, service: &str) -> String {
+    format!("{variable}_{}", service.to_ascii_uppercase().replace(' ', "_"))
 }

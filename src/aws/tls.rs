@@ -70,7 +70,7 @@ impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
     pub(super) fn new(identity: &Identity, deadline: Instant) -> Result<Self, Failure> {
         let (env, profile) = (&identity.env, identity.selected.name());
-        let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle").filter(|path| !path.is_empty());
+        let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle");
         let bundle = match env.path("AWS_CA_BUNDLE") {
             Some(path) => Some((path, env.setting("AWS_CA_BUNDLE").to_owned())),
             None => of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'"))),

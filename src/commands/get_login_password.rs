@@ -189,7 +189,7 @@ fn not_a_region(region: &str) -> String {
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
     let named = Caller::of_profile(profile, "--profile");
     if let Some(MappedProfile { name, .. }) = named.profile() {
-        let profiles = Profiles::read(env, name, config::deadline(env, started))?;
+        let profiles = Profiles::read(env, config::deadline(env, started))?;
         if profiles.problem().is_none() && profiles.profile(name).is_none() {
             let what = format!("the profile '{name}', which --profile names, is in neither {}", profiles.neither());
             return Err(Error::failed(Code::ProfileMissing, what, "correct the name"));

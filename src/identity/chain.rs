@@ -9,7 +9,7 @@
 //! on to the next provider in some cases, and in the end to the role of the instance.
 
 use super::profile_section::{ProfileSection, RoleOfProfile};
-use super::profiles::{Profiles, is_valid_name};
+use super::profiles::Profiles;
 use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
 use crate::config::{Caller, Keys, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
@@ -138,9 +138,6 @@ impl Resolver<'_> {
                 let is_unnamed = is_optional && named_by.is_none();
                 return if is_unnamed { Ok(None) } else { Err(self.missing_profile(&name, named_by)) };
             };
-            if let Some(failure) = self.profiles.two_spellings(&name) {
-                return Err(failure);
-            }
             let section = ProfileSection { resolver: self, profile, name: &name };
             if visited.contains(&name) {
                 return Err(section.wrong("source_profile leads back to it", "break the cycle of source_profile"));
@@ -178,16 +175,13 @@ impl Resolver<'_> {
         if let Some(failure) = self.profiles.misspelt(name) {
             return failure;
         }
-        let hint = if is_valid_name(name) {
-            let word = shell_word(name);
-            let meant = spelling::nearest(name, self.profiles.names()).map(|meant| format!(": is '{meant}' meant?"));
-            format!(
-                "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
-                meant.unwrap_or_default()
-            )
-        } else {
-            "correct the name: the AWS SDK accepts letters, digits and _-/.%@:+ in the name of a profile".to_owned()
-        };
+        let word = shell_word(name);
+        let meant =
+            spelling::nearest(name, self.profiles.names().into_iter()).map(|meant| format!(": is '{meant}' meant?"));
+        let hint = format!(
+            "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
+            meant.unwrap_or_default()
+        );
         let (named_by, files) = (self.named_by(named_by), self.profiles.neither());
         Failure::new(Code::ProfileMissing, format!("the profile '{name}'{named_by} is in neither {files}"), hint)
     }

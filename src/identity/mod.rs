@@ -8,7 +8,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `profiles` | reads the AWS files once, with the SDK's own parser |
+//! | `shared_file`, `ini`, `profiles` | read the AWS files once |
 //! | `chain`, `profile_section` | decide the source of the credentials and the roles; report a missing or wrong profile |
 //! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
 //! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `made_up` | hash what the source depends on: files, claims, programs, this boot |
@@ -55,11 +55,13 @@ mod chain;
 mod command;
 mod dependency;
 mod footprint;
+mod ini;
 mod jwt;
 mod made_up;
 mod observations;
 mod profile_section;
 mod profiles;
+mod shared_file;
 mod shell_words;
 mod source;
 
@@ -67,7 +69,7 @@ pub use cache_key::{CacheKey, of_credentials, request_key};
 pub use dependency::Observed;
 pub use footprint::{Touched, Watch};
 pub use jwt::issuer_and_subject;
-pub use profiles::{Profiles, paths};
+pub use profiles::{Profile, Profiles, paths};
 pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
 
 use std::time::Instant;
@@ -107,7 +109,7 @@ impl Identity {
     pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
         refuse_unreadable(env)?;
         let selected = Selected::new(env, target.caller.profile());
-        let profiles = Profiles::read(env, selected.name(), deadline)?;
+        let profiles = Profiles::read(env, deadline)?;
         let chain = Resolver { env, profiles: &profiles, selected: &selected }.chain_for(target)?;
         let mut observed = Observations::new(env, profiles.unsteady());
         observed.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
@@ -132,7 +134,7 @@ impl Identity {
         }
         let Source::Profile(name, _) = self.source() else { return devices };
         let serial = self.profiles.profile(name).and_then(|profile| profile.get("mfa_serial"));
-        serial.filter(|serial| !serial.is_empty()).map(MfaDevice::of_user).into_iter().collect()
+        serial.map(MfaDevice::of_user).into_iter().collect()
     }
 
     /// Whether the source may give the same credentials again under other settings, so that a token counts for them too. Roles

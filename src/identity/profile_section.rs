@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aws_runtime::env_config::section::Profile;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::chain::{CONTAINER_URIS, Resolver};
+use super::profiles::Profile;
 use super::source::{IdentityToken, Source, Sso, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Role, SESSION_NAME};
@@ -17,7 +17,7 @@ use crate::platform::shell_word;
 /// A profile, with what its settings refer to.
 pub(super) struct ProfileSection<'a> {
     pub(super) resolver: &'a Resolver<'a>,
-    pub(super) profile: &'a Profile,
+    pub(super) profile: Profile<'a>,
     pub(super) name: &'a str,
 }
 
@@ -40,8 +40,8 @@ struct SignInKeys<'a> {
 impl ProfileSection<'_> {
     /// The role of the profile that is assumed with other credentials.
     pub(super) fn role(&self) -> Result<Option<RoleOfProfile>, Failure> {
-        let (Some(arn), None) = (self.get("role_arn")?, self.get("web_identity_token_file")?) else { return Ok(None) };
-        let source_profile = match (self.get("source_profile")?, self.get("credential_source")?) {
+        let (Some(arn), None) = (self.get("role_arn"), self.get("web_identity_token_file")) else { return Ok(None) };
+        let source_profile = match (self.get("source_profile"), self.get("credential_source")) {
             (Some(_), Some(_)) => {
                 return Err(self.wrong("it has both source_profile and credential_source", "remove one of them"));
             }
@@ -56,10 +56,10 @@ impl ProfileSection<'_> {
         };
         let role = Role {
             arn: arn.to_owned(),
-            external_id: self.get("external_id")?.map(str::to_owned),
-            session_name: self.get("role_session_name")?.unwrap_or(SESSION_NAME).to_owned(),
+            external_id: self.get("external_id").map(str::to_owned),
+            session_name: self.get("role_session_name").unwrap_or(SESSION_NAME).to_owned(),
             region: None,
-            mfa_serial: self.get("mfa_serial")?.map(str::to_owned),
+            mfa_serial: self.get("mfa_serial").map(str::to_owned),
         };
         Ok(Some(RoleOfProfile { role, source_profile }))
     }
@@ -67,11 +67,11 @@ impl ProfileSection<'_> {
     /// The source in the profile itself, in the order of the SDK's `base_provider`.
     pub(super) fn source(&self) -> Result<Option<Source>, Failure> {
         let name = || self.name.to_owned();
-        if let Some(source) = self.get("credential_source")? {
+        if let Some(source) = self.get("credential_source") {
             return self.named_source(source).map(Some);
         }
-        if let Some(file) = self.get("web_identity_token_file")? {
-            let Some(role_arn) = self.get("role_arn")? else {
+        if let Some(file) = self.get("web_identity_token_file") {
+            let Some(role_arn) = self.get("role_arn") else {
                 return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
             };
             return Ok(Some(Source::WebIdentity(WebIdentity {
@@ -80,18 +80,18 @@ impl ProfileSection<'_> {
                     setting: format!("web_identity_token_file of profile '{}'", self.name),
                 },
                 role_arn: role_arn.to_owned(),
-                session_name: self.get("role_session_name")?.unwrap_or(SESSION_NAME).to_owned(),
+                session_name: self.get("role_session_name").unwrap_or(SESSION_NAME).to_owned(),
                 region: None,
             })));
         }
         if let Some(sso) = self.sso()? {
             return Ok(Some(Source::Sso(sso)));
         }
-        if let Some(arn) = self.get("login_session")? {
+        if let Some(arn) = self.get("login_session") {
             let file = self.login_file(arn)?;
             return Ok(Some(Source::Login { profile: name(), arn: arn.to_owned(), file }));
         }
-        if let Some(command) = self.get("credential_process")? {
+        if let Some(command) = self.get("credential_process") {
             return Ok(Some(Source::Process { profile: name(), command: command.to_owned() }));
         }
         Ok(self.keys()?.map(|keys| Source::Profile(name(), keys)))
@@ -120,7 +120,7 @@ impl ProfileSection<'_> {
     }
 
     fn sso(&self) -> Result<Option<Sso>, Failure> {
-        let [account_id, role_name] = [self.get("sso_account_id")?, self.get("sso_role_name")?];
+        let [account_id, role_name] = [self.get("sso_account_id"), self.get("sso_role_name")];
         let SignInKeys { session, start_url, region, section } = self.sign_in()?;
         if [account_id, role_name, session, start_url, region].iter().all(Option::is_none) {
             return Ok(None);
@@ -150,8 +150,8 @@ impl ProfileSection<'_> {
 
     /// The sign-in that the profile refers to: its `[sso-session …]`, or in the legacy form its own keys.
     fn sign_in(&self) -> Result<SignInKeys<'_>, Failure> {
-        let (start_url, region) = (self.get("sso_start_url")?, self.get("sso_region")?);
-        let Some(session) = self.get("sso_session")? else {
+        let (start_url, region) = (self.get("sso_start_url"), self.get("sso_region"));
+        let Some(session) = self.get("sso_session") else {
             return Ok(SignInKeys { session: None, start_url, region, section: format!("profile '{}'", self.name) });
         };
         for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
@@ -197,28 +197,40 @@ impl ProfileSection<'_> {
         ["aws_access_key_id", "aws_secret_access_key"].iter().all(|key| self.profile.get(key).is_some())
     }
 
+    /// The keys of the profile. A pair is in one file; half of a pair is an error.
     pub(super) fn keys(&self) -> Result<Option<Keys>, Failure> {
-        let [id, secret, token] = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
-        let (id_value, secret_value, token_value) = (self.get(id)?, self.get(secret)?, self.profile.get(token));
-        let missing = |key: &str| self.wrong(&format!("it has keys, but no {key}"), "add it");
-        if [id_value, secret_value, token_value].iter().all(Option::is_none) {
-            return Ok(None);
+        const ID: &str = "aws_access_key_id";
+        const SECRET: &str = "aws_secret_access_key";
+        for section in self.profile.sections() {
+            let missing = |key: &str, other: &str| {
+                let what = format!("it has {other} without {key} beside it in the same file");
+                self.wrong(&what, &format!("add {key}, or remove {other}"))
+            };
+            let (id, secret) = match (section.get(ID), section.get(SECRET)) {
+                (Some(id), Some(secret)) => (id, secret),
+                (Some(_), None) => return Err(missing(SECRET, ID)),
+                (None, Some(_)) => return Err(missing(ID, SECRET)),
+                (None, None) => continue,
+            };
+            // As in the SDK for Go, the token of keys in the credentials file may be in the config file.
+            let token = ["aws_session_token", "aws_security_token"].into_iter().find_map(|key| {
+                self.profile
+                    .sections()
+                    .skip_while(|other| !std::ptr::eq(*other, section))
+                    .find_map(|other| other.get(key))
+            });
+            return Ok(Some(Keys {
+                id: id.to_owned(),
+                secret: secret.to_owned().into(),
+                token: token.map(|token| token.to_owned().into()),
+            }));
         }
-        Ok(Some(Keys {
-            id: id_value.ok_or_else(|| missing(id))?.to_owned(),
-            secret: secret_value.ok_or_else(|| missing(secret))?.to_owned().into(),
-            token: token_value.filter(|token| !token.is_empty()).map(|token| token.to_owned().into()),
-        }))
+        Ok(None)
     }
 
-    /// The value of a key. A key without a value is an error.
-    fn get(&self, key: &str) -> Result<Option<&str>, Failure> {
-        match self.profile.get(key) {
-            Some(value) if value.trim().is_empty() => {
-                Err(self.wrong(&format!("{key} has no value"), "set it, or remove it"))
-            }
-            value => Ok(value),
-        }
+    /// The value of a setting; an empty one counts as absent.
+    fn get(&self, key: &str) -> Option<&str> {
+        self.profile.get(key)
     }
 
     /// The failure for a profile with a mistake.

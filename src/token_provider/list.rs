@@ -47,7 +47,7 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, S
 pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Option<String> {
     let of_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
     let of_profile = || {
-        let profiles = Profiles::read(env, selected.name(), deadline).ok()?;
+        let profiles = Profiles::read(env, deadline).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };
     of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty())

@@ -41,7 +41,7 @@
 //! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
 //! | `budgets` | the cost of a cached answer in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | properties of any input |
-//! | `identity` | under random settings, one key means one principal of the SDK |
+//! | `identity` | under random settings, one key means one principal |
 //! | `own_settings` | mistakes in the helper's own settings |
 //! | `list` | the registries that are listed, with an empty cache and with ten thousand of them |
 //! | `listing_clients` | docker's classic builder, docker-py and testcontainers, which ask for the list first |

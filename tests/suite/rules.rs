@@ -69,13 +69,12 @@ fn imports_go_downward_only() {
 }
 
 #[test]
-fn the_sdk_is_used_in_aws_alone_but_for_its_parser() {
+fn the_sdk_is_used_in_aws_alone() {
     for (file, code) in sources().into_iter().filter(|(file, _)| module(file) != "aws") {
         for (at, _) in code.match_indices("aws_") {
             let name = code[at..].split(|c: char| !(c.is_alphanumeric() || c == '_')).next().expect("a name");
             let is_crate = code[at + name.len()..].starts_with("::");
-            let is_parser = module(&file) == "identity" && ["aws_runtime", "aws_types"].contains(&name);
-            assert!(!is_crate || is_parser, "{}: {name}", file.display());
+            assert!(!is_crate, "{}: {name}", file.display());
         }
     }
 }

@@ -143,8 +143,8 @@ fn two_profiles_for_one_account_are_a_choice() {
     let helper = with_profiles("[profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n");
     assert!(fails(&helper, "--profiles").contains("sso_account_id or role_arn"));
     assert!(fails(&home(), "--profiles").contains(".aws/config"));
-    helper.write(".aws/config", "[profile x\n");
-    assert!(fails(&helper, "--profiles").contains(".aws/config, line 1"));
+    helper.write(".aws/config", "\u{feff}[profile x]\n");
+    assert!(fails(&helper, "--profiles").contains(".aws/config begins with a byte-order mark"));
     assert_eq!(setup(&helper, "--profiles --remove").code, Some(2));
 }
 
@@ -198,8 +198,7 @@ fn profiles_that_are_left_out_are_named() {
          [profile \"with blanks\"]\nsso_account_id = 222233334444\n",
     );
     let printed = succeeds(&helper, "--profiles", NO_WARNING);
-    for words in ["left the profile 'short' out: its account '12345'", "left [profile \"with blanks\"] out"] {
-        assert!(printed.contains(words), "{words} in {printed}");
-    }
-    assert_eq!(read(&helper, TABLES), table("111122223333", "good"));
+    assert!(printed.contains("left the profile 'short' out: its account '12345'"), "{printed}");
+    let tables = [table("111122223333", "good"), table("222233334444", "with blanks")];
+    assert_eq!(read(&helper, TABLES), tables.join("\n"));
 }

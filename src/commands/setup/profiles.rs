@@ -16,7 +16,7 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
-use crate::identity::{Profiles, Selected};
+use crate::identity::Profiles;
 use crate::{registry, terminal};
 
 /// How often a question is repeated after an unusable answer.
@@ -58,16 +58,15 @@ pub(super) struct MatchingTable {
 impl Accounts {
     /// Reads the AWS files, by `deadline`.
     pub(super) fn read(env: &Env, deadline: Instant) -> Result<Self, Failure> {
-        let profiles = Profiles::read(env, Selected::new(env, None).name(), deadline)?;
+        let profiles = Profiles::read(env, deadline)?;
         if let Some(problem) = profiles.problem() {
             return Err(problem.clone());
         }
-        let mut names: Vec<String> = profiles.names().map(str::to_owned).collect();
-        names.sort();
+        let names: Vec<String> = profiles.names().into_iter().map(str::to_owned).collect();
         let mut fitting: BTreeMap<String, Vec<Fitting>> = BTreeMap::new();
         let mut left_out = Vec::new();
         for name in &names {
-            let get = |key: &str| profiles.profile(name)?.get(key).map(str::trim).filter(|value| !value.is_empty());
+            let get = |key: &str| profiles.profile(name)?.get(key);
             let of_role = || get("role_arn")?.split(':').nth(4);
             let Some(account) = get("sso_account_id").or_else(of_role) else { continue };
             if registry::is_account(account) {
@@ -78,9 +77,6 @@ impl Accounts {
                     .push(format!("left the profile '{name}' out: its account '{account}' does not have 12 digits"));
             }
         }
-        left_out.extend(profiles.unreadable_names().map(|header| {
-            format!("left [{header}] out: the AWS SDK accepts letters, digits and _-/.%@:+ in the name of a profile")
-        }));
         Ok(Self { fitting, names, left_out, files: profiles.neither() })
     }
 

@@ -1,0 +1,179 @@
+//! One AWS config or credentials file: reads it once, and reports why it cannot be used.
+//!
+//! The bytes that are parsed are the bytes that enter the cache key; nothing reads the file a second time.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::ini::{Ini, Section, without_comment, without_quotes};
+use crate::code::Code;
+use crate::error::Failure;
+use crate::input::{self, Content, Reading};
+
+/// Which of the two files it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Profiles are in sections `[profile x]`.
+    Config,
+    /// Profiles are in sections `[x]`.
+    Credentials,
+}
+
+/// An AWS file with its sections.
+#[derive(Clone)]
+pub(super) struct SharedFile {
+    kind: Kind,
+    /// `None` when there is no absolute path.
+    pub(super) path: Option<PathBuf>,
+    pub(super) content: Content,
+    /// Why another reading may differ.
+    pub(super) unsteady: Option<&'static str>,
+    ini: Ini,
+    /// Why the file cannot be used.
+    pub(super) problem: Option<Failure>,
+}
+
+impl SharedFile {
+    /// Reads the file, by `deadline`. Fails when it cannot be read to its end.
+    pub(super) fn read(kind: Kind, path: Option<PathBuf>, deadline: Instant) -> Result<Self, Failure> {
+        let Some(file) = &path else { return Ok(Self::new(kind, path, Content::Absent, None)) };
+        let Reading { content, unsteady } = input::file(file, deadline).map_err(|why| {
+            Failure::new(
+                Code::AwsFileInvalid,
+                format!("the AWS file {} cannot be used: {why}", file.display()),
+                "correct the file, or the variable that names it",
+            )
+        })?;
+        Ok(Self::new(kind, path, content, unsteady))
+    }
+
+    pub(super) fn new(kind: Kind, path: Option<PathBuf>, content: Content, unsteady: Option<&'static str>) -> Self {
+        let mut file = Self { kind, path, content, unsteady, ini: Ini::default(), problem: None };
+        match file.text().map(|text| Ini::parse(&text)) {
+            Ok(ini) => file.ini = ini,
+            Err((what, hint)) => {
+                let what = format!("the AWS file {} {what}", file.name());
+                file.problem = Some(Failure::new(Code::AwsFileInvalid, what, hint));
+            }
+        }
+        file
+    }
+
+    /// The text, or what is wrong with the file, and a fix. A comment need not be UTF-8.
+    fn text(&self) -> Result<Cow<'_, str>, (String, &'static str)> {
+        let bytes = match &self.content {
+            Content::Unreadable(why) if why == input::DIRECTORY => return Ok("".into()),
+            Content::Unreadable(_) => return Err(("cannot be read".to_owned(), "correct its owner or mode")),
+            Content::Absent => return Ok("".into()),
+            Content::Bytes(bytes) => bytes.as_slice(),
+        };
+        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+            return Err((
+                "begins with a byte-order mark".to_owned(),
+                "save it as UTF-8 without a byte-order mark (BOM)",
+            ));
+        }
+        if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'[' | b'#', ..] | [b'[' | b'#', 0, ..]) {
+            return Err((
+                "is UTF-16".to_owned(),
+                "save it as UTF-8; in Windows PowerShell, with 'Out-File -Encoding ascii'",
+            ));
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let is_wrong = |(line, bytes): &(usize, &[u8])| {
+            let is_comment = matches!(bytes.trim_ascii_start(), [b'#' | b';', ..]);
+            let needed = || String::from_utf8_lossy(bytes);
+            (str::from_utf8(bytes).is_err() && !is_comment && without_comment(&needed()).contains('\u{fffd}'))
+                .then_some(*line)
+                .is_some()
+        };
+        match bytes.split(|byte| *byte == b'\n').enumerate().find(is_wrong) {
+            Some((line, _)) => Err((
+                format!("is not UTF-8 in line {}: it may be in an older encoding such as Latin-1", line + 1),
+                "save it as UTF-8",
+            )),
+            None => Ok(text),
+        }
+    }
+
+    /// The path, or a description when there is none.
+    pub(super) fn name(&self) -> String {
+        let variable = match self.kind {
+            Kind::Config => "AWS_CONFIG_FILE",
+            Kind::Credentials => "AWS_SHARED_CREDENTIALS_FILE",
+        };
+        self.path.as_ref().map_or_else(
+            || format!("the file that {variable} would name (there is no home directory)"),
+            |path| match &self.content {
+                Content::Unreadable(why) => format!("{} ({why})", path.display()),
+                _ => path.display().to_string(),
+            },
+        )
+    }
+
+    /// The section of a profile. In the config file `[profile default]` replaces `[default]`.
+    pub(super) fn profile(&self, name: &str) -> Option<&Section> {
+        match self.kind {
+            Kind::Config => {
+                self.named("profile", name).or_else(|| (name == "default").then(|| self.ini.section(name))?)
+            }
+            Kind::Credentials => self.ini.section(name),
+        }
+    }
+
+    /// The section with a header of this kind and name. The AWS CLI reads a name in quotes as the name without them, the SDK
+    /// for Go as the name with them.
+    pub(super) fn named(&self, kind: &str, name: &str) -> Option<&Section> {
+        let name_of = |section: &'_ Section| Some(section.header.strip_prefix(kind)?.strip_prefix(' ')?.to_owned());
+        self.ini.section(&format!("{kind} {name}")).or_else(|| {
+            self.ini
+                .sections
+                .iter()
+                .find(|section| name_of(section).is_some_and(|quoted| without_quotes(&quoted) == name))
+        })
+    }
+
+    /// The names of all profiles.
+    pub(super) fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.ini.sections.iter().filter_map(|section| {
+            let header = section.header.as_str();
+            match (self.kind, header.split_once(' ')) {
+                (Kind::Config, Some(("profile", name))) => Some(without_quotes(name)),
+                (Kind::Config, _) => (header == "default").then_some(header),
+                (Kind::Credentials, Some(("profile" | "sso-session" | "services", _))) => None,
+                (Kind::Credentials, _) => Some(header).filter(|header| !header.is_empty()),
+            }
+        })
+    }
+
+    /// The failure for a section that seems to be meant for this profile, and is no section of a profile.
+    pub(super) fn misspelt(&self, profile: &str) -> Option<Failure> {
+        let right = match self.kind {
+            Kind::Config => format!("[profile {profile}]"),
+            Kind::Credentials => format!("[{profile}]"),
+        };
+        let meant = |section: &&Section| {
+            let header = &section.header;
+            let is_profile = header.get(..8).is_some_and(|kind| kind.eq_ignore_ascii_case("profile "));
+            let name = if is_profile { &header[8..] } else { header };
+            without_quotes(name).trim().eq_ignore_ascii_case(without_quotes(profile.trim()))
+        };
+        let Section { header, line, .. } = self.ini.sections.iter().find(meant)?;
+        let hint = if profile.trim() == profile {
+            format!("write {right}")
+        } else {
+            format!("remove the blanks from the name in the setting that names it: it is '{profile}'")
+        };
+        Some(Failure::new(
+            Code::ProfileMissing,
+            format!("[{header}] in line {line} of {} is not the section of profile '{profile}'", self.name()),
+            hint,
+        ))
+    }
+
+    /// The lines that were passed over, for people.
+    pub(super) fn passed_over(&self) -> impl Iterator<Item = String> {
+        self.ini.passed_over.iter().map(|passed| format!("{}, line {}: {}", self.name(), passed.line, passed.why))
+    }
+}
