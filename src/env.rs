@@ -44,19 +44,27 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
 ];
 
+/// The directory of caches below the home directory, on macOS the second.
+const CACHES: [&str; 2] = [".cache", "Library/Caches"];
+
 /// A copy of the process environment.
 #[derive(Clone, Default)]
 pub struct Env {
     variables: BTreeMap<OsString, OsString>,
     /// Variables whose value comes from an option of the command line, and the option.
     options: BTreeMap<&'static str, &'static str>,
+    /// The home directory in the user database, for an environment that names none.
+    home_of_user: Option<PathBuf>,
 }
 
 impl Env {
     /// The environment of this process.
     #[expect(clippy::disallowed_methods, reason = "no other function reads the environment")]
     pub fn of_process() -> Self {
-        std::env::vars_os().collect()
+        let env: Self = std::env::vars_os().collect();
+        let home_of_user =
+            if cfg!(unix) && env.os("HOME").is_none() { platform::home_in_user_database() } else { None };
+        Self { home_of_user, ..env }
     }
 
     /// The value of `name` when it is set and not empty. The helper takes an empty variable for unset, as the AWS SDKs do.
@@ -102,17 +110,18 @@ impl Env {
         }
     }
 
-    /// The home directory, from the environment alone. A relative path is ignored: it would refer to settings in the client's
-    /// current directory, which another user may control. On Windows USERPROFILE comes first, as for docker and the AWS CLI,
-    /// since Unix shells set HOME to a directory of their own. The user database is not read: that can load modules of
-    /// another C library into a static program, and wait for a server.
+    /// The home directory; the one in the user database when HOME is unset or empty, as for docker and the AWS CLI: systemd and
+    /// cron start programs so. A relative path is ignored: it would refer to settings in the client's current directory, which
+    /// another user may control. On Windows USERPROFILE comes first, as for docker and the AWS CLI, since Unix shells set HOME
+    /// to a directory of their own.
     pub fn home(&self) -> Option<PathBuf> {
         let drive_and_path = || {
             let mut home = self.os("HOMEDRIVE")?.to_owned();
             home.push(self.os("HOMEPATH")?);
             Some(home)
         };
-        let home = || self.os("HOME").map(OsStr::to_owned);
+        let of_user = || self.home_of_user.clone().map(PathBuf::into_os_string);
+        let home = || self.os("HOME").map(OsStr::to_owned).or_else(of_user);
         let home = if cfg!(windows) {
             self.os("USERPROFILE").map(OsStr::to_owned).or_else(drive_and_path).or_else(home)
         } else {
@@ -149,7 +158,7 @@ impl Env {
             return None;
         }
         self.path("AWS_ECR_CACHE_DIR").or_else(|| {
-            let dir = self.own_dir("XDG_CACHE_HOME", dirs::cache_dir)?;
+            let dir = self.own_dir("XDG_CACHE_HOME", CACHES, dirs::cache_dir)?;
             let whose = self.home().filter(|home| dir.starts_with(home));
             if platform::is_root_elsewhere(whose.as_deref().unwrap_or(&dir)) {
                 Self::cache_dir_of_root()
@@ -162,7 +171,8 @@ impl Env {
     /// root's own cache directory, where the environment leads to that of another user, who could not use what root creates
     /// there.
     fn cache_dir_of_root() -> Option<PathBuf> {
-        let caches = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        let [unix, macos] = CACHES;
+        let caches = if cfg!(target_os = "macos") { macos } else { unix };
         Some(platform::home_in_user_database()?.join(caches).join(crate::NAME))
     }
 
@@ -180,15 +190,22 @@ impl Env {
 
     /// The directory of the helper's configuration.
     pub fn config_dir(&self) -> Option<PathBuf> {
-        self.own_dir("XDG_CONFIG_HOME", dirs::config_dir)
+        self.own_dir("XDG_CONFIG_HOME", [".config", "Library/Application Support"], dirs::config_dir)
     }
 
-    /// The helper's directory below a directory of the platform. `find` is not called without a home directory, since it would
-    /// read the user database.
-    fn own_dir(&self, xdg: &str, find: fn() -> Option<PathBuf>) -> Option<PathBuf> {
-        let has_xdg = || self.os(xdg).is_some_and(|dir| Path::new(dir).is_absolute());
-        let known = cfg!(windows) || self.home().is_some() || has_xdg();
-        Some(known.then(find)??.join(crate::NAME)).filter(|dir| dir.is_absolute())
+    /// The helper's directory below a directory of the platform: the one that `xdg` names or the first of
+    /// `below_home`, on macOS the second, and on Windows a known folder, which `find` returns and no variable names.
+    fn own_dir(&self, xdg: &str, below_home: [&str; 2], find: fn() -> Option<PathBuf>) -> Option<PathBuf> {
+        let [unix, macos] = below_home;
+        let base = if cfg!(windows) {
+            find()?
+        } else if cfg!(target_os = "macos") {
+            self.home()?.join(macos)
+        } else {
+            let named = self.os(xdg).map(PathBuf::from).filter(|dir| dir.is_absolute());
+            named.or_else(|| Some(self.home()?.join(unix)))?
+        };
+        Some(base.join(crate::NAME)).filter(|dir| dir.is_absolute())
     }
 
     /// Whether `store` and `erase` do nothing. amazon-ecr-credential-helper has the same variable with the same value.
@@ -237,7 +254,7 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
             // The first one of a variable that is set twice, as for getenv.
             variables.entry(name(key.into())).or_insert_with(|| value.into());
         }
-        Self { variables, options: BTreeMap::new() }
+        Self { variables, options: BTreeMap::new(), home_of_user: None }
     }
 }
 

@@ -22,7 +22,6 @@ const IRRELEVANT: &[&str] =
 
 /// Variables without the prefix `AWS_` that change who calls or which endpoint.
 const RELEVANT: &[&str] = &[
-    "SECRET_ACCESS_KEY",
     "HOME",
     "USERPROFILE",
     "HOMEDRIVE",
@@ -89,6 +88,7 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     let mut parts = KeyHasher::default();
     parts.add("version", crate::VERSION);
     parts.add("host", host);
+    add_home(&mut parts, env);
     // The request of a GitHub Actions job is not in it, but observed: the jobs of a machine share one manifest.
     let is_own = |name: &OsStr| {
         let name = name.to_str().unwrap_or_default();
@@ -100,6 +100,11 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     parts.into_key()
 }
 
+/// Adds the home directory, which is not in the environment when it comes from the user database.
+fn add_home(parts: &mut KeyHasher, env: &Env) {
+    parts.add("home", env.home().unwrap_or_default().as_os_str().as_encoded_bytes());
+}
+
 /// The key of an identity's cache entry.
 pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> CacheKey {
     let mut parts = KeyHasher::default();
@@ -109,6 +114,7 @@ pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, obser
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
     parts.add("profile", selected.name());
     add_caller(&mut parts, caller);
+    add_home(&mut parts, env);
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
     }

@@ -1,18 +1,22 @@
 //! Decides which credentials the settings lead to: one source, and the roles that are assumed with it.
 //!
-//! No other module decides it. `aws::credentials` asks exactly the provider of the SDK that was decided here, so that the
-//! cache key and the SDK cannot disagree. The order is that of the SDK's default chain (AWS SDK for Rust developer guide,
-//! "Credential providers"): environment, profile, web identity, container, instance; within a profile it is that of the
-//! SDK's `profile::credentials`. `identity` in the tests compares this chain with the SDK's.
+//! No other module decides it: `aws::credentials` asks exactly the source that was decided here. People write their settings
+//! for the AWS CLI and the AWS SDK for Go, so the order is theirs: environment, web identity of the environment, profile,
+//! container, instance. Five rules decide where the two differ:
 //!
-//! A profile that a setting names is never replaced: everything that is wrong with it is an error here, where the SDK goes
-//! on to the next provider in some cases, and in the end to the role of the instance.
+//! 1. Where both lead to the same caller, that is the caller.
+//! 2. Where only one of them accepts the settings, they mean what they mean to that one.
+//! 3. Where they lead to different callers, the SDK for Go decides.
+//! 4. A profile that the helper's own settings name for a registry is never replaced: without credentials it is an error.
+//! 5. Half of a pair, e.g. an access key without its secret, is an error that names the other half.
+//!
+//! What was passed over on the way is part of the result, for the log and for `doctor`.
 
-use super::profile_section::{ProfileSection, RoleOfProfile};
+use super::profile_section::{Link, ProfileSection};
 use super::profiles::Profiles;
 use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
 use crate::code::Code;
-use crate::config::{Caller, Keys, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
+use crate::config::{Caller, Keys, MappedProfile, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
@@ -34,12 +38,12 @@ pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 impl Resolver<'_> {
     /// The chain for a registry.
     pub(super) fn chain_for(&self, target: &Target) -> Result<CredentialChain, Failure> {
-        let chain = |source, roles| CredentialChain { source, roles };
+        let chain = |source, roles| CredentialChain { source, roles, passed_over: Vec::new() };
         match &target.caller {
             Caller::AwsSettings { profile: _, role } => {
-                let CredentialChain { source, mut roles } = self.chain()?;
-                roles.extend(role.clone());
-                Ok(chain(source, roles))
+                let mut chain = self.chain()?;
+                chain.roles.extend(role.clone());
+                Ok(chain)
             }
             Caller::AccountKeys { keys, role } => {
                 Ok(chain(Source::Account(keys.clone()), role.clone().into_iter().collect()))
@@ -91,83 +95,142 @@ impl Resolver<'_> {
 
     /// The chain that the AWS settings lead to.
     fn chain(&self) -> Result<CredentialChain, Failure> {
-        let alone = |source| Ok(CredentialChain { source, roles: Vec::new() });
-        // The keys in the environment do not replace a mapped profile.
-        if !matches!(self.selected, Selected::Mapped(..))
-            && let Some(keys) = self.environment()
-        {
-            return alone(Source::Environment(keys));
+        // The environment does not replace a mapped profile.
+        if matches!(self.selected, Selected::Mapped(..)) {
+            return self.profile_chain(&mut Vec::new())?.ok_or_else(|| self.empty(self.selected.name(), None));
+        }
+        let mut passed_over: Vec<String> = self.selected.passed_over(self.env).into_iter().collect();
+        let of_environment = match self.environment()? {
+            Some(keys) => Some(Source::Environment(keys)),
+            None => self.web_identity_of_environment(&mut passed_over)?.map(Source::WebIdentity),
+        };
+        if let Some(source) = of_environment {
+            if let Selected::Named(variable, name) = self.selected {
+                passed_over.push(format!("profile '{name}' ({variable}) is not used"));
+            }
+            return Ok(CredentialChain { source, roles: Vec::new(), passed_over });
         }
         if let Some(problem) = self.profiles.problem() {
             return Err(problem.clone());
         }
-        if let Some(chain) = self.profile_chain()? {
-            return Ok(chain);
+        match self.profile_chain(&mut passed_over)? {
+            Some(CredentialChain { source, roles, .. }) => Ok(CredentialChain { source, roles, passed_over }),
+            None => Ok(CredentialChain { source: self.machine()?, roles: Vec::new(), passed_over }),
         }
-        if let (Some(token_file), Some(role_arn)) =
-            (self.env.path("AWS_WEB_IDENTITY_TOKEN_FILE"), self.env.text("AWS_ROLE_ARN"))
-        {
-            let session_name = self.env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
-            let (setting, role_arn) = ("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), role_arn.to_owned());
-            let token = IdentityToken::File { path: token_file, setting };
-            return alone(Source::WebIdentity(WebIdentity { token, role_arn, session_name, region: None }));
-        }
-        if CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some()) {
-            return alone(self.container()?);
-        }
-        alone(self.instance()?)
     }
 
-    /// Keys in the environment, read as the SDK's provider reads them: a blank value counts as unset.
-    pub(super) fn environment(&self) -> Option<Keys> {
-        let get = |name| self.env.text(name).filter(|value| !value.trim().is_empty());
-        let secret = get("AWS_SECRET_ACCESS_KEY").or_else(|| get("SECRET_ACCESS_KEY"));
-        let (id, token) = (get("AWS_ACCESS_KEY_ID"), get("AWS_SESSION_TOKEN"));
-        let secret_of = |text: &str| Secret::from(text.to_owned());
-        Some(Keys { id: id?.to_owned(), secret: secret_of(secret?), token: token.map(|token| secret_of(token.trim())) })
+    /// Keys in the environment; a blank value counts as unset. `AWS_ACCESS_KEY` and `AWS_SECRET_KEY` are names of the SDK for
+    /// Go, `AWS_SECURITY_TOKEN` is one of the AWS CLI.
+    pub(super) fn environment(&self) -> Result<Option<Keys>, Failure> {
+        let first = |names: [&'static str; 2]| {
+            let set = |name| Some((name, self.env.text(name).filter(|value| !value.trim().is_empty())?));
+            names.into_iter().find_map(set)
+        };
+        let id = first(["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"]);
+        let secret = first(["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"]);
+        let ((_, id), (_, secret)) = match (id, secret) {
+            (Some(id), Some(secret)) => (id, secret),
+            (Some((id, _)), None) => return Err(self.half(id, "AWS_SECRET_ACCESS_KEY")),
+            (None, Some((secret, _))) => return Err(self.half(secret, "AWS_ACCESS_KEY_ID")),
+            (None, None) => return Ok(None),
+        };
+        let token = first(["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]);
+        let token = token.map(|(_, token)| Secret::from(token.trim().to_owned()));
+        Ok(Some(Keys { id: id.to_owned(), secret: secret.to_owned().into(), token }))
     }
 
-    /// The chain of the selected profile; `None` when it is the default one that no setting names, and gives no credentials.
-    fn profile_chain(&self) -> Result<Option<CredentialChain>, Failure> {
-        let is_optional = *self.selected == Selected::Default;
+    fn web_identity_of_environment(&self, passed_over: &mut Vec<String>) -> Result<Option<WebIdentity>, Failure> {
+        const FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+        const ROLE: &str = "AWS_ROLE_ARN";
+        let (path, role_arn) = match (self.env.path(FILE), self.env.text(ROLE)) {
+            (Some(path), Some(role_arn)) => (path, role_arn.to_owned()),
+            (Some(_), None) => return Err(self.half(FILE, ROLE)),
+            (None, Some(_)) => {
+                passed_over.push(format!("{ROLE} has no effect without {FILE}"));
+                return Ok(None);
+            }
+            (None, None) => return Ok(None),
+        };
+        let session_name = self.env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
+        let token = IdentityToken::File { path, setting: FILE.to_owned() };
+        Ok(Some(WebIdentity { token, role_arn, session_name, region: None }))
+    }
+
+    /// The failure for a variable that is set without the one that belongs to it.
+    fn half(&self, set: &str, missing: &str) -> Failure {
+        let state = if self.env.is_empty(missing) { "empty" } else { "not set" };
+        Failure::new(
+            Code::SettingInvalid,
+            format!("{set} is set, and {missing} is {state}"),
+            format!("set {missing}, or unset {set}"),
+        )
+    }
+
+    /// The role of the container or of the instance.
+    fn machine(&self) -> Result<Source, Failure> {
+        if CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some()) { self.container() } else { self.instance() }
+    }
+
+    /// The chain of the selected profile; `None` when it gives no credentials and nothing in it is half of something.
+    fn profile_chain(&self, passed_over: &mut Vec<String>) -> Result<Option<CredentialChain>, Failure> {
         let (mut roles, mut visited) = (Vec::new(), Vec::<String>::new());
         let mut name = self.selected.name().to_owned();
         let source = loop {
             let named_by = visited.last().map(String::as_str);
             let Some(profile) = self.profiles.profile(&name) else {
-                let is_unnamed = is_optional && named_by.is_none();
-                return if is_unnamed { Ok(None) } else { Err(self.missing_profile(&name, named_by)) };
-            };
-            let section = ProfileSection { resolver: self, profile, name: &name };
-            if visited.contains(&name) {
-                return Err(section.wrong("source_profile leads back to it", "break the cycle of source_profile"));
-            }
-            // The SDK prefers keys to a role in every profile except the first, when both are there, empty or not.
-            if named_by.is_some()
-                && section.has_keys()
-                && let Some(keys) = section.keys()?
-            {
-                break Source::Profile(name, keys);
-            }
-            let next = match section.role()? {
-                Some(RoleOfProfile { role, source_profile }) => {
-                    roles.push(role);
-                    source_profile
+                if named_by.is_none() && self.selected.need_not_exist() {
+                    if let Selected::Named(variable, _) = self.selected {
+                        passed_over.push(format!("profile '{name}' ({variable}) is in neither file"));
+                    }
+                    return Ok(None);
                 }
-                None => None,
+                return Err(self.missing_profile(&name, named_by));
             };
-            if let Some(next) = next {
-                visited.push(std::mem::replace(&mut name, next));
-                continue;
+            let section = ProfileSection { resolver: self, profile, name: &name, is_source: named_by.is_some() };
+            let is_again = visited.contains(&name);
+            let link = section.link(is_again, passed_over)?;
+            if !is_again && !matches!(link, Some(Link::Source(Source::WebIdentity(_)))) {
+                roles.extend(section.role());
             }
-            match section.source()? {
-                Some(source) => break source,
-                None if is_optional && named_by.is_none() && roles.is_empty() => return Ok(None),
-                None => return Err(section.empty(named_by)),
+            match link {
+                Some(Link::Source(source)) => break source,
+                Some(Link::Profile(next)) => visited.push(std::mem::replace(&mut name, next)),
+                None if is_again => {
+                    return Err(section.wrong("source_profile leads back to it", "break the cycle of source_profile"));
+                }
+                None if named_by.is_some() || matches!(self.selected, Selected::Mapped(..)) => {
+                    return Err(self.empty(&name, named_by));
+                }
+                None => {
+                    let with_role =
+                        if roles.is_empty() { "" } else { ", and its role is assumed with those of the machine" };
+                    if *self.selected != Selected::Default || !roles.is_empty() {
+                        passed_over.push(format!(
+                            "profile '{name}'{} has no credentials of its own{with_role}",
+                            self.selected.in_brackets()
+                        ));
+                    }
+                    if roles.is_empty() {
+                        return Ok(None);
+                    }
+                    break self.machine()?;
+                }
             }
         };
         roles.reverse();
-        Ok(Some(CredentialChain { source, roles }))
+        Ok(Some(CredentialChain { source, roles, passed_over: Vec::new() }))
+    }
+
+    /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
+    fn empty(&self, name: &str, named_by: Option<&str>) -> Failure {
+        let (file, word) = (self.profiles.file_of(name), shell_word(name));
+        Failure::new(
+            Code::ProfileInvalid,
+            format!("the profile '{name}'{} in {file} has no credentials", self.named_by(named_by)),
+            format!(
+                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'"
+            ),
+        )
     }
 
     /// The failure for a profile that is in neither file; `named_by` is the profile that has it as its `source_profile`.
@@ -254,6 +317,13 @@ impl Resolver<'_> {
             )),
         }
     }
+}
+
+/// Why a `get` for a registry that is mapped to this profile has no credentials; `None` when it may have some.
+pub fn profile_failure(env: &Env, profiles: &Profiles, name: &str) -> Option<Failure> {
+    let mapped = MappedProfile { name: name.to_owned(), setting: "the [[registry]] table".to_owned() };
+    let selected = Selected::Mapped(mapped);
+    Resolver { env, profiles, selected: &selected }.chain().err()
 }
 
 /// Whether nobody on the way sees a request to this URL.

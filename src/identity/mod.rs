@@ -66,6 +66,7 @@ mod shell_words;
 mod source;
 
 pub use cache_key::{CacheKey, of_credentials, request_key};
+pub use chain::profile_failure;
 pub use dependency::Observed;
 pub use footprint::{Touched, Watch};
 pub use jwt::issuer_and_subject;

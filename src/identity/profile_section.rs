@@ -19,13 +19,16 @@ pub(super) struct ProfileSection<'a> {
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) profile: Profile<'a>,
     pub(super) name: &'a str,
+    /// Whether another profile names it as its `source_profile`.
+    pub(super) is_source: bool,
 }
 
-/// The role in a profile.
-pub(super) struct RoleOfProfile {
-    pub(super) role: Role,
-    /// The profile that the role is assumed with; `None` for the profile itself.
-    pub(super) source_profile: Option<String>,
+/// Where a profile's credentials come from, before its role is assumed.
+pub(super) enum Link {
+    /// This source.
+    Source(Source),
+    /// The chain of this profile.
+    Profile(String),
 }
 
 /// The keys that describe a sign-in through IAM Identity Center.
@@ -37,54 +40,88 @@ struct SignInKeys<'a> {
     section: String,
 }
 
+/// Settings of a profile that need `role_arn`.
+const OF_ROLE: [&str; 3] = ["web_identity_token_file", "source_profile", "credential_source"];
+
 impl ProfileSection<'_> {
-    /// The role of the profile that is assumed with other credentials.
-    pub(super) fn role(&self) -> Result<Option<RoleOfProfile>, Failure> {
-        let (Some(arn), None) = (self.get("role_arn"), self.get("web_identity_token_file")) else { return Ok(None) };
-        let source_profile = match (self.get("source_profile"), self.get("credential_source")) {
-            (Some(_), Some(_)) => {
-                return Err(self.wrong("it has both source_profile and credential_source", "remove one of them"));
-            }
-            (None, None) => {
-                return Err(self.wrong(
-                    "it has role_arn, and neither source_profile nor credential_source",
-                    "add source_profile, the profile that the role is assumed with",
-                ));
-            }
-            (Some(source), None) => Some(source.to_owned()).filter(|source| source != self.name),
-            (None, Some(_)) => None,
-        };
-        let role = Role {
-            arn: arn.to_owned(),
+    /// The role of the profile. It is assumed with the credentials that [`link`](Self::link) leads to.
+    pub(super) fn role(&self) -> Option<Role> {
+        Some(Role {
+            arn: self.get("role_arn")?.to_owned(),
             external_id: self.get("external_id").map(str::to_owned),
-            session_name: self.get("role_session_name").unwrap_or(SESSION_NAME).to_owned(),
+            session_name: self.session_name(),
             region: None,
             mfa_serial: self.get("mfa_serial").map(str::to_owned),
-        };
-        Ok(Some(RoleOfProfile { role, source_profile }))
+        })
     }
 
-    /// The source in the profile itself, in the order of the SDK's `base_provider`.
-    pub(super) fn source(&self) -> Result<Option<Source>, Failure> {
+    fn session_name(&self) -> String {
+        self.get("role_session_name").unwrap_or(SESSION_NAME).to_owned()
+    }
+
+    /// Where the credentials of the profile come from; `None` when the profile has none. A profile that is reached again by
+    /// `source_profile` stands for its own credentials alone.
+    pub(super) fn link(&self, is_again: bool, passed_over: &mut Vec<String>) -> Result<Option<Link>, Failure> {
+        let [token_file, source_profile, credential_source] = OF_ROLE.map(|key| self.get(key));
+        let role_arn = self.get("role_arn");
+        if token_file.is_some() && role_arn.is_none() {
+            return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
+        }
+        let (Some(role_arn), false) = (role_arn, is_again) else {
+            return self.own_source(passed_over, is_again).map(|source| source.map(Link::Source));
+        };
+        // The SDK for Go takes the keys of a source profile before it looks for anything else.
+        if self.is_source
+            && let Some(keys) = self.keys()?
+        {
+            return Ok(Some(Link::Source(Source::Profile(self.name.to_owned(), keys))));
+        }
+        match (token_file, source_profile, credential_source) {
+            (Some(file), None, None) => match self.keys()? {
+                Some(keys) => Ok(Some(Source::Profile(self.name.to_owned(), keys))),
+                None => Ok(Some(self.web_identity(file, role_arn))),
+            },
+            (Some(file), _, _) => Ok(Some(self.web_identity(file, role_arn))),
+            (None, Some(_), Some(_)) => {
+                Err(self.wrong("it has both source_profile and credential_source", "remove one of them"))
+            }
+            (None, Some(next), None) if next != self.name => return Ok(Some(Link::Profile(next.to_owned()))),
+            (None, Some(_), None) => match self.own_source(passed_over, true)? {
+                Some(source) => Ok(Some(source)),
+                None => Err(self.wrong(
+                    "it has role_arn and names itself as its source_profile, and has no credentials",
+                    "add keys, or name another profile as source_profile",
+                )),
+            },
+            (None, None, Some(source)) => match self.keys()? {
+                Some(keys) => Ok(Some(Source::Profile(self.name.to_owned(), keys))),
+                None => self.named_source(source).map(Some),
+            },
+            (None, None, None) => self.own_source(passed_over, false),
+        }
+        .map(|source| source.map(Link::Source))
+    }
+
+    fn web_identity(&self, file: &str, role_arn: &str) -> Source {
+        Source::WebIdentity(WebIdentity {
+            token: IdentityToken::File {
+                path: self.resolver.env.expand(Path::new(file)),
+                setting: format!("web_identity_token_file of profile '{}'", self.name),
+            },
+            role_arn: role_arn.to_owned(),
+            session_name: self.session_name(),
+            region: None,
+        })
+    }
+
+    /// The source in the profile itself: keys, a sign-in, an `aws login` session or a process.
+    fn own_source(&self, passed_over: &mut Vec<String>, has_link: bool) -> Result<Option<Source>, Failure> {
         let name = || self.name.to_owned();
-        if let Some(source) = self.get("credential_source") {
-            return self.named_source(source).map(Some);
+        if let Some(keys) = self.keys()? {
+            passed_over.extend(self.beside_keys());
+            return Ok(Some(Source::Profile(name(), keys)));
         }
-        if let Some(file) = self.get("web_identity_token_file") {
-            let Some(role_arn) = self.get("role_arn") else {
-                return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
-            };
-            return Ok(Some(Source::WebIdentity(WebIdentity {
-                token: IdentityToken::File {
-                    path: self.resolver.env.expand(Path::new(file)),
-                    setting: format!("web_identity_token_file of profile '{}'", self.name),
-                },
-                role_arn: role_arn.to_owned(),
-                session_name: self.get("role_session_name").unwrap_or(SESSION_NAME).to_owned(),
-                region: None,
-            })));
-        }
-        if let Some(sso) = self.sso()? {
+        if let Some(sso) = self.sso(passed_over)? {
             return Ok(Some(Source::Sso(sso)));
         }
         if let Some(arn) = self.get("login_session") {
@@ -94,13 +131,33 @@ impl ProfileSection<'_> {
         if let Some(command) = self.get("credential_process") {
             return Ok(Some(Source::Process { profile: name(), command: command.to_owned() }));
         }
-        Ok(self.keys()?.map(|keys| Source::Profile(name(), keys)))
+        // Without credentials of its own, the profile would lead to another identity.
+        match OF_ROLE.into_iter().find(|key| self.get(key).is_some()) {
+            Some(half) if !has_link && self.get("role_arn").is_none() => {
+                Err(self.wrong(&format!("it has {half} and no role_arn"), "add role_arn"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the keys of the profile have precedence over.
+    fn beside_keys(&self) -> Option<String> {
+        const OTHERS: [&str; 6] = [
+            "sso_session",
+            "sso_start_url",
+            "sso_account_id",
+            "login_session",
+            "credential_process",
+            "credential_source",
+        ];
+        let other = OTHERS.into_iter().find(|key| self.get(key).is_some())?;
+        Some(format!("{other} of profile '{}' is not used: the profile has keys", self.name))
     }
 
     fn named_source(&self, source: &str) -> Result<Source, Failure> {
         let resolver = self.resolver;
         match source.to_ascii_lowercase().as_str() {
-            "environment" => resolver.environment().map(Source::Environment).ok_or_else(|| {
+            "environment" => resolver.environment()?.map(Source::Environment).ok_or_else(|| {
                 self.wrong(
                     "credential_source is Environment, and the environment has no keys",
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -119,16 +176,20 @@ impl ProfileSection<'_> {
         }
     }
 
-    fn sso(&self) -> Result<Option<Sso>, Failure> {
+    /// The sign-in of the profile. Without account and role it is one for other programs, and passed over.
+    fn sso(&self, passed_over: &mut Vec<String>) -> Result<Option<Sso>, Failure> {
         let [account_id, role_name] = [self.get("sso_account_id"), self.get("sso_role_name")];
-        let SignInKeys { session, start_url, region, section } = self.sign_in()?;
-        if [account_id, role_name, session, start_url, region].iter().all(Option::is_none) {
+        if account_id.is_none() && role_name.is_none() {
+            let key = ["sso_session", "sso_start_url", "sso_region"].into_iter().find(|key| self.get(key).is_some());
+            passed_over.extend(key.map(|key| {
+                format!("{key} of profile '{}' is not used: there is no sso_account_id and no sso_role_name", self.name)
+            }));
             return Ok(None);
         }
+        let SignInKeys { session, start_url, region, section } = self.sign_in()?;
         let required = |key: &str, value: Option<&'_ str>, section: &str| {
             let hint = || format!("add it, or run 'aws configure sso --profile {}'", shell_word(self.name));
-            let value = value.filter(|value| !value.is_empty()).map(str::to_owned);
-            value.ok_or_else(|| self.wrong(&format!("{key} is missing in {section}"), &hint()))
+            value.map(str::to_owned).ok_or_else(|| self.wrong(&format!("{key} is missing in {section}"), &hint()))
         };
         let own = format!("profile '{}'", self.name);
         let account_id = required("sso_account_id", account_id, &own)?;
@@ -154,19 +215,20 @@ impl ProfileSection<'_> {
         let Some(session) = self.get("sso_session") else {
             return Ok(SignInKeys { session: None, start_url, region, section: format!("profile '{}'", self.name) });
         };
-        for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
-            if value.is_some() {
-                let hint = format!("move it to [sso-session {session}]");
-                return Err(self.wrong(&format!("it has sso_session, so {key} does not belong in it"), &hint));
-            }
-        }
         let Some(found) = self.resolver.profiles.sso_session(session) else {
             return Err(self.wrong(
                 &format!("the config file has no section [sso-session {session}]"),
                 "add it with 'aws configure sso-session', or correct sso_session",
             ));
         };
-        let (start_url, region) = (found.get("sso_start_url"), found.get("sso_region"));
+        // 'aws configure sso' leaves the keys of the older form beside sso_session.
+        for (key, value) in [("sso_start_url", start_url), ("sso_region", region)] {
+            if value.is_some() && found.get(key).is_some_and(|other| Some(other) != value) {
+                let what = format!("its {key} is not that of [sso-session {session}]");
+                return Err(self.wrong(&what, &format!("remove {key} from the profile, or correct it")));
+            }
+        }
+        let (start_url, region) = (found.get("sso_start_url").or(start_url), found.get("sso_region").or(region));
         Ok(SignInKeys { session: Some(session), start_url, region, section: format!("[sso-session {session}]") })
     }
 
@@ -190,11 +252,6 @@ impl ProfileSection<'_> {
             }
         };
         Ok(dir.join(format!("{:x}.json", Sha256::digest(arn.trim()))))
-    }
-
-    /// Whether the profile has an access key and a secret key, empty or not.
-    pub(super) fn has_keys(&self) -> bool {
-        ["aws_access_key_id", "aws_secret_access_key"].iter().all(|key| self.profile.get(key).is_some())
     }
 
     /// The keys of the profile. A pair is in one file; half of a pair is an error.
@@ -240,19 +297,6 @@ impl ProfileSection<'_> {
             Code::ProfileInvalid,
             format!("the profile '{}' in {file} cannot be used: {what}", self.name),
             hint,
-        )
-    }
-
-    /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
-    pub(super) fn empty(&self, named_by: Option<&str>) -> Failure {
-        let (name, file) = (self.name, self.resolver.profiles.file_of(self.name));
-        let (named_by, word) = (self.resolver.named_by(named_by), shell_word(name));
-        Failure::new(
-            Code::ProfileInvalid,
-            format!("the profile '{name}'{named_by} in {file} has no credentials"),
-            format!(
-                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'"
-            ),
         )
     }
 

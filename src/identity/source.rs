@@ -14,6 +14,8 @@ pub struct CredentialChain {
     pub source: Source,
     /// Each role is assumed with the credentials before it.
     pub roles: Vec<Role>,
+    /// Settings that were passed over, a clause each.
+    pub passed_over: Vec<String>,
 }
 
 /// An MFA device, and the role or the user that its code is for.
@@ -142,6 +144,11 @@ pub struct GitHubJob {
 }
 
 impl CredentialChain {
+    /// Describes it as the object of a sentence, and what was passed over on the way to it.
+    pub fn with_passed_over(&self) -> String {
+        std::iter::once(self.to_string()).chain(self.passed_over.iter().cloned()).collect::<Vec<_>>().join("; ")
+    }
+
     /// Describes it as the object of a sentence. Keys from settings add the end of the access key, as in `aws configure
     /// list`, which distinguishes the keys of two people or programs.
     pub fn with_access_key(&self) -> String {
@@ -195,6 +202,9 @@ impl fmt::Display for IdentityToken {
     }
 }
 
+/// The variables that name a profile.
+const PROFILE_VARIABLES: [&str; 2] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"];
+
 /// The profile that applies, and the setting that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
@@ -207,16 +217,36 @@ pub enum Selected {
 }
 
 impl Selected {
-    /// Selects the mapped profile, or else the one in the variables, read as the AWS CLI reads them (botocore,
-    /// `configprovider.py`).
+    /// Selects the mapped profile, or else the one in the variables, of which the SDK for Go prefers the first. The AWS CLI
+    /// prefers the second.
     pub fn new(env: &Env, mapped: Option<&MappedProfile>) -> Self {
         if let Some(profile) = mapped {
             return Self::Mapped(profile.clone());
         }
-        ["AWS_DEFAULT_PROFILE", "AWS_PROFILE"]
+        PROFILE_VARIABLES
             .into_iter()
             .find_map(|variable| Some(Self::Named(variable, env.text(variable)?.to_owned())))
             .unwrap_or(Self::Default)
+    }
+
+    /// The variable that names another profile than the selected one.
+    pub(super) fn passed_over(&self, env: &Env) -> Option<String> {
+        let [first, second] = PROFILE_VARIABLES;
+        let other = env.text(second).filter(|other| self.setting() == first && *other != self.name())?;
+        Some(format!("profile '{other}' ({second}) is not used: {first} has precedence"))
+    }
+
+    /// Whether it may be in neither file: the default profile of a person without files.
+    pub(super) fn need_not_exist(&self) -> bool {
+        !matches!(self, Self::Mapped(_)) && self.name() == "default"
+    }
+
+    /// The variable that names it, in brackets behind the name.
+    pub(super) fn in_brackets(&self) -> String {
+        match self {
+            Self::Named(variable, _) => format!(" ({variable})"),
+            Self::Mapped(_) | Self::Default => String::new(),
+        }
     }
 
     /// The profile's name.

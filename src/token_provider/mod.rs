@@ -19,7 +19,7 @@ mod stored;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, log_enabled, warn};
+use log::{Level, debug, info, log_enabled, warn};
 
 use crate::aws::Issued;
 use crate::cache::{Cache, Decided, Entry, Freshness};
@@ -204,11 +204,17 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) ->
     ))
 }
 
-/// Logs which credentials will be used, and the setting that chose them.
+/// The limit on logged lines of the AWS files that were passed over.
+const LOGGED_LINES: usize = 20;
+
+/// Logs which credentials will be used, the setting that chose them, and what was passed over.
 fn log_identity(target: &Target, identity: &Identity) {
     let (profile, chosen_by) = (identity.selected.name(), identity.selected.setting());
-    let (credentials, key) = (identity.chain.to_string(), identity.key.to_string());
-    debug!(host = target.host, profile, chosen_by, credentials, key = short(&key); "identity decided");
+    let (credentials, key) = (identity.chain.with_passed_over(), identity.key.to_string());
+    info!(host = target.host, profile, chosen_by, credentials, key = short(&key); "identity decided");
+    for line in identity.profiles.passed_over().take(LOGGED_LINES) {
+        info!(line; "a line of an AWS file was passed over");
+    }
 }
 
 impl From<Issued> for IssuedToken {

@@ -33,7 +33,7 @@ const INSTRUCTIONS: [u64; 2] = [399_000, 1_735_000];
 /// two hundred profiles, with fifty registries in the helper's configuration.
 fn users(aws: &Aws) -> [(&'static str, Helper); 2] {
     let plain = Helper::of(aws);
-    let large = Helper::of(aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let large = Helper::of(aws).without_keys();
     let mut config = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = stand-in\n".to_owned();
     for number in 0..200 {
         let role = format!("role_arn = arn:aws:iam::111122223333:role/R{number}\nsource_profile = base\n");

@@ -77,7 +77,7 @@ fn no_home_and_no_cache_directory() {
     helper.get(HOST).password_for(HOST);
     let helper = logging(&aws);
     let log_here = helper.home().join("log");
-    let helper = helper.var("HOME", "").var("AWS_ECR_LOG_FILE", log_here.to_str().expect("UTF-8"));
+    let helper = helper.var("HOME", "relative").var("AWS_ECR_LOG_FILE", log_here.to_str().expect("UTF-8"));
     works_uncached(&aws, &helper, &["no home directory", "AWS_ECR_CACHE_DIR"]);
 }
 

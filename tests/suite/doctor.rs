@@ -330,7 +330,7 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
     mode(&helper.cache_dir(), 0o777);
     cache(&helper, &["others may write", "chmod 700"]);
     cache(&Helper::without_registry(&aws).var("AWS_ECR_DISABLE_CACHE", "1"), &["disabled"]);
-    cache(&Helper::without_registry(&aws).var("HOME", ""), &["no home directory"]);
+    cache(&Helper::without_registry(&aws).var("HOME", "relative"), &["no home directory"]);
     let helper = Helper::without_registry(&aws).var("AWS_ECR_CACHE_DIR", "~/file");
     helper.write("file", "");
     cache(&helper, &["not a directory"]);

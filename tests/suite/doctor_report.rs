@@ -388,7 +388,7 @@ fn ecr_public_without_credentials_is_pulled_anonymously() {
         .route("/v2/", get(anonymous))
         .route("/token/", get(|| async { json!({"token": "anonymous"}).to_string() }));
     let Some(Healthy { aws, helper }) = Healthy::with("doctor of ECR Public", &[public], router) else { return };
-    let helper = helper.var("AWS_ACCESS_KEY_ID", "");
+    let helper = helper.without_keys();
     let (all, _) = report(&helper, &[public]);
     let (status, what) = check(&all, "credentials");
     assert!(status == "ok" && what.contains("anonymously"), "{what}");
@@ -438,7 +438,7 @@ fn codes_are_distinct_and_of_one_form() {
 #[test]
 fn registries_of_one_endpoint_are_examined_side_by_side() {
     let aws = Aws::with(Plan { delay: Duration::from_secs(2), ..Plan::default() });
-    let helper = Helper::without_registry(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let helper = Helper::without_registry(&aws).without_keys();
     let (mut config, mut hosts) = (String::new(), Vec::new());
     for number in 0..6 {
         let _ = write!(
@@ -475,7 +475,7 @@ fn without_times(text: &str) -> String {
 #[test]
 fn two_reports_of_one_world_differ_in_their_times_alone() {
     let aws = Aws::start();
-    let helper = Helper::without_registry(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "");
+    let helper = Helper::without_registry(&aws).without_keys();
     let (mut helper, mut config, mut hosts) = (helper, String::new(), Vec::new());
     for number in 0..4 {
         let _ = writeln!(

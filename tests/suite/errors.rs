@@ -135,7 +135,7 @@ fn refusing(code: &'static str, message: &'static str) -> Aws {
 fn role_refused(code: &'static str, message: &'static str, more: &str) -> (Aws, Helper) {
     let aws =
         Aws::with(Plan { service: "sts", failures: usize::MAX, failure: (403, code, message), ..Plan::default() });
-    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "role");
+    let helper = Helper::of(&aws).without_keys().var("AWS_PROFILE", "role");
     let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/Pull\nsource_profile = base\n";
     let base = format!("[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}\n");
     helper.write(".aws/config", &format!("{role}{more}\n{base}"));
@@ -152,7 +152,7 @@ fn no_credentials_anywhere() {
 #[test]
 fn a_profile_that_does_not_exist_is_not_replaced_by_another_identity() {
     let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "prdo");
+    let helper = Helper::of(&aws).without_keys().var("AWS_PROFILE", "prdo");
     helper.write(".aws/config", "[profile prod]\naws_access_key_id = k\naws_secret_access_key = s\n");
     fails(&helper, "is in neither", &["'prdo'", "AWS_PROFILE", ".aws/config", ".aws/credentials"]);
     let helper = Helper::of(&aws).var("AWS_ECR_PROFILE_111122223333", "prdo");

@@ -323,7 +323,7 @@ fn a_link_at_the_path_stays_and_the_file_behind_it_is_replaced() {
 #[test]
 fn settings_that_lead_to_no_identity_end_the_command() {
     let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "nope");
+    let helper = Helper::of(&aws).without_keys().var("AWS_PROFILE", "nope");
     let file = helper.home().join("file").display().to_string();
     let ran = helper.run(&["export", HOST, "--every", "5h", "--output", &file], "");
     assert!(complaint(&ran).contains("'nope'"), "{ran:?}");

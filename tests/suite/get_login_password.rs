@@ -28,7 +28,7 @@ fn the_password_of_a_region_or_a_host_comes_from_one_cache() {
 #[test]
 fn the_region_comes_from_the_profile_as_in_the_aws_cli() {
     let aws = Aws::start();
-    let helper = Helper::of(&aws).var("AWS_ACCESS_KEY_ID", "");
+    let helper = Helper::of(&aws).without_keys();
     let keys = "aws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n";
     helper.write(".aws/config", &format!("[profile p]\nregion = eu-west-1\n{keys}[profile none]\n{keys}"));
     let of_profile = helper.run(&["get-login-password", "--profile", "p"], "");

@@ -93,6 +93,12 @@ impl Helper {
         self
     }
 
+    /// The same home without keys in the environment.
+    #[must_use]
+    pub fn without_keys(self) -> Self {
+        self.var("AWS_ACCESS_KEY_ID", "").var("AWS_SECRET_ACCESS_KEY", "").var("AWS_SESSION_TOKEN", "")
+    }
+
     pub fn set(&mut self, name: &str, value: &str) {
         self.vars.retain(|(known, _)| known != name);
         if !value.is_empty() {

@@ -41,7 +41,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("AWS_DEFAULT_PROFILE", &["", "a", "b"]),
     ("AWS_ACCESS_KEY_ID", &["", " ", "AKIAENV1", "AKIAENV2"]),
     ("AWS_SECRET_ACCESS_KEY", &["", "\t", "s1", "s2"]),
-    ("SECRET_ACCESS_KEY", &["", "s3"]),
+    ("AWS_SECRET_KEY", &["", "s3"]),
     ("AWS_SESSION_TOKEN", &["", "t1"]),
     ("AWS_ROLE_ARN", &["", "arn:aws:iam::111122223333:role/E1", "arn:aws:iam::111122223333:role/E2"]),
     ("AWS_WEB_IDENTITY_TOKEN_FILE", &["", "ROOT/token1", "ROOT/token2", "ROOT/nothing"]),

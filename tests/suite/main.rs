@@ -14,7 +14,8 @@
 //! | `processes` | when tokens of a `credential_process` are cached |
 //! | `whose_token` | worlds in which another identity's token was once served |
 //! | `secrecy` | the text of other programs and the values of settings stay out of logs, files and answers |
-//! | `settings` | the AWS settings are read as the SDK reads them; a named profile is never replaced |
+//! | `settings` | mistakes in the AWS settings, and what the cache key follows from |
+//! | `drop_in` | the AWS settings mean what they mean to the AWS CLI and the SDK for Go |
 //! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
 //! | `fallback` | another helper for the registries that are not ECR's |
 //! | `waiting` | the deadline, and the processes that are stopped at it |
@@ -84,6 +85,7 @@ mod disks;
 mod dns;
 mod doctor;
 mod doctor_report;
+mod drop_in;
 mod errors;
 mod exchange;
 mod export;

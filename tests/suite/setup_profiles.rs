@@ -12,15 +12,16 @@ use crate::support::aws::Aws;
 const TABLES: &str = ".config/docker-credential-ecr-login/config.toml";
 
 /// Two accounts with one profile each.
-const TWO: &str = "[default]\nregion = us-east-1\n\n\
+const TWO: &str = "[default]\nregion = us-east-1\naws_access_key_id = AKIA\naws_secret_access_key = s\n\n\
     [profile prod]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\n\
     [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = default\n\n\
     [sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\n";
 
 /// Two accounts, the first with two profiles.
-const BOTH: &str = "[profile reader]\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\
-    [profile admin]\nsso_account_id = 111122223333\nsso_role_name = Administrator\n\
-    [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\n";
+const BOTH: &str = "[profile reader]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n\
+    [profile admin]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Administrator\n\
+    [profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = admin\n\
+    [sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\n";
 
 fn with_profiles(config: &str) -> Helper {
     let helper = home();
@@ -185,7 +186,9 @@ fn tables_are_proposed_where_they_would_help() {
     }
     succeeds(&helper, "--profiles", NO_WARNING);
     assert!(!succeeds(&helper, HOST, NO_WARNING).contains("[[registry]]"), "each account has its table");
-    let one = with_profiles("[profile prod]\nsso_account_id = 111122223333\n");
+    let one = with_profiles(
+        "[profile prod]\nsso_start_url = u\nsso_region = r\nsso_account_id = 111122223333\nsso_role_name = ReadOnly\n",
+    );
     assert!(!succeeds(&one, HOST, NO_WARNING).contains("[[registry]]"), "there is one profile");
     let broken = with_profiles("[profile prod\n");
     assert!(!succeeds(&broken, HOST, NO_WARNING).contains("[[registry]]"));
@@ -193,11 +196,25 @@ fn tables_are_proposed_where_they_would_help() {
 
 #[test]
 fn profiles_that_are_left_out_are_named() {
-    let helper = with_profiles(
-        "[profile good]\nsso_account_id = 111122223333\n[profile short]\nsso_account_id = 12345\n\
-         [profile \"with blanks\"]\nsso_account_id = 222233334444\n",
-    );
+    let of = |name: &str, account: &str| {
+        format!("[profile {name}]\nsso_session = s\nsso_account_id = {account}\nsso_role_name = R\n")
+    };
+    let config = [
+        of("good", "111122223333"),
+        of("short", "12345"),
+        of("\"with blanks\"", "222233334444"),
+        "[profile half]\nsso_session = s\nsso_account_id = 333344445555\n".to_owned(),
+        "[profile alone]\nrole_arn = arn:aws:iam::444455556666:role/R\n".to_owned(),
+        "[profile far]\nrole_arn = arn:aws:iam::555566667777:role/R\nsource_profile = gone\n".to_owned(),
+        "[sso-session s]\nsso_start_url = u\nsso_region = us-east-1\n".to_owned(),
+    ];
+    let helper = with_profiles(&config.concat());
     let printed = succeeds(&helper, "--profiles", NO_WARNING);
+    // A get for a registry that is mapped to them would fail.
+    for (name, why) in [("half", "sso_role_name is missing"), ("alone", "has no credentials"), ("far", "'gone'")] {
+        let line = printed.lines().find(|line| line.starts_with(&format!("left the profile '{name}' out: ")));
+        assert!(line.is_some_and(|line| line.contains(why)), "{name}: {printed}");
+    }
     assert!(printed.contains("left the profile 'short' out: its account '12345'"), "{printed}");
     let tables = [table("111122223333", "good"), table("222233334444", "with blanks")];
     assert_eq!(read(&helper, TABLES), tables.join("\n"));

@@ -21,7 +21,7 @@ fn with_mfa() -> Aws {
 }
 
 fn with_profile(aws: &Aws, config: &str) -> Helper {
-    let helper = Helper::of(aws).var("AWS_ACCESS_KEY_ID", "").var("AWS_PROFILE", "dev");
+    let helper = Helper::of(aws).without_keys().var("AWS_PROFILE", "dev");
     helper.write(".aws/config", config);
     helper
 }

@@ -28,6 +28,8 @@ pub struct Call {
     pub region: String,
     /// Who signed it.
     pub access_key: String,
+    /// The session token beside the signature.
+    pub session_token: String,
     /// What authorizes a request without a signature.
     pub bearer: String,
     /// Path and query.
@@ -221,6 +223,7 @@ fn read(head: &Parts, body: &Bytes) -> Call {
         service: service.to_owned(),
         region,
         access_key,
+        session_token: header("x-amz-security-token"),
         bearer: if is_signed { String::new() } else { authorization + &header("x-amz-sso_bearer_token") },
         path,
         body,

@@ -2,27 +2,28 @@
 
 use crate::aws::context::Context;
 use crate::code::Code;
-use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::Selected;
-
-/// Variables that have an effect only together.
-const PAIRS: [[&str; 2]; 3] = [
-    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
-    ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"],
-    ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"],
-];
+use crate::platform::shell_word;
 
 impl Context {
     /// The failure when the last source has none, for this reason and with this fix, if they are known.
     pub(in crate::aws) fn no_credentials(&self, why: &str, hint: Option<&str>) -> Failure {
         let mut what = format!("no AWS credentials found; {}", self.describe_search());
-        what.extend(half_set_pairs(self.env()));
+        what.extend(self.identity.chain.passed_over.iter().map(|clause| format!("; {clause}")));
         if !why.is_empty() {
             what = format!("{what}; {why}");
         }
+        let profile = match &self.identity.selected {
+            Selected::Default => String::new(),
+            selected => format!(" --profile {}", shell_word(selected.name())),
+        };
         let hint = hint.map_or_else(
-            || "set AWS_PROFILE, run 'aws configure' or 'aws configure sso', or give this machine a role".to_owned(),
+            || {
+                format!(
+                    "set AWS_PROFILE, run 'aws configure{profile}' or 'aws configure sso{profile}', or give this machine a role"
+                )
+            },
             |hint| format!("{hint}, or set AWS_PROFILE"),
         );
         Failure::new(Code::CredentialsMissing, what, hint)
@@ -37,8 +38,10 @@ impl Context {
     fn describe_search(&self) -> String {
         let name = self.identity.selected.name();
         let is_disabled = self.metadata_is_disabled();
-        match (&self.identity.selected, is_disabled) {
-            (Selected::Default, _) => format!(
+        // Settings that were passed over led on to the machine.
+        let is_search = self.identity.selected == Selected::Default || !self.identity.chain.passed_over.is_empty();
+        match (is_search, is_disabled) {
+            (true, _) => format!(
                 "tried environment variables, profile '{name}' in the AWS config files, a web identity token, \
                  a container endpoint, {}",
                 if is_disabled {
@@ -47,14 +50,8 @@ impl Context {
                     "an instance role"
                 }
             ),
-            (_, true) => format!("profile '{name}' uses the instance's role, but AWS_EC2_METADATA_DISABLED is set"),
-            (_, false) => format!("profile '{name}' uses the instance's role, which gives none"),
+            (false, true) => format!("profile '{name}' uses the instance's role, but AWS_EC2_METADATA_DISABLED is set"),
+            (false, false) => format!("profile '{name}' uses the instance's role, which gives none"),
         }
     }
-}
-
-/// Describes each variable that is set without the one that it needs.
-fn half_set_pairs(env: &Env) -> impl Iterator<Item = String> {
-    let half_set = PAIRS.into_iter().filter(|[set, missing]| env.os(set).is_some() && env.os(missing).is_none());
-    half_set.map(|[set, missing]| format!("; {set} is set, but {missing} is not"))
 }

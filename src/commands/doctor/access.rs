@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::error::Failure;
-use crate::identity::{Identity, IdentityToken, Selected, Source, WebIdentity};
+use crate::identity::{CredentialChain, Identity, IdentityToken, Selected, Source, WebIdentity};
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
 use crate::token_provider::{self, Stored};
@@ -59,6 +59,7 @@ impl Access {
         };
         report.profile = profile(&identity);
         report.checks.push(cache(checker, &identity));
+        report.checks.extend(passed_over(&identity));
         let local_time = checker.local_time;
         Ok(Self { target, identity, token: None, principal: None, expires_at: None, local_time })
     }
@@ -274,6 +275,14 @@ fn identity(checker: Checker, target: &Target) -> Result<Arc<Identity>, Failure>
 
 fn for_credentials(checker: Checker) -> Instant {
     checker.until(checker.config.map(Config::timeout).unwrap_or_default())
+}
+
+/// Warns of settings that seem to name credentials and do not.
+fn passed_over(identity: &Identity) -> Option<Check> {
+    let CredentialChain { passed_over, .. } = &identity.chain;
+    let what = format!("from {}", identity.chain.with_passed_over());
+    let fix = "unset or remove what should not count, or add what is missing";
+    (!passed_over.is_empty()).then(|| Check::warning(Name::Credentials, Code::SettingPassedOver, what, fix))
 }
 
 /// The profile of the credentials, if they come from one.

@@ -1,5 +1,7 @@
 //! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
 
+use std::time::Duration;
+
 use super::report::{Check, Name};
 use super::{Checker, clients};
 use crate::NAME;
@@ -9,7 +11,11 @@ use crate::commands::client::Client;
 use crate::commands::findings;
 use crate::containers::{self, Rules};
 use crate::env::Env;
+use crate::identity::Profiles;
 use crate::input::Content;
+
+/// The time limit for the AWS files.
+const AWS_FILES: Duration = Duration::from_secs(3);
 
 /// What the arguments and the settings of clients name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +37,7 @@ pub(super) fn check_all(checker: Checker<'_>, scope: Scope) -> impl Iterator<Ite
         .chain(findings::sudo(env).map(|failure| Check::warned(Name::User, failure)))
         .chain(misspelt);
     let clients = std::iter::once_with(move || clients(env, scope)).flatten();
-    own.chain(configuration(checker)).chain(clients)
+    own.chain(configuration(checker)).chain(std::iter::once_with(move || aws_files(checker)).flatten()).chain(clients)
 }
 
 /// Checks the settings of docker and podman.
@@ -59,6 +65,17 @@ fn program(env: &Env) -> Check {
         Err(failure) if failure.code == Code::ProgramShadowed => Check::warned(Name::Program, failure),
         Err(failure) => Check::failed(Name::Program, failure),
     }
+}
+
+/// Warns of lines of the AWS files that are no settings.
+fn aws_files(checker: Checker) -> Option<Check> {
+    const SHOWN: usize = 3;
+    let profiles = Profiles::read(checker.env, checker.until(AWS_FILES)).ok()?;
+    let lines: Vec<String> = profiles.passed_over().collect();
+    let more = if lines.len() > SHOWN { format!("; and {} more", lines.len() - SHOWN) } else { String::new() };
+    let what = format!("passed over {}{more}", lines[..lines.len().min(SHOWN)].join("; "));
+    (!lines.is_empty())
+        .then(|| Check::warning(Name::Profiles, Code::SettingPassedOver, what, "correct or remove the lines"))
 }
 
 fn configuration(checker: Checker) -> Option<Check> {

@@ -16,7 +16,7 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
-use crate::identity::Profiles;
+use crate::identity::{Profiles, profile_failure};
 use crate::{registry, terminal};
 
 /// How often a question is repeated after an unusable answer.
@@ -69,7 +69,9 @@ impl Accounts {
             let get = |key: &str| profiles.profile(name)?.get(key);
             let of_role = || get("role_arn")?.split(':').nth(4);
             let Some(account) = get("sso_account_id").or_else(of_role) else { continue };
-            if registry::is_account(account) {
+            if let Some(failure) = profile_failure(env, &profiles, name) {
+                left_out.push(format!("left the profile '{name}' out: {}", failure.what));
+            } else if registry::is_account(account) {
                 let role = get("sso_role_name").or_else(|| get("role_arn")).unwrap_or_default().to_owned();
                 fitting.entry(account.to_owned()).or_default().push(Fitting { profile: name.clone(), role });
             } else {
