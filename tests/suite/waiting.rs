@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::HOST;
 use crate::helper::{Helper, limit};
 use crate::namespace::{Namespace, skip};
-use crate::process::{SOON, best_of_three, end, wait_until};
+use crate::process::{SOON, best_of_three, end, settle, wait_until};
 use crate::support::aws::{Aws, Plan};
 
 /// Creates a network that drops packets to the metadata addresses.
@@ -193,6 +193,7 @@ fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() 
         // Others wait for the process that asks.
         scope.spawn(|| {
             let helper = process(&aws, 22);
+            settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
             for ran in crate::helper::many(&helper, 2, HOST).0 {
                 assert!(ran.password_for(HOST).starts_with("AKIAPERSON."));
             }
