@@ -12,14 +12,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use ::log::error;
 
 use crate::answer::{self, Output};
 use crate::commands::docker::{self, Action};
-use crate::commands::get_login_password::{self, GetLoginPassword, Service, UNSUPPORTED};
-use crate::commands::{doctor, export, generate, kubelet, setup, sign_in};
+use crate::commands::get_login_password::{AwsCli, GetLoginPassword, Service};
+use crate::commands::{cached_tokens, doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error, WRONG_USAGE};
 use crate::platform::{self, StandardInput};
@@ -33,7 +33,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Invocation::Protocol(action) => {
             answer::fail_on_both_streams();
             let started = Instant::now();
-            let env = settings();
+            let env = prepare_process();
             let input = StandardInput::until(config::deadline(&env, started));
             docker::serve(action, &env, input, Output)
         }
@@ -43,7 +43,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
         Invocation::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
-        Invocation::User(command) => command.run(settings()),
+        Invocation::User(command) => command.run(prepare_process()),
         Invocation::FromClap(error) if error.use_stderr() => {
             error::print_usage_error(&error.to_string());
             Ok(ExitCode::from(WRONG_USAGE))
@@ -60,7 +60,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Protects the process's memory and streams, captures the environment and opens the log.
-fn settings() -> Env {
+fn prepare_process() -> Env {
     platform::disable_core_dumps();
     platform::keep_streams();
     let env = Env::of_process();
@@ -137,18 +137,13 @@ pub enum UserCommand {
     Export(export::Export),
     /// Ask for an MFA code or renew a sign-in where needed, and cache a token
     Login(sign_in::Login),
-    /// Remove the cached token of a registry
-    Logout(sign_in::Logout),
-    /// List or remove cached tokens
-    Cache(sign_in::Tokens),
+    /// Remove the cached tokens of a registry, or all
+    Logout(cached_tokens::Logout),
+    /// List the cached tokens
+    Cache(cached_tokens::Tokens),
     /// Run as a kubelet image credential provider, also when started as ecr-credential-provider
     Kubelet(kubelet::Kubelet),
-    /// Print the completions of a shell
-    Completions(generate::Completions),
-    /// Print a manual page, e.g. for man -l -
-    Man(generate::Manual),
-    /// Write manual pages and shell completions into a directory
-    #[command(hide = true)]
+    /// Write the manual pages and the completions for bash, zsh and fish into a directory
     Generate(generate::Generate),
 }
 
@@ -176,8 +171,6 @@ impl UserCommand {
             Self::Logout(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Cache(options) => options.run(&env, &mut io::stdout().lock()),
             Self::Kubelet(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Completions(options) => options.run(&Arguments::command(), &mut io::stdout().lock()),
-            Self::Man(options) => options.run(&Arguments::command(), &mut io::stdout().lock()),
             Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
@@ -224,9 +217,13 @@ impl Invocation {
             }
             _ => {}
         }
-        let args = match get_login_password_first(&args).unwrap_or(Ok(args)) {
-            Ok(args) => args,
-            Err(command) => return command,
+        let args = match AwsCli::parse(&args) {
+            None => args,
+            Some(AwsCli::GetLoginPassword(sorted)) => sorted,
+            Some(AwsCli::Version) => return Self::Print(version_lines()),
+            Some(AwsCli::Unsupported(error)) => {
+                return Self::FromClap(clap::Error::raw(ErrorKind::UnknownArgument, error));
+            }
         };
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         if !is_known(words[0]) && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
@@ -277,49 +274,6 @@ fn meant(word: &str) -> Option<String> {
 /// The names of commands in other programs.
 const OF_OTHERS: &[(&[&str], &str)] =
     &[(&["config", "configure", "init", "install"], "setup"), (&["check", "status", "whoami"], "doctor")];
-
-/// Sorts the arguments of a `get-login-password` for clap, which requires the words of the command first; the AWS CLI takes
-/// options before, between and after them. Returns `None` for every other command, and `Err` where the AWS CLI would not print
-/// a password or where an option is not supported.
-fn get_login_password_first(args: &[OsString]) -> Option<Result<Vec<OsString>, Invocation>> {
-    const NAME: &str = get_login_password::COMMAND;
-    // Clap refuses what is not UTF-8.
-    let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
-    let first = args.first()?;
-    if !args.contains(&NAME) || !(first.starts_with('-') || [NAME, "ecr", "ecr-public"].contains(first)) {
-        return None;
-    }
-    let definition = GetLoginPassword::augment_args(clap::Command::new(NAME));
-    // As in the AWS CLI, an option may be abbreviated.
-    let takes_value = |option: &str| {
-        let mut options = definition.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_action())));
-        options.any(|(long, action)| long.starts_with(option) && action.takes_values())
-    };
-    let (mut words, mut rest) = (Vec::new(), Vec::new());
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let (option, value) = arg.split_once('=').map_or((*arg, None), |(option, value)| (option, Some(value)));
-        if let Some((_, instead)) = UNSUPPORTED.iter().find(|(name, _)| *name == option) {
-            let error = format!("{option} is not supported; {instead}\n");
-            return Some(Err(Invocation::FromClap(clap::Error::raw(ErrorKind::UnknownArgument, error))));
-        }
-        match *arg {
-            "--version" => return Some(Err(Invocation::Print(version_lines()))),
-            // As in `aws ecr get-login-password help`.
-            "help" if words.last() == Some(&NAME) => rest.push("--help"),
-            word if !word.starts_with('-') && words.last() != Some(&NAME) => words.push(word),
-            other => {
-                rest.push(other);
-                if value.is_none()
-                    && option.strip_prefix("--").is_some_and(|name| !name.is_empty() && takes_value(name))
-                {
-                    rest.extend(args.next());
-                }
-            }
-        }
-    }
-    Some(Ok(words.into_iter().chain(rest).map(OsString::from).collect()))
-}
 
 fn version() -> String {
     format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))

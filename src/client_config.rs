@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::platform::{self, shell_word};
+use crate::platform::shell_word;
 use crate::registry;
 
 /// The helper's name in the settings of clients.
@@ -305,17 +305,4 @@ impl EnvironmentPasswords {
     pub fn have(&self, host: &str) -> bool {
         matches!(self, Self::Hosts(hosts) if hosts.contains(host))
     }
-}
-
-/// Finds a program on the PATH.
-pub fn on_path(env: &Env, program: &str) -> Option<PathBuf> {
-    let endings = env.program_endings();
-    search_path(env).map(|dir| dir.join(program)).find_map(|path| platform::executable(&path, &endings))
-}
-
-/// The directories of the PATH. Leaves out relative and empty ones: a program there would come from the client's current
-/// directory, which another user may control. Docker's own look-ups refuse it too.
-pub fn search_path(env: &Env) -> impl Iterator<Item = PathBuf> {
-    let directories = env.os("PATH").into_iter().flat_map(std::env::split_paths);
-    directories.filter(|directory| directory.is_absolute())
 }

@@ -92,7 +92,7 @@ const PROGRAMS: [Known; 3] = [
 
 /// Finds the first of podman, buildah and skopeo on the PATH.
 pub fn program(env: &Env) -> Option<PathBuf> {
-    PROGRAMS.iter().find_map(|known| client_config::on_path(env, known.name))
+    PROGRAMS.iter().find_map(|known| env.find_program(known.name))
 }
 
 impl Known {
@@ -111,7 +111,7 @@ impl Rules {
     pub fn of_installed(env: &Env) -> Self {
         static FOUND: OnceLock<Rules> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            let installed = |known: &'static Known| Some((known, client_config::on_path(env, known.name)?));
+            let installed = |known: &'static Known| Some((known, env.find_program(known.name)?));
             let Some((known, path)) = PROGRAMS.iter().find_map(installed) else {
                 return Self { era: Era::From6, program: Program::Podman };
             };
@@ -128,7 +128,7 @@ pub fn skopeo_ignores_variable(env: &Env) -> bool {
         let version = version_output(env, &path).and_then(|text| parse_version(&text));
         version.is_some_and(|version| known.era(version) != Era::From6)
     };
-    Rules::of_installed(env).program == Program::Podman && client_config::on_path(env, known.name).is_some_and(is_old)
+    Rules::of_installed(env).program == Program::Podman && env.find_program(known.name).is_some_and(is_old)
 }
 
 /// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.

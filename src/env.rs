@@ -142,6 +142,19 @@ impl Env {
         endings.filter(|ending| ending.len() > 1 && ending.starts_with('.')).map(str::to_lowercase).collect()
     }
 
+    /// Finds a program on the PATH.
+    pub fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let endings = self.program_endings();
+        self.search_path().map(|dir| dir.join(name)).find_map(|path| platform::executable(&path, &endings))
+    }
+
+    /// The directories of the PATH. Leaves out relative and empty ones: a program there would come from the client's current
+    /// directory, which another user may control. Docker's own look-ups refuse it too.
+    pub fn search_path(&self) -> impl Iterator<Item = PathBuf> {
+        let directories = self.os("PATH").into_iter().flat_map(std::env::split_paths);
+        directories.filter(|directory| directory.is_absolute())
+    }
+
     /// Messages about variables that look like misspelt ones of the helper.
     pub fn misspelt(&self) -> impl Iterator<Item = String> {
         self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt)

@@ -16,7 +16,6 @@ use std::time::Instant;
 use log::debug;
 use zeroize::Zeroizing;
 
-use crate::client_config::{on_path, search_path};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Error;
@@ -62,8 +61,8 @@ pub fn refuse_loop(env: &Env) -> Result<(), Error> {
 
 /// Finds the program on the PATH. A file that is not executable is found too, so that the message can say so.
 fn find(env: &Env, program: &str) -> Result<PathBuf, Error> {
-    let any_file = || search_path(env).map(|directory| directory.join(program)).find(|path| path.is_file());
-    on_path(env, program).or_else(any_file).ok_or_else(|| {
+    let any_file = || env.search_path().map(|directory| directory.join(program)).find(|path| path.is_file());
+    env.find_program(program).or_else(any_file).ok_or_else(|| {
         let what = format!("the fallback helper {program} is not on the PATH");
         Error::failed(Code::FallbackMissing, what, "install it, or remove 'fallback' from the configuration")
     })

@@ -10,7 +10,6 @@ use tokio::task::spawn_blocking;
 use super::context::Context;
 use super::key_document::KeyDocument;
 use super::runtime::GRACE;
-use crate::client_config::{on_path, search_path};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -36,10 +35,10 @@ pub(super) async fn credentials(profile: &str, line: &str, context: &Context) ->
 fn command(line: &str, env: &Env) -> Command {
     let (shell, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("sh", "-c") };
     let default = if cfg!(windows) { PathBuf::from(shell) } else { Path::new("/bin").join(shell) };
-    let mut command = Command::new(on_path(env, shell).unwrap_or(default));
+    let mut command = Command::new(env.find_program(shell).unwrap_or(default));
     command.arg(option).arg(line).stderr(Stdio::piped());
     if env.os("PATH").is_some()
-        && let Ok(path) = std::env::join_paths(search_path(env))
+        && let Ok(path) = std::env::join_paths(env.search_path())
     {
         command.env("PATH", path);
     }

@@ -27,7 +27,7 @@ impl Client {
     /// Returns the program, if it is on the PATH.
     pub(super) fn program(self, env: &Env) -> Option<PathBuf> {
         match self {
-            Self::Docker => client_config::on_path(env, "docker"),
+            Self::Docker => env.find_program("docker"),
             Self::Podman => containers::program(env),
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     // Few programs on Windows accept a canonical path.
     let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
     let here = named.map(|path| path.display().to_string());
-    match client_config::on_path(env, NAME) {
+    match env.find_program(NAME) {
         None => {
             let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
             let hint = match here {
@@ -71,7 +71,7 @@ pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
 
 /// A docker from the snap store, whose home directory is another one.
 pub(super) fn snap(env: &Env) -> Option<Failure> {
-    let program = client_config::on_path(env, "docker").filter(|path| path.ends_with("snap/bin/docker"))?;
+    let program = env.find_program("docker").filter(|path| path.ends_with("snap/bin/docker"))?;
     let dir = env.home()?.join("snap/docker/current/.docker");
     let path = client_config::docker_config(env).filter(|path| path.parent() != Some(&dir))?;
     let (program, dir) = (program.display(), dir.display());

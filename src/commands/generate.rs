@@ -1,14 +1,14 @@
-//! Manual pages and shell completions, which the hidden command `generate` writes for packages.
+//! `generate`: writes the manual pages and the completions of shells, for packages and for people who installed none.
 //!
 //! They are made from the definitions that the program itself uses: commands and options from clap's, variables from
 //! [`VARIABLES`], keys from [`KEYS`] and [`REGISTRY_KEYS`]. This module holds the text that only the manual has.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Command, ValueEnum};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -52,65 +52,6 @@ impl Generate {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Arguments of `completions`.
-#[derive(Args, Debug)]
-pub struct Completions {
-    /// The shell
-    shell: CompletedShell,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompletedShell {
-    Bash,
-    Fish,
-    Zsh,
-}
-
-impl Completions {
-    /// Prints the completions. `command` defines the whole program.
-    pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let shell = match self.shell {
-            CompletedShell::Bash => Shell::Bash,
-            CompletedShell::Fish => Shell::Fish,
-            CompletedShell::Zsh => Shell::Zsh,
-        };
-        print(output, &completions(shell, command))
-    }
-}
-
-/// Arguments of `man`.
-#[derive(Args, Debug)]
-pub struct Manual {
-    /// The page: the program's, or its configuration file's
-    #[arg(value_enum, default_value_t = Page::Program)]
-    page: Page,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Page {
-    /// docker-credential-ecr-login(1)
-    Program,
-    /// docker-credential-ecr-login-config(5)
-    Config,
-}
-
-impl Manual {
-    /// Prints a page in roff, e.g. for `man -l -`.
-    pub fn run(&self, command: &Command, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let page = match self.page {
-            Page::Program => program_page(command),
-            Page::Config => configuration_page(),
-        };
-        print(output, &page.map_err(|error| Error::unanswered(&error))?)
-    }
-}
-
-fn print(output: &mut impl Write, text: &[u8]) -> Result<ExitCode, Error> {
-    let written = output.write_all(text).and_then(|()| output.flush());
-    written.map_err(Error::unwritten)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn completions(shell: Shell, command: &Command) -> Vec<u8> {

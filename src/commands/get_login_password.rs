@@ -2,10 +2,11 @@
 //!
 //! A script that calls `aws ecr get-login-password` or `aws ecr-public get-login-password` works with the helper's name in
 //! place of `aws` or of `aws ecr`. The command therefore takes the options of both major versions of the AWS CLI, before and
-//! after its name ([`cli`](crate::cli) sorts them). Options that do not change the AWS CLI's output are accepted and ignored;
+//! after its name ([`AwsCli`] sorts them). Options that do not change the AWS CLI's output are accepted and ignored;
 //! [`UNSUPPORTED`] lists those that the helper refuses. Wrong usage ends with exit code 2, where version 2 of the AWS CLI has
 //! 252; every other failure ends with 1, where it has 253, 254 or 255.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -24,16 +25,16 @@ use crate::{log, token_provider};
 /// The command's name, as in the AWS CLI.
 pub const COMMAND: &str = "get-login-password";
 
-/// Options of the AWS CLI that the helper refuses, each with the fix.
-pub const UNSUPPORTED: &[(&str, &str)] = &[
-    ("--no-verify-ssl", "name the certificates to trust with --ca-bundle FILE"),
-    ("--no-sign-request", "ECR accepts signed requests only, so leave it out"),
-    ("--query", "the output is the password alone, so leave it out"),
-    ("--cli-input-json", "pass the options themselves"),
-    ("--cli-input-yaml", "pass the options themselves"),
-    ("--generate-cli-skeleton", "leave it out"),
-    ("--cli-auto-prompt", "leave it out"),
-    ("--registry-ids", "a password is valid for every registry in its region, so leave it out"),
+/// Options of the AWS CLI that change its output, which the helper refuses.
+const UNSUPPORTED: &[&str] = &[
+    "--no-verify-ssl",
+    "--no-sign-request",
+    "--query",
+    "--cli-input-json",
+    "--cli-input-yaml",
+    "--generate-cli-skeleton",
+    "--cli-auto-prompt",
+    "--registry-ids",
 ];
 
 /// The only region in which ECR Public's API issues passwords (Amazon ECR Public user guide, "Registry authentication").
@@ -48,6 +49,69 @@ pub enum Service {
     Ecr,
     /// `ecr-public get-login-password`
     EcrPublic,
+}
+
+/// A command line of the AWS CLI for this command.
+#[derive(Debug)]
+pub enum AwsCli {
+    /// The arguments in the order of clap, which requires the words of the command first.
+    GetLoginPassword(Vec<OsString>),
+    /// Print the version.
+    Version,
+    /// An option is not supported; the message.
+    Unsupported(String),
+}
+
+impl AwsCli {
+    /// Sorts the arguments of this command: the AWS CLI takes options before, between and after the words of a command.
+    /// Returns `None` for every other command.
+    pub fn parse(args: &[OsString]) -> Option<Self> {
+        // Clap refuses what is not UTF-8.
+        let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
+        let first = args.first()?;
+        if !args.contains(&COMMAND) || !(first.starts_with('-') || [COMMAND, "ecr", "ecr-public"].contains(first)) {
+            return None;
+        }
+        let (mut words, mut rest) = (Vec::new(), Vec::new());
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let is_complete = words.last() == Some(&COMMAND);
+            match arg {
+                "--version" => return Some(Self::Version),
+                // As in `aws ecr get-login-password help`.
+                "help" if is_complete => rest.push("--help"),
+                word if !word.starts_with('-') && !is_complete => words.push(word),
+                option => {
+                    if let Some(message) = unsupported(option) {
+                        return Some(Self::Unsupported(message));
+                    }
+                    rest.push(option);
+                    if takes_next(option) {
+                        rest.extend(args.next());
+                    }
+                }
+            }
+        }
+        Some(Self::GetLoginPassword(words.into_iter().chain(rest).map(OsString::from).collect()))
+    }
+}
+
+fn unsupported(option: &str) -> Option<String> {
+    let name = option.split('=').next().filter(|name| UNSUPPORTED.contains(name))?;
+    Some(format!(
+        "{name} is not supported; leave it out: the output is the password alone, for every registry of the region, and \
+         --ca-bundle FILE names certificates to trust\n"
+    ))
+}
+
+/// Whether the argument after an option is its value. As in the AWS CLI, an option may be abbreviated.
+fn takes_next(option: &str) -> bool {
+    let Some(name) = option.strip_prefix("--").filter(|name| !name.is_empty() && !name.contains('=')) else {
+        return false;
+    };
+    let definition = GetLoginPassword::augment_args(clap::Command::new(COMMAND));
+    let mut options = definition.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_action())));
+    options.any(|(long, action)| long.starts_with(name) && action.takes_values())
 }
 
 /// Arguments of `get-login-password`: those of the AWS CLI and a registry.

@@ -6,14 +6,16 @@
 //! | [`bazel`] | `get` in Bazel's protocol |
 //! | [`doctor`] | `doctor`: checks everything that a pull depends on |
 //! | [`setup`] | `setup`: changes the settings of docker, podman and kubelet |
-//! | [`sign_in`] | `login`, `logout`, `cache`: cached tokens, requested, removed and listed by a person |
+//! | [`sign_in`] | `login`: a token requested by a person |
+//! | [`cached_tokens`] | `logout`, `cache`: cached tokens, removed and listed |
 //! | [`get_login_password`] | `get-login-password`: the password alone, as the AWS CLI prints it |
 //! | [`export`] | `export`: passwords in files and variables, for programs that call no helper |
 //! | [`kubelet`] | `kubelet`: the image credential provider of kubelets |
 //! | `client`, `findings` | what doctor and setup know of docker and podman |
-//! | [`generate`] | `completions`, `man`, `generate`: manual pages and completions |
+//! | [`generate`] | `generate`: manual pages and completions |
 
 pub mod bazel;
+pub mod cached_tokens;
 mod client;
 pub mod docker;
 pub mod doctor;

@@ -1,4 +1,4 @@
-//! `login`, `logout` and `cache`: tokens that a person requests, removes and lists.
+//! `login`: a token that a person requests.
 //!
 //! A credential helper cannot prompt, since docker gives it no terminal. `login` prompts in advance for the code of an MFA
 //! device where a role or a user requires one, and runs `aws sso login` or `aws login` where the sign-in has expired. Then
@@ -10,20 +10,17 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::{Args, Subcommand};
-use serde::Serialize;
+use clap::Args;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::NAME;
 use crate::aws::{self, MfaCode, Renewal, Session};
-use crate::cache::{Cache, Freshness};
-use crate::client_config::on_path;
 use crate::code::Code;
+use crate::commands::cached_tokens::print_line;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
-use crate::error::{Error, Failure, one_line, print_notice, printable, printable_json};
+use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Source};
 use crate::platform::shell_word;
 use crate::{terminal, token_provider};
@@ -53,7 +50,8 @@ impl Login {
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
-        print(output, &format!("logged in to {}: the cached token is valid for {valid}{until}", target.host))
+        let line = format!("logged in to {}: the cached token is valid for {valid}{until}", target.host);
+        print_line(output, &line)
     }
 }
 
@@ -122,7 +120,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         _ => return Err(failure.clone().into()),
     };
     let command = format!("aws {} --profile {}", args.join(" "), shell_word(profile));
-    let Some(program) = on_path(env, "aws") else {
+    let Some(program) = env.find_program("aws") else {
         let what = format!("{}, and the AWS CLI is not on the PATH", failure.what);
         return Err(Error::failed(failure.code, what, format!("install it: '{command}' renews the sign-in")));
     };
@@ -143,140 +141,4 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
             Err(Error::failed(failure.code, what, "check the AWS CLI on the PATH"))
         }
     }
-}
-
-/// Arguments of `logout`.
-#[derive(Args, Debug)]
-#[command(
-    override_usage = "docker-credential-ecr-login logout <HOST>\n       docker-credential-ecr-login logout --all"
-)]
-pub struct Logout {
-    /// A registry; removes every token that opens it
-    #[arg(value_name = "HOST", required_unless_present = "all", conflicts_with = "all")]
-    host: Option<String>,
-    /// Remove all cached tokens
-    #[arg(long)]
-    all: bool,
-}
-
-impl Logout {
-    /// Removes tokens and prints how many.
-    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let Some(host) = &self.host else { return clear(env, false, output) };
-        let (_, target) = token_provider::named_target(env, host, Instant::now())?;
-        let count = token_provider::erase_of_everyone(env, &target)?;
-        let host = &target.host;
-        print(
-            output,
-            &match count {
-                0 => format!("no cached token for {host}"),
-                1 => format!("logged out of {host}: its cached token is removed"),
-                _ => format!("logged out of {host}: its {count} cached tokens are removed"),
-            },
-        )
-    }
-}
-
-/// Arguments of `cache`.
-#[derive(Args, Debug)]
-pub struct Tokens {
-    #[command(subcommand)]
-    action: Option<CacheAction>,
-    /// Print JSON
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum CacheAction {
-    /// List the cached tokens (default)
-    List,
-    /// Remove all of them
-    Clear,
-}
-
-/// One cached token.
-#[derive(Serialize)]
-struct Row {
-    registries: Vec<String>,
-    /// A description of the identity.
-    identity: Option<String>,
-    /// In RFC 3339.
-    expiry: String,
-    expired: bool,
-    /// In bytes.
-    size: u64,
-}
-
-impl Tokens {
-    /// Lists or removes the tokens.
-    pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let local_time = LocalTime::of_process();
-        if let Some(CacheAction::Clear) = self.action {
-            return clear(env, self.json, output);
-        }
-        let cache = open(env)?;
-        let manifests: Vec<_> = cache.manifests().collect();
-        let mut rows = Vec::new();
-        let mut lines = Vec::new();
-        for (entry, size) in cache.tokens() {
-            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == entry.key());
-            let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.clone()).collect();
-            registries.sort();
-            registries.dedup();
-            let identity = of_entry().map(|manifest| manifest.decided.credentials.clone()).next();
-            let expired = entry.freshness() == Freshness::Expired;
-            let expires = if expired {
-                "expired".to_owned()
-            } else {
-                format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.remaining()))
-            };
-            let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
-            let described = identity.as_deref().map_or_else(|| "-".to_owned(), one_line);
-            lines.push([one_line(&named), described, expires, format!("{size} B")]);
-            let expiry = entry.expires_at().format(&Rfc3339).unwrap_or_default();
-            rows.push(Row { registries, identity, expiry, expired, size });
-        }
-        if self.json {
-            let text = serde_json::to_string_pretty(&rows).expect("texts always serialise");
-            return print(output, &printable_json(&text));
-        }
-        if lines.is_empty() {
-            return print(output, &format!("no cached tokens in {}", cache.dir().display()));
-        }
-        lines.sort();
-        lines.insert(0, ["REGISTRY", "IDENTITY", "EXPIRES", "SIZE"].map(str::to_owned));
-        print(output, &table(&lines))
-    }
-}
-
-/// Aligns the columns.
-fn table(lines: &[[String; 4]]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths = [width(0), width(1), width(2)];
-    let line = |[a, b, c, d]: &[String; 4]| format!("{a:0$}  {b:1$}  {c:2$}  {d}", widths[0], widths[1], widths[2]);
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn clear(env: &Env, json: bool, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let cache = open(env)?;
-    let count = cache.clear().map_err(|error| {
-        let what = format!("{} cannot be cleared: {error}", cache.dir().display());
-        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
-    })?;
-    if json {
-        return print(output, &serde_json::json!({ "removed": count }).to_string());
-    }
-    let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
-    print(output, &format!("removed {tokens} from {}", cache.dir().display()))
-}
-
-fn open(env: &Env) -> Result<Cache, Error> {
-    Ok(Cache::open(Cache::dir_of(env)?)?)
-}
-
-fn print(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {
-    let written = writeln!(output, "{}", printable(text)).and_then(|()| output.flush());
-    written.map_err(Error::unwritten)?;
-    Ok(ExitCode::SUCCESS)
 }

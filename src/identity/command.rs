@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use super::dependency::{Dependency, name_digest};
 use super::shell_words::{may_be_script, split};
-use crate::client_config;
 use crate::env::Env;
 
 /// The directories below the home directory in which the AWS CLI keeps sessions.
@@ -47,7 +46,7 @@ fn without_unknown_words(all: Vec<Dependency>, shell: &str, env: &Env) -> Vec<De
                 Some((file, _)) => known.push(Dependency::Path(file)),
                 None => {}
             },
-            Dependency::Program(name) if name != shell && client_config::on_path(env, name).is_none() => {}
+            Dependency::Program(name) if name != shell && env.find_program(name).is_none() => {}
             _ => known.push(dependency),
         }
     }
@@ -76,7 +75,7 @@ fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, String
     let mut all = Vec::new();
     let mut files = paths(text);
     if !text.contains(['/', '\\']) {
-        files.extend(client_config::on_path(env, text));
+        files.extend(env.find_program(text));
         all.push(Dependency::Program(text.to_owned()));
     }
     for word in files.iter().flat_map(|file| interpreter(file)) {

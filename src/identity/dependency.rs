@@ -18,7 +18,7 @@ use super::jwt::{self, Acceptor};
 use super::made_up;
 use crate::env::Env;
 use crate::input::{self, Content};
-use crate::{client_config, platform};
+use crate::platform;
 
 /// Something that decides which credentials the SDK gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl Observed {
             Dependency::File(path) | Dependency::Token(path, _) | Dependency::Path(path) | Dependency::Folder(path) => {
                 vec![path.clone()]
             }
-            Dependency::Program(name) => client_config::on_path(env, name).into_iter().collect(),
+            Dependency::Program(name) => env.find_program(name).into_iter().collect(),
             Dependency::Directory => std::env::current_dir().into_iter().collect(),
             Dependency::TokenOfVariable(_)
             | Dependency::Absent(..)
@@ -145,7 +145,7 @@ impl Dependency {
                 Some(text_digest(&texts))
             }
             Self::Path(path) => Some(state(path)),
-            Self::Program(name) => match client_config::on_path(env, name) {
+            Self::Program(name) => match env.find_program(name) {
                 Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
                 None => Some("none".to_owned()),
             },

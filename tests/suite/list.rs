@@ -35,7 +35,7 @@ fn with_an_empty_cache_the_callers_own_registry_is_listed_by_one_request() {
     assert_eq!(list(&helper), [OWN]);
     helper.get(OWN).password_for(OWN);
     assert_eq!(aws.count(), 1, "the token is cached like any other");
-    helper.run(&["cache", "clear"], "");
+    helper.run(&["logout", "--all"], "");
     helper.run(&["get-login-password", "--region", "eu-west-1"], "");
     assert_eq!((list(&helper), aws.count()), (vec![OWN.to_owned()], 2), "and the list finds one that is cached");
 }

@@ -62,7 +62,6 @@ fn every_message_begins_with_the_name_of_the_helper() {
         (&helper, &["logout", "ghcr.io"], ""),
         (&helper, &["cache", "frob"], ""),
         (&helper, &["kubelet"], "{}"),
-        (&helper, &["completions", "tcsh"], ""),
         (&helper, &["generate", "/proc/nonexistent"], ""),
         (&helper, &["docter", "x"], ""),
         (&helper, &["doctor", "--frob"], ""),

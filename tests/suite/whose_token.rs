@@ -88,7 +88,7 @@ fn one_token_of_a_source_that_was_asked_is_listed_once_and_erased_at_once() {
     helper.run(&["erase"], HOST).silent();
     assert!(helper.entries().is_empty());
     assert_ne!(helper.get(HOST).password_for(HOST), first);
-    assert!(helper.run(&["cache", "clear"], "").stdout.starts_with("removed 1 token from "));
+    assert!(helper.run(&["logout", "--all"], "").stdout.starts_with("removed 1 token from "));
 }
 
 /// kube2iam and kiam answer each container by its address.

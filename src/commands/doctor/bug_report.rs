@@ -60,7 +60,7 @@ pub(super) struct Versions(Receiver<String>);
 /// Starts the clients to print their versions, in the background.
 pub(super) fn versions(env: &Env) -> Versions {
     let (send, receive) = mpsc::channel();
-    for program in CLIENTS.into_iter().filter_map(|name| client_config::on_path(env, name)) {
+    for program in CLIENTS.into_iter().filter_map(|name| env.find_program(name)) {
         let (send, env) = (send.clone(), env.clone());
         let _ = platform::spawn_thread(move || {
             if let Some(text) = containers::version_output(&env, &program) {

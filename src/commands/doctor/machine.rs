@@ -101,7 +101,7 @@ fn docker(env: &Env, scope: Scope) -> Option<Check> {
     if file.store() == Some(NAME) && scope == Scope::Machine {
         return Some(Check::failed(Name::Docker, findings::wrong_store(&path, "HOST")));
     }
-    let is_there = client_config::on_path(env, "docker").is_some() || path.exists();
+    let is_there = env.find_program("docker").is_some() || path.exists();
     let all = file.store() == Some(HELPER_NAME);
     let count = file.hosts().count();
     match (all, count) {

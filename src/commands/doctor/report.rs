@@ -80,29 +80,9 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// The name as printed.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Program => "program",
-            Self::User => "user",
-            Self::Variables => "variables",
-            Self::Configuration => "configuration",
-            Self::Profiles => "profiles",
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-            Self::Skopeo => "skopeo",
-            Self::Clients => "clients",
-            Self::Host => "host",
-            Self::Mapping => "mapping",
-            Self::Cache => "cache",
-            Self::Endpoint => "endpoint",
-            Self::Credentials => "credentials",
-            Self::Principal => "principal",
-            Self::Token => "token",
-            Self::Clock => "clock",
-            Self::Registry => "registry",
-            Self::Image => "image",
-        }
+    /// The name as printed: that of the variant.
+    fn text(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 
     /// Whether the check is of a client, on which no other check depends.
@@ -328,7 +308,7 @@ impl<'a, W: Write> Screen<'a, W> {
             Some(image) => format!("{}/{image}", registry.host),
             None => registry.host.clone(),
         };
-        let failed: Vec<&str> = registry
+        let failed: Vec<String> = registry
             .checks
             .iter()
             .filter(|check| check.status == Status::Failure && check.shown)

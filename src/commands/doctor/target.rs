@@ -2,7 +2,6 @@
 
 use super::Checker;
 use super::report::{Check, Name, RegistryReport};
-use crate::client_config;
 use crate::code::Code;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
@@ -37,7 +36,7 @@ pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -
 fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
     let fallback = config.fallback().map(|name| format!("docker-credential-{name}"));
     match (error, fallback) {
-        (Error::NotFound, Some(program)) if client_config::on_path(env, &program).is_some() => {
+        (Error::NotFound, Some(program)) if env.find_program(&program).is_some() => {
             Check::ok(Name::Host, format!("not an ECR registry; {program}, the fallback helper, serves it"))
         }
         (Error::NotFound, Some(program)) => Check::failure(

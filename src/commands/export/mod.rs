@@ -1,6 +1,6 @@
 //! `export`: passwords for programs that read a file or variables and call no helper.
 //!
-//! The passwords come from the token cache, as for every other command. `export` prints them, or writes them atomically to a
+//! The passwords come from the token cache, or from AWS where it has none that lasts long enough. `export` prints them, or writes them atomically to a
 //! private file ([`file`]), in one of several formats ([`format`]). With `--every` the process keeps running and refreshes the
 //! file ([`refresh`]). A password is valid for up to twelve hours, so `export` warns before it prints one on a terminal.
 
