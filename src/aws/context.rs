@@ -5,9 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::http::Network;
-use super::runtime::{PendingRequest, run, timed_out};
-use super::settings::Settings;
-use super::tls::Trust;
+use super::pending::{PendingRequest, timed_out};
 use crate::config::{DEFAULT_TIMEOUT, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
@@ -22,27 +20,6 @@ pub(super) struct Context {
     pub(super) deadline: Instant,
     /// When the program that gave the credentials ended. It may have waited for a person, and services get their time after it.
     pub(super) asked_until: OnceLock<Instant>,
-}
-
-/// Runs `work` with a new context for `target` and `identity`, until `deadline` at the latest.
-pub(super) fn run_with_context<T, F>(
-    target: &Target,
-    identity: &Arc<Identity>,
-    deadline: Instant,
-    work: impl FnOnce(Context) -> F + Send + 'static,
-) -> Result<T, Failure>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Failure>> + Send + 'static,
-{
-    let (target, shared_identity, pending) = (target.clone(), identity.clone(), PendingRequest::default());
-    run(deadline, identity, &pending.clone(), async move {
-        Settings::new(&shared_identity).check_endpoints(&target)?;
-        let trust = Trust::new(&shared_identity, deadline)?;
-        let network = Network::new(&shared_identity.env, trust, pending.clone());
-        work(Context { target, identity: shared_identity, network, pending, deadline, asked_until: OnceLock::new() })
-            .await
-    })
 }
 
 impl Context {

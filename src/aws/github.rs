@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::http::{Answer, Limits, is_temporary};
-use super::runtime::GRACE;
 use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, retry_config};
+use super::worker::GRACE;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::GitHubJob;

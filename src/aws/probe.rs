@@ -12,9 +12,9 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::context::{Context, run_with_context};
+use super::context::Context;
+use super::exchange::Exchange;
 use super::http::{Answer, Limits};
-use super::runtime::run;
 use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, SdkSetup, with_credentials};
 use super::session::Session;
 use super::settings::Settings;
@@ -35,20 +35,53 @@ pub struct Route {
     pub roots: String,
 }
 
-/// The route of a request for `target`. Sends nothing.
-pub fn route(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
-    run_with_context(target, identity, deadline, |context| async move {
-        let SdkSetup { endpoint, context, .. } = SdkSetup::new(context);
-        let uri = endpoint.resolve(&context.target).await.ok_or_else(|| {
-            Failure::new(
-                Code::NoEndpoint,
-                format!("there is no endpoint for these settings in {}", context.target.registry.region),
-                "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
-            )
-        })?;
-        let proxy = context.network.proxy_for(&uri);
-        Ok(Route { endpoint: mask_user_info(&uri.to_string()), proxy, roots: context.network.describe_roots() })
-    })
+impl Exchange {
+    /// The route of a request for `target`. Sends nothing.
+    pub fn route(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
+        self.step(target, identity, deadline, |context| async move {
+            let SdkSetup { endpoint, context, .. } = SdkSetup::new(context);
+            let uri = endpoint.resolve(&context.target).await.ok_or_else(|| {
+                Failure::new(
+                    Code::NoEndpoint,
+                    format!("there is no endpoint for these settings in {}", context.target.registry.region),
+                    "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
+                )
+            })?;
+            let proxy = context.network.proxy_for(&uri);
+            Ok(Route { endpoint: mask_user_info(&uri.to_string()), proxy, roots: context.network.describe_roots() })
+        })
+    }
+
+    /// Requests `path`, e.g. `/v2/`, from the registry of `target` as a client does: with the token if there is one, or with the
+    /// bearer token that a registry such as ECR Public issues for it.
+    pub fn ask_registry(
+        &self,
+        target: &Target,
+        identity: &Arc<Identity>,
+        token: Option<&Token>,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<RegistryAnswer, Failure> {
+        let path = path.to_owned();
+        let basic = token.and_then(|token| {
+            let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
+            header_value(&Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
+        });
+        self.beside().step(target, identity, deadline, |context| async move {
+            let url = format!("https://{}{path}", context.target.host);
+            let mut authorization = basic;
+            let mut answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
+            if let Some(token_url) = token_url(&answer, &context.target.host) {
+                authorization = bearer(&context, &token_url, authorization.as_ref()).await?;
+                answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
+            }
+            // An answer to HEAD has no body, and only the body describes an error.
+            if answer.status != StatusCode::OK {
+                answer = send(&context, Method::GET, &url, authorization.as_ref()).await?;
+            }
+            Ok(registry_answer(&answer))
+        })
+    }
 }
 
 impl Session {
@@ -64,9 +97,9 @@ impl Session {
 
     /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
-        let Self { config, credentials, context, .. } = self.clone();
-        let (identity, pending) = (context.identity.clone(), context.pending.clone());
-        run(deadline, &identity, &pending, async move {
+        let Self { worker, config, credentials, context, .. } = self.clone();
+        let asked = context.clone();
+        worker.run(&asked.identity, &asked.pending, deadline, async move {
             Settings::new(&context.identity).check_endpoint("STS")?;
             let client = aws_sdk_sts::Client::new(&with_credentials(config, credentials));
             client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
@@ -90,36 +123,6 @@ pub struct RegistryAnswer {
     pub code: String,
     /// The message beside it, for people.
     pub message: String,
-}
-
-/// Requests `path`, e.g. `/v2/`, from the registry of `target` as a client does: with the token if there is one, or with the
-/// bearer token that a registry such as ECR Public issues for it.
-pub fn ask_registry(
-    target: &Target,
-    identity: &Arc<Identity>,
-    token: Option<&Token>,
-    path: &str,
-    deadline: Instant,
-) -> Result<RegistryAnswer, Failure> {
-    let path = path.to_owned();
-    let basic = token.and_then(|token| {
-        let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
-        header_value(&Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
-    });
-    run_with_context(target, identity, deadline, |context| async move {
-        let url = format!("https://{}{path}", context.target.host);
-        let mut authorization = basic;
-        let mut answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
-        if let Some(token_url) = token_url(&answer, &context.target.host) {
-            authorization = bearer(&context, &token_url, authorization.as_ref()).await?;
-            answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
-        }
-        // An answer to HEAD has no body, and only the body describes an error.
-        if answer.status != StatusCode::OK {
-            answer = send(&context, Method::GET, &url, authorization.as_ref()).await?;
-        }
-        Ok(registry_answer(&answer))
-    })
 }
 
 /// The answer and, of an error, what the body says.

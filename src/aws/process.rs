@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::context::Context;
 use super::key_document::KeyDocument;
-use super::runtime::GRACE;
+use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;

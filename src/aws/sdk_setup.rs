@@ -1,6 +1,5 @@
 //! Configures the SDK's clients and credential providers from the settings that the identity was derived from.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::provider_config::ProviderConfig;
@@ -13,15 +12,13 @@ use aws_smithy_async::time::SystemTimeSource;
 use log::debug;
 
 use super::context::Context;
-use super::credentials::{self, MfaCode};
 use super::endpoint::Endpoint;
 use super::http::fitting;
-use super::runtime::GRACE;
-use super::session::Session;
+
 use super::settings::Settings;
+use super::worker::GRACE;
 use crate::env::Env;
-use crate::error::{Failure, mask_user_info};
-use crate::identity::{CacheKey, of_credentials};
+use crate::error::mask_user_info;
 
 /// How long one connection attempt may take: the value of the other AWS SDKs.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -34,7 +31,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(3);
 /// Everything that a call needs except the credentials.
 pub(super) struct SdkSetup {
     pub(super) config: SdkConfig,
-    provider_config: ProviderConfig,
+    pub(super) provider_config: ProviderConfig,
     pub(super) endpoint: Endpoint,
     pub(super) context: Context,
 }
@@ -81,29 +78,6 @@ impl SdkSetup {
             self.context.network.preconnect(uri, CONNECT_TIMEOUT).await;
         }
     }
-
-    /// Resolves the credentials, with the codes of MFA devices.
-    pub(super) async fn open_session(self, codes: &[MfaCode]) -> Result<Session, Failure> {
-        let Self { config, provider_config, endpoint, context } = self;
-        let started = Instant::now();
-        let credentials = Box::pin(credentials::resolve(&config, &provider_config, codes, &context)).await?;
-        let took_ms = started.elapsed().as_millis();
-        debug!(credentials = context.describe_caller(), took_ms; "credentials found");
-        let cache_key = cache_key(&endpoint, &credentials, &context).await;
-        Ok(Session { config, endpoint, credentials, context: Arc::new(context), cache_key })
-    }
-}
-
-/// The key of the token that these credentials request, if other settings may lead to them too.
-async fn cache_key(endpoint: &Endpoint, credentials: &Credentials, context: &Context) -> Option<CacheKey> {
-    if !context.identity.may_give_same_credentials() {
-        return None;
-    }
-    let uri = endpoint.resolve(&context.target).await?;
-    let token = credentials.session_token().unwrap_or_default();
-    let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
-    let proxy = context.network.proxy_for(&uri);
-    Some(of_credentials(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
 }
 
 /// The pauses of the SDK's clients. A pause before another attempt is shortened where it would outlast the deadline, so that

@@ -8,15 +8,14 @@ use aws_credential_types::Credentials;
 use aws_smithy_types::DateTime;
 use log::debug;
 
-use super::context::{Context, run_with_context};
-use super::credentials::{MfaCode, is_from_expected_provider};
+use super::context::Context;
+use super::credentials::is_from_expected_provider;
 use super::endpoint::Endpoint;
-use super::runtime::run;
-use super::sdk_setup::{SdkSetup, with_credentials};
+use super::sdk_setup::with_credentials;
+use super::worker::Worker;
 use crate::code::Code;
-use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity};
+use crate::identity::CacheKey;
 use crate::registry::Registry;
 use crate::token::Token;
 
@@ -37,6 +36,7 @@ pub struct Issued {
 /// Resolved credentials, with everything that a call with them needs.
 #[derive(Clone)]
 pub struct Session {
+    pub(super) worker: Worker,
     pub(super) config: SdkConfig,
     pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
@@ -58,24 +58,6 @@ struct AuthorizationData {
 }
 
 impl Session {
-    /// Resolves the credentials of `identity` by `deadline`, without a request for a token.
-    pub fn open(target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Self, Failure> {
-        Self::open_with(target, identity, &[], deadline)
-    }
-
-    /// Resolves the credentials with the codes of MFA devices.
-    pub fn open_with(
-        target: &Target,
-        identity: &Arc<Identity>,
-        codes: &[MfaCode],
-        deadline: Instant,
-    ) -> Result<Self, Failure> {
-        let codes = codes.to_vec();
-        run_with_context(target, identity, deadline, |context| async move {
-            Box::pin(SdkSetup::new(context).open_session(&codes)).await
-        })
-    }
-
     /// The id of the access key that was resolved.
     pub fn access_key_id(&self) -> &str {
         self.credentials.access_key_id()
@@ -89,12 +71,12 @@ impl Session {
 
     /// Requests the token from ECR, by `deadline`.
     pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
-        let (identity, pending) = (self.context.identity.clone(), self.context.pending.clone());
-        run(deadline, &identity, &pending, self.ecr_token())
+        let (worker, context) = (self.worker.clone(), self.context.clone());
+        worker.run(&context.identity, &context.pending, deadline, self.ecr_token())
     }
 
-    pub(super) async fn ecr_token(self) -> Result<Issued, Failure> {
-        let Self { config, endpoint, credentials, context, cache_key } = self;
+    async fn ecr_token(self) -> Result<Issued, Failure> {
+        let Self { worker: _, config, endpoint, credentials, context, cache_key } = self;
         let roles = &context.identity.chain.roles;
         let is_from_expected_provider = is_from_expected_provider(context.source(), roles, &credentials);
         let config = with_credentials(config, credentials);

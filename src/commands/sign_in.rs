@@ -14,16 +14,17 @@ use clap::Args;
 use time::OffsetDateTime;
 
 use crate::NAME;
-use crate::aws::{self, MfaCode, Renewal, Session};
+use crate::aws::{Exchange, MfaCode, Session};
 use crate::code::Code;
 use crate::commands::cached_tokens::print_line;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
-use crate::identity::{Identity, MfaDevice, Source};
+use crate::identity::{Identity, MfaDevice, Source, Watch};
 use crate::platform::shell_word;
-use crate::{terminal, token_provider};
+use crate::terminal;
+use crate::token_provider::{self, Attempt, Authenticator, MOST_CHANGES, Proof};
 
 /// How often the user may try another MFA code.
 const MOST_CODES: usize = 3;
@@ -41,11 +42,11 @@ impl Login {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
-        let (identity, session) = open_session(env, &config, &target)?;
+        let (identity, session, proof) = open_session(env, &config, &target)?;
         let failed = |failure| token_provider::in_context(&target, failure);
         let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
         let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
-        token_provider::keep(env, &config, &target, &identity, &issued).map_err(|why| {
+        token_provider::keep(env, &config, &target, &identity, (&issued, proof)).map_err(|why| {
             why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host))
         })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
@@ -56,24 +57,23 @@ impl Login {
 }
 
 /// Resolves the credentials, with MFA codes and sign-ins where needed.
-fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session), Error> {
+fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session, Proof), Error> {
     let failed = |failure| token_provider::in_context(target, failure);
     let deadline = || Instant::now() + config.timeout();
-    let (mut signed_in, mut renewed, mut codes_asked) = (false, false, 0);
+    let authenticator = Authenticator::new(env, target, Exchange::default());
+    let (mut signed_in, mut codes_asked, mut changes) = (false, 0, 0);
     loop {
-        let identity = Arc::new(Identity::of(env, target, deadline()).map_err(failed)?);
-        // A service may give a sign-in that expires at once.
-        if !renewed && aws::renew_sign_in(target, &identity, deadline()).map_err(failed)? == Renewal::Renewed {
-            renewed = true;
-            continue;
-        }
+        let identity = authenticator.identity(deadline()).map_err(failed)?;
         // A code is valid once.
         token_provider::writable_cache(env, &identity)
             .map_err(|why| why.with_context(format!("a token for {} cannot be cached", target.host)))?;
+        Watch::wait_until_settled(&identity);
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
-        match Session::open_with(target, &identity, &codes, identity.deadline(target, deadline())) {
-            Ok(session) => return Ok((identity, session)),
+        match authenticator.resolve(&identity, &codes, identity.deadline(target, deadline())) {
+            Ok(Attempt::Done((session, proof))) => return Ok((identity, session, proof)),
+            Ok(Attempt::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
+            Ok(Attempt::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
             Err(failure) if is_expired(failure.code) && !signed_in => {
                 sign_in(env, &identity, &failure)?;
                 signed_in = true;

@@ -1,15 +1,16 @@
 //! Parses the text of the configuration file, with the line of every value for messages.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Config;
+use super::TIME_LIMIT_FORM;
 use super::registry_entry::{RegistryEntry, Table};
+use super::source_text::SourceText;
 use super::values::{is_helper_name, time_limit};
-use super::{TIME_LIMIT_FORM, invalid};
 use crate::error::Failure;
 
 #[derive(Deserialize)]
@@ -19,57 +20,6 @@ struct File {
     fallback: Option<Spanned<String>>,
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
-}
-
-/// The text of a file, which turns the offset of a value into its line.
-pub(super) struct SourceText<'a> {
-    text: &'a str,
-    path: &'a Path,
-    /// A position whose line is known. Lines are counted from here: to count each from the start takes noticeable time
-    /// in a file with many tables.
-    offset: usize,
-    line: usize,
-}
-
-impl<'a> SourceText<'a> {
-    fn new(text: &'a str, path: &'a Path) -> Self {
-        Self { text, path, offset: 0, line: 1 }
-    }
-
-    /// Moves the known position to `offset`.
-    fn advance_to(&mut self, offset: usize) {
-        (self.line, self.offset) = (self.line_at(offset), offset);
-    }
-
-    /// The line of an offset behind the known position.
-    fn line_at(&self, offset: usize) -> usize {
-        let between = self.text.get(self.offset..offset).unwrap_or_default();
-        self.line + between.matches('\n').count()
-    }
-
-    /// The line of the known position: that of the current table.
-    pub(super) fn line(&self) -> usize {
-        self.line
-    }
-
-    /// The line of a value.
-    pub(super) fn line_of(&self, value: &Spanned<String>) -> usize {
-        self.line_at(value.span().start)
-    }
-
-    /// The file and a line, as the setting that a message names.
-    pub(super) fn setting_in(&self, line: usize) -> String {
-        format!("{}, line {line}", self.path.display())
-    }
-
-    /// The failure for a value.
-    pub(super) fn failure(&self, value: &Spanned<String>, what: &str, hint: &str) -> Failure {
-        self.failure_at(value.span().start, what, hint)
-    }
-
-    fn failure_at(&self, offset: usize, what: &str, hint: &str) -> Failure {
-        invalid(format!("{}: {what}", self.setting_in(self.line_at(offset))), hint)
-    }
 }
 
 impl Config {

@@ -3,18 +3,11 @@
 use log::{Level, debug, log_enabled};
 
 use super::registry_entry::RegistryEntry;
-use super::target::{Caller, Target};
+use super::target::{Caller, Choice, Target};
 use super::{Config, invalid, variables};
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::registry::{self, Registry};
-
-/// Who calls AWS, and the setting that says so.
-#[derive(Default)]
-pub(super) struct Choice {
-    pub(super) caller: Caller,
-    pub(super) setting: Option<String>,
-}
 
 impl Config {
     /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR

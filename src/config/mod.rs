@@ -28,6 +28,7 @@ mod file;
 mod keys;
 mod mapping;
 mod registry_entry;
+mod source_text;
 mod target;
 mod values;
 mod variables;

@@ -4,7 +4,7 @@ use glob::Pattern;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::SourceText;
+use super::source_text::SourceText;
 use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
 use super::{SESSION_NAME, invalid};

@@ -99,6 +99,13 @@ impl Caller {
     }
 }
 
+/// Who calls AWS, and the setting that says so.
+#[derive(Default)]
+pub(super) struct Choice {
+    pub(super) caller: Caller,
+    pub(super) setting: Option<String>,
+}
+
 /// A profile that a registry is mapped to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappedProfile {

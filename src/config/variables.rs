@@ -1,7 +1,6 @@
 //! The variables that decide who calls: for the registries of one account, and for all registries in a CI job.
 
-use super::mapping::Choice;
-use super::target::{AccountKeys, Caller, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
+use super::target::{AccountKeys, Caller, Choice, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{GITHUB, ROLE_ARN_FORM, is_role_arn, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::env::Env;

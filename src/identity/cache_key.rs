@@ -4,83 +4,16 @@
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
 use std::ffi::OsStr;
-use std::fmt;
-
-use sha2::{Digest, Sha256};
 
 use super::dependency::Observed;
+use super::hash::{CacheKey, KeyHasher};
 use super::jwt::{self, Acceptor};
 use super::source::Selected;
+use super::variables::{is_irrelevant_of_helper, is_relevant};
 use crate::config::{AccountKeys, Caller, Keys, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
 use crate::registry::Registry;
 use crate::secret::Secret;
-
-/// `AWS_*` variables that change neither who calls nor which endpoint.
-const IRRELEVANT: &[&str] =
-    &["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_CLI_AUTO_PROMPT"];
-
-/// Variables without the prefix `AWS_` that change who calls or which endpoint.
-const RELEVANT: &[&str] = &[
-    "HOME",
-    "USERPROFILE",
-    "HOMEDRIVE",
-    "HOMEPATH",
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-];
-
-/// Variables of the helper that do not change which token a registry gets.
-pub(super) const OWN_IRRELEVANT: &[&str] = &[
-    "AWS_ECR_CACHE_DIR",
-    "AWS_ECR_DISABLE_CACHE",
-    "AWS_ECR_IGNORE_CREDS_STORAGE",
-    "AWS_ECR_LOG",
-    "AWS_ECR_LOG_FILE",
-    "AWS_ECR_TIMEOUT",
-];
-
-/// The SHA-256 that names a file of the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheKey([u8; 32]);
-
-impl CacheKey {
-    /// A key for tests of code that only passes keys on.
-    #[cfg(test)]
-    pub fn of(text: &str) -> Self {
-        Self(Sha256::digest(text).into())
-    }
-}
-
-impl fmt::Display for CacheKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// Hashes the parts of a key. Every name and value is hashed with its length, so that no two lists of parts give the same
-/// bytes.
-#[derive(Default)]
-pub(super) struct KeyHasher(Sha256);
-
-impl KeyHasher {
-    pub(super) fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        for part in [name.as_ref(), value.as_ref()] {
-            self.0.update((part.len() as u64).to_le_bytes());
-            self.0.update(part);
-        }
-    }
-
-    pub(super) fn into_key(self) -> CacheKey {
-        CacheKey(self.0.finalize().into())
-    }
-}
 
 /// The key of what the cache knows about a request, made from the environment and the host. Two processes with the
 /// same environment that find everything [`Observed`] unchanged have the same identity.
@@ -92,7 +25,7 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     // The request of a GitHub Actions job is not in it, but observed: the jobs of a machine share one manifest.
     let is_own = |name: &OsStr| {
         let name = name.to_str().unwrap_or_default();
-        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name))
+        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !is_irrelevant_of_helper(name))
     };
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name) || is_own(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -185,18 +118,11 @@ fn add_role(parts: &mut KeyHasher, role: Option<&Role>) {
     parts.add("region of STS", region.as_deref().unwrap_or_default());
 }
 
-/// Whether a variable can change who calls or which endpoint.
-fn is_relevant(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return true };
-    RELEVANT.contains(&name)
-        || (name.starts_with("AWS_") && !name.starts_with("AWS_ECR_") && !IRRELEVANT.contains(&name))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::CacheKey;
+    use super::super::CacheKey;
     use crate::config::Config;
     use crate::env::Env;
     use crate::identity::Identity;

@@ -14,7 +14,9 @@
 
 use super::profile_section::{Link, ProfileSection};
 use super::profiles::Profiles;
-use super::source::{CredentialChain, GitHubJob, IdentityToken, Selected, Source, WebIdentity};
+use super::source::{
+    CredentialChain, GITHUB_TOKEN, GITHUB_URL, GitHubJob, IdentityToken, Selected, Source, WebIdentity,
+};
 use crate::code::Code;
 use crate::config::{Caller, Keys, MappedProfile, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
 use crate::env::Env;
@@ -30,10 +32,6 @@ pub(super) struct Resolver<'a> {
     pub(super) profiles: &'a Profiles,
     pub(super) selected: &'a Selected,
 }
-
-/// The variables with which a job of GitHub Actions requests its identity token.
-pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
-pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 impl Resolver<'_> {
     /// The chain for a registry.

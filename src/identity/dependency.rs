@@ -12,10 +12,10 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cache_key::{KeyHasher, OWN_IRRELEVANT};
-use super::chain::{GITHUB_TOKEN, GITHUB_URL};
+use super::hash::KeyHasher;
 use super::jwt::{self, Acceptor};
-use super::made_up;
+use super::source::{GITHUB_TOKEN, GITHUB_URL};
+use super::variables::{is_irrelevant_of_helper, is_made_up};
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::platform;
@@ -41,7 +41,7 @@ pub enum Dependency {
     Directory,
     /// The names and states of the files in a directory.
     Folder(PathBuf),
-    /// All variables except those that are [made up](super::made_up) for each run, and those of the helper that do not change
+    /// All variables except those that are [made up](is_made_up) for each run, and those of the helper that do not change
     /// which token a registry gets.
     Environment,
     /// This boot of this machine.
@@ -159,7 +159,7 @@ impl Dependency {
                 for (name, value) in env.iter() {
                     let text = name.to_str();
                     let is_irrelevant = |name: &str| {
-                        made_up::is_listed(name) || OWN_IRRELEVANT.contains(&name) || name.starts_with(platform::MARK)
+                        is_made_up(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
                     };
                     if !text.is_some_and(is_irrelevant) {
                         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());

@@ -51,6 +51,16 @@ impl Watch {
         Self { identity: identity.clone(), started_at, before: Footprint::now(identity) }
     }
 
+    /// Waits until nothing that `identity` was derived from changed so shortly before that a watch would prove nothing: for two
+    /// seconds at most.
+    pub fn wait_until_settled(identity: &Identity) {
+        if let Some(Ok(age)) = Footprint::now(identity).changed_at.map(|at| SystemTime::now().duration_since(at))
+            && identity.source().reads_itself()
+        {
+            std::thread::sleep(SETTLED.saturating_sub(age));
+        }
+    }
+
     /// What happened since the start, and since the identity was derived.
     pub fn touched(&self) -> Touched {
         let Self { identity, started_at, before } = self;

@@ -11,9 +11,9 @@
 //! | `shared_file`, `ini`, `profiles` | read the AWS files once |
 //! | `chain`, `profile_section` | decide the source of the credentials and the roles; report a missing or wrong profile |
 //! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
-//! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `made_up` | hash what the source depends on: files, claims, programs, this boot |
+//! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
-//! | `cache_key` | makes the cache key |
+//! | `cache_key`, `hash` | make the cache key |
 //!
 //! The settings are read once, and `aws` asks exactly the providers that were decided here. What a provider of the SDK
 //! reads itself (an `aws login` session, a container's token, everything that a process does) is observed again after the
@@ -37,7 +37,7 @@
 //! | a kubelet's service account token | the claims in it, the role, the session name; this boot | at once; a rotated token is no change |
 //! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs no call to ECR if it gives the same keys |
 //! | `aws login` session | the whole session file, or that it is absent; this boot | at once; as for SSO |
-//! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words and of the AWS CLI's sessions; interpreters of scripts among them; the whole environment except what is [made up](made_up) for each run; this boot and sandbox. Not cached when the helper does not understand the command ([`command`]) | all this at once; anything else that the process reads, at the next refresh |
+//! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words and of the AWS CLI's sessions; interpreters of scripts among them; the whole environment except what is [made up](variables) for each run; this boot and sandbox. Not cached when the helper does not understand the command ([`command`]) | all this at once; anything else that the process reads, at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the claims of the token file; without a token, this sandbox; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot, sandbox and instance | another machine or container at once; another role of this instance at the next refresh |
 //!
@@ -55,20 +55,22 @@ mod chain;
 mod command;
 mod dependency;
 mod footprint;
+mod hash;
 mod ini;
 mod jwt;
-mod made_up;
 mod observations;
 mod profile_section;
 mod profiles;
 mod shared_file;
 mod shell_words;
 mod source;
+mod variables;
 
-pub use cache_key::{CacheKey, of_credentials, request_key};
+pub use cache_key::{of_credentials, request_key};
 pub use chain::profile_failure;
 pub use dependency::Observed;
 pub use footprint::{Touched, Watch};
+pub use hash::CacheKey;
 pub use jwt::issuer_and_subject;
 pub use profiles::{Profile, Profiles, paths};
 pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};

@@ -134,6 +134,10 @@ pub enum IdentityToken {
     GitHub(GitHubJob),
 }
 
+/// The variables with which a job of GitHub Actions requests its identity token.
+pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
 /// The request of a GitHub Actions job for its identity token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubJob {
@@ -170,6 +174,13 @@ impl fmt::Display for CredentialChain {
             Some(role) => write!(f, "the role {}, assumed with {}", role.arn, self.source),
             None => self.source.fmt(f),
         }
+    }
+}
+
+impl Source {
+    /// Whether it reads files itself when it is asked, so that these may be others than those in the cache key.
+    pub fn reads_itself(&self) -> bool {
+        matches!(self, Self::Login { .. } | Self::Process { .. })
     }
 }
 

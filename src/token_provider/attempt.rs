@@ -9,25 +9,19 @@ use std::time::Instant;
 
 use log::{debug, info, warn};
 
-use super::{IssuedToken, Purpose, log_entry, new_entry};
-use crate::aws::{self, Issued, Renewal, Session};
+use super::authenticator::{Attempt, Authenticator, Proof};
+use super::stored::{new_entry, proven};
+use super::{IssuedToken, Purpose, log_entry};
+use crate::aws::Issued;
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
-use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{Identity, Source, Touched, Watch};
-
-/// The result of a step during which the settings may change.
-pub(super) enum Attempt<T> {
-    Done(T),
-    /// The identity was derived from settings that have changed since.
-    SettingsChanged,
-}
+use crate::identity::Identity;
 
 /// A request for a token, as one identity.
 pub(super) struct TokenRequest<'a> {
-    pub(super) env: &'a Env,
+    pub(super) authenticator: &'a Authenticator<'a>,
     pub(super) target: &'a Target,
     pub(super) identity: &'a Arc<Identity>,
     pub(super) deadline: Instant,
@@ -84,36 +78,12 @@ impl TokenRequest<'_> {
 
     /// Requests a token from AWS, unless `cache` has one that the same credentials requested.
     fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<Attempt<Requested>, Failure> {
-        let Self { target, identity, .. } = *self;
-        if let Source::Sso(_) = identity.source()
-            // The leader before this one may have renewed the sign-in.
-            && (!self.is_unchanged() || aws::renew_sign_in(target, identity, deadline)? == Renewal::Renewed)
-        {
+        let Attempt::Done((session, proof)) = self.authenticator.resolve(self.identity, &[], deadline)? else {
             return Ok(Attempt::SettingsChanged);
-        }
-        let reads_itself = matches!(identity.source(), Source::Login { .. } | Source::Process { .. });
-        if !reads_itself && !identity.may_give_same_credentials() {
-            let issued = aws::request_token(target, identity, deadline)?;
-            return Ok(Attempt::Done(Requested::Issued(issued, Proof::of(identity))));
-        }
-        let watch = reads_itself.then(|| Watch::start(identity));
-        let session = Session::open(target, identity, deadline)?;
-        let mut proof = Proof::of(identity);
-        match watch.filter(|_| proof == Proof::Complete).map_or(Touched::No, |watch| watch.touched()) {
-            Touched::No => {}
-            Touched::Yes if matches!(identity.source(), Source::Login { .. }) => return Ok(Attempt::SettingsChanged),
-            Touched::Yes => {
-                info!(host = target.host; "not cached: the settings of the credentials changed while they were resolved");
-                proof = Proof::OfCredentials;
-            }
-            Touched::Unknown => {
-                info!(host = target.host; "not cached: the settings of the credentials changed a moment ago");
-                proof = Proof::OfCredentials;
-            }
-        }
+        };
         let entry = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
         if let Some(entry) = entry.filter(|entry| entry.freshness() == Freshness::Fresh) {
-            debug!(host = target.host; "the credentials are those of a cached token");
+            debug!(host = self.target.host; "the credentials are those of a cached token");
             return Ok(Attempt::Done(Requested::Cached(entry, proof)));
         }
         session.request_token(deadline).map(|issued| Attempt::Done(Requested::Issued(issued, proof)))
@@ -143,11 +113,6 @@ impl TokenRequest<'_> {
         }
     }
 
-    fn is_unchanged(&self) -> bool {
-        let now = Identity::of(self.env, self.target, self.deadline);
-        now.is_ok_and(|now| now.key == self.identity.key)
-    }
-
     /// The entry for a token, if it may be cached.
     fn cacheable(&self, requested: &Requested) -> Option<Entry> {
         let host = &self.target.host;
@@ -163,10 +128,7 @@ impl TokenRequest<'_> {
             info!(host; "not cached: the token came expired or without an expiry time");
             return None;
         };
-        match proof {
-            Proof::Complete => Some(entry),
-            Proof::OfCredentials => Some(entry.under(entry.credentials()?)),
-        }
+        proven(entry, proof)
     }
 }
 
@@ -175,21 +137,6 @@ enum Requested {
     Issued(Issued, Proof),
     /// The credentials had requested it before.
     Cached(Entry, Proof),
-}
-
-/// Whose token it is for certain.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// That of the identity, and of its credentials.
-    Complete,
-    /// That of the credentials: the settings changed while these were resolved, or no hash describes them.
-    OfCredentials,
-}
-
-impl Proof {
-    fn of(identity: &Identity) -> Self {
-        if identity.uncacheable.is_some() { Self::OfCredentials } else { Self::Complete }
-    }
 }
 
 impl From<Requested> for IssuedToken {

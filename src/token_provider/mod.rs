@@ -13,6 +13,7 @@
 //! with the new settings find the token under the new key.
 
 mod attempt;
+mod authenticator;
 mod list;
 mod stored;
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, log_enabled, warn};
 
-use crate::aws::Issued;
+use crate::aws::{Exchange, Issued};
 use crate::cache::{Cache, Decided, Entry, Freshness};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -31,13 +32,10 @@ use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{Identity, request_key};
 use crate::registry;
 use crate::token::Token;
-use attempt::{Attempt, TokenRequest};
+use attempt::TokenRequest;
+pub use authenticator::{Attempt, Authenticator, MOST_CHANGES, Proof, unsettled};
 pub use list::{any_registry, default_region, list};
-use stored::new_entry;
 pub use stored::{Stored, cached, erase, erase_of_everyone, keep, writable_cache};
-
-/// The limit on attempts. A request starts over when the settings change while it runs.
-const MOST_CHANGES: usize = 3;
 
 /// A token and its remaining lifetime.
 #[derive(Debug)]
@@ -170,38 +168,23 @@ pub fn unknown_host(host: &str) -> Error {
 
 /// Gets a token, from the cache or from AWS.
 fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) -> Result<Fetched, Failure> {
-    for _ in 0..MOST_CHANGES {
-        let identity = Arc::new(Identity::of(env, target, deadline)?);
-        let cache = stored::open_cache(env);
-        log_identity(target, &identity);
+    let authenticator = Authenticator::new(env, target, Exchange::default());
+    let (token, identity) = authenticator.repeat(deadline, |identity| {
+        log_identity(target, identity);
         let deadline = match purpose {
             Purpose::Answer(_) => identity.deadline(target, deadline),
             Purpose::List => deadline,
         };
-        let request = TokenRequest { env, target, identity: &identity, deadline, purpose };
-        let attempt = match (cache, &identity.uncacheable) {
-            (Ok(cache), None) => request.with_cache(&cache)?,
-            (Ok(cache), Some(why)) => {
-                warn!(host = target.host; "not cached: {why}");
-                request.without_entry(Some(&cache))?
-            }
-            (Err(why), _) => {
-                warn!(host = target.host; "not cached: {why}");
-                request.without_entry(None)?
-            }
+        let request = TokenRequest { authenticator: &authenticator, target, identity, deadline, purpose };
+        let (cache, why) = match (stored::open_cache(env), &identity.uncacheable) {
+            (Ok(cache), None) => return request.with_cache(&cache),
+            (Ok(cache), Some(why)) => (Some(cache), why.clone()),
+            (Err(why), _) => (None, why),
         };
-        match attempt {
-            Attempt::Done(token) => return Ok(Fetched { token, identity }),
-            Attempt::SettingsChanged => {
-                debug!(host = target.host; "the settings have changed meanwhile; starting over");
-            }
-        }
-    }
-    Err(Failure::new(
-        Code::Busy,
-        "the sign-in changed during each attempt",
-        "try again when no other program renews the sign-in",
-    ))
+        warn!(host = target.host; "not cached: {why}");
+        request.without_entry(cache.as_ref())
+    })?;
+    Ok(Fetched { token, identity })
 }
 
 /// The limit on logged lines of the AWS files that were passed over.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use log::debug;
 use time::OffsetDateTime;
 
+use super::authenticator::Proof;
 use super::short;
 use crate::aws::Issued;
 use crate::cache::{Cache, Decided, Entry, Erased, Manifest};
@@ -39,11 +40,21 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
 }
 
 /// Caches a token that was requested outside of a `get`, so that the next `get` finds it.
-pub fn keep(env: &Env, config: &Config, target: &Target, identity: &Identity, issued: &Issued) -> Result<(), Failure> {
+pub fn keep(
+    env: &Env,
+    config: &Config,
+    target: &Target,
+    identity: &Identity,
+    (issued, proof): (&Issued, Proof),
+) -> Result<(), Failure> {
     let cache = open_cache_for(env, identity)?;
     let entry = new_entry(identity, target, issued).ok_or_else(|| {
         let what = "it came expired or without an expiry time";
         Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
+    })?;
+    let entry = proven(entry, proof).ok_or_else(|| {
+        let what = "the settings changed while the credentials were resolved";
+        Failure::new(Code::CacheUnused, what, "run the command again")
     })?;
     cache.save(&entry).map_err(|error| {
         let what = format!("{} cannot be written: {error}", cache.dir().display());
@@ -88,6 +99,14 @@ pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
     let entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
     Some(entry.of_credentials(issued.credentials.as_ref()))
+}
+
+/// The same entry as far as it is proven whose token it is; `None` when nothing is.
+pub(super) fn proven(entry: Entry, proof: Proof) -> Option<Entry> {
+    match proof {
+        Proof::OfIdentity => Some(entry),
+        Proof::OfCredentials => Some(entry.under(entry.credentials()?)),
+    }
 }
 
 /// Opens the cache for a token of this identity, and checks that it can be written.

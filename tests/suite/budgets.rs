@@ -213,6 +213,43 @@ fn requests_to_one_place_share_a_connection() {
     assert_eq!((aws.count(), trace.matches("connect(").count()), (4, 1), "{trace}");
 }
 
+#[test]
+fn a_get_that_misses_reads_each_file_of_aws_once_and_starts_one_runtime() {
+    if missing(&["strace"]).is_some() {
+        return skip("files and runtimes of a miss", "strace is not installed");
+    }
+    let aws = Aws::start();
+    let role = "role_arn = arn:aws:iam::111122223333:role/R\nsource_profile = dev\n";
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_PROFILE", "top");
+    let config = format!("[profile top]\n{role}[profile dev]\nsso_session = corp\n{}", crate::sources::SSO);
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    let config = helper.write(".aws/config", &format!("{config}{session}"));
+    let keys = helper.write(".aws/credentials", "");
+    let sign_in = crate::sources::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+    let (ran, trace) = helper.traced(HOST, &["-e", "trace=openat,epoll_create1"]);
+    ran.password_for(HOST);
+    for file in [config, keys, sign_in] {
+        assert_eq!(trace.matches(&format!("\"{}\"", file.display())).count(), 1, "{}: {trace}", file.display());
+    }
+    assert_eq!((aws.count(), trace.matches("epoll_create1(").count()), (3, 1), "{trace}");
+}
+
+#[test]
+fn doctor_starts_one_runtime() {
+    if missing(&["strace"]).is_some() {
+        return skip("runtimes of doctor", "strace is not installed");
+    }
+    let aws = Aws::start();
+    // Without the clients, whose programs doctor runs.
+    let helper = Helper::without_registry(&aws).var("PATH", "/nonexistent");
+    let trace = helper.home().join("trace");
+    let mut command = helper.tool("/usr/bin/strace");
+    command.args(["-f", "-e", "trace=epoll_create1", "-o"]).arg(&trace).arg(crate::helper::program());
+    let ran = crate::process::run(command.args(["doctor", HOST]), "");
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    assert_eq!(trace.matches("epoll_create1(").count(), 1, "{ran:?}: {trace}");
+}
+
 /// What AWS is asked, scenario by scenario.
 #[test]
 fn calls_to_aws() {

@@ -1,5 +1,6 @@
 //! Checks the rules that CONTRIBUTING states about the source, and the words of the output.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,77 @@ fn imports_go_downward_only() {
             }
         }
     }
+}
+
+/// The files that a file names in its imports, as far as they are below `src`. Re-exports of a parent lead to the parent.
+fn imported_files(file: &Path, code: &str) -> Vec<PathBuf> {
+    let is_parent = file.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+    let dir = if is_parent { file.parent().expect("a directory").to_owned() } else { file.with_extension("") };
+    let mut all = Vec::new();
+    for statement in code.split(';').filter_map(|text| text.split_once("use ").map(|(_, path)| path.trim())) {
+        let (head, names) = match statement.split_once('{') {
+            Some((head, names)) => (head.trim_end_matches("::"), names.trim_end_matches('}').split(',').collect()),
+            None => (statement, vec![""]),
+        };
+        for name in names {
+            let path = format!("{head}::{}", name.trim());
+            let mut at = dir.clone();
+            let mut found = None;
+            for part in path.split("::") {
+                match part {
+                    "crate" => at = PathBuf::from("src"),
+                    "super" => at = at.parent().expect("a directory").to_owned(),
+                    "self" => {}
+                    part => at = at.join(part),
+                }
+                let candidates = [at.with_extension("rs"), at.join("mod.rs")];
+                found = candidates.into_iter().find(|candidate| candidate.exists()).or(found);
+            }
+            // A module's own file declares those below it, and names what they show to others.
+            let is_child = |found: &Path| is_parent && found.starts_with(&dir);
+            all.extend(found.filter(|found| found != file && !is_child(found)));
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A reader can begin with any file and never comes back to it.
+#[test]
+fn no_two_files_import_each_other() {
+    let graph: BTreeMap<PathBuf, Vec<PathBuf>> =
+        sources().into_iter().map(|(file, code)| (file.clone(), imported_files(&file, &code))).collect();
+    assert!(graph.values().map(Vec::len).sum::<usize>() > 200, "the imports are found: {graph:?}");
+    let mut left: BTreeSet<&PathBuf> = graph.keys().collect();
+    // Takes away the files whose imports are all taken away.
+    loop {
+        let done: Vec<&PathBuf> =
+            left.iter().filter(|file| !graph[**file].iter().any(|other| left.contains(other))).copied().collect();
+        if done.is_empty() {
+            break;
+        }
+        left.retain(|file| !done.contains(file));
+    }
+    // What only leads into a circle is not in it.
+    loop {
+        let imported: BTreeSet<&PathBuf> = left.iter().flat_map(|file| &graph[*file]).collect();
+        let before = left.len();
+        left.retain(|file| imported.contains(file));
+        if left.len() == before {
+            break;
+        }
+    }
+    let edges = left
+        .iter()
+        .flat_map(|file| graph[*file].iter().filter(|other| left.contains(other)).map(move |other| (file, other)));
+    // To be taken apart.
+    let is_known = |file: &Path| {
+        ["src/identity/chain.rs", "src/identity/profile_section.rs"].iter().any(|known| file == Path::new(known))
+    };
+    let edges = edges.filter(|(file, other)| !(is_known(file) && is_known(other)));
+    let edges: Vec<String> = edges.map(|(file, other)| format!("{} -> {}", file.display(), other.display())).collect();
+    assert!(edges.is_empty(), "{edges:#?}");
 }
 
 #[test]

@@ -186,7 +186,8 @@ fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() 
              echo '{{\"Version\":1,\"AccessKeyId\":\"AKIAPERSON\",\"SecretAccessKey\":\"s\"}}'\n"
         );
         let path = helper.write("process", &script);
-        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
+        let config = helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
+        crate::process::settle(&[&path, &config]);
         helper
     };
     std::thread::scope(|scope| {

@@ -32,7 +32,7 @@ use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 
 use super::dns::Resolver;
-use super::runtime::PendingRequest;
+use super::pending::PendingRequest;
 use super::tls::Trust;
 use crate::env::Env;
 use connect::{Connection, within};

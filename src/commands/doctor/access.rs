@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Checker;
 use super::report::{Check, Name, RegistryReport};
 use super::shared::{Endpoint, EndpointState, Results};
-use crate::aws::{self, Issued, Renewal, Route, Session};
+use crate::aws::{Exchange, Issued, RegistryAnswer, Route, Session};
 use crate::cache::{Entry, Freshness};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -18,7 +18,7 @@ use crate::error::Failure;
 use crate::identity::{CredentialChain, Identity, IdentityToken, Selected, Source, WebIdentity};
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
-use crate::token_provider::{self, Stored};
+use crate::token_provider::{self, Authenticator, Stored};
 
 /// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a
 /// `credential_process` may be slow.
@@ -32,6 +32,7 @@ const TOLERATED: Duration = Duration::from_mins(4);
 pub(super) struct Access {
     target: Target,
     identity: Arc<Identity>,
+    exchange: Exchange,
     token: Option<Token>,
     principal: Option<String>,
     expires_at: Option<OffsetDateTime>,
@@ -50,7 +51,8 @@ impl Access {
     /// Reads the settings for `target`.
     pub(super) fn new(checker: Checker, target: Target, report: &mut RegistryReport) -> Result<Self, Check> {
         let failed = |failure| Check::failed(Name::Credentials, failure);
-        let identity = identity(checker, &target).map_err(failed)?;
+        let exchange = checker.exchange.beside();
+        let identity = identity(checker, &target, &exchange).map_err(failed)?;
         report.source = Some(identity.source().to_string());
         report.role = match (identity.chain.roles.last(), identity.source()) {
             (Some(role), _) => Some(role.arn.clone()),
@@ -61,12 +63,12 @@ impl Access {
         report.checks.push(cache(checker, &identity));
         report.checks.extend(passed_over(&identity));
         let local_time = checker.local_time;
-        Ok(Self { target, identity, token: None, principal: None, expires_at: None, local_time })
+        Ok(Self { target, identity, exchange, token: None, principal: None, expires_at: None, local_time })
     }
 
     /// The route to the endpoint of the ECR API.
     pub(super) fn route(&self, checker: Checker) -> Result<Route, Failure> {
-        aws::route(&self.target, &self.identity, checker.until(TOKEN))
+        self.exchange.route(&self.target, &self.identity, checker.until(TOKEN))
     }
 
     /// Whether both request the same token.
@@ -79,8 +81,9 @@ impl Access {
         self.identity.chain == other.identity.chain
     }
 
-    pub(super) fn identity(&self) -> &Arc<Identity> {
-        &self.identity
+    /// Asks the registry of a host that gets the same token, as a client does.
+    pub(super) fn ask(&self, target: &Target, path: &str, deadline: Instant) -> Result<RegistryAnswer, Failure> {
+        self.exchange.ask_registry(target, &self.identity, self.token.as_ref(), path, deadline)
     }
 
     /// The token, after a successful check.
@@ -124,7 +127,7 @@ impl Access {
         let source = self.identity.chain.to_string();
         results.wait(&format!("credentials from {source}"));
         let started = Instant::now();
-        match Session::open(&self.target, &self.identity, for_credentials(checker)) {
+        match self.exchange.open_session(&self.target, &self.identity, &[], for_credentials(checker)) {
             Ok(session) => {
                 let what = format!("from {source}: access key {}, in {}", session.access_key_id(), took(started));
                 results.add(Check::ok(Name::Credentials, what).at(place));
@@ -232,12 +235,12 @@ pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
     let registry = registry.or_else(|| Registry::of_account(ANY_ACCOUNT, "us-east-1"));
     let host = registry.map(|registry| registry.host).unwrap_or_default();
     let Ok(target) = config.target(checker.env, &host) else { return Vec::new() };
-    let identity = match identity(checker, &target) {
+    let identity = match identity(checker, &target, checker.exchange) {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed(Name::Credentials, failure)],
     };
     let mut checks = vec![cache(checker, &identity)];
-    match Session::open(&target, &identity, for_credentials(checker)) {
+    match checker.exchange.open_session(&target, &identity, &[], for_credentials(checker)) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
             checks.push(Check::ok(Name::Credentials, what));
@@ -264,13 +267,8 @@ fn principal_check(principal: Result<String, Failure>) -> Check {
 }
 
 /// The identity, after renewing its sign-in where needed.
-fn identity(checker: Checker, target: &Target) -> Result<Arc<Identity>, Failure> {
-    let deadline = for_credentials(checker);
-    let identity = Arc::new(Identity::of(checker.env, target, deadline)?);
-    if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
-        return Identity::of(checker.env, target, deadline).map(Arc::new);
-    }
-    Ok(identity)
+fn identity(checker: Checker, target: &Target, exchange: &Exchange) -> Result<Arc<Identity>, Failure> {
+    Authenticator::new(checker.env, target, exchange.clone()).identity(for_credentials(checker))
 }
 
 fn for_credentials(checker: Checker) -> Instant {

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::Checker;
 use super::access::Access;
 use super::report::{Check, Name};
-use crate::aws::{RegistryAnswer, ask_registry};
+use crate::aws::RegistryAnswer;
 use crate::code::Code;
 use crate::config::Target;
 use crate::platform::shell_word;
@@ -35,7 +35,7 @@ pub(super) fn check_all(checker: Checker, access: &Access, host: &str, image: Op
         );
     }
     let target = access.target_of(host);
-    let answer = ask_registry(&target, access.identity(), access.token(), &path, checker.until(LIMIT));
+    let answer = access.ask(&target, &path, checker.until(LIMIT));
     match (answer, reference) {
         (Err(failure), _) => Check::failed(name, failure),
         (Ok(RegistryAnswer { status: StatusCode::OK, .. }), None) => {

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::aws::Exchange;
 use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
@@ -70,6 +71,8 @@ struct Checker<'a> {
     local_time: LocalTime,
     deadline: Instant,
     principals: &'a Principals,
+    /// Runs every request of the checks.
+    exchange: &'a Exchange,
 }
 
 /// The progress of the checks.
@@ -98,13 +101,14 @@ impl Doctor {
         let config = Config::load(env, started + Duration::from_secs(5));
         // No retries: a failed request is a finding.
         let once = env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
-        let principals = Principals::default();
+        let (principals, exchange) = (Principals::default(), Exchange::default());
         let checker = Checker {
             env: &once,
             config: config.as_ref(),
             local_time,
             deadline: started + LONGEST,
             principals: &principals,
+            exchange: &exchange,
         };
         let format = match (self.json, self.verbose) {
             (true, _) => Format::Json,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::edit::{self, Emptied};
-use super::file::{self, TextChange};
+use super::file::{self, Kind, TextChange};
 use super::report::{Effect, Entry};
 use super::{no_home, report};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
@@ -31,19 +31,6 @@ impl Edited {
     pub(super) fn new(text: impl Into<String>, effects: impl Into<Vec<Effect>>) -> Self {
         Self { text: text.into(), effects: effects.into() }
     }
-}
-
-/// The kinds of files that `setup` changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// docker's config.json or podman's auth.json.
-    AuthFile,
-    /// The drop-in for registries.conf.
-    RegistriesConf,
-    /// The helper's configuration file.
-    Configuration,
-    /// kubelet's configuration of image credential providers.
-    Providers,
 }
 
 /// One edit of one file.

@@ -13,6 +13,19 @@ use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
+/// The kinds of files that `setup` changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// docker's config.json or podman's auth.json.
+    AuthFile,
+    /// The drop-in for registries.conf.
+    RegistriesConf,
+    /// The helper's configuration file.
+    Configuration,
+    /// kubelet's configuration of image credential providers.
+    Providers,
+}
+
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
 

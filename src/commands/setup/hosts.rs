@@ -4,17 +4,15 @@
 //! wrong one. Without an account, STS reports the caller's: GetCallerIdentity requires no permission (AWS STS API reference).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aws::{self, Renewal, Session};
+use crate::aws::Exchange;
 use crate::code::Code;
 use crate::config::{Caller, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
-use crate::identity::Identity;
 use crate::registry::{self, ANY_ACCOUNT, Registry};
-use crate::token_provider;
+use crate::token_provider::{self, Authenticator};
 
 /// Returns the host that an argument names.
 pub(super) fn of_word(word: &str) -> Result<String, Error> {
@@ -77,9 +75,7 @@ pub(super) fn account_of_caller(
 }
 
 fn caller_account(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
-    let mut identity = Arc::new(Identity::of(env, target, deadline)?);
-    if aws::renew_sign_in(target, &identity, deadline)? == Renewal::Renewed {
-        identity = Arc::new(Identity::of(env, target, deadline)?);
-    }
-    Session::open(target, &identity, deadline)?.account(deadline)
+    let exchange = Exchange::default();
+    let identity = Authenticator::new(env, target, exchange.clone()).identity(deadline)?;
+    exchange.open_session(target, &identity, &[], deadline)?.account(deadline)
 }

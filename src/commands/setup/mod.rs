@@ -40,7 +40,8 @@ use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice, printable};
 use crate::registry::{PUBLIC_HOST, Registry};
-use changes::{Change, Changes, Edit, Edited, Kind, Mode, Takeover};
+use changes::{Change, Changes, Edit, Edited, Mode, Takeover};
+use file::Kind;
 use profiles::Accounts;
 use report::{Effect, Entry};
 

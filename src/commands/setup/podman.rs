@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::changes::{Change, Edit, Edited, Kind};
+use super::changes::{Change, Edit, Edited};
+use super::file::Kind;
 use super::no_home;
 use super::report::{Effect, Entry};
 use crate::client_config::HELPER_NAME;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use diffy::DiffOptions;
 
-use super::changes::Kind;
-use super::file::TextChange;
+use super::file::{Kind, TextChange};
 use super::{edit, kubelet};
 
 /// What an edit did to a file.

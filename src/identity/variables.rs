@@ -1,11 +1,43 @@
-//! The variables that docker, terminals, shells and CI systems make up for each run.
+//! Which variables of the environment count for an identity.
 //!
-//! A `credential_process` gets the whole environment, so all of it counts, except these: they differ from one run, window or job
-//! to the next, and say nothing about who runs it. Tokens that such systems set are not among them, nor are the sockets of
-//! agents that hold keys.
+//! A `credential_process` gets the whole environment, so all of it counts for it, except what is [made up](is_made_up) for each
+//! run: it differs from one run, window or job to the next, and says nothing about who runs it. Tokens that CI systems set are
+//! not among it, nor are the sockets of agents that hold keys.
 
-/// By the program that sets them.
-const LISTED: &[&[&str]] = &[
+use std::ffi::OsStr;
+
+/// `AWS_*` variables that change neither who calls nor which endpoint.
+const IRRELEVANT: &[&str] =
+    &["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_CLI_AUTO_PROMPT"];
+
+/// Variables without the prefix `AWS_` that change who calls or which endpoint.
+const RELEVANT: &[&str] = &[
+    "HOME",
+    "USERPROFILE",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
+/// Variables of the helper that do not change which token a registry gets.
+const OWN_IRRELEVANT: &[&str] = &[
+    "AWS_ECR_CACHE_DIR",
+    "AWS_ECR_DISABLE_CACHE",
+    "AWS_ECR_IGNORE_CREDS_STORAGE",
+    "AWS_ECR_LOG",
+    "AWS_ECR_LOG_FILE",
+    "AWS_ECR_TIMEOUT",
+];
+
+/// What docker, terminals, shells and CI systems make up for each run, by the program that sets it.
+const MADE_UP: &[&[&str]] = &[
     // Shells.
     &["_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"],
     // docker, for its plugins, and what it traces with.
@@ -120,6 +152,18 @@ const LISTED: &[&[&str]] = &[
 ];
 
 /// Whether a variable of this name is made up for each run.
-pub(super) fn is_listed(name: &str) -> bool {
-    LISTED.iter().any(|names| names.contains(&name))
+pub(super) fn is_made_up(name: &str) -> bool {
+    MADE_UP.iter().any(|names| names.contains(&name))
+}
+
+/// Whether a variable is one of the helper's that does not change which token a registry gets.
+pub(super) fn is_irrelevant_of_helper(name: &str) -> bool {
+    OWN_IRRELEVANT.contains(&name)
+}
+
+/// Whether a variable can change who calls or which endpoint.
+pub(super) fn is_relevant(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return true };
+    RELEVANT.contains(&name)
+        || (name.starts_with("AWS_") && !name.starts_with("AWS_ECR_") && !IRRELEVANT.contains(&name))
 }

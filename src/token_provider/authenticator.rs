@@ -1,0 +1,131 @@
+//! Reads the settings of a target, renews its sign-in, resolves its credentials, and starts over when the settings change
+//! meanwhile. `get`, `login`, `doctor`, `setup` and `export` all do it here.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{debug, info};
+
+use crate::aws::{Exchange, MfaCode, Renewal, Session, sign_in_expires_soon};
+use crate::code::Code;
+use crate::config::Target;
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::{Identity, Source, Touched, Watch};
+
+/// The limit on attempts. A request starts over when the settings change while it runs.
+pub const MOST_CHANGES: usize = 3;
+
+/// The result of a step during which the settings may change.
+pub enum Attempt<T> {
+    /// The step is done.
+    Done(T),
+    /// The identity was derived from settings that have changed since.
+    SettingsChanged,
+}
+
+/// Whose credentials they are for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Those of the identity.
+    OfIdentity,
+    /// Those that were resolved: the settings changed meanwhile, or no hash describes them.
+    OfCredentials,
+}
+
+/// The settings changed during each attempt.
+pub fn unsettled() -> Failure {
+    Failure::new(
+        Code::Busy,
+        "the sign-in changed during each attempt",
+        "try again when no other program renews the sign-in",
+    )
+}
+
+/// The way from the settings of a target to its credentials.
+pub struct Authenticator<'a> {
+    env: &'a Env,
+    target: &'a Target,
+    exchange: Exchange,
+    /// A service may give a sign-in that expires at once.
+    has_renewed: Cell<bool>,
+}
+
+impl<'a> Authenticator<'a> {
+    /// An authenticator whose requests are steps of `exchange`.
+    pub fn new(env: &'a Env, target: &'a Target, exchange: Exchange) -> Self {
+        Self { env, target, exchange, has_renewed: Cell::new(false) }
+    }
+
+    /// Reads the settings, and renews the sign-in if it expires soon.
+    pub fn identity(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
+        let identity = self.read(deadline)?;
+        match self.renew(&identity, deadline)? {
+            Renewal::Renewed => self.read(deadline),
+            Renewal::Unchanged => Ok(identity),
+        }
+    }
+
+    /// Repeats a step with the identity of the settings until these do not change meanwhile.
+    pub fn repeat<T>(
+        &self,
+        deadline: Instant,
+        mut step: impl FnMut(&Arc<Identity>) -> Result<Attempt<T>, Failure>,
+    ) -> Result<(T, Arc<Identity>), Failure> {
+        for _ in 0..MOST_CHANGES {
+            let identity = self.read(deadline)?;
+            match step(&identity)? {
+                Attempt::Done(result) => return Ok((result, identity)),
+                Attempt::SettingsChanged => {
+                    debug!(host = self.target.host; "the settings have changed meanwhile; starting over");
+                }
+            }
+        }
+        Err(unsettled())
+    }
+
+    /// Resolves the credentials of an identity, with the codes of MFA devices.
+    pub fn resolve(
+        &self,
+        identity: &Arc<Identity>,
+        codes: &[MfaCode],
+        deadline: Instant,
+    ) -> Result<Attempt<(Session, Proof)>, Failure> {
+        if self.renew(identity, deadline)? == Renewal::Renewed {
+            return Ok(Attempt::SettingsChanged);
+        }
+        let watch = identity.source().reads_itself().then(|| Watch::start(identity));
+        self.exchange.preconnect(self.target, identity, deadline)?;
+        let session = self.exchange.open_session(self.target, identity, codes, deadline)?;
+        let touched = watch.map_or(Touched::No, |watch| watch.touched());
+        let proof = match touched {
+            _ if identity.uncacheable.is_some() => Proof::OfCredentials,
+            Touched::No => Proof::OfIdentity,
+            // The SDK has renewed the session.
+            Touched::Yes if matches!(identity.source(), Source::Login { .. }) => return Ok(Attempt::SettingsChanged),
+            Touched::Yes | Touched::Unknown => {
+                let when = if touched == Touched::Yes { "while they were resolved" } else { "a moment ago" };
+                info!(host = self.target.host; "not cached: the settings of the credentials changed {when}");
+                Proof::OfCredentials
+            }
+        };
+        Ok(Attempt::Done((session, proof)))
+    }
+
+    fn read(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
+        Identity::of(self.env, self.target, deadline).map(Arc::new)
+    }
+
+    /// Renews the sign-in once, if it expires soon. Another process may have renewed it since the settings were read.
+    fn renew(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Renewal, Failure> {
+        if self.has_renewed.get() || !sign_in_expires_soon(identity) {
+            return Ok(Renewal::Unchanged);
+        }
+        self.has_renewed.set(true);
+        if self.read(deadline)?.key != identity.key {
+            return Ok(Renewal::Renewed);
+        }
+        self.exchange.renew_sign_in(self.target, identity, deadline)
+    }
+}
