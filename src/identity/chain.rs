@@ -95,6 +95,9 @@ impl Resolver<'_> {
     fn chain(&self) -> Result<CredentialChain, Failure> {
         // The environment does not replace a mapped profile.
         if matches!(self.selected, Selected::Mapped(..)) {
+            if let Some(problem) = self.profiles.problem() {
+                return Err(problem.clone());
+            }
             return self.profile_chain(&mut Vec::new())?.ok_or_else(|| self.empty(self.selected.name(), None));
         }
         let mut passed_over: Vec<String> = self.selected.passed_over(self.env).into_iter().collect();

@@ -72,13 +72,13 @@ impl ProfileSection<'_> {
         };
         // The SDK for Go takes the keys of a source profile before it looks for anything else.
         if self.is_source
-            && let Some(keys) = self.keys()?
+            && let Some(source) = self.source_of_keys(passed_over)?
         {
-            return Ok(Some(Link::Source(Source::Profile(self.name.to_owned(), keys))));
+            return Ok(Some(Link::Source(source)));
         }
         match (token_file, source_profile, credential_source) {
-            (Some(file), None, None) => match self.keys()? {
-                Some(keys) => Ok(Some(Source::Profile(self.name.to_owned(), keys))),
+            (Some(file), None, None) => match self.source_of_keys(passed_over)? {
+                Some(source) => Ok(Some(source)),
                 None => Ok(Some(self.web_identity(file, role_arn))),
             },
             (Some(file), _, _) => Ok(Some(self.web_identity(file, role_arn))),
@@ -93,9 +93,9 @@ impl ProfileSection<'_> {
                     "add keys, or name another profile as source_profile",
                 )),
             },
-            (None, None, Some(source)) => match self.keys()? {
-                Some(keys) => Ok(Some(Source::Profile(self.name.to_owned(), keys))),
-                None => self.named_source(source).map(Some),
+            (None, None, Some(named)) => match self.source_of_keys(passed_over)? {
+                Some(source) => Ok(Some(source)),
+                None => self.named_source(named).map(Some),
             },
             (None, None, None) => self.own_source(passed_over, false),
         }
@@ -117,9 +117,8 @@ impl ProfileSection<'_> {
     /// The source in the profile itself: keys, a sign-in, an `aws login` session or a process.
     fn own_source(&self, passed_over: &mut Vec<String>, has_link: bool) -> Result<Option<Source>, Failure> {
         let name = || self.name.to_owned();
-        if let Some(keys) = self.keys()? {
-            passed_over.extend(self.beside_keys());
-            return Ok(Some(Source::Profile(name(), keys)));
+        if let Some(source) = self.source_of_keys(passed_over)? {
+            return Ok(Some(source));
         }
         if let Some(sso) = self.sso(passed_over)? {
             return Ok(Some(Source::Sso(sso)));
@@ -140,18 +139,22 @@ impl ProfileSection<'_> {
         }
     }
 
-    /// What the keys of the profile have precedence over.
-    fn beside_keys(&self) -> Option<String> {
-        const OTHERS: [&str; 6] = [
+    /// The keys in the profile, which have precedence over all else in it.
+    fn source_of_keys(&self, passed_over: &mut Vec<String>) -> Result<Option<Source>, Failure> {
+        const OTHERS: [&str; 7] = [
             "sso_session",
             "sso_start_url",
             "sso_account_id",
             "login_session",
             "credential_process",
             "credential_source",
+            "web_identity_token_file",
         ];
-        let other = OTHERS.into_iter().find(|key| self.get(key).is_some())?;
-        Some(format!("{other} of profile '{}' is not used: the profile has keys", self.name))
+        let Some(keys) = self.keys()? else { return Ok(None) };
+        let other = OTHERS.into_iter().find(|key| self.get(key).is_some());
+        passed_over
+            .extend(other.map(|key| format!("{key} of profile '{}' is not used: the profile has keys", self.name)));
+        Ok(Some(Source::Profile(self.name.to_owned(), keys)))
     }
 
     fn named_source(&self, source: &str) -> Result<Source, Failure> {

@@ -73,6 +73,9 @@ fn a_named_profile_without_credentials_leads_on_to_the_machine() {
     assert_eq!(who(&helper.get(HOST)), "ASIA-instance");
     let report = helper.run(&["doctor", HOST], "").stdout;
     assert!(report.contains("profile 'default' (AWS_PROFILE) is in neither file"), "{report}");
+    let report = user(&aws, "[profile a]\nregion = x\n").run(&["doctor", "--json", HOST], "").stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert!(report["registries"][0]["profile"].is_null(), "the instance's role is of no profile: {report:#}");
 }
 
 #[test]
@@ -201,6 +204,7 @@ fn keys_have_precedence_over_all_else_in_their_profile() {
         (&format!("sso_start_url = u\nsso_region = r\n{SSO}"), "sso_start_url of profile 'a' is not used"),
         ("sso_session = missing\nsso_account_id = 111122223333\n", "sso_session of profile 'a' is not used"),
         ("credential_source = Environment\n", "credential_source of profile 'a' is not used"),
+        ("source_profile = b\n", ""),
     ] {
         for in_credentials in [false, true] {
             let own = keys("AKIAKEYS");

@@ -122,10 +122,13 @@ fn every_mistake_in_a_named_profile_is_reported_and_the_instance_is_not_asked() 
         (b"\xff\xfe[\0", "is UTF-16"),
         (b"\xef\xbb\xbf[profile a]\n", "begins with a byte-order mark"),
     ] {
-        let helper = on_an_instance(&aws).var("AWS_PROFILE", "a");
-        fs::write(helper.write(".aws/config", ""), bytes).expect("a write");
-        let line = helper.get(HOST).error().to_owned();
-        assert!(line.contains(words) && line.contains(".aws/config"), "{line}");
+        for named in ["AWS_PROFILE", "AWS_ECR_PROFILE_111122223333"] {
+            let helper = on_an_instance(&aws).var(named, "a");
+            fs::write(helper.write(".aws/config", ""), bytes).expect("a write");
+            helper.write(".aws/credentials", &format!("[a]\n{}", keys("AKIACREDENTIALS")));
+            let line = helper.get(HOST).error().to_owned();
+            assert!(line.contains(words) && line.contains(".aws/config"), "{named}: {line}");
+        }
     }
     assert_eq!(aws.count(), 0, "{:?}", aws.calls());
     assert_eq!(who(&on_an_instance(&aws).get(HOST)), "ASIA-instance");

@@ -5,8 +5,8 @@
 //!
 //! To add a source: write its settings with a [`Helper`] that has no other credentials ([`helper`]), have
 //! `tests/support/aws.rs` and `tests/support/credentials.rs` answer its requests, and call [`cached_as`] with the access key
-//! that the stand-in issues. Then change everything that decides the identity, and call it again. `identity.rs` compares the
-//! source with the SDK's own chain.
+//! that the stand-in issues. Then change everything that decides the identity, and call it again. `identity.rs` checks
+//! that one key means one principal.
 
 use std::fs;
 use std::rc::Rc;

@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::error::Failure;
-use crate::identity::{CredentialChain, Identity, IdentityToken, Selected, Source, WebIdentity};
+use crate::identity::{CredentialChain, Identity, IdentityToken, Source, WebIdentity};
 use crate::registry::{ANY_ACCOUNT, Registry};
 use crate::token::Token;
 use crate::token_provider::{self, Authenticator, Stored};
@@ -285,11 +285,15 @@ fn passed_over(identity: &Identity) -> Option<Check> {
 
 /// The profile of the credentials, if they come from one.
 fn profile(identity: &Identity) -> Option<String> {
+    const ENVIRONMENT: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+    let selected = || identity.profiles.profile(identity.selected.name());
     match identity.source() {
         Source::Environment(_) | Source::Account(_) | Source::ServiceAccount(_) => None,
-        Source::WebIdentity(_) if matches!(identity.selected, Selected::Default) => None,
-        Source::WebIdentity(of) if !matches!(of.token, IdentityToken::File { .. }) => None,
-        Source::Container | Source::Instance(_) if identity.selected.name() == "default" => None,
+        Source::WebIdentity(of) if !matches!(&of.token, IdentityToken::File { setting, .. } if setting != ENVIRONMENT) => {
+            None
+        }
+        // A profile leads to the machine by a role alone.
+        Source::Container | Source::Instance(_) if selected()?.get("role_arn").is_none() => None,
         _ => Some(identity.selected.name().to_owned()),
     }
 }
