@@ -26,6 +26,10 @@
 //! | [`spelling`] | guesses what a misspelt word means |
 //! | [`platform`] | code that differs between operating systems |
 //!
+//! A review of the core follows a token: [`commands::docker`] reads the request, [`config`] maps the registry, [`identity`]
+//! decides who would call and makes the cache key, [`cache`] keeps tokens by this key, [`token_provider`] joins them, and
+//! [`aws`] asks for a token. [`text`], [`secret`] and [`log`] decide what may be printed, [`platform`] whose files are read.
+//!
 //! The library exists for the program and its tests; its interface may change with any release.
 
 #[cfg(not(any(feature = "ring", feature = "fips")))]

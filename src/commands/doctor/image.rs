@@ -11,6 +11,7 @@ use super::report::{Check, Name};
 use crate::aws::RegistryAnswer;
 use crate::code::Code;
 use crate::config::Target;
+use crate::error::Failure;
 use crate::platform::shell_word;
 
 /// The time limit for the registry's response.
@@ -45,7 +46,16 @@ pub(super) fn check_all(checker: Checker, access: &Access, host: &str, image: Op
         (Ok(RegistryAnswer { status: StatusCode::OK, .. }), Some(Reference { repository, tag })) => {
             Check::ok(name, format!("{repository}:{tag} can be pulled"))
         }
-        (Ok(answer), reference) => refused(name, &target, &answer, reference.as_ref()),
+        (Ok(answer), reference) => {
+            let said = if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) };
+            Check::failed(
+                name,
+                match reference {
+                    None => registry_refuses(host, answer.status, &said),
+                    Some(reference) => image_refused(&target, &answer, &reference, &said),
+                },
+            )
+        }
     }
 }
 
@@ -97,47 +107,41 @@ fn options(target: &Target) -> String {
     account.chain(region).chain(profile).collect()
 }
 
-fn refused(name: Name, target: &Target, answer: &RegistryAnswer, reference: Option<&Reference>) -> Check {
-    let host = &target.host;
-    let RegistryAnswer { status, code, message } = answer;
-    let said = if message.is_empty() { String::new() } else { format!(": {message}") };
-    let Some(Reference { repository, tag }) = reference else {
-        return match *status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Check::failure(
-                name,
-                Code::RegistryDenied,
-                format!("https://{host}/v2/ rejects the token: {status}{said}"),
-                "check the registry's policy, and that the host is the registry itself, not a proxy in front of it",
-            ),
-            _ => Check::failure(
-                name,
-                Code::RegistryAnswer,
-                format!("https://{host}/v2/ answers {status}{said}"),
-                "check the spelling of the host, and whether a proxy or a captive portal answers",
-            ),
-        };
-    };
-    let (word, options) = (shell_word(repository), options(target));
-    if code == "NAME_UNKNOWN" && target.registry.is_public() {
-        return Check::failure(
-            name,
-            Code::RepositoryMissing,
-            format!("ECR Public has no repository {repository}{said}"),
-            "look the name up in https://gallery.ecr.aws",
-        );
+const CHECK_POLICY: &str =
+    "check the registry's policy, and that the host is the registry itself, not a proxy in front of it";
+const CHECK_HOST: &str = "check the spelling of the host, and whether a proxy or a captive portal answers";
+
+/// Why the registry refuses the token.
+fn registry_refuses(host: &str, status: StatusCode, said: &str) -> Failure {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let what = format!("https://{host}/v2/ rejects the token: {status}{said}");
+            Failure::new(Code::RegistryDenied, what, CHECK_POLICY)
+        }
+        _ => Failure::new(Code::RegistryAnswer, format!("https://{host}/v2/ answers {status}{said}"), CHECK_HOST),
     }
-    let of_pull_through = ["ecr:CreateRepository", "ecr:BatchImportUpstreamImage", "pull through", "pull-through"];
-    if of_pull_through.iter().any(|words| message.to_ascii_lowercase().contains(&words.to_ascii_lowercase())) {
-        return Check::failure(
-            name,
+}
+
+/// Why the image cannot be pulled.
+fn image_refused(target: &Target, answer: &RegistryAnswer, reference: &Reference, said: &str) -> Failure {
+    let (host, Reference { repository, tag }) = (&target.host, reference);
+    let (word, options) = (shell_word(repository), options(target));
+    let is_of_pull_through = {
+        let message = answer.message.to_ascii_lowercase();
+        let words = ["ecr:createrepository", "ecr:batchimportupstreamimage", "pull through", "pull-through"];
+        words.iter().any(|word| message.contains(word))
+    };
+    match (answer.code.as_str(), answer.status) {
+        ("NAME_UNKNOWN", _) if target.registry.is_public() => {
+            let what = format!("ECR Public has no repository {repository}{said}");
+            Failure::new(Code::RepositoryMissing, what, "look the name up in https://gallery.ecr.aws")
+        }
+        _ if is_of_pull_through => Failure::new(
             Code::PullThroughDenied,
             format!("this principal may not import {repository}:{tag} through the pull-through cache{said}"),
             "allow it ecr:CreateRepository and ecr:BatchImportUpstreamImage, and check the upstream's credentials",
-        );
-    }
-    match (code.as_str(), *status) {
-        ("NAME_UNKNOWN", _) => Check::failure(
-            name,
+        ),
+        ("NAME_UNKNOWN", _) => Failure::new(
             Code::RepositoryMissing,
             format!("the registry has no repository {repository}{said}"),
             format!(
@@ -145,42 +149,62 @@ fn refused(name: Name, target: &Target, answer: &RegistryAnswer, reference: Opti
                  for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage"
             ),
         ),
-        ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => Check::failure(
-            name,
+        ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => Failure::new(
             Code::TagMissing,
             format!("the repository {repository} has no image {tag}{said}"),
             format!("correct the tag; 'aws ecr list-images --repository-name {word}{options}' lists the tags"),
         ),
-        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Check::failure(
-            name,
+        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Failure::new(
             Code::ImageDenied,
             format!("the registry denies access to {repository}{said}"),
             "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer, in IAM and, for another account, in the repository's \
              policy",
         ),
-        (_, StatusCode::UNAUTHORIZED) => Check::failure(
-            name,
-            Code::RegistryDenied,
-            format!("{host} rejects the token: {status}{said}"),
-            "check the registry's policy, and that the host is the registry itself, not a proxy in front of it",
-        ),
-        (_, StatusCode::TOO_MANY_REQUESTS) => Check::failure(
-            name,
-            Code::Throttled,
-            format!("{host} limits the rate of requests{said}"),
-            "try again later",
-        ),
-        (_, StatusCode::NOT_FOUND) => Check::failure(
-            name,
-            Code::TagMissing,
-            format!("{host} has no {repository}:{tag}{said}"),
-            "correct the name of the repository and the tag",
-        ),
-        _ => Check::failure(
-            name,
-            Code::RegistryAnswer,
-            format!("{host} answers {status} for {repository}:{tag}{said}"),
-            "check the spelling of the host, and whether a proxy or a captive portal answers",
-        ),
+        (_, status @ StatusCode::UNAUTHORIZED) => {
+            Failure::new(Code::RegistryDenied, format!("{host} rejects the token: {status}{said}"), CHECK_POLICY)
+        }
+        (_, StatusCode::TOO_MANY_REQUESTS) => {
+            Failure::new(Code::Throttled, format!("{host} limits the rate of requests{said}"), "try again later")
+        }
+        (_, StatusCode::NOT_FOUND) => {
+            let what = format!("{host} has no {repository}:{tag}{said}");
+            Failure::new(Code::TagMissing, what, "correct the name of the repository and the tag")
+        }
+        (_, status) => {
+            let what = format!("{host} answers {status} for {repository}:{tag}{said}");
+            Failure::new(Code::RegistryAnswer, what, CHECK_HOST)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reference, is_repository, is_tag};
+
+    #[test]
+    fn an_image_has_a_tag_or_a_digest_and_latest_without_either() {
+        for (image, repository, tag) in [
+            ("app", "app", "latest"),
+            ("team/app:1.2", "team/app", "1.2"),
+            ("app@sha256:00", "app", "sha256:00"),
+            ("app:1@sha256:00", "app", "sha256:00"),
+        ] {
+            let reference = Reference::parse(image);
+            assert_eq!((reference.repository.as_str(), reference.tag.as_str()), (repository, tag), "{image}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_registry_accepts_are_not_requested() {
+        for (name, is_valid) in [("team/app_1", true), ("../app", false), ("App", false), ("a//b", false), ("", false)]
+        {
+            assert_eq!(is_repository(name), is_valid, "{name}");
+        }
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (tag, is_valid) in
+            [("1.2", true), (digest.as_str(), true), ("sha256:00", false), ("-1", false), ("", false)]
+        {
+            assert_eq!(is_tag(tag), is_valid, "{tag}");
+        }
     }
 }

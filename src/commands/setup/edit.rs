@@ -201,17 +201,10 @@ struct Layout {
 impl Layout {
     fn of(object: &CstObject) -> Self {
         let members = object.properties();
-        let before = |node: Option<CstNode>| {
-            node.filter(CstNode::is_whitespace).map_or_else(String::new, |node| node.to_string())
-        };
         let one_line = !object.children().iter().any(CstNode::is_newline);
-        let gaps = one_line.then(|| members.iter().map(|member| before(member.previous_sibling())).collect());
-        let end = before(members.last().and_then(CstObjectProp::next_sibling));
-        let parts = members.last().map(CstObjectProp::children).unwrap_or_default();
-        let at = parts.iter().position(|part| part.token_char() == Some(':')).unwrap_or_default();
-        let colon =
-            [at.checked_sub(1).and_then(|at| parts.get(at)), parts.get(at + 1)].map(|part| before(part.cloned()));
-        Self { gaps, end, colon }
+        let gaps = one_line.then(|| members.iter().map(|member| space(member.previous_sibling())).collect());
+        let end = space(members.last().and_then(CstObjectProp::next_sibling));
+        Self { gaps, end, colon: members.last().map(around_colon).unwrap_or_default() }
     }
 
     /// Adds members at the end of an object.
@@ -260,6 +253,18 @@ impl Layout {
             join(&object, std::iter::repeat(gap));
         }
     }
+}
+
+/// The text of a node of white space; empty for any other node.
+fn space(node: Option<CstNode>) -> String {
+    node.filter(CstNode::is_whitespace).map_or_else(String::new, |node| node.to_string())
+}
+
+/// The white space before and after the colon of a member.
+fn around_colon(member: &CstObjectProp) -> [String; 2] {
+    let parts = member.children();
+    let at = parts.iter().position(|part| part.token_char() == Some(':')).unwrap_or_default();
+    [at.checked_sub(1), Some(at + 1)].map(|at| space(at.and_then(|at| parts.get(at)).cloned()))
 }
 
 /// Puts an object on one line, with these gaps before its members and its closing brace.
