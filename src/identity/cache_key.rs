@@ -148,7 +148,7 @@ mod tests {
             key("111122223333.dkr.ecr.us-east-2.amazonaws.com", &[]),
             key("111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", &[]),
             key("public.ecr.aws", &[]),
-            key(host, &[("AWS_ACCESS_KEY_ID", "a")]),
+            key(host, &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]),
             key(host, &[("AWS_SOMETHING_NEW", "a")]),
             key(host, &[("AWS_CONFIG_FILE", "/elsewhere")]),
             key(host, &[("AWS_ECR_ROLE_ARN_111122223333", role)]),
