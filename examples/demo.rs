@@ -84,12 +84,17 @@ impl Demo {
     }
 
     fn show(&self) -> Result<(), Failure> {
-        title("Set-up: docker is to ask the helper for this registry");
+        println!(
+            "A Docker credential helper turns AWS credentials into the password of an ECR registry whenever docker needs it. \
+             Here it works on stand-ins for AWS and for the registry, with a home directory of its own: nothing of this machine \
+             is changed."
+        );
+        title("Setup: tell docker to call the helper");
         self.helper(&["setup", HOST])?;
         let config = self.home.path().join(".docker/config.json");
         println!("$ cat ~/.docker/config.json\n{}", std::fs::read_to_string(config)?.trim_end());
 
-        title("Push, then pull, with the password that config.json leads to");
+        title("Push, then pull, with an OCI client that reads config.json as docker does");
         self.client("anonymous")?;
         self.client("push")?;
         self.helper(&["logout", HOST])?;
@@ -117,7 +122,7 @@ impl Demo {
             return Err("one call was to be enough".into());
         }
 
-        title("An expired sign-in, as docker shows it");
+        title("An expired sign-in: the line that docker passes on");
         std::fs::create_dir(self.home.path().join(".aws"))?;
         std::fs::write(self.home.path().join(".aws/config"), SSO)?;
         let mut helper = self.command(program(self.home.path()));
@@ -127,10 +132,9 @@ impl Demo {
         if output.status.success() || !line.contains("aws sso login --profile dev") {
             return Err(format!("another failure was expected: {line}").into());
         }
-        println!("$ AWS_PROFILE=dev docker pull {HOST}/{IMAGE}");
-        println!("error getting credentials - err: exit status 1, out: `{line}`");
+        println!("$ echo {HOST} | AWS_PROFILE=dev {NAME} get\n{line}");
 
-        title("All that a pull depends on, checked");
+        title("Checking everything a pull depends on");
         self.helper(&["doctor", &format!("{HOST}/{IMAGE}")])?;
 
         title("For real");

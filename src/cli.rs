@@ -143,7 +143,7 @@ pub enum UserCommand {
     Cache(cached_tokens::Tokens),
     /// Run as a kubelet image credential provider, also when started as ecr-credential-provider
     Kubelet(kubelet::Kubelet),
-    /// Write the manual pages and the completions for bash, zsh and fish into a directory
+    /// Write the manual pages and the completions for bash, zsh, fish and PowerShell into a directory
     Generate(generate::Generate),
 }
 

@@ -46,6 +46,7 @@ impl Generate {
             (format!("{NAME}.bash"), completions(Shell::Bash, command)),
             (format!("_{NAME}"), completions(Shell::Zsh, command)),
             (format!("{NAME}.fish"), completions(Shell::Fish, command)),
+            (format!("{NAME}.ps1"), completions(Shell::PowerShell, command)),
         ]);
         for (name, text) in files {
             write(&self.dir.join(name), &text).map_err(failed)?;
@@ -124,7 +125,8 @@ fn commands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
         roff.text([roman(format!("{about}."))]);
         roff.to_writer(page)?;
         let mut options = Vec::new();
-        Man::new(subcommand.clone()).render_options_section(&mut options)?;
+        // Every command has --help, which the synopsis names.
+        Man::new(subcommand.clone().disable_help_flag(true)).render_options_section(&mut options)?;
         // The heading above replaces the section's own.
         page.extend(options.split_inclusive(|&byte| byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
     }
@@ -197,7 +199,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "which writes to ~/.docker/config.json:",
         "{\"credHelpers\": {\"111122223333.dkr.ecr.eu-west-1.amazonaws.com\": \"ecr-login\"}}",
     ),
-    ("Check everything that a pull depends on:", "docker-credential-ecr-login doctor"),
+    ("Check everything a pull depends on:", "docker-credential-ecr-login doctor"),
     (
         "In ~/.docker/config.json, with a fallback helper in config.toml, for all registries:",
         "{\"credsStore\": \"ecr-login\"}",

@@ -372,16 +372,21 @@ if language == 'yaml':
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Runs the commands of packaging/recipes on a machine without any settings, with a release on a server and the variables that CI
+/// Runs the commands of packaging/recipes, and the README's first, on a machine without any settings, with a release on a server and the variables that CI
 /// systems set.
 #[test]
 fn the_recipes_work() {
     let Some((site, aws)) = machine("recipes") else { return };
     let Some((release, served, _)) = served() else { return };
+    let readme = fs::read_to_string("README.md").expect("a readme");
+    // The helper is there already.
+    let quick_start = readme.split("\n```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let quick_start = format!("cargo() {{ test \"$*\" = 'install --locked --path .'; }}\n{quick_start}");
     let text = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
+    let text = format!("{text}\n```sh\n{quick_start}```\n");
     let blocks = text.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').expect("a block"));
     let recipes: Vec<_> = blocks.filter(|(language, _)| ["sh", "yaml", "groovy"].contains(language)).collect();
-    assert!(recipes.len() >= 13, "{recipes:?}");
+    assert!(recipes.len() >= 14, "{recipes:?}");
     let image = format!("{HOST}/team/app:1");
     site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));

@@ -15,7 +15,7 @@ use crate::budgets::{assert_auditable, assert_hardened};
 use crate::dns::is_static;
 use crate::helper::{Ran, program};
 use crate::namespace::{missing, skip};
-use crate::real_clients::{ClientMachine, PASSWORD, possible, shell};
+use crate::real_clients::{ClientMachine, PASSWORD, finish, possible, shell};
 use crate::recipes::HOMEPAGE;
 use crate::support::aws::{Aws, Plan};
 
@@ -311,6 +311,24 @@ fn two_builds_are_the_same_byte_for_byte() {
     assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
 }
 
+#[test]
+#[ignore = "takes minutes: ./tests/run --packages"]
+fn the_templates_are_rendered_without_a_release() {
+    let _serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+    let readme = fs::read_to_string("packaging/kubelet/README.md").expect("a readme");
+    let line = readme.split("\n```sh\n").nth(1).and_then(|rest| rest.lines().next()).expect("a line");
+    assert!(line.starts_with("packaging/render-local "), "{line}");
+    let said = text(Command::new("bash").args(["-ec", line]).env("HELPER", program()));
+    let dir = Path::new(said.trim_end());
+    let data = fs::read_to_string(dir.join("eks-user-data.txt")).expect("user data");
+    let archive = dir.join(format!("{NAME}-{}-linux-x86_64.tar.gz", env!("CARGO_PKG_VERSION")));
+    assert!(data.contains(&crate::recipes::sum(&archive)), "the archive's checksum");
+    for file in ["daemonset.yaml", "kustomization.yaml", "pull-secret.yaml", "docker-credential-ecr-login.rb"] {
+        let text = fs::read_to_string(dir.join(file)).expect(file);
+        assert!(!text.contains('@') || text.contains("@sha256:"), "{file}");
+    }
+}
+
 /// Builds a package of the program under test.
 fn build(format: &str) -> PathBuf {
     build_with(format, &[])
@@ -327,13 +345,14 @@ fn build_with(format: &str, flags: &[&str]) -> PathBuf {
     PathBuf::from(said.trim_end())
 }
 
-/// Gives docker the image in an OCI archive.
+/// Gives docker the image in an OCI archive, by the lines of the README.
 fn load(site: &ClientMachine, archive: &Path, name: &str) {
-    let file = site.home().join("image.tar");
-    let _ = fs::remove_file(&file);
-    let to = format!("docker-archive:{}:{name}", file.display());
-    site.run("skopeo", &["copy", "--quiet", &format!("oci-archive:{}", archive.display()), &to]);
-    site.docker(&["load", "-i", file.to_str().expect("UTF-8")]);
+    let readme = fs::read_to_string("packaging/image/README.md").expect("a readme");
+    let lines = readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("lines");
+    assert!(lines.contains("$(packaging/image/build)"), "{lines}");
+    let lines =
+        lines.replace("$(packaging/image/build)", &archive.display().to_string()).replace("ecr-login:local", name);
+    finish(&mut site.command_in(&site.home(), "bash", &["-ec", &lines]));
 }
 
 /// A copy of a minimal Debian with the incumbent, which is made once and kept below `target`.

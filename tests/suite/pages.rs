@@ -16,6 +16,7 @@ const PAGES: [&str; 2] = ["docker-credential-ecr-login.1", "docker-credential-ec
 const BASH: &str = "docker-credential-ecr-login.bash";
 const ZSH: &str = "_docker-credential-ecr-login";
 const FISH: &str = "docker-credential-ecr-login.fish";
+const POWERSHELL: &str = "docker-credential-ecr-login.ps1";
 
 /// The files that the program generates.
 struct Generated(TempDir);
@@ -28,7 +29,7 @@ impl Generated {
         let mut names: Vec<_> =
             fs::read_dir(&into).expect("files").map(|file| file.expect("a file").file_name()).collect();
         names.sort();
-        let mut expected = [&PAGES[..], &[BASH, ZSH, FISH]].concat();
+        let mut expected = [&PAGES[..], &[BASH, ZSH, FISH, POWERSHELL]].concat();
         expected.sort_unstable();
         assert_eq!(names, expected);
         Self(dir)
@@ -76,8 +77,9 @@ fn the_manual_has_every_command_option_and_variable() {
     assert_eq!(named, commands());
     let mut seen = 0;
     for (command, section) in named.iter().zip(sections) {
-        for option in options(command) {
-            assert!(section.contains(&option), "{option} of {command} in {section}");
+        assert!(!section.contains("--help"), "the synopsis has it: {section}");
+        for option in options(command).iter().filter(|option| *option != "--help") {
+            assert!(section.contains(option), "{option} of {command} in {section}");
             seen += 1;
         }
     }
@@ -154,6 +156,16 @@ fn bash_completes_commands_and_their_options() {
         expected.sort();
         offered.sort();
         assert_eq!(offered, expected, "{command}");
+    }
+}
+
+#[test]
+fn powershell_gets_every_command() {
+    let generated = Generated::new();
+    let text = fs::read_to_string(generated.path(POWERSHELL)).expect("completions");
+    assert!(text.contains("Register-ArgumentCompleter -Native -CommandName 'docker-credential-ecr-login'"), "{text}");
+    for command in commands() {
+        assert!(text.contains(&format!("[CompletionResult]::new('{command}', ")), "{command}: {text}");
     }
 }
 

@@ -61,7 +61,14 @@ fn draw() {
     );
 
     let home = site.home().display().to_string();
-    let tidy = |text: &str| text.replace(&home, "~").replace(&site.dir.path().display().to_string(), "/opt");
+    // What a reader's machine would show: AWS and the certificates of its system instead of the stand-ins of this one.
+    let tidy = |text: &str| {
+        let text =
+            text.replace(&home, "~").replace("http://127.0.0.1:8000/", "https://api.ecr.us-east-1.amazonaws.com/");
+        let trusting = format!("{} (SSL_CERT_FILE)", site.dir.path().join("cert.pem").display());
+        let text = text.replace(&trusting, "the system's certificates");
+        text.replace(&site.dir.path().display().to_string(), "/opt")
+    };
     let command = format!("$ AWS_PROFILE=dev docker pull {image}");
     let doctor = format!("$ docker-credential-ecr-login doctor {image}\n{doctor}\n{verdict}");
     let texts = [

@@ -30,6 +30,7 @@ struct Manifest {
     homepage: String,
     license: String,
     architecture: BTreeMap<String, Download>,
+    notes: String,
     bin: String,
 }
 
@@ -49,6 +50,7 @@ fn the_scoop_manifest_names_the_archives_of_windows() {
     assert_eq!((manifest.version.as_str(), manifest.homepage.as_str()), (VERSION, HOMEPAGE));
     assert_eq!((manifest.license.as_str(), manifest.bin), ("MIT|Apache-2.0", format!("bin\\{NAME}.exe")));
     assert_eq!(manifest.description, env!("CARGO_PKG_DESCRIPTION"));
+    assert!(manifest.notes.contains(&format!("\\share\\powershell\\{NAME}.ps1")), "{}", manifest.notes);
     let machines: Vec<_> = manifest.architecture.keys().map(String::as_str).collect();
     assert_eq!(machines, ["64bit", "arm64"]);
     for (machine, platform) in [("64bit", "windows-x86_64"), ("arm64", "windows-aarch64")] {
@@ -205,6 +207,53 @@ fn a_release_needs_one_version_in_tag_manifest_and_changelog() {
     );
     fs::write(dir.path().join("Cargo.lock"), other).expect("a write");
     assert_eq!(check(&tag, &dated), None, "Cargo.lock too");
+}
+
+/// The blocks of commands in the documents: how many there are, and which tests run them, or why none does.
+const BLOCKS: &[(&str, &str, usize, &str)] = &[
+    ("README.md", "sh", 2, "clients::the_recipes_work, where a build stands in for `cargo install`"),
+    ("packaging/recipes/README.md", "sh", 7, "clients::the_recipes_work"),
+    ("packaging/recipes/README.md", "yaml", 5, "clients::the_recipes_work"),
+    ("packaging/recipes/README.md", "groovy", 1, "clients::the_recipes_work"),
+    ("packaging/image/README.md", "sh", 4, "packages::the_images_serve_jobs_and_fill_volumes"),
+    ("packaging/image/README.md", "yaml", 1, "not run: Watchtower's image is in no package registry"),
+    (
+        "packaging/kubelet/README.md",
+        "sh",
+        4,
+        "packages::the_templates_are_rendered_without_a_release, clusters::user_data_installs_the_helper_where_kubelets_look; \
+         not run: `kubectl apply` needs a cluster, clusters::a_changed_configuration_replaces_the_daemon_set_s_pods renders it",
+    ),
+    (
+        "packaging/kubelet/README.md",
+        "yaml",
+        4,
+        "clusters::all_yaml_is_what_kubernetes_knows, clusters::the_cron_job_assumes_a_role_or_serves_argo_cd_by_patches",
+    ),
+];
+
+#[test]
+fn each_block_of_commands_in_the_documents_is_run_or_has_a_reason() {
+    let files = output(Command::new("git").args(["ls-files", "README.md", "packaging/*.md"]));
+    for document in String::from_utf8(files.stdout).expect("UTF-8").lines() {
+        let text = fs::read_to_string(document).expect(document);
+        for language in ["sh", "bash", "yaml", "groovy", "powershell"] {
+            let found = text.matches(&format!("\n```{language}\n")).count();
+            let known = BLOCKS.iter().find(|(file, kind, ..)| (*file, *kind) == (document, language));
+            assert_eq!(
+                found,
+                known.map_or(0, |(.., count, _)| *count),
+                "{document}: {language}: a test for each block"
+            );
+        }
+    }
+    for (document, .., tests) in BLOCKS {
+        for name in tests.split([' ', ',', ';']).filter(|word| word.contains("::")) {
+            let (module, test) = name.split_once("::").expect("a module");
+            let source = fs::read_to_string(format!("tests/suite/{module}.rs")).expect(name);
+            assert!(source.contains(&format!("fn {test}(")), "{document}: {name}");
+        }
+    }
 }
 
 #[test]
