@@ -24,7 +24,6 @@
 //! | `dns` | hosts file and DNS; modules of the C library |
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
-//! | `interleavings` | every order in which processes meet in the cache, explored to the end |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
 //! | `other_users` | links, files and directories of other users; root in the home of another user |
 //! | `faults` | every error of the kernel in every system call |
@@ -42,7 +41,10 @@
 //! | `setup_profiles` | the tables that setup writes for AWS profiles, and the questions that it asks |
 //! | `budgets` | the cost of a cached answer in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | properties of any input |
-//! | `identity` | under random settings, one key means one principal |
+//! | `identity` | under random settings, one key means one principal, and a cached token is what a `get` without cache gets |
+//! | `worlds` | the random settings |
+//! | `storm` | many gets while links, files and variables flip serve nobody else's token |
+//! | `judges` | under random settings, botocore takes the same credentials as the helper, but for listed differences |
 //! | `own_settings` | mistakes in the helper's own settings |
 //! | `list` | the registries that are listed, with an empty cache and with ten thousand of them |
 //! | `listing_clients` | docker's classic builder, docker-py and testcontainers, which ask for the list first |
@@ -98,7 +100,7 @@ mod helper;
 mod hostile;
 mod hosts;
 mod identity;
-mod interleavings;
+mod judges;
 mod kaniko;
 mod kubelet;
 mod list;
@@ -131,9 +133,11 @@ mod setup_hosts;
 mod setup_profiles;
 mod sign_in;
 mod sources;
+mod storm;
 mod waiting;
 mod whose_token;
 mod windows;
+mod worlds;
 
 /// A registry in us-east-1.
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
