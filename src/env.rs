@@ -31,6 +31,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
     ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
+    (
+        "AWS_ECR_MAX_AGE",
+        "serve no cached token that was issued longer ago than this, e.g. 30m, 1h (default: until it expires)",
+    ),
     ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
     (
         "AWS_ECR_ROLE_ARN",

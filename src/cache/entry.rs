@@ -99,6 +99,11 @@ impl Entry {
         self.freshness_at(OffsetDateTime::now_utc(), platform::seconds_since_boot())
     }
 
+    /// The same for who accepts no entry older than `max_age`.
+    pub fn freshness_within(&self, max_age: Option<Duration>) -> Freshness {
+        if max_age.is_some_and(|max_age| self.age() >= max_age) { Freshness::Expired } else { self.freshness() }
+    }
+
     /// How much longer it is valid.
     pub fn remaining(&self) -> Duration {
         self.lifetime().saturating_sub(self.age())

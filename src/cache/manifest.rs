@@ -4,13 +4,15 @@
 //! the entry is the right one, and a hit reads no settings. A manifest holds hashes
 //! and paths that exist, and neither a token nor another word of a command.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::env::Env;
 use crate::identity::{CacheKey, Observed};
 
 /// Raised when the meaning of a field or a digest changes; manifests of another format are misses.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What one manifest file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Manifest {
     pub decided: Decided,
     /// The key of the entry.
     pub entry: String,
+    /// How old the entry may be.
+    pub max_age: Option<Duration>,
     observed: Vec<Observed>,
 }
 
@@ -44,7 +48,13 @@ impl Manifest {
     /// The manifest that maps `request` for `host` to `entry`.
     pub fn new(request: &str, host: &str, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
         let (request, host, entry) = (request.to_owned(), host.to_owned(), entry.to_owned());
-        Self { format: FORMAT, request, host, decided, entry, observed }
+        Self { format: FORMAT, request, host, decided, entry, max_age: None, observed }
+    }
+
+    /// The same for an entry of at most this age.
+    #[must_use]
+    pub fn within(self, max_age: Option<Duration>) -> Self {
+        Self { max_age, ..self }
     }
 
     /// Reads the manifest of `request`; `None` for anything else.

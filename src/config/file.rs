@@ -6,17 +6,17 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Config;
-use super::TIME_LIMIT_FORM;
 use super::registry_entry::{RegistryEntry, Table};
 use super::source_text::SourceText;
-use super::values::{is_helper_name, time_limit};
+use super::values::{age, is_helper_name, time_limit};
+use super::{AGE_FORM, Config, TIME_LIMIT_FORM};
 use crate::error::Failure;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     timeout: Option<Spanned<String>>,
+    max_age: Option<Spanned<String>>,
     fallback: Option<Spanned<String>>,
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
@@ -32,15 +32,21 @@ impl Config {
             source.failure_at(offset, error.message(), "correct the line")
         })?;
         let timeout = file.timeout.as_ref().map(|value| timeout(value, &source)).transpose()?;
+        let max_age = file.max_age.as_ref().map(|value| max_age(value, &source)).transpose()?;
         let fallback = file.fallback.map(|name| fallback(name, &source)).transpose()?;
         let registries = registries(file.registry, source)?;
-        Ok(Self { timeout, fallback, registries, path, source: None })
+        Ok(Self { timeout, max_age, fallback, registries, path, source: None })
     }
 }
 
 fn timeout(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Failure> {
     let limit = time_limit(value.get_ref());
     limit.ok_or_else(|| source.failure(value, "timeout: not a time limit", TIME_LIMIT_FORM))
+}
+
+fn max_age(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Failure> {
+    let age = age(value.get_ref());
+    age.ok_or_else(|| source.failure(value, "max_age: not an age", AGE_FORM))
 }
 
 fn fallback(name: Spanned<String>, source: &SourceText) -> Result<String, Failure> {

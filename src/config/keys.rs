@@ -26,6 +26,14 @@ pub const KEYS: &[ConfigKey] = &[
         example: "\"20s\"",
     },
     ConfigKey {
+        name: "max_age",
+        kind: "string: a number of seconds, or with units, e.g. 30m, 1h",
+        default: "none: until the token expires",
+        what: "No cached token is served that was issued longer ago than this. A token outlives the credentials that requested it, \
+               so this limits how long after they have ended. AWS_ECR_MAX_AGE overrides it.",
+        example: "\"1h\"",
+    },
+    ConfigKey {
         name: "fallback",
         kind: "string: NAME of a program docker-credential-NAME on the PATH",
         default: "none: other registries are not found",

@@ -19,7 +19,8 @@ impl Config {
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
         let time_for_person = self.timeout_with_person().saturating_sub(self.timeout());
-        let target = Target { host, registry, caller, chosen_by: setting, time_for_person, endpoint_url };
+        let target =
+            Target { host, registry, caller, chosen_by: setting, time_for_person, max_age: self.max_age, endpoint_url };
         log(&target);
         Ok(target)
     }

@@ -46,7 +46,7 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content, Reading};
 use registry_entry::RegistryEntry;
-use values::time_limit;
+use values::{age, time_limit};
 
 /// The time limit of one `get` when no setting changes it.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -63,6 +63,7 @@ pub(crate) const SESSION_NAME: &str = crate::NAME;
 pub struct Config {
     /// `None` when no setting changes it.
     timeout: Option<Duration>,
+    max_age: Option<Duration>,
     fallback: Option<String>,
     registries: Vec<RegistryEntry>,
     path: PathBuf,
@@ -79,6 +80,10 @@ impl Config {
         };
         if let Some(timeout) = timeout(env)? {
             config.timeout = Some(timeout);
+        }
+        if let Some(text) = env.text("AWS_ECR_MAX_AGE") {
+            let wrong = || invalid(format!("AWS_ECR_MAX_AGE is '{text}', which is no age"), AGE_FORM);
+            config.max_age = Some(age(text).ok_or_else(wrong)?);
         }
         Ok(config)
     }
@@ -110,7 +115,7 @@ impl Config {
     }
 
     fn empty(path: PathBuf) -> Self {
-        Self { timeout: None, fallback: None, registries: Vec::new(), path, source: None }
+        Self { timeout: None, max_age: None, fallback: None, registries: Vec::new(), path, source: None }
     }
 
     /// The path and the content of the file; `None` when the platform has no path for it.
@@ -151,6 +156,9 @@ fn unreadable(path: &Path, why: impl fmt::Display) -> Failure {
 
 /// The values that a time limit may have, for messages.
 const TIME_LIMIT_FORM: &str = "write more than zero and at most an hour, e.g. 20, 500ms, 1m30s";
+
+/// The values that an age may have, for messages.
+const AGE_FORM: &str = "write a time of more than zero, e.g. 30m, 1h";
 
 /// Parses `AWS_ECR_TIMEOUT`; `None` when it is unset.
 pub fn timeout(env: &Env) -> Result<Option<Duration>, Failure> {

@@ -18,6 +18,8 @@ pub struct Target {
     pub chosen_by: Option<String>,
     /// How much longer a program may take that asks a person for the credentials. Nothing when a setting sets the time limit.
     pub time_for_person: Duration,
+    /// How long after its issue a cached token may be served; `None` until it expires.
+    pub max_age: Option<Duration>,
     /// The endpoint of the ECR API; `None` for the one that the registry's host implies.
     pub endpoint_url: Option<String>,
 }

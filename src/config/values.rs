@@ -89,6 +89,11 @@ pub(super) fn time_limit(text: &str) -> Option<Duration> {
     duration(text).filter(|limit| (Duration::from_millis(1)..=Duration::from_hours(1)).contains(limit))
 }
 
+/// The greatest age of a cached token.
+pub(super) fn age(text: &str) -> Option<Duration> {
+    duration(text).filter(|age| !age.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -82,7 +82,7 @@ impl TokenRequest<'_> {
             return Ok(Attempt::SettingsChanged);
         };
         let entry = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
-        if let Some(entry) = entry.filter(|entry| entry.freshness() == Freshness::Fresh) {
+        if let Some(entry) = entry.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh) {
             debug!(host = self.target.host; "the credentials are those of a cached token");
             return Ok(Attempt::Done(Requested::Cached(entry, proof)));
         }
@@ -92,7 +92,7 @@ impl TokenRequest<'_> {
     /// Reads the cached token.
     fn look_up(&self, cache: &Cache) -> Option<(Cached, IssuedToken)> {
         let entry = cache.look_up(&self.identity.key)?;
-        let cached = match entry.freshness() {
+        let cached = match entry.freshness_within(self.target.max_age) {
             Freshness::Fresh => Cached::Fresh,
             Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon,
             Freshness::Stale => Cached::Stale,

@@ -79,7 +79,7 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
         // The hosts of a region share a token.
         let username = entries.entry(manifest.entry.clone()).or_insert_with(|| {
             let entry = cache.look_up_named(&manifest.entry)?;
-            (entry.freshness() != Freshness::Expired).then(|| entry.username().to_owned())
+            (entry.freshness_within(manifest.max_age) != Freshness::Expired).then(|| entry.username().to_owned())
         });
         if let Some(username) = username.clone()
             && check.leads_to_entry(&manifest)

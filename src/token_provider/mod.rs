@@ -67,7 +67,8 @@ pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     let cache = Cache::open(env.cache_dir()?).ok()?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: if it is not fresh, the settings do not matter.
-    let entry = cache.look_up_named(&manifest.entry).filter(|entry| entry.freshness() == Freshness::Fresh)?;
+    let is_fresh = |entry: &Entry| entry.freshness_within(manifest.max_age) == Freshness::Fresh;
+    let entry = cache.look_up_named(&manifest.entry).filter(is_fresh)?;
     if !manifest.holds(env) {
         debug!(host; "settings have changed since this registry's last token");
         return None;

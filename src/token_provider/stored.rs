@@ -154,7 +154,7 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
         credentials: identity.chain.with_access_key(),
         chosen_by: target.chosen_by.clone().unwrap_or_else(|| identity.selected.setting().to_owned()),
     };
-    let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed);
+    let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed).within(target.max_age);
     // A token that could not be cached has no entry.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

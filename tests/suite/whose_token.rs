@@ -4,9 +4,10 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use crate::HOST;
-use crate::helper::{Helper, lacks_unix, program};
+use crate::helper::{Helper, lacks_unix, make_older, program};
 use crate::namespace::skip;
 use crate::process::{run, settle};
 use crate::sources::{INSIDE, jwt_of, metadata_network, sign_in};
@@ -337,4 +338,30 @@ fn a_variable_that_is_set_twice_has_its_first_value() {
     nix::sys::wait::waitpid(child.expect("a process"), None).expect("an end");
     let answer = fs::read_to_string(output).expect("an answer");
     assert!(answer.contains("AKIASECOND.") && !answer.contains(&first), "{answer}");
+}
+
+/// A token outlives the credentials that requested it; a person may accept less of that.
+#[test]
+fn no_token_is_served_that_is_older_than_the_greatest_age() {
+    let aws = Aws::start();
+    let configuration = ".config/docker-credential-ecr-login/config.toml";
+    for by_variable in [false, true] {
+        let mut helper = Helper::of(&aws);
+        if by_variable {
+            helper.set("AWS_ECR_MAX_AGE", "1h");
+        } else {
+            helper.write(configuration, "max_age = '1h'\n");
+        }
+        let first = helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_mins(59));
+        assert_eq!(helper.get(HOST).password_for(HOST), first);
+        make_older(&helper, Duration::from_mins(61));
+        assert_ne!(helper.get(HOST).password_for(HOST), first, "{by_variable}");
+        // It is not served either when no other one can be had.
+        make_older(&helper, Duration::from_mins(61));
+        let dead = helper.var("AWS_ENDPOINT_URL", "http://127.0.0.1:1").var("AWS_MAX_ATTEMPTS", "1");
+        assert!(dead.get(HOST).error().contains("127.0.0.1:1"));
+    }
+    let wrong = Helper::of(&aws).var("AWS_ECR_MAX_AGE", "soon").get(HOST);
+    assert!(wrong.error().contains("AWS_ECR_MAX_AGE is 'soon'"), "{wrong:?}");
 }

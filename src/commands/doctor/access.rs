@@ -60,7 +60,7 @@ impl Access {
             (None, _) => None,
         };
         report.profile = profile(&identity);
-        report.checks.push(cache(checker, &identity));
+        report.checks.push(cache(checker, &target, &identity));
         report.checks.extend(passed_over(&identity));
         let local_time = checker.local_time;
         Ok(Self { target, identity, exchange, token: None, principal: None, expires_at: None, local_time })
@@ -154,7 +154,7 @@ impl Access {
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
         let stored = token_provider::cached(checker.env, &self.identity).ok()?;
-        let entry = stored.entry.filter(|entry| entry.freshness() != Freshness::Expired)?;
+        let entry = stored.entry.filter(|entry| entry.freshness_within(self.target.max_age) != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);
         self.token = Some(entry.into_token());
@@ -239,7 +239,7 @@ pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed(Name::Credentials, failure)],
     };
-    let mut checks = vec![cache(checker, &identity)];
+    let mut checks = vec![cache(checker, &target, &identity)];
     match checker.exchange.open_session(&target, &identity, &[], for_credentials(checker)) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
@@ -298,7 +298,7 @@ fn profile(identity: &Identity) -> Option<String> {
     }
 }
 
-fn cache(checker: Checker, identity: &Identity) -> Check {
+fn cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
     match token_provider::cached(checker.env, identity) {
         Err(Failure { code, what, hint, .. }) => {
             Check::warning(Name::Cache, code, format!("not used, so every get calls AWS: {what}"), hint)
@@ -308,20 +308,20 @@ fn cache(checker: Checker, identity: &Identity) -> Check {
         }
         Ok(Stored { dir, entry: Some(entry) }) => {
             let (dir, age) = (dir.display(), describe_duration(entry.age()));
-            Check::ok(Name::Cache, format!("{dir}: a token {age} old, {}", state(checker, &entry)))
+            Check::ok(Name::Cache, format!("{dir}: a token {age} old, {}", state(checker, target, &entry)))
         }
     }
 }
 
-fn state(checker: Checker, entry: &Entry) -> String {
+fn state(checker: Checker, target: &Target, entry: &Entry) -> String {
     let until = checker.local_time.show(entry.expires_at());
-    match entry.freshness() {
+    match entry.freshness_within(target.max_age) {
         Freshness::Fresh => {
             let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;
             format!("refreshed in {}, valid until {until}", describe_duration(refreshed))
         }
         Freshness::Stale => format!("refreshed by the next get, valid until {until}"),
-        Freshness::Expired => "expired; the next get requests a new one".to_owned(),
+        Freshness::Expired => "expired, or older than max_age; the next get requests a new one".to_owned(),
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn account_of_caller(
         caller: Caller::of_profile(profile, "--profile"),
         chosen_by: profile.map(|_| "--profile".to_owned()),
         time_for_person: Duration::ZERO,
+        max_age: None,
         endpoint_url: None,
     };
     let account = caller_account(env, &target, deadline).map_err(|mut failure| {
