@@ -4,10 +4,11 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::HOST;
-use crate::helper::{Helper, lacks_unix, make_older, program};
+use crate::helper::{Helper, lacks_unix, make_older, many, program};
 use crate::namespace::skip;
 use crate::process::{run, settle};
 use crate::sources::{INSIDE, jwt_of, metadata_network, sign_in};
@@ -364,4 +365,48 @@ fn no_token_is_served_that_is_older_than_the_greatest_age() {
     }
     let wrong = Helper::of(&aws).var("AWS_ECR_MAX_AGE", "soon").get(HOST);
     assert!(wrong.error().contains("AWS_ECR_MAX_AGE is 'soon'"), "{wrong:?}");
+}
+
+#[test]
+fn a_storm_of_gets_while_a_link_flips_leaves_no_wrong_token() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let home = helper.home().to_owned();
+    let at = |path: &str| home.join(path);
+    for id in ["AKIAONE", "AKIATWO"] {
+        let keys = format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
+        helper.write(&format!("{id}/keys"), &keys);
+    }
+    let point_to = |id: &str| {
+        symlink(id, at("next")).and_then(|()| fs::rename(at("next"), at("current"))).expect("a link");
+    };
+    point_to("AKIAONE");
+    let script = helper.write("script", "cat \"$1\"\n");
+    let command = format!("/bin/sh {} {}", script.display(), at("current/keys").display());
+    let config = helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+    settle(&[&script, &config, &at("AKIATWO/keys")]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for id in ["AKIATWO", "AKIAONE"].into_iter().cycle() {
+                point_to(id);
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..20 {
+            for ran in many(&helper, 8, HOST).0 {
+                assert!(ran.password_for(HOST).starts_with("AKIA"));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    for id in ["AKIAONE", "AKIATWO", "AKIAONE"] {
+        point_to(id);
+        for _ in 0..2 {
+            let password = helper.get(HOST).password_for(HOST);
+            assert!(password.starts_with(&format!("{id}.")), "{password} for {id}");
+        }
+    }
 }
