@@ -320,7 +320,9 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
             .expect("a cache")
             .filter(|file| {
                 file.as_ref().is_ok_and(|file| {
-                    file.path().extension().is_some_and(|ending| ending != "lock" && ending != "manifest")
+                    file.path()
+                        .extension()
+                        .is_some_and(|ending| !["lock", "manifest", "TAG"].iter().any(|kept| ending == *kept))
                 })
             })
             .count(),

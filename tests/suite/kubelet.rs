@@ -224,7 +224,7 @@ fn a_custom_domain_gets_the_token_of_the_registry_behind_it() {
     let (aws, endpoint) = (Aws::start(), Aws::start());
     let helper = Helper::of(&aws);
     let mapping = format!(
-        "[[registry]]\nmatch = 'images.example.com'\nregistry = '333344445555.dkr.ecr.eu-west-1.amazonaws.com'\n\
+        "[[registry]]\nmatch = 'images.example.com:5000'\nregistry = '333344445555.dkr.ecr.eu-west-1.amazonaws.com'\n\
          endpoint_url = '{}'\nrole_arn = 'arn:aws:iam::333344445555:role/Mapped'\n",
         endpoint.url()
     );
