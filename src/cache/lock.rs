@@ -2,14 +2,14 @@
 //! a lock file that is left behind locks nothing. Who releases a lock removes its file first, while it holds the lock; who opened
 //! that file before and then locks it finds that the path names another file or none, and tries again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs2::FileExt;
 
-use crate::platform;
+use crate::platform::{self, Destination};
 
 /// A lock that is held until dropped.
 #[derive(Debug)]
@@ -21,20 +21,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock at `path`; `Ok(None)` when another open file holds it.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
-        let file = match platform::open_private(path, options.write(true)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = platform::open_private(path, options.create(true).truncate(false))?;
-                platform::make_private(&file)?;
-                file
-            }
-            // A directory in its place cannot be opened for writing.
-            Err(_) if path.is_dir() => {
-                super::move_aside(path)?;
-                return Self::try_take(path);
-            }
-            opened => opened?,
-        };
+        let file = Destination::in_private_dir(path)?.open_lock()?;
         match FileExt::try_lock_exclusive(&file) {
             // Between the calls that open and lock it, another process may have removed or replaced the file.
             Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file, path: path.to_owned() })),

@@ -5,7 +5,7 @@
 //! | `<key>.json` | an entry: a token and its times ([`entry`]) |
 //! | `<key>.lock`, `.lock2` | coordinate the processes that need the entry ([`protocol`]), and go with the last of them |
 //! | `<key>.failure` | why the last request failed, and when the next refresh may be tried ([`failure`]) |
-//! | `.entry-<key>-….tmp` | a save that has begun |
+//! | `.ecr-login-<key>-….tmp` | a save that has begun |
 //! | `<request>.manifest` | the entry that answers a request ([`manifest`]) |
 //!
 //! `identity` derives the key. A file with content appears by a rename of a finished temporary file, so that readers need no lock and
@@ -33,7 +33,7 @@ pub use single_flight::{Flight, Outcome, Reply};
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -41,14 +41,13 @@ use failure::FAILURE;
 use fs2::FileExt;
 use log::{debug, warn};
 use protocol::Erase;
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::CacheKey;
-use crate::platform::{self, NotPrivate};
+use crate::platform::{self, Access, Destination, NewFile, NotPrivate, TEMPORARY};
 
 /// The size limit of a file, in bytes. A token has about 4 KiB.
 const LARGEST: u64 = 256 * 1024;
@@ -151,13 +150,14 @@ impl Cache {
         self.path(key, ENTRY).symlink_metadata().is_ok()
     }
 
-    /// Tests whether an entry can be written and locked, by means of an unnamed file in the directory or in the parent in which
+    /// Tests whether an entry can be written and locked, by means of a file in the directory or in the parent in which
     /// the directory would be created.
     pub fn probe(&self) -> io::Result<()> {
         let existing = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
-        let mut file = tempfile::tempfile_in(existing)?;
-        file.write_all(&[0; 8 * 1024])?;
-        FileExt::try_lock_exclusive(&file)
+        // The name stands for any file.
+        let mut new = Destination::at(&existing.join("entry"))?.create(Access::Private)?;
+        new.file().write_all(&[0; ROOM])?;
+        FileExt::try_lock_exclusive(new.file())
     }
 
     /// Writes an entry, which replaces the one of the same key, and the one of its credentials, and removes some unused files.
@@ -175,24 +175,24 @@ impl Cache {
     }
 
     /// Begins to save an entry of this key. Fails if the cache has no room for one.
-    fn begin_save(&self, key: impl fmt::Display) -> io::Result<NamedTempFile> {
-        let mut file = self.temporary_file(&format!("{}{key}-", prune::TEMPORARY))?;
-        file.write_all(&[0; ROOM])?;
-        file.rewind()?;
+    fn begin_save(&self, key: impl fmt::Display) -> io::Result<NewFile> {
+        let mut file = self.new_file(&self.path(&key, ENTRY), &format!("{TEMPORARY}{key}-"))?;
+        file.file().write_all(&[0; ROOM])?;
+        file.file().rewind()?;
         Ok(file)
     }
 
     /// Ends to save an entry. Fails with [`io::ErrorKind::NotFound`] if the key was erased in between.
-    fn commit(&self, mut file: NamedTempFile, entry: &Entry) -> io::Result<()> {
+    fn commit(&self, mut file: NewFile, entry: &Entry) -> io::Result<()> {
         let bytes = entry.encode();
-        file.write_all(&bytes)?;
-        file.as_file().set_len(bytes.len() as u64)?;
+        file.file().write_all(&bytes)?;
+        file.file().set_len(bytes.len() as u64)?;
         // The one of the credentials first: whoever erases the other one finds this one by it.
         let credentials = entry.credentials().filter(|credentials| *credentials != entry.key());
         if let Some(credentials) = credentials {
             self.write(&entry.under(credentials).encode(), &self.path(credentials, ENTRY))?;
         }
-        if let Err(error) = replace(file, &self.path(entry.key(), ENTRY)) {
+        if let Err(error) = file.replace() {
             credentials.map(|credentials| remove_if_there(&self.path(credentials, ENTRY)));
             return Err(error);
         }
@@ -201,16 +201,18 @@ impl Cache {
     }
 
     fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
-        let mut file = self.temporary_file(prune::TEMPORARY)?;
-        file.write_all(bytes)?;
-        replace(file, path)
+        let mut file = self.new_file(path, TEMPORARY)?;
+        file.file().write_all(bytes)?;
+        file.replace()
     }
 
-    fn temporary_file(&self, prefix: &str) -> io::Result<NamedTempFile> {
+    /// Begins to write a file. A directory in its place, which no file can replace, is moved aside first.
+    fn new_file(&self, path: &Path, prefix: &str) -> io::Result<NewFile> {
         self.create_dir()?;
-        let file = tempfile::Builder::new().prefix(prefix).suffix(".tmp").tempfile_in(&self.dir)?;
-        platform::make_private(file.as_file())?;
-        Ok(file)
+        if path.is_dir() {
+            move_aside(path)?;
+        }
+        Destination::in_private_dir(path)?.create_named(Access::Private, prefix)
     }
 
     /// Creates the directory if there is none, with a tag that keeps it out of backups.
@@ -247,7 +249,7 @@ impl Cache {
     }
 
     fn remove_begun_saves(&self, key: &str) -> io::Result<()> {
-        let prefix = format!("{}{key}-", prune::TEMPORARY);
+        let prefix = format!("{TEMPORARY}{key}-");
         for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             if file.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
                 remove_if_there(&file.path())?;
@@ -299,7 +301,7 @@ impl Cache {
                 let path = file?.path();
                 let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
                 let stem = name.split('.').next().unwrap_or_default();
-                let is_own = if is_begun { name.starts_with(prune::TEMPORARY) } else { prune::is_key(stem) };
+                let is_own = if is_begun { name.starts_with(TEMPORARY) } else { prune::is_key(stem) };
                 if is_own && !path.is_dir() {
                     remove_if_there(&path)?;
                 }
@@ -323,14 +325,6 @@ fn remove_if_there(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Puts a finished temporary file in the place of `path`. A directory there, which no file can replace, is moved aside first.
-fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        move_aside(path)?;
-    }
-    platform::replace(file, path)
-}
-
 /// Moves a directory aside that is in the place of a file of the cache.
 fn move_aside(dir: &Path) -> io::Result<()> {
     if fs::remove_dir(dir).is_ok() {
@@ -344,7 +338,7 @@ fn move_aside(dir: &Path) -> io::Result<()> {
 
 /// Reads a file of the cache; `None` when it is missing, too large, or others could have written it.
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    let mut file = match platform::open_private(path, OpenOptions::new().read(true)) {
+    let mut file = match platform::open_private(path) {
         Ok(file) => file,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {

@@ -15,9 +15,7 @@ use super::entry::{Entry, Freshness};
 use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
 use super::{ENTRY, MANIFEST, Manifest, read};
-
-/// What the names of temporary files begin with.
-pub(super) const TEMPORARY: &str = ".entry-";
+use crate::platform::TEMPORARY;
 
 /// How many keys each write examines.
 const MOST: usize = 96;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use log::{debug, warn};
-use tempfile::NamedTempFile;
 
 use super::failure::FailureReport;
 use super::lock::Lock;
@@ -16,7 +15,7 @@ use super::{Cache, Entry};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::CacheKey;
-use crate::platform;
+use crate::platform::{self, NewFile};
 
 /// How often a leader renews the time of its lock file.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -79,7 +78,7 @@ struct Run<'a, T> {
     /// The failure whose report it read last.
     reported: Option<Failure>,
     lock: Option<Arc<Lock>>,
-    save: Option<io::Result<NamedTempFile>>,
+    save: Option<io::Result<NewFile>>,
 }
 
 impl Cache {

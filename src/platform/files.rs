@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::{Destination, check_private_dir};
 
-/// Opens a file that only its owner may read, and creates it with that mode if `options` allow it. Does not follow a link,
-/// and does not block, e.g. on a FIFO.
-pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+/// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+        options.custom_flags(flags.bits().cast_signed());
     }
     options.open(path)
 }
@@ -60,15 +61,6 @@ pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime>
     }
     #[cfg(not(unix))]
     metadata.modified().ok()
-}
-
-/// Gives an open file of this user the mode 0600. The umask may have removed bits of it.
-pub fn make_private(file: &File) -> io::Result<()> {
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
 }
 
 /// Creates a directory and its missing parents with mode 0700. Fails if others can write to the directory, or could lead the path

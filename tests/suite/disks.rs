@@ -457,7 +457,7 @@ fn temporary_files_of_killed_processes_go_once_they_are_old() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     helper.get(HOST).password_for(HOST);
-    let (old, new) = (helper.cache_dir().join(".entry-old.tmp"), helper.cache_dir().join(".entry-new.tmp"));
+    let (old, new) = (helper.cache_dir().join(".ecr-login-old.tmp"), helper.cache_dir().join(".ecr-login-new.tmp"));
     for path in [&old, &new] {
         fs::write(path, "half").expect("a write");
     }
