@@ -4,27 +4,26 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs2::FileExt;
 
-use crate::platform::{self, Destination};
+use crate::platform::Destination;
 
 /// A lock that is held until dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    path: PathBuf,
+    destination: Destination,
 }
 
 impl Lock {
-    /// Takes the lock at `path`; `Ok(None)` when another open file holds it.
-    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let file = Destination::in_private_dir(path)?.open_lock()?;
+    /// Takes the lock whose file is at `destination`; `Ok(None)` when another open file holds it.
+    pub fn try_take(destination: Destination) -> io::Result<Option<Self>> {
+        let file = destination.open_lock()?;
         match FileExt::try_lock_exclusive(&file) {
             // Between the calls that open and lock it, another process may have removed or replaced the file.
-            Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file, path: path.to_owned() })),
+            Ok(()) if destination.is(&file) => Ok(Some(Self { file, destination })),
             Ok(()) => Ok(None),
             // By its number: the standard library has no kind for this error on Windows.
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
@@ -40,8 +39,8 @@ impl Lock {
     /// Removes the lock file before the lock is released. On Windows the file stays, since a removed file keeps its name from others
     /// until its last handle is closed.
     pub fn remove_file(&self) {
-        if cfg!(unix) && platform::is_same_file(&self.file, &self.path) {
-            let _ = std::fs::remove_file(&self.path);
+        if cfg!(unix) && self.destination.is(&self.file) {
+            let _ = self.destination.remove();
         }
     }
 }

@@ -206,24 +206,24 @@ impl Cache {
         file.replace()
     }
 
-    /// Begins to write a file. A directory in its place, which no file can replace, is moved aside first.
+    /// Begins to write a file.
     fn new_file(&self, path: &Path, prefix: &str) -> io::Result<NewFile> {
-        self.create_dir()?;
-        if path.is_dir() {
-            move_aside(path)?;
-        }
-        Destination::in_private_dir(path)?.create_named(Access::Private, prefix)
+        self.destination(path)?.create_named(Access::Private, prefix)
     }
 
-    /// Creates the directory if there is none, with a tag that keeps it out of backups.
-    fn create_dir(&self) -> io::Result<()> {
+    /// The place of a file in the directory. A missing directory is created, with a tag that keeps it out of backups. A directory
+    /// in the place of the file, which no file can replace, is removed if it is empty, and moved aside if not.
+    fn destination(&self, path: &Path) -> io::Result<Destination> {
         platform::survive_file_size_limit();
         let is_new = !self.dir.exists();
-        platform::create_private_dir(&self.dir)?;
+        let destination = Destination::in_private_dir(path)?;
         if is_new {
             let _ = self.write(TAG, &self.dir.join("CACHEDIR.TAG"));
+        } else if path.is_dir() && fs::remove_dir(path).is_err() {
+            warn!(dir:% = path.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
+            destination.rename_with(".moved")?;
         }
-        Ok(())
+        Ok(destination)
     }
 
     /// Logs that a token could not be cached.
@@ -323,17 +323,6 @@ fn remove_if_there(path: &Path) -> io::Result<bool> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Moves a directory aside that is in the place of a file of the cache.
-fn move_aside(dir: &Path) -> io::Result<()> {
-    if fs::remove_dir(dir).is_ok() {
-        return Ok(());
-    }
-    let mut aside = dir.as_os_str().to_owned();
-    aside.push(".moved");
-    warn!(dir:% = dir.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
-    fs::rename(dir, aside)
 }
 
 /// Reads a file of the cache; `None` when it is missing, too large, or others could have written it.

@@ -15,7 +15,7 @@ use super::entry::{Entry, Freshness};
 use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
 use super::{ENTRY, MANIFEST, Manifest, read};
-use crate::platform::TEMPORARY;
+use crate::platform::{Destination, TEMPORARY};
 
 /// How many keys each write examines.
 const MOST: usize = 96;
@@ -49,9 +49,8 @@ pub(super) fn sweep(dir: &Path) {
             _ => {}
         }
     }
-    if keys.is_empty() {
-        return;
-    }
+    // The name stands for any file.
+    let (false, Ok(open)) = (keys.is_empty(), Destination::in_private_dir(&dir.join("lock"))) else { return };
     // The standard library seeds its hash maps at random.
     let random = RandomState::new().build_hasher().finish();
     let start = usize::try_from(random % keys.len() as u64).unwrap_or(0);
@@ -66,13 +65,13 @@ pub(super) fn sweep(dir: &Path) {
         } else if endings.iter().any(|ending| ending == MANIFEST) {
             prune_manifest(dir, stem);
         } else {
-            prune_key(dir, stem, endings);
+            prune_key(dir, &open, stem, endings);
         }
     }
 }
 
 /// Removes the unused files of a key, unless a process is asking AWS for it.
-fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
+fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
     let path = |ending: &str| dir.join(format!("{stem}.{ending}"));
     let is_unused = |ending: &str| match ending {
         ENTRY => {
@@ -87,15 +86,16 @@ fn prune_key(dir: &Path, stem: &str, endings: &[String]) {
     if !endings.iter().any(|ending| is_unused(ending)) {
         return;
     }
-    let Ok(Some(lock)) = Lock::try_take(&path("lock")) else { return };
+    let lock = |ending| open.beside(format!("{stem}.{ending}")).and_then(Lock::try_take);
+    let Ok(Some(held)) = lock("lock") else { return };
     // Another process may have replaced a file before this one took the lock.
     for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
-        if ending != "lock2" || matches!(Lock::try_take(&path("lock2")), Ok(Some(_))) {
+        if ending != "lock2" || matches!(lock("lock2"), Ok(Some(_))) {
             let _ = fs::remove_file(path(ending));
         }
     }
     if cfg!(unix) {
-        lock.remove_file();
+        held.remove_file();
     } else {
         let _ = fs::remove_file(path("lock"));
     }

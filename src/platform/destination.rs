@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::{own_id, shell_word};
+use super::{check_private_dir, own_id, shell_word};
 
 /// The start of the names of temporary files.
 pub const TEMPORARY: &str = ".ecr-login-";
@@ -103,8 +103,12 @@ impl Destination {
         Self::find(path, LastLink::Followed, Missing::CreatedForOwner)
     }
 
-    /// The place at `path` in a directory that only this user can write to, and that is created where it is missing.
+    /// The place at `path` in a directory that only this user can write to. It is created where it is missing, as its parents
+    /// are, with mode 0700.
     pub fn in_private_dir(path: &Path) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            check_private_dir(dir).map_err(|why| refused(why.to_string()))?;
+        }
         let found = Self::find(path, LastLink::Kept, Missing::Created)?;
         if found.is_private() {
             Ok(found)
@@ -137,6 +141,11 @@ impl Destination {
         }
     }
 
+    /// The place of another name in the same directory.
+    pub fn beside(&self, name: impl Into<OsString>) -> io::Result<Self> {
+        Ok(Self { dir: self.dir.try_clone()?, name: name.into(), ..*self })
+    }
+
     /// Whether nobody else can put anything into the directory.
     fn is_private(&self) -> bool {
         self.of_dir.st_uid == own_id() && self.of_dir.st_mode & 0o022 == 0
@@ -159,6 +168,14 @@ impl Destination {
     /// Whether there is anything.
     pub fn exists(&self) -> bool {
         self.existing().is_ok_and(|stat| stat.is_some())
+    }
+
+    /// Whether the file there is this open one.
+    pub fn is(&self, file: &File) -> bool {
+        match (fstat(file), self.existing()) {
+            (Ok(open), Ok(Some(there))) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
+            _ => false,
+        }
     }
 
     /// Opens the file, or creates it, to write at its end, with mode 0600.
@@ -216,8 +233,14 @@ impl Destination {
                 Err(Errno::EXIST) => {}
                 file => {
                     let file = File::from(file?);
-                    let destination = Self { dir: self.dir.try_clone()?, name: self.name.clone(), ..*self };
-                    return Ok(NewFile { destination, access, existing, name, file, is_in_place: false });
+                    return Ok(NewFile {
+                        destination: self.beside(&self.name)?,
+                        access,
+                        existing,
+                        name,
+                        file,
+                        is_in_place: false,
+                    });
                 }
             }
         }
@@ -507,4 +530,27 @@ fn is_link(stat: &Stat) -> bool {
 
 fn refused(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::Destination;
+
+    #[test]
+    fn a_private_directory_is_no_link_and_nobody_else_may_write_to_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
+        fs::create_dir(&elsewhere).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
+        assert!(Destination::in_private_dir(&link.join("file")).is_err(), "a link is not trusted");
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("a mode");
+        assert!(Destination::in_private_dir(&elsewhere.join("file")).is_err(), "others may write to it");
+        Destination::in_private_dir(&dir.path().join("a/b/c/file")).expect("a directory");
+        for made in ["a", "a/b", "a/b/c"] {
+            let mode = fs::metadata(dir.path().join(made)).expect("metadata").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Windows refuses to replace, remove or lock a file that another process, e.g. a virus scanner, has open. The attempt is
 //! repeated for a limited time.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -73,9 +74,22 @@ impl Destination {
         Self::at(path)
     }
 
+    /// The place of another name in the same directory.
+    #[expect(clippy::unnecessary_wraps, reason = "on Unix it opens the directory once more")]
+    pub fn beside(&self, name: impl Into<OsString>) -> io::Result<Self> {
+        Ok(Self(directory(&self.0).join(name.into())))
+    }
+
     /// Whether there is anything.
     pub fn exists(&self) -> bool {
         self.0.symlink_metadata().is_ok()
+    }
+
+    /// Whether the file there is this open one. The standard library has no safe call for it here, so the answer is always yes:
+    /// a lock on a file that was removed at the same moment costs one more call to AWS.
+    #[expect(clippy::unused_self, reason = "on Unix the answer depends on it")]
+    pub fn is(&self, _: &File) -> bool {
+        true
     }
 
     /// Opens the file, or creates it, to write at its end.

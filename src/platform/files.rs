@@ -4,8 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Destination, check_private_dir};
-
 /// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -63,14 +61,6 @@ pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime>
     metadata.modified().ok()
 }
 
-/// Creates a directory and its missing parents with mode 0700. Fails if others can write to the directory, or could lead the path
-/// elsewhere.
-pub fn create_private_dir(dir: &Path) -> io::Result<()> {
-    check_private_dir(dir).map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))?;
-    // The name stands for any file.
-    Destination::in_private_dir(&dir.join("file")).map(drop)
-}
-
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
 /// one; elsewhere one below the home directory.
 pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
@@ -110,48 +100,5 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
         };
         let as_it_is = Some(path.to_owned()).filter(|path| has_ending(path));
         as_it_is.into_iter().chain(endings.iter().map(with)).find(|path| path.is_file())
-    }
-}
-
-/// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, the answer is
-/// always yes: there, a lock on a file that was removed at the same moment costs one more call to AWS.
-pub fn is_same_file(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        match (file.metadata(), std::fs::symlink_metadata(path)) {
-            (Ok(open), Ok(there)) => identity(open) == identity(there),
-            _ => false,
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, path);
-        true
-    }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::create_private_dir;
-
-    #[test]
-    fn a_private_directory_is_no_link_and_nobody_else_may_write_to_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
-        fs::create_dir(&elsewhere).and_then(|()| symlink(&elsewhere, &link)).expect("a link");
-        assert!(create_private_dir(&link).is_err(), "a link is not trusted");
-        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).expect("a mode");
-        assert!(create_private_dir(&elsewhere).is_err(), "others may write to it");
-        let deep = dir.path().join("a/b/c");
-        create_private_dir(&deep).expect("a directory");
-        for made in ["a", "a/b", "a/b/c"] {
-            let mode = fs::metadata(dir.path().join(made)).expect("metadata").permissions().mode();
-            assert_eq!(mode & 0o777, 0o700, "{made}");
-        }
     }
 }
