@@ -248,10 +248,18 @@ impl Cache {
         Ok(erased)
     }
 
+    /// Makes all saves that have begun fail, whatever their keys.
+    pub fn cancel_saves(&self) -> io::Result<()> {
+        self.remove_temporary_files(TEMPORARY)
+    }
+
     fn remove_begun_saves(&self, key: &str) -> io::Result<()> {
-        let prefix = format!("{TEMPORARY}{key}-");
+        self.remove_temporary_files(&format!("{TEMPORARY}{key}-"))
+    }
+
+    fn remove_temporary_files(&self, prefix: &str) -> io::Result<()> {
         for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if file.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            if file.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
                 remove_if_there(&file.path())?;
             }
         }
@@ -295,16 +303,13 @@ impl Cache {
     /// Removes every file of the cache, and returns how many tokens there were.
     pub fn clear(&self) -> io::Result<usize> {
         let count = self.tokens().len();
-        // Saves that have begun first, as in the erasure of one key.
-        for is_begun in [true, false] {
-            for file in fs::read_dir(&self.dir).into_iter().flatten() {
-                let path = file?.path();
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-                let stem = name.split('.').next().unwrap_or_default();
-                let is_own = if is_begun { name.starts_with(TEMPORARY) } else { prune::is_key(stem) };
-                if is_own && !path.is_dir() {
-                    remove_if_there(&path)?;
-                }
+        // First the saves that have begun, as in the erasure of one key.
+        self.cancel_saves()?;
+        for file in fs::read_dir(&self.dir).into_iter().flatten() {
+            let path = file?.path();
+            let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
+            if stem.is_some_and(prune::is_key) && !path.is_dir() {
+                remove_if_there(&path)?;
             }
         }
         Ok(count)

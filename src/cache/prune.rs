@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::entry::{Entry, Freshness};
 use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
+use super::protocol::{self, Sweep};
 use super::{ENTRY, MANIFEST, Manifest, read};
 use crate::platform::{Destination, TEMPORARY};
 
@@ -86,18 +87,32 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
     if !endings.iter().any(|ending| is_unused(ending)) {
         return;
     }
-    let lock = |ending| open.beside(format!("{stem}.{ending}")).and_then(Lock::try_take);
-    let Ok(Some(held)) = lock("lock") else { return };
-    // Another process may have replaced a file before this one took the lock.
-    for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
-        if ending != "lock2" || matches!(lock("lock2"), Ok(Some(_))) {
-            let _ = fs::remove_file(path(ending));
+    let try_take = |ending| open.beside(format!("{stem}.{ending}")).and_then(Lock::try_take);
+    let mut lock = None;
+    for step in protocol::SWEEP {
+        match step {
+            Sweep::Lock => match try_take("lock") {
+                Ok(Some(taken)) => lock = Some(taken),
+                _ => return,
+            },
+            // Another process may have replaced a file before this one took the lock.
+            Sweep::RemoveUnused => {
+                for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
+                    if ending != "lock2" || matches!(try_take("lock2"), Ok(Some(_))) {
+                        let _ = fs::remove_file(path(ending));
+                    }
+                }
+            }
+            Sweep::Unlock => {
+                if let Some(lock) = lock.take() {
+                    lock.remove_file();
+                }
+                // On Windows, where its holder leaves it.
+                if cfg!(not(unix)) {
+                    let _ = fs::remove_file(path("lock"));
+                }
+            }
         }
-    }
-    if cfg!(unix) {
-        held.remove_file();
-    } else {
-        let _ = fs::remove_file(path("lock"));
     }
 }
 

@@ -76,6 +76,10 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Er
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
 pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
     let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(0) };
+    // Tokens that are being requested meanwhile: their hosts are not known yet.
+    if let Err(error) = cache.cancel_saves() {
+        debug!(error:%; "a token that is being requested may still be cached");
+    }
     let mut tokens = cache.tokens();
     tokens.retain(|(entry, _)| entry.opens(&target.registry));
     for (entry, _) in &tokens {

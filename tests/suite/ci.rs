@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, SECRET_KEY, many};
+use crate::helper::{Helper, Ran, SECRET_KEY, many, outlive_failures};
 use crate::sources::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
 
@@ -216,6 +216,7 @@ fn an_error_of_github_is_reported_and_a_temporary_one_is_retried() {
     assert!(!ran.stdout.contains("secret-of-the-answer"), "{ran:?}");
     assert_eq!((aws.count(), github.asked().len()), (0, 1));
     github.fail(2, 503);
+    outlive_failures(&helper);
     helper.get(HOST).password_for(HOST);
     let nobody = helper.var("ACTIONS_ID_TOKEN_REQUEST_URL", "http://127.0.0.1:1/x").var("AWS_MAX_ATTEMPTS", "1");
     contains(nobody.get(HOST).error(), &["GitHub gives this job no identity token: cannot reach 127.0.0.1:1"]);

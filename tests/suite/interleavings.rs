@@ -121,7 +121,7 @@ fn describe(start: &World, way: &[Action]) -> String {
 
 /// Everything that can go wrong, each kind `each` times and `any` in all.
 fn faults(each: u8, any: u8) -> Faults {
-    Faults { kills: each, stops: each, writes: each, locks: each, full: 1, clocks: 1, erasures: 1, any }
+    Faults { kills: each, stops: each, writes: each, locks: each, full: 1, clocks: 1, erasures: 1, sweeps: 0, any }
 }
 
 const BEFORE: [Before; 7] = [
@@ -158,7 +158,9 @@ fn explore_all(keys: &[u8], latest_start: u8, faults: Faults) -> usize {
 #[test]
 fn every_order_of_two_processes_keeps_every_promise() {
     let started = Instant::now();
+    let sweeps = Faults { sweeps: 1, ..Faults::NONE };
     let states = explore_all(&[0, 0], 2, Faults::NONE)
+        + explore_all(&[0, 0], 1, sweeps)
         + explore_all(&[0, 0], 1, faults(1, 1))
         + explore_all(&[0, 1], 0, faults(1, 1));
     println!("{states} states in {:?}", started.elapsed());
@@ -174,6 +176,7 @@ fn every_order_of_five_processes_and_of_two_faults_keeps_every_promise() {
     explore_all(&[0, 0, 0, 1, 1], 0, Faults::NONE);
     explore_all(&[0, 0, 0], 0, faults(1, 1));
     explore_all(&[0, 0], 0, faults(2, 2));
+    explore_all(&[0, 0], 0, Faults { sweeps: 1, ..faults(1, 1) });
 }
 
 /// A promise is only worth as much as the search for its breach.

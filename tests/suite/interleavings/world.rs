@@ -38,12 +38,15 @@ pub struct Faults {
     pub full: u8,
     pub clocks: u8,
     pub erasures: u8,
+    /// Sweeps, which are no fault.
+    pub sweeps: u8,
     /// All of them together.
     pub any: u8,
 }
 
 impl Faults {
-    pub const NONE: Self = Self { kills: 0, stops: 0, writes: 0, locks: 0, full: 0, clocks: 0, erasures: 0, any: 0 };
+    pub const NONE: Self =
+        Self { kills: 0, stops: 0, writes: 0, locks: 0, full: 0, clocks: 0, erasures: 0, sweeps: 0, any: 0 };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +86,8 @@ pub struct Files {
     failures: u8,
     /// How far an erasure has come.
     erasing: Option<u8>,
+    /// How far a sweep has come, and the lock file whose lock it holds.
+    sweeping: Option<(u8, u8)>,
     erasures: u8,
     /// Whether the last request failed.
     has_failed: bool,
@@ -170,6 +175,8 @@ pub enum Action {
     SetClock(i8),
     /// The next step of an erasure.
     Erase(u8),
+    /// The next step of a sweep.
+    Sweep(u8),
 }
 
 /// What a first look at the cache may find.
@@ -248,6 +255,8 @@ impl World {
             }
         }
         if !is_alive {
+            let swept = (0u8..).zip(&self.files).filter(|(_, files)| files.sweeping.is_some());
+            all.extend(swept.map(|(key, _)| Action::Sweep(key)));
             return all;
         }
         if may(self.faults.full) {
@@ -257,8 +266,12 @@ impl World {
             all.extend([-1, 3].map(Action::SetClock));
         }
         for key in 0..u8::try_from(self.files.len()).expect("few") {
-            let is_erasing = self.files[usize::from(key)].erasing.is_some();
-            may_tick &= !is_erasing;
+            let Files { erasing, sweeping, .. } = self.files[usize::from(key)];
+            may_tick &= erasing.is_none() && sweeping.is_none();
+            if sweeping.is_some() || (key == 0 && self.faults.sweeps > 0) {
+                all.push(Action::Sweep(key));
+            }
+            let is_erasing = erasing.is_some();
             if is_erasing || (key == 0 && may(self.faults.erasures)) {
                 all.push(Action::Erase(key));
             }
@@ -332,6 +345,7 @@ impl World {
                 world.clock_was_set = true;
             }
             Action::Erase(key) => world.erase(key, broken),
+            Action::Sweep(key) => world.sweep(key),
         }
         // Processes of one key are alike.
         for key in 0..world.files.len() {
@@ -351,7 +365,7 @@ impl World {
     fn spend(&mut self) {
         self.faults.any -= 1;
         if self.faults.any == 0 {
-            self.faults = Faults::NONE;
+            self.faults = Faults { sweeps: self.faults.sweeps, ..Faults::NONE };
         }
         self.had_fault = true;
     }

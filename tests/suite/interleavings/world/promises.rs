@@ -68,7 +68,8 @@ impl World {
 
     /// Judges what is left once all processes have ended.
     pub(super) fn check_end(&mut self) {
-        if !self.slots.iter().all(|slot| *slot == Slot::Ended) {
+        let is_swept = self.files.iter().any(|files| files.sweeping.is_some());
+        if is_swept || !self.slots.iter().all(|slot| *slot == Slot::Ended) {
             return;
         }
         let is_left = |files: &Files| {

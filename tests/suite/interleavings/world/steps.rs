@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use docker_credential_ecr_login::cache::Cached;
 use docker_credential_ecr_login::cache::protocol::{
-    ERASURE, Erase, Locked, Need, Process, Report, Requested, Seen, Step, counts,
+    ERASURE, Erase, Locked, Need, Process, Report, Requested, SWEEP, Seen, Step, Sweep, counts,
 };
 
 use super::{Actor, Broken, DEADLINE, END, Failure, LIFETIME, LockFile, POSTPONED, Past, Slot, TIMING, Token, World};
@@ -108,6 +108,43 @@ impl World {
         if files.erasing.is_none() && files.entry.is_some_and(|token| token.erasures < files.erasures) {
             self.violate("an erasure wins over a save that began before it");
         }
+    }
+
+    pub(super) fn sweep(&mut self, key: u8) {
+        let wall = self.wall_now();
+        let is_locked = self.running().any(|actor| {
+            let first = self.files[usize::from(key)].locks[0];
+            actor.key == key && actor.holds && actor.opened == first.map(|lock| (0, lock.inode))
+        });
+        let is_expired = |token: Token| self.freshness(token) == Cached::Missing;
+        let is_unused = self.files[usize::from(key)].entry.is_some_and(is_expired);
+        let files = &mut self.files[usize::from(key)];
+        let (done, inode) = files.sweeping.unwrap_or((0, 0));
+        // Each step of the sweep, and the release of its lock after the removal of the file.
+        let next = match SWEEP.get(usize::from(done)) {
+            Some(Sweep::Lock) => {
+                self.faults.sweeps -= 1;
+                if is_locked {
+                    return;
+                }
+                let lock = files.locks[0].get_or_insert_with(|| {
+                    files.inodes += 1;
+                    LockFile { inode: files.inodes, heartbeat: wall }
+                });
+                Some((done + 1, lock.inode))
+            }
+            Some(Sweep::RemoveUnused) => {
+                files.entry = files.entry.filter(|_| !is_unused);
+                files.report = files.report.filter(|report| wall <= report.wall + POSTPONED);
+                Some((done + 1, inode))
+            }
+            Some(Sweep::Unlock) => {
+                files.locks[0] = files.locks[0].filter(|lock| lock.inode != inode);
+                Some((done + 1, inode))
+            }
+            None => None,
+        };
+        files.sweeping = next;
     }
 
     /// Carries out the step of a process, with or without success.
@@ -240,8 +277,10 @@ impl World {
             return None;
         };
         let file = *file;
-        let is_free =
-            !self.running().any(|other| other.holds && other.key == actor.key && other.opened == actor.opened);
+        let is_swept =
+            number == 0 && self.files[usize::from(actor.key)].sweeping.is_some_and(|(_, held)| held == inode);
+        let is_free = !is_swept
+            && !self.running().any(|other| other.holds && other.key == actor.key && other.opened == actor.opened);
         let is_same = file.is_some_and(|file| file.inode == inode) || broken == Some(Broken::TrustsAnyLockFile);
         if (is_free && is_same) || broken == Some(Broken::IgnoresLocks) {
             actor.holds = true;
