@@ -37,6 +37,8 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     refuse_loop(env)?;
     let program = format!("docker-credential-{name}");
     let mut command = Command::new(find(env, &program)?);
+    // Of a variable that is set twice, the first value.
+    command.env_clear().envs(env.iter());
     command.arg(action).env(MARKER, name);
     let finished = run_child(command, Some(input), deadline).map_err(|error| no_answer(&program, &error))?;
     let Finished { output, status, .. } = finished;

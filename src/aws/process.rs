@@ -36,6 +36,8 @@ fn command(line: &str, env: &Env) -> Command {
     let (shell, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("sh", "-c") };
     let default = if cfg!(windows) { PathBuf::from(shell) } else { Path::new("/bin").join(shell) };
     let mut command = Command::new(env.find_program(shell).unwrap_or(default));
+    // The environment that the identity was derived from: of a variable that is set twice, the first value.
+    command.env_clear().envs(env.iter());
     command.arg(option).arg(line).stderr(Stdio::piped());
     if env.os("PATH").is_some()
         && let Ok(path) = std::env::join_paths(env.search_path())

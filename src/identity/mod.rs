@@ -9,7 +9,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `shared_file`, `ini`, `profiles` | read the AWS files once |
-//! | `chain`, `profile_section` | decide the source of the credentials and the roles; report a missing or wrong profile |
+//! | `chain`, `profile_section`, `machine` | decide the source of the credentials and the roles; report a missing or wrong profile |
 //! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
 //! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
@@ -58,6 +58,7 @@ mod footprint;
 mod hash;
 mod ini;
 mod jwt;
+mod machine;
 mod observations;
 mod profile_section;
 mod profiles;
@@ -83,7 +84,7 @@ use crate::code::Code;
 use crate::config::{Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
-use chain::Resolver;
+use machine::Resolver;
 use observations::Observations;
 
 /// Who would call AWS for a target, and the settings that decided it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::chain::{CONTAINER_URIS, Resolver};
+use super::machine::{CONTAINER_URIS, Resolver};
 use super::profiles::Profile;
 use super::source::{IdentityToken, Source, Sso, WebIdentity};
 use crate::code::Code;

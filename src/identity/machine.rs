@@ -1,0 +1,118 @@
+//! The sources that the environment and the machine give: keys in variables, the role of a container, the role of the instance.
+
+use super::profiles::Profiles;
+use super::source::{Selected, Source};
+use crate::code::Code;
+use crate::config::{Keys, is_url};
+use crate::env::Env;
+use crate::error::Failure;
+use crate::secret::Secret;
+
+/// The variables that ECS and EKS set for a container with a role.
+pub(super) const CONTAINER_URIS: [&str; 2] =
+    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+
+/// Decides the chain.
+pub(super) struct Resolver<'a> {
+    pub(super) env: &'a Env,
+    pub(super) profiles: &'a Profiles,
+    pub(super) selected: &'a Selected,
+}
+
+impl Resolver<'_> {
+    /// Keys in the environment; a blank value counts as unset. `AWS_ACCESS_KEY` and `AWS_SECRET_KEY` are names of the SDK for
+    /// Go, `AWS_SECURITY_TOKEN` is one of the AWS CLI.
+    pub(super) fn environment(&self) -> Result<Option<Keys>, Failure> {
+        let first = |names: [&'static str; 2]| {
+            let set = |name| Some((name, self.env.text(name).filter(|value| !value.trim().is_empty())?));
+            names.into_iter().find_map(set)
+        };
+        let id = first(["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"]);
+        let secret = first(["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"]);
+        let ((_, id), (_, secret)) = match (id, secret) {
+            (Some(id), Some(secret)) => (id, secret),
+            (Some((id, _)), None) => return Err(self.half(id, "AWS_SECRET_ACCESS_KEY")),
+            (None, Some((secret, _))) => return Err(self.half(secret, "AWS_ACCESS_KEY_ID")),
+            (None, None) => return Ok(None),
+        };
+        let token = first(["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]);
+        let token = token.map(|(_, token)| Secret::from(token.trim().to_owned()));
+        Ok(Some(Keys { id: id.to_owned(), secret: secret.to_owned().into(), token }))
+    }
+
+    /// The failure for a variable that is set without the one that belongs to it.
+    pub(super) fn half(&self, set: &str, missing: &str) -> Failure {
+        let state = if self.env.is_empty(missing) { "empty" } else { "not set" };
+        Failure::new(
+            Code::SettingInvalid,
+            format!("{set} is set, and {missing} is {state}"),
+            format!("set {missing}, or unset {set}"),
+        )
+    }
+
+    /// The role of the container or of the instance.
+    pub(super) fn machine(&self) -> Result<Source, Failure> {
+        if CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some()) { self.container() } else { self.instance() }
+    }
+
+    /// The role of the container. Its endpoint is checked here, and asked in `aws`.
+    pub(super) fn container(&self) -> Result<Source, Failure> {
+        let [relative, full] = CONTAINER_URIS;
+        let wrong = |name: &str, form: &str| {
+            Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is not {form}"),
+                "correct or unset it: ECS and EKS set it themselves",
+            ))
+        };
+        match (self.env.text(relative), self.env.text(full)) {
+            (Some(path), _) if !path.starts_with('/') || path.parse::<http::Uri>().is_err() => {
+                wrong(relative, "a path")
+            }
+            (None, Some(url)) if !is_url(url) => wrong(full, "a URL"),
+            _ => Ok(Source::Container),
+        }
+    }
+
+    /// The role of the instance, from the endpoint in the order of the SDK's client: variable, profile, mode.
+    pub(super) fn instance(&self) -> Result<Source, Failure> {
+        let setting = |variable: &'static str, key: &'static str| {
+            let of_profile = || Some((self.profiles.profile(self.selected.name())?.get(key)?, key));
+            self.env.text(variable).map(|value| (value, variable)).or_else(of_profile)
+        };
+        if let Some((url, name)) = setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint") {
+            if is_url(url) {
+                return Ok(Source::Instance(url.to_owned()));
+            }
+            return Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is not a URL"),
+                format!("correct it, or unset {name} for the default address"),
+            ));
+        }
+        match setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode") {
+            Some((mode, _)) if mode.eq_ignore_ascii_case("ipv6") => {
+                Ok(Source::Instance("http://[fd00:ec2::254]".to_owned()))
+            }
+            Some((mode, name)) if !mode.eq_ignore_ascii_case("ipv4") => Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is neither IPv4 nor IPv6"),
+                format!("correct or unset {name}"),
+            )),
+            _ => Ok(Source::Instance("http://169.254.169.254".to_owned())),
+        }
+    }
+
+    /// Refuses variables that are set and empty and that a provider of the SDK reads itself, since it does not treat them as
+    /// unset.
+    pub(super) fn refuse_empty(&self, variables: &[&str]) -> Result<(), Failure> {
+        match variables.iter().find(|name| self.env.is_empty(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{name} is set and empty, which the AWS SDK does not treat as unset"),
+                format!("unset {name}"),
+            )),
+        }
+    }
+}
