@@ -4,26 +4,28 @@
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs2::FileExt;
 
-use crate::platform::Destination;
+use crate::platform::{self, Destination};
 
 /// A lock that is held until dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    destination: Destination,
+    /// Nobody else can put another file there, and an open directory would cost a file descriptor for as long as the lock.
+    path: PathBuf,
 }
 
 impl Lock {
-    /// Takes the lock whose file is at `destination`; `Ok(None)` when another open file holds it.
-    pub fn try_take(destination: Destination) -> io::Result<Option<Self>> {
+    /// Takes the lock at `path`, which is `destination`; `Ok(None)` when another open file holds it.
+    pub fn try_take(destination: &Destination, path: &Path) -> io::Result<Option<Self>> {
         let file = destination.open_lock()?;
         match FileExt::try_lock_exclusive(&file) {
             // Between the calls that open and lock it, another process may have removed or replaced the file.
-            Ok(()) if destination.is(&file) => Ok(Some(Self { file, destination })),
+            Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file, path: path.to_owned() })),
             Ok(()) => Ok(None),
             // By its number: the standard library has no kind for this error on Windows.
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
@@ -39,8 +41,8 @@ impl Lock {
     /// Removes the lock file before the lock is released. On Windows the file stays, since a removed file keeps its name from others
     /// until its last handle is closed.
     pub fn remove_file(&self) {
-        if cfg!(unix) && self.destination.is(&self.file) {
-            let _ = self.destination.remove();
+        if cfg!(unix) && platform::is_same_file(&self.file, &self.path) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

@@ -87,7 +87,7 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
     if !endings.iter().any(|ending| is_unused(ending)) {
         return;
     }
-    let try_take = |ending| open.beside(format!("{stem}.{ending}")).and_then(Lock::try_take);
+    let try_take = |ending: &str| Lock::try_take(&open.beside(format!("{stem}.{ending}"))?, &path(ending));
     let mut lock = None;
     for step in protocol::SWEEP {
         match step {

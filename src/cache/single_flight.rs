@@ -168,7 +168,7 @@ impl<T> Run<'_, T> {
 
     fn try_lock(&mut self, number: u8) -> Locked {
         let path = self.cache.path(self.flight.key, LOCKS[usize::from(number)]);
-        match self.cache.destination(&path).and_then(Lock::try_take) {
+        match self.cache.destination(&path).and_then(|destination| Lock::try_take(&destination, &path)) {
             Ok(Some(lock)) => {
                 self.lock = Some(Arc::new(lock));
                 Locked::Taken

@@ -170,14 +170,6 @@ impl Destination {
         self.existing().is_ok_and(|stat| stat.is_some())
     }
 
-    /// Whether the file there is this open one.
-    pub fn is(&self, file: &File) -> bool {
-        match (fstat(file), self.existing()) {
-            (Ok(open), Ok(Some(there))) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
-            _ => false,
-        }
-    }
-
     /// Opens the file, or creates it, to write at its end, with mode 0600.
     pub fn append(&self) -> io::Result<File> {
         self.open(OFlags::APPEND)
@@ -515,9 +507,10 @@ fn is_foreign(owner: u32) -> bool {
     owner != own_id() && owner != 0
 }
 
-/// Whether it is a regular file of this user that has no second name, which might be one in a directory of another user.
+/// Whether it is a regular file of this user that has no second name, which might be one in a directory of another user. It has
+/// none at all once another process has removed it, e.g. a lock.
 fn is_own(stat: &Stat) -> bool {
-    is_regular(stat) && stat.st_uid == own_id() && stat.st_nlink == 1
+    is_regular(stat) && stat.st_uid == own_id() && stat.st_nlink < 2
 }
 
 fn is_regular(stat: &Stat) -> bool {

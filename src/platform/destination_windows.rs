@@ -85,13 +85,6 @@ impl Destination {
         self.0.symlink_metadata().is_ok()
     }
 
-    /// Whether the file there is this open one. The standard library has no safe call for it here, so the answer is always yes:
-    /// a lock on a file that was removed at the same moment costs one more call to AWS.
-    #[expect(clippy::unused_self, reason = "on Unix the answer depends on it")]
-    pub fn is(&self, _: &File) -> bool {
-        true
-    }
-
     /// Opens the file, or creates it, to write at its end.
     pub fn append(&self) -> io::Result<File> {
         self.open(OpenOptions::new().append(true))

@@ -102,3 +102,22 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
         as_it_is.into_iter().chain(endings.iter().map(with)).find(|path| path.is_file())
     }
 }
+
+/// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, the answer is
+/// always yes: there, a lock on a file that was removed at the same moment costs one more call to AWS.
+pub fn is_same_file(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        match (file.metadata(), std::fs::symlink_metadata(path)) {
+            (Ok(open), Ok(there)) => identity(open) == identity(there),
+            _ => false,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        true
+    }
+}
