@@ -41,7 +41,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, if no other role is configured",
     ),
     ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
-    ("AWS_ECR_TIMEOUT", "time limit for one request, in seconds or with units, e.g. 500ms, 20s, 1m30s (default 20s)"),
+    (
+        "AWS_ECR_TIMEOUT",
+        "time limit for one request, in seconds or with units, e.g. 500ms, 20s, 1m30s (default 20s, 2m where a program may ask a person)",
+    ),
     (
         "AWS_ECR_WEB_IDENTITY",
         "github, or env:NAME: assume the role with the identity token of the GitHub Actions job, or in variable NAME",

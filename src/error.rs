@@ -273,6 +273,14 @@ pub fn mask_user_info(url: &str) -> String {
     masked().unwrap_or_else(|| url.to_owned())
 }
 
+/// Scheme, host and port of a URL. Its user, path and query may be secret; "/…" stands for the latter two.
+pub fn without_path(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let hidden = if rest[end..].trim_end_matches('/').is_empty() { "" } else { "/…" };
+    mask_user_info(&format!("{scheme}://{}{hidden}", &rest[..end]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Code, Error, mask_user_info, without_secrets};

@@ -20,14 +20,14 @@ use super::session::Session;
 use super::settings::Settings;
 use crate::code::Code;
 use crate::config::Target;
-use crate::error::{Failure, mask_user_info, without_secrets};
+use crate::error::{Failure, without_path, without_secrets};
 use crate::identity::Identity;
 use crate::token::Token;
 
 /// The route to the ECR API.
 #[derive(Debug)]
 pub struct Route {
-    /// Its URL.
+    /// Scheme, host and port of its URL.
     pub endpoint: String,
     /// Host and port of the proxy that the request goes through.
     pub proxy: Option<String>,
@@ -48,7 +48,7 @@ impl Exchange {
                 )
             })?;
             let proxy = context.network.proxy_for(&uri);
-            Ok(Route { endpoint: mask_user_info(&uri.to_string()), proxy, roots: context.network.describe_roots() })
+            Ok(Route { endpoint: without_path(&uri.to_string()), proxy, roots: context.network.describe_roots() })
         })
     }
 

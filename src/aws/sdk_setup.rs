@@ -18,7 +18,7 @@ use super::http::fitting;
 use super::settings::Settings;
 use super::worker::GRACE;
 use crate::env::Env;
-use crate::error::mask_user_info;
+use crate::error::without_path;
 
 /// How long one connection attempt may take: the value of the other AWS SDKs.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -72,7 +72,7 @@ impl SdkSetup {
     /// Begins the connection to ECR, so that it is open when the credentials are resolved.
     pub(super) async fn preconnect(&self) {
         if let Some(uri) = self.endpoint.resolve(&self.context.target).await {
-            let endpoint = mask_user_info(&uri.to_string());
+            let endpoint = without_path(&uri.to_string());
             let proxy = self.context.network.proxy_for(&uri);
             debug!(endpoint, proxy; "ECR will be asked");
             self.context.network.preconnect(uri, CONNECT_TIMEOUT).await;

@@ -332,10 +332,12 @@ fn what_registries_of_several_regions_share_is_shown_once() {
 }
 
 #[test]
-fn a_slow_process_for_one_registry_keeps_neither_the_others_nor_the_end_waiting() {
+fn a_slow_process_for_one_registry_keeps_the_others_not_waiting_and_has_the_limit_that_is_set() {
     let aws = Aws::start();
     let helper = Helper::without_registry(&aws).var("AWS_ECR_PROFILE_222233334444", "slow");
     helper.write(".aws/config", "[profile slow]\ncredential_process = sleep 100\n");
+    // Without a limit it has two minutes, since it may ask a person.
+    let helper = helper.var("AWS_ECR_TIMEOUT", "10s");
     let other = HOST.replace("111122223333", "222233334444");
     let started = Instant::now();
     let text = helper.run(&["doctor", &other, HOST], "").stdout;

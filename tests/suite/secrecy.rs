@@ -224,7 +224,7 @@ fn doctor_names_the_host_of_a_url_and_not_what_follows_it() {
 #[test]
 fn passwords_in_the_urls_of_endpoints() {
     let secret = "hunter2";
-    let url = "http://me:hunter2@127.0.0.1:1";
+    let url = "http://me:hunter2@127.0.0.1:1/hunter2?hunter2";
     let registry = format!("[[registry]]\nmatch = '1111*'\nendpoint_url = '{url}'\n");
     for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "a registry's"] {
         let helper = Helper::bare()
@@ -241,7 +241,7 @@ fn passwords_in_the_urls_of_endpoints() {
         };
         let line = helper.get(HOST).error().to_owned();
         assert!(line.contains("127.0.0.1:1") && !line.contains(secret), "{line}");
-        let report = helper.run(&["doctor", HOST], "").stdout;
+        let report = helper.run(&["doctor", "-v", HOST], "").stdout;
         assert!(report.contains("127.0.0.1:1") && !report.contains(secret), "{report}");
         let log = fs::read_to_string(helper.home().join("log")).expect("a log");
         assert!(!log.contains(secret), "{log}");

@@ -174,7 +174,7 @@ fn a_request_that_does_not_end() {
     }
 }
 
-/// Three waits of more than twenty seconds, at the same time.
+/// Four waits of more than twenty seconds, at the same time.
 #[test]
 fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() {
     let aws = Aws::start();
@@ -207,6 +207,13 @@ fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() 
             crate::fallback::install_as(&helper, "slow", "sleep 22\necho unlocked");
             let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
             assert_eq!(helper.var("PATH", &path).get("ghcr.io").stdout, "unlocked\n");
+        });
+        // doctor waits too, and the steps after it have their time.
+        scope.spawn(|| {
+            let helper = process(&aws, 22).var("HTTPS_PROXY", "http://127.0.0.1:1");
+            let said = helper.run(&["doctor", "-v", HOST], "").stdout;
+            assert!(said.contains("access key AKIAPERSON") && said.contains("AWS issued one"), "{said}");
+            assert!(said.contains("arn:aws:") && !said.contains("in time"), "{said}");
         });
         scope.spawn(|| {
             let ran = process(&silent, 3).get(HOST);

@@ -21,7 +21,7 @@ use crate::token::Token;
 use crate::token_provider::{self, Authenticator, Stored};
 
 /// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a
-/// `credential_process` may be slow.
+/// `credential_process` may be slow, and the longer one of a program that may ask a person.
 const TOKEN: Duration = Duration::from_secs(11);
 const PRINCIPAL: Duration = Duration::from_secs(3);
 
@@ -97,8 +97,14 @@ impl Access {
     }
 
     /// Resolves the credentials and requests a token.
-    pub(super) fn check(&mut self, checker: Checker, endpoint: &Endpoint, results: &mut Results) {
-        let Some(session) = self.check_credentials(checker, results) else { return };
+    pub(super) fn check(&mut self, checker: &mut Checker, endpoint: &Endpoint, results: &mut Results) {
+        let started = Instant::now();
+        let Some(session) = self.check_credentials(*checker, results) else { return };
+        // A program may have waited for a person, and the other steps get their time after it.
+        if matches!(self.identity.source(), Source::Process { .. }) {
+            checker.deadline += started.elapsed();
+        }
+        let checker = *checker;
         let Some(answer) = request_token(checker, &session, endpoint, results) else { return };
         if !answer.issued.as_ref().is_err_and(|failure| failure.code.is_of_network()) {
             results.wait("the principal from STS");
@@ -127,7 +133,8 @@ impl Access {
         let source = self.identity.chain.to_string();
         results.wait(&format!("credentials from {source}"));
         let started = Instant::now();
-        match self.exchange.open_session(&self.target, &self.identity, &[], for_credentials(checker)) {
+        let deadline = self.identity.deadline(&self.target, for_credentials(checker));
+        match self.exchange.open_session(&self.target, &self.identity, &[], deadline) {
             Ok(session) => {
                 let what = format!("from {source}: access key {}, in {}", session.access_key_id(), took(started));
                 results.add(Check::ok(Name::Credentials, what).at(place));
@@ -240,10 +247,13 @@ pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
         Err(failure) => return vec![Check::failed(Name::Credentials, failure)],
     };
     let mut checks = vec![cache(checker, &target, &identity)];
-    match checker.exchange.open_session(&target, &identity, &[], for_credentials(checker)) {
+    let deadline = identity.deadline(&target, for_credentials(checker));
+    match checker.exchange.open_session(&target, &identity, &[], deadline) {
         Ok(session) => {
             let what = format!("from {}: access key {}", identity.chain, session.access_key_id());
             checks.push(Check::ok(Name::Credentials, what));
+            // Its time begins anew: a program may have waited for a person.
+            let checker = Checker { deadline: Instant::now() + PRINCIPAL, ..checker };
             checks.push(principal_check(principal(checker, &session)));
         }
         Err(failure) => checks.push(Check::failed(Name::Credentials, failure)),

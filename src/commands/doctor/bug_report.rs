@@ -10,7 +10,7 @@ use crate::client_config;
 use crate::config::is_url;
 use crate::containers;
 use crate::env::{Env, VARIABLES};
-use crate::error::{mask_user_info, one_line};
+use crate::error::{one_line, without_path};
 use crate::identity::issuer_and_subject;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 use crate::{platform, registry};
@@ -147,14 +147,6 @@ fn is_harmless(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || NAMES.contains(&name)
         || VARIABLES.iter().any(|(known, _)| is_own(known))
-}
-
-/// Scheme, host and port of a URL. Its user, path and query may be secret; "/…" stands for the latter two.
-fn without_path(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let hidden = if rest[end..].trim_end_matches('/').is_empty() { "" } else { "/…" };
-    mask_user_info(&format!("{scheme}://{}{hidden}", &rest[..end]))
 }
 
 /// Whether a variable holds a URL, which may contain a secret.

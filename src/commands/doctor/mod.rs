@@ -41,7 +41,7 @@ use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, SharedChecks, Terminal};
 use shared::Principals;
 
-/// The time limit for all network requests together.
+/// The time limit for all network requests together. A `credential_process`, which may ask a person, has its own.
 const LONGEST: Duration = Duration::from_secs(14);
 
 /// The schema of the JSON report.

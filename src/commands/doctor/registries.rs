@@ -104,11 +104,11 @@ fn access(checker: Checker, subject: &Subject, machine: &[Check], report: &mut R
 }
 
 /// Checks what the registries of a group share, then each registry.
-fn check_group(checker: Checker, mut group: Group, endpoint: &Endpoint, send: &(impl Fn(Event) + Sync)) {
+fn check_group(mut checker: Checker, mut group: Group, endpoint: &Endpoint, send: &(impl Fn(Event) + Sync)) {
     let mut results = Results::new(group.places, send);
     results.add(endpoint.check().at(group.places.endpoint));
     if endpoint.is_reachable() {
-        group.access.check(checker, endpoint, &mut results);
+        group.access.check(&mut checker, endpoint, &mut results);
     }
     let shared = results.into_checks();
     let access = &group.access;

@@ -5,7 +5,7 @@ use super::report::{Check, Name, RegistryReport};
 use crate::code::Code;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
-use crate::error::{Error, mask_user_info};
+use crate::error::{Error, without_path};
 
 /// Applies the configuration to a host; `None` if there is nothing more to check.
 pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -> Option<Target> {
@@ -92,7 +92,7 @@ fn mapping(target: &Target) -> String {
             parts.push(format!("the web identity in {name}"));
         }
     }
-    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", mask_user_info(url))));
+    parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", without_path(url))));
     match &target.chosen_by {
         Some(by) if parts.is_empty() => format!("by {by}: the AWS settings decide"),
         Some(by) => format!("by {by}: {}", parts.join(", ")),
