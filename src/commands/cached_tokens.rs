@@ -51,11 +51,20 @@ impl Logout {
 #[derive(Args, Debug)]
 pub struct Tokens {
     /// The same as nothing
-    #[arg(hide = true, value_parser = ["list"])]
+    #[arg(hide = true, value_parser = action)]
     action: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Accepts `list`; a person who types another word mostly wants to remove tokens.
+fn action(word: &str) -> Result<String, &'static str> {
+    if word == "list" {
+        Ok(word.to_owned())
+    } else {
+        Err("cache only lists; 'logout --all' and 'logout HOST' remove tokens")
+    }
 }
 
 /// One cached token.
@@ -91,8 +100,9 @@ impl Tokens {
             } else {
                 format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.remaining()))
             };
-            let named = if registries.is_empty() { "-".to_owned() } else { registries.join(", ") };
-            let described = identity.as_deref().map_or_else(|| "-".to_owned(), one_line);
+            // A token that was not asked for by a registry's host, e.g. by get-login-password.
+            let named = if registries.is_empty() { "no registry yet".to_owned() } else { registries.join(", ") };
+            let described = identity.as_deref().map_or_else(|| "not recorded".to_owned(), one_line);
             lines.push([one_line(&named), described, expires, format!("{size} B")]);
             let expiry = entry.expires_at().format(&Rfc3339).unwrap_or_default();
             rows.push(Row { registries, identity, expiry, expired, size });

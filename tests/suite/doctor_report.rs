@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::doctor::{Healthy, PASSWORD, check, registry, report};
-use crate::helper::{Helper, SECRET_KEY, lacks_kernel, limit};
+use crate::helper::{Helper, SECRET_KEY, lacks_kernel, limit, misuse};
 use crate::namespace::skip;
 use crate::support::aws::{Aws, Plan};
 
@@ -254,6 +254,15 @@ fn each_reason_why_an_image_cannot_be_pulled_has_its_own_code() {
         assert_eq!(all["registries"][0]["image"], json!(image));
         valid(&all);
     }
+    let image = format!("{HOST}/app:1");
+    let shown = helper.run(&["doctor", &image], "").stdout;
+    assert!(shown.contains(&format!("ok       {image}  image can be pulled, token valid for ")), "{shown}");
+    let typo = helper.run(&["doctor", "11112222333.dkr.ecr.us-east-1.amazonaws.com"], "").stdout;
+    assert!(typo.contains("the account '11112222333' does not have 12 digits"), "{typo}");
+    let empty = helper.run(&["setup", ""], "");
+    assert!(misuse(&empty).contains("the host of the registry is empty"), "{empty:?}");
+    let clear = helper.run(&["cache", "clear"], "");
+    assert!(misuse(&clear).contains("'logout --all'"), "{clear:?}");
     // With a scheme, and as a client's server URL, which names no image.
     for text in [format!("docker://{HOST}/app:1"), format!("https://{HOST}/v2/")] {
         assert_eq!(report(&helper, &[&text]).1, Some(0), "{text}");

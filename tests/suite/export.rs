@@ -36,6 +36,26 @@ fn a_docker_config_holds_the_passwords_of_all_hosts() {
     assert_eq!(aws.count(), 2);
 }
 
+#[test]
+fn a_file_that_every_step_appends_to_is_not_replaced() {
+    let aws = Aws::start();
+    for variable in ["GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"] {
+        let mut helper = Helper::of(&aws);
+        let file = helper.write("lines", "EARLIER=1\n");
+        let link = helper.home().join("link");
+        symlink(&file, &link).expect("a link");
+        helper.set(variable, file.to_str().expect("UTF-8"));
+        for path in [&file, &link] {
+            let ran =
+                helper.run(&["export", "--format", "dotenv", "--output", path.to_str().expect("UTF-8"), HOST], "");
+            let said = misuse(&ran);
+            assert!(said.contains(&format!(">> \"${variable}\"")), "{said}");
+        }
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "EARLIER=1\n");
+    }
+    assert_eq!(aws.count(), 0, "refused before a token is asked for");
+}
+
 /// Parses a YAML document with an independent parser; `None` if none is installed.
 fn yaml(text: &str, dir: &Path) -> Option<Value> {
     let file = dir.join("secret.yaml");

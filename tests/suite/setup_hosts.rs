@@ -40,6 +40,7 @@ fn hosts_are_given_as_urls_images_accounts_and_regions() {
         ("ftp://x", "ftp://x is not"),
         ("https://me:c2VjcmV0@ghcr.io", "is not the host of a registry"),
         ("--account 1234 --region eu-west-1", "the account '1234' does not have 12 digits"),
+        ("11112222333.dkr.ecr.us-east-1.amazonaws.com", "the account '11112222333' does not have 12 digits"),
         ("--account 111122223333 --region nowhere", "the region 'nowhere' does not have the form"),
         ("--account 111122223333 --region eu-west-1 --region xx-west-1", "the region 'xx-west-1'"),
         ("12345.dkr.ecr.us-east-1.amazonaws.com", "the account '12345' does not have 12 digits"),

@@ -192,6 +192,11 @@ impl RegistryReport {
         self
     }
 
+    /// Whether the registry gave the manifest of the image.
+    fn has_image(&self) -> bool {
+        self.checks.iter().any(|check| check.name == Name::Image && check.status == Status::Ok)
+    }
+
     /// Whether the registry has a warning of its own, not one of the machine.
     fn status(&self) -> Status {
         let warns = self.checks.iter().any(|check| check.status == Status::Warning && !check.shown);
@@ -319,6 +324,7 @@ impl<'a, W: Write> Screen<'a, W> {
         let what = match (registry.status(), &registry.valid) {
             (Status::Failure, _) if !failed.is_empty() => format!("see {} above", failed.join(", ")),
             (Status::Failure, _) => String::new(),
+            (_, Some(valid)) if registry.has_image() => format!("image can be pulled, {valid}"),
             (_, Some(valid)) => valid.clone(),
             (_, None) => registry.checks.last().map(|check| check.what.clone()).unwrap_or_default(),
         };

@@ -6,6 +6,7 @@ use crate::code::Code;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::env::Env;
 use crate::error::{Error, without_path};
+use crate::registry;
 
 /// Applies the configuration to a host; `None` if there is nothing more to check.
 pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -> Option<Target> {
@@ -54,7 +55,13 @@ fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
         (Error::NotFound, None) => Check::failure(
             Name::Host,
             Code::HostUnknown,
-            "not an ECR registry, and the configuration does not name it: clients get no credentials for it",
+            match registry::wrong_part(host) {
+                Some(wrong) => format!("not an ECR registry: {wrong}"),
+                None => {
+                    "not an ECR registry, and the configuration does not name it: clients get no credentials for it"
+                        .to_owned()
+                }
+            },
             "correct the host, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain requires a \
              [[registry]] entry with 'registry'",
         ),

@@ -35,9 +35,9 @@ use crate::token_provider::IssuedToken;
 pub(super) enum Format {
     /// A docker config.json that contains the passwords, for kaniko and other builders
     DockerConfig,
-    /// A secret of type kubernetes.io/dockerconfigjson as YAML, for kubectl apply
+    /// A secret of type kubernetes.io/dockerconfigjson as YAML, for kubectl apply --server-side -f -
     KubernetesSecret,
-    /// A secret for each registry, with which Argo CD pulls Helm charts, as YAML for kubectl apply
+    /// A secret for each registry, with which Argo CD pulls Helm charts, as YAML for kubectl apply --server-side -f -
     ArgocdRepository,
     /// Lines for eval in a shell, with export: DOCKER_AUTH_CONFIG, and for a single registry ECR_REGISTRY, ECR_USERNAME and
     /// ECR_PASSWORD

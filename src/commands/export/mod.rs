@@ -9,6 +9,7 @@ mod format;
 mod refresh;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,6 +85,12 @@ impl Export {
             ));
         }
         if let Some(file) = file {
+            if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, file.path())) {
+                let what = format!("--output replaces ${name} and would lose the lines of earlier steps");
+                return Err(Error::usage(format!(
+                    "{what}; append instead: leave --output out and write >> \"${name}\""
+                )));
+            }
             file.check()?;
         } else if self.every.is_some() {
             return Err(Error::usage("--every cannot keep standard output fresh; name a file with --output"));
@@ -142,6 +149,16 @@ impl Export {
              whatever 'setup' has written; unset the variable before the password in it expires{at}"
         ));
     }
+}
+
+/// The variables by which CI systems name files that every step appends to: GitHub Actions, and CircleCI the last.
+const APPENDED: [&str; 4] = ["GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_STATE", "BASH_ENV"];
+
+/// Whether a variable names this file, by this path or another one.
+fn is_named_by(env: &Env, variable: &str, path: &Path) -> bool {
+    let Some(named) = env.os(variable).map(Path::new) else { return false };
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    named == path || real(named).is_some_and(|named| real(path) == Some(named))
 }
 
 /// Requests a token, through the cache unless `env` disables it.

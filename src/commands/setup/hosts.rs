@@ -16,6 +16,9 @@ use crate::token_provider::{self, Authenticator};
 
 /// Returns the host that an argument names.
 pub(super) fn of_word(word: &str) -> Result<String, Error> {
+    if word.trim().is_empty() {
+        return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
+    }
     registry::host(registry::typed(word))
         .ok_or_else(|| Error::usage(format!("{} is not the host of a registry", mask_user_info(word))))
 }

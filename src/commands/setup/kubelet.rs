@@ -169,8 +169,9 @@ impl<'a> Parsed<'a> {
         // The message names the position alone, since the text may hold secrets.
         let wrong = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
-            let what = format!("line {line}, column {column}: not kubelet's {KIND} in JSON");
-            Failure::new(Code::ClientConfigInvalid, what, "correct it, or in YAML, add the entry by hand")
+            let what = format!("line {line}, column {column}: not the JSON of kubelet's {KIND}");
+            let fix = "correct it; the helper does not change YAML: add the entry of 'setup --kubelet NEW-FILE' there by hand";
+            Failure::new(Code::ClientConfigInvalid, what, fix)
         };
         let config: ProviderConfig = serde_json::from_str(text).map_err(wrong)?;
         let version = config.api_version.strip_prefix(GROUP).filter(|_| config.kind == KIND);
