@@ -354,8 +354,7 @@ def walk(node):
             for name, setting in value.items():
                 print(f'export {name}={shlex.quote(setting)}')
         elif key in ('script', 'commands', 'run'):
-            # Buildkite's upload makes one dollar of two.
-            print('\\n'.join([value] if isinstance(value, str) else value).replace('$$', '$'))
+            print('\\n'.join([value] if isinstance(value, str) else value))
         else:
             walk(value)
     for value in node if isinstance(node, list) else []:
@@ -406,12 +405,14 @@ fn the_recipes_work() {
             let _ = fs::remove_dir_all(site.home().join(part));
         }
         let _ = fs::remove_dir_all(&installed);
-        fs::create_dir(&installed).expect("a directory");
+        fs::create_dir_all(installed.join("bin")).expect("a directory");
         let mut script = commands(language, recipe)
             .replace("https://github.com/OWNER/REPO/releases/download", &served)
             .replace("VERSION", VERSION)
             .replace("SHA256", &sum(&archive))
-            .replace("-C /usr/local", &format!("-C {}", installed.display()));
+            // The service of a GitLab job; here docker is at the machine's socket.
+            .replace("export DOCKER_HOST=tcp://docker:2375\n", "")
+            .replace("/usr/local/bin", &format!("{}/bin", installed.display()));
         if recipe.contains("uses: OWNER/REPO/packaging/github-action@TAG") {
             // What the action does, which has tests of its own.
             script.insert_str(0, "docker-credential-ecr-login setup --account 111122223333 --region us-east-1\n");

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::action::served;
 use crate::namespace::{missing, skip};
 use crate::process::output;
 use crate::real_clients::shell;
@@ -88,7 +89,8 @@ class Formula
   end
   def initialize(prefix) = @prefix = prefix
   { bin: "bin", man1: "share/man/man1", man5: "share/man/man5", bash_completion: "etc/bash_completion.d",
-    zsh_completion: "share/zsh/site-functions", fish_completion: "share/fish/vendor_completions.d" }.each do |name, path|
+    zsh_completion: "share/zsh/site-functions", fish_completion: "share/fish/vendor_completions.d",
+    doc: "share/doc/docker-credential-ecr-login" }.each do |name, path|
     define_method(name) { Place.new("#{@prefix}/#{path}") }
   end
 end
@@ -122,7 +124,9 @@ fn the_homebrew_formula_installs_the_archive_that_it_names() {
         let url = format!("{HOMEPAGE}/releases/download/v{VERSION}/{file}");
         assert_eq!(found[platform], json!([url, sum(&release.path().join(file))]), "{platform}");
     }
-    for file in ["bin/docker-credential-ecr-login", "share/man/man1/docker-credential-ecr-login.1"] {
+    let licences = LICENCES.map(|file| format!("share/doc/{NAME}/{file}"));
+    let files = [format!("bin/{NAME}"), format!("share/man/man1/{NAME}.1")];
+    for file in files.iter().chain(&licences) {
         assert!(prefix.join(file).exists(), "{file}");
     }
 }
@@ -145,6 +149,8 @@ fn a_release_without_an_archive_or_with_an_unknown_word_is_not_rendered() {
     assert!(!render(&template));
 }
 
+const LICENCES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY-LICENSES"];
+
 /// Creates a release in a directory: the archives of all platforms, and the files that `packaging/assemble` makes from them.
 /// The program in the archive of this platform records how it is called.
 pub fn release() -> TempDir {
@@ -161,7 +167,10 @@ pub fn release() -> TempDir {
             (format!("share/zsh/site-functions/_{NAME}"), "words"),
             (format!("share/fish/vendor_completions.d/{NAME}.fish"), "words"),
             ("platform".to_owned(), platform),
-        ] {
+        ]
+        .into_iter()
+        .chain(LICENCES.map(|file| (format!("share/doc/{NAME}/{file}"), "a licence")))
+        {
             let file = package.join(file);
             fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
             fs::write(&file, content).expect("a write");
@@ -207,6 +216,63 @@ fn a_release_needs_one_version_in_tag_manifest_and_changelog() {
     );
     fs::write(dir.path().join("Cargo.lock"), other).expect("a write");
     assert_eq!(check(&tag, &dated), None, "Cargo.lock too");
+}
+
+/// The images in which jobs run are often Alpine's, with busybox and without curl.
+#[test]
+fn runners_and_nodes_with_nothing_but_busybox_install_the_helper() {
+    if let Some(program) = missing(&["busybox"]) {
+        return skip("busybox", &format!("{program} is not installed"));
+    }
+    let Some((release, served, _)) = served() else { return };
+    let recipes = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
+    let block = recipes.split("```sh\n").nth(1).and_then(|rest| rest.split("\ndocker-").next()).expect("a block");
+    let archive = release.path().join(format!("{NAME}-{VERSION}-linux-x86_64.tar.gz"));
+    let nodes = fs::read_to_string(release.path().join("k3s-rke2-user-data.sh")).expect("a script");
+    for (script, place) in [(block, "bin"), (&nodes, "var/lib/rancher/credentialprovider/bin")] {
+        let root = tempfile::tempdir().expect("a directory");
+        let at = root.path().display();
+        shell(&format!("mkdir -p {at}/bin {at}/work {at}/tools && busybox --install -s {at}/tools"));
+        // Debian's busybox lacks it, and Alpine's has it.
+        shell(&format!("test -e {at}/tools/install || ln -s /usr/bin/install {at}/tools/"));
+        let script = script
+            .replace("https://github.com/OWNER/REPO/releases/download", &served)
+            .replace(&format!("{HOMEPAGE}/releases/download"), &served)
+            .replace("VERSION", VERSION)
+            .replace("SHA256", &sum(&archive))
+            .replace("/usr/local/bin", &format!("{at}/bin"))
+            .replace("=/var/lib", &format!("={at}/var/lib"));
+        let run = |script: &str| {
+            let mut command = Command::new("busybox");
+            command
+                .args(["sh", "-ec", script])
+                .env_clear()
+                .env("PATH", format!("{at}/tools"))
+                .env("CALLS", "/dev/null");
+            output(command.current_dir(root.path().join("work")))
+        };
+        let program = root.path().join(place).join(NAME);
+        let wrong = run(&script.replace(&sum(&archive), &"0".repeat(64)));
+        assert!(!wrong.status.success() && !program.exists(), "what has another checksum is not installed");
+        let ran = run(&script);
+        assert!(ran.status.success(), "{script}: {}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(fs::metadata(&program).expect(place).permissions().mode() & 0o777, 0o755);
+    }
+}
+
+#[test]
+fn a_missing_tool_is_named_before_anything_is_built() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for tool in ["bash", "dirname", "uname"] {
+        shell(&format!("ln -s \"$(command -v {tool})\" {}/{tool}", dir.path().display()));
+    }
+    for (script, tool, fedora) in [("rpm", "rpmbuild", "rpm-build"), ("image", "buildah", "buildah")] {
+        let mut build = Command::new(format!("packaging/{script}/build"));
+        let ran = output(build.env("PATH", dir.path()).env("HELPER", "/bin/false"));
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(!ran.status.success() && said.contains(&format!("requires {tool}, which is not installed")), "{said}");
+        assert!(said.contains(&format!("dnf install {fedora}")) && said.lines().count() == 1, "{said}");
+    }
 }
 
 /// The blocks of commands in the documents: how many there are, and which tests run them, or why none does.
