@@ -62,6 +62,8 @@ impl ProfileSection<'_> {
     /// Where the credentials of the profile come from; `None` when the profile has none. A profile that is reached again by
     /// `source_profile` stands for its own credentials alone.
     pub(super) fn link(&self, is_again: bool, passed_over: &mut Vec<String>) -> Result<Option<Link>, Failure> {
+        // Half of a pair is an error also where a role makes the keys of the profile superfluous.
+        self.keys()?;
         let [token_file, source_profile, credential_source] = OF_ROLE.map(|key| self.get(key));
         let role_arn = self.get("role_arn");
         if token_file.is_some() && role_arn.is_none() {
@@ -231,8 +233,12 @@ impl ProfileSection<'_> {
                 return Err(self.wrong(&what, &format!("remove {key} from the profile, or correct it")));
             }
         }
-        let (start_url, region) = (found.get("sso_start_url").or(start_url), found.get("sso_region").or(region));
-        Ok(SignInKeys { session: Some(session), start_url, region, section: format!("[sso-session {session}]") })
+        Ok(SignInKeys {
+            session: Some(session),
+            start_url: found.get("sso_start_url"),
+            region: found.get("sso_region"),
+            section: format!("[sso-session {session}]"),
+        })
     }
 
     /// The file of an `aws login` session. The SDK's provider also reads it, and these variables.

@@ -49,6 +49,8 @@ class Sts:
         return self.answer(f"R-{name(RoleArn)}-{ExternalId}-by-{self.caller}")
 
     def assume_role_with_web_identity(self, RoleArn, WebIdentityToken, **_):
+        if not WebIdentityToken:
+            raise RuntimeError("STS refuses an empty token")
         return self.answer(f"W-{name(RoleArn)}-{subject(WebIdentityToken)}")
 
     @staticmethod

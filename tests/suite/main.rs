@@ -44,7 +44,7 @@
 //! | `identity` | under random settings, one key means one principal, and a cached token is what a `get` without cache gets |
 //! | `worlds` | the random settings |
 //! | `storm` | many gets while links, files and variables flip serve nobody else's token |
-//! | `judges` | under random settings, botocore takes the same credentials as the helper, but for listed differences |
+//! | `judges` | under random settings, botocore and AWS Labs' helper take the same credentials, but for listed differences |
 //! | `own_settings` | mistakes in the helper's own settings |
 //! | `list` | the registries that are listed, with an empty cache and with ten thousand of them |
 //! | `listing_clients` | docker's classic builder, docker-py and testcontainers, which ask for the list first |

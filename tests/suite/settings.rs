@@ -67,6 +67,13 @@ fn every_mistake_in_a_named_profile_is_reported_and_the_instance_is_not_asked() 
         (a(&format!("{ROLE}credential_source = EcsContainer\n")), &["'a'", "no container"]),
         (a("aws_access_key_id = AKIAHALF\n"), &["'a'", "aws_access_key_id without aws_secret_access_key"]),
         (
+            a(&format!(
+                "{ROLE}source_profile = b\naws_access_key_id = AKIAHALF\n\
+                 [profile b]\naws_access_key_id = AKIAB\naws_secret_access_key = s\n"
+            )),
+            &["'a'", "aws_access_key_id without aws_secret_access_key"],
+        ),
+        (
             a("aws_access_key_id =\naws_secret_access_key = s\n"),
             &["'a'", "aws_secret_access_key without aws_access_key_id"],
         ),
@@ -82,7 +89,7 @@ fn every_mistake_in_a_named_profile_is_reported_and_the_instance_is_not_asked() 
         ),
         (
             a(
-                "sso_session = corp\nsso_role_name = Dev\nsso_account_id = 111122223333\n[sso-session corp]\nsso_start_url = u\n",
+                "sso_session = corp\nsso_region = r\nsso_role_name = Dev\nsso_account_id = 1\n[sso-session corp]\nsso_start_url = u\n",
             ),
             &["sso_region is missing in [sso-session corp]"],
         ),
