@@ -192,7 +192,9 @@ impl Cache {
         if let Some(credentials) = credentials {
             self.write(&entry.under(credentials).encode(), &self.path(credentials, ENTRY))?;
         }
-        if let Err(error) = file.replace() {
+        // An entry of the credentials alone has another key than the one that the file was begun for.
+        let place = self.path(entry.key(), ENTRY);
+        if let Err(error) = file.renamed(place.file_name().unwrap_or_default()).replace() {
             credentials.map(|credentials| remove_if_there(&self.path(credentials, ENTRY)));
             return Err(error);
         }

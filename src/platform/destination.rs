@@ -305,6 +305,13 @@ impl NewFile {
         Ok(())
     }
 
+    /// Chooses another place for it in the same directory.
+    #[must_use]
+    pub fn renamed(mut self, name: &OsStr) -> Self {
+        name.clone_into(&mut self.destination.name);
+        self
+    }
+
     /// Puts the file in its place, atomically, whatever is there.
     pub fn replace(mut self) -> io::Result<()> {
         self.set_owner_and_mode()?;

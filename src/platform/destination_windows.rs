@@ -4,7 +4,7 @@
 //! Windows refuses to replace, remove or lock a file that another process, e.g. a virus scanner, has open. The attempt is
 //! repeated for a limited time.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -175,6 +175,13 @@ impl NewFile {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.replace()
+    }
+
+    /// Chooses another place for it in the same directory.
+    #[must_use]
+    pub fn renamed(mut self, name: &OsStr) -> Self {
+        self.destination.set_file_name(name);
+        self
     }
 
     /// Puts the file in its place, atomically, whatever is there. The standard library's rename requests POSIX semantics

@@ -184,7 +184,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     }
     for (client, args) in clients {
         let mut command = site.command(client, args);
-        command.env("AWS_PROFILE", "dev").env_remove("AWS_ACCESS_KEY_ID");
+        command.env("AWS_PROFILE", "dev").env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
         let output = output(&mut command);
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!output.status.success(), "{client} {args:?}: {said}");

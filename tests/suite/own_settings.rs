@@ -1,7 +1,7 @@
 //! Mistakes in the helper's own settings: each error names the setting with the mistake.
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY};
+use crate::helper::{Helper, SECRET_KEY, outlive_failures};
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -30,6 +30,7 @@ fn a_ca_bundle_is_named_by_the_option_or_the_variable_that_set_it() {
     let bundle = helper.write("empty.pem", "").display().to_string();
     let ran = helper.run(&["get-login-password", "--ca-bundle", &bundle, HOST], "");
     assert!(ran.stderr.contains("(--ca-bundle) cannot be used") && !ran.stderr.contains("AWS_CA_BUNDLE"), "{ran:?}");
+    outlive_failures(&helper);
     let ran = helper.var("AWS_CA_BUNDLE", &bundle).get(HOST);
     assert!(ran.error().contains("(AWS_CA_BUNDLE) cannot be used"), "{ran:?}");
 }

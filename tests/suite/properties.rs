@@ -85,7 +85,8 @@ proptest! {
     ) {
         let instant = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("before the year 10000");
         let mut entry = json!({
-            "format": 3, "key": key, "access_key": "", "token": {"username": "AWS", "password": "p"}, "made_at_uptime": null,
+            "format": 4, "key": key, "is_public": false, "region": "us-east-1", "token": {"username": "AWS", "password": "p"},
+            "credentials": null, "made_at_uptime": null,
         });
         set_times(&mut entry, instant(created), instant(created + life));
         let text = entry.to_string();
