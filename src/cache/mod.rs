@@ -213,17 +213,23 @@ impl Cache {
         self.destination(path)?.create_named(Access::Private, prefix)
     }
 
-    /// The place of a file in the directory. A missing directory is created, with a tag that keeps it out of backups. A directory
-    /// in the place of the file, which no file can replace, is removed if it is empty, and moved aside if not.
+    /// The place of a file in the directory. A missing directory is created, with a tag that keeps it out of backups. What is there
+    /// and is no file of this user, e.g. a link or a pipe, is removed, and a directory that is not empty is moved aside: the cache
+    /// could neither read nor replace it, and would ask AWS each time.
     fn destination(&self, path: &Path) -> io::Result<Destination> {
         platform::survive_file_size_limit();
         let is_new = !self.dir.exists();
         let destination = Destination::in_private_dir(path)?;
         if is_new {
             let _ = self.write(TAG, &self.dir.join("CACHEDIR.TAG"));
-        } else if path.is_dir() && fs::remove_dir(path).is_err() {
-            warn!(dir:% = path.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
-            destination.rename_with(".moved")?;
+        } else if let Ok(squatter) = path.symlink_metadata() {
+            if squatter.is_dir() && fs::remove_dir(path).is_err() {
+                warn!(dir:% = path.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
+                destination.rename_with(".moved")?;
+            } else if !squatter.is_dir() && !platform::is_own_file(&squatter) {
+                warn!(path:% = path.display(); "what is in the place of a file of the cache is no file of this user with one name; it is removed");
+                destination.remove()?;
+            }
         }
         Ok(destination)
     }
@@ -261,7 +267,8 @@ impl Cache {
 
     fn remove_temporary_files(&self, prefix: &str) -> io::Result<()> {
         for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if file.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            let is_dir = file.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_dir && file.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
                 remove_if_there(&file.path())?;
             }
         }
@@ -310,8 +317,12 @@ impl Cache {
         for file in fs::read_dir(&self.dir).into_iter().flatten() {
             let path = file?.path();
             let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
-            if stem.is_some_and(prune::is_key) && !path.is_dir() {
-                remove_if_there(&path)?;
+            // A link to a directory is no directory.
+            match stem.filter(|stem| prune::is_key(stem)).and_then(|_| path.symlink_metadata().ok()) {
+                // One with content is not the cache's.
+                Some(file) if file.is_dir() => drop(fs::remove_dir(path)),
+                Some(_) => drop(remove_if_there(&path)?),
+                None => {}
             }
         }
         Ok(count)

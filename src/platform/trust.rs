@@ -76,6 +76,17 @@ pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str
     Ok(metadata)
 }
 
+/// Whether it is a regular file of this user that has no second name, e.g. in a directory of another user.
+pub fn is_own_file(metadata: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.is_file() && metadata.uid() == own_id() && metadata.nlink() < 2
+    }
+    #[cfg(not(unix))]
+    metadata.is_file()
+}
+
 /// The id of the user that this process runs as, read once.
 #[cfg(unix)]
 pub(super) fn own_id() -> u32 {

@@ -263,6 +263,73 @@ fn a_directory_in_the_place_of_a_file_of_the_cache_is_moved_aside() {
     }
 }
 
+/// Everything else that is no file of this user is removed, and what a link leads to stays.
+#[test]
+fn a_pipe_a_socket_and_a_link_in_the_place_of_a_file_of_the_cache_are_removed() {
+    let aws = Aws::start();
+    for ending in ["json", "manifest", "lock", "failure"] {
+        for kind in ["pipe", "socket", "link", "dangling link", "link to a device", "second name"] {
+            let helper = Helper::of(&aws);
+            helper.get(HOST).password_for(HOST);
+            let entry = helper.entries().remove(0);
+            let mut files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+            let manifest = files.find(|path| path.extension().is_some_and(|ending| ending == "manifest"));
+            let path = if ending == "manifest" { manifest.expect("a manifest") } else { entry.with_extension(ending) };
+            helper.run(&["erase"], HOST).silent();
+            let target = helper.write("target", "precious");
+            let squat = || {
+                let _ = fs::remove_file(&path);
+                match kind {
+                    "pipe" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
+                    "socket" => {
+                        let short = helper.home().join("s");
+                        std::os::unix::net::UnixListener::bind(&short).expect("a socket");
+                        fs::rename(short, &path).expect("a move");
+                    }
+                    "link" => symlink(&target, &path).expect("a link"),
+                    "dangling link" => symlink("/nowhere/at/all", &path).expect("a link"),
+                    "second name" => fs::hard_link(&target, &path).expect("a second name"),
+                    _ => symlink("/dev/null", &path).expect("a link"),
+                }
+            };
+            squat();
+            if ending == "failure" {
+                aws.change(|plan| (plan.failures, plan.failure) = (1, (400, "AccessDeniedException", "not yet")));
+                helper.get(HOST).error();
+                assert!(fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()), "{kind}");
+                helper.run(&["erase"], HOST).silent();
+            }
+            let before = aws.count();
+            for _ in 0..2 {
+                helper.get(HOST).password_for(HOST);
+            }
+            assert_eq!(aws.count(), before + 1, "{ending}: {kind}");
+            squat();
+            assert_eq!(helper.run(&["logout", "--all"], "").code, Some(0), "{ending}: {kind}");
+            assert!(fs::symlink_metadata(&path).is_err(), "logout leaves .{ending}: {kind}");
+            assert_eq!(fs::read_to_string(target).expect("a file"), "precious");
+        }
+    }
+}
+
+#[test]
+fn logout_from_all_removes_links_to_directories_and_empty_directories() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let entry = helper.entries().remove(0);
+    let (link, empty, full) =
+        (entry.with_extension("link"), entry.with_extension("empty"), entry.with_extension("full"));
+    symlink(helper.home(), &link).and_then(|()| fs::create_dir(&empty)).expect("a link");
+    fs::create_dir_all(full.join("thesis")).expect("a directory");
+    fs::create_dir_all(helper.cache_dir().join(".ecr-login-dir/thesis")).expect("a directory");
+    assert_eq!(helper.run(&["logout", "--all"], "").code, Some(0));
+    for path in [&link, &empty, &entry] {
+        assert!(fs::symlink_metadata(path).is_err(), "{}", path.display());
+    }
+    assert!(full.join("thesis").exists());
+}
+
 #[test]
 fn two_hundred_thousand_foreign_files_delay_a_write_by_a_moment() {
     let aws = Aws::start();
@@ -543,4 +610,23 @@ fn a_limit_on_the_size_of_files_costs_the_cache_and_not_the_pull() {
     let helper = helper.var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8")).var("AWS_ECR_LOG", "debug");
     let ran = limited(&helper);
     assert!(ran.code == Some(0) && ran.stdout.contains("AKIAEXAMPLE"), "{ran:?}");
+    // The commands for people say what they could not write.
+    let helper = Helper::of(&aws).var("HTTPS_PROXY", "http://127.0.0.1:1");
+    let pages = helper.home().join("pages").display().to_string();
+    fs::create_dir(&pages).expect("a directory");
+    let config = helper.home().join("c.json").display().to_string();
+    for command in [
+        &["login", HOST][..],
+        &["setup", HOST],
+        &["doctor", HOST],
+        &["generate", &pages],
+        &["export", "--output", &config, HOST],
+        &["logout", HOST],
+        &["cache"],
+    ] {
+        let mut shell = helper.tool("sh");
+        shell.args(["-c", "ulimit -f 0; exec \"$@\"", "sh"]).arg(program()).args(command);
+        let ran = run(&mut shell, "");
+        assert!(ran.code.is_some() && !format!("{}{}", ran.stdout, ran.stderr).is_empty(), "{command:?}: {ran:?}");
+    }
 }
