@@ -8,7 +8,7 @@ use axum::extract::Request;
 use crate::HOST;
 use crate::helper::{Helper, program};
 use crate::namespace::{Namespace, missing, skip};
-use crate::support::aws::Aws;
+use crate::support::aws::{Aws, Plan};
 
 /// Starts an AWS that answers every request with this text.
 fn answering(text: String) -> String {
@@ -88,6 +88,25 @@ fn times_in_the_answers_of_sts_sso_and_a_process() {
             helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::sources::SSO));
             crate::sources::sign_in(&helper, "corp", expires_at);
             survives(&helper, number);
+        }
+    }
+}
+
+/// The SDK corrects its clock by the date of an error, and states the corrected time in the retry.
+#[test]
+fn dates_of_answers_that_no_clock_shows() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = i64::try_from(now).expect("a time");
+    // The last second of the year 9999, the first of 1, and one beyond a century from now.
+    for date in [253_402_300_799, -62_135_596_800, now + 150 * 31_557_600, 7_258_118_400] {
+        for (status, code) in [(503, "ServiceUnavailable"), (400, "InvalidSignatureException")] {
+            for failures in [1, usize::MAX] {
+                let failure = (status, code, "Signature expired");
+                let aws = Aws::with(Plan { failures, failure, ahead: date - now, ..Plan::default() });
+                let ran = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "3s").get(HOST);
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                assert!(!said.contains("internal error") && matches!(ran.code, Some(0 | 1)), "{date}: {said}");
+            }
         }
     }
 }

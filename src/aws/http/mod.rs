@@ -23,7 +23,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
-use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -43,6 +43,9 @@ pub(super) use proxy::{NamedProxy, is_local};
 
 /// The size limit of an answer, in bytes. The largest answers of AWS have about 4 KiB.
 const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// The times that are believed in an answer, in seconds since 1970: the years 2000 to 2199.
+const DATES: std::ops::Range<i64> = 946_684_800..7_258_118_400;
 
 /// The client, and what it remembers of the last request. Clones share it.
 #[derive(Clone, Debug)]
@@ -197,8 +200,13 @@ impl Network {
         self.0.pending.set_host(&authority);
         *self.last() = LastExchange { authority, proxy: self.0.proxies.named_proxy_for(&uri), date: None };
         self.set_request_target(&mut request);
-        let answer = Box::pin(self.send(request, &uri, connect_timeout, read_timeout)).await?;
-        self.last().date = date(answer.headers());
+        let mut answer = Box::pin(self.send(request, &uri, connect_timeout, read_timeout)).await?;
+        let date = date(answer.headers());
+        if date.is_none() {
+            // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
+            answer.headers_mut().remove(DATE);
+        }
+        self.last().date = date;
         let limited = |body| Limited::new(body, LARGEST_ANSWER).map_err(TransportError::from_body);
         Ok(answer.map(|body| SdkBody::from_body_1_x(limited(body))))
     }
@@ -283,9 +291,10 @@ fn copy_of(request: &Request<SdkBody>) -> Option<Request<SdkBody>> {
     Some(copy)
 }
 
+/// The `Date` header; `None` for a time that no clock of a service shows.
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    let date = DateTime::from_str(headers.get("date")?.to_str().ok()?, Format::HttpDate).ok()?;
-    SystemTime::try_from(date).ok()
+    let date = DateTime::from_str(headers.get(DATE)?.to_str().ok()?, Format::HttpDate).ok()?;
+    SystemTime::try_from(date).ok().filter(|_| DATES.contains(&date.secs()))
 }
 
 /// The host, and the port unless it is the scheme's default: the value of the header `Host` that the SDK signs.
