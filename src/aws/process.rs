@@ -1,5 +1,6 @@
 //! Runs a `credential_process` and reads the keys that it prints (AWS SDKs and Tools reference, "Process credential provider").
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,6 +15,9 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{ChildError, Finished, run_child};
+
+/// Stands for a PATH without a directory, since a shell takes an empty one for the current directory.
+const NOWHERE: &str = "/nonexistent";
 
 /// The version of the document that is defined.
 const VERSION: u64 = 1;
@@ -42,7 +46,7 @@ fn command(line: &str, env: &Env) -> Command {
     if env.os("PATH").is_some()
         && let Ok(path) = std::env::join_paths(env.search_path())
     {
-        command.env("PATH", path);
+        command.env("PATH", if path.is_empty() { OsStr::new(NOWHERE) } else { &path });
     }
     command
 }

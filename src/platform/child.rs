@@ -6,8 +6,9 @@
 //! When the program exceeds a limit, it is killed together with its descendants, and nothing else: other children of this process
 //! may be older than the helper, e.g. those of an entrypoint that started them before it became the helper, and as process 1 of a
 //! container the helper adopts every orphan. On Linux, a descendant has the program among its ancestors, or the program's mark in its
-//! environment, which it keeps when its parent ends. On Windows, a job object holds the program and its descendants. On macOS the
-//! program alone is killed.
+//! environment, which it keeps when its parent ends. Where /proc is missing or is that of other processes, the program gets a process
+//! group of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is
+//! killed.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -162,6 +163,9 @@ struct Running {
     #[cfg_attr(windows, expect(dead_code, reason = "the job has the program"))]
     pid: u32,
     mark: String,
+    /// Whether it leads a process group.
+    #[cfg(target_os = "linux")]
+    has_group: bool,
     #[cfg(windows)]
     job: Option<win32job::Job>,
 }
@@ -189,10 +193,18 @@ impl Running {
         let mark = format!("{MARK}{}_{now}_{number}", std::process::id());
         // Held until the program is in the list, where a signal's handler finds it.
         let mut all = running();
+        #[cfg(target_os = "linux")]
+        let has_group = !shows_processes();
+        #[cfg(target_os = "linux")]
+        if has_group {
+            std::os::unix::process::CommandExt::process_group(command, 0);
+        }
         let child = command.env(&mark, "1").spawn()?;
         all.push(Self {
             pid: child.id(),
             mark: mark.clone(),
+            #[cfg(target_os = "linux")]
+            has_group,
             #[cfg(windows)]
             job: job_of(&child),
         });
@@ -212,18 +224,35 @@ fn try_wait(child: &mut Child, mark: &str) -> io::Result<Option<ExitStatus>> {
 
 #[cfg(target_os = "linux")]
 fn kill_family(running: &mut Running) {
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+    let pid = |pid: u32| i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(root) = pid(running.pid) else { return };
+    if running.has_group {
+        let _ = kill_process_group(root, Signal::KILL);
+        return;
+    }
+    let mut killed = std::collections::BTreeSet::new();
     for _ in 0..MOST_ROUNDS {
-        let mut killed = false;
-        for pid in family(running.pid, &running.mark) {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            killed |= pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
+        let family = family(running.pid, &running.mark);
+        let is_killed = |pid: &Pid| kill_process(*pid, Signal::KILL).is_ok();
+        let now: Vec<Pid> = family.into_iter().filter_map(pid).filter(is_killed).collect();
+        if now.is_empty() {
+            break;
         }
-        if !killed {
-            return;
-        }
+        killed.extend(now.iter().map(|pid| pid.as_raw_nonzero()));
         thread::sleep(Duration::from_millis(1));
     }
+    // As process 1 of a container, this process has become the parent of those whose own parent was killed. Whoever started the
+    // program itself waits for it.
+    for pid in killed.into_iter().filter_map(|pid| Pid::from_raw(pid.get())).filter(|pid| *pid != root) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// Whether /proc shows the processes of this process's namespace.
+#[cfg(target_os = "linux")]
+fn shows_processes() -> bool {
+    std::fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
 }
 
 #[cfg(windows)]

@@ -180,7 +180,17 @@ fn programs_come_from_no_relative_component_of_the_path() {
     for name in ["sh", "docker-credential-fake", "get-keys"] {
         evil(name);
     }
-    for path in [".:/usr/bin:/bin", ":/usr/bin:/bin", "/usr/bin:/bin:", "/usr/bin::/bin", "./:/usr/bin:/bin"] {
+    for path in [
+        ".:/usr/bin:/bin",
+        ":/usr/bin:/bin",
+        "/usr/bin:/bin:",
+        "/usr/bin::/bin",
+        "./:/usr/bin:/bin",
+        ".",
+        "",
+        "./:",
+        ":",
+    ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("PATH", path);
         helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
         helper.write(".aws/config", "[default]\ncredential_process = get-keys\n");
@@ -192,4 +202,56 @@ fn programs_come_from_no_relative_component_of_the_path() {
             assert!(!helper.home().join("evil").exists(), "{path}: {host}");
         }
     }
+}
+
+/// Without /proc, or with that of other processes, nobody shows the descendants.
+#[test]
+fn a_process_that_hangs_ends_with_its_descendants_without_proc() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "umount"]).is_some() {
+        return skip("a process without /proc", "mounts need root and unshare");
+    }
+    // The second is process 1 of a namespace, and its /proc shows the processes outside: their ids mean others inside.
+    let foreign = ["--pid", "--fork", "--kill-child"];
+    for (options, prepare) in [(&[][..], "umount -l /proc || exit 9"), (&foreign, ":")] {
+        let hang = "sleep 300 & echo $! >\"$HOME/child\"\nsh -c 'sleep 300 & echo $! >\"$HOME/orphan\"'\nsleep 300\n";
+        let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), hang);
+        let script = format!(
+            "{prepare}\n\"$0\" get\nmount -t proc proc /proc || exit 9\n\
+             for name in child orphan; do cat \"/proc/$(cat \"$HOME/$name\")/stat\" >\"$HOME/$name-stat\" 2>/dev/null; done\n\
+             exit 1"
+        );
+        let mut command = helper.tool("unshare");
+        command.args(["--mount", "--propagation", "private"]).args(options).args(["sh", "-c", &script]).arg(program());
+        let ran = crate::process::run(&mut command, HOST);
+        assert!(ran.error().contains("in time and was stopped"), "{ran:?}");
+        for name in ["child", "orphan"] {
+            let stat = fs::read_to_string(helper.home().join(format!("{name}-stat"))).expect("it was looked at");
+            assert!(
+                !pid_in(&helper, name).is_empty() && (stat.is_empty() || stat.contains(") Z ")),
+                "{options:?}: {stat}"
+            );
+        }
+    }
+}
+
+/// As process 1 of a container, the helper becomes the parent of each orphan.
+#[test]
+fn what_it_has_killed_as_the_first_process_leaves_no_zombie() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
+        return skip("zombies of the first process", "namespaces of processes need root and unshare");
+    }
+    let hang = "sleep 300 & echo $! >>\"$HOME/pids\"\n(sleep 300 & echo $! >>\"$HOME/pids\")\nsleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1s"), hang);
+    // Once the process is started again, all of the first time must be gone.
+    let script = format!(
+        "(while [ \"$(cat \"$HOME/pids\" | wc -l)\" -lt 3 ]; do sleep 0.1; done 2>/dev/null\n\
+         for pid in $(head -n 2 \"$HOME/pids\"); do [ ! -e /proc/$pid ] || cat /proc/$pid/stat; done >\"$HOME/left\"\n\
+         kill 1) &\n\
+         exec \"$0\" export {HOST} --every 1s --output \"$HOME/tokens\""
+    );
+    let mut command = helper.tool("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]).arg(program());
+    let ran = crate::process::run(&mut command, "");
+    let left = fs::read_to_string(helper.home().join("left")).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert_eq!(left, "", "{ran:?}");
 }
