@@ -50,7 +50,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             command.run(env)
         }
         Invocation::FromClap(error) if error.use_stderr() => {
-            error::print_usage_error(&error.to_string());
+            // Clap has the help alone for this one.
+            let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            let missing = if missing { "a command is missing\n\n" } else { "" };
+            error::print_usage_error(&format!("{missing}{error}"));
             Ok(ExitCode::from(WRONG_USAGE))
         }
         Invocation::FromClap(error) => error.exit(),

@@ -21,6 +21,7 @@ use crate::client_config::{self, AuthFile};
 use crate::config::{Config, Target};
 use crate::containers::{self, Era, Program, Rules};
 use crate::env::Env;
+use crate::error::Error;
 use crate::identity::{Identity, Profiles, Selected, request_key};
 use crate::registry::{self, ANY_ACCOUNT, Registry};
 
@@ -33,7 +34,15 @@ const USERNAME: &str = "AWS";
 /// The hosts for which a `get` would have an answer, each with its user name. What fails is logged.
 pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, String> {
     let named = config.named_hosts().map(str::to_owned).chain(hosts_of_clients(env));
-    let is_served = |host: &String| config.target(env, host).is_ok();
+    let is_served = |host: &String| match config.target(env, host) {
+        Ok(_) => true,
+        Err(Error::NotFound) => false,
+        // A `get` of this host fails in the same way.
+        Err(error) => {
+            warn!(host; "left out of the list: {error}");
+            false
+        }
+    };
     let mut hosts: BTreeMap<_, _> = named.filter(is_served).map(|host| (host, USERNAME.to_owned())).collect();
     hosts.extend(cached_hosts(env, config, deadline));
     let is_private = |host: &String| config.target(env, host).is_ok_and(|target| !target.registry.is_public());

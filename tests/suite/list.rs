@@ -243,3 +243,12 @@ fn multiply(helper: &Helper, aws: &Aws, count: u64, own_entries: bool) -> Vec<St
     hosts.sort();
     hosts
 }
+
+#[test]
+fn a_host_that_a_mistake_in_the_settings_keeps_off_the_list_is_in_the_log() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_WEB_IDENTITY", "gitlab").var("AWS_ECR_LOG", "warn");
+    helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+    let ran = helper.run(&["list"], "");
+    assert!(ran.stderr.contains(HOST) && ran.stderr.contains("AWS_ECR_WEB_IDENTITY has an unknown value"), "{ran:?}");
+}
