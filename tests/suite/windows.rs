@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, limit, many, printed, program};
-use crate::process::wait_until;
+use crate::process::{settle, wait_until};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
@@ -114,6 +114,7 @@ fn tokens_of_a_credential_process_are_cached() {
     let helper = without_keys(&aws);
     let calls = helper.home().join("calls").display().to_string();
     let helper = with_process(helper.var("TOOL_CALLS", &calls), "credentials");
+    settle(&[&helper.home().join(".aws/config")]);
     let first = helper.get(HOST).password_for(HOST);
     assert_eq!(helper.get(HOST).password_for(HOST), first);
     assert_eq!(fs::read_to_string(helper.home().join("calls")).expect("a file"), "x");
