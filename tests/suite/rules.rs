@@ -168,3 +168,22 @@ fn no_output_uses_we_or_nonstandard_verbs() {
         }
     }
 }
+
+#[test]
+fn each_test_that_the_scripts_for_other_platforms_name_exists() {
+    let mut count = 0;
+    for script in fs::read_dir("tests/platforms").expect("a directory").map(|entry| entry.expect("an entry").path()) {
+        let text = fs::read_to_string(&script).expect("a script");
+        for word in text.split_whitespace().filter(|_| script.extension().is_none()) {
+            // A test by its module and the start of its name, or a whole module.
+            let is_module = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let Some((module, name)) = word.split_once("::").filter(|(module, _)| is_module(module)) else { continue };
+            let tests = fs::read_to_string(format!("tests/suite/{module}.rs"))
+                .or_else(|_| fs::read_to_string(format!("tests/suite/{module}/mod.rs")));
+            let is_there = tests.is_ok_and(|text| name.is_empty() || text.contains(&format!("\nfn {name}")));
+            assert!(is_there, "{} names {word}, and no test is called so", script.display());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} names");
+}
