@@ -68,7 +68,7 @@ fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, String
     if may_be_script(text) {
         return Err("one of its words may be a script".to_owned());
     }
-    let is_directory = |part: &str| part.contains(['/', '.']) && Path::new(part).is_dir();
+    let is_directory = |part: &str| part.contains(['/', '\\', '.']) && Path::new(part).is_dir();
     if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
         return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
     }

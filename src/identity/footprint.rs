@@ -5,7 +5,7 @@
 //! way to them: a change leaves another change time, which no program can set. File systems count it in ticks of up to a second,
 //! so a file that changed within two seconds before it was looked at proves nothing (git calls such files racy).
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +88,10 @@ impl Footprint {
         let mut state = None;
         for component in path.components() {
             walked.push(component);
+            // A drive of Windows without its root is the current directory of that drive.
+            if let Component::Prefix(_) = component {
+                continue;
+            }
             let Ok(metadata) = walked.symlink_metadata() else {
                 self.states.push(None);
                 return walked;

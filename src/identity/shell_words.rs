@@ -27,7 +27,7 @@ pub(super) fn split(command: &str, env: &Env) -> Result<Vec<String>, String> {
         return Err(format!("it has {c:?}"));
     }
     if cfg!(windows) {
-        return Ok(split_for_cmd(command));
+        return split_for_cmd(command);
     }
     let words = split_for_sh(command, env)?;
     let is_assignment = |word: &str| word.contains('=') && !word.contains('/');
@@ -73,15 +73,27 @@ fn split_for_sh(command: &str, env: &Env) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// The words of a command line for `cmd.exe`.
-fn split_for_cmd(command: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (number, part) in command.split('"').enumerate() {
-        // Every second part is between quotes, which make it one word.
-        let parts: Vec<&str> = if number % 2 == 1 { vec![part] } else { part.split_whitespace().collect() };
-        words.extend(parts.into_iter().map(str::to_owned));
+/// The words of a command line for `cmd.exe`, as most programs split it: quotes may stand anywhere in a word.
+fn split_for_cmd(command: &str) -> Result<Vec<String>, String> {
+    // For some programs it begins or ends a quotation, for others not.
+    if command.contains("\\\"") {
+        return Err("it has a quote after a backslash".to_owned());
     }
-    words
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut is_quoted = false;
+    for c in command.chars() {
+        match c {
+            '"' => {
+                is_quoted = !is_quoted;
+                word.get_or_insert_default();
+            }
+            ' ' | '\t' if !is_quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
 }
 
 /// Whether a quoted word may be the script of an interpreter: it has blanks, and no file has this name.
@@ -91,7 +103,7 @@ pub(super) fn may_be_script(word: &str) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::split;
+    use super::{split, split_for_cmd};
     use crate::env::Env;
 
     #[test]
@@ -111,5 +123,17 @@ mod tests {
         ] {
             assert!(split(command, &env).is_err(), "{command}");
         }
+    }
+
+    #[test]
+    fn words_for_windows_may_have_quotes_anywhere() {
+        for (command, expected) in [
+            (r"C:\a.exe  b", &[r"C:\a.exe", "b"][..]),
+            (r#""C:\a b\c.exe" d"#, &[r"C:\a b\c.exe", "d"]),
+            (r#""C:\a b"\c.json --x="d e".json"#, &[r"C:\a b\c.json", "--x=d e.json"]),
+        ] {
+            assert_eq!(split_for_cmd(command).expect(command), expected, "{command}");
+        }
+        assert!(split_for_cmd(r#"a \"b c\""#).is_err());
     }
 }

@@ -27,7 +27,7 @@ fn main() {
             child.wait().expect("an end");
         }
         // Prints credentials, and notes the call in a file that no argument names.
-        ["credentials"] => {
+        ["credentials", ..] => {
             let file = var("TOOL_CALLS").expect("a path");
             let mut file = OpenOptions::new().append(true).create(true).open(file).expect("a file");
             file.write_all(b"x").expect("a write");

@@ -123,6 +123,20 @@ fn tokens_of_a_credential_process_are_cached() {
 
 #[test]
 #[ignore = "tests/platforms/windows"]
+fn tokens_of_a_credential_process_with_a_directory_are_not_cached() {
+    let aws = Aws::start();
+    let helper = without_keys(&aws);
+    let calls = helper.home().join("calls").display().to_string();
+    // Changes of files in it would not be noticed.
+    let helper = with_process(helper.var("TOOL_CALLS", &calls), r"credentials Z:\usr");
+    settle(&[&helper.home().join(".aws/config")]);
+    helper.get(HOST).password_for(HOST);
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(fs::read_to_string(helper.home().join("calls")).expect("a file"), "xx");
+}
+
+#[test]
+#[ignore = "tests/platforms/windows"]
 fn a_private_authority_is_trusted_by_name() {
     let aws = Aws::start();
     let authority = Authority::for_names(&["localhost"]);
