@@ -75,7 +75,6 @@ impl Destination {
     }
 
     /// The place of another name in the same directory.
-    #[expect(clippy::unnecessary_wraps, reason = "on Unix it opens the directory once more")]
     pub fn beside(&self, name: impl Into<OsString>) -> io::Result<Self> {
         Ok(Self(directory(&self.0).join(name.into())))
     }
