@@ -5,6 +5,22 @@
 //! unless it is on a list, with the rule that it follows. A difference in how a text is *read* counts as known only if the judge
 //! agrees once the same settings are written so that both read them alike; a difference in what they *mean* is matched by what
 //! is in the world and by both answers. An entry that covers no world of a run is out of date and fails the test as well.
+//!
+//! What the judges find when the code is broken there, in 1,500 worlds of botocore and 150 of AWS Labs' helper:
+//!
+//! | rule in the code | found by |
+//! | --- | --- |
+//! | the web identity of the environment comes before the profile | both |
+//! | `AWS_WEB_IDENTITY_TOKEN_FILE` without `AWS_ROLE_ARN` is an error | both |
+//! | half of a pair in the environment is an error | both |
+//! | `AWS_PROFILE` comes before `AWS_DEFAULT_PROFILE` | both |
+//! | keys come before all else in a profile | both |
+//! | a profile without credentials goes on to the machine | both |
+//! | `key: value` and text behind `]` are read | both |
+//! | indented sections and settings are read | botocore |
+//! | `role_arn` without a source is assumed with the credentials of the profile or the machine | neither: `drop_in` has it |
+//! | an `sso_session` may have the same sign-in beside it | neither: `drop_in` has it |
+//!
 //! The worlds are always the same; `SEED=…` and `FULL=1` judge others, `WORLDS=…` another number.
 
 use std::collections::{BTreeMap, BTreeSet};
