@@ -109,6 +109,34 @@ impl Env {
         Some(self.expand(Path::new(self.os(name)?)))
     }
 
+    /// The value as the path of an AWS file, in which the AWS CLI also replaces `$NAME` and `${NAME}`.
+    pub fn aws_file(&self, name: &str) -> Option<PathBuf> {
+        let value = self.os(name)?;
+        let expanded = value.to_str().map(|text| PathBuf::from(self.expand_variables(text)));
+        Some(self.expand(&expanded.unwrap_or_else(|| value.into())))
+    }
+
+    /// `text` with the values of `$NAME` and `${NAME}`. What is not set stays as it is.
+    fn expand_variables(&self, text: &str) -> OsString {
+        let mut expanded = OsString::new();
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once('$') {
+            expanded.push(before);
+            let (name, after) = match behind.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
+                Some(braced) => braced,
+                None => behind
+                    .split_at(behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(behind.len())),
+            };
+            match self.variables.get(OsStr::new(name)) {
+                Some(value) => expanded.push(value),
+                None => expanded.push(&rest[before.len()..rest.len() - after.len()]),
+            }
+            rest = after;
+        }
+        expanded.push(rest);
+        expanded
+    }
+
     /// `path` with a leading `~` component replaced by the home directory, if there is one.
     pub fn expand(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), self.home()) {

@@ -97,7 +97,7 @@ async fn from_source(
     let resolved = match context.source() {
         Source::WebIdentity(of) => return from_web_identity(sts, of, context).await,
         Source::Sso(of) => return sso::credentials(config, of, context).await,
-        Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
+        Source::Environment(_, keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
             Ok(from_keys(keys))
         }
         Source::ServiceAccount(account) => {

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use super::dependency::Observed;
 use super::hash::{CacheKey, KeyHasher};
 use super::jwt::{self, Acceptor};
+use super::profiles;
 use super::source::Selected;
 use super::variables::{is_irrelevant_of_helper, is_relevant};
 use crate::config::{AccountKeys, Caller, Keys, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
@@ -29,6 +30,10 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     };
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name) || is_own(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
+    }
+    // Any variable may be a part of these paths.
+    for path in profiles::paths(env) {
+        parts.add("AWS file", path.unwrap_or_default().as_os_str().as_encoded_bytes());
     }
     parts.into_key()
 }

@@ -12,7 +12,7 @@
 //!
 //! What was passed over on the way is part of the result, for the log and for `doctor`.
 
-use super::machine::Resolver;
+use super::machine::{ROLE_ARN, Resolver};
 use super::profile_section::{Link, ProfileSection};
 use super::profiles::Profiles;
 use super::source::{
@@ -25,6 +25,9 @@ use crate::error::Failure;
 use crate::platform::shell_word;
 use crate::registry::Registry;
 use crate::spelling;
+
+/// The variable with the path of a web identity's token file.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 
 impl Resolver<'_> {
     /// The chain for a registry.
@@ -95,38 +98,41 @@ impl Resolver<'_> {
         }
         let mut passed_over: Vec<String> = self.selected.passed_over(self.env).into_iter().collect();
         let of_environment = match self.environment()? {
-            Some(keys) => Some(Source::Environment(keys)),
-            None => self.web_identity_of_environment(&mut passed_over)?.map(Source::WebIdentity),
+            Some(keys) => Some(keys),
+            None => self.web_identity_of_environment()?.map(Source::WebIdentity),
         };
         if let Some(source) = of_environment {
             if let Selected::Named(variable, name) = self.selected {
-                passed_over.push(format!("profile '{name}' ({variable}) is not used"));
+                let is_missing = self.profiles.profile(name).is_none() && self.profiles.problem().is_none();
+                let missing = if is_missing { "does not exist and " } else { "" };
+                passed_over.push(format!("profile '{name}' ({variable}) {missing}is not used"));
             }
             return Ok(CredentialChain { source, roles: Vec::new(), passed_over });
         }
         if let Some(problem) = self.profiles.problem() {
             return Err(problem.clone());
         }
-        match self.profile_chain(&mut passed_over)? {
-            Some(CredentialChain { source, roles, .. }) => Ok(CredentialChain { source, roles, passed_over }),
-            None => Ok(CredentialChain { source: self.machine()?, roles: Vec::new(), passed_over }),
+        let mut chain = match self.profile_chain(&mut passed_over)? {
+            Some(chain) => chain,
+            None => CredentialChain { source: self.machine()?, roles: Vec::new(), passed_over: Vec::new() },
+        };
+        if let Some(role_arn) = self.env.text(ROLE_ARN)
+            && !matches!(&chain.source, Source::WebIdentity(of) if of.role_arn == role_arn)
+        {
+            passed_over.push(format!("{ROLE_ARN} has no effect without {TOKEN_FILE}"));
         }
+        chain.passed_over = passed_over;
+        Ok(chain)
     }
 
-    fn web_identity_of_environment(&self, passed_over: &mut Vec<String>) -> Result<Option<WebIdentity>, Failure> {
-        const FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
-        const ROLE: &str = "AWS_ROLE_ARN";
-        let (path, role_arn) = match (self.env.path(FILE), self.env.text(ROLE)) {
+    fn web_identity_of_environment(&self) -> Result<Option<WebIdentity>, Failure> {
+        let (path, role_arn) = match (self.env.path(TOKEN_FILE), self.env.text(ROLE_ARN)) {
             (Some(path), Some(role_arn)) => (path, role_arn.to_owned()),
-            (Some(_), None) => return Err(self.half(FILE, ROLE)),
-            (None, Some(_)) => {
-                passed_over.push(format!("{ROLE} has no effect without {FILE}"));
-                return Ok(None);
-            }
-            (None, None) => return Ok(None),
+            (Some(_), None) => return Err(self.half(TOKEN_FILE, ROLE_ARN)),
+            (None, _) => return Ok(None),
         };
         let session_name = self.env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
-        let token = IdentityToken::File { path, setting: FILE.to_owned() };
+        let token = IdentityToken::File { path, setting: TOKEN_FILE.to_owned() };
         Ok(Some(WebIdentity { token, role_arn, session_name, region: None }))
     }
 

@@ -5,13 +5,14 @@
 //!
 //! | text | read as |
 //! | --- | --- |
+//! | lines that end with LF, CR and LF, or CR | lines |
 //! | `key = value`, `key: value` | a setting; the key in any case |
 //! | lines that begin with `#` or `;`, also after blanks; text after a blank and one of them | comments |
 //! | indented sections and settings | themselves, unless the setting before them is indented less |
 //! | lines that are indented more than the setting before them | its nested settings when it has no value; otherwise more of its value, unless they look like settings, which are passed over |
 //! | text behind `]` | passed over without a word |
-//! | a section or a key that is there twice | one section; the later value |
-//! | a value in quotes | the value without them |
+//! | a section or a key that is there twice | one section; the later value; reported |
+//! | a value in quotes | the value without them; reported |
 //! | text before the first section, lines that are no setting, a header without `]` and what follows it | passed over, and reported |
 //!
 //! The reports have no text of the file, which may hold secrets.
@@ -89,7 +90,7 @@ impl Ini {
     /// Reads a text. Every text has a reading.
     pub(super) fn parse(text: &str) -> Self {
         let mut parser = Parser { ini: Self::default(), section: None, current: Current::Header, indent: 0 };
-        for (index, line) in text.split('\n').enumerate() {
+        for (index, line) in lines(text).enumerate() {
             parser.read(index + 1, line);
         }
         parser.ini
@@ -127,6 +128,10 @@ impl Parser {
         };
         let sections = &mut self.ini.sections;
         let known = sections.iter().position(|section| section.header == header);
+        if known.is_some() {
+            self.ini.passed_over.push(PassedOver { line, why: "a header that is there before: one section" });
+        }
+        let sections = &mut self.ini.sections;
         self.section = Some(known.unwrap_or_else(|| {
             sections.push(Section { header, line, settings: BTreeMap::new() });
             sections.len() - 1
@@ -142,8 +147,14 @@ impl Parser {
             self.current = Current::PassedOver;
             return self.pass_over(line, "a setting outside of every section");
         };
-        let value = Value { text: without_quotes(value).to_owned(), nested: BTreeMap::new() };
-        self.ini.sections[section].settings.insert(key.clone(), value);
+        let inside = without_quotes(value);
+        if inside != value {
+            self.pass_over(line, "the quotes around the value");
+        }
+        let value = Value { text: inside.to_owned(), nested: BTreeMap::new() };
+        if self.ini.sections[section].settings.insert(key.clone(), value).is_some() {
+            self.pass_over(line, "it replaces the same setting in a line before");
+        }
         self.current = Current::Setting(key);
     }
 
@@ -177,6 +188,11 @@ impl Parser {
     fn pass_over(&mut self, line: usize, why: &'static str) {
         self.ini.passed_over.push(PassedOver { line, why });
     }
+}
+
+/// The lines of a text, which end as on any system: with LF, CR and LF, or CR.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 /// The text between the brackets, with one space behind the first word. Text behind them is passed over.
@@ -310,7 +326,7 @@ mod tests {
         #[test]
         fn every_text_has_a_reading_whose_lines_are_in_it(text in "([\\[\\]=:#;'\" a-c\\t\\r\\n]|é|\u{a0}){0,60}") {
             let ini = Ini::parse(&text);
-            let lines = text.split('\n').count();
+            let lines = super::lines(&text).count();
             let reported = ini.passed_over.iter().map(|passed| passed.line);
             prop_assert!(reported.chain(ini.sections.iter().map(|section| section.line)).all(|line| (1..=lines).contains(&line)));
             // White space around the text means nothing, but for the indentation of its first line.

@@ -12,6 +12,9 @@ use crate::secret::Secret;
 pub(super) const CONTAINER_URIS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 
+/// The variable with the role of a web identity.
+pub(super) const ROLE_ARN: &str = "AWS_ROLE_ARN";
+
 /// Decides the chain.
 pub(super) struct Resolver<'a> {
     pub(super) env: &'a Env,
@@ -22,27 +25,34 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     /// Keys in the environment; a blank value counts as unset. `AWS_ACCESS_KEY` and `AWS_SECRET_KEY` are names of the SDK for
     /// Go, `AWS_SECURITY_TOKEN` is one of the AWS CLI.
-    pub(super) fn environment(&self) -> Result<Option<Keys>, Failure> {
+    pub(super) fn environment(&self) -> Result<Option<Source>, Failure> {
+        const IDS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"];
+        const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"];
         let first = |names: [&'static str; 2]| {
             let set = |name| Some((name, self.env.text(name).filter(|value| !value.trim().is_empty())?));
             names.into_iter().find_map(set)
         };
-        let id = first(["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"]);
-        let secret = first(["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"]);
-        let ((_, id), (_, secret)) = match (id, secret) {
+        // Of two names, the one that is there without a value is the one that was meant.
+        let meant = |names: [&'static str; 2]| {
+            names.into_iter().find(|name| self.env.text(name).is_some() || self.env.is_empty(name)).unwrap_or(names[0])
+        };
+        let ((id_name, id), (secret_name, secret)) = match (first(IDS), first(SECRETS)) {
             (Some(id), Some(secret)) => (id, secret),
-            (Some((id, _)), None) => return Err(self.half(id, "AWS_SECRET_ACCESS_KEY")),
-            (None, Some((secret, _))) => return Err(self.half(secret, "AWS_ACCESS_KEY_ID")),
+            (Some((id, _)), None) => return Err(self.half(id, meant(SECRETS))),
+            (None, Some((secret, _))) => return Err(self.half(secret, meant(IDS))),
             (None, None) => return Ok(None),
         };
         let token = first(["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]);
         let token = token.map(|(_, token)| Secret::from(token.trim().to_owned()));
-        Ok(Some(Keys { id: id.to_owned(), secret: secret.to_owned().into(), token }))
+        let variables =
+            if secret_name == SECRETS[0] { id_name.to_owned() } else { format!("{id_name}, {secret_name}") };
+        Ok(Some(Source::Environment(variables, Keys { id: id.to_owned(), secret: secret.to_owned().into(), token })))
     }
 
     /// The failure for a variable that is set without the one that belongs to it.
     pub(super) fn half(&self, set: &str, missing: &str) -> Failure {
-        let state = if self.env.is_empty(missing) { "empty" } else { "not set" };
+        let is_blank = self.env.is_empty(missing) || self.env.text(missing).is_some();
+        let state = if is_blank { "empty" } else { "not set" };
         Failure::new(
             Code::SettingInvalid,
             format!("{set} is set, and {missing} is {state}"),

@@ -38,7 +38,7 @@ impl<'a> Observations<'a> {
         let mut held = Zeroizing::default();
         match source {
             // The settings in the key prove the identity.
-            Source::Environment(_) | Source::Account(_) | Source::Profile(..) => return Ok(held),
+            Source::Environment(..) | Source::Account(_) | Source::Profile(..) => return Ok(held),
             Source::ServiceAccount(_) => {}
             Source::Instance(_) => {
                 self.add(Dependency::Sandbox);

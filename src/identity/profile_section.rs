@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::machine::{CONTAINER_URIS, Resolver};
+use super::machine::{CONTAINER_URIS, ROLE_ARN, Resolver};
 use super::profiles::Profile;
-use super::source::{IdentityToken, Source, Sso, WebIdentity};
+use super::source::{IdentityToken, Selected, Source, Sso, WebIdentity};
 use crate::code::Code;
 use crate::config::{Keys, Role, SESSION_NAME};
 use crate::env::Env;
@@ -66,8 +66,8 @@ impl ProfileSection<'_> {
         self.keys()?;
         let [token_file, source_profile, credential_source] = OF_ROLE.map(|key| self.get(key));
         let role_arn = self.get("role_arn");
-        if token_file.is_some() && role_arn.is_none() {
-            return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
+        if let (Some(file), None) = (token_file, role_arn) {
+            return self.with_role_of_environment(file, passed_over).map(|source| Some(Link::Source(source)));
         }
         let (Some(role_arn), false) = (role_arn, is_again) else {
             return self.own_source(passed_over, is_again).map(|source| source.map(Link::Source));
@@ -102,6 +102,20 @@ impl ProfileSection<'_> {
             (None, None, None) => self.own_source(passed_over, false),
         }
         .map(|source| source.map(Link::Source))
+    }
+
+    /// The source of a profile with a token file and no role, which has one in the environment as in the AWS CLI. A profile that
+    /// another profile or the helper's own configuration names stands for itself.
+    fn with_role_of_environment(&self, file: &str, passed_over: &mut Vec<String>) -> Result<Source, Failure> {
+        let is_named = self.is_source || matches!(self.resolver.selected, Selected::Mapped(..));
+        let Some(role_arn) = self.resolver.env.text(ROLE_ARN).filter(|_| !is_named) else {
+            return Err(self.wrong("it has web_identity_token_file and no role_arn", "add role_arn"));
+        };
+        if let Some(source) = self.source_of_keys(passed_over)? {
+            return Ok(source);
+        }
+        passed_over.push(format!("profile '{}' has no role_arn, so {ROLE_ARN} names the role", self.name));
+        Ok(self.web_identity(file, role_arn))
     }
 
     fn web_identity(&self, file: &str, role_arn: &str) -> Source {
@@ -162,7 +176,7 @@ impl ProfileSection<'_> {
     fn named_source(&self, source: &str) -> Result<Source, Failure> {
         let resolver = self.resolver;
         match source.to_ascii_lowercase().as_str() {
-            "environment" => resolver.environment()?.map(Source::Environment).ok_or_else(|| {
+            "environment" => resolver.environment()?.ok_or_else(|| {
                 self.wrong(
                     "credential_source is Environment, and the environment has no keys",
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",

@@ -33,8 +33,8 @@ pub struct Profile<'a> {
 /// The paths of the config and the credentials file; `None` for a path that would need a home directory when there is
 /// none.
 pub fn paths(env: &Env) -> [Option<PathBuf>; 2] {
-    [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")].map(|(variable, name)| {
-        let path = match env.path(variable) {
+    [(Kind::Config, "config"), (Kind::Credentials, "credentials")].map(|(kind, name)| {
+        let path = match env.aws_file(kind.variable()) {
             Some(named) => named,
             None => env.home()?.join(".aws").join(name),
         };
@@ -46,12 +46,8 @@ impl Profiles {
     /// Reads the files that `env` names, by `deadline`. Fails when one of them cannot be read to its end.
     pub fn read(env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let [config, credentials] = paths(env);
-        Ok(Self {
-            files: [
-                SharedFile::read(Kind::Config, config, deadline)?,
-                SharedFile::read(Kind::Credentials, credentials, deadline)?,
-            ],
-        })
+        let read = |kind: Kind, path| SharedFile::read(kind, path, env.os(kind.variable()).is_some(), deadline);
+        Ok(Self { files: [read(Kind::Config, config)?, read(Kind::Credentials, credentials)?] })
     }
 
     /// The profiles in these contents of a config and a credentials file.
@@ -118,7 +114,7 @@ impl Profiles {
         self.files.iter().find_map(|file| file.misspelt(profile))
     }
 
-    /// The lines of both files that were passed over, with the reason.
+    /// What was passed over in both files, with the reason.
     pub fn passed_over(&self) -> impl Iterator<Item = String> {
         self.files.iter().flat_map(SharedFile::passed_over)
     }

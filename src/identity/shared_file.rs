@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::ini::{Ini, Section, without_comment, without_quotes};
+use super::ini::{Ini, Section, lines, without_comment, without_quotes};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::input::{self, Content, Reading};
@@ -20,12 +20,24 @@ pub(super) enum Kind {
     Credentials,
 }
 
+impl Kind {
+    /// The variable that names the file.
+    pub(super) fn variable(self) -> &'static str {
+        match self {
+            Self::Config => "AWS_CONFIG_FILE",
+            Self::Credentials => "AWS_SHARED_CREDENTIALS_FILE",
+        }
+    }
+}
+
 /// An AWS file with its sections.
 #[derive(Clone)]
 pub(super) struct SharedFile {
     kind: Kind,
     /// `None` when there is no absolute path.
     pub(super) path: Option<PathBuf>,
+    /// Whether its variable names it.
+    is_named: bool,
     pub(super) content: Content,
     /// Why another reading may differ.
     pub(super) unsteady: Option<&'static str>,
@@ -35,8 +47,8 @@ pub(super) struct SharedFile {
 }
 
 impl SharedFile {
-    /// Reads the file, by `deadline`. Fails when it cannot be read to its end.
-    pub(super) fn read(kind: Kind, path: Option<PathBuf>, deadline: Instant) -> Result<Self, Failure> {
+    /// Reads the file, by `deadline`. `is_named` says that its variable names it. Fails when it cannot be read to its end.
+    pub(super) fn read(kind: Kind, path: Option<PathBuf>, is_named: bool, deadline: Instant) -> Result<Self, Failure> {
         let Some(file) = &path else { return Ok(Self::new(kind, path, Content::Absent, None)) };
         let Reading { content, unsteady } = input::file(file, deadline).map_err(|why| {
             Failure::new(
@@ -45,11 +57,11 @@ impl SharedFile {
                 "correct the file, or the variable that names it",
             )
         })?;
-        Ok(Self::new(kind, path, content, unsteady))
+        Ok(Self { is_named, ..Self::new(kind, path, content, unsteady) })
     }
 
     pub(super) fn new(kind: Kind, path: Option<PathBuf>, content: Content, unsteady: Option<&'static str>) -> Self {
-        let mut file = Self { kind, path, content, unsteady, ini: Ini::default(), problem: None };
+        let mut file = Self { kind, path, is_named: false, content, unsteady, ini: Ini::default(), problem: None };
         match file.text().map(|text| Ini::parse(&text)) {
             Ok(ini) => file.ini = ini,
             Err((what, hint)) => {
@@ -81,15 +93,10 @@ impl SharedFile {
             ));
         }
         let text = String::from_utf8_lossy(bytes);
-        let is_wrong = |(line, bytes): &(usize, &[u8])| {
-            let is_comment = matches!(bytes.trim_ascii_start(), [b'#' | b';', ..]);
-            let needed = || String::from_utf8_lossy(bytes);
-            (str::from_utf8(bytes).is_err() && !is_comment && without_comment(&needed()).contains('\u{fffd}'))
-                .then_some(*line)
-                .is_some()
-        };
-        match bytes.split(|byte| *byte == b'\n').enumerate().find(is_wrong) {
-            Some((line, _)) => Err((
+        let is_utf8 = matches!(text, Cow::Borrowed(_));
+        let wrong = lines(&text).position(|line| !is_utf8 && without_comment(line).contains('\u{fffd}'));
+        match wrong {
+            Some(line) => Err((
                 format!("is not UTF-8 in line {}: it may be in an older encoding such as Latin-1", line + 1),
                 "save it as UTF-8",
             )),
@@ -99,10 +106,7 @@ impl SharedFile {
 
     /// The path, or a description when there is none.
     pub(super) fn name(&self) -> String {
-        let variable = match self.kind {
-            Kind::Config => "AWS_CONFIG_FILE",
-            Kind::Credentials => "AWS_SHARED_CREDENTIALS_FILE",
-        };
+        let variable = self.kind.variable();
         self.path.as_ref().map_or_else(
             || format!("the file that {variable} would name (there is no home directory)"),
             |path| match &self.content {
@@ -172,8 +176,17 @@ impl SharedFile {
         ))
     }
 
-    /// The lines that were passed over, for people.
+    /// What was passed over, for people: lines, a section, or the whole file, which does not exist.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = String> {
-        self.ini.passed_over.iter().map(|passed| format!("{}, line {}: {}", self.name(), passed.line, passed.why))
+        let is_missing = self.is_named && matches!(self.content, Content::Absent);
+        let missing = is_missing.then(|| format!("{} ({}), which does not exist", self.name(), self.kind.variable()));
+        let replaced = (self.kind == Kind::Config && self.named("profile", "default").is_some())
+            .then(|| self.ini.section("default"))
+            .flatten();
+        let replaced = replaced
+            .map(|default| format!("{}, line {}: [profile default] replaces [default]", self.name(), default.line));
+        let lines =
+            self.ini.passed_over.iter().map(|passed| format!("{}, line {}: {}", self.name(), passed.line, passed.why));
+        missing.into_iter().chain(replaced).chain(lines)
     }
 }

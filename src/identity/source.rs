@@ -49,8 +49,8 @@ impl MfaDevice {
 /// The source of an identity's first credentials, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `AWS_ACCESS_KEY_ID` and its secret key.
-    Environment(Keys),
+    /// The variables with the keys, for messages, and the keys.
+    Environment(String, Keys),
     /// Keys that variables hold for one account.
     Account(AccountKeys),
     /// Keys in a profile.
@@ -157,7 +157,7 @@ impl CredentialChain {
     /// list`, which distinguishes the keys of two people or programs.
     pub fn with_access_key(&self) -> String {
         match &self.source {
-            Source::Environment(keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
+            Source::Environment(_, keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
                 let end = keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8);
                 let end = end.map(|(start, _)| format!(", access key …{}", &keys.id[start..]));
                 format!("{self}{}", end.unwrap_or_default())
@@ -188,7 +188,7 @@ impl fmt::Display for Source {
     /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Environment(_) => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
+            Self::Environment(variables, _) => write!(f, "the environment ({variables})"),
             Self::Profile(profile, _)
             | Self::Sso(Sso { profile, .. })
             | Self::Login { profile, .. }

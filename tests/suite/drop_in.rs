@@ -107,7 +107,9 @@ fn the_web_identity_of_the_environment_wins_over_any_profile() {
         let helper =
             helper.var("AWS_WEB_IDENTITY_TOKEN_FILE", &file).var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/Irsa");
         assert_eq!(who(&helper.get(HOST)), "ASIA-Irsa-by-jwt", "{config}");
-        assert_eq!(log(&helper).contains(&format!("profile '{profile}' (AWS_PROFILE)")), !profile.is_empty());
+        let missing = if profile == "missing" { " does not exist and" } else { "" };
+        let words = format!("profile '{profile}' (AWS_PROFILE){missing} is not used");
+        assert_eq!(log(&helper).contains(&words), !profile.is_empty(), "{}", log(&helper));
         let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIAENV").var("AWS_SECRET_ACCESS_KEY", "s");
         assert_eq!(who(&helper.get(HOST)), "AKIAENV", "{config}");
     }
@@ -124,6 +126,7 @@ fn half_of_a_pair_is_an_error_that_names_the_other_half() {
         ),
         (&[("AWS_SECRET_ACCESS_KEY", "s")], "AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not set"),
         (&[("AWS_ACCESS_KEY", "AKIA")], "AWS_ACCESS_KEY is set, and AWS_SECRET_ACCESS_KEY is not set"),
+        (&[("AWS_ACCESS_KEY", "AKIA"), ("AWS_SECRET_KEY", "")], "AWS_ACCESS_KEY is set, and AWS_SECRET_KEY is empty"),
         (
             &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")],
             "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not set",
@@ -417,4 +420,96 @@ fn quotes_and_lines_that_are_no_settings_are_read_past() {
     let report = helper.run(&["doctor", HOST], "").stdout;
     assert!(report.contains(".aws/config, line 4: not a setting"), "{report}");
     assert!(!log(&helper).contains("no setting\n") && !report.contains("'no setting'"), "no text of the file");
+}
+
+/// The AWS CLI takes each of the two settings from the environment, or else from the profile.
+#[test]
+fn a_token_file_of_the_profile_goes_with_the_role_of_the_environment() {
+    let aws = Aws::start();
+    let helper = user(&aws, "").var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/Irsa");
+    let token = format!("web_identity_token_file = {}\n", helper.write("token", &jwt("pod", 1)).display());
+    helper.write(".aws/config", &format!("[profile a]\n{token}"));
+    assert_eq!(who(&helper.get(HOST)), "ASIA-Irsa-by-jwt");
+    let text = log(&helper);
+    assert!(text.contains("profile 'a' has no role_arn, so AWS_ROLE_ARN names the role"), "{text}");
+    assert!(!text.contains("AWS_ROLE_ARN has no effect"), "{text}");
+    helper.write(".aws/config", &format!("[profile a]\n{token}{}", keys("AKIAKEYS")));
+    assert_eq!(who(&helper.get(HOST)), "AKIAKEYS", "as for the SDK for Go");
+    helper.write(".aws/config", &format!("[profile a]\n{ROLE}{token}"));
+    assert_eq!(who(&helper.get(HOST)), "ASIA-R-by-jwt", "the role of the profile, as for the SDK for Go");
+    assert!(log(&helper).contains("AWS_ROLE_ARN has no effect"), "{}", log(&helper));
+    // A profile that something names stands for itself.
+    helper.write(".aws/config", &format!("[profile a]\n{ROLE}source_profile = b\n[profile b]\n{token}"));
+    assert!(helper.get(HOST).error().contains("no role_arn"));
+    helper.write(".aws/config", &format!("[profile a]\n{token}"));
+    helper.write(OWN_CONFIG, MAPPING);
+    assert!(helper.get(HOST).error().contains("no role_arn"));
+}
+
+#[test]
+fn variables_in_the_paths_of_aws_files_are_replaced() {
+    let aws = Aws::start();
+    let mut helper = on_an_instance(&aws).var("TEAM", "one");
+    for team in ["one", "two"] {
+        helper.write(&format!("{team}/x"), &format!("[default]\n{}", keys(&format!("AKIA{team}"))));
+    }
+    helper.write("$NOTHING/${}", &format!("[default]\n{}", keys("AKIAplain")));
+    let home = helper.home().display().to_string();
+    for variable in ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"] {
+        for (path, id) in [
+            ("$HOME/one/x", "AKIAone"),
+            ("${HOME}/$TEAM/x", "AKIAone"),
+            ("~/${TEAM}/x", "AKIAone"),
+            (&format!("{home}/$NOTHING/${{}}"), "AKIAplain"),
+        ] {
+            helper.set(variable, path);
+            helper.set("TEAM", "one");
+            assert_eq!(who(&helper.get(HOST)), id, "{variable}={path}");
+            // A hit reads the same file.
+            helper.set("TEAM", "two");
+            let other = if path.contains("TEAM") { "AKIAtwo" } else { id };
+            assert_eq!(who(&helper.get(HOST)), other, "{variable}={path}");
+        }
+        helper.set(variable, "");
+    }
+}
+
+#[test]
+fn lines_may_end_as_on_any_system() {
+    for end in ["\r", "\r\n"] {
+        leads(&format!("# x\n[profile a]\n{}", keys("AKIAREAD")).replace('\n', end), "AKIAREAD");
+    }
+}
+
+#[test]
+fn what_is_passed_over_in_the_aws_files_is_said() {
+    let aws = Aws::start();
+    let own = keys("AKIAREAD");
+    for (config, words) in [
+        (
+            format!("[default]\n[profile default]\n{own}[profile a]\n{own}"),
+            "line 1: [profile default] replaces [default]",
+        ),
+        (format!("[profile a]\n{own}[profile a]\nregion = x\n"), "line 4: a header that is there before"),
+        (format!("[profile a]\nregion = x\n{own}region = y\n"), "line 5: it replaces the same setting"),
+        (format!("[profile a]\n{own}region = 'x'\n"), "line 4: the quotes around the value"),
+    ] {
+        let helper = user(&aws, &config);
+        assert_eq!(who(&helper.get(HOST)), "AKIAREAD", "{config}");
+        assert!(log(&helper).contains(words), "{config}: {}", log(&helper));
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(report.contains(words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
+    }
+    for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+        let helper = on_an_instance(&aws).var("AWS_ECR_LOG_FILE", "~/log").var(variable, "~/none");
+        assert_eq!(who(&helper.get(HOST)), "ASIA-instance");
+        let words = format!("/none ({variable}), which does not exist");
+        assert!(log(&helper).contains(&words), "{}", log(&helper));
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(report.contains(&words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
+    }
+    let helper = on_an_instance(&aws).var("AWS_ECR_LOG_FILE", "~/log");
+    let vars = [("AWS_ACCESS_KEY", "AKIAENV"), ("AWS_SECRET_KEY", "s")];
+    assert_eq!(who(&get_with(&helper, &vars, helper.home())), "AKIAENV");
+    assert!(log(&helper).contains("the environment (AWS_ACCESS_KEY, AWS_SECRET_KEY)"), "{}", log(&helper));
 }

@@ -25,7 +25,7 @@ type Tally = BTreeMap<&'static str, usize>;
 
 fn kind(source: &Source) -> &'static str {
     match source {
-        Source::Environment(_) => "environment",
+        Source::Environment(..) => "environment",
         Source::Profile(..) => "profile",
         Source::Sso(_) => "sso",
         Source::Login { .. } => "login",

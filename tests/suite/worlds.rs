@@ -576,7 +576,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
     };
     let json = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
     let mut caller = match identity.source() {
-        Source::Environment(keys) | Source::Profile(_, keys) => keys.id.clone(),
+        Source::Environment(_, keys) | Source::Profile(_, keys) => keys.id.clone(),
         Source::Sso(Sso { account_id, role_name, file, .. }) => {
             let sign_in = json(file)?;
             if sign_in["expiresAt"].as_str()?.starts_with("2020") {

@@ -298,7 +298,7 @@ fn profile(identity: &Identity) -> Option<String> {
     const ENVIRONMENT: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
     let selected = || identity.profiles.profile(identity.selected.name());
     match identity.source() {
-        Source::Environment(_) | Source::Account(_) | Source::ServiceAccount(_) => None,
+        Source::Environment(..) | Source::Account(_) | Source::ServiceAccount(_) => None,
         Source::WebIdentity(of) if !matches!(&of.token, IdentityToken::File { setting, .. } if setting != ENVIRONMENT) => {
             None
         }
