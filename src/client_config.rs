@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::platform::shell_word;
+use crate::platform::{Destination, shell_word};
 use crate::registry;
 
 /// The helper's name in the settings of clients.
@@ -191,7 +191,18 @@ pub fn text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| unusable(path, "it is not UTF-8"))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
+/// Reads the text of the settings file at `path` where it is to be written. A file that does not exist counts as empty.
+pub fn text_at(destination: &Destination, path: &Path) -> Result<String, Failure> {
+    let bytes = destination.read(LARGEST).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => unusable(path, "it exceeds the 16 MiB limit"),
+        _ => unreadable(path, &error),
+    })?;
+    let text = bytes.as_ref().map_or(Ok(""), |bytes| std::str::from_utf8(bytes));
+    text.map(str::to_owned).map_err(|_| unusable(path, "it is not UTF-8"))
+}
+
+/// The failure for a settings file that the system does not let this user read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return unusable(path, &error.to_string());
     }

@@ -117,7 +117,7 @@ pub enum Renewal {
 pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Renewal, Failure> {
     let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(Renewal::Unchanged) };
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
-    if let Err(error) = replacement(&of.file) {
+    if let Err(error) = replacement(&of.file, &context.identity.held) {
         warn!(file:% = of.file.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
         return Ok(Renewal::Unchanged);
     }
@@ -145,7 +145,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
         sign_in.set("refreshToken", refresh_token);
     }
     let text = Zeroizing::new(Value::Object(sign_in.0).to_string());
-    match write(&of.file, text.as_bytes()) {
+    match write(&of.file, &context.identity.held, text.as_bytes()) {
         Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
             // The service may reject the old refresh token from now on, but the old access token is still valid.
@@ -156,14 +156,15 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under
-/// `sudo -E`, the sign-in is another user's.
-fn replacement(path: &Path) -> io::Result<NewFile> {
-    let destination = Destination::behind(path)?;
-    if destination.exists() { destination.create(Access::AsBefore) } else { Err(io::ErrorKind::NotFound.into()) }
+/// `sudo -E`, the sign-in is another user's. It must still be the sign-in that is renewed: one that was read through a link that
+/// is gone by now is not for the owner of this file.
+fn replacement(path: &Path, old: &[u8]) -> io::Result<NewFile> {
+    let new = Destination::behind(path)?.create(Access::AsBefore)?;
+    if new.replaces(old)? { Ok(new) } else { Err(io::Error::other("it has changed since it was read")) }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = replacement(path)?;
+fn write(path: &Path, old: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let mut new = replacement(path, old)?;
     new.file().write_all(bytes)?;
     new.put()
 }

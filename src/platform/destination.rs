@@ -1,10 +1,11 @@
-//! Opens files for writing: no other module does.
+//! Opens files for writing, and what is there before: no other module does.
 //!
 //! Another user who owns a directory or a symbolic link on the way to a file could lead it elsewhere, also between two steps.
 //! So a path is followed from one open directory to the next, and each step judges what it has opened, not a name:
 //!
 //! - A symbolic link is followed if both it and its directory belong to this user or to root.
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
+//! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
 //! - A file that another user owns, or that has a second name, is neither appended to nor replaced by a private one.
 //! - In a directory of another user, e.g. in the home directory under `sudo -E`, nothing is created, except what the user
 //!   asks for by name.
@@ -25,8 +26,9 @@ use fs2::FileExt;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
-use super::{check_private_dir, own_id, shell_word};
+use super::{check_private_dir, own_id, read_within, shell_word};
 
 /// The start of the names of temporary files.
 pub const TEMPORARY: &str = ".ecr-login-";
@@ -170,6 +172,28 @@ impl Destination {
         self.existing().is_ok_and(|stat| stat.is_some())
     }
 
+    /// Reads the file, which may be another user's, without following a link; `None` if there is none. A larger one than `limit`
+    /// is an error of the kind `FileTooLarge`.
+    pub fn read(&self, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        Ok(self.read_with_state(limit)?.map(|(content, _)| content))
+    }
+
+    fn read_with_state(&self, limit: u64) -> io::Result<Option<(Zeroizing<Vec<u8>>, Stat)>> {
+        let irregular = || io::Error::other("it is not a regular file");
+        // Before it is opened: that alone can have effects on a device.
+        if !self.existing()?.as_ref().is_none_or(is_regular) {
+            return Err(irregular());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(irregular()),
+            file => File::from(file?),
+        };
+        let stat = fstat(&file)?;
+        if is_regular(&stat) { Ok(Some((read_within(&file, limit)?, stat))) } else { Err(irregular()) }
+    }
+
     /// Opens the file, or creates it, to write at its end, with mode 0600.
     pub fn append(&self) -> io::Result<File> {
         self.open(OFlags::APPEND)
@@ -289,6 +313,23 @@ impl NewFile {
     /// The open file, for its content.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
+    }
+
+    /// Whether the file that it replaces is still there with this content, or there is none and the content is empty. Who makes a
+    /// new text of an old one asks this before putting it in its place, so that it goes to those alone who could read the old one:
+    /// the new file has the owner of the file that is compared.
+    pub fn replaces(&self, content: &[u8]) -> io::Result<bool> {
+        let now = match self.destination.read_with_state(content.len() as u64) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Ok(false),
+            now => now?,
+        };
+        Ok(match (now, &self.existing) {
+            (Some((now, stat)), Some(before)) => {
+                *now == content && (stat.st_dev, stat.st_ino) == (before.st_dev, before.st_ino)
+            }
+            (None, None) => content.is_empty(),
+            _ => false,
+        })
     }
 
     /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, or

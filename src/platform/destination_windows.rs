@@ -12,6 +12,10 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
+use super::read_within;
+
 /// The start of the names of temporary files.
 pub const TEMPORARY: &str = ".ecr-login-";
 
@@ -82,6 +86,11 @@ impl Destination {
     /// Whether there is anything.
     pub fn exists(&self) -> bool {
         self.0.symlink_metadata().is_ok()
+    }
+
+    /// Reads the file; `None` if there is none. A larger one than `limit` is an error of the kind `FileTooLarge`.
+    pub fn read(&self, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        read_there(&self.0, limit)
     }
 
     /// Opens the file, or creates it, to write at its end.
@@ -167,6 +176,14 @@ impl NewFile {
         self.file.as_mut().expect("it is closed when it is put in its place")
     }
 
+    /// Whether the file that it replaces is still there with this content, or there is none and the content is empty.
+    pub fn replaces(&self, content: &[u8]) -> io::Result<bool> {
+        match read_there(&self.destination, content.len() as u64) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(false),
+            now => Ok(now?.map_or(content.is_empty() && !self.existed, |now| *now == content && self.existed)),
+        }
+    }
+
     /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, is
     /// an error of the kind `AlreadyExists`.
     pub fn put(self) -> io::Result<()> {
@@ -195,6 +212,15 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         self.file = None;
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn read_there(path: &Path, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.is_file() => Ok(Some(read_within(&File::open(path)?, limit)?)),
+        Ok(_) => Err(io::Error::other("it is not a regular file")),
     }
 }
 

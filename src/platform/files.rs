@@ -1,8 +1,10 @@
 //! Opens, creates and compares files and directories.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 /// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path) -> io::Result<File> {
@@ -29,6 +31,20 @@ pub fn open_without_waiting(path: &Path) -> io::Result<File> {
         options.custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed());
     }
     options.open(path)
+}
+
+/// Reads a regular file. A larger one than `limit` is an error of the kind `FileTooLarge`.
+pub(super) fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+    let length = file.metadata()?.len();
+    if length > limit {
+        return Err(too_large());
+    }
+    // The buffer has its final size, unless the file grows meanwhile: one that grows leaves copies in freed memory.
+    let room = usize::try_from(length).unwrap_or_default() + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// The state of a file, without its content, for comparison with a later state: on Unix device, inode, size and the change

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::fs::{CWD, RenameFlags};
+
 use crate::HOST;
 use crate::helper::{Helper, complaint, entries};
 use crate::namespace::{Namespace, skip};
@@ -185,6 +187,56 @@ fn a_link_that_is_swapped_in_meanwhile_is_not_followed() {
     });
     assert_eq!(fs::read_to_string(precious).expect("a file"), "precious");
     assert_eq!(fs::read_dir(own).expect("a directory").count(), 1);
+}
+
+/// Exchanges a directory of a user and a link, as fast as possible, until `work` has ended.
+fn swapping(dirs: &Path, work: impl FnOnce()) {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                for _ in 0..2 {
+                    let (way, link) = (dirs.join("way"), dirs.join("link"));
+                    rustix::fs::renameat_with(CWD, way, CWD, link, RenameFlags::EXCHANGE).expect("an exchange");
+                }
+            }
+        });
+        let _end = End(&ended);
+        work();
+    });
+}
+
+/// Ends a thread, whatever happens.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What only root may read does not get into the file of the user who swaps the directory for a link to root's.
+#[test]
+fn setup_copies_nothing_that_it_read_through_a_link_that_is_swapped_in_meanwhile() {
+    if needs_root("swapped links") {
+        return;
+    }
+    let sudo = SudoE::new(Helper::bare());
+    let secret = sudo.helper.write("root/config.json", "{\"secret\": 1}");
+    let theirs = sudo.home();
+    give(&dir(theirs.join("way")));
+    link_of_other(&sudo.root, &theirs.join("link"));
+    let helper = sudo.helper.var("DOCKER_CONFIG", theirs.join("way").to_str().expect("UTF-8"));
+    swapping(&theirs, || {
+        let done = (0..200).filter(|number| {
+            let host = format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com");
+            helper.run(&["setup", &host], "").code == Some(0)
+        });
+        assert!(done.count() > 0, "the directory is there sometimes");
+    });
+    let text = fs::read_to_string(theirs.join("way/config.json")).expect("a file");
+    assert!(!text.contains("secret"), "{text}");
+    assert_eq!(fs::read_to_string(secret).expect("a file"), "{\"secret\": 1}");
 }
 
 /// root with the environment of another user, whose home directory it is, and with a home directory of its own.

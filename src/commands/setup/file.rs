@@ -41,7 +41,16 @@ pub(super) struct TextChange {
 impl TextChange {
     /// Reads the file and edits its text.
     pub(super) fn read(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<Self, Error> {
-        let old = client_config::text(path)?;
+        Self::read_at(find(path)?.as_ref(), path, edit)
+    }
+
+    /// The same in a directory that was opened.
+    fn read_at(
+        destination: Option<&Destination>,
+        path: &Path,
+        edit: impl Fn(&str) -> Result<String, Error>,
+    ) -> Result<Self, Error> {
+        let old = destination.map_or(Ok(String::new()), |destination| client_config::text_at(destination, path))?;
         let new = edit(&old)?;
         Ok(Self { old, new })
     }
@@ -55,33 +64,50 @@ impl TextChange {
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
 /// a file whose new text is empty is removed.
 pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<TextChange, Error> {
-    let failed = |error: io::Error| {
-        let what = format!("{} cannot be replaced: {error}", path.display());
-        Error::failed(Code::WriteFailed, what, hint(path, &error))
-    };
+    let found = find(path)?;
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
-    let locked = Destination::behind(path).ok().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
-    let mut change = TextChange::read(path, &edit)?;
+    let locked = found.as_ref().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
+    let mut change = TextChange::read_at(found.as_ref(), path, &edit)?;
     if change.is_empty() {
         return Ok(change);
     }
-    let destination = Destination::behind_created(path).map_err(failed)?;
+    let failed = |error| failed(path, &error);
+    let destination = found.map_or_else(|| Destination::behind_created(path), Ok).map_err(failed)?;
     // The directory may have been created just now.
     let _locked = locked.or_else(|| destination.lock_dir(LOCK_TIMEOUT));
     for _ in 0..MOST_ATTEMPTS {
         let new = new_file(&destination, &change.new).map_err(failed)?;
-        if client_config::text(path)? == change.old && replace(&destination, new).map_err(failed)? == Replacement::Done
-        {
+        let is_as_before = match &new {
+            Some(new) => new.replaces(change.old.as_bytes()).map_err(failed)?,
+            None => client_config::text_at(&destination, path)? == change.old,
+        };
+        if is_as_before && replace(&destination, new).map_err(failed)? == Replacement::Done {
             return Ok(change);
         }
-        change = TextChange::read(path, &edit)?;
+        change = TextChange::read_at(Some(&destination), path, &edit)?;
         if change.is_empty() {
             return Ok(change);
         }
     }
     let what = format!("other programs keep changing {}", path.display());
     Err(Error::failed(Code::WriteFailed, what, "try again"))
+}
+
+/// The place of the file; `None` if its directory does not exist. The text is read where it is written: between two looks at the
+/// path, another user could exchange a directory on the way for a link to a file that only this user may read.
+fn find(path: &Path) -> Result<Option<Destination>, Error> {
+    match Destination::behind(path) {
+        Ok(destination) => Ok(Some(destination)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if error.raw_os_error().is_some() => Err(client_config::unreadable(path, &error).into()),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    let what = format!("{} cannot be replaced: {error}", path.display());
+    Error::failed(Code::WriteFailed, what, hint(path, error))
 }
 
 /// What to do about a file that cannot be replaced.
