@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -134,8 +134,8 @@ pub fn skopeo_ignores_variable(env: &Env) -> bool {
 /// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.
 pub fn version_output(env: &Env, program: &Path) -> Option<String> {
     let mut command = Command::new(program);
-    command.arg("--version").env_clear().envs(env.iter()).stderr(Stdio::null());
-    let finished = platform::run_child(command, None, Instant::now() + VERSION_TIMEOUT).ok()?;
+    command.arg("--version").env_clear().envs(env.iter());
+    let finished = platform::run_child(command, None, None, Instant::now() + VERSION_TIMEOUT).ok()?;
     Some(String::from_utf8_lossy(&finished.output).into_owned())
 }
 

@@ -1,14 +1,16 @@
 //! Calls another credential helper for the registries that are not ECR's: `fallback = "NAME"` in the configuration.
 //!
-//! `docker-credential-NAME` from the PATH gets the request unchanged, and its output and exit code are passed on byte for byte,
-//! as if the client had called it. When it cannot answer within the limits of time and size, the answer is one line of error that
-//! names it, never "not found", which would turn a broken setup into an anonymous pull. It inherits standard error, for messages
-//! to the user, and may wait for a person. [`run_child`] keeps the limits.
+//! `docker-credential-NAME` from the PATH gets the request unchanged. Its credentials are passed on byte for byte and its exit code
+//! as it is, as if the client had called it; other text that it prints is cleaned, since clients show it. When it cannot answer
+//! within the limits of time and size, the answer is one line of error that names it, never "not found", which would turn a broken
+//! setup into an anonymous pull. It may wait for a person, so its standard error is passed on, cleaned, as it comes.
+//! [`run_child`] keeps the limits.
 //!
 //! A variable in its environment marks the call: a helper that was called with it and would call a fallback again is in a loop.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -18,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::Error;
-use crate::platform::{ChildError, Finished, run_child};
+use crate::error::{Error, Failure, NOT_FOUND, acts_on_terminal, one_line, printable};
+use crate::platform::{ChildError, Finished, Relay, run_child};
 
 /// The variable that marks the call, with the name of the other helper.
 const MARKER: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_FALLBACK";
@@ -40,25 +42,92 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     // Of a variable that is set twice, the first value.
     command.env_clear().envs(env.iter());
     command.arg(action).env(MARKER, name);
-    let finished = run_child(command, Some(input), deadline).map_err(|error| no_answer(&program, &error))?;
-    let Finished { output, status, .. } = finished;
+    let finished = run_child(command, Some(input), Some(relay()), deadline);
+    let Finished { output, errors, status } = finished.map_err(|error| no_answer(&program, &error))?;
     debug!(program, action, status:%; "the fallback helper answered");
-    match status.code() {
-        // Codes beyond a byte exist on Windows alone, and none of them is a success.
-        Some(code) => Ok(Answer { output, code: u8::try_from(code).unwrap_or(1) }),
-        None => Err(failed(&program, format!("was killed ({status})"), "run it by hand to see why")),
-    }
+    let Some(code) = status.code() else {
+        return Err(failed(&program, format!("was killed ({status})"), BY_HAND).into());
+    };
+    let output = match (code, action) {
+        (0, "get") => {
+            check_credential(&output).map_err(|what| failed(&program, what, "correct what it has stored"))?;
+            output
+        }
+        // The caller reads it.
+        (0, "list") => output,
+        (0, _) => line(&output),
+        _ if output.trim_ascii() == NOT_FOUND.as_bytes() => output,
+        _ => {
+            let line = line(&output);
+            if line.is_empty() { silent_failure(&program, code, &errors) } else { line }
+        }
+    };
+    // Codes beyond a byte exist on Windows alone, and none of them is a success.
+    Ok(Answer { output, code: u8::try_from(code).unwrap_or(1) })
 }
+
+/// Writes cleaned pieces of standard error to that of this process.
+fn relay() -> Relay {
+    let mut pending = Vec::new();
+    Box::new(move |piece| {
+        pending.extend_from_slice(piece);
+        let text = pending.drain(..pending.len() - begun_character(&pending)).collect::<Vec<_>>();
+        let _ = io::stderr().write_all(printable(&String::from_utf8_lossy(&text)).as_bytes());
+    })
+}
+
+/// How many bytes at the end are the beginning of a character whose other bytes are still to come.
+fn begun_character(bytes: &[u8]) -> usize {
+    let is_begun = |length: &usize| {
+        let end = bytes.len().checked_sub(*length).map(|start| str::from_utf8(&bytes[start..]));
+        end.is_some_and(|end| end.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none()))
+    };
+    (1..=3).find(is_begun).unwrap_or(0)
+}
+
+/// One cleaned line; nothing for white space.
+fn line(output: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut line = Zeroizing::new(one_line(&String::from_utf8_lossy(output)).into_bytes());
+    if !line.is_empty() {
+        line.push(b'\n');
+    }
+    line
+}
+
+/// The answer of a program that says on standard error alone why it failed.
+fn silent_failure(program: &str, code: i32, errors: &[u8]) -> Zeroizing<Vec<u8>> {
+    let failure = failed(program, format!("failed with exit code {code} and printed nothing"), BY_HAND);
+    let error = Error::from(failure.quoting_program(&String::from_utf8_lossy(errors)));
+    Zeroizing::new(format!("{error}\n").into_bytes())
+}
+
+/// Refuses credentials that a terminal or an environment file would take for something else. Nothing at all is left to the client.
+fn check_credential(output: &[u8]) -> Result<(), String> {
+    if output.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let is_white = |c: char| matches!(c, '\n' | '\r' | '\t');
+    let fields = str::from_utf8(output)
+        .ok()
+        .filter(|text| !text.contains(|c| acts_on_terminal(c) && !is_white(c)))
+        .and_then(|text| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).ok())
+        .ok_or("printed no credentials in JSON")?;
+    for (name, value) in &fields {
+        // The key of a service account of Google is a password of several lines.
+        let is_secret = name.eq_ignore_ascii_case("Secret");
+        let is_bad = |c: char| acts_on_terminal(c) && !(is_secret && is_white(c));
+        if value.as_str().is_some_and(|text| text.contains(is_bad)) {
+            return Err(format!("printed a {} with control or invisible characters", one_line(name)));
+        }
+    }
+    Ok(())
+}
+
 /// Fails when this process was itself called by [`ask`].
 pub fn refuse_loop(env: &Env) -> Result<(), Error> {
-    match env.os(MARKER) {
-        None => Ok(()),
-        Some(name) => Err(failed(
-            &format!("docker-credential-{}", name.to_string_lossy()),
-            "leads back to ecr-login",
-            "name another one in the configuration",
-        )),
-    }
+    let Some(name) = env.os(MARKER) else { return Ok(()) };
+    let program = format!("docker-credential-{}", name.to_string_lossy());
+    Err(failed(&program, "leads back to ecr-login", "name another one in the configuration").into())
 }
 
 /// Finds the program on the PATH. A file that is not executable is found too, so that the message can say so.
@@ -70,7 +139,7 @@ fn find(env: &Env, program: &str) -> Result<PathBuf, Error> {
     })
 }
 
-fn no_answer(program: &str, error: &ChildError) -> Error {
+fn no_answer(program: &str, error: &ChildError) -> Failure {
     let hint = match error {
         ChildError::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {
             let what = "cannot be started: the interpreter in its first line does not exist";
@@ -83,6 +152,8 @@ fn no_answer(program: &str, error: &ChildError) -> Error {
     failed(program, error, hint)
 }
 
-fn failed(program: &str, what: impl Display, hint: &str) -> Error {
-    Error::failed(Code::FallbackFailed, format!("the fallback helper {program} {what}"), hint)
+const BY_HAND: &str = "run it by hand to see why";
+
+fn failed(program: &str, what: impl Display, hint: &str) -> Failure {
+    Failure::new(Code::FallbackFailed, format!("the fallback helper {program} {what}"), hint)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use aws_credential_types::Credentials;
@@ -27,7 +27,7 @@ pub(super) async fn credentials(profile: &str, line: &str, context: &Context) ->
     let command = command(line, context.env());
     // Before the deadline of the whole request, so that the message is about the process.
     let deadline = context.deadline.checked_sub(GRACE).unwrap_or(context.deadline);
-    let run = spawn_blocking(move || run_child(command, None, deadline)).await;
+    let run = spawn_blocking(move || run_child(command, None, None, deadline)).await;
     let _ = context.asked_until.set(Instant::now());
     match run.expect("running a process does not panic") {
         Ok(finished) => keys(profile, &finished),
@@ -42,7 +42,7 @@ fn command(line: &str, env: &Env) -> Command {
     let mut command = Command::new(env.find_program(shell).unwrap_or(default));
     // The environment that the identity was derived from: of a variable that is set twice, the first value.
     command.env_clear().envs(env.iter());
-    command.arg(option).arg(line).stderr(Stdio::piped());
+    command.arg(option).arg(line);
     if env.os("PATH").is_some()
         && let Ok(path) = std::env::join_paths(env.search_path())
     {

@@ -24,7 +24,7 @@ use crate::answer;
 use crate::code::Code;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
-use crate::error::{Error, NOT_FOUND, one_line, print_notice};
+use crate::error::{Error, NOT_FOUND, printable_json};
 use crate::fallback::{self, Answer};
 use crate::secret::Secret;
 use crate::token::Token;
@@ -86,7 +86,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
     };
     output.write_all(&answer).and_then(|()| output.flush()).map_err(|error| Error::unanswered(&error))?;
     if code != 0 {
-        repeat(&answer, code);
+        repeat(&answer);
     }
     debug!(took_ms = started.elapsed().as_millis(); "answered");
     Ok(ExitCode::from(code))
@@ -94,12 +94,9 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
 
 /// Repeats a fallback helper's failure on standard error, since many clients show nothing else. Does not repeat the line
 /// that means "not found".
-fn repeat(answer: &[u8], code: u8) {
-    let text = one_line(&String::from_utf8_lossy(answer));
-    match text.as_str() {
-        NOT_FOUND => (),
-        "" => print_notice(&format!("the fallback helper failed with exit code {code} and printed nothing")),
-        text => drop(writeln!(io::stderr(), "{text}")),
+fn repeat(answer: &[u8]) {
+    if answer.trim_ascii() != NOT_FOUND.as_bytes() {
+        let _ = io::stderr().write_all(answer);
     }
 }
 
@@ -216,7 +213,9 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     // The fallback helper may have waited for a person.
     let deadline = Instant::now() + config.timeout();
     hosts.extend(token_provider::list(env, &config, deadline));
-    Ok(success(line(&hosts)?))
+    // Names of the fallback helper and of cached tokens may hold anything.
+    let list = serde_json::to_string(&hosts).map_err(|error| Error::unanswered(&error.into()))?;
+    Ok(success(Zeroizing::new(format!("{}\n", printable_json(&list)).into_bytes())))
 }
 
 /// Decides which helper answers a request for `server_url`, which is `None` if it is not UTF-8.

@@ -1,6 +1,7 @@
 //! Runs another program, such as a `credential_process` or a fallback helper, under limits of time and of output.
 //!
-//! What the program prints is read up to [`LONGEST_OUTPUT`]. Its standard input is closed, or has the input that the caller gives.
+//! What the program prints is read up to [`LONGEST_OUTPUT`], and its standard error is passed on as it comes if the caller asks for
+//! that. Its standard input is closed, or has the input that the caller gives.
 //! It stays in the session and process group of the helper, so that it may ask a person at the terminal (`/dev/tty`).
 //!
 //! When the program exceeds a limit, it is killed together with its descendants, and nothing else: other children of this process
@@ -35,11 +36,17 @@ const MOST_ROUNDS: usize = 20;
 /// The longest pause between two checks whether the program has ended, after the end of its output.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
+/// How long the end of a relayed standard error is waited for once the program has ended: a daemon that it leaves behind may hold it.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Gets standard error piece by piece.
+pub type Relay = Box<dyn FnMut(&[u8]) + Send>;
+
 /// What a program printed, and how it ended.
 pub struct Finished {
     /// Its standard output.
     pub output: Zeroizing<Vec<u8>>,
-    /// Its standard error; empty unless the command has a pipe for it.
+    /// Its standard error; empty if it is relayed and a process that the program left behind holds it open.
     pub errors: Zeroizing<Vec<u8>>,
     /// Its exit code, or the signal that ended it.
     pub status: ExitStatus,
@@ -70,15 +77,17 @@ impl fmt::Display for ChildError {
     }
 }
 
-/// Runs `command` with `input` until `deadline` at the latest. The command's standard error is returned if it is a pipe.
+/// Runs `command` with `input` until `deadline` at the latest, and passes its standard error to `relay` as it comes.
 pub fn run_child(
     mut command: Command,
     input: Option<Zeroizing<Vec<u8>>>,
+    relay: Option<Relay>,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, mark) = Running::start(&mut command).map_err(ChildError::NotStarted)?;
-    let finished = converse(&mut child, &mark, input, deadline);
+    let finished = converse(&mut child, &mark, input, relay, deadline);
     if finished.is_err() {
         running().iter_mut().filter(|running| running.mark == mark).for_each(kill_family);
         // Where the former finds no process, and to leave no zombie.
@@ -104,6 +113,7 @@ fn converse(
     child: &mut Child,
     mark: &str,
     input: Option<Zeroizing<Vec<u8>>>,
+    relay: Option<Relay>,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
@@ -111,32 +121,44 @@ fn converse(
         let _ = spawn_thread(move || stdin.write_all(&input)).map_err(ChildError::Unreadable)?;
     }
     let (sender, receiver) = mpsc::channel();
-    read(child.stdout.take(), OUTPUT, &sender)?;
-    read(child.stderr.take(), ERRORS, &sender)?;
+    let is_relayed = relay.is_some();
+    read(child.stdout.take(), OUTPUT, None, &sender)?;
+    read(child.stderr.take(), ERRORS, relay, &sender)?;
     // The channel ends with the last reader.
     drop(sender);
-    let (mut output, mut errors) = (Zeroizing::default(), Zeroizing::default());
-    loop {
-        let Printed { name, bytes } = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(printed) => printed,
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => return Err(ChildError::TimedOut),
-        };
-        let bytes = bytes.map_err(ChildError::Unreadable)?;
-        if bytes.len() > LONGEST_OUTPUT {
-            return Err(ChildError::TooMuchOutput(name));
-        }
-        *(if name == OUTPUT { &mut output } else { &mut errors }) = bytes;
-    }
+    let (mut output, mut errors) = (None, None);
+    let mut ended: Option<(ExitStatus, Instant)> = None;
     let mut pause = Duration::from_millis(1);
     loop {
-        match try_wait(child, mark) {
-            Ok(Some(status)) => return Ok(Finished { output, errors, status }),
-            Ok(None) if Instant::now() < deadline => thread::sleep(pause),
-            Ok(None) => return Err(ChildError::TimedOut),
-            Err(error) => return Err(ChildError::Unreadable(error)),
+        let now = Instant::now();
+        let is_read = output.is_some() && (errors.is_some() || is_relayed);
+        if is_read && ended.is_none() {
+            let status = try_wait(child, mark).map_err(ChildError::Unreadable)?;
+            ended = status.map(|status| (status, deadline.min(now + LINGER)));
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let wait = match ended {
+            Some((status, until)) if errors.is_some() || now >= until => {
+                return Ok(Finished { output: output.unwrap_or_default(), errors: errors.unwrap_or_default(), status });
+            }
+            Some((_, until)) => until - now,
+            None if now >= deadline => return Err(ChildError::TimedOut),
+            None if is_read => pause,
+            None => deadline - now,
+        };
+        match receiver.recv_timeout(wait) {
+            Ok(Printed { name, bytes }) => {
+                let bytes = bytes.map_err(ChildError::Unreadable)?;
+                if bytes.len() > LONGEST_OUTPUT {
+                    return Err(ChildError::TooMuchOutput(name));
+                }
+                *(if name == OUTPUT { &mut output } else { &mut errors }) = Some(bytes);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                thread::sleep(wait);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
     }
 }
 
@@ -147,13 +169,30 @@ const ERRORS: &str = "standard error";
 fn read(
     stream: Option<impl Read + Send + 'static>,
     name: &'static str,
+    mut relay: Option<Relay>,
     sender: &mpsc::Sender<Printed>,
 ) -> Result<(), ChildError> {
-    let (Some(stream), sender) = (stream, sender.clone()) else { return Ok(()) };
+    let (Some(mut stream), sender) = (stream, sender.clone()) else { return Ok(()) };
     let read = move || {
         let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
-        let read = stream.take(LONGEST_OUTPUT as u64 + 1).read_to_end(&mut bytes);
-        sender.send(Printed { name, bytes: read.map(|_| bytes) })
+        let mut piece = Zeroizing::new([0; 8 * 1024]);
+        let end = loop {
+            match stream.read(&mut *piece) {
+                Ok(0) => break Ok(()),
+                Ok(length) => {
+                    bytes.extend_from_slice(&piece[..length]);
+                    if let Some(relay) = &mut relay {
+                        relay(&piece[..length]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+            if bytes.len() > LONGEST_OUTPUT {
+                break Ok(());
+            }
+        };
+        sender.send(Printed { name, bytes: end.map(|()| bytes) })
     };
     spawn_thread(read).map(drop).map_err(ChildError::Unreadable)
 }

@@ -1,4 +1,5 @@
-//! The fallback helper for registries that are not ECR's: its requests and answers byte for byte, and helpers that misbehave.
+//! The fallback helper for registries that are not ECR's: its requests and credentials byte for byte, its cleaned texts, and
+//! helpers that misbehave.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -68,7 +69,7 @@ fn output(helper: &Helper, action: &str, input: &[u8]) -> Output {
 }
 
 #[test]
-fn requests_and_answers_pass_byte_for_byte() {
+fn requests_and_credentials_pass_byte_for_byte_and_other_text_as_one_line() {
     let helper = with(Helper::bare(), RECORDER);
     let long = format!("ghcr.io{}", "/".repeat(900_000));
     let hosts: [&[u8]; 9] = [
@@ -88,17 +89,21 @@ fn requests_and_answers_pass_byte_for_byte() {
         b"{\"ServerURL\":\"not a URL\",\"Username\":\"\",\"Secret\":\"\"}",
         b"{\"ServerURL\":\"ghcr.io\",\"Username\":\"me\",\"Secret\":\"\xff\xfe\"}\n",
     ];
-    let outputs: [(&[u8], u8); 6] = [
-        (b"", 0),
-        (b"{\"ServerURL\":\"ghcr.io\",\"Username\":\"me\",\"Secret\":\"s\"}", 0),
-        (b" {\"Secret\" : \"s\"}\r\n\n", 0),
-        (b"credentials not found in native keychain\n", 1),
-        (b"\xff\xfe\0\x1b[31m", 2),
-        (long.as_bytes(), 255),
+    let line = |text: &str| format!("{text}\n").into_bytes();
+    let json = r#"{"ServerURL":"ghcr.io","Username":"me","Secret":"s"}"#;
+    // What it prints, what is passed on unless that is an answer to `get`, and its code.
+    let outputs: [(&[u8], Vec<u8>, u8); 6] = [
+        (b"", Vec::new(), 0),
+        (json.as_bytes(), line(json), 0),
+        (b" {\"Secret\" : \"s\"}\r\n\n", line("{\"Secret\" : \"s\"}"), 0),
+        (b"credentials not found in native keychain\n", line(NOT_FOUND), 1),
+        (b"\xff\xfe\0\x1b[31m", line("\u{fffd}\u{fffd} [31m"), 2),
+        (long.as_bytes(), line(&long), 255),
     ];
     for (action, inputs) in [("get", &hosts[..]), ("erase", &hosts), ("store", &credentials)] {
         for (number, input) in inputs.iter().enumerate() {
-            let (said, code) = outputs[number % outputs.len()];
+            let (said, shown, code) = &outputs[number % outputs.len()];
+            let shown = if action == "get" && *code == 0 { said } else { shown.as_slice() };
             fs::write(helper.home().join("output"), said).expect("a write");
             fs::write(helper.home().join("code"), code.to_string()).expect("a write");
             let answer = output(&helper, action, input);
@@ -106,12 +111,12 @@ fn requests_and_answers_pass_byte_for_byte() {
             let text = String::from_utf8_lossy(&input[..input.len().min(80)]);
             assert_eq!(got("action"), action.as_bytes(), "{text}");
             assert!(got("input") == *input, "{action} {text}");
-            assert!(answer.stdout == said, "{action} {text}: {answer:?}");
+            assert!(answer.stdout == shown, "{action} {text}: {answer:?}");
             // A failure is also one line on standard error.
             let lines = String::from_utf8_lossy(&answer.stderr).lines().count();
             let is_not_found = said.trim_ascii() == NOT_FOUND.as_bytes();
-            assert_eq!(lines, usize::from(code != 0 && !is_not_found), "{action} {text}: {answer:?}");
-            assert_eq!(answer.status.code(), Some(code.into()), "{action} {text}");
+            assert_eq!(lines, usize::from(*code != 0 && !is_not_found), "{action} {text}: {answer:?}");
+            assert_eq!(answer.status.code(), Some(i32::from(*code)), "{action} {text}");
             fs::remove_file(helper.home().join("input")).expect("a file");
         }
     }
@@ -160,6 +165,84 @@ fn one_that_cannot_answer_is_named_in_one_line() {
     named("the interpreter in its first line does not exist");
     fs::remove_file(&path).expect("a file");
     named("not on the PATH");
+}
+
+#[test]
+fn its_standard_error_has_a_limit_and_does_not_act_on_the_terminal() {
+    let helper = with(Helper::bare(), "");
+    for script in ["exec yes >&2", "exec cat /dev/zero >&2"] {
+        install(&helper, script);
+        let answer = output(&helper, "get", b"ghcr.io");
+        let line = String::from_utf8_lossy(&answer.stdout);
+        assert!(line.contains("docker-credential-fake printed more than 1 MiB on standard error"), "{line}");
+        assert!(answer.stderr.len() < 4 * 1024 * 1024, "{}", answer.stderr.len());
+    }
+    // A character in two pieces stays whole.
+    install(
+        &helper,
+        r"printf 'E\033[31m\342\200\256x\302\233y\000 \303' >&2; sleep 0.1; printf '\251 \377\n' >&2; exit 3",
+    );
+    let ran = helper.run(&["get"], "ghcr.io");
+    let shown = "E\u{fffd}[31m\u{fffd}x\u{fffd}y\u{fffd} é \u{fffd}\n";
+    assert!(ran.code == Some(3) && ran.stderr.starts_with(shown), "{ran:?}");
+    // It has said nothing else, so the answer says it.
+    let line = ran.stdout.strip_suffix('\n').expect("a line");
+    assert!(line.contains("docker-credential-fake failed with exit code 3") && line.contains("é"), "{line}");
+    assert!(!line.contains(char::is_control) && !line.contains('\u{202e}'), "{line}");
+    let list = helper.var("AWS_ECR_LOG", "debug").run(&["list"], "");
+    assert_eq!(list.stderr.matches('é').count(), 1, "not in the log: {list:?}");
+}
+
+/// A person reads a question while the helper waits for the answer.
+#[test]
+fn its_standard_error_is_shown_as_it_comes() {
+    let ask = "printf 'Code: ' >&2; while [ ! -e \"$HOME/answered\" ]; do sleep 0.05; done; echo '{\"Secret\":\"s\"}'";
+    let helper = with(Helper::bare(), ask).var("AWS_ECR_TIMEOUT", "60s");
+    let mut child = helper.start(&["get"], b"ghcr.io");
+    let mut question = [0; 6];
+    std::io::Read::read_exact(child.stderr.as_mut().expect("a pipe"), &mut question).expect("a question");
+    assert_eq!(&question, b"Code: ");
+    helper.write("answered", "");
+    assert_eq!(end(child).stdout, b"{\"Secret\":\"s\"}\n");
+}
+
+#[test]
+fn a_daemon_that_it_leaves_behind_delays_no_answer() {
+    let script = "sleep 300 >/dev/null & echo $! >\"$HOME/daemon\"; echo '{\"Secret\":\"s\"}'";
+    let helper = with(Helper::bare(), script).var("AWS_ECR_TIMEOUT", "60s");
+    let ran = helper.run(&["get"], "ghcr.io");
+    let daemon = fs::read_to_string(helper.home().join("daemon")).expect("it ran");
+    let survives = runs(daemon.trim());
+    run(Command::new("kill").arg(daemon.trim()), "");
+    assert!(ran.stdout == "{\"Secret\":\"s\"}\n" && survives, "{ran:?}");
+    assert!(ran.took < Duration::from_secs(30), "{:?}", ran.took);
+}
+
+#[test]
+fn credentials_that_act_on_a_terminal_are_refused() {
+    let helper = with(Helper::bare(), RECORDER);
+    helper.write("code", "0");
+    for bad in [
+        r#"{"Username":"u\u001b]0;title\u0007","Secret":"hunter2"}"#,
+        r#"{"username":"u\nv","Secret":"hunter2"}"#,
+        r#"{"Username":"u","SECRET":"hunter2\u202e"}"#,
+        r#"{"Username":"u","Secret":"hunter2\u0000"}"#,
+        "{\"Username\":\"u\",\"Secret\":\"hunter2\u{202e}\"}",
+        "{\"Username\":\"u\",\"Secret\":\"hunter2\",\"More\":[\"\u{9b}31m\"]}",
+        "hunter2 \u{1b}[31m",
+        "[]",
+    ] {
+        helper.write("output", bad);
+        let ran = helper.run(&["get"], "ghcr.io");
+        let line = ran.error();
+        assert!(line.contains("docker-credential-fake printed") && !line.contains("hunter2"), "{bad}: {line}");
+    }
+    // The key of a Google service account has several lines.
+    let key = r#"{"ServerURL":"gcr.io","Username":"_json_key","Secret":"{\n\t\"type\": \"service_account\"\r\n}"}"#;
+    helper.write("output", key);
+    assert_eq!(helper.run(&["get"], "gcr.io").stdout, key);
+    helper.write("output", "{\"a\\u001b]0;x\u{202e}\":\"u\u{9b}\"}");
+    assert_eq!(helper.run(&["list"], "").stdout, "{\"a\\u001b]0;x\\u202e\":\"u\\u009b\"}\n");
 }
 
 #[test]
