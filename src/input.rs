@@ -15,8 +15,21 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::platform;
 
-/// The size limit of files that settings name. A larger file is an error, and is not truncated.
-pub const LARGEST: u64 = 64 * 1024 * 1024;
+/// The size limit of AWS files and of CA bundles. A larger file is an error, and is not truncated. Twice the limit fits into little
+/// memory, e.g. that of a container for a job.
+pub const LARGEST: u64 = 8 * MIB;
+
+/// The size limit of tokens and of sign-ins.
+pub const LARGEST_TOKEN: u64 = MIB;
+
+/// The size limit of the helper's own settings, which hold thousands of tables in that. Their parser takes up to 60 times as much
+/// memory.
+pub const LARGEST_SETTINGS: u64 = MIB / 2;
+
+/// As much of a file is hashed that the helper itself does not read, e.g. a program.
+const MOST_HASHED: u64 = 64 * MIB;
+
+const MIB: u64 = 1024 * 1024;
 
 /// The content of a path.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,8 +75,8 @@ pub struct Reading {
 /// Why a file could not be read to its end.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The file is larger than [`LARGEST`].
-    TooLarge,
+    /// The file is larger than this limit.
+    TooLarge(u64),
     /// The file is not a regular file, and reading it did not end by the deadline.
     TimedOut,
     /// The system refused a thread to read it.
@@ -73,50 +86,51 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge => f.write_str("it is larger than 64 MiB"),
+            Self::TooLarge(limit) if *limit < MIB => write!(f, "it is larger than {} KiB, the limit", limit / 1024),
+            Self::TooLarge(limit) => write!(f, "it is larger than {} MiB, the limit", limit / MIB),
             Self::TimedOut => f.write_str("it is not a regular file, and reading it did not end in time"),
             Self::NoThread(error) => error.fmt(f),
         }
     }
 }
 
-/// Reads a file to its end by `deadline`.
-pub fn file(path: &Path, deadline: Instant) -> Result<Reading, ReadError> {
+/// Reads a file of at most `limit` bytes to its end by `deadline`.
+pub fn file(path: &Path, limit: u64, deadline: Instant) -> Result<Reading, ReadError> {
     if is_null_device(path) {
         return Ok(Reading { content: Content::Bytes(Zeroizing::default()), unsteady: None });
     }
-    if let Some(reading) = regular_file(path)? {
+    if let Some(reading) = regular_file(path, limit)? {
         return Ok(reading);
     }
     let (send, receive) = mpsc::sync_channel(1);
     let name = path.to_owned();
-    let reader = move || send.send(File::open(name).and_then(|file| read_all(file, 0)));
+    let reader = move || send.send(File::open(name).and_then(|file| read_all(file, 0, limit)));
     platform::spawn_thread(reader).map_err(ReadError::NoThread)?;
     let read =
         receive.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|_| ReadError::TimedOut)?;
     let content = match read {
-        Ok(bytes) if bytes.len() as u64 > LARGEST => return Err(ReadError::TooLarge),
+        Ok(bytes) if bytes.len() as u64 > limit => return Err(ReadError::TooLarge(limit)),
         Ok(bytes) => Content::Bytes(bytes),
         Err(error) => Content::Unreadable(error.to_string()),
     };
     Ok(Reading { content, unsteady: Some("it is not a regular file") })
 }
 
-/// Reads a regular file, or observes that the path does not exist. `None` for everything that could block. Such a path is not
+/// Reads a regular file of at most `limit` bytes, or observes that the path does not exist. `None` for everything that could block. Such a path is not
 /// opened, since opening a FIFO already lets its writer continue. The call waits for the file system alone.
-pub fn regular_file(path: &Path) -> Result<Option<Reading>, ReadError> {
+pub fn regular_file(path: &Path, limit: u64) -> Result<Option<Reading>, ReadError> {
     let steady = |content| Ok(Some(Reading { content, unsteady: None }));
     let before = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return steady(Content::Unreadable(DIRECTORY.to_owned())),
         Ok(metadata) if !metadata.is_file() => return Ok(None),
-        Ok(metadata) if metadata.len() > LARGEST => return Err(ReadError::TooLarge),
+        Ok(metadata) if metadata.len() > limit => return Err(ReadError::TooLarge(limit)),
         Ok(metadata) => metadata,
         Err(error) => return steady(missing(path, &error)),
     };
     let read = platform::open_without_waiting(path)
-        .and_then(|file| Ok((read_all(&file, before.len())?, platform::file_state(&file.metadata()?))));
+        .and_then(|file| Ok((read_all(&file, before.len(), limit)?, platform::file_state(&file.metadata()?))));
     match read {
-        Ok((bytes, _)) if bytes.len() as u64 > LARGEST => Err(ReadError::TooLarge),
+        Ok((bytes, _)) if bytes.len() as u64 > limit => Err(ReadError::TooLarge(limit)),
         Ok((bytes, after)) => {
             let unsteady = (platform::file_state(&before) != after).then_some("it changed while it was read");
             Ok(Some(Reading { content: Content::Bytes(bytes), unsteady }))
@@ -157,7 +171,7 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
                 Ok(count) => {
                     take(&piece[..count]);
                     (filled, taken) = (filled.max(count), taken + count as u64);
-                    if (taken >= size && size > 0) || taken > LARGEST {
+                    if (taken >= size && size > 0) || taken > MOST_HASHED {
                         return Ok(());
                     }
                 }
@@ -178,9 +192,10 @@ fn missing(path: &Path, error: &io::Error) -> Content {
     if is_absent || is_out_of_sight() { Content::Absent } else { Content::Unreadable(error.to_string()) }
 }
 
-/// Reads up to one byte more than [`LARGEST`]. A buffer that a larger one replaces is zeroed.
-fn read_all(mut file: impl Read, expected: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let room = usize::try_from(expected).map_or(FIRST, |expected| (expected + 1).max(FIRST));
+/// Reads up to one byte more than `limit`. A buffer that a larger one replaces is zeroed.
+fn read_all(mut file: impl Read, expected: u64, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX - 1) + 1;
+    let room = usize::try_from(expected).map_or(FIRST, |expected| expected.saturating_add(1).max(FIRST)).min(most);
     let mut bytes = Zeroizing::new(vec![0; room]);
     let mut filled = 0;
     loop {
@@ -190,11 +205,11 @@ fn read_all(mut file: impl Read, expected: u64) -> io::Result<Zeroizing<Vec<u8>>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        if filled as u64 > LARGEST {
+        if filled == most {
             break;
         }
         if filled == bytes.len() {
-            let mut larger = Zeroizing::new(vec![0; filled * 2]);
+            let mut larger = Zeroizing::new(vec![0; (filled * 2).min(most)]);
             larger[..filled].copy_from_slice(&bytes);
             bytes = larger;
         }

@@ -153,7 +153,7 @@ fn read_bundle(path: &Path, setting: &str, deadline: Instant) -> Result<RootCert
             hint,
         )
     };
-    let pem = match input::file(path, deadline).map_err(|error| unusable(error.to_string()))?.content {
+    let pem = match input::file(path, input::LARGEST, deadline).map_err(|error| unusable(error.to_string()))?.content {
         Content::Bytes(pem) => pem,
         Content::Absent => return Err(unusable("it does not exist".to_owned())),
         Content::Unreadable(why) => return Err(unusable(why)),

@@ -90,7 +90,7 @@ impl Config {
 
     fn load_file(path: PathBuf, env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let is_named = env.path("AWS_ECR_CONFIG_FILE").is_some();
-        let reading = input::file(&path, deadline).map_err(|why| unreadable(&path, why))?;
+        let reading = input::file(&path, input::LARGEST_SETTINGS, deadline).map_err(|why| unreadable(&path, why))?;
         let config = match &reading.content {
             Content::Bytes(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|_| unreadable(&path, "it is not UTF-8"))?;

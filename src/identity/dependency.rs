@@ -135,7 +135,9 @@ impl Dependency {
                     Err(content) => digest_of(&content),
                 })
             }
-            Self::Token(path, acceptor) => Some(digest_of_token(&input::regular_file(path).ok()??.content, *acceptor)),
+            Self::Token(path, acceptor) => {
+                Some(digest_of_token(&input::regular_file(path, input::LARGEST_TOKEN).ok()??.content, *acceptor))
+            }
             Self::TokenOfVariable(name) => Some(
                 env.os(name)
                     .map_or_else(|| "absent".to_owned(), |token| jwt::digest(token.as_encoded_bytes(), Acceptor::Sts)),

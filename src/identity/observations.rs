@@ -161,7 +161,7 @@ impl<'a> Observations<'a> {
         observed: fn(&Path, &Content) -> Observed,
         deadline: Instant,
     ) -> Result<Content, Failure> {
-        let reading = input::file(path, deadline).map_err(|why| unusable(path, why))?;
+        let reading = input::file(path, input::LARGEST_TOKEN, deadline).map_err(|why| unusable(path, why))?;
         if let Some(why) = reading.unsteady {
             self.refuse(unsteady(path, why));
         }
@@ -198,7 +198,7 @@ pub(super) fn unsteady(path: &Path, why: &str) -> Failure {
 /// Reads a file that a provider of the SDK then reads again without a time limit, so that only a regular file reaches the
 /// provider.
 fn read_before_the_sdk(file: &Path) -> Result<Content, Failure> {
-    match input::regular_file(file) {
+    match input::regular_file(file, input::LARGEST_TOKEN) {
         Ok(Some(reading)) => Ok(reading.content),
         Ok(None) => Err(unusable(file, "it is not a regular file")),
         Err(why) => Err(unusable(file, why)),

@@ -50,7 +50,7 @@ impl SharedFile {
     /// Reads the file, by `deadline`. `is_named` says that its variable names it. Fails when it cannot be read to its end.
     pub(super) fn read(kind: Kind, path: Option<PathBuf>, is_named: bool, deadline: Instant) -> Result<Self, Failure> {
         let Some(file) = &path else { return Ok(Self::new(kind, path, Content::Absent, None)) };
-        let Reading { content, unsteady } = input::file(file, deadline).map_err(|why| {
+        let Reading { content, unsteady } = input::file(file, input::LARGEST, deadline).map_err(|why| {
             Failure::new(
                 Code::AwsFileInvalid,
                 format!("the AWS file {} cannot be used: {why}", file.display()),

@@ -1,12 +1,14 @@
 //! Values from outside that no calendar, header or stack has: each leads to an answer, none to the end of the program.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::time::Duration;
 
 use axum::extract::Request;
 
 use crate::HOST;
-use crate::helper::{Helper, program};
+use crate::helper::{Helper, Ran, lacks_kernel, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
 
@@ -139,4 +141,55 @@ fn names_are_resolved_without_random_devices() {
     let helper = Helper::of(&aws).inside(&empty).var("AWS_ENDPOINT_URL", &format!("http://nowhere.invalid:{port}"));
     let line = helper.var("AWS_ECR_TIMEOUT", "5s").get(HOST).error().to_owned();
     assert!(line.contains("nowhere.invalid") && !line.contains("internal error"), "{line}");
+}
+
+/// Runs `get` with 64 MiB of memory for everything that it writes to.
+fn get_with_little_memory(helper: &Helper) -> Ran {
+    let output = helper.under("sh", &["-c", "ulimit -d 65536; exec \"$@\"", "sh"], &[], HOST);
+    Ran::new(output, Duration::ZERO)
+}
+
+/// An environment in which the file that the variable names is read.
+fn naming(variable: &str) -> Helper {
+    let helper = match variable {
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" => {
+            Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
+        }
+        "AWS_WEB_IDENTITY_TOKEN_FILE" => Helper::bare().var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R"),
+        _ => Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIA").var("AWS_SECRET_ACCESS_KEY", "s"),
+    };
+    helper.var("AWS_ENDPOINT_URL", "https://127.0.0.1:1").var("AWS_MAX_ATTEMPTS", "1").var("AWS_ECR_TIMEOUT", "60s")
+}
+
+#[test]
+fn files_without_end_and_large_ones_are_one_line_under_a_limit_on_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    for (variable, limit, kib) in [
+        ("AWS_ECR_CONFIG_FILE", "512 KiB", 512),
+        ("AWS_CONFIG_FILE", "8 MiB", 8 << 10),
+        ("AWS_SHARED_CREDENTIALS_FILE", "8 MiB", 8 << 10),
+        ("AWS_CA_BUNDLE", "8 MiB", 8 << 10),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "1 MiB", 1 << 10),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "1 MiB", 1 << 10),
+    ] {
+        let helper = naming(variable);
+        // A file of a gigabyte that takes no room.
+        let huge = helper.write("huge", "");
+        File::options().write(true).open(&huge).and_then(|file| file.set_len(1 << 30)).expect("a size");
+        for path in ["/dev/zero", huge.to_str().expect("UTF-8")] {
+            let ran = get_with_little_memory(&naming(variable).var(variable, path));
+            let line = ran.error();
+            let words = format!("it is larger than {limit}, the limit");
+            assert!(line.lines().count() == 1 && line.contains(&words), "{variable}={path}: {ran:?}");
+        }
+        for text in ["[", "[a]\n", "a=[", "-----BEGIN CERTIFICATE-----\n"] {
+            let helper = naming(variable);
+            let path = helper.write("full", &text.repeat((kib << 10) / text.len()));
+            let ran = get_with_little_memory(&helper.var(variable, path.to_str().expect("UTF-8")));
+            let line = ran.error();
+            assert!(line.lines().count() == 1 && !line.contains("internal"), "{variable}: {text:?}: {ran:?}");
+        }
+    }
 }
