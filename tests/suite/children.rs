@@ -174,7 +174,7 @@ fn programs_come_from_no_relative_component_of_the_path() {
     let dir = tempfile::tempdir().expect("a directory");
     let evil = |name: &str| {
         let path = dir.path().join(name);
-        fs::write(&path, "#!/bin/sh\ntouch \"$HOME/evil\"\n").expect("a write");
+        fs::write(&path, "#!/bin/sh\n: >\"$HOME/evil\"\n").expect("a write");
         shell(&format!("chmod 755 {}", path.display()));
     };
     for name in ["sh", "docker-credential-fake", "get-keys"] {
@@ -191,12 +191,12 @@ fn programs_come_from_no_relative_component_of_the_path() {
         "./:",
         ":",
     ] {
-        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("PATH", path);
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
         helper.write(".aws/config", "[default]\ncredential_process = get-keys\n");
         for (host, words) in [(HOST, "credential_process"), ("ghcr.io", "is not on the PATH")] {
             let mut command = helper.command();
-            let ran = crate::process::run(command.current_dir(dir.path()).arg("get"), host);
+            let ran = crate::process::run(command.current_dir(dir.path()).env("PATH", path).arg("get"), host);
             let line = ran.error();
             assert!(line.contains(words), "{path}: {line}");
             assert!(!helper.home().join("evil").exists(), "{path}: {host}");
