@@ -48,6 +48,8 @@ pub enum Dependency {
     Boot,
     /// This boot, and what tells this sandbox from its neighbours: the machine gives each of them its own identity.
     Sandbox,
+    /// The same, and the mounts, user and groups of this process: they decide what a program sees.
+    SandboxOfPrograms,
 }
 
 /// A dependency with its digest at the time of the observation.
@@ -99,7 +101,8 @@ impl Observed {
             | Dependency::GitHubJob
             | Dependency::Environment
             | Dependency::Boot
-            | Dependency::Sandbox => Vec::new(),
+            | Dependency::Sandbox
+            | Dependency::SandboxOfPrograms => Vec::new(),
         }
     }
 
@@ -121,6 +124,7 @@ impl fmt::Display for Dependency {
             Self::Environment => f.write_str("the environment"),
             Self::Boot => f.write_str("this boot of the machine"),
             Self::Sandbox => f.write_str("this boot and sandbox of the machine"),
+            Self::SandboxOfPrograms => f.write_str("this boot, sandbox and user of the machine"),
         }
     }
 }
@@ -172,6 +176,9 @@ impl Dependency {
             Self::Folder(path) => folder(path),
             Self::Boot => platform::boot().map(|boot| text_digest(&[boot.as_bytes()])),
             Self::Sandbox => platform::sandbox().map(|sandbox| text_digest(&[sandbox.as_bytes()])),
+            Self::SandboxOfPrograms => {
+                platform::sandbox_of_programs().map(|sandbox| text_digest(&[sandbox.as_bytes()]))
+            }
         }
     }
 }

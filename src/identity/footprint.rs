@@ -4,6 +4,9 @@
 //! and after proves nothing: it may have been another one in between. So their state counts too, and that of every link on the
 //! way to them: a change leaves another change time, which no program can set. File systems count it in ticks of up to a second,
 //! so a file that changed within two seconds before it was looked at proves nothing (git calls such files racy).
+//!
+//! A directory on the way may be exchanged for another one and back. A move leaves its change time, too. Files that come and go
+//! in a directory leave the same time as the one of its content, so that they do not count.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -19,11 +22,13 @@ const SETTLED: Duration = Duration::from_secs(2);
 const MOST_LINKS: usize = 40;
 
 /// The states of the files of an identity at one moment.
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 struct Footprint {
     states: Vec<Option<[u64; 5]>>,
     /// The last change of all.
     changed_at: Option<SystemTime>,
+    /// The last move of a directory on the way.
+    moved_at: Option<SystemTime>,
 }
 
 /// Watches the files of an identity from its start on.
@@ -54,7 +59,7 @@ impl Watch {
     /// Waits until nothing that `identity` was derived from changed so shortly before that a watch would prove nothing: for two
     /// seconds at most.
     pub fn wait_until_settled(identity: &Identity) {
-        if let Some(Ok(age)) = Footprint::now(identity).changed_at.map(|at| SystemTime::now().duration_since(at))
+        if let Some(Ok(age)) = Footprint::now(identity).last_change().map(|at| SystemTime::now().duration_since(at))
             && identity.source().reads_itself()
         {
             std::thread::sleep(SETTLED.saturating_sub(age));
@@ -64,18 +69,20 @@ impl Watch {
     /// What happened since the start, and since the identity was derived.
     pub fn touched(&self) -> Touched {
         let Self { identity, started_at, before } = self;
-        if *before != Footprint::now(identity) || !identity.holds() {
+        let after = Footprint::now(identity);
+        if before.states != after.states || !identity.holds() {
             return Touched::Yes;
         }
         // A change in the future is one by another clock.
         let settled = |changed_at| started_at.duration_since(changed_at).is_ok_and(|age| age >= SETTLED);
-        if before.changed_at.is_none_or(settled) { Touched::No } else { Touched::Unknown }
+        let was_moved = after.moved_at > before.moved_at;
+        if !was_moved && after.last_change().is_none_or(settled) { Touched::No } else { Touched::Unknown }
     }
 }
 
 impl Footprint {
     fn now(identity: &Identity) -> Self {
-        let mut footprint = Self { states: Vec::new(), changed_at: None };
+        let mut footprint = Self::default();
         for path in identity.observed.iter().flat_map(|observed| observed.paths(&identity.env)) {
             footprint.add(&path, MOST_LINKS);
         }
@@ -96,6 +103,9 @@ impl Footprint {
                 self.states.push(None);
                 return walked;
             };
+            if metadata.is_dir() && walked.parent().is_some() {
+                self.moved_at = self.moved_at.max(platform::moved_at(&metadata));
+            }
             state = Some(metadata);
             if let Some(link) = state.take_if(|state| state.is_symlink()) {
                 self.push(&link);
@@ -109,6 +119,10 @@ impl Footprint {
             self.push(&metadata);
         }
         walked
+    }
+
+    fn last_change(&self) -> Option<SystemTime> {
+        self.changed_at.max(self.moved_at)
     }
 
     fn push(&mut self, metadata: &std::fs::Metadata) {
@@ -132,7 +146,7 @@ mod tests {
     use super::{Footprint, MOST_LINKS};
 
     fn footprint(path: &Path) -> Footprint {
-        let mut footprint = Footprint { states: Vec::new(), changed_at: None };
+        let mut footprint = Footprint::default();
         footprint.add(path, MOST_LINKS);
         footprint
     }
@@ -155,6 +169,17 @@ mod tests {
         assert!(footprint(&path) != first);
         flip("one");
         assert!(footprint(&path) != first, "there and back");
+        let moved_at = || footprint(&path).moved_at;
+        fs::create_dir(at("one/x")).and_then(|()| fs::write(at("y"), "")).expect("other files");
+        let before = moved_at();
+        fs::write(at("one/z"), "").expect("another file");
+        assert!(moved_at() <= before, "files that come and go");
+        let is_noticed = |_| {
+            fs::rename(at("one"), at("away")).and_then(|()| fs::rename(at("away"), at("one"))).expect("a move");
+            moved_at() > before
+        };
+        // The clock of a file system has ticks.
+        assert!((0..100_000).any(is_noticed), "away and back");
         symlink("loop", at("loop")).expect("a link");
         assert!(
             footprint(&at("loop")) == footprint(&at("loop")) && footprint(&at("none/x")) == footprint(&at("none/x"))

@@ -3,11 +3,16 @@
 //! Every claim of a JWT may decide which session AWS gives, or whether it gives one: STS copies some of them into the session
 //! (tags, source identity), and trust policies test others. So all of them count, except those that tell when and under which
 //! number the token was made, which change with every rotation. The signature does not count: the holder of the file or the
-//! variable could have written any claim.
+//! variable could have written any claim. Of a claim that is there twice, readers take one or the other, so such a token counts
+//! whole, as does one that is no JWT.
+
+use std::collections::BTreeSet;
+use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::hash::KeyHasher;
@@ -25,6 +30,9 @@ pub enum Acceptor {
 /// account tokens").
 const OF_ISSUE: [&str; 6] = ["exp", "iat", "nbf", "auth_time", "jti", "warnafter"];
 
+/// How the subjects of Kubernetes service accounts begin.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
 /// The claim with which Kubernetes describes a service account, and the parts of it that STS does not see.
 const KUBERNETES: &str = "kubernetes.io";
 const BOUND_TO: [&str; 2] = ["pod", "node"];
@@ -35,9 +43,10 @@ pub(super) fn digest(token: &[u8], acceptor: Acceptor) -> String {
     match claims(token) {
         Some(mut claims) => {
             claims.retain(|name, _| !OF_ISSUE.contains(&name.as_str()));
+            let is_of_account = claims["sub"].as_str().is_some_and(|sub| sub.starts_with(SERVICE_ACCOUNT));
             if let Some(Value::Object(of_account)) = claims.get_mut(KUBERNETES) {
                 of_account.retain(|name, _| !OF_ISSUE.contains(&name.as_str()));
-                if acceptor == Acceptor::Sts {
+                if acceptor == Acceptor::Sts && is_of_account {
                     of_account.retain(|name, _| !BOUND_TO.contains(&name.as_str()));
                 }
             }
@@ -66,8 +75,65 @@ fn claims(token: &[u8]) -> Option<Map<String, Value>> {
         return None;
     };
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let Unique = serde_json::from_slice(&bytes).ok()?;
     let claims: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
     ["iss", "sub"].iter().all(|name| claims.get(*name).is_some_and(Value::is_string)).then_some(claims)
+}
+
+/// JSON without an object that has a name twice.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON in which no name is there twice")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, Self)) = members.next_entry::<String, Self>()? {
+            if !names.insert(name) {
+                return Err(de::Error::custom("a name is there twice"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +161,10 @@ mod tests {
         ] {
             assert_eq!(sts(same), plain, "{same}");
         }
+        let signed_anew = jwt(r#","a":[null,true,-1,1.5,{"b":"c"}]"#);
+        let digests =
+            [&signed_anew, &signed_anew.replace(".c2ln", ".dHdv")].map(|jwt| digest(jwt.as_bytes(), Acceptor::Sts));
+        assert_eq!(digests[0], digests[1]);
         let mut all = vec![plain];
         for other in [
             "",
@@ -116,8 +186,13 @@ mod tests {
             |rest: &str| format!(r#","kubernetes.io":{{"namespace":"n","serviceaccount":{{"uid":"u"}}{rest}}}"#);
         let of_pod = account(r#","pod":{"uid":"p"},"node":{"uid":"n"},"warnafter":1"#);
         let of_other = account(r#","pod":{"uid":"q"},"node":{"uid":"n"},"warnafter":2"#);
-        assert_eq!(sts(&of_pod), sts(&of_other));
-        assert_ne!(sts(&of_pod), sts(&of_pod.replace(r#""uid":"u""#, r#""uid":"v""#)));
+        let of_account = |claims: &str| {
+            let payload = format!(r#"{{"iss":"i","sub":"system:serviceaccount:n:s"{claims}}}"#);
+            digest(format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload)).as_bytes(), Acceptor::Sts)
+        };
+        assert_eq!(of_account(&of_pod), of_account(&of_other));
+        assert_ne!(of_account(&of_pod), of_account(&of_pod.replace(r#""uid":"u""#, r#""uid":"v""#)));
+        assert_ne!(sts(&of_pod), sts(&of_other), "another subject is none of a service account");
         let container = |claims: &str| digest(jwt(claims).as_bytes(), Acceptor::Container);
         assert_ne!(container(&of_pod), container(&of_other));
         assert_eq!(container(&of_pod), container(&of_pod.replace(r#""warnafter":1"#, r#""warnafter":2"#)));
@@ -125,7 +200,14 @@ mod tests {
 
     #[test]
     fn a_token_that_is_no_jwt_counts_whole() {
-        for [one, other] in [["a", "b"], ["a.b.c", "a.b.d"], [&jwt(""), &(jwt("") + ".x")]] {
+        let twice = |claims: &str| jwt(claims).replace(".c2ln", ".dHdv");
+        for [one, other] in [
+            ["a", "b"],
+            ["a.b.c", "a.b.d"],
+            [&jwt(""), &(jwt("") + ".x")],
+            [&jwt(r#","sub":"s""#), &twice(r#","sub":"s""#)],
+            [&jwt(r#","a":[{"b":1,"b":2}]"#), &twice(r#","a":[{"b":1,"b":2}]"#)],
+        ] {
             assert_ne!(digest(one.as_bytes(), Acceptor::Sts), digest(other.as_bytes(), Acceptor::Sts), "{one}");
         }
     }

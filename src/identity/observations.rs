@@ -56,7 +56,7 @@ impl<'a> Observations<'a> {
             }
             Source::Process { command, .. } => {
                 self.of_process(command);
-                self.add(Dependency::Sandbox);
+                self.add(Dependency::SandboxOfPrograms);
                 return Ok(held);
             }
             Source::Container => held = self.of_container(deadline)?,

@@ -77,6 +77,22 @@ pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime>
     metadata.modified().ok()
 }
 
+/// When a directory was last moved or given another owner or mode; `None` when its content has changed since, or the system does
+/// not tell.
+pub fn moved_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let is_of_content = (metadata.ctime(), metadata.ctime_nsec()) == (metadata.mtime(), metadata.mtime_nsec());
+        changed_at(metadata).filter(|_| !is_of_content)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        None
+    }
+}
+
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
 /// one; elsewhere one below the home directory.
 pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {

@@ -49,7 +49,8 @@ pub fn boot() -> Option<String> {
 ///
 /// Linux counts the start of process 1 in ticks since the boot. It differs for each container that has processes of its own,
 /// and practically never comes again within a boot, while the numbers of namespaces do. On the machine itself all three stay
-/// the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one host.
+/// the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one host, and
+/// the address of the machine's role is the same.
 pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
@@ -63,4 +64,23 @@ pub fn sandbox() -> Option<String> {
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
+}
+
+/// A text that tells apart what programs of this process see: this sandbox, its mounts, and the user and groups that they run as;
+/// `None` where the system does not report it.
+pub fn sandbox_of_programs() -> Option<String> {
+    let sandbox = sandbox()?;
+    #[cfg(target_os = "linux")]
+    let sandbox = {
+        let namespace =
+            |kind: &str| Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string());
+        format!("{sandbox} {} {}", namespace("mnt")?, namespace("user")?)
+    };
+    #[cfg(unix)]
+    let sandbox = {
+        use rustix::process::{getegid, geteuid, getgroups};
+        let groups: Vec<u32> = getgroups().ok()?.into_iter().map(rustix::process::Gid::as_raw).collect();
+        format!("{sandbox} {} {} {groups:?}", geteuid().as_raw(), getegid().as_raw())
+    };
+    Some(sandbox)
 }

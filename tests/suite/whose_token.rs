@@ -242,6 +242,65 @@ fn a_link_that_flips_while_a_process_reads_it_leaves_no_token_under_the_first_co
     assert_eq!(runs(&helper), 2);
 }
 
+/// Nothing but the change time of the directories tells.
+#[test]
+fn a_directory_that_is_exchanged_and_back_while_a_process_reads_leaves_no_token_under_the_first_content() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let print = |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
+    let at = |path: &str| helper.home().join(path);
+    helper.write("current/keys", &print("AKIAFIRST1"));
+    let last = helper.write("other/keys", &print("AKIASECOND"));
+    helper.write("runs", "");
+    // The script takes its steps from a file that the helper does not know.
+    helper.write(
+        "steps/exchange",
+        "mv ~/current ~/x; mv ~/other ~/current; cat \"$1\"; mv ~/current ~/other; mv ~/x ~/current\n",
+    );
+    let script = helper.write("script", "echo run >> ~/runs\n. ~/steps/now\n");
+    symlink("exchange", at("steps/now")).expect("a link");
+    let command = format!("/bin/sh {} {}", script.display(), at("current/keys").display());
+    let config = helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+    settle(&[&script, &config, &last, &at("current"), &at("other")]);
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIASECOND."));
+    helper.write("steps/exchange", "cat \"$1\"\n");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("AKIAFIRST1."), "the process runs again");
+    settle(&[&at("current")]);
+    for _ in 0..3 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!(runs(&helper), 3, "hits, when the directories are at rest");
+}
+
+/// A program may read any file, as this user and in these mounts.
+#[test]
+fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group() {
+    if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
+        skip("processes in other mounts and groups", "namespaces need root");
+        return;
+    }
+    let aws = Aws::start();
+    let helper = with_process(&aws, "sh SCRIPT");
+    settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    assert_eq!(runs(&helper), 1);
+    let ways: [(&str, &[&str]); 4] = [
+        ("unshare", &["--mount"]),
+        ("setpriv", &["--regid", "1", "--clear-groups"]),
+        ("setpriv", &["--groups", "1"]),
+        ("unshare", &["--user", "--map-root-user"]),
+    ];
+    for (index, (program, words)) in ways.into_iter().enumerate() {
+        let ran = helper.under(program, words, &[], HOST);
+        assert!(String::from_utf8_lossy(&ran.stdout).contains("Secret"), "{ran:?}");
+        assert_eq!(runs(&helper), index + 2, "{program} {words:?}");
+    }
+    helper.get(HOST).password_for(HOST);
+    assert_eq!((runs(&helper), aws.count()), (5, 1), "here it is a hit, and everywhere the keys are the same");
+}
+
 /// A file system that counts in seconds gives a program that is rewritten at once the same time.
 #[test]
 fn a_program_that_changed_a_moment_ago_proves_nothing() {
