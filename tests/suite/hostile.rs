@@ -1,6 +1,7 @@
 //! Values from outside that no calendar, header or stack has: each leads to an answer, none to the end of the program.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
@@ -190,6 +191,53 @@ fn files_without_end_and_large_ones_are_one_line_under_a_limit_on_memory() {
             let ran = get_with_little_memory(&helper.var(variable, path.to_str().expect("UTF-8")));
             let line = ran.error();
             assert!(line.lines().count() == 1 && !line.contains("internal"), "{variable}: {text:?}: {ran:?}");
+        }
+    }
+}
+
+/// Starts a server that answers every connection with `start`, and with `more` for ever.
+fn endless(start: &'static str, more: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = connection.write_all(start.as_bytes());
+                let block = more.repeat(1024);
+                while connection.write_all(block.as_bytes()).is_ok() {}
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn output_and_answers_without_end_are_one_line_under_a_limit_on_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let is_one_line = |what: &str, helper: &Helper| {
+        let ran = get_with_little_memory(helper);
+        let line = ran.error();
+        assert!(line.lines().count() == 1 && line.contains(HOST), "{what}: {ran:?}");
+        assert!(!line.contains("internal error"), "{what}: {line}");
+    };
+    for script in ["exec yes", "exec yes >&2", "exec tr '\\0' x </dev/zero"] {
+        let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "20s");
+        let path = helper.write("process", script);
+        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
+        is_one_line(script, &helper);
+    }
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+    let body = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{";
+    for (start, more) in [(body, " "), (head, "a: b\r\n"), ("", "HTTP"), (head, "x")] {
+        let url = endless(start, more);
+        for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+        {
+            let helper = if variable == "AWS_ENDPOINT_URL" { Helper::of(&Aws::start()) } else { Helper::bare() };
+            let helper = helper.var("AWS_MAX_ATTEMPTS", "1").var("AWS_EC2_METADATA_DISABLED", "");
+            let helper = helper.var("AWS_ECR_TIMEOUT", "20s");
+            is_one_line(&format!("{variable}: {start}{more}"), &helper.var(variable, &url));
         }
     }
 }
