@@ -578,7 +578,25 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::Destination;
+    use super::{Access, Destination};
+
+    #[test]
+    fn a_new_text_replaces_only_the_very_file_that_has_the_old_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, other) = (dir.path().join("file"), dir.path().join("other"));
+        let at_path = Destination::behind(&path).expect("a place");
+        let new = at_path.create(Access::AsBefore).expect("a file");
+        assert!(new.replaces(b"").expect("an answer"), "there is none");
+        fs::write(&path, "old").and_then(|()| fs::write(&other, "old")).expect("files");
+        assert!(!new.replaces(b"").expect("an answer"), "it is there by now");
+        let new = at_path.create(Access::AsBefore).expect("a file");
+        assert!(new.replaces(b"old").expect("an answer"));
+        assert!(!new.replaces(b"ol").expect("an answer") && !new.replaces(b"odd").expect("an answer"));
+        fs::rename(&other, &path).expect("a move");
+        assert!(!new.replaces(b"old").expect("an answer"), "another file, perhaps of another owner");
+        fs::remove_file(&path).and_then(|()| symlink("/etc/passwd", &path)).expect("a link");
+        assert!(new.replaces(b"old").is_err() && at_path.read(1 << 20).is_err(), "no link is followed");
+    }
 
     #[test]
     fn a_private_directory_is_no_link_and_nobody_else_may_write_to_it() {

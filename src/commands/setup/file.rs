@@ -165,3 +165,31 @@ fn replace(destination: &Destination, new: Option<NewFile>) -> io::Result<Replac
         Err(error) => Err(error),
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::change;
+
+    #[test]
+    fn the_old_text_is_that_of_the_directory_that_is_written_whatever_the_path_names_meanwhile() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| dir.path().join(path);
+        for (name, text) in [("way", "{}"), ("roots", "secret")] {
+            fs::create_dir(at(name)).and_then(|()| fs::write(at(name).join("config.json"), text)).expect("a file");
+        }
+        let edit = |old: &str| {
+            assert_eq!(old, "{}");
+            fs::rename(at("way"), at("aside")).and_then(|()| symlink(at("roots"), at("way"))).expect("a swap");
+            Ok("{\"a\":1}".to_owned())
+        };
+        change(&at("way/config.json"), edit).expect("a change");
+        let read = |path: &str| fs::read_to_string(at(path)).expect("a file");
+        assert_eq!(
+            (read("aside/config.json"), read("roots/config.json")),
+            ("{\"a\":1}".to_owned(), "secret".to_owned())
+        );
+    }
+}
