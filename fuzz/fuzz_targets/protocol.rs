@@ -24,7 +24,7 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     let cache = Cache::open(env.cache_dir().expect("it is set")).expect("a directory of this process alone");
     // Any key will do.
     let key = request_key(&env, "an identity");
-    let token = Token { username: "AWS".to_owned(), password: PASSWORD.to_owned().into() };
+    let token = Token { username: "AWS".to_owned(), password: PASSWORD.to_owned().into(), registry: None };
     let registry = Registry::parse(HOST).expect("a registry");
     let life = Duration::from_secs(12 * 3600);
     let entry = Entry::new(&key, &registry, token, life, OffsetDateTime::now_utc()).expect("it is valid for hours");
