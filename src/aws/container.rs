@@ -17,7 +17,6 @@ use super::http::{Answer, Limits, host, is_temporary};
 use super::key_document::KeyDocument;
 use super::sdk_setup::retry_config;
 use crate::code::Code;
-use crate::env::Env;
 use crate::error::Failure;
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
@@ -37,8 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the keys of the container's role.
-pub(super) async fn credentials(context: &Context) -> Result<Credentials, Failure> {
-    let uri = endpoint(context.env())?;
+pub(super) async fn credentials(url: &str, context: &Context) -> Result<Credentials, Failure> {
+    let uri = url.parse().map_err(|_| not_a_url())?;
     check_host(&uri).await?;
     let mut request = Request::get(&uri).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
     if let Some(token) = authorization(context)? {
@@ -56,12 +55,6 @@ pub(super) async fn credentials(context: &Context) -> Result<Credentials, Failur
         Ok(answer) => keys(&answer, context),
         Err(error) => Err(context.no_answer(&error)),
     }
-}
-
-fn endpoint(env: &Env) -> Result<Uri, Failure> {
-    let relative = env.text(RELATIVE).map(|path| format!("http://169.254.170.2{path}"));
-    let url = relative.or_else(|| env.text(FULL).map(str::to_owned)).unwrap_or_default();
-    url.parse().map_err(|_| not_a_url())
 }
 
 fn not_a_url() -> Failure {

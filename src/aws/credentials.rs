@@ -108,7 +108,7 @@ async fn from_source(
             LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
         }
         Source::Process { profile, command } => return process::credentials(profile, command, context).await,
-        Source::Container => return container::credentials(context).await,
+        Source::Container(url) => return container::credentials(url, context).await,
         Source::Instance(endpoint) => return instance::credentials(endpoint, context).await,
     };
     resolved.map_err(|error| context.credentials_failure(&error))

@@ -9,6 +9,9 @@ use crate::error::Failure;
 use crate::secret::Secret;
 
 /// The variables that ECS and EKS set for a container with a role.
+/// The host of a relative URI (Amazon ECS developer guide, "Task IAM role").
+const ECS: &str = "http://169.254.170.2";
+
 pub(super) const CONTAINER_URIS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 
@@ -62,12 +65,15 @@ impl Resolver<'_> {
 
     /// The role of the container or of the instance.
     pub(super) fn machine(&self) -> Result<Source, Failure> {
-        if CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some()) { self.container() } else { self.instance() }
+        let [relative, full] = CONTAINER_URIS;
+        let is_container = CONTAINER_URIS.iter().any(|name| self.env.os(name).is_some());
+        if is_container { self.container([full, relative]) } else { self.instance() }
     }
 
-    /// The role of the container. Its endpoint is checked here, and asked in `aws`.
-    pub(super) fn container(&self) -> Result<Source, Failure> {
-        let [relative, full] = CONTAINER_URIS;
+    /// The role of the container, from the URI in the first of the variables that is set. It is checked here, and asked in `aws`.
+    /// The chain of the SDK for Go prefers the full URI, and `credential_source` the relative one (`config/resolve_credentials.go`
+    /// in aws-sdk-go-v2); no agent sets both.
+    pub(super) fn container(&self, in_order: [&'static str; 2]) -> Result<Source, Failure> {
         let wrong = |name: &str, form: &str| {
             Err(Failure::new(
                 Code::SettingInvalid,
@@ -75,13 +81,13 @@ impl Resolver<'_> {
                 "correct or unset it: ECS and EKS set it themselves",
             ))
         };
-        match (self.env.text(relative), self.env.text(full)) {
-            (Some(path), _) if !path.starts_with('/') || path.parse::<http::Uri>().is_err() => {
-                wrong(relative, "a path")
-            }
-            (None, Some(url)) if !is_url(url) => wrong(full, "a URL"),
-            _ => Ok(Source::Container),
+        let set = in_order.into_iter().find_map(|name| Some((name, self.env.text(name)?)));
+        let (name, value) = set.unwrap_or_default();
+        if name == CONTAINER_URIS[0] {
+            let is_path = value.starts_with('/') && value.parse::<http::Uri>().is_ok();
+            return if is_path { Ok(Source::Container(format!("{ECS}{value}"))) } else { wrong(name, "a path") };
         }
+        if is_url(value) { Ok(Source::Container(value.to_owned())) } else { wrong(name, "a URL") }
     }
 
     /// The role of the instance, from the endpoint in the order of the SDK's client: variable, profile, mode.

@@ -146,7 +146,7 @@ impl Identity {
     pub fn may_give_same_credentials(&self) -> bool {
         let is_asked = matches!(
             self.source(),
-            Source::Sso(_) | Source::Login { .. } | Source::Process { .. } | Source::Container | Source::Instance(_)
+            Source::Sso(_) | Source::Login { .. } | Source::Process { .. } | Source::Container(_) | Source::Instance(_)
         );
         is_asked && self.chain.roles.is_empty()
     }

@@ -59,7 +59,7 @@ impl<'a> Observations<'a> {
                 self.add(Dependency::SandboxOfPrograms);
                 return Ok(held);
             }
-            Source::Container => held = self.of_container(deadline)?,
+            Source::Container(_) => held = self.of_container(deadline)?,
         }
         self.add(Dependency::Boot);
         Ok(held)

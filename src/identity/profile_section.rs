@@ -186,7 +186,7 @@ impl ProfileSection<'_> {
                 "credential_source is EcsContainer, and this is no container of ECS or EKS",
                 "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
             )),
-            "ecscontainer" => resolver.container(),
+            "ecscontainer" => resolver.container(CONTAINER_URIS),
             "ec2instancemetadata" => resolver.instance(),
             _ => Err(self.wrong(
                 &format!("credential_source is '{source}'"),

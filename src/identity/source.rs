@@ -77,8 +77,8 @@ pub enum Source {
     WebIdentity(WebIdentity),
     /// A service account, with the token that a kubelet sent for it.
     ServiceAccount(ServiceAccount),
-    /// The endpoint of ECS or EKS.
-    Container,
+    /// The endpoint of ECS or EKS, at this URL.
+    Container(String),
     /// The role of the instance, from this endpoint.
     Instance(String),
 }
@@ -196,7 +196,7 @@ impl fmt::Display for Source {
             Self::Account(AccountKeys { account, .. }) => write!(f, "AWS_ECR_ACCESS_KEY_ID_{account}"),
             Self::WebIdentity(WebIdentity { token, .. }) => token.fmt(f),
             Self::ServiceAccount(_) => f.write_str("the service account"),
-            Self::Container => f.write_str("the container's role"),
+            Self::Container(_) => f.write_str("the container's role"),
             Self::Instance(_) => f.write_str("the instance's role"),
         }
     }

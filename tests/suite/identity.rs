@@ -33,7 +33,7 @@ fn kind(source: &Source) -> &'static str {
         Source::WebIdentity(_) => "web identity",
         Source::ServiceAccount(_) => "service account",
         Source::Account(_) => "account",
-        Source::Container => "container",
+        Source::Container(_) => "container",
         Source::Instance(_) => "instance",
     }
 }

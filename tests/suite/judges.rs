@@ -437,6 +437,15 @@ const OF_BOTOCORE: &[Difference] = &[
         kind: Kind::Meaning,
         is_it: |case| case.settings.has_beside("aws_access_key_id", &OTHER_SOURCES) && case.helper.contains("AKIA"),
     },
+    Difference {
+        what: "botocore prefers AWS_CONTAINER_CREDENTIALS_RELATIVE_URI to the full one",
+        rule: 3,
+        kind: Kind::Meaning,
+        is_it: |case| {
+            let both = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+            both.iter().all(|name| case.has(name)) && case.helper.contains("C-f") && case.judge.contains("C-v2")
+        },
+    },
 ];
 
 const OF_INCUMBENT: &[Difference] = &[
@@ -504,15 +513,6 @@ const OF_INCUMBENT: &[Difference] = &[
         is_it: |case| {
             let is_disabled = case.has("AWS_EC2_METADATA_V1_DISABLED") || case.settings.has("ec2_metadata_v1_disabled");
             is_disabled && case.helper.is_none() && case.judge.contains("I-")
-        },
-    },
-    Difference {
-        what: "the SDK for Go prefers AWS_CONTAINER_CREDENTIALS_FULL_URI to the relative one, and botocore the other; no agent sets both",
-        rule: 0,
-        kind: Kind::Meaning,
-        is_it: |case| {
-            let both = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
-            both.iter().all(|name| case.has(name)) && case.helper.contains("C-v2") && case.judge.contains("C-f")
         },
     },
     Difference {

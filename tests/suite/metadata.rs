@@ -240,6 +240,17 @@ fn static_keys_of_a_container_and_variables_without_a_value() {
     assert!(ran.password_for(HOST).starts_with("AKIASTATIC."));
 }
 
+/// As the SDK for Go; the AWS CLI takes the other one.
+#[test]
+fn of_both_uris_of_a_container_the_full_one_is_asked() {
+    let aws = Aws::start();
+    let endpoint = Endpoint::start(|_, _, _, _| Some((200, KEYS.to_owned())));
+    let helper = endpoint.container(&aws).var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/none");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("ASIAROLE."));
+    let helper = helper.var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "no-path");
+    assert!(helper.get(HOST).password_for(HOST).starts_with("ASIAROLE."), "it is not used");
+}
+
 #[test]
 fn each_failure_of_a_container_endpoint_has_its_own_words() {
     let aws = Aws::start();

@@ -589,10 +589,9 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
             let token = fs::read(path).ok().filter(|token| !token.is_empty())?;
             with_token(role_arn, &token)
         }
-        Source::Container => {
-            let path = var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").or_else(|| {
-                var("AWS_CONTAINER_CREDENTIALS_FULL_URI")?.strip_prefix(site.address(CONTAINER).trim_end_matches('/'))
-            })?;
+        Source::Container(url) => {
+            let hosts = [site.address(CONTAINER).to_owned(), "http://169.254.170.2".to_owned()];
+            let path = hosts.iter().find_map(|host| url.strip_prefix(host.trim_end_matches('/')))?;
             let authorization = match var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
                 Some(file) => fs::read(file).ok()?,
                 None => var("AWS_CONTAINER_AUTHORIZATION_TOKEN").unwrap_or_default().as_bytes().to_vec(),

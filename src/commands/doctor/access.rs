@@ -303,7 +303,7 @@ fn profile(identity: &Identity) -> Option<String> {
             None
         }
         // A profile leads to the machine by a role alone.
-        Source::Container | Source::Instance(_) if selected()?.get("role_arn").is_none() => None,
+        Source::Container(_) | Source::Instance(_) if selected()?.get("role_arn").is_none() => None,
         _ => Some(identity.selected.name().to_owned()),
     }
 }
