@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, printed};
-use crate::process::{best_of_three, end, wait_until};
+use crate::process::{best_of, best_of_three, end, wait_until};
 use crate::support::aws::{Aws, Plan};
 
 const OWN: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -193,7 +193,8 @@ fn ten_thousand_cached_registries_are_listed_within_a_fifth_of_a_second() {
             helper.get(HOST).password_for(HOST);
         }
         let expected = multiply(&helper, &aws, 10_000, own_entries);
-        best_of_three(Duration::from_millis(bound), || {
+        // Other tests use both processors of a small machine, so that more tries are needed than elsewhere.
+        best_of(20, Duration::from_millis(bound), || {
             let started = Instant::now();
             let hosts = list(&helper);
             let took = started.elapsed();

@@ -24,6 +24,7 @@
 //! | `dns` | hosts file and DNS; modules of the C library |
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
+//! | `interleavings` | every order in which processes meet in the cache, explored to the end |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
 //! | `other_users` | links, files and directories of other users; root in the home of another user |
 //! | `faults` | every error of the kernel in every system call |
@@ -100,6 +101,7 @@ mod helper;
 mod hostile;
 mod hosts;
 mod identity;
+mod interleavings;
 mod judges;
 mod kaniko;
 mod kubelet;

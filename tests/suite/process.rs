@@ -41,11 +41,17 @@ pub fn settle(files: &[&std::path::Path]) {
 /// Measures up to three times, until the time is within the bound: other load on the machine makes a run slower, and nothing
 /// makes it faster.
 #[track_caller]
-pub fn best_of_three(bound: Duration, mut measure: impl FnMut() -> Duration) {
+pub fn best_of_three(bound: Duration, measure: impl FnMut() -> Duration) {
+    best_of(3, bound, measure);
+}
+
+/// Measures up to so many times.
+#[track_caller]
+pub fn best_of(tries: usize, bound: Duration, mut measure: impl FnMut() -> Duration) {
     let bound = limit(bound);
     let mut all = Vec::new();
     while all.last().is_none_or(|took| *took >= bound) {
-        assert!(all.len() < 3, "not within {bound:?}: {all:?}");
+        assert!(all.len() < tries, "not within {bound:?}: {all:?}");
         all.push(measure());
     }
 }

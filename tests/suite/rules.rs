@@ -187,3 +187,14 @@ fn each_test_that_the_scripts_for_other_platforms_name_exists() {
     }
     assert!(count > 20, "{count} names");
 }
+
+/// A file without its line in the index is compiled by nobody, and none of its tests runs.
+#[test]
+fn every_file_of_the_suite_is_one_of_its_modules() {
+    let index = fs::read_to_string("tests/suite/main.rs").expect("the index");
+    for entry in fs::read_dir("tests/suite").expect("the suite") {
+        let name = entry.expect("a file").path().with_extension("");
+        let name = name.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+        assert!(name == "main" || index.contains(&format!("\nmod {name};\n")), "{name} is in no list");
+    }
+}
