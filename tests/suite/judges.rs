@@ -516,6 +516,12 @@ const OF_INCUMBENT: &[Difference] = &[
         },
     },
     Difference {
+        what: "version 0.6.0 takes AWS_CONTAINER_CREDENTIALS_RELATIVE_URI alone for EcsContainer",
+        rule: 2,
+        kind: Kind::Meaning,
+        is_it: |case| case.judge.says("EcsContainer was specified") && case.helper.contains("C-f"),
+    },
+    Difference {
         what: "a name that AWS_PROFILE has in quotes is another one in plain files",
         rule: 2,
         kind: Kind::Meaning,
@@ -716,7 +722,7 @@ fn aws_labs_helper_takes_the_same_credentials_but_for_the_listed_differences() {
     if !nix::unistd::geteuid().is_root() || missing(&["ip"]).is_some() {
         return skip(TEST, "network namespaces need root and iproute2");
     }
-    let count = worlds(500, 5_000);
+    let count = worlds(600, 5_000);
     let root = tempfile::tempdir().expect("a directory");
     let mut site = Site::with_literal_addresses(root.path().canonicalize().expect("a path"));
     let cloud = Cloud::start();
