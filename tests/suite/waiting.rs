@@ -204,9 +204,10 @@ fn a_program_that_asks_a_person_gets_two_minutes_and_a_service_twenty_seconds() 
         scope.spawn(|| {
             let helper = Helper::bare();
             helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'slow'");
-            crate::fallback::install_as(&helper, "slow", "sleep 22\necho unlocked");
+            crate::fallback::install_as(&helper, "slow", "sleep 22\necho '{\"Username\":\"u\",\"Secret\":\"s\"}'");
             let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
-            assert_eq!(helper.var("PATH", &path).get("ghcr.io").stdout, "unlocked\n");
+            let answer = helper.var("PATH", &path).get("ghcr.io").stdout;
+            assert_eq!(answer, "{\"Username\":\"u\",\"Secret\":\"s\"}\n");
         });
         // doctor waits too, and the steps after it have their time.
         scope.spawn(|| {
