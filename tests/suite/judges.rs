@@ -17,9 +17,14 @@
 //! | keys come before all else in a profile | both |
 //! | a profile without credentials goes on to the machine | both |
 //! | `key: value` and text behind `]` are read | both |
+//! | an empty value counts as absent; names in quotes | both |
+//! | `AWS_ACCESS_KEY` and `AWS_SECRET_KEY` are read | both |
 //! | indented sections and settings are read | botocore |
-//! | `role_arn` without a source is assumed with the credentials of the profile or the machine | neither: `drop_in` has it |
-//! | an `sso_session` may have the same sign-in beside it | neither: `drop_in` has it |
+//! | an `sso_session` may have the same sign-in beside it | botocore |
+//! | a container's variable that is set and empty is unset | botocore |
+//! | `role_arn` without a source is assumed with the credentials of the profile or the machine | AWS Labs' helper |
+//! | values in quotes are read without them | AWS Labs' helper |
+//! | a comment behind a value is no part of it | neither: the unit tests of `identity::ini` have it |
 //!
 //! The worlds are always the same; `SEED=…` and `FULL=1` judge others, `WORLDS=…` another number.
 

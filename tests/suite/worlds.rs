@@ -444,6 +444,7 @@ fn variables(name: &str, chance: &mut Chance) -> BTreeMap<&'static str, String> 
             ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/1"),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1/f2"),
         ]),
+        16 => vars.push(("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "")),
         _ => {}
     }
     vars.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
