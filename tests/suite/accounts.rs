@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, SECRET_KEY};
+use crate::issuers::{jwt, jwt_by};
 use crate::kubelet::{HOUR, ROLE, V1, ask, ask_for, bare, credential, error, image, is_about, request_for};
 use crate::network::noting_proxy;
 use crate::process::run;
-use crate::sources::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
 
 #[test]

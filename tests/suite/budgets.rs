@@ -221,11 +221,11 @@ fn a_get_that_misses_reads_each_file_of_aws_once_and_starts_one_runtime() {
     let aws = Aws::start();
     let role = "role_arn = arn:aws:iam::111122223333:role/R\nsource_profile = dev\n";
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_PROFILE", "top");
-    let config = format!("[profile top]\n{role}[profile dev]\nsso_session = corp\n{}", crate::sources::SSO);
+    let config = format!("[profile top]\n{role}[profile dev]\nsso_session = corp\n{}", crate::issuers::SSO);
     let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
     let config = helper.write(".aws/config", &format!("{config}{session}"));
     let keys = helper.write(".aws/credentials", "");
-    let sign_in = crate::sources::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+    let sign_in = crate::issuers::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
     let (ran, trace) = helper.traced(HOST, &["-e", "trace=openat,epoll_create1"]);
     ran.password_for(HOST);
     for file in [config, keys, sign_in] {

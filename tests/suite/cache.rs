@@ -127,9 +127,9 @@ fn a_refusal_at_a_refresh_removes_the_token_and_is_the_answer() {
             "sts" => helper.set(role.0, role.1),
             "sso" => {
                 helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-                let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+                let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
                 helper.write(".aws/config", &config);
-                crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+                crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, SECRET_KEY, many, outlive_failures};
-use crate::sources::{jwt, jwt_by};
+use crate::issuers::{jwt, jwt_by};
 use crate::support::aws::{Aws, Plan};
 
 const CONFIG: &str = ".config/docker-credential-ecr-login/config.toml";

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::action::served;
 use crate::fallback::KEEPER;
+use crate::issuers::jwt;
 use crate::namespace::{Daemon, newer};
 use crate::process::{end, output, start};
 use crate::real_clients::{ADDRESS, ClientMachine, OTHER, PASSWORD, finish, possible, shell};
 use crate::recipes::{VERSION, sum};
-use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 
 const MOTO: &str = "127.83.67.82:5000";
@@ -166,7 +166,7 @@ fn a_person_reads_the_cause_and_the_command_to_run_whatever_client_waits() {
     let image = format!("{HOST}/team/app:1");
     let aws_dir = site.home().join(".aws");
     fs::create_dir_all(&aws_dir).expect("a directory");
-    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
     fs::write(aws_dir.join("config"), config).expect("a write");
     let storage = |name: &str| site.dir.path().join(name).display().to_string();
     let (root, run) = (storage("images-of-podman"), storage("run-of-podman"));

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::helper::{self, Helper, program};
+use crate::issuers::jwt;
 use crate::kubelet::{ROLE, V1, credential, image};
 use crate::namespace::skip;
 use crate::process::{self, end, output, run, start};
 use crate::real_clients::shell;
 use crate::recipes::{HOMEPAGE, IMAGE, NAME, VERSION, release};
-use crate::sources::jwt;
 use crate::support::aws::Aws;
 
 const CONFIG: &str = "packaging/kubelet/credential-provider-config.yaml";

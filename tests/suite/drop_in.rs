@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran};
+use crate::issuers::{SSO, jwt, sign_in};
 use crate::namespace::{Namespace, skip};
 use crate::process::run;
 use crate::settings::{ROLE, get_with, keys, on_an_instance, who};
-use crate::sources::{SSO, jwt, sign_in};
 use crate::support::aws::Aws;
 
 const MAPPING: &str = "[[registry]]\nmatch = '1111*'\nprofile = 'a'\n";

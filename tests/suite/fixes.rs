@@ -13,8 +13,8 @@ use crate::HOST;
 use crate::doctor::{Healthy, report};
 use crate::doctor_report::images;
 use crate::helper::{Helper, SECRET_KEY, lacks_kernel, program};
+use crate::issuers::sign_in;
 use crate::namespace::{missing, skip};
-use crate::sources::sign_in;
 use crate::support::aws::{Aws, Plan};
 
 /// What a fix begins its commands with.
@@ -352,7 +352,7 @@ fn of_profiles_and_sign_ins() {
     let helper = nobody().var("AWS_PROFILE", "dev");
     helper.write(
         ".aws/config",
-        &format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+        &format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO),
     );
     let token = sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     let kept = helper.write("token", &fs::read_to_string(&token).expect("a token"));

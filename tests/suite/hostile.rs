@@ -88,8 +88,8 @@ fn times_in_the_answers_of_sts_sso_and_a_process() {
             let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ENDPOINT_URL_SSO", &sso);
             let helper = helper.var("AWS_ENDPOINT_URL_SSO_OIDC", &sso).var("HTTPS_PROXY", "http://127.0.0.1:1");
             let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
-            helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::sources::SSO));
-            crate::sources::sign_in(&helper, "corp", expires_at);
+            helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+            crate::issuers::sign_in(&helper, "corp", expires_at);
             survives(&helper, number);
         }
     }

@@ -17,8 +17,9 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Chance, Helper, Ran};
 use crate::process::run;
+use crate::sites::{Site, principal};
 use crate::support::aws::Aws;
-use crate::worlds::{Site, World, principal};
+use crate::worlds::World;
 
 /// Counts each source, so that the test can check that the generator covers all of them.
 type Tally = BTreeMap<&'static str, usize>;

@@ -44,9 +44,10 @@ use crate::HOST;
 use crate::helper::{Chance, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::run;
+use crate::sites::{Site, in_short, metadata_service, principal};
 use crate::support::aws::Aws;
 use crate::support::tls::Authority;
-use crate::worlds::{Site, World, in_short, metadata_service, principal};
+use crate::worlds::World;
 
 /// What somebody makes of a world.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, make_older};
+use crate::issuers::jwt;
 use crate::process::{end, run};
-use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 
 pub const V1: &str = "credentialprovider.kubelet.k8s.io/v1";

@@ -43,7 +43,6 @@
 //! | `budgets` | the cost of a cached answer in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | properties of any input |
 //! | `identity` | under random settings, one key means one principal, and a cached token is what a `get` without cache gets |
-//! | `worlds` | the random settings |
 //! | `storm` | many gets while links, files and variables flip serve nobody else's token |
 //! | `judges` | under random settings, botocore and AWS Labs' helper take the same credentials, but for listed differences |
 //! | `own_settings` | mistakes in the helper's own settings |
@@ -65,13 +64,39 @@
 //! | `rules` | the rules of CONTRIBUTING, checked in the source |
 //! | `action` | the GitHub Action, also with a release that was tampered with |
 //! | `windows` | behaviour that is specific to Windows, in wine (`./tests/run --platforms`) |
+//!
+//! What the tests share is in `tests/support`:
+//!
+//! | fixture | what it is |
+//! | --- | --- |
+//! | `helper` | the program as a process, with a home and an environment of its own; seeds of random tests |
+//! | `process` | ends of processes and conditions, each with a time limit |
+//! | `namespace` | private mounts and networks, daemons in them, and the list of what is left out |
+//! | `issuers` | what identities come from: JWTs, sign-ins, the addresses of instances and containers |
+//! | `worlds`, `sites` | random settings; where they are put, and the principal that they lead to |
+//! | `real_clients` | a machine for docker, podman and others, with a registry |
+//! | `support` | the stand-ins for AWS and for a registry, and certificates, which the demo uses too |
 
 // Tests of modes, signals and namespaces have no counterpart on Windows, where the unit tests and the demo run.
 #![cfg(unix)]
 #![expect(clippy::disallowed_methods, reason = "tests/run passes settings to the tests in variables")]
 
+#[path = "../support/helper.rs"]
+mod helper;
+#[path = "../support/issuers.rs"]
+mod issuers;
+#[path = "../support/namespace.rs"]
+mod namespace;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/real_clients.rs"]
+mod real_clients;
+#[path = "../support/sites.rs"]
+mod sites;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/worlds.rs"]
+mod worlds;
 
 mod accounts;
 mod action;
@@ -97,7 +122,6 @@ mod faults;
 mod fips;
 mod fixes;
 mod get_login_password;
-mod helper;
 mod hostile;
 mod hosts;
 mod identity;
@@ -111,7 +135,6 @@ mod log;
 mod manifest;
 mod mapping;
 mod metadata;
-mod namespace;
 mod network;
 mod newer_clients;
 mod other_users;
@@ -120,12 +143,10 @@ mod own_settings;
 mod packages;
 mod pages;
 mod picture;
-mod process;
 mod processes;
 mod properties;
 mod protocol;
 mod provider;
-mod real_clients;
 mod recipes;
 mod rules;
 mod secrecy;
@@ -139,7 +160,6 @@ mod storm;
 mod waiting;
 mod whose_token;
 mod windows;
-mod worlds;
 
 /// A registry in us-east-1.
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";

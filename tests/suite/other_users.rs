@@ -13,8 +13,8 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::HOST;
 use crate::helper::{Helper, complaint, entries};
+use crate::issuers::{SSO, sign_in};
 use crate::namespace::{Namespace, skip};
-use crate::sources::{SSO, sign_in};
 use crate::support::aws::Aws;
 
 /// The user whose files they are, and the group.

@@ -188,13 +188,23 @@ fn each_test_that_the_scripts_for_other_platforms_name_exists() {
     assert!(count > 20, "{count} names");
 }
 
-/// A file without its line in the index is compiled by nobody, and none of its tests runs.
+/// A file without its line in the index is compiled by nobody, and none of its tests runs. Fixtures are in `tests/support`.
 #[test]
-fn every_file_of_the_suite_is_one_of_its_modules() {
+fn every_file_of_the_suite_is_one_of_its_modules_and_has_tests() {
     let index = fs::read_to_string("tests/suite/main.rs").expect("the index");
-    for entry in fs::read_dir("tests/suite").expect("the suite") {
-        let name = entry.expect("a file").path().with_extension("");
-        let name = name.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
-        assert!(name == "main" || index.contains(&format!("\nmod {name};\n")), "{name} is in no list");
+    let stand_ins = fs::read_to_string("tests/support/mod.rs").expect("their index");
+    for dir in ["tests/suite", "tests/support"] {
+        for path in fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("a file").path()) {
+            let name = path.with_extension("").file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
+            let is_stand_in = dir == "tests/support"
+                && (name == "mod" || name == "oci" || stand_ins.contains(&format!("mod {name};")));
+            let is_listed = index.contains(&format!("\nmod {name};\n")) && index.contains(&format!("`{name}`"));
+            assert!(name == "main" || is_stand_in || is_listed, "{name} is in no list");
+            if name != "main" && path.is_file() {
+                let text = fs::read_to_string(&path).expect("a file");
+                let has_tests = text.contains("#[test]\n") || text.contains("proptest! {");
+                assert_eq!(has_tests, dir == "tests/suite", "{}: tests and fixtures are apart", path.display());
+            }
+        }
     }
 }

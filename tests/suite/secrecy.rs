@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::HOST;
 use crate::helper::Helper;
+use crate::issuers::jwt;
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{best_of_three, settle};
 use crate::real_clients::shell;
-use crate::sources::jwt;
 use crate::support::aws::{Aws, Plan};
 
 /// Runs gets that fail, one alone and several at once. Returns their lines, the log, and the content of the cache.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran};
+use crate::issuers::{jwt, sign_in};
 use crate::process::{SOON, end, run, start, wait_until};
-use crate::sources::{jwt, sign_in};
 use crate::support::aws::Aws;
 
 /// A user without settings, on an instance with a role.
@@ -219,7 +219,7 @@ fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {
     let aws = Aws::start();
     let url = aws.url();
     let sso = Helper::bare();
-    sso.write(".aws/config", &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO));
+    sso.write(".aws/config", &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO));
     sign_in(&sso, "u", "2099-01-01T00:00:00Z");
     let endpoints = [("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_ECR", &url), ("AWS_ENDPOINT_URL_SSO", &url)];
     assert_eq!(who(&get_with(&sso, &endpoints, sso.home())), "ASIA-sso-Developer");
@@ -422,7 +422,7 @@ fn two_users_of_one_sign_in_file_are_distinguished_by_its_content() {
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     helper.write(
         ".aws/config",
-        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO),
     );
     let file = sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     let text = fs::read_to_string(&file).expect("a sign-in");
@@ -445,7 +445,7 @@ fn a_sign_in_that_gives_the_same_keys_again_costs_no_call_to_ecr() {
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
     helper.write(
         ".aws/config",
-        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO),
+        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO),
     );
     sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     for expires_at in ["2099-01-01T00:00:00Z", "2099-01-01T01:00:00Z", "2099-01-01T02:00:00Z"] {

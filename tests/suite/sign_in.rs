@@ -132,10 +132,10 @@ fn without_a_terminal_login_fails_and_never_reads_standard_input() {
 #[test]
 fn a_sign_in_that_has_expired_is_renewed_by_the_aws_cli() {
     let aws = Aws::start();
-    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
     let helper = with_profile(&aws, &config);
     // What `aws sso login` leaves behind.
-    let sign_in = crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    let sign_in = crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     let content = std::fs::read_to_string(&sign_in).expect("a sign-in");
     std::fs::remove_file(&sign_in).expect("a file");
     let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());

@@ -113,9 +113,9 @@ fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
             .var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path),
         "SSO" => {
             let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-            let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+            let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
             helper.write(".aws/config", &config);
-            let file = crate::sources::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+            let file = crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
             fs::remove_file(&file).and_then(|()| std::os::unix::fs::symlink(path, &file)).expect("a link");
             helper
         }

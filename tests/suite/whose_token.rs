@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::HOST;
 use crate::helper::{Helper, lacks_unix, make_older, many, program};
+use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
 use crate::namespace::skip;
 use crate::process::{run, settle};
-use crate::sources::{INSIDE, jwt_of, metadata_network, sign_in};
 use crate::support::aws::Aws;
 
 fn profile(id: &str) -> String {
@@ -80,7 +80,7 @@ fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
 fn one_token_of_a_source_that_was_asked_is_listed_once_and_erased_at_once() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-    let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::sources::SSO);
+    let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
     helper.write(".aws/config", &config);
     sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     let first = helper.get(HOST).password_for(HOST);

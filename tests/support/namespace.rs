@@ -115,19 +115,23 @@ impl Drop for Daemon {
     }
 }
 
-/// Says that a test is left out and why: `tests/run` repeats it at the end. Where `CI` is set it is a failure.
+/// Says that a test is left out and why; it is repeated at the end. Where `CI` is set it is a failure.
 pub fn skip(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} may not be skipped in CI: {reason}");
     note(&format!("{test}: {reason}"));
 }
 
-/// Puts a line on the list of what was left out.
+/// Puts a line on the list of what was left out, which `tests/run` and `tests/summary.rs` print at the end.
 pub fn note(line: &str) {
     // Not by a macro, whose output the test harness hides where a test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED {line}");
-    if let Some(list) = std::env::var_os("SKIPPED_LIST") {
-        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).expect("the list");
-        writeln!(list, "{line}").expect("a write");
+    let usual = || Path::new(env!("CARGO_TARGET_TMPDIR")).join("left-out");
+    let list = std::env::var_os("SKIPPED_LIST").map_or_else(usual, Into::into);
+    let open = std::fs::OpenOptions::new().append(true).create(true).open(&list);
+    // Another user may run the tests than the one who built them.
+    match open.and_then(|mut list| writeln!(list, "{line}")) {
+        Err(error) if list != usual() => panic!("{}: {error}", list.display()),
+        _ => {}
     }
 }
 
