@@ -18,7 +18,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{Destination, shell_word};
-use crate::registry;
+use crate::registry::Host;
 
 /// The helper's name in the settings of clients.
 pub const HELPER_NAME: &str = "ecr-login";
@@ -138,7 +138,7 @@ impl AuthFile {
 
     /// Reports whether the file holds a password for the host, in any of the spellings that docker uses.
     pub fn has_password(&self, host: &str) -> bool {
-        self.passwords().any(|key| registry::host(key).is_some_and(|known| known == host))
+        self.passwords().any(|key| Host::parse(key).is_some_and(|known| *known == *host))
     }
 
     /// Returns the keys of the passwords.
@@ -228,7 +228,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
 /// dot at the end. A port is part of the key that clients look up.
 pub fn is_misspelling(key: &str, host: &str) -> bool {
     let is_ignored = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
-    is_ignored && registry::host(key).as_deref() == Some(host)
+    is_ignored && Host::parse(key).as_deref() == Some(host)
 }
 
 /// Describes how to make this user the owner again.

@@ -33,7 +33,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform;
-use crate::registry::{self, Registry};
+use crate::registry::{Host, Registry};
 
 /// The helper that stands for the files with passwords.
 const AUTH_FILES: &str = "containers-auth.json";
@@ -171,7 +171,7 @@ fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failu
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
-        if file.passwords().any(|key| repository(key).is_none() && registry::host(key).as_deref() == Some(host)) {
+        if file.passwords().any(|key| repository(key).is_none() && Host::parse(key).as_deref() == Some(host)) {
             return Ok(Lookup::Password(file.path));
         }
     }
@@ -206,7 +206,7 @@ fn read(path: PathBuf) -> Result<AuthFile, Failure> {
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::of_installed(env)));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    let name = |key: &str| registry::host(key).unwrap_or_else(|| key.to_owned());
+    let name = |key: &str| Host::parse(key).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
     let others = files.iter().flat_map(|file| file.keys().chain(file.passwords()).filter(private));
     let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).chain(others).map(name).collect();

@@ -6,6 +6,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|url: &str| {
     if let Some(registry) = Registry::parse(url) {
-        assert_eq!(Registry::parse(&registry.host), Some(registry));
+        assert_eq!(Registry::parse(&registry.host()), Some(registry));
     }
 });

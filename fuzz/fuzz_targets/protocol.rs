@@ -30,9 +30,9 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     let entry = Entry::new(&key, &registry, token, life, OffsetDateTime::now_utc()).expect("it is valid for hours");
     cache.save(&entry).expect("the cache is writable");
     let arbitrary_text = || String::from("x");
-    let decided = Decided { region: arbitrary_text(), credentials: arbitrary_text(), chosen_by: arbitrary_text() };
+    let decided = Decided { region: registry.region(), credentials: arbitrary_text(), chosen_by: arbitrary_text() };
     let request = request_key(&env, HOST);
-    let manifest = Manifest::new(&request.to_string(), HOST, decided, &key.to_string(), Vec::new());
+    let manifest = Manifest::new(&request.to_string(), &registry.host(), decided, &key.to_string(), Vec::new());
     cache.save_manifest(&request, &manifest).expect("the cache is writable");
     env
 });

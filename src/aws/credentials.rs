@@ -64,7 +64,7 @@ pub(super) async fn resolve(
 fn sts_config(config: &SdkConfig, context: &Context) -> SdkConfig {
     let key = ServiceConfigKey::builder().service_id("STS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let url = config.service_config().zip(key.ok()).and_then(|(settings, key)| settings.load_config(key));
-    if !context.target.registry.dual_stack || config.use_dual_stack().is_some() || url.is_some() {
+    if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || url.is_some() {
         return config.clone();
     }
     config.to_builder().use_dual_stack(true).build()

@@ -31,15 +31,15 @@ impl Endpoint {
         let by_host = |is_in_host: bool| (follows_host && is_in_host).then_some(true);
         Self {
             url,
-            fips: by_host(registry.fips).or(config.use_fips()),
-            dual_stack: by_host(registry.dual_stack).or(config.use_dual_stack()),
+            fips: by_host(registry.fips()).or(config.use_fips()),
+            dual_stack: by_host(registry.dual_stack()).or(config.use_dual_stack()),
         }
     }
 
     /// Resolves the URL by the SDK's rules; `None` where these have none.
     pub(super) async fn resolve(&self, target: &Target) -> Option<Uri> {
         let Self { url, fips, dual_stack } = self;
-        let region = target.registry.region.as_str();
+        let region = &*target.registry.region();
         let endpoint = if target.registry.is_public() {
             use aws_sdk_ecrpublic::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
             let params = Params::builder().region(region).set_endpoint(url.clone());

@@ -43,7 +43,7 @@ impl Exchange {
             let uri = endpoint.resolve(&context.target).await.ok_or_else(|| {
                 Failure::new(
                     Code::NoEndpoint,
-                    format!("there is no endpoint for these settings in {}", context.target.registry.region),
+                    format!("there is no endpoint for these settings in {}", context.target.registry.region()),
                     "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
                 )
             })?;

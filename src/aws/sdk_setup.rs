@@ -41,7 +41,7 @@ impl SdkSetup {
     pub(super) fn new(context: Context) -> Self {
         let Context { identity, target, network, .. } = &context;
         let settings = Settings::new(identity);
-        let region = Region::new(target.registry.region.clone());
+        let region = Region::new(target.registry.region().to_string());
         let timeouts = timeouts(&context);
         let fips = settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
         let dual_stack = settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");

@@ -97,7 +97,8 @@ impl Session {
                 "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })?;
-        token.registry = data.registry.and_then(|url| Registry::parse(&url)).map(|registry| registry.host);
+        token.registry =
+            data.registry.and_then(|url| Registry::parse(&url)).map(|registry| registry.host().to_string());
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::CacheKey;
 use crate::platform;
-use crate::registry::Registry;
+use crate::registry::{Region, Registry};
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
@@ -32,7 +32,7 @@ pub struct Entry {
     /// Whether the token opens ECR Public, or private registries.
     is_public: bool,
     /// The region whose registries the token opens.
-    region: String,
+    region: Region,
     token: Token,
     /// The key of the credentials that requested it, where another identity may be given the same ones. The token has a second
     /// entry of that key.
@@ -72,7 +72,7 @@ impl Entry {
             format: FORMAT,
             key: key.to_string(),
             is_public: registry.is_public(),
-            region: registry.region.clone(),
+            region: registry.region(),
             token,
             credentials: None,
             created_at,
@@ -165,7 +165,7 @@ impl Entry {
 
     /// Whether the token opens this registry, as far as its identity may. One token opens all registries of a region.
     pub fn opens(&self, registry: &Registry) -> bool {
-        self.is_public == registry.is_public() && self.region == registry.region
+        self.is_public == registry.is_public() && self.region == registry.region()
     }
 
     /// The key it was saved under.

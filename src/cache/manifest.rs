@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::Env;
 use crate::identity::{CacheKey, Observed};
+use crate::registry::{Host, Region};
 
 /// Raised when the meaning of a field or a digest changes; manifests of another format are misses.
 const FORMAT: u32 = 3;
@@ -22,7 +23,7 @@ pub struct Manifest {
     /// The key of the request, which detects a copied or renamed file.
     request: String,
     /// The host that the request named.
-    pub host: String,
+    pub host: Host,
     /// What the log of a hit names, since a hit reads no settings.
     pub decided: Decided,
     /// The key of the entry.
@@ -37,7 +38,7 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct Decided {
     /// The region of the registry.
-    pub region: String,
+    pub region: Region,
     /// A description of the credentials.
     pub credentials: String,
     /// The setting that chose them.
@@ -46,8 +47,8 @@ pub struct Decided {
 
 impl Manifest {
     /// The manifest that maps `request` for `host` to `entry`.
-    pub fn new(request: &str, host: &str, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
-        let (request, host, entry) = (request.to_owned(), host.to_owned(), entry.to_owned());
+    pub fn new(request: &str, host: &Host, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
+        let (request, host, entry) = (request.to_owned(), host.clone(), entry.to_owned());
         Self { format: FORMAT, request, host, decided, entry, max_age: None, observed }
     }
 

@@ -11,7 +11,7 @@ use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{self, shell_word};
-use crate::registry;
+use crate::registry::Host;
 
 /// The helper as clients find it on their PATH, or why they find none or another program.
 pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
@@ -145,7 +145,7 @@ pub(super) fn repository_password(env: &Env, host: &str) -> Option<Failure> {
     let rules = Rules::of_installed(env);
     containers::program(env).filter(|_| containers::reads_auth_files(env, rules))?;
     let is_of_repository =
-        |key: &&str| containers::repository(key).is_some() && registry::host(key).as_deref() == Some(host);
+        |key: &&str| containers::repository(key).is_some() && Host::parse(key).as_deref() == Some(host);
     let files = containers::auth_files(env, rules).into_iter().filter_map(|path| AuthFile::read(path).ok());
     let mut found = files.filter_map(|file| {
         let key = file.passwords().find(is_of_repository)?.to_owned();

@@ -19,7 +19,7 @@ use crate::config::{self, Caller, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
-use crate::registry::{PUBLIC_HOST, Registry};
+use crate::registry::{Account, Registry};
 use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
@@ -206,13 +206,11 @@ impl GetLoginPassword {
                 check_region(host, region)?;
                 Ok(host.clone())
             }
-            (None, _) if service == Service::EcrPublic => Ok(PUBLIC_HOST.to_owned()),
-            (None, Some(region)) => {
-                token_provider::any_registry(region).ok_or_else(|| Error::usage(not_a_region(region)))
-            }
+            (None, _) if service == Service::EcrPublic => Ok(Registry::PUBLIC.host().to_string()),
+            (None, Some(region)) => any_in(region).ok_or_else(|| Error::usage(not_a_region(region))),
             (None, None) => {
                 let region = default_region(env, self.profile.as_deref(), started)?;
-                token_provider::any_registry(&region).ok_or_else(|| {
+                any_in(&region).ok_or_else(|| {
                     Error::failed(Code::RegionMissing, not_a_region(&region), "name one with --region or AWS_REGION")
                 })
             }
@@ -238,11 +236,17 @@ impl Service {
 /// Refuses a region that is not the one of the host.
 fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
     match (Registry::parse(host), region) {
-        (Some(Registry { region: own, .. }), Some(region)) if own != region => {
+        (Some(registry), Some(region)) if *registry.region() != *region => {
+            let own = registry.region();
             Err(Error::usage(format!("{host} is in {own}, not in {region}; leave --region out")))
         }
         _ => Ok(()),
     }
+}
+
+/// The host that stands for all registries of a region.
+fn any_in(region: &str) -> Option<String> {
+    Some(Registry::private(Account::ANY, region.parse().ok()?).host().to_string())
 }
 
 fn not_a_region(region: &str) -> String {

@@ -7,13 +7,13 @@ use super::target::{Caller, Choice, Target};
 use super::{Config, invalid, variables};
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::registry::{self, Registry};
+use crate::registry::{Account, Host, Registry};
 
 impl Config {
     /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR
     /// registry nor named in the file.
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
-        let host = registry::host(server_url).ok_or(Error::NotFound)?;
+        let host = Host::parse(server_url).ok_or(Error::NotFound)?;
         let entry = self.entry_for(&host);
         let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;
@@ -26,7 +26,7 @@ impl Config {
     }
 
     /// The line of the first table that applies to some registry of `account`, in any region and form.
-    pub fn line_for_account(&self, account: &str) -> Option<usize> {
+    pub fn line_for_account(&self, account: Account) -> Option<usize> {
         let hosts = Registry::hosts_of_account(account);
         let applies = |entry: &&RegistryEntry| hosts.iter().any(|host| entry.pattern.matches(host));
         self.registries.iter().find(applies).map(|entry| entry.line)
@@ -35,7 +35,7 @@ impl Config {
     /// The hosts that the tables name without a pattern.
     pub fn named_hosts(&self) -> impl Iterator<Item = &str> {
         let patterns = self.registries.iter().map(|entry| entry.pattern.as_str());
-        patterns.filter(|pattern| registry::host(pattern).as_deref() == Some(pattern))
+        patterns.filter(|pattern| Host::parse(pattern).as_deref() == Some(*pattern))
     }
 
     fn entry_for(&self, host: &str) -> Option<&RegistryEntry> {
@@ -52,7 +52,7 @@ impl Config {
         let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
         match (own, behind) {
             (Some(own), Some((entry, other))) if own != *other => {
-                let (setting, other) = (self.setting_of(entry), &other.host);
+                let (setting, other) = (self.setting_of(entry), other.host());
                 let what = format!(
                     "{setting}: this entry gives '{host}' the token of '{other}', but it is an ECR registry itself"
                 );
@@ -68,7 +68,7 @@ impl Config {
     /// settings.
     fn choose(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Failure> {
         let mapped = entry.map(|entry| self.choice_of(entry, registry)).transpose()?;
-        let of_account = match &registry.account {
+        let of_account = match registry.account() {
             Some(account) => variables::choice_for_account(env, account)?,
             None => None,
         };
@@ -103,8 +103,8 @@ fn log(target: &Target) {
         return;
     }
     let Target { host, registry, caller, chosen_by, .. } = target;
-    let (account, region) = (registry.account.as_deref().unwrap_or("ECR Public"), &registry.region);
-    debug!(host, account, region, registry = registry.host; "registry recognized");
+    let account = registry.account().map_or_else(|| "ECR Public".to_owned(), |account| account.to_string());
+    debug!(host, account, region = registry.region(), registry = registry.host(); "registry recognized");
     if let Some(setting) = chosen_by {
         let profile = caller.profile().map(|profile| profile.name.as_str());
         let role = caller.role().map(|role| role.arn.as_str());
@@ -188,7 +188,7 @@ mod tests {
     fn an_account_is_matched_by_whatever_table_applies_to_a_registry_of_it() {
         let line = |glob: &str| {
             let text = format!("\n[[registry]]\nmatch = '{glob}'\nprofile = 'x'");
-            read(&text).expect("a good file").line_for_account("111122223333")
+            read(&text).expect("a good file").line_for_account("111122223333".parse().expect("an account"))
         };
         for glob in ["*", "111122223333.*", ONE, "*.dkr-ecr-fips.us-gov-west-1.on.aws", "1111*.cn"] {
             assert_eq!(line(glob), Some(2), "{glob}");
@@ -242,7 +242,7 @@ mod tests {
     fn only_named_hosts_beside_ecr_get_a_token() {
         let text = format!("[[registry]]\nmatch = '*.images.example.com'\nregistry = '{ONE}'");
         let custom = target(&text, &[], "https://eu.images.example.com/v2/").unwrap();
-        assert_eq!((custom.host.as_str(), custom.registry.host.as_str()), ("eu.images.example.com", ONE));
+        assert_eq!((&*custom.host, &*custom.registry.host()), ("eu.images.example.com", ONE));
         for host in [
             "images.example.com.evil.example",
             "docker.io",

@@ -9,7 +9,7 @@ use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::error::Failure;
-use crate::registry::{ANY_ACCOUNT, Registry};
+use crate::registry::{Account, Registry};
 
 /// The keys of a table, as written.
 #[derive(Deserialize)]
@@ -80,14 +80,14 @@ impl RegistryEntry {
     pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Failure> {
         let mut caller = self.caller.clone();
         if let Some(role) = caller.role_mut().filter(|role| role.arn.contains(ACCOUNT)) {
-            let Some(account) = &registry.account else {
-                let (setting, host) = (&self.role_setting, &registry.host);
+            let Some(account) = registry.account() else {
+                let (setting, host) = (&self.role_setting, registry.host());
                 return Err(invalid(
                     format!("{setting}: role_arn: {host} is ECR Public, which has no account for {ACCOUNT}"),
                     "write the account, or add a [[registry]] table for this host before this one",
                 ));
             };
-            role.arn = role.arn.replace(ACCOUNT, account);
+            role.arn = role.arn.replace(ACCOUNT, &account.to_string());
         }
         Ok(caller)
     }
@@ -204,7 +204,7 @@ impl Table {
     fn check_role_arn(&self, source: &SourceText) -> Result<(), Failure> {
         let Some(arn) = &self.role_arn else { return Ok(()) };
         // Any account shows whether the template becomes an ARN.
-        let filled = arn.get_ref().replace(ACCOUNT, ANY_ACCOUNT);
+        let filled = arn.get_ref().replace(ACCOUNT, &Account::ANY.to_string());
         if let Some((other, _)) = filled.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
             let what = format!("role_arn: {{{other}}} is unknown");
             return Err(source.failure(arn, &what, &format!("use {ACCOUNT}, the only placeholder")));
@@ -245,7 +245,7 @@ impl Table {
     fn refuse_template_for_public(&self, registry: Option<&Registry>, source: &SourceText) -> Result<(), Failure> {
         match (registry, &self.role_arn) {
             (Some(registry), Some(arn)) if registry.is_public() && arn.get_ref().contains(ACCOUNT) => {
-                let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host);
+                let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host());
                 Err(source.failure(arn, &what, "write the account"))
             }
             _ => Ok(()),

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::registry::Registry;
+use crate::registry::{Account, Host, Registry};
 use crate::secret::Secret;
 
 /// A registry that a client named, and how its token is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The host that the client named.
-    pub host: String,
+    pub host: Host,
     /// The ECR registry behind the host: the host itself, or the one that the file names for a custom domain.
     pub registry: Registry,
     /// Requests the token.
@@ -121,7 +121,7 @@ pub struct MappedProfile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountKeys {
     /// The account in the names of the variables.
-    pub account: String,
+    pub account: Account,
     /// The values of the variables.
     pub keys: Keys,
 }

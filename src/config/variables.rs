@@ -5,6 +5,7 @@ use super::values::{GITHUB, ROLE_ARN_FORM, is_role_arn, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::env::Env;
 use crate::error::Failure;
+use crate::registry::Account;
 use crate::secret::Secret;
 
 /// Names the provider of the CI job's identity token that roles are assumed with.
@@ -20,7 +21,7 @@ const SECRET: &str = "AWS_ECR_SECRET_ACCESS_KEY_";
 const SESSION_TOKEN: &str = "AWS_ECR_SESSION_TOKEN_";
 
 /// The caller for the registries of an account; `None` when no variable is set for the account.
-pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choice>, Failure> {
+pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<Choice>, Failure> {
     let name = |prefix: &str| format!("{prefix}{account}");
     let get = |prefix: &str| env.text(&name(prefix)).map(str::to_owned);
     let keys = keys(env, account)?;
@@ -42,7 +43,7 @@ pub(super) fn choice_for_account(env: &Env, account: &str) -> Result<Option<Choi
 }
 
 /// The keys for an account. Blank values count as unset, like those of `AWS_ACCESS_KEY_ID`.
-fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Failure> {
+fn keys(env: &Env, account: Account) -> Result<Option<AccountKeys>, Failure> {
     let get = |prefix: &str| {
         let value = env.text(&format!("{prefix}{account}")).map(str::trim).filter(|value| !value.is_empty());
         value.map(|value| Secret::from(value.to_owned()))
@@ -62,7 +63,7 @@ fn keys(env: &Env, account: &str) -> Result<Option<AccountKeys>, Failure> {
         (_, None, _) => missing(SECRET),
         (Some(id), Some(secret), _) => {
             let keys = Keys { id: id.expose().to_owned(), secret: secret.clone(), token };
-            Ok(Some(AccountKeys { account: account.to_owned(), keys }))
+            Ok(Some(AccountKeys { account, keys }))
         }
     }
 }

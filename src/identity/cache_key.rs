@@ -81,9 +81,9 @@ pub fn of_credentials(
 
 fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
     parts.add("service", if registry.is_public() { "ecr-public" } else { "ecr" });
-    parts.add("region", &registry.region);
-    parts.add("fips", if registry.fips { "yes" } else { "no" });
-    parts.add("dual-stack", if registry.dual_stack { "yes" } else { "no" });
+    parts.add("region", &*registry.region());
+    parts.add("fips", if registry.fips() { "yes" } else { "no" });
+    parts.add("dual-stack", if registry.dual_stack() { "yes" } else { "no" });
 }
 
 fn add_caller(parts: &mut KeyHasher, caller: &Caller) {
@@ -93,7 +93,7 @@ fn add_caller(parts: &mut KeyHasher, caller: &Caller) {
             add_role(parts, role.as_ref());
         }
         Caller::AccountKeys { keys: AccountKeys { account, keys: Keys { id, secret, token } }, role } => {
-            parts.add("keys of account", account);
+            parts.add("keys of account", account.to_string());
             parts.add("access key id", id);
             parts.add("secret access key", secret.expose());
             parts.add("session token", token.as_ref().map(Secret::expose).unwrap_or_default());

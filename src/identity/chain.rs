@@ -240,7 +240,7 @@ fn is_private(url: &str) -> bool {
 
 /// The failure for a web identity without a role to assume.
 fn no_role(setting: &str, registry: &Registry) -> Failure {
-    let of_account = match &registry.account {
+    let of_account = match registry.account() {
         Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
         None => "AWS_ECR_ROLE_ARN".to_owned(),
     };

@@ -6,107 +6,187 @@
 //! Public has two hosts. `partitions` has the regions and the suffix of each partition: a host that combines a region with
 //! the suffix of another partition is no registry and gets no token.
 
-mod partitions;
+/// Text that only its parser makes, and that reads like any other.
+macro_rules! parsed_text {
+    ($name:ident) => {
+        impl std::ops::Deref for $name {
+            type Target = str;
 
-pub use partitions::is_known_region;
-use partitions::{PARTITIONS, Partition, SERVICES, Service};
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
 
-/// A host of ECR Public.
-struct PublicHost {
-    name: &'static str,
-    dual_stack: bool,
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl log::kv::ToValue for $name {
+            fn to_value(&self) -> log::kv::Value<'_> {
+                log::kv::Value::from(&*self.0)
+            }
+        }
+    };
 }
 
-const PUBLIC_HOSTS: &[PublicHost] =
-    &[PublicHost { name: PUBLIC_HOST, dual_stack: false }, PublicHost { name: "ecr-public.aws.com", dual_stack: true }];
+mod account;
+mod host;
+mod partitions;
 
-/// The host of ECR Public.
-pub const PUBLIC_HOST: &str = "public.ecr.aws";
+use std::fmt;
 
-/// The region that serves ECR Public ("Amazon ECR Public endpoints", AWS General Reference).
-const PUBLIC_REGION: &str = "us-east-1";
+pub use account::Account;
+pub use host::{Host, typed};
+pub use partitions::Region;
+use partitions::{PARTITIONS, SERVICES, Service};
 
-/// The account in hosts that the helper makes from a region alone; no account has this number.
-pub const ANY_ACCOUNT: &str = "000000000000";
-
-/// Prefixes of image references: those of skopeo and podman, and of helm.
-const TRANSPORTS: [&str; 2] = ["docker://", "oci://"];
-
-/// The longest server URL: a host name has at most 253 characters and a repository name 255.
-const LONGEST: usize = 2048;
+/// The hosts of ECR Public: the one with IPv4 alone, and the dual-stack one.
+const PUBLIC_HOSTS: [&str; 2] = ["public.ecr.aws", "ecr-public.aws.com"];
 
 /// A registry that ECR serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registry {
-    /// The host alone, in lower case.
-    pub host: String,
-    /// The account, with 12 digits; `None` for ECR Public.
-    pub account: Option<String>,
-    /// The region of the API that issues tokens.
-    pub region: String,
-    /// Whether the host is a FIPS one, which requires the API's FIPS endpoint.
-    pub fips: bool,
-    /// Whether the host is a dual-stack one, which requires the API's dual-stack endpoint.
-    pub dual_stack: bool,
+pub enum Registry {
+    /// The registry of an account in a region.
+    Private {
+        /// The account that owns it.
+        account: Account,
+        /// Its region, whose API issues its tokens.
+        region: Region,
+        /// Whether the host is a FIPS one, which requires the API's FIPS endpoint.
+        fips: bool,
+        /// Whether the host is a dual-stack one, which requires the API's dual-stack endpoint.
+        dual_stack: bool,
+    },
+    /// ECR Public, whose images need no credentials.
+    Public {
+        /// The same as for a private registry.
+        dual_stack: bool,
+    },
 }
 
 impl Registry {
+    /// ECR Public by the host that its images are named with.
+    pub const PUBLIC: Self = Self::Public { dual_stack: false };
+
     /// Parses a server URL in any form that clients send: a host, with or without a scheme, a port, a path, upper case or a
     /// trailing dot. `None` when it names no ECR registry.
     pub fn parse(server_url: &str) -> Option<Self> {
-        Self::from_host(&host_and_port(server_url)?.0)
+        Self::from_host(&host::host_and_port(server_url)?.0)
     }
 
-    /// The registry of `account` in `region`; `None` when one of the two is invalid.
-    pub fn of_account(account: &str, region: &str) -> Option<Self> {
-        let hosts = PARTITIONS.iter().map(|partition| format!("{account}.dkr.ecr.{region}.{}", partition.suffix));
-        hosts.into_iter().find_map(|host| Self::from_host(&host))
+    /// The registry of `account` in `region`.
+    pub fn private(account: Account, region: Region) -> Self {
+        Self::Private { account, region, fips: false, dual_stack: false }
     }
 
     /// The hosts of `account` in every known region, in each form.
-    pub fn hosts_of_account(account: &str) -> Vec<String> {
-        let mut hosts = Vec::new();
-        for partition in PARTITIONS {
-            for service in SERVICES {
-                let Some(suffix) = partition.suffix_for(service) else { continue };
-                let host = |region| format!("{account}.{}.{region}.{suffix}", service.labels);
-                hosts.extend(partition.regions.iter().map(host));
-            }
-        }
-        hosts
+    pub fn hosts_of_account(account: Account) -> Vec<Host> {
+        let regions = Region::all_known();
+        let in_region = regions.flat_map(|region| SERVICES.iter().map(move |service| (region.clone(), service)));
+        let of_service = in_region.filter(|(region, service)| region.partition().suffix_for(service).is_some());
+        let registry = |(region, Service { fips, dual_stack, .. }): (Region, &Service)| Self::Private {
+            account,
+            region,
+            fips: *fips,
+            dual_stack: *dual_stack,
+        };
+        of_service.map(|parts| registry(parts).host()).collect()
     }
 
-    /// Whether this is ECR Public, whose images need no credentials.
+    /// The host, as clients look it up.
+    pub fn host(&self) -> Host {
+        match self {
+            Self::Private { account, region, fips, dual_stack } => {
+                let (service, partition) = (Service::new(*fips, *dual_stack), region.partition());
+                let suffix = partition.suffix_for(service).unwrap_or(partition.suffix);
+                Host::new(format!("{account}.{}.{region}.{suffix}", service.labels))
+            }
+            Self::Public { dual_stack } => Host::new(PUBLIC_HOSTS[usize::from(*dual_stack)].to_owned()),
+        }
+    }
+
+    /// The account; `None` for ECR Public, which has none.
+    pub fn account(&self) -> Option<Account> {
+        match self {
+            Self::Private { account, .. } => Some(*account),
+            Self::Public { .. } => None,
+        }
+    }
+
+    /// The region of the API that issues tokens.
+    pub fn region(&self) -> Region {
+        match self {
+            Self::Private { region, .. } => region.clone(),
+            Self::Public { .. } => Region::of_public(),
+        }
+    }
+
+    /// Whether the host is a FIPS one; see [`Self::Private`].
+    pub fn fips(&self) -> bool {
+        matches!(self, Self::Private { fips: true, .. })
+    }
+
+    /// Whether the host is a dual-stack one; see [`Self::Private`].
+    pub fn dual_stack(&self) -> bool {
+        matches!(self, Self::Private { dual_stack: true, .. } | Self::Public { dual_stack: true })
+    }
+
+    /// Whether this is ECR Public.
     pub fn is_public(&self) -> bool {
-        self.account.is_none()
+        matches!(self, Self::Public { .. })
+    }
+
+    /// The same for an account that stands for every one: all registries of a region have the same tokens.
+    #[must_use]
+    pub fn of_any_account(self) -> Self {
+        match self {
+            Self::Private { region, fips, dual_stack, .. } => {
+                Self::Private { account: Account::ANY, region, fips, dual_stack }
+            }
+            public @ Self::Public { .. } => public,
+        }
+    }
+
+    /// Whether it stands for every registry of its region.
+    pub fn names_region_alone(&self) -> bool {
+        self.account() == Some(Account::ANY)
     }
 
     fn from_host(host: &str) -> Option<Self> {
-        if let Some(public) = PUBLIC_HOSTS.iter().find(|public| public.name == host) {
-            let (host, region) = (host.to_owned(), PUBLIC_REGION.to_owned());
-            return Some(Self { host, account: None, region, fips: false, dual_stack: public.dual_stack });
+        if let Some(index) = PUBLIC_HOSTS.iter().position(|public| *public == host) {
+            return Some(Self::Public { dual_stack: index == 1 });
         }
         let (account, rest) = host.split_once('.')?;
-        if !is_account(account) {
-            return None;
-        }
         let (service, rest) = Service::split(rest)?;
         let (region, suffix) = rest.split_once('.')?;
-        Partition::all_of(region).find(|partition| partition.suffix_for(service) == Some(suffix))?;
-        Some(Self {
-            host: host.to_owned(),
-            account: Some(account.to_owned()),
-            region: region.to_owned(),
+        let (account, region) = (account.parse().ok()?, region.parse::<Region>().ok()?);
+        (region.partition().suffix_for(service) == Some(suffix)).then_some(Self::Private {
+            account,
+            region,
             fips: service.fips,
             dual_stack: service.dual_stack,
         })
     }
 }
 
+/// Why a text is not what its type requires, as a clause.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
 /// A pattern for every form of host that [`Registry::parse`] accepts, in which `*` matches one label: the account or the
 /// region. These are the `matchImages` of kubelet's configuration, which compares label by label.
 pub fn host_patterns() -> Vec<String> {
-    let mut patterns: Vec<String> = PUBLIC_HOSTS.iter().map(|host| host.name.to_owned()).collect();
+    let mut patterns: Vec<String> = PUBLIC_HOSTS.map(str::to_owned).to_vec();
     for partition in PARTITIONS {
         for service in SERVICES {
             let Some(suffix) = partition.suffix_for(service) else { continue };
@@ -120,91 +200,27 @@ pub fn host_patterns() -> Vec<String> {
     patterns
 }
 
-/// The name of the registry in a server URL: the host in lower case, without a trailing dot. The name of a registry that is
-/// not ECR's includes the port, unless it is that of HTTPS. `None` when the input is not the URL of a registry.
-pub fn host(server_url: &str) -> Option<String> {
-    let (host, port) = host_and_port(server_url)?;
-    let is_plain = server_url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
-    let port = if is_plain { port.or(Some(80)) } else { port.filter(|port| *port != 443) };
-    match port {
-        Some(port) if Registry::from_host(&host).is_none() => Some(format!("{host}:{port}")),
-        _ => Some(host),
-    }
-}
-
-/// The server URL in what a person typed or pasted: a host, a URL, or an image as docker, podman, skopeo or helm write it.
-pub fn typed(text: &str) -> &str {
-    let text = text.trim();
-    let is_prefix = |prefix: &&&str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    TRANSPORTS.iter().find(is_prefix).map_or(text, |prefix| &text[prefix.len()..])
-}
-
-/// Splits a server URL into host and port. Refuses everything that other parsers of URLs may read differently.
-fn host_and_port(server_url: &str) -> Option<(String, Option<u16>)> {
-    if server_url.len() > LONGEST || !server_url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return None;
-    }
-    let rest = match server_url.split_once("://") {
-        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => rest,
-        Some(_) => return None,
-        None => server_url,
-    };
-    let authority = rest.split('/').next()?;
-    let (host, port) = match authority.split_once(':') {
-        Some((host, port)) if is_number(port) => (host, Some(port.parse().ok()?)),
-        Some(_) => return None,
-        None => (authority, None),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
-}
-
-/// Whether `account` is the number of an account.
-pub fn is_account(account: &str) -> bool {
-    account.len() == 12 && is_number(account)
-}
-
 /// Describes the invalid part of a host in the form of a private registry; `None` for other hosts.
-pub fn wrong_part(host: &str) -> Option<String> {
+pub fn wrong_part(host: &str) -> Option<Wrong> {
     let (account, rest) = host.split_once('.')?;
     let (service, rest) = Service::split(rest)?;
     let (region, suffix) = rest.split_once('.').unwrap_or((rest, ""));
-    if let Some(wrong) = wrong_account(account).or_else(|| wrong_region(region)) {
-        return Some(wrong);
-    }
-    let partition = Partition::all_of(region).next()?;
-    match partition.suffix_for(service) {
+    let region: Region = match (account.parse::<Account>(), region.parse()) {
+        (Err(wrong), _) | (_, Err(wrong)) => return Some(wrong),
+        (Ok(_), Ok(region)) => region,
+    };
+    match region.partition().suffix_for(service) {
         Some(expected) if expected != suffix => {
-            Some(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'"))
+            Some(Wrong(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'")))
         }
         Some(_) => None,
-        None => Some(format!("the region '{region}' has no dual-stack hosts")),
+        None => Some(Wrong(format!("the region '{region}' has no dual-stack hosts"))),
     }
-}
-
-/// Describes an invalid account; `None` for a valid one.
-pub fn wrong_account(account: &str) -> Option<String> {
-    (!is_account(account)).then(|| format!("the account '{account}' does not have 12 digits"))
-}
-
-/// Describes an invalid region; `None` for one that is known or that may be new.
-pub fn wrong_region(region: &str) -> Option<String> {
-    Partition::all_of(region)
-        .next()
-        .is_none()
-        .then(|| format!("the region '{region}' does not have the form of one, e.g. eu-west-1"))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Registry, host, is_known_region, wrong_part};
+    use super::{Region, Registry, wrong_part};
 
     #[test]
     fn every_partition_and_form() {
@@ -227,14 +243,14 @@ mod tests {
         ] {
             let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host} is a registry"));
             assert_eq!(
-                (registry.host.as_str(), registry.region.as_str(), registry.fips, registry.dual_stack),
+                (&*registry.host(), &*registry.region(), registry.fips(), registry.dual_stack()),
                 (host, region, fips, dual_stack)
             );
-            assert_eq!(registry.account.as_deref(), Some("123456789012"));
+            assert_eq!(registry.account().map(|account| account.to_string()).as_deref(), Some("123456789012"));
         }
         for (host, dual_stack) in [("public.ecr.aws", false), ("ecr-public.aws.com", true)] {
             let registry = Registry::parse(host).expect("ECR Public");
-            assert!(registry.is_public() && registry.dual_stack == dual_stack && registry.region == "us-east-1");
+            assert!(registry.is_public() && registry.dual_stack() == dual_stack && *registry.region() == *"us-east-1");
         }
     }
 
@@ -251,107 +267,26 @@ mod tests {
             ("111122223333.dkr-ecr.us-iso-east-1.on.c2s.ic.gov", "no dual-stack"),
         ] {
             let wrong = wrong_part(host).unwrap_or_else(|| panic!("{host}"));
-            assert!(wrong.contains(named), "{host}: {wrong}");
+            assert!(wrong.to_string().contains(named), "{host}: {wrong}");
         }
         for host in ["ghcr.io", "localhost", "111122223333.dkr.ecr.us-newplace-1.amazonaws.com"] {
             assert_eq!(wrong_part(host), None, "{host}");
         }
-        assert!(is_known_region("eu-west-1") && !is_known_region("eu-wst-1"));
+        let is_known = |region: &str| region.parse::<Region>().is_ok_and(|region| region.is_known());
+        assert!(is_known("eu-west-1") && !is_known("eu-wst-1"));
     }
 
     #[test]
     fn the_hosts_of_an_account_are_its_registries() {
-        let hosts = Registry::hosts_of_account("111122223333");
+        let hosts = Registry::hosts_of_account("111122223333".parse().expect("an account"));
         for host in &hosts {
             let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host}"));
-            assert!(registry.account.as_deref() == Some("111122223333") && is_known_region(&registry.region), "{host}");
+            assert_eq!(registry.host(), *host);
+            assert!(registry.account().is_some_and(|account| account.to_string() == "111122223333"), "{host}");
         }
         for form in ["dkr.ecr.eu-west-1", "dkr.ecr-fips.us-gov-east-1", "dkr-ecr.cn-north-1", "dkr-ecr-fips.us-east-1"]
         {
             assert!(hosts.iter().any(|host| host.contains(&format!(".{form}."))), "{form}");
-        }
-    }
-
-    #[test]
-    fn the_shapes_that_clients_send() {
-        let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
-        for url in [
-            "https://123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "http://123456789012.dkr.ecr.us-east-1.amazonaws.com/",
-            "HTTPS://123456789012.DKR.ECR.us-East-1.AmazonAWS.com/v2/team/app/manifests/latest",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/app",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com/app@sha256:0123",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com:443",
-            "https://123456789012.dkr.ecr.us-east-1.amazonaws.com.:443/v2/",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com.",
-        ] {
-            assert_eq!(Registry::parse(url).map(|registry| registry.host).as_deref(), Some(host), "{url}");
-        }
-    }
-
-    #[test]
-    fn everything_else_is_not_ecr() {
-        for url in [
-            "",
-            "docker.io",
-            "https://index.docker.io/v1/",
-            "amazonaws.com",
-            "12345678901.dkr.ecr.us-east-1.amazonaws.com",
-            "1234567890123.dkr.ecr.us-east-1.amazonaws.com",
-            "12345678901a.dkr.ecr.us-east-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.example",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com.cn",
-            "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1.on.aws",
-            "123456789012.dkr-ecr.us-east-1.amazonaws.com",
-            "123456789012.dkr-ecr.us-iso-east-1.on.c2s.ic.gov",
-            "123456789012.dkr.ecr.us-gov-west-1.amazonaws.eu",
-            "123456789012.dkr.ecr.us-isob-east-1.c2s.ic.gov",
-            "123456789012.dkr.ecr..amazonaws.com",
-            "123456789012.dkr.ecr.us-east.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-one.amazonaws.com",
-            "123456789012.dkr.ecr.us-ea.st-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1/.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1%2f.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1\\.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com..",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com:",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com:+443",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com:65536",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com:443:443",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com?x",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com#x",
-            "user@123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "https://user:pass@123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "https://evil.example/@123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "ftp://123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "oci://123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "//123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "https:///123456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com\nevil.example",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com evil",
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com/a\0",
-            "１23456789012.dkr.ecr.us-east-1.amazonaws.com",
-            "123456789012.dkr.ecr.us-eаst-1.amazonaws.com",
-            "xpublic.ecr.aws",
-            "public.ecr.aws.example",
-            "api.ecr.us-east-1.amazonaws.com",
-        ] {
-            assert_eq!(Registry::parse(url), None, "{url:?}");
-        }
-        let long = format!("123456789012.dkr.ecr.us-east-1.amazonaws.com{}", "/".repeat(1_000_000));
-        assert_eq!(Registry::parse(&long), None);
-    }
-
-    #[test]
-    fn the_port_is_part_of_the_name_of_a_registry_that_is_not_ecrs() {
-        for (url, name) in [
-            ("https://Images.Example.com:5000/v2/", "images.example.com:5000"),
-            ("images.example.com:443", "images.example.com"),
-            ("images.example.com", "images.example.com"),
-            ("123456789012.dkr.ecr.us-east-1.amazonaws.com:8443/x", "123456789012.dkr.ecr.us-east-1.amazonaws.com"),
-        ] {
-            assert_eq!(host(url).as_deref(), Some(name), "{url}");
         }
     }
 }

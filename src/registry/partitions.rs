@@ -3,14 +3,64 @@
 //! The forms of regions are the patterns of the SDKs' `partitions.json`, so that a new region of a known partition needs no
 //! release. `tests/suite/manifest.rs` compares the known regions with the SDK's.
 
-use super::is_number;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Wrong;
+use super::host::is_number;
+
+/// A region: one that is known, or another name of the same form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Region(String);
+
+impl Region {
+    /// The region that serves ECR Public ("Amazon ECR Public endpoints", AWS General Reference).
+    pub fn of_public() -> Self {
+        Self("us-east-1".to_owned())
+    }
+
+    /// Every region that existed when this version was made.
+    pub(super) fn all_known() -> impl Iterator<Item = Self> {
+        PARTITIONS.iter().flat_map(|partition| partition.regions).map(|region| Self((*region).to_owned()))
+    }
+
+    /// Whether it existed when this version was made. Another one may be new or misspelt.
+    pub fn is_known(&self) -> bool {
+        PARTITIONS.iter().any(|partition| partition.regions.contains(&&*self.0))
+    }
+
+    /// The partition that it belongs to by its form.
+    pub(super) fn partition(&self) -> &'static Partition {
+        Partition::of(&self.0).expect("checked by the parser")
+    }
+}
+
+impl FromStr for Region {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let wrong = || Wrong(format!("the region '{text}' does not have the form of one, e.g. eu-west-1"));
+        Partition::of(text).map(|_| Self(text.to_owned())).ok_or_else(wrong)
+    }
+}
+
+impl TryFrom<String> for Region {
+    type Error = Wrong;
+
+    fn try_from(text: String) -> Result<Self, Wrong> {
+        text.parse()
+    }
+}
+
+parsed_text!(Region);
 
 /// A partition. The names of its regions are `<prefix>-<word>-<number>`.
 pub(super) struct Partition {
     prefixes: &'static [&'static str],
-    /// The regions that existed when this version was made. The helper also serves others of this form; see
-    /// [`is_known_region`].
-    pub(super) regions: &'static [&'static str],
+    /// The regions that existed when this version was made. The helper also serves others of this form.
+    regions: &'static [&'static str],
     /// The suffix of the registry hosts.
     pub(super) suffix: &'static str,
     /// The suffix of the dual-stack registry hosts; `None` when the partition has none.
@@ -18,9 +68,9 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    /// The partitions that a region may belong to, by the form of its name.
-    pub(super) fn all_of(region: &str) -> impl Iterator<Item = &'static Self> {
-        PARTITIONS.iter().filter(move |partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)))
+    /// The partition that a region belongs to, by the form of its name.
+    fn of(region: &str) -> Option<&'static Self> {
+        PARTITIONS.iter().find(|partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)))
     }
 
     /// The part of a host after the region; `None` when the partition has no hosts of this service.
@@ -131,15 +181,14 @@ pub(super) const SERVICES: &[Service] = &[
 ];
 
 impl Service {
+    pub(super) fn new(fips: bool, dual_stack: bool) -> &'static Self {
+        &SERVICES[usize::from(fips) + 2 * usize::from(dual_stack)]
+    }
+
     /// Splits the part of a host after the account into the service and the rest.
     pub(super) fn split(host: &str) -> Option<(&'static Self, &str)> {
         SERVICES.iter().find_map(|service| Some((service, host.strip_prefix(service.labels)?.strip_prefix('.')?)))
     }
-}
-
-/// Whether a region existed when this version was made. Another one may be new or misspelt.
-pub fn is_known_region(region: &str) -> bool {
-    PARTITIONS.iter().any(|partition| partition.regions.contains(&region))
 }
 
 /// Whether the name of a region has the form of a partition's, with this prefix.

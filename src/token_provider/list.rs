@@ -23,7 +23,7 @@ use crate::containers::{self, Era, Program, Rules};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Identity, Profiles, Selected, request_key};
-use crate::registry::{self, ANY_ACCOUNT, Registry};
+use crate::registry::{Account, Host, Region, Registry};
 
 /// The time limit of the request for the caller's own registry.
 const OWN_REGISTRY_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -62,11 +62,6 @@ pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Opti
     of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty())
 }
 
-/// The host that stands for all registries of a region; `None` if there can be no such region.
-pub fn any_registry(region: &str) -> Option<String> {
-    Registry::of_account(ANY_ACCOUNT, region).map(|registry| registry.host)
-}
-
 /// The keys of `credHelpers` that name the helper, in the files of docker and of podman. No client looks up a key with a
 /// scheme, a path or capital letters.
 fn hosts_of_clients(env: &Env) -> Vec<String> {
@@ -75,7 +70,7 @@ fn hosts_of_clients(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, rules));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let hosts = files.iter().flat_map(AuthFile::hosts);
-    hosts.filter(|host| registry::host(host).as_deref() == Some(host)).map(str::to_owned).collect()
+    hosts.filter(|host| Host::parse(host).as_deref() == Some(host)).map(str::to_owned).collect()
 }
 
 /// The hosts with a cached token that would be served now, each with its user name.
@@ -84,7 +79,8 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
     let mut entries = HashMap::new();
     let mut check = Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() };
     let mut hosts = Vec::new();
-    for manifest in cache.manifests().filter(|manifest| !manifest.host.starts_with(ANY_ACCOUNT)) {
+    let names_region = |host: &Host| Registry::parse(host).is_some_and(|registry| registry.names_region_alone());
+    for manifest in cache.manifests().filter(|manifest| !names_region(&manifest.host)) {
         // The hosts of a region share a token.
         let username = entries.entry(manifest.entry.clone()).or_insert_with(|| {
             let entry = cache.look_up_named(&manifest.entry)?;
@@ -93,7 +89,7 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
         if let Some(username) = username.clone()
             && check.leads_to_entry(&manifest)
         {
-            hosts.push((manifest.host, username));
+            hosts.push((manifest.host.to_string(), username));
         }
     }
     hosts
@@ -132,11 +128,8 @@ impl Check<'_> {
 
     /// The key of a target's entry, which does not depend on the host.
     fn key_of(&mut self, mut target: Target) -> Option<String> {
-        target.host = String::new();
-        if !target.registry.is_public() {
-            target.registry.host = String::new();
-            target.registry.account = Some(ANY_ACCOUNT.to_owned());
-        }
+        target.registry = target.registry.of_any_account();
+        target.host = target.registry.host();
         if let Some((_, key)) = self.targets.iter().find(|(known, _)| *known == target) {
             return key.clone();
         }
@@ -153,12 +146,13 @@ fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String>
         debug!("no registry is known, and no region is configured in which to ask AWS for the caller's own");
         return None;
     };
-    let Some(host) = any_registry(&region) else {
+    let Ok(known) = region.parse::<Region>() else {
         warn!(region; "not an AWS region; AWS cannot be asked for the caller's own registry");
         return None;
     };
+    let host = Registry::private(Account::ANY, known).host();
     let target = config.target(env, &host).inspect_err(|error| warn!("{error}")).ok()?;
-    if target.caller.role().is_some_and(|role| role.arn.contains(ANY_ACCOUNT)) {
+    if target.caller.role().is_some_and(|role| role.arn.contains(&Account::ANY.to_string())) {
         debug!(region; "the role of a registry depends on its account; AWS cannot be asked for the caller's own registry");
         return None;
     }

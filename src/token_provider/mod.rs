@@ -30,11 +30,11 @@ use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{Identity, request_key};
-use crate::registry;
+use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
 pub use authenticator::{Attempt, Authenticator, MOST_CHANGES, Proof, unsettled};
-pub use list::{any_registry, default_region, list};
+pub use list::{default_region, list};
 pub use stored::{Stored, cached, erase, erase_of_everyone, keep, writable_cache};
 
 /// A token and its remaining lifetime.
@@ -63,7 +63,7 @@ struct Fetched {
 
 /// The fresh token for a request that was answered before under the same settings. Reads no settings.
 pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
-    let host = registry::host(server_url)?;
+    let host = Host::parse(server_url)?;
     let cache = Cache::open(env.cache_dir()?).ok()?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: if it is not fresh, the settings do not matter.
@@ -110,8 +110,8 @@ pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToke
 
 /// Names the registry in a failure.
 pub fn in_context(target: &Target, failure: Failure) -> Failure {
-    let region = &target.registry.region;
-    if target.host.starts_with(registry::ANY_ACCOUNT) {
+    let region = target.registry.region();
+    if target.registry.names_region_alone() {
         return failure.with_context(format!("no token for the registries of region {region}"));
     }
     failure.with_context(format!("no token for {} (region {region})", target.host))
@@ -138,7 +138,7 @@ fn short(key: &str) -> &str {
 /// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
 /// reads a file.
 pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
-    registry::host(server_url).ok_or(Error::NotFound)?;
+    Host::parse(server_url).ok_or(Error::NotFound)?;
     let config = Config::load(env, crate::config::deadline(env, started))?;
     let target = config.target(env, server_url)?;
     Ok((config, target))
@@ -147,10 +147,10 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
 /// The same for a registry that a person named, by a host, a URL or an image. A registry that is not ECR's is an error.
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
     target(env, registry::typed(host), started).map_err(|error| match error {
-        Error::NotFound if registry::host(registry::typed(host)).is_none() => {
+        Error::NotFound if Host::parse(registry::typed(host)).is_none() => {
             Error::usage(format!("{} is not the host of a registry", mask_user_info(host)))
         }
-        Error::NotFound => match registry::host(registry::typed(host)).and_then(|host| registry::wrong_part(&host)) {
+        Error::NotFound => match Host::parse(registry::typed(host)).and_then(|host| registry::wrong_part(&host)) {
             Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
             None => unknown_host(host),
         },

@@ -154,7 +154,7 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     observed.extend(identity.observed.iter().cloned());
     let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
     let decided = Decided {
-        region: target.registry.region.clone(),
+        region: target.registry.region(),
         credentials: identity.chain.with_access_key(),
         chosen_by: target.chosen_by.clone().unwrap_or_else(|| identity.selected.setting().to_owned()),
     };

@@ -8,7 +8,7 @@ use docker_credential_ecr_login::commands::docker::{self, Action};
 use docker_credential_ecr_login::config::Config;
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::identity::Identity;
-use docker_credential_ecr_login::registry::{Registry, host};
+use docker_credential_ecr_login::registry::{Host, Registry};
 use docker_credential_ecr_login::token::Token;
 use proptest::prelude::*;
 use serde_json::json;
@@ -61,15 +61,15 @@ proptest! {
     #[test]
     fn a_registry_is_exactly_the_host_that_was_asked_for(url in prop_oneof![near_hosts(), any::<String>()]) {
         if let Some(registry) = Registry::parse(&url) {
-            prop_assert_eq!(&registry.host, &naive_host(&url));
-            prop_assert!(registry.host.split('.').next().is_some_and(|account| account.len() == 12) || registry.is_public());
-            let region_is_a_label = registry.host.split('.').any(|label| label == registry.region);
+            prop_assert_eq!(&*registry.host(), &*naive_host(&url));
+            prop_assert!(registry.host().split('.').next().is_some_and(|account| account.len() == 12) || registry.is_public());
+            let region_is_a_label = registry.host().split('.').any(|label| *label == *registry.region());
             prop_assert!(registry.is_public() || region_is_a_label);
-            prop_assert!(!registry.region.contains(['.', '/', '%', '@']));
+            prop_assert!(!registry.region().contains(['.', '/', '%', '@']));
             // Parsing is stable: the host parses as itself.
-            prop_assert_eq!(Registry::parse(&registry.host), Some(registry.clone()));
+            prop_assert_eq!(Registry::parse(&registry.host()), Some(registry.clone()));
             prop_assert!(url.is_ascii() && !url.contains(['@', '\n', '\\', ' ']) || url.contains('/'));
-        } else if let Some(host) = host(&url) {
+        } else if let Some(host) = Host::parse(&url) {
             prop_assert!(host.len() <= 253 && host.is_ascii());
         }
     }

@@ -29,7 +29,7 @@ impl Context {
     }
 
     fn region_disabled(&self, refusal: &Refusal) -> Option<Failure> {
-        let (code, region) = (refusal.code, &self.target.registry.region);
+        let (code, region) = (refusal.code, self.target.registry.region());
         (code == "RegionDisabledException" || code.starts_with("OptInRequired")).then(|| {
             Failure::new(
                 Code::RegionDisabled,
@@ -40,7 +40,7 @@ impl Context {
     }
 
     fn bad_credentials(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
-        let region = &self.target.registry.region;
+        let region = self.target.registry.region();
         let code = refusal.code;
         if refusal.is_expired_token() {
             return Some(Failure::new(

@@ -16,7 +16,7 @@ use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::error::Failure;
 use crate::identity::{CredentialChain, Identity, IdentityToken, Source, WebIdentity};
-use crate::registry::{ANY_ACCOUNT, Registry};
+use crate::registry::{Account, Host, Region, Registry};
 use crate::token::Token;
 use crate::token_provider::{self, Authenticator, Stored};
 
@@ -93,7 +93,8 @@ impl Access {
 
     /// The target for another host that gets the same token.
     pub(super) fn target_of(&self, host: &str) -> Target {
-        Target { host: host.to_owned(), ..self.target.clone() }
+        let host = Host::parse(host).unwrap_or_else(|| self.target.host.clone());
+        Target { host, ..self.target.clone() }
     }
 
     /// Resolves the credentials and requests a token.
@@ -169,7 +170,7 @@ impl Access {
     }
 
     fn token_check(&mut self, issued: &Issued, took: &str) -> Check {
-        let region = &self.target.registry.region;
+        let region = self.target.registry.region();
         let Some(life) = issued.valid_for else {
             return Check::warning(
                 Name::Token,
@@ -238,10 +239,10 @@ fn request_token(checker: Checker, session: &Session, endpoint: &Endpoint, resul
 pub(super) fn check_without_registry(checker: Checker) -> Vec<Check> {
     let Ok(config) = checker.config else { return Vec::new() };
     let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| checker.env.text(name));
-    let registry = region.and_then(|region| Registry::of_account(ANY_ACCOUNT, region));
-    let registry = registry.or_else(|| Registry::of_account(ANY_ACCOUNT, "us-east-1"));
-    let host = registry.map(|registry| registry.host).unwrap_or_default();
-    let Ok(target) = config.target(checker.env, &host) else { return Vec::new() };
+    let region = region.and_then(|region| region.parse().ok()).unwrap_or_else(Region::of_public);
+    let Ok(target) = config.target(checker.env, &Registry::private(Account::ANY, region).host()) else {
+        return Vec::new();
+    };
     let identity = match identity(checker, &target, checker.exchange) {
         Ok(identity) => identity,
         Err(failure) => return vec![Check::failed(Name::Credentials, failure)],

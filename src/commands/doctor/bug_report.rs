@@ -12,8 +12,9 @@ use crate::containers;
 use crate::env::{Env, VARIABLES};
 use crate::error::{one_line, without_path};
 use crate::identity::issuer_and_subject;
+use crate::platform;
+use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
-use crate::{platform, registry};
 
 /// The time limit for a client to print its version.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -141,7 +142,7 @@ fn is_harmless(name: &str) -> bool {
         "AWS_WEB_IDENTITY_TOKEN_FILE",
     ];
     let is_own = |known: &str| match known.strip_suffix("<account>") {
-        Some(stem) => name.strip_prefix(stem).is_some_and(registry::is_account),
+        Some(stem) => name.strip_prefix(stem).is_some_and(|account| account.parse::<Account>().is_ok()),
         None => known == name,
     };
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))

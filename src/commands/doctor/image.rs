@@ -100,10 +100,10 @@ fn is_tag(text: &str) -> bool {
 
 /// The options by which the AWS CLI asks for the same registry, with the same profile.
 fn options(target: &Target) -> String {
-    let account = target.registry.account.iter().map(|account| format!(" --registry-id {account}"));
+    let account = target.registry.account().into_iter().map(|account| format!(" --registry-id {account}"));
     let profile =
         target.caller.profile().into_iter().map(|profile| format!(" --profile {}", shell_word(&profile.name)));
-    let region = std::iter::once(format!(" --region {}", target.registry.region));
+    let region = std::iter::once(format!(" --region {}", target.registry.region()));
     account.chain(region).chain(profile).collect()
 }
 

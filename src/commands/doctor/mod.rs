@@ -35,7 +35,8 @@ use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::{platform, registry};
+use crate::platform;
+use crate::registry::{self, Host};
 use bug_report::BugReport;
 use machine::Scope;
 use report::{Check, Format, RegistryReport, Report, Screen, SharedChecks, Terminal};
@@ -172,7 +173,8 @@ impl Subject {
         let image = bare.split_once('/').map(|(_, image)| image.to_owned());
         // The path of a server URL such as https://HOST/v2/ is not an image.
         let image = image.filter(|image| !image.is_empty() && !matches!(image.trim_end_matches('/'), "v1" | "v2"));
-        let host = registry::host(text).unwrap_or_else(|| bare.split('/').next().unwrap_or(bare).to_owned());
+        let host = Host::parse(text)
+            .map_or_else(|| bare.split('/').next().unwrap_or(bare).to_owned(), |host| host.to_string());
         Self { host, image }
     }
 }

@@ -20,8 +20,8 @@ pub(super) fn check(checker: Checker, host: &str, report: &mut RegistryReport) -
     };
     match config.target(checker.env, host) {
         Ok(target) => {
-            report.account.clone_from(&target.registry.account);
-            report.region = Some(target.registry.region.clone());
+            report.account = target.registry.account().map(|account| account.to_string());
+            report.region = Some(target.registry.region().to_string());
             report.checks.push(Check::ok(Name::Host, understood(&target)));
             report.checks.push(Check::ok(Name::Mapping, mapping(&target)));
             Some(target)
@@ -72,16 +72,17 @@ fn not_served(env: &Env, config: &Config, host: &str, error: Error) -> Check {
 
 fn understood(target: &Target) -> String {
     let Target { host, registry, .. } = target;
-    let kind = match (registry.fips, registry.dual_stack) {
+    let kind = match (registry.fips(), registry.dual_stack()) {
         (true, true) => ", FIPS and dual-stack",
         (true, false) => ", FIPS",
         (false, true) => ", dual-stack",
         (false, false) => "",
     };
-    let behind = if *host == registry.host { String::new() } else { format!("in front of {}: ", registry.host) };
-    match &registry.account {
-        Some(account) => format!("{behind}account {account}, region {}{kind}", registry.region),
-        None => format!("{behind}ECR Public, tokens from {}{kind}", registry.region),
+    let (own, region) = (registry.host(), registry.region());
+    let behind = if *host == own { String::new() } else { format!("in front of {own}: ") };
+    match registry.account() {
+        Some(account) => format!("{behind}account {account}, region {region}{kind}"),
+        None => format!("{behind}ECR Public, tokens from {region}{kind}"),
     }
 }
 

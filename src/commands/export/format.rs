@@ -26,6 +26,7 @@ use crate::NAME;
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Error;
+use crate::registry::Host;
 use crate::secret::Secret;
 use crate::token::Token;
 use crate::token_provider::IssuedToken;
@@ -50,7 +51,7 @@ pub(super) enum Format {
 
 /// The password of one registry.
 pub(super) struct Password {
-    host: String,
+    host: Host,
     token: Token,
     /// By the clock of this machine; `None` when AWS named no time.
     expires_at: Option<OffsetDateTime>,
@@ -152,7 +153,7 @@ fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
     }
     let auth = |password: &Password| Auth { auth: BASE64_STANDARD.encode(pair(password).as_bytes()).into() };
     let auths: std::collections::BTreeMap<&str, Auth> =
-        passwords.iter().map(|password| (password.host.as_str(), auth(password))).collect();
+        passwords.iter().map(|password| (&*password.host, auth(password))).collect();
     let config = std::collections::BTreeMap::from([("auths", auths)]);
     Zeroizing::new(serde_json::to_string(&config).expect("strings always serialise"))
 }
@@ -174,7 +175,7 @@ fn argocd_repository(password: &Password, secret_name: &SecretName<'_>) -> Zeroi
     let mut text = Zeroizing::new(metadata(&name, secret_name, Some(label), *expires_at));
     text.push_str("type: Opaque\ndata:");
     for (field, value) in [
-        ("name", host.as_str()),
+        ("name", &**host),
         ("type", "helm"),
         ("enableOCI", "true"),
         ("url", host),
@@ -214,11 +215,9 @@ fn lines(
 ) -> Result<Zeroizing<String>, Error> {
     let mut lines = Zeroizing::new(line("DOCKER_AUTH_CONFIG", &docker_config(passwords))?);
     if let [Password { host, token, .. }] = passwords {
-        for (name, value) in [
-            ("ECR_REGISTRY", host.as_str()),
-            ("ECR_USERNAME", &token.username),
-            ("ECR_PASSWORD", token.password.expose()),
-        ] {
+        for (name, value) in
+            [("ECR_REGISTRY", &**host), ("ECR_USERNAME", &token.username), ("ECR_PASSWORD", token.password.expose())]
+        {
             lines.push('\n');
             lines.push_str(&Zeroizing::new(line(name, value)?));
         }

@@ -22,6 +22,7 @@ use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, print_notice};
 use crate::platform;
+use crate::registry::Host;
 use crate::token_provider::{self, IssuedToken};
 use file::OutputFile;
 use format::{Format, Password, SecretName};
@@ -106,7 +107,7 @@ impl Export {
     }
 
     /// Returns the registries, each once, with the settings for them.
-    fn targets(&self, env: &Env) -> Result<BTreeMap<String, (Config, Target)>, Error> {
+    fn targets(&self, env: &Env) -> Result<BTreeMap<Host, (Config, Target)>, Error> {
         let named = |host: &String| {
             let (config, target) = token_provider::named_target(env, host, Instant::now())?;
             Ok((target.host.clone(), (config, target)))

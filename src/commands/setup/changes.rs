@@ -16,7 +16,7 @@ use crate::code::Code;
 use crate::commands::client::Client;
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::registry;
+use crate::registry::Host;
 
 /// An edit of a file's text.
 pub(super) type Edit<'a> = Box<dyn Fn(&str) -> Result<Edited, Error> + 'a>;
@@ -120,7 +120,7 @@ pub(super) enum Takeover {
 pub(super) fn add_entries<'a>(
     env: &Env,
     client: Client,
-    hosts: &'a BTreeSet<String>,
+    hosts: &'a BTreeSet<Host>,
     takeover: Takeover,
 ) -> Result<Vec<Change<'a>>, Error> {
     let path = client.entry_file(env).ok_or_else(no_home)?;
@@ -136,12 +136,12 @@ pub(super) fn add_entries<'a>(
         }
     }
     entries_of_others(&path, hosts, takeover)?;
-    changes.push(set_entries(path, hosts.iter().map(String::as_str).collect()));
+    changes.push(set_entries(path, hosts.iter().map(|host| &**host).collect()));
     Ok(changes)
 }
 
 /// Returns the hosts for which a file names another helper.
-fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Takeover) -> Result<Vec<&'a str>, Error> {
+fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<Host>, takeover: Takeover) -> Result<Vec<&'a str>, Error> {
     let name = path.display();
     let text = client_config::text(path)?;
     if !text.trim().is_empty() {
@@ -149,7 +149,7 @@ fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<String>, takeover: Tak
     }
     let known = AuthFile::read(path.to_owned())?;
     let other = |host: &str| known.helper(host).filter(|helper| *helper != HELPER_NAME);
-    let others: Vec<&str> = hosts.iter().map(String::as_str).filter(|host| other(host).is_some()).collect();
+    let others: Vec<&str> = hosts.iter().map(|host| &**host).filter(|host| other(host).is_some()).collect();
     match others.first().and_then(|host| Some((host, other(host)?))) {
         Some((host, other)) if takeover == Takeover::Refused => {
             let what = format!("{name} gives {host} to docker-credential-{other}");
@@ -174,8 +174,8 @@ fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
 }
 
 /// Returns the edit that removes the entries that name the helper: those for `hosts`, or all if there are none.
-pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
-    let is_meant = |key: &str| hosts.is_empty() || registry::host(key).is_some_and(|host| hosts.contains(&host));
+pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_> {
+    let is_meant = |key: &str| hosts.is_empty() || Host::parse(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
         let cut =
             edit::cut(text, "credHelpers", Emptied::Removed, |key, value| value == Some(HELPER_NAME) && is_meant(key))?;
@@ -184,8 +184,8 @@ pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<String>) -> Change<
 }
 
 /// Returns the edit that removes the passwords of earlier logins for `hosts`.
-pub(super) fn remove_passwords(path: PathBuf, hosts: &BTreeSet<String>) -> Change<'_> {
-    let is_meant = |key: &str| registry::host(key).is_some_and(|host| hosts.contains(&host));
+pub(super) fn remove_passwords(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_> {
+    let is_meant = |key: &str| Host::parse(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
         let cut = edit::cut(text, "auths", Emptied::Kept, |key, _| is_meant(key))?;
         Ok(Edited::new(cut.text, [Effect::Removed(cut.count, Entry::Auth)]))

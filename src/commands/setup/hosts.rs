@@ -3,7 +3,6 @@
 //! An argument is a host, a URL or an image reference. Account and region are checked separately, so that an error names the
 //! wrong one. Without an account, STS reports the caller's: GetCallerIdentity requires no permission (AWS STS API reference).
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::aws::Exchange;
@@ -11,15 +10,15 @@ use crate::code::Code;
 use crate::config::{Caller, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
-use crate::registry::{self, ANY_ACCOUNT, Registry};
+use crate::registry::{self, Account, Host, Region, Registry};
 use crate::token_provider::{self, Authenticator};
 
 /// Returns the host that an argument names.
-pub(super) fn of_word(word: &str) -> Result<String, Error> {
+pub(super) fn of_word(word: &str) -> Result<Host, Error> {
     if word.trim().is_empty() {
         return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
     }
-    registry::host(registry::typed(word))
+    Host::parse(registry::typed(word))
         .ok_or_else(|| Error::usage(format!("{} is not the host of a registry", mask_user_info(word))))
 }
 
@@ -35,31 +34,16 @@ pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error>
     }
 }
 
-/// Returns the registries of each account in each region.
-pub(super) fn of_accounts(accounts: &[String], regions: &[String]) -> Result<BTreeSet<String>, Error> {
-    let mut hosts = BTreeSet::new();
-    for (account, region) in accounts.iter().flat_map(|account| regions.iter().map(move |region| (account, region))) {
-        let wrong = || registry::wrong_account(account).or_else(|| registry::wrong_region(region));
-        let registry = Registry::of_account(account, region).ok_or_else(|| {
-            Error::usage(wrong().unwrap_or_else(|| format!("there is no account '{account}' with a region '{region}'")))
-        })?;
-        hosts.insert(registry.host);
-    }
-    Ok(hosts)
-}
-
 /// Returns the account of the caller's credentials, or of a profile's.
 pub(super) fn account_of_caller(
     env: &Env,
-    region: &str,
+    region: Region,
     profile: Option<&str>,
     deadline: Instant,
-) -> Result<String, Error> {
-    let registry = Registry::of_account(ANY_ACCOUNT, region).ok_or_else(|| {
-        Error::usage(registry::wrong_region(region).unwrap_or_else(|| format!("there is no region '{region}'")))
-    })?;
+) -> Result<Account, Error> {
+    let registry = Registry::private(Account::ANY, region);
     let target = Target {
-        host: registry.host.clone(),
+        host: registry.host(),
         registry,
         caller: Caller::of_profile(profile, "--profile"),
         chosen_by: profile.map(|_| "--profile".to_owned()),
@@ -71,11 +55,10 @@ pub(super) fn account_of_caller(
         failure.hint += "; or name the account with --account";
         failure.with_context("the account of the caller is unknown")
     })?;
-    if registry::is_account(&account) {
-        return Ok(account);
-    }
-    let what = "the account of the caller is unknown: the answer of STS names none";
-    Err(Error::failed(Code::AnswerInvalid, what, "name the account with --account"))
+    account.parse().map_err(|_| {
+        let what = "the account of the caller is unknown: the answer of STS names none";
+        Error::failed(Code::AnswerInvalid, what, "name the account with --account")
+    })
 }
 
 fn caller_account(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {

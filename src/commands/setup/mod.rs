@@ -39,7 +39,7 @@ use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice, printable};
-use crate::registry::{PUBLIC_HOST, Registry};
+use crate::registry::{Account, Host, Region, Registry};
 use changes::{Change, Changes, Edit, Edited, Mode, Takeover};
 use file::Kind;
 use profiles::Accounts;
@@ -54,10 +54,10 @@ pub struct Setup {
     hosts: Vec<String>,
     /// The registries of this account in each --region; may be repeated
     #[arg(long, value_name = "N", requires = "region")]
-    account: Vec<String>,
+    account: Vec<Account>,
     /// Region of the registries to add; without --account, uses the caller's account as AWS STS reports it; may be repeated
     #[arg(long, value_name = "R")]
-    region: Vec<String>,
+    region: Vec<Region>,
     /// Add ECR Public: public.ecr.aws
     #[arg(long)]
     public: bool,
@@ -95,7 +95,7 @@ struct Request {
     deadline: Instant,
     /// The helper's configuration.
     config: Config,
-    hosts: BTreeSet<String>,
+    hosts: BTreeSet<Host>,
 }
 
 impl Setup {
@@ -205,13 +205,15 @@ impl Setup {
             hosts.iter().try_for_each(|host| hosts::check(env, &config, host))?;
         }
         let mut accounts = self.account.clone();
-        if let (true, Some(region)) = (accounts.is_empty(), self.region.first()) {
+        if let (true, Some(region)) = (accounts.is_empty(), self.region.first().cloned()) {
             let profile = self.profile.first().filter(|_| !self.profiles).map(String::as_str);
             accounts.push(hosts::account_of_caller(env, region, profile, deadline)?);
         }
-        hosts.extend(hosts::of_accounts(&accounts, &self.region)?);
+        for region in &self.region {
+            hosts.extend(accounts.iter().map(|account| Registry::private(*account, region.clone()).host()));
+        }
         if self.public {
-            hosts.insert(PUBLIC_HOST.to_owned());
+            hosts.insert(Registry::PUBLIC.host());
         }
         Ok(Request { deadline, config, hosts })
     }
@@ -229,7 +231,7 @@ impl Setup {
         }
     }
 
-    fn client_changes<'a>(&self, env: &Env, hosts: &'a BTreeSet<String>) -> Result<Vec<Change<'a>>, Error> {
+    fn client_changes<'a>(&self, env: &Env, hosts: &'a BTreeSet<Host>) -> Result<Vec<Change<'a>>, Error> {
         let client = self.client();
         let mut changes = Vec::new();
         if client == Client::Podman && hosts.is_empty() {
@@ -272,7 +274,7 @@ impl Setup {
             return None;
         }
         let registries: Vec<Registry> = hosts.iter().filter_map(|host| Registry::parse(host)).collect();
-        let accounts: Vec<&str> = registries.iter().filter_map(|registry| registry.account.as_deref()).collect();
+        let accounts: Vec<Account> = registries.iter().filter_map(Registry::account).collect();
         let path = Config::path(env)?;
         // A mistake in the AWS files is reported by the commands that need them. A proposal is not worth a wait.
         let mut fitting = Accounts::read(env, (*deadline).min(Instant::now() + Duration::from_secs(2))).ok()?;
@@ -296,7 +298,7 @@ enum NextStep {
 }
 
 impl NextStep {
-    fn describe(self, client: Client, hosts: &BTreeSet<String>) -> String {
+    fn describe(self, client: Client, hosts: &BTreeSet<Host>) -> String {
         match (self, hosts.first()) {
             (Self::Pull, Some(host)) => format!("next: {} pull {host}/REPOSITORY:TAG", client.name()),
             (Self::Doctor, Some(host)) => format!("check with: {NAME} doctor {host}"),

@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
 use crate::identity::{Profiles, profile_failure};
-use crate::{registry, terminal};
+use crate::registry::Account;
+use crate::terminal;
 
 /// How often a question is repeated after an unusable answer.
 const MOST_QUESTIONS: usize = 3;
@@ -27,7 +28,7 @@ const MOST_PROPOSED: usize = 5;
 
 /// The profiles of each account.
 pub(super) struct Accounts {
-    fitting: BTreeMap<String, Vec<Fitting>>,
+    fitting: BTreeMap<Account, Vec<Fitting>>,
     names: Vec<String>,
     /// Why profiles that seem to name an account are left out.
     left_out: Vec<String>,
@@ -44,13 +45,13 @@ struct Fitting {
 
 /// The profile that an account gets.
 pub(super) struct Mapping {
-    account: String,
+    account: Account,
     profile: String,
 }
 
 /// A table of the configuration that matches an account.
 pub(super) struct MatchingTable {
-    pub(super) account: String,
+    pub(super) account: Account,
     /// The table's line in the file.
     pub(super) line: usize,
 }
@@ -63,7 +64,7 @@ impl Accounts {
             return Err(problem.clone());
         }
         let names: Vec<String> = profiles.names().into_iter().map(str::to_owned).collect();
-        let mut fitting: BTreeMap<String, Vec<Fitting>> = BTreeMap::new();
+        let mut fitting: BTreeMap<Account, Vec<Fitting>> = BTreeMap::new();
         let mut left_out = Vec::new();
         for name in &names {
             let get = |key: &str| profiles.profile(name)?.get(key);
@@ -71,12 +72,14 @@ impl Accounts {
             let Some(account) = get("sso_account_id").or_else(of_role) else { continue };
             if let Some(failure) = profile_failure(env, &profiles, name) {
                 left_out.push(format!("left the profile '{name}' out: {}", failure.what));
-            } else if registry::is_account(account) {
-                let role = get("sso_role_name").or_else(|| get("role_arn")).unwrap_or_default().to_owned();
-                fitting.entry(account.to_owned()).or_default().push(Fitting { profile: name.clone(), role });
-            } else {
-                left_out
-                    .push(format!("left the profile '{name}' out: its account '{account}' does not have 12 digits"));
+                continue;
+            }
+            match account.parse() {
+                Ok(account) => {
+                    let role = get("sso_role_name").or_else(|| get("role_arn")).unwrap_or_default().to_owned();
+                    fitting.entry(account).or_default().push(Fitting { profile: name.clone(), role });
+                }
+                Err(wrong) => left_out.push(format!("left the profile '{name}' out: {wrong}")),
             }
         }
         Ok(Self { fitting, names, left_out, files: profiles.neither() })
@@ -85,9 +88,9 @@ impl Accounts {
     /// Removes the accounts that a table of the configuration matches, and returns these tables.
     pub(super) fn take_matched(&mut self, config: &Config) -> Vec<MatchingTable> {
         let mut matched = Vec::new();
-        self.fitting.retain(|account, _| match config.line_for_account(account) {
+        self.fitting.retain(|account, _| match config.line_for_account(*account) {
             Some(line) => {
-                matched.push(MatchingTable { account: account.clone(), line });
+                matched.push(MatchingTable { account: *account, line });
                 false
             }
             None => true,
@@ -123,15 +126,15 @@ impl Accounts {
     /// Chooses one profile for each account: the only one that fits, else one of the `chosen`, else the answer to a question.
     pub(super) fn choose(&self, chosen: &[String]) -> Result<Vec<Mapping>, Error> {
         let mut mappings = Vec::new();
-        let mut undecided: BTreeMap<&str, &[Fitting]> = BTreeMap::new();
+        let mut undecided: BTreeMap<Account, &[Fitting]> = BTreeMap::new();
         for (account, fitting) in &self.fitting {
             let named: Vec<&Fitting> = fitting.iter().filter(|one| chosen.contains(&one.profile)).collect();
             match (fitting.as_slice(), named.as_slice()) {
                 ([one], _) | (_, &[one]) => {
-                    mappings.push(Mapping { account: account.clone(), profile: one.profile.clone() });
+                    mappings.push(Mapping { account: *account, profile: one.profile.clone() });
                 }
                 (_, []) => {
-                    undecided.insert(account, fitting);
+                    undecided.insert(*account, fitting);
                 }
                 _ => {
                     return Err(Error::usage(format!(
@@ -147,26 +150,26 @@ impl Accounts {
         }
         for (account, fitting) in undecided {
             let profile = ask(account, fitting)?;
-            mappings.push(Mapping { account: account.to_owned(), profile });
+            mappings.push(Mapping { account, profile });
         }
-        mappings.sort_by(|one, other| one.account.cmp(&other.account));
+        mappings.sort_by_key(|one| one.account);
         Ok(mappings)
     }
 
     /// Returns tables to propose for these accounts, followed by those for other accounts; `None` if no profile fits any of
     /// these accounts.
-    pub(super) fn proposal(&self, accounts: &[&str], path: &Path) -> Option<String> {
-        if self.names.len() < 2 || !accounts.iter().any(|account| self.fitting.contains_key(*account)) {
+    pub(super) fn proposal(&self, accounts: &[Account], path: &Path) -> Option<String> {
+        if self.names.len() < 2 || !accounts.iter().any(|account| self.fitting.contains_key(account)) {
             return None;
         }
         let mut all: Vec<_> = self.fitting.iter().collect();
-        all.sort_by_key(|(account, _)| !accounts.contains(&account.as_str()));
+        all.sort_by_key(|(account, _)| !accounts.contains(account));
         let mut text =
             format!("there are several AWS profiles; '{} setup --profiles' adds to {}:\n", crate::NAME, path.display());
         let tables = all.iter().take(MOST_PROPOSED).map(|(account, fitting)| {
             let names: Vec<String> = fitting.iter().map(|one| quoted(&one.profile)).collect();
             let comment = if names.len() > 1 { format!("    # or {}", names[1..].join(", ")) } else { String::new() };
-            format!("\n{}{comment}\n", table(account, &fitting[0].profile))
+            format!("\n{}{comment}\n", table(**account, &fitting[0].profile))
         });
         text.extend(tables);
         if let Some(more) = all.len().checked_sub(MOST_PROPOSED).filter(|more| *more > 0) {
@@ -181,12 +184,12 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edite
     let read = |text: &str| Config::read(text, PathBuf::from(path));
     let config = read(text)?;
     let (mut new, mut count) = (text.to_owned(), 0);
-    for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(&one.account).is_none()) {
+    for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(one.account).is_none()) {
         count += 1;
         if !new.is_empty() {
             new += if new.ends_with('\n') { "\n" } else { "\n\n" };
         }
-        new += &(table(account, profile) + "\n");
+        new += &(table(*account, profile) + "\n");
     }
     read(&new).map_err(|_| {
         let what = format!("{} writes registry as a list, which no table can follow", path.display());
@@ -196,7 +199,7 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edite
 }
 
 /// Returns a table whose glob matches the hosts of every form: dkr.ecr, dkr.ecr-fips, dkr-ecr and dkr-ecr-fips.
-fn table(account: &str, profile: &str) -> String {
+fn table(account: Account, profile: &str) -> String {
     format!("[[registry]]\nmatch = \"{account}.dkr*\"\nprofile = {}", quoted(profile))
 }
 
@@ -211,7 +214,7 @@ fn list_profiles(fitting: &[&Fitting]) -> String {
     format!("the profiles {} and {last}", others.join(", "))
 }
 
-fn cannot_ask(undecided: &BTreeMap<&str, &[Fitting]>) -> Error {
+fn cannot_ask(undecided: &BTreeMap<Account, &[Fitting]>) -> Error {
     let texts = undecided.iter().map(|(account, fitting)| {
         format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
     });
@@ -221,7 +224,7 @@ fn cannot_ask(undecided: &BTreeMap<&str, &[Fitting]>) -> Error {
 }
 
 /// Asks which profile an account gets.
-fn ask(account: &str, fitting: &[Fitting]) -> Result<String, Error> {
+fn ask(account: Account, fitting: &[Fitting]) -> Result<String, Error> {
     let mut question = format!("Which profile is for the account {account}?\n");
     for (index, Fitting { profile, role }) in fitting.iter().enumerate() {
         let _ = writeln!(question, "  {}) {profile}  {}", index + 1, one_line(role));

@@ -9,11 +9,11 @@ use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings::{self, EnvironmentPassword};
 use crate::env::Env;
-use crate::registry::{self, Registry};
+use crate::registry::{Host, Registry};
 
 impl Setup {
     /// Returns the warnings to print after the changes.
-    pub(super) fn warnings(&self, env: &Env, hosts: &BTreeSet<String>) -> Vec<String> {
+    pub(super) fn warnings(&self, env: &Env, hosts: &BTreeSet<Host>) -> Vec<String> {
         let client = self.client();
         let mut warnings = Vec::new();
         if !self.remove_auths {
@@ -47,10 +47,10 @@ impl Setup {
 }
 
 /// Returns the ECR registries for which the files of a client have passwords.
-fn ecr_hosts(env: &Env, client: Client) -> BTreeSet<String> {
+fn ecr_hosts(env: &Env, client: Client) -> BTreeSet<Host> {
     let files = client.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok());
     let keys = files.flat_map(|file| file.passwords().map(str::to_owned).collect::<Vec<_>>());
-    keys.filter_map(|key| Registry::parse(&key).map(|registry| registry.host)).collect()
+    keys.filter_map(|key| Registry::parse(&key).map(|registry| registry.host())).collect()
 }
 
 /// Returns why a client does not use the entry of a host, if so. Passwords have their own warning.
@@ -61,7 +61,7 @@ fn unused_entry(env: &Env, client: Client, host: &str) -> Option<String> {
 }
 
 fn unknown_region(host: &str) -> Option<String> {
-    let Registry { host, region, .. } = Registry::parse(host)?;
-    (!registry::is_known_region(&region))
+    let region = Registry::parse(host)?.region();
+    (!region.is_known())
         .then(|| format!("this version does not know the region '{region}' of {host}; check its spelling"))
 }
