@@ -70,7 +70,7 @@ impl Env {
     pub fn of_process() -> Self {
         let env: Self = std::env::vars_os().collect();
         let home_of_user =
-            if cfg!(unix) && env.os("HOME").is_none() { platform::home_in_user_database() } else { None };
+            if cfg!(unix) && env.os("HOME").is_none() { platform::home_without_variable() } else { None };
         Self { home_of_user, ..env }
     }
 

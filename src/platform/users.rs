@@ -1,4 +1,7 @@
 //! Whose home directory this is.
+//!
+//! On macOS `/etc/passwd` has the accounts of the system alone, root's among them; those of people are in Directory Services,
+//! where the C library asks. It is always the system's own there: only programs for Linux are static.
 
 #[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
@@ -7,6 +10,11 @@ use std::path::{Path, PathBuf};
 /// The size limit of the user database. A line has some tens of bytes.
 #[cfg(unix)]
 const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The home directory of this process's user where the environment names none.
+pub fn home_without_variable() -> Option<PathBuf> {
+    if cfg!(target_os = "macos") { dirs::home_dir().filter(|home| home.is_absolute()) } else { home_in_user_database() }
+}
 
 /// The home directory of this user in `/etc/passwd`. Other sources of the C library's user database are not asked: that can load
 /// modules of another C library into a static program, and wait for a server.

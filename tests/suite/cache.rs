@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY, instant, lacks_unix, limit, make_older, many};
+use crate::helper::{Helper, SECRET_KEY, instant, is_on_windows, lacks_unix, limit, make_older, many};
 use crate::process::{best_of_three, run};
 use crate::support::aws::{Aws, Plan};
 
@@ -206,7 +206,11 @@ fn six_hundred_jobs_leave_no_more_than_their_entries_and_manifests() {
         run(helper.command().arg("get").env("AWS_ACCESS_KEY_ID", format!("AKIA{job}")), HOST).password_for(HOST);
     }
     let files = fs::read_dir(helper.cache_dir()).expect("a cache").count();
-    assert_eq!((helper.entries().len(), files), (jobs, 2 * jobs + 1), "and the tag");
+    // On Windows the two locks of a request stay until a later one sweeps them: a removed file would keep its name from others.
+    let locks = if is_on_windows() { 2 } else { 0 };
+    let and_the_tag = 2 * jobs + 1;
+    assert_eq!(helper.entries().len(), jobs);
+    assert!((and_the_tag..=and_the_tag + locks).contains(&files), "{files}");
 }
 
 /// A manifest that is gone is written anew when a request needs it, so an old one is of a request that nobody makes.

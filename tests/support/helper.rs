@@ -35,9 +35,18 @@ pub fn lacks_kernel(test: &str) -> bool {
     is_left_out_on("aarch64", &format!("{test}: would be the emulator's"))
 }
 
+/// Whether the program under test is that for Windows.
+pub fn is_on_windows() -> bool {
+    is_on("windows")
+}
+
 /// `TEST_PLATFORM` is what the scripts in `tests/platforms` set.
+fn is_on(platform: &str) -> bool {
+    std::env::var("TEST_PLATFORM").is_ok_and(|this| this == platform)
+}
+
 fn is_left_out_on(platform: &str, line: &str) -> bool {
-    let left_out = std::env::var("TEST_PLATFORM").is_ok_and(|this| this == platform);
+    let left_out = is_on(platform);
     if left_out {
         note(line);
     }
@@ -298,7 +307,7 @@ pub fn entries(dir: &Path) -> Vec<PathBuf> {
 
 /// Removes the lines that wine itself writes to the standard error of the program for Windows.
 fn without_wine(text: String) -> String {
-    if std::env::var("TEST_PLATFORM").as_deref() != Ok("windows") {
+    if !is_on_windows() {
         return text;
     }
     let is_wines = |line: &str| {
