@@ -186,7 +186,7 @@ impl Runner {
 }
 
 /// Serves the files of a release at their addresses, for as long as the tests run.
-fn serve(dir: &Path) -> String {
+pub fn serve(dir: &Path) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     let dir = dir.to_owned();

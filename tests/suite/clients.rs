@@ -371,6 +371,45 @@ if language == 'yaml':
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// A recipe as a script for bash, with what its readers fill in: where a release is, its version, and the archive's checksum.
+pub struct Recipe {
+    pub text: String,
+    pub script: String,
+}
+
+impl Recipe {
+    /// Each block of commands in a text, with the release that is served at this address.
+    pub fn all(text: &str, served: &str, archive: &Path) -> Vec<Self> {
+        let blocks = text.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').expect("a block"));
+        let blocks = blocks.filter(|(language, _)| ["sh", "yaml", "groovy"].contains(language));
+        let recipe = |(language, text): (&str, &str)| {
+            let script = commands(language, text)
+                .replace("https://github.com/OWNER/REPO/releases/download", served)
+                .replace("VERSION", VERSION)
+                .replace("SHA256", &sum(archive))
+                // The service of a GitLab job; here docker is at the machine's socket.
+                .replace("export DOCKER_HOST=tcp://docker:2375\n", "");
+            // What the action does, which has tests of its own.
+            let action = text
+                .contains("uses: OWNER/REPO/packaging/github-action@TAG")
+                .then_some("docker-credential-ecr-login setup --account 111122223333 --region us-east-1\n");
+            Self { text: text.to_owned(), script: action.unwrap_or_default().to_owned() + &script }
+        };
+        blocks.map(recipe).collect()
+    }
+
+    pub fn downloads(&self) -> bool {
+        self.text.contains("OWNER/REPO/releases")
+    }
+}
+
+/// A program that gives a job of Buildkite its identity token, and the token.
+pub fn buildkite_agent() -> (String, String) {
+    let token = jwt("a-job", 1);
+    let agent = format!("#!/bin/sh\ntest \"$*\" = 'oidc request-token --audience sts.amazonaws.com' && echo {token}\n");
+    (agent, token)
+}
+
 /// Runs the commands of packaging/recipes, and the README's first, on a machine without any settings, with a release on a server and the variables that CI
 /// systems set.
 #[test]
@@ -383,54 +422,40 @@ fn the_recipes_work() {
     let quick_start = format!("cargo() {{ test \"$*\" = 'install --locked --path .'; }}\n{quick_start}");
     let text = fs::read_to_string("packaging/recipes/README.md").expect("the recipes");
     let text = format!("{text}\n```sh\n{quick_start}```\n");
-    let blocks = text.split("\n```").skip(1).step_by(2).map(|block| block.split_once('\n').expect("a block"));
-    let recipes: Vec<_> = blocks.filter(|(language, _)| ["sh", "yaml", "groovy"].contains(language)).collect();
-    assert!(recipes.len() >= 14, "{recipes:?}");
+    let archive = release.path().join(format!("docker-credential-ecr-login-{VERSION}-linux-x86_64.tar.gz"));
+    let recipes = Recipe::all(&text, &served, &archive);
+    assert!(recipes.len() >= 14, "{}", recipes.len());
     let image = format!("{HOST}/team/app:1");
     site.import(&image);
     site.with_helper(|| site.docker(&["push", &image]));
     let installed = site.dir.path().join("installed");
-    let archive = release.path().join(format!("docker-credential-ecr-login-{VERSION}-linux-x86_64.tar.gz"));
     let agent = site.dir.path().join("bin/buildkite-agent");
-    let token = jwt("a-job", 1);
-    fs::write(
-        &agent,
-        format!("#!/bin/sh\ntest \"$*\" = 'oidc request-token --audience sts.amazonaws.com' && echo {token}\n"),
-    )
-    .expect("a write");
+    let (content, token) = buildkite_agent();
+    fs::write(&agent, content).expect("a write");
     shell(&format!("chmod 755 {}", agent.display()));
-    for (language, recipe) in recipes {
+    for recipe in recipes {
         site.docker(&["rmi", &image]);
         for part in [".docker", ".config", "containers", ".cache"] {
             let _ = fs::remove_dir_all(site.home().join(part));
         }
         let _ = fs::remove_dir_all(&installed);
         fs::create_dir_all(installed.join("bin")).expect("a directory");
-        let mut script = commands(language, recipe)
-            .replace("https://github.com/OWNER/REPO/releases/download", &served)
-            .replace("VERSION", VERSION)
-            .replace("SHA256", &sum(&archive))
-            // The service of a GitLab job; here docker is at the machine's socket.
-            .replace("export DOCKER_HOST=tcp://docker:2375\n", "")
-            .replace("/usr/local/bin", &format!("{}/bin", installed.display()));
-        if recipe.contains("uses: OWNER/REPO/packaging/github-action@TAG") {
-            // What the action does, which has tests of its own.
-            script.insert_str(0, "docker-credential-ecr-login setup --account 111122223333 --region us-east-1\n");
-        }
+        let script = recipe.script.replace("/usr/local/bin", &format!("{}/bin", installed.display()));
         assert!(script.contains("docker") || script.contains("skopeo"), "{script}");
-        let (calls, downloads) = (aws.count(), recipe.contains("OWNER/REPO/releases"));
+        let calls = aws.count();
         let mut bash = site.command_in(&site.home(), "bash", &["-euo", "pipefail", "-c", &script]);
         bash.env("CIRCLE_OIDC_TOKEN_V2", &token);
-        if recipe.contains("id_tokens:") {
+        if recipe.text.contains("id_tokens:") {
             bash.env("ECR_ID_TOKEN", &token);
         }
         finish(&mut bash);
-        assert_eq!(installed.join("bin/docker-credential-ecr-login").exists(), downloads, "{recipe}");
-        assert!(aws.count() > calls, "the helper was called: {recipe}");
-        assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {recipe}");
+        let text = &recipe.text;
+        assert_eq!(installed.join("bin/docker-credential-ecr-login").exists(), recipe.downloads(), "{text}");
+        assert!(aws.count() > calls, "the helper was called: {text}");
+        assert!(aws.count() - calls <= 3, "two tokens and a role are the most: {text}");
         let asked: Vec<_> = aws.calls()[calls..].iter().map(|call| call.operation.clone()).collect();
-        let by_token = recipe.contains("AWS_ECR_WEB_IDENTITY: env:");
-        assert_eq!(asked.iter().any(|name| name == "AssumeRoleWithWebIdentity"), by_token, "{asked:?}: {recipe}");
+        let by_token = text.contains("AWS_ECR_WEB_IDENTITY: env:");
+        assert_eq!(asked.iter().any(|name| name == "AssumeRoleWithWebIdentity"), by_token, "{asked:?}: {text}");
         // The next recipe removes the image, which most recipes have pulled.
         fs::create_dir_all(site.home().join(".docker")).expect("a directory");
         site.run("docker-credential-ecr-login", &["setup", HOST]);

@@ -136,6 +136,7 @@ mod manifest;
 mod mapping;
 mod metadata;
 mod network;
+mod newcomer;
 mod newer_clients;
 mod other_users;
 mod output;

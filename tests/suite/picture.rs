@@ -63,11 +63,12 @@ fn draw() {
     let home = site.home().display().to_string();
     // What a reader's machine would show: AWS and the certificates of its system instead of the stand-ins of this one.
     let tidy = |text: &str| {
-        let text =
-            text.replace(&home, "~").replace("http://127.0.0.1:8000/", "https://api.ecr.us-east-1.amazonaws.com/");
+        let text = text.replace(&home, "~").replace("http://127.0.0.1:8000", "https://api.ecr.us-east-1.amazonaws.com");
         let trusting = format!("{} (SSL_CERT_FILE)", site.dir.path().join("cert.pem").display());
         let text = text.replace(&trusting, "the system's certificates");
-        text.replace(&site.dir.path().display().to_string(), "/opt")
+        let text = text.replace(&site.dir.path().display().to_string(), "/opt");
+        assert!(!text.contains("127.0.0.1"), "{text}");
+        text
     };
     let command = format!("$ AWS_PROFILE=dev docker pull {image}");
     let doctor = format!("$ docker-credential-ecr-login doctor {image}\n{doctor}\n{verdict}");

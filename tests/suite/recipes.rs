@@ -263,9 +263,13 @@ fn runners_and_nodes_with_nothing_but_busybox_install_the_helper() {
 #[test]
 fn a_missing_tool_is_named_before_anything_is_built() {
     let dir = tempfile::tempdir().expect("a directory");
-    for tool in ["bash", "dirname", "uname"] {
-        shell(&format!("ln -s \"$(command -v {tool})\" {}/{tool}", dir.path().display()));
-    }
+    let has = |tools: &str| {
+        shell(&format!(
+            "cd {}; for tool in {tools}; do ln -s \"$(command -v $tool)\" $tool; done",
+            dir.path().display()
+        ));
+    };
+    has("bash dirname uname");
     for (script, tool, fedora) in [("rpm", "rpmbuild", "rpm-build"), ("image", "buildah", "buildah")] {
         let mut build = Command::new(format!("packaging/{script}/build"));
         let ran = output(build.env("PATH", dir.path()).env("HELPER", "/bin/false"));
@@ -273,6 +277,14 @@ fn a_missing_tool_is_named_before_anything_is_built() {
         assert!(!ran.status.success() && said.contains(&format!("requires {tool}, which is not installed")), "{said}");
         assert!(said.contains(&format!("dnf install {fedora}")) && said.lines().count() == 1, "{said}");
     }
+    // A C compiler that links no static program, as Fedora's without glibc-static.
+    has("sed tr mktemp rm rustc");
+    shell(&format!("ln -s \"$(command -v false)\" {}/cc", dir.path().display()));
+    let mut build = Command::new("packaging/build");
+    let ran = output(build.env("PATH", dir.path()).env_remove("CARGO_BUILD_TARGET"));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(!ran.status.success() && said.contains("requires a C compiler and a static C library"), "{said}");
+    assert!(said.contains("dnf install gcc glibc-static") && said.lines().count() == 1, "{said}");
 }
 
 /// The blocks of commands in the documents: how many there are, and which tests run them, or why none does.
