@@ -1,6 +1,7 @@
 //! A newcomer's machine: on a fresh Debian with nothing but git, Rust and a C compiler, an ordinary user follows the documents from
 //! the top, each line as it is written (`tests/container`). Where a line says which package it lacks, the user installs that and
 //! repeats it. AWS and the registry are stand-ins. `./tests/run --packages`; builds are quick instead of small, unless FULL is set.
+//! NEWCOMER names a directory in which the container stays, so that the next run goes on with what this one has built.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -60,7 +61,8 @@ struct Newcomer {
 impl Newcomer {
     fn arrive(aws: &Aws) -> Self {
         let site = ClientMachine::start(&aws.url());
-        let (dir, changes) = (site.dir.path(), site.dir.path().join("container"));
+        let dir = site.dir.path();
+        let changes = std::env::var_os("NEWCOMER").map_or_else(|| dir.join("container"), PathBuf::from);
         // An ordinary user reaches docker's socket.
         for (path, mode) in [(dir.to_owned(), 0o755), (dir.join("socket"), 0o666)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
