@@ -59,6 +59,7 @@
 //! | `newer_clients` | current versions of oras, cosign, docker compose and docker buildx against the same registry |
 //! | `containers` | several versions of podman, buildah and skopeo, compared with the reports of doctor and setup |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
+//! | `newcomer` | each line of the documents, on a fresh Debian (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
 //! | `recipes` | formula, manifest, check of a tag |
 //! | `rules` | the rules of CONTRIBUTING, checked in the source |
