@@ -290,10 +290,25 @@ fn a_missing_tool_is_named_before_anything_is_built() {
 /// The blocks of commands in the documents: how many there are, and which tests run them, or why none does.
 const BLOCKS: &[(&str, &str, usize, &str)] = &[
     ("README.md", "sh", 2, "newcomer::each_line_of_the_documents_works_on_a_fresh_debian"),
-    ("packaging/recipes/README.md", "sh", 7, "clients::the_recipes_work, newcomer::each_line_of_the_documents_works_on_a_fresh_debian"),
-    ("packaging/recipes/README.md", "yaml", 5, "clients::the_recipes_work, newcomer::each_line_of_the_documents_works_on_a_fresh_debian"),
+    (
+        "packaging/recipes/README.md",
+        "sh",
+        7,
+        "clients::the_recipes_work, newcomer::each_line_of_the_documents_works_on_a_fresh_debian",
+    ),
+    (
+        "packaging/recipes/README.md",
+        "yaml",
+        5,
+        "clients::the_recipes_work, newcomer::each_line_of_the_documents_works_on_a_fresh_debian",
+    ),
     ("packaging/recipes/README.md", "groovy", 1, "clients::the_recipes_work"),
-    ("packaging/image/README.md", "sh", 4, "newcomer::each_line_of_the_documents_works_on_a_fresh_debian, packages::the_images_serve_jobs_and_fill_volumes"),
+    (
+        "packaging/image/README.md",
+        "sh",
+        4,
+        "newcomer::each_line_of_the_documents_works_on_a_fresh_debian, packages::the_images_serve_jobs_and_fill_volumes",
+    ),
     ("packaging/image/README.md", "yaml", 1, "not run: Watchtower's image is in no package registry"),
     (
         "packaging/kubelet/README.md",
