@@ -26,6 +26,9 @@ use crate::platform::shell_word;
 use crate::registry::Registry;
 use crate::spelling;
 
+/// The most profiles that may follow each other by `source_profile`. Each has a role that costs a request.
+const LONGEST_CHAIN: usize = 50;
+
 /// The variable with the path of a web identity's token file.
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 
@@ -152,6 +155,10 @@ impl Resolver<'_> {
                 return Err(self.missing_profile(&name, named_by));
             };
             let section = ProfileSection { resolver: self, profile, name: &name, is_source: named_by.is_some() };
+            if visited.len() == LONGEST_CHAIN {
+                let what = format!("it is the {LONGEST_CHAIN}th after '{}' by source_profile", visited[0]);
+                return Err(section.wrong(&what, "shorten the chain"));
+            }
             let is_again = visited.contains(&name);
             let link = section.link(is_again, passed_over)?;
             if !is_again && !matches!(link, Some(Link::Source(Source::WebIdentity(_)))) {

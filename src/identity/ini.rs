@@ -16,38 +16,91 @@
 //! | text before the first section, lines that are no setting, a header without `]` and what follows it | passed over, and reported |
 //!
 //! The reports have no text of the file, which may hold secrets.
+//!
+//! A file may be a few bytes longer than a line repeated for ever, and a container may have little memory: the texts lie one after
+//! another in one buffer, sections and settings are positions in it, and the lines and their length are limited.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
+/// The most lines of a file: tens of thousands of profiles have less.
+const MOST_LINES: usize = 128 * 1024;
+
+/// The longest line that is not a comment, and the longest value of several lines, in bytes. No program takes a longer argument.
+const LONGEST: usize = 64 * 1024;
+
 /// The sections of a file, and the lines that were passed over.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Ini {
-    pub(super) sections: Vec<Section>,
+    /// The headers, keys and values.
+    text: Zeroizing<String>,
+    /// Ordered by header, each once.
+    headers: Vec<Header>,
+    /// Ordered as by [`Setting::position`], each once.
+    settings: Vec<Setting>,
     pub(super) passed_over: Vec<PassedOver>,
 }
 
 /// A section of a file.
-#[derive(Clone, Debug)]
-pub(super) struct Section {
+#[derive(Clone, Copy)]
+pub(super) struct Section<'a> {
+    ini: &'a Ini,
     /// The text between the brackets, with one space behind the first word.
-    pub(super) header: String,
+    pub(super) header: &'a str,
     /// The line of its first header.
-    pub(super) line: usize,
-    settings: BTreeMap<String, Value>,
+    pub(super) line: u32,
 }
 
 /// A line that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PassedOver {
-    pub(super) line: usize,
+    pub(super) line: u32,
     pub(super) why: &'static str,
 }
 
-/// The value of a setting.
-#[derive(Clone, Debug, Default)]
-struct Value {
-    text: String,
-    nested: BTreeMap<String, String>,
+/// What is wrong with a text, and the fix.
+pub(super) type Defect = (String, &'static str);
+
+/// A part of the buffer.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
+struct Header {
+    text: Span,
+    line: u32,
+}
+
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
+struct Setting {
+    /// The line of the section's first header.
+    section: u32,
+    /// The line of the setting that it is nested in; 0 if it is not.
+    outer: u32,
+    line: u32,
+    key: Span,
+    value: Span,
+}
+
+impl Span {
+    fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+impl Setting {
+    fn position<'a>(&self, text: &'a str) -> (u32, u32, &'a str) {
+        (self.section, self.outer, self.key.of(text))
+    }
 }
 
 /// What an indented line belongs to.
@@ -56,57 +109,105 @@ enum Current {
     Header,
     /// A line that was passed over.
     PassedOver,
-    /// The setting with this key.
-    Setting(String),
+    /// The setting with this index.
+    Setting(usize),
 }
 
 struct Parser {
     ini: Ini,
-    /// The index of the section; `None` outside of sections.
-    section: Option<usize>,
+    /// The line of the section's header; `None` outside of sections.
+    section: Option<u32>,
     current: Current,
     /// The indentation of the last line that continued no other.
     indent: usize,
 }
 
-impl Section {
+impl<'a> Section<'a> {
     /// The value of a setting; `None` when it is absent or empty.
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.settings.get(key).map(|value| value.text.as_str()).filter(|text| !text.is_empty())
+    pub(super) fn get(self, key: &str) -> Option<&'a str> {
+        self.value(self.setting(0, key)?)
     }
 
     /// Whether it has the setting, with or without a value.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.settings.contains_key(key)
+    pub(super) fn has(self, key: &str) -> bool {
+        self.setting(0, key).is_some()
     }
 
     /// The value of a setting that is nested in another one.
-    pub(super) fn nested(&self, outer: &str, key: &str) -> Option<&str> {
-        self.settings.get(outer)?.nested.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    pub(super) fn nested(self, outer: &str, key: &str) -> Option<&'a str> {
+        self.value(self.setting(self.setting(0, outer)?.line, key)?)
+    }
+
+    fn setting(self, outer: u32, key: &str) -> Option<&'a Setting> {
+        let Ini { text, settings, .. } = self.ini;
+        let found = settings.binary_search_by(|setting| setting.position(text).cmp(&(self.line, outer, key)));
+        settings.get(found.ok()?)
+    }
+
+    fn value(self, setting: &Setting) -> Option<&'a str> {
+        Some(setting.value.of(&self.ini.text)).filter(|text| !text.is_empty())
     }
 }
 
 impl Ini {
-    /// Reads a text. Every text has a reading.
-    pub(super) fn parse(text: &str) -> Self {
-        let mut parser = Parser { ini: Self::default(), section: None, current: Current::Header, indent: 0 };
-        for (index, line) in lines(text).enumerate() {
-            parser.read(index + 1, line);
+    /// Reads a text. A comment need not be UTF-8.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Defect> {
+        let text = Zeroizing::new(String::with_capacity(bytes.len()));
+        let ini = Self { text, ..Self::default() };
+        let mut parser = Parser { ini, section: None, current: Current::Header, indent: 0 };
+        for (number, line) in (1..).zip(lines(bytes)) {
+            if number as usize > MOST_LINES {
+                return Err((format!("has more than {MOST_LINES} lines, the limit"), "remove what nobody uses"));
+            }
+            let text = String::from_utf8_lossy(line);
+            if matches!(text, Cow::Owned(_)) && without_comment(&text).contains('\u{fffd}') {
+                let what = format!("is not UTF-8 in line {number}: it may be in an older encoding such as Latin-1");
+                return Err((what, "save it as UTF-8"));
+            }
+            parser.read(number, &text).ok_or_else(|| {
+                let what = format!("has more than {} KiB in line {number} or up to it, the limit", LONGEST / 1024);
+                (what, "check whether it is an AWS file")
+            })?;
         }
-        parser.ini
+        Ok(parser.finish())
+    }
+
+    /// The sections, ordered by header.
+    pub(super) fn sections(&self) -> impl Iterator<Item = Section<'_>> {
+        self.headers.iter().map(|header| self.section_of(header))
     }
 
     /// The section with this header.
-    pub(super) fn section(&self, header: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.header == header)
+    pub(super) fn section(&self, header: &str) -> Option<Section<'_>> {
+        let found = self.headers.binary_search_by(|one| one.text.of(&self.text).cmp(header));
+        Some(self.section_of(&self.headers[found.ok()?]))
+    }
+
+    fn section_of(&self, header: &Header) -> Section<'_> {
+        Section { ini: self, header: header.text.of(&self.text), line: header.line }
+    }
+
+    /// Adds a text to the buffer.
+    fn push(&mut self, text: &str) -> Span {
+        let start = self.end();
+        self.text.push_str(text);
+        Span { start, end: self.end() }
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.text.len()).unwrap_or(u32::MAX)
     }
 }
 
 impl Parser {
-    fn read(&mut self, line: usize, text: &str) {
+    /// Reads a line; `None` when it or its value is too long.
+    fn read(&mut self, line: u32, text: &str) -> Option<()> {
         let trimmed = text.trim();
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
-            return;
+            return Some(());
+        }
+        if trimmed.len() > LONGEST {
+            return None;
         }
         let indent = text.chars().take_while(|c| c.is_whitespace()).count();
         if indent > self.indent && !matches!(self.current, Current::Header) {
@@ -118,81 +219,108 @@ impl Parser {
         } else {
             self.read_setting(line, trimmed);
         }
+        Some(())
     }
 
-    fn read_header(&mut self, line: usize, text: &str) {
+    fn read_header(&mut self, line: u32, text: &str) {
         self.current = Current::Header;
-        let Some(header) = header(text) else {
-            self.section = None;
-            return self.pass_over(line, "a header without ']'; the settings below it belong to no section");
-        };
-        let sections = &mut self.ini.sections;
-        let known = sections.iter().position(|section| section.header == header);
-        if known.is_some() {
-            self.ini.passed_over.push(PassedOver { line, why: "a header that is there before: one section" });
+        self.section = header(text).map(|header| {
+            let text = self.ini.push(&header);
+            self.ini.headers.push(Header { text, line });
+            line
+        });
+        if self.section.is_none() {
+            self.pass_over(line, "a header without ']'; the settings below it belong to no section");
         }
-        let sections = &mut self.ini.sections;
-        self.section = Some(known.unwrap_or_else(|| {
-            sections.push(Section { header, line, settings: BTreeMap::new() });
-            sections.len() - 1
-        }));
     }
 
-    fn read_setting(&mut self, line: usize, text: &str) {
-        let Some((key, value)) = setting(without_comment(text)) else {
-            self.current = Current::PassedOver;
-            return self.pass_over(line, "not a setting");
-        };
+    fn read_setting(&mut self, line: u32, text: &str) {
+        self.current = Current::PassedOver;
+        let Some((key, value)) = setting(without_comment(text)) else { return self.pass_over(line, "not a setting") };
         let Some(section) = self.section else {
-            self.current = Current::PassedOver;
             return self.pass_over(line, "a setting outside of every section");
         };
         let inside = without_quotes(value);
         if inside != value {
             self.pass_over(line, "the quotes around the value");
         }
-        let value = Value { text: inside.to_owned(), nested: BTreeMap::new() };
-        if self.ini.sections[section].settings.insert(key.clone(), value).is_some() {
-            self.pass_over(line, "it replaces the same setting in a line before");
-        }
-        self.current = Current::Setting(key);
+        self.current = Current::Setting(self.ini.settings.len());
+        self.add(section, 0, line, &key, inside);
     }
 
-    fn read_indented(&mut self, line: usize, text: &str) {
-        let (Current::Setting(key), Some(section)) = (&self.current, self.section) else {
-            return self.pass_over(line, "it belongs to a line that was passed over");
+    fn add(&mut self, section: u32, outer: u32, line: u32, key: &str, value: &str) {
+        let (key, value) = (self.ini.push(key), self.ini.push(value));
+        self.ini.settings.push(Setting { section, outer, line, key, value });
+    }
+
+    fn read_indented(&mut self, line: u32, text: &str) -> Option<()> {
+        let Current::Setting(index) = self.current else {
+            self.pass_over(line, "it belongs to a line that was passed over");
+            return Some(());
         };
-        let Some(value) = self.ini.sections[section].settings.get_mut(key) else { return };
-        match (value.text.is_empty(), setting(text)) {
-            (true, Some((key, nested))) => {
-                value.nested.insert(key, without_quotes(nested).to_owned());
-            }
+        let Setting { section, line: outer, key, value, .. } = self.ini.settings[index];
+        match (value.start == value.end, setting(text)) {
+            (true, Some((key, nested))) => self.add(section, outer, line, &key, without_quotes(nested)),
             (true, None) => self.pass_over(line, "not a nested setting"),
             (false, Some((key, _))) if is_word(&key) => {
                 self.pass_over(line, "it is indented more than the setting before it");
             }
+            // Its value is the end of the buffer.
             (false, _) => {
                 // The AWS CLI takes a command apart at blanks and line ends alike; a shell does not.
-                value.text.push(if key == "credential_process" { ' ' } else { '\n' });
-                value.text.push_str(text);
+                let is_command = key.of(&self.ini.text) == "credential_process";
+                self.ini.push(if is_command { " " } else { "\n" });
+                self.ini.settings[index].value.end = self.ini.push(text).end;
                 if text.starts_with('[') {
-                    self.pass_over(
-                        line,
-                        "a header that is indented more than the setting before it continues its value",
-                    );
+                    let why = "a header that is indented more than the setting before it continues its value";
+                    self.pass_over(line, why);
                 }
+                return ((self.ini.end() - value.start) as usize <= LONGEST).then_some(());
             }
         }
+        Some(())
     }
 
-    fn pass_over(&mut self, line: usize, why: &'static str) {
+    fn pass_over(&mut self, line: u32, why: &'static str) {
         self.ini.passed_over.push(PassedOver { line, why });
+    }
+
+    /// Puts headers and settings in order. Of settings that are there twice, the last counts.
+    fn finish(self) -> Ini {
+        let Ini { text, mut headers, mut settings, mut passed_over } = self.ini;
+        headers.sort_by(|one, other| one.text.of(&text).cmp(other.text.of(&text)));
+        let mut first_of = BTreeMap::new();
+        headers.dedup_by(|later, first| {
+            let is_same = later.text.of(&text) == first.text.of(&text);
+            if is_same {
+                first_of.insert(later.line, first.line);
+                let why = "a header that is there before: one section";
+                passed_over.push(PassedOver { line: later.line, why });
+            }
+            is_same
+        });
+        for setting in &mut settings {
+            setting.section = first_of.get(&setting.section).copied().unwrap_or(setting.section);
+        }
+        settings.sort_by(|one, other| one.position(&text).cmp(&other.position(&text)));
+        settings.dedup_by(|later, earlier| {
+            let is_same = later.position(&text) == earlier.position(&text);
+            if is_same {
+                let why = "it replaces the same setting in a line before";
+                passed_over.push(PassedOver { line: later.line, why });
+                *earlier = *later;
+            }
+            is_same
+        });
+        passed_over.sort_by_key(|passed| passed.line);
+        Ini { text, headers, settings, passed_over }
     }
 }
 
 /// The lines of a text, which end as on any system: with LF, CR and LF, or CR.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+        .flat_map(|line| line.strip_suffix(b"\r").unwrap_or(line).split(|byte| *byte == b'\r'))
 }
 
 /// The text between the brackets, with one space behind the first word. Text behind them is passed over.
@@ -219,7 +347,7 @@ fn is_word(key: &str) -> bool {
 }
 
 /// A line without the comment at its end, which begins after a blank and outside of quotes.
-pub(super) fn without_comment(text: &str) -> &str {
+fn without_comment(text: &str) -> &str {
     let (mut rest, mut after_blank) = (text, true);
     while let Some(c) = rest.chars().next() {
         if after_blank && ['#', ';'].contains(&c) {
@@ -244,12 +372,16 @@ pub(super) fn without_quotes(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ini, PassedOver};
+    use super::{Ini, LONGEST, MOST_LINES, PassedOver};
     use proptest::prelude::*;
 
     #[track_caller]
     fn get<'a>(ini: &'a Ini, header: &str, key: &str) -> Option<&'a str> {
         ini.section(header).unwrap_or_else(|| panic!("no [{header}]: {ini:?}")).get(key)
+    }
+
+    fn parse(text: &str) -> Ini {
+        Ini::parse(text.as_bytes()).expect("UTF-8 of few lines")
     }
 
     #[test]
@@ -284,13 +416,13 @@ mod tests {
             ("[a]\nkey = value\n\n  # comment\n  more", Some("value\nmore")),
             ("[a]\nkey = value\n  other = x", Some("value")),
         ] {
-            assert_eq!(get(&Ini::parse(text), "a", "key"), value, "{text}");
+            assert_eq!(get(&parse(text), "a", "key"), value, "{text}");
         }
     }
 
     #[test]
     fn indented_lines_are_nested_in_a_setting_without_a_value() {
-        let ini = Ini::parse("[services x]\necr =\n  endpoint_url = http://a # b\n\n  Region: c\nsts =\n  no\nkey = 1");
+        let ini = parse("[services x]\necr =\n  endpoint_url = http://a # b\n\n  Region: c\nsts =\n  no\nkey = 1");
         let section = ini.section("services x").expect("a section");
         assert_eq!(section.nested("ecr", "endpoint_url"), Some("http://a # b"));
         assert_eq!(section.nested("ecr", "region"), Some("c"));
@@ -300,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_command_goes_on_in_the_next_line() {
-        let ini = Ini::parse("[a]\ncredential_process = vault exec\n   --duration=1h\n   prod\n   region = x");
+        let ini = parse("[a]\ncredential_process = vault exec\n   --duration=1h\n   prod\n   region = x");
         assert_eq!(get(&ini, "a", "credential_process"), Some("vault exec --duration=1h prod"));
         assert_eq!(ini.passed_over.len(), 1);
     }
@@ -315,22 +447,40 @@ mod tests {
             ("[a]\nkey = value\n[b\nkey = no", &[3, 4]),
             ("[a]\nkey = value\n  [b]", &[3]),
         ] {
-            let ini = Ini::parse(text);
-            let found: Vec<usize> = ini.passed_over.iter().map(|PassedOver { line, .. }| *line).collect();
+            let ini = parse(text);
+            let found: Vec<u32> = ini.passed_over.iter().map(|PassedOver { line, .. }| *line).collect();
             assert_eq!(found, lines, "{text}");
             assert!(get(&ini, "a", "key").is_some_and(|value| value.starts_with("value")), "{text}");
         }
     }
 
+    #[test]
+    fn a_setting_that_is_there_again_replaces_what_is_nested_in_the_first() {
+        let ini = parse("[a]\necr =\n  region = x\n  other = 1\n[b]\n[a]\necr =\n  region = y\n  region = z\n");
+        let section = ini.section("a").expect("a section");
+        assert_eq!((section.nested("ecr", "region"), section.nested("ecr", "other")), (Some("z"), None));
+        assert_eq!(ini.passed_over.iter().map(|passed| passed.line).collect::<Vec<_>>(), [6, 7, 9]);
+    }
+
+    #[test]
+    fn lines_and_values_have_limits() {
+        let defect = |text: String| Ini::parse(text.as_bytes()).err().map(|(what, _)| what).unwrap_or_default();
+        assert!(defect("\n".repeat(MOST_LINES)).contains("more than 131072 lines"));
+        assert!(defect(format!("[a]\nkey = {}", "x".repeat(LONGEST))).contains("more than 64 KiB in line 2"));
+        assert!(defect(format!("[a]\nkey = x\n{}", "  more\n".repeat(LONGEST))).contains("more than 64 KiB in line"));
+        assert_eq!(defect(format!("[a]\n# {}\n", "x".repeat(LONGEST))), "");
+        assert_eq!(defect("\n".repeat(MOST_LINES - 1)), "");
+    }
+
     proptest! {
         #[test]
         fn every_text_has_a_reading_whose_lines_are_in_it(text in "([\\[\\]=:#;'\" a-c\\t\\r\\n]|é|\u{a0}){0,60}") {
-            let ini = Ini::parse(&text);
-            let lines = super::lines(&text).count();
+            let ini = parse(&text);
+            let lines = super::lines(text.as_bytes()).count();
             let reported = ini.passed_over.iter().map(|passed| passed.line);
-            prop_assert!(reported.chain(ini.sections.iter().map(|section| section.line)).all(|line| (1..=lines).contains(&line)));
+            prop_assert!(reported.chain(ini.sections().map(|section| section.line)).all(|line| (1..=lines).contains(&(line as usize))));
             // White space around the text means nothing, but for the indentation of its first line.
-            prop_assert_eq!(format!("{ini:?}"), format!("{:?}", Ini::parse(&format!("{text}\n"))));
+            prop_assert_eq!(format!("{ini:?}"), format!("{:?}", parse(&format!("{text}\n"))));
         }
     }
 }

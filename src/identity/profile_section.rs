@@ -281,7 +281,7 @@ impl ProfileSection<'_> {
     pub(super) fn keys(&self) -> Result<Option<Keys>, Failure> {
         const ID: &str = "aws_access_key_id";
         const SECRET: &str = "aws_secret_access_key";
-        for section in self.profile.sections() {
+        for (index, section) in self.profile.sections().enumerate() {
             let missing = |key: &str, other: &str| {
                 let what = format!("it has {other} without {key} beside it in the same file");
                 self.wrong(&what, &format!("add {key}, or remove {other}"))
@@ -293,12 +293,9 @@ impl ProfileSection<'_> {
                 (None, None) => continue,
             };
             // As in the SDK for Go, the token of keys in the credentials file may be in the config file.
-            let token = ["aws_session_token", "aws_security_token"].into_iter().find_map(|key| {
-                self.profile
-                    .sections()
-                    .skip_while(|other| !std::ptr::eq(*other, section))
-                    .find_map(|other| other.get(key))
-            });
+            let token = ["aws_session_token", "aws_security_token"]
+                .into_iter()
+                .find_map(|key| self.profile.sections().skip(index).find_map(|section| section.get(key)));
             return Ok(Some(Keys {
                 id: id.to_owned(),
                 secret: secret.to_owned().into(),

@@ -26,8 +26,8 @@ pub struct Profiles {
 /// A profile: its sections in the two files.
 #[derive(Clone, Copy)]
 pub struct Profile<'a> {
-    config: Option<&'a Section>,
-    credentials: Option<&'a Section>,
+    config: Option<Section<'a>>,
+    credentials: Option<Section<'a>>,
 }
 
 /// The paths of the config and the credentials file; `None` for a path that would need a home directory when there is
@@ -130,7 +130,7 @@ impl<'a> Profile<'a> {
     }
 
     /// The sections that may hold its keys, in the order of precedence: a pair of keys is in one file.
-    pub(super) fn sections(self) -> impl Iterator<Item = &'a Section> {
+    pub(super) fn sections(self) -> impl Iterator<Item = Section<'a>> {
         self.credentials.into_iter().chain(self.config)
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! The bytes that are parsed are the bytes that enter the cache key; nothing reads the file a second time.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::ini::{Ini, Section, lines, without_comment, without_quotes};
+use super::ini::{Defect, Ini, Section, without_quotes};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::input::{self, Content, Reading};
@@ -62,7 +61,7 @@ impl SharedFile {
 
     pub(super) fn new(kind: Kind, path: Option<PathBuf>, content: Content, unsteady: Option<&'static str>) -> Self {
         let mut file = Self { kind, path, is_named: false, content, unsteady, ini: Ini::default(), problem: None };
-        match file.text().map(|text| Ini::parse(&text)) {
+        match file.parse() {
             Ok(ini) => file.ini = ini,
             Err((what, hint)) => {
                 let what = format!("the AWS file {} {what}", file.name());
@@ -72,12 +71,12 @@ impl SharedFile {
         file
     }
 
-    /// The text, or what is wrong with the file, and a fix. A comment need not be UTF-8.
-    fn text(&self) -> Result<Cow<'_, str>, (String, &'static str)> {
+    /// The sections, or what is wrong with the file.
+    fn parse(&self) -> Result<Ini, Defect> {
         let bytes = match &self.content {
-            Content::Unreadable(why) if why == input::DIRECTORY => return Ok("".into()),
+            Content::Unreadable(why) if why == input::DIRECTORY => return Ok(Ini::default()),
             Content::Unreadable(_) => return Err(("cannot be read".to_owned(), "correct its owner or mode")),
-            Content::Absent => return Ok("".into()),
+            Content::Absent => return Ok(Ini::default()),
             Content::Bytes(bytes) => bytes.as_slice(),
         };
         if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
@@ -92,16 +91,7 @@ impl SharedFile {
                 "save it as UTF-8; in Windows PowerShell, with 'Out-File -Encoding ascii'",
             ));
         }
-        let text = String::from_utf8_lossy(bytes);
-        let is_utf8 = matches!(text, Cow::Borrowed(_));
-        let wrong = lines(&text).position(|line| !is_utf8 && without_comment(line).contains('\u{fffd}'));
-        match wrong {
-            Some(line) => Err((
-                format!("is not UTF-8 in line {}: it may be in an older encoding such as Latin-1", line + 1),
-                "save it as UTF-8",
-            )),
-            None => Ok(text),
-        }
+        Ini::parse(bytes)
     }
 
     /// The path, or a description when there is none.
@@ -117,7 +107,7 @@ impl SharedFile {
     }
 
     /// The section of a profile. In the config file `[profile default]` replaces `[default]`.
-    pub(super) fn profile(&self, name: &str) -> Option<&Section> {
+    pub(super) fn profile(&self, name: &str) -> Option<Section<'_>> {
         match self.kind {
             Kind::Config => {
                 self.named("profile", name).or_else(|| (name == "default").then(|| self.ini.section(name))?)
@@ -128,26 +118,22 @@ impl SharedFile {
 
     /// The section with a header of this kind and name. The AWS CLI reads a name in quotes as the name without them, the SDK
     /// for Go as the name with them.
-    pub(super) fn named(&self, kind: &str, name: &str) -> Option<&Section> {
-        let name_of = |section: &'_ Section| Some(section.header.strip_prefix(kind)?.strip_prefix(' ')?.to_owned());
-        self.ini.section(&format!("{kind} {name}")).or_else(|| {
-            self.ini
-                .sections
-                .iter()
-                .find(|section| name_of(section).is_some_and(|quoted| without_quotes(&quoted) == name))
-        })
+    pub(super) fn named(&self, kind: &str, name: &str) -> Option<Section<'_>> {
+        let is_quoted = |Section { header, .. }: &Section<'_>| {
+            let quoted = header.strip_prefix(kind).and_then(|rest| rest.strip_prefix(' '));
+            quoted.is_some_and(|quoted| without_quotes(quoted) == name)
+        };
+        let quoted = || self.ini.sections().filter(is_quoted).min_by_key(|section| section.line);
+        self.ini.section(&format!("{kind} {name}")).or_else(quoted)
     }
 
     /// The names of all profiles.
     pub(super) fn profile_names(&self) -> impl Iterator<Item = &str> {
-        self.ini.sections.iter().filter_map(|section| {
-            let header = section.header.as_str();
-            match (self.kind, header.split_once(' ')) {
-                (Kind::Config, Some(("profile", name))) => Some(without_quotes(name)),
-                (Kind::Config, _) => (header == "default").then_some(header),
-                (Kind::Credentials, Some(("profile" | "sso-session" | "services", _))) => None,
-                (Kind::Credentials, _) => Some(header).filter(|header| !header.is_empty()),
-            }
+        self.ini.sections().filter_map(|Section { header, .. }| match (self.kind, header.split_once(' ')) {
+            (Kind::Config, Some(("profile", name))) => Some(without_quotes(name)),
+            (Kind::Config, _) => (header == "default").then_some(header),
+            (Kind::Credentials, Some(("profile" | "sso-session" | "services", _))) => None,
+            (Kind::Credentials, _) => Some(header).filter(|header| !header.is_empty()),
         })
     }
 
@@ -157,13 +143,12 @@ impl SharedFile {
             Kind::Config => format!("[profile {profile}]"),
             Kind::Credentials => format!("[{profile}]"),
         };
-        let meant = |section: &&Section| {
-            let header = &section.header;
+        let meant = |Section { header, .. }: &Section<'_>| {
             let is_profile = header.get(..8).is_some_and(|kind| kind.eq_ignore_ascii_case("profile "));
             let name = if is_profile { &header[8..] } else { header };
             without_quotes(name).trim().eq_ignore_ascii_case(without_quotes(profile.trim()))
         };
-        let Section { header, line, .. } = self.ini.sections.iter().find(meant)?;
+        let Section { header, line, .. } = self.ini.sections().filter(meant).min_by_key(|section| section.line)?;
         let hint = if profile.trim() == profile {
             format!("write {right}")
         } else {

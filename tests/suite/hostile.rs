@@ -4,11 +4,18 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::json;
 
 use crate::HOST;
+use crate::doctor::{Healthy, check, report};
 use crate::helper::{Helper, Ran, lacks_kernel, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
@@ -18,7 +25,7 @@ fn answering(text: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let answer = move |_: Request| std::future::ready(text.clone());
-    crate::support::serve(listener, axum::Router::new().fallback(answer));
+    crate::support::serve(listener, Router::new().fallback(answer));
     url
 }
 
@@ -127,6 +134,47 @@ fn small_stacks_of_threads_are_not_those_of_the_helper() {
     helper.get(HOST).password_for(HOST);
 }
 
+/// A registry's challenge, and the bearer token of its token service, become headers and a URL of the next request.
+#[test]
+fn tokens_and_challenges_of_a_registry_that_fit_into_no_header() {
+    const PUBLIC: &str = "public.ecr.aws";
+    let challenge = |realm: &str| format!("Bearer realm=\"{realm}\",service=\"{PUBLIC}\",scope=\"aws\"").into_bytes();
+    let own = challenge("https://public.ecr.aws/token/");
+    let said = Arc::new(Mutex::new((own.clone(), String::new())));
+    let (of_registry, of_service) = (said.clone(), said.clone());
+    let refuse = move || async move {
+        let challenge = of_registry.lock().expect("no panic").0.clone();
+        let challenge = HeaderValue::from_bytes(&challenge).expect("bytes of a header");
+        (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response()
+    };
+    let issue = move || async move { json!({"token": of_service.lock().expect("no panic").1}).to_string() };
+    let router = Router::new().route("/v2/", get(refuse)).route("/token/", get(issue));
+    let Some(Healthy { helper, .. }) = Healthy::with("tokens and challenges", &[PUBLIC], router) else { return };
+    let tokens = ["a\nb", "a\r\nX-Y: z", "a\0b", "\u{1b}[2J", "\u{7f}", "é", "\u{202e}b"];
+    let tokens = tokens.map(|token| (own.clone(), token, "gives a token with invalid characters"));
+    let challenges = [
+        (challenge("https://public.ecr.aws/to ken/"), "names a token service with an invalid URL"),
+        (challenge("https://public.ecr.aws/\tken/"), "names a token service with an invalid URL"),
+        (
+            challenge(&format!("https://public.ecr.aws/{}", "x".repeat(70000))),
+            "names a token service with an invalid URL",
+        ),
+        (challenge("https://public.ecr.aws/\u{e9}"), "rejects the token"),
+        (challenge("https://public.ecr.aws\u{202e}/"), "rejects the token"),
+        (challenge("https://other.test/"), "rejects the token"),
+        (challenge("://"), "rejects the token"),
+        (b"Bearer realm=\"".to_vec(), "rejects the token"),
+        (b"Bearer \xff\xfe".to_vec(), "rejects the token"),
+        (b"".to_vec(), "rejects the token"),
+    ];
+    for (challenge, token, words) in tokens.into_iter().chain(challenges.map(|(sent, words)| (sent, "good", words))) {
+        *said.lock().expect("no panic") = (challenge, token.to_owned());
+        let (all, code) = report(&helper, &[PUBLIC]);
+        let (status, what) = check(&all, "registry");
+        assert!((code, status.as_str()) == (Some(1), "failure") && what.contains(words), "{token:?}: {what}");
+    }
+}
+
 /// An image without /dev: the packaged program gets random numbers from the system call.
 #[test]
 fn names_are_resolved_without_random_devices() {
@@ -144,10 +192,13 @@ fn names_are_resolved_without_random_devices() {
     assert!(line.contains("nowhere.invalid") && !line.contains("internal error"), "{line}");
 }
 
-/// Runs `get` with 64 MiB of memory for everything that it writes to.
+/// Runs `get` with 20 seconds of a processor and 64 MiB of memory: for everything that it writes to, and with the packaged program
+/// also for all that it maps, as the stacks of threads and the program itself.
 fn get_with_little_memory(helper: &Helper) -> Ran {
-    let output = helper.under("sh", &["-c", "ulimit -d 65536; exec \"$@\"", "sh"], &[], HOST);
-    Ran::new(output, Duration::ZERO)
+    // A program for development alone has more.
+    let mapped = if crate::dns::is_static(&program()) { "ulimit -v 65536; " } else { "" };
+    let script = format!("ulimit -t 20; ulimit -d 65536; {mapped}exec \"$@\"");
+    Ran::new(helper.under("sh", &["-c", &script, "sh"], &[], HOST), Duration::ZERO)
 }
 
 /// An environment in which the file that the variable names is read.
@@ -191,6 +242,81 @@ fn files_without_end_and_large_ones_are_one_line_under_a_limit_on_memory() {
             let ran = get_with_little_memory(&helper.var(variable, path.to_str().expect("UTF-8")));
             let line = ran.error();
             assert!(line.lines().count() == 1 && !line.contains("internal"), "{variable}: {text:?}: {ran:?}");
+        }
+    }
+}
+
+/// Files up to their limit whose parts are so small or so large that a copy of each would fill the memory, and a comparison of each
+/// with all others would never end.
+#[test]
+fn aws_files_of_a_million_parts_are_one_line_under_limits_on_time_and_memory() {
+    const LIMIT: usize = (8 << 20) - 100;
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let numbered = |head: &str, line: fn(usize) -> String| {
+        let mut text = head.to_owned();
+        for number in 0.. {
+            let line = line(number);
+            if text.len() + line.len() > LIMIT {
+                break;
+            }
+            text += &line;
+        }
+        text
+    };
+    // Long enough that the limit on lines lets them through.
+    let wide = "x".repeat(50);
+    let repeated = |head: &str, line: &str| head.to_owned() + &line.repeat((LIMIT - head.len()) / line.len());
+    for (what, text, words) in [
+        ("one setting", repeated("[default]\n", "a=b\n"), "more than 131072 lines"),
+        ("sections", numbered("", |number| format!("[profile x{number}]\n")), "more than 131072 lines"),
+        (
+            "wide sections",
+            numbered("", |number| format!("[profile {}{number}]\n", "x".repeat(60))),
+            "no AWS credentials",
+        ),
+        (
+            "wide settings",
+            numbered("[default]\n", |number| format!("{}{number}=y\n", "x".repeat(60))),
+            "no AWS credentials",
+        ),
+        (
+            "nested",
+            numbered("[default]\ns3=\n", |number| format!(" {}{number}=y\n", "x".repeat(60))),
+            "no AWS credentials",
+        ),
+        ("one wide setting", repeated("[default]\n", &format!("a={wide}{wide}\n")), "no AWS credentials"),
+        ("a long value", repeated("[default]\ncredential_process = ", "x "), "more than 64 KiB in line 2"),
+        (
+            "a value of many lines",
+            repeated("[default]\na = b\n", &format!(" {wide}{wide}\n")),
+            "more than 64 KiB in line",
+        ),
+        (
+            "a chain",
+            numbered("[default]\nrole_arn = r\nsource_profile = x0\n", |number| {
+                format!("[profile \"x{number}\"]\nrole_arn = {}\nsource_profile = x{}\n", "r".repeat(200), number + 1)
+            }),
+            "the 50th after 'default'",
+        ),
+        (
+            "a name that is nearly all others",
+            numbered(&format!("[default]\nrole_arn = r\nsource_profile = {}\n", "x".repeat(65000)), |number| {
+                format!("[profile {}{number}]\n", "x".repeat(65000))
+            }),
+            "is in neither",
+        ),
+    ] {
+        for files in [&["AWS_CONFIG_FILE"][..], &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]] {
+            let mut helper = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "true").var("AWS_ECR_TIMEOUT", "60s");
+            let path = helper.write("settings", &text);
+            for variable in files {
+                helper = helper.var(variable, path.to_str().expect("UTF-8"));
+            }
+            let ran = get_with_little_memory(&helper);
+            let line = ran.error();
+            assert!(line.lines().count() == 1 && line.contains(words), "{what}: {}", &line[..line.len().min(1000)]);
         }
     }
 }
