@@ -32,6 +32,8 @@ mod worker;
 
 pub use credentials::MfaCode;
 pub use exchange::{Exchange, sign_in_expires_soon};
+#[cfg(fuzzing)]
+pub use http::answer_with;
 pub use probe::{RegistryAnswer, Route};
 pub use session::{Issued, Session};
 pub use sso::Renewal;

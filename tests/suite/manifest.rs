@@ -52,18 +52,35 @@ fn the_ordinary_program_has_no_aws_lc_and_that_for_fips_no_ring() {
 }
 
 /// The output of `cargo metadata`, which downloads what no build on this machine has needed.
-fn metadata() -> Value {
+fn metadata(manifest: &str) -> Value {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--locked"]);
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]);
     cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
     let output = output(&mut cargo);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// The fuzz targets are a workspace of their own, with a lock file that no other build looks at.
+#[test]
+fn the_fuzz_targets_are_built_with_the_dependencies_of_the_program() {
+    let versions = |manifest: &str| {
+        let metadata = metadata(manifest);
+        let packages = metadata["packages"].as_array().expect("packages").iter();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        packages.map(|package| (text(&package["name"]), text(&package["version"]))).collect::<BTreeSet<_>>()
+    };
+    let (own, fuzzed) = (versions("Cargo.toml"), versions("fuzz/Cargo.toml"));
+    let other: Vec<_> = fuzzed.difference(&own).filter(|(name, _)| own.iter().any(|(own, _)| own == name)).collect();
+    assert!(
+        fuzzed.len() > 100 && other.is_empty(),
+        "copy their versions from Cargo.lock to fuzz/Cargo.lock: {other:?}"
+    );
+}
+
 #[test]
 fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
-    let metadata = metadata();
+    let metadata = metadata("Cargo.toml");
     let packages = metadata["packages"].as_array().expect("packages");
     let own = |package: &&Value| package["name"] == env!("CARGO_PKG_NAME");
     let version = |package: &Value| {
@@ -78,7 +95,7 @@ fn the_rust_version_is_the_lowest_that_the_dependencies_allow() {
 /// The helper would report a region that AWS has opened and that src/registry/partitions.rs lacks as misspelt.
 #[test]
 fn every_region_of_the_sdk_is_known() {
-    let metadata = metadata();
+    let metadata = metadata("Cargo.toml");
     let packages = metadata["packages"].as_array().expect("packages");
     let package = packages.iter().find(|package| package["name"] == "aws-sdk-ecr").expect("the SDK");
     let dir = Path::new(package["manifest_path"].as_str().expect("a path")).with_file_name("src");

@@ -9,6 +9,8 @@
 mod connect;
 mod error;
 mod fetch;
+#[cfg(fuzzing)]
+mod in_memory;
 mod proxy;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,8 @@ use crate::env::Env;
 use connect::{Connection, within};
 pub(super) use error::TransportError;
 pub(super) use fetch::{Answer, Limits, fitting, is_temporary};
+#[cfg(fuzzing)]
+pub use in_memory::answer_with;
 use proxy::Proxies;
 pub(super) use proxy::{NamedProxy, is_local};
 
