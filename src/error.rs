@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 
 use crate::code::Code;
 pub use crate::text::{acts_on_terminal, one_line, printable, printable_json};
+use crate::text::{beginning, words};
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -58,9 +59,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure: what happened, and the fix.
+    /// A failure: what happened, and the fix. A setting or an answer of any length may be part of both.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, what: what.into(), quote: None, hint: hint.into(), is_refusal: false }
+        let text = |text: String| beginning(&text, LONGEST_TEXT).into_owned();
+        Self { code, what: text(what.into()), quote: None, hint: text(hint.into()), is_refusal: false }
     }
 
     /// Adds what another program or a service printed, with secrets masked.
@@ -184,27 +186,30 @@ impl From<Failure> for Error {
 /// The longest quote, in characters.
 const LONGEST_QUOTE: usize = 400;
 
+/// The longest text of a failure, in characters. Lists of many profiles have less.
+const LONGEST_TEXT: usize = 10_000;
+
 /// A word of this length or more that mixes letters and digits may be a key or a token.
 const SHORTEST_SECRET: usize = 5;
 
 /// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
 /// "password=" and the like, and a word of letters and digits that is neither a path nor part of an ARN.
 pub fn without_secrets(text: &str) -> String {
-    let mut words = Vec::new();
-    let mut is_announced = false;
-    for word in one_line(text).split(' ') {
-        words.push(if is_announced { "…".to_owned() } else { mask(word) });
+    let (mut quote, mut is_announced) = (String::new(), false);
+    for word in words(text) {
+        quote.extend((!quote.is_empty()).then_some(' '));
+        quote.push_str(&if is_announced { "…".to_owned() } else { mask(word) });
+        // An answer of a megabyte may have half a million words.
+        if quote.len() > LONGEST_QUOTE * 4 {
+            break;
+        }
         let lower = word.to_ascii_lowercase();
         is_announced = SECRETS.iter().any(|name| {
             lower.trim_end_matches([':', '=', '"', '\'']).ends_with(name)
                 && (lower.ends_with([':', '=']) || lower.starts_with('-') || *name == "bearer" || *name == "basic")
         });
     }
-    let text = words.join(" ");
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    beginning(&quote, LONGEST_QUOTE).into_owned()
 }
 
 /// Names that come before a secret.

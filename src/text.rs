@@ -1,12 +1,29 @@
 //! Cleans the text of services, settings and other programs for a terminal and for the log.
 
+use std::borrow::Cow;
+
 /// Replaces each run of white space and of [characters that act on a terminal](acts_on_terminal) by one space. The text of other
 /// programs may have several lines or terminal sequences, and an answer of the protocol is one line.
 pub fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || acts_on_terminal(c))
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut line = String::new();
+    for word in words(text) {
+        line.extend((!line.is_empty()).then_some(' '));
+        line.push_str(word);
+    }
+    line
+}
+
+/// What is between white space and [characters that act on a terminal](acts_on_terminal).
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || acts_on_terminal(c)).filter(|word| !word.is_empty())
+}
+
+/// The first characters of a text, with an ellipsis for the others.
+pub fn beginning(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 /// Whether a character changes how others appear: a control character, or one of Unicode's invisible format characters, which

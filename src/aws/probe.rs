@@ -152,7 +152,7 @@ async fn bearer(
 
 /// The value of a header with a secret; `None` when the text is no such value.
 fn header_value(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
+    let mut value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii())?;
     value.set_sensitive(true);
     Some(value)
 }

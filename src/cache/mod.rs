@@ -225,7 +225,9 @@ impl Cache {
         } else if let Ok(squatter) = path.symlink_metadata() {
             if squatter.is_dir() && fs::remove_dir(path).is_err() {
                 warn!(dir:% = path.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
-                destination.rename_with(".moved")?;
+                // One that was moved earlier may be there, and not empty either.
+                let again = || format!(".moved-{}", time::OffsetDateTime::now_utc().unix_timestamp_nanos());
+                destination.rename_with(".moved").or_else(|_| destination.rename_with(&again()))?;
             } else if !squatter.is_dir() && !platform::is_own_file(&squatter) {
                 warn!(path:% = path.display(); "what is in the place of a file of the cache is no file of this user with one name; it is removed");
                 destination.remove()?;

@@ -100,6 +100,8 @@ pub fn run_child(
         }
     }
     running().retain(|running| running.mark != mark);
+    #[cfg(target_os = "linux")]
+    reap_orphans();
     finished
 }
 
@@ -288,6 +290,25 @@ fn kill_family(running: &mut Running) {
     }
 }
 
+/// As process 1 of a container, this process is the parent of what others left behind, and nobody else waits for its end.
+#[cfg(target_os = "linux")]
+fn reap_orphans() {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let own = std::process::id();
+    if own != 1 {
+        return;
+    }
+    // Held, so that no program starts meanwhile: whoever starts it waits for it.
+    let running = running();
+    let is_orphan = |process: &Process| {
+        process.has_ended && process.parent == own && running.iter().all(|running| running.pid != process.pid)
+    };
+    for orphan in processes().iter().filter(|process| is_orphan(process)) {
+        let pid = i32::try_from(orphan.pid).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
+    }
+}
+
 /// Whether /proc shows the processes of this process's namespace.
 #[cfg(target_os = "linux")]
 fn shows_processes() -> bool {
@@ -334,13 +355,15 @@ impl Drop for Running {
 struct Process {
     pid: u32,
     parent: u32,
+    /// Whether it waits for its parent to take notice.
+    has_ended: bool,
 }
 
 /// The process `root` and its descendants, without those that have ended and wait for their parents: children of children, and
 /// processes with the mark.
 #[cfg(target_os = "linux")]
 fn family(root: u32, mark: &str) -> Vec<u32> {
-    let all = processes();
+    let all: Vec<Process> = processes().into_iter().filter(|process| !process.has_ended).collect();
     let marked = |process: &&Process| has_mark(process.pid, mark);
     let mut family: Vec<u32> = all.iter().filter(marked).map(|process| process.pid).collect();
     family.extend(all.iter().map(|process| process.pid).find(|pid| *pid == root && !family.contains(pid)));
@@ -354,7 +377,7 @@ fn family(root: u32, mark: &str) -> Vec<u32> {
     family
 }
 
-/// Every process that has not ended.
+/// Every process.
 #[cfg(target_os = "linux")]
 fn processes() -> Vec<Process> {
     let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -365,7 +388,7 @@ fn processes() -> Vec<Process> {
         let stat = String::from_utf8_lossy(&stat);
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
-        (!matches!(state, "Z" | "X")).then_some(Process { pid, parent })
+        Some(Process { pid, parent, has_ended: matches!(state, "Z" | "X") })
     };
     directories.filter_map(process).collect()
 }

@@ -234,24 +234,27 @@ fn a_process_that_hangs_ends_with_its_descendants_without_proc() {
     }
 }
 
-/// As process 1 of a container, the helper becomes the parent of each orphan.
+/// As process 1 of a container, the helper becomes the parent of each orphan: of what it kills, and of what ends by itself.
 #[test]
-fn what_it_has_killed_as_the_first_process_leaves_no_zombie() {
+fn as_the_first_process_it_leaves_no_zombie() {
     if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
         return skip("zombies of the first process", "namespaces of processes need root and unshare");
     }
     let hang = "sleep 300 & echo $! >>\"$HOME/pids\"\n(sleep 300 & echo $! >>\"$HOME/pids\")\nsleep 300\n";
-    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1s"), hang);
-    // Once the process is started again, all of the first time must be gone.
-    let script = format!(
-        "(while [ \"$(cat \"$HOME/pids\" | wc -l)\" -lt 3 ]; do sleep 0.1; done 2>/dev/null\n\
-         for pid in $(head -n 2 \"$HOME/pids\"); do [ ! -e /proc/$pid ] || cat /proc/$pid/stat; done >\"$HOME/left\"\n\
-         kill 1) &\n\
-         exec \"$0\" export {HOST} --every 1s --output \"$HOME/tokens\""
-    );
-    let mut command = helper.tool("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]).arg(program());
-    let ran = crate::process::run(&mut command, "");
-    let left = fs::read_to_string(helper.home().join("left")).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
-    assert_eq!(left, "", "{ran:?}");
+    let fail = "(sleep 0.1 >\"$HOME/nothing\" 2>&1 & echo $! >>\"$HOME/pids\")\nexit 1\n";
+    // Once the process is started again, all that an earlier time has left must be gone.
+    for (process, earlier) in [(hang, 2), (fail, 1)] {
+        let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1s"), process);
+        let script = format!(
+            "(while [ \"$(cat \"$HOME/pids\" | wc -l)\" -lt 3 ]; do sleep 0.1; done 2>/dev/null\n\
+             for pid in $(head -n {earlier} \"$HOME/pids\"); do [ ! -e /proc/$pid ] || cat /proc/$pid/stat; done >\"$HOME/left\"\n\
+             kill 1) &\n\
+             exec \"$0\" export {HOST} --every 1s --output \"$HOME/tokens\""
+        );
+        let mut command = helper.tool("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]).arg(program());
+        let ran = crate::process::run(&mut command, "");
+        let left = fs::read_to_string(helper.home().join("left")).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        assert_eq!(left, "", "{process}: {ran:?}");
+    }
 }

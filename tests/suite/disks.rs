@@ -228,7 +228,7 @@ fn what_is_no_regular_file_or_has_gigabytes_is_no_entry() {
 fn a_directory_in_the_place_of_a_file_of_the_cache_is_moved_aside() {
     let aws = Aws::start();
     for ending in ["json", "manifest", "failure", "lock"] {
-        for content in ["", "thesis"] {
+        for content in ["", "thesis", "again"] {
             let helper = Helper::of(&aws);
             helper.get(HOST).password_for(HOST);
             helper.run(&["erase"], HOST).silent();
@@ -246,6 +246,12 @@ fn a_directory_in_the_place_of_a_file_of_the_cache_is_moved_aside() {
             if !content.is_empty() {
                 fs::write(path.join(content), "precious").expect("a file");
             }
+            let moved = path.with_extension(format!("{ending}.moved"));
+            if content == "again" {
+                fs::create_dir(&moved)
+                    .and_then(|()| fs::write(moved.join("earlier"), "precious"))
+                    .expect("a directory");
+            }
             if ending == "failure" {
                 aws.change(|plan| (plan.failures, plan.failure) = (1, (400, "AccessDeniedException", "not yet")));
                 helper.get(HOST).error();
@@ -257,8 +263,11 @@ fn a_directory_in_the_place_of_a_file_of_the_cache_is_moved_aside() {
             }
             assert_eq!(aws.count(), before + 1, "{ending} {content}");
             assert!(!path.is_dir(), "{ending} {content}");
-            let moved = path.with_extension(format!("{ending}.moved")).join("thesis");
-            assert_eq!(moved.exists(), !content.is_empty(), "{ending}: {}", moved.display());
+            let files = fs::read_dir(helper.cache_dir()).expect("a cache").flatten().map(|file| file.path());
+            let aside = files.filter(|file| file.to_string_lossy().starts_with(&*moved.to_string_lossy()));
+            let kept = aside.filter(|aside| aside.join(content).exists()).count();
+            assert_eq!(kept, usize::from(!content.is_empty()), "{ending} {content}");
+            assert_eq!(moved.join("earlier").exists(), content == "again", "{ending} {content}");
         }
     }
 }

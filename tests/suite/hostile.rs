@@ -1,7 +1,7 @@
 //! Values from outside that no calendar, header or stack has: each leads to an answer, none to the end of the program.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -305,7 +305,7 @@ fn aws_files_of_a_million_parts_are_one_line_under_limits_on_time_and_memory() {
             numbered(&format!("[default]\nrole_arn = r\nsource_profile = {}\n", "x".repeat(65000)), |number| {
                 format!("[profile {}{number}]\n", "x".repeat(65000))
             }),
-            "is in neither",
+            "the profile 'xxxx",
         ),
     ] {
         for files in [&["AWS_CONFIG_FILE"][..], &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]] {
@@ -335,6 +335,50 @@ fn endless(start: &'static str, more: &'static str) -> String {
         }
     });
     url
+}
+
+/// What a service says about an error, up to the limit on answers, and what is no HTTP.
+#[test]
+fn errors_of_a_megabyte_are_one_short_line_under_a_limit_on_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let long = |text: &str| text.repeat(400_000 / text.len());
+    let json = |code: &str, message: &str| {
+        let body = format!(r#"{{"__type":"{code}","Code":"{code}","message":"{message}","Message":"{message}"}}"#);
+        format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.1\r\nConnection: close\r\n\r\n{body}"
+        )
+    };
+    for (what, answer) in [
+        ("a long message", json("AccessDenied", &long("y "))),
+        ("a long word", json("AccessDenied", &long("secret0"))),
+        ("a long code", json(&long("y"), "no")),
+        ("a code of words", json(&long("y "), &long("\\u202e"))),
+        ("no HTTP", "SSH-2.0-OpenSSH\r\n".to_owned()),
+        ("no status", "HTTP/1.1 99 \u{1b}[2J\r\n\r\n".to_owned()),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let _ = connection.read(&mut [0; 4096]);
+                let _ = connection.write_all(answer.as_bytes());
+            }
+        });
+        for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+        {
+            let helper = if variable == "AWS_ENDPOINT_URL" { Helper::of(&Aws::start()) } else { Helper::bare() };
+            let helper = helper.var("AWS_MAX_ATTEMPTS", "1").var("AWS_EC2_METADATA_DISABLED", "");
+            let ran = get_with_little_memory(&helper.var(variable, &url));
+            let line = ran.error();
+            assert!(line.lines().count() == 1 && line.len() < 12_000, "{what} of {variable}: {} bytes", line.len());
+            assert!(!line.contains("secret0") && !line.contains("internal error"), "{what} of {variable}: {line}");
+            if variable == "AWS_ENDPOINT_URL" && what.starts_with("no ") {
+                assert!(line.contains("cannot be read") && line.contains("AWS_ENDPOINT_URL"), "{what}: {line}");
+            }
+        }
+    }
 }
 
 #[test]

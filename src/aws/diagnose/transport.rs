@@ -57,9 +57,9 @@ impl Context {
                 format!("no TLS connection to {authority}: {cause}"),
                 "build the program again with packaging/build --fips, and report this if that does not help",
             ),
-            (TransportError::TooLarge, _) => Failure::new(
+            _ if cause.is_of_answer() => Failure::new(
                 Code::AnswerInvalid,
-                format!("the answer of {authority} is larger than 1 MiB, the limit"),
+                format!("what {authority} answers cannot be read: {cause}"),
                 "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             ),
             (_, Some(proxy)) => Failure::new(

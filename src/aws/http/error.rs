@@ -76,6 +76,11 @@ impl TransportError {
         matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_) | Self::Http(_))
     }
 
+    /// Whether there was an answer, which is too large or not HTTP.
+    pub(in crate::aws) fn is_of_answer(&self) -> bool {
+        matches!(self, Self::TooLarge) || matches!(self, Self::Http(error) if error.is_parse())
+    }
+
     /// tokio-rustls wraps its errors in `io::Error`.
     pub(super) fn from_io(error: io::Error) -> Self {
         match error.downcast::<rustls::Error>() {
