@@ -6,14 +6,14 @@
 //! variable could have written any claim. Of a claim that is there twice, readers take one or the other, so such a token counts
 //! whole, as does one that is no JWT.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::hash::KeyHasher;
 
@@ -41,21 +41,25 @@ const BOUND_TO: [&str; 2] = ["pod", "node"];
 pub(super) fn digest(token: &[u8], acceptor: Acceptor) -> String {
     let mut parts = KeyHasher::default();
     match claims(token) {
-        Some(mut claims) => {
-            claims.retain(|name, _| !OF_ISSUE.contains(&name.as_str()));
-            let is_of_account = claims["sub"].as_str().is_some_and(|sub| sub.starts_with(SERVICE_ACCOUNT));
-            if let Some(Value::Object(of_account)) = claims.get_mut(KUBERNETES) {
-                of_account.retain(|name, _| !OF_ISSUE.contains(&name.as_str()));
-                if acceptor == Acceptor::Sts && is_of_account {
-                    of_account.retain(|name, _| !BOUND_TO.contains(&name.as_str()));
+        Some(claims) => {
+            parts.add("claims", "");
+            let is_of_account = claims.text("sub").is_some_and(|sub| sub.starts_with(SERVICE_ACCOUNT));
+            let of_account = claims.0.get(KUBERNETES).and_then(|of| serde_json::from_str::<Claims>(of.get()).ok());
+            for (name, value) in claims.of_holder() {
+                match name {
+                    KUBERNETES if of_account.is_some() => {}
+                    // One audience may be a text or a list.
+                    "aud" if value.starts_with('"') => parts.add(name, format!("[{value}]")),
+                    _ => parts.add(name, value),
                 }
             }
-            // One audience may be a text or a list.
-            if let Some(audience @ Value::String(_)) = claims.get_mut("aud") {
-                *audience = Value::Array(vec![audience.take()]);
+            if let Some(of_account) = &of_account {
+                parts.add(KUBERNETES, "");
+                let is_unseen = |name: &str| acceptor == Acceptor::Sts && is_of_account && BOUND_TO.contains(&name);
+                for (name, value) in of_account.of_holder().filter(|(name, _)| !is_unseen(name)) {
+                    parts.add(name, value);
+                }
             }
-            // The map is sorted.
-            parts.add("claims", Value::Object(claims).to_string());
         }
         None => parts.add("token", token),
     }
@@ -65,74 +69,59 @@ pub(super) fn digest(token: &[u8], acceptor: Acceptor) -> String {
 /// The issuer and the subject that a JWT claims.
 pub fn issuer_and_subject(token: &[u8]) -> Option<(String, String)> {
     let claims = claims(token)?;
-    Some((claims["iss"].as_str()?.to_owned(), claims["sub"].as_str()?.to_owned()))
+    Some((claims.text("iss")?, claims.text("sub")?))
 }
 
 /// The claims of a JWT with an issuer and a subject.
-fn claims(token: &[u8]) -> Option<Map<String, Value>> {
+fn claims(token: &[u8]) -> Option<Claims> {
     let mut parts = std::str::from_utf8(token).ok()?.trim().split('.');
     let (_header, payload, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
         return None;
     };
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    let Unique = serde_json::from_slice(&bytes).ok()?;
-    let claims: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
-    ["iss", "sub"].iter().all(|name| claims.get(*name).is_some_and(Value::is_string)).then_some(claims)
+    let claims: Claims = serde_json::from_slice(&bytes).ok()?;
+    ["iss", "sub"].iter().all(|name| claims.text(name).is_some()).then_some(claims)
 }
 
-/// JSON without an object that has a name twice.
-struct Unique;
+/// The members of an object in which no name is there twice, with their values as they are written: two numbers that are read
+/// as the same float are two claims.
+struct Claims(BTreeMap<String, Box<RawValue>>);
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+impl Claims {
+    fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
+    /// Those that say who holds the token, by name.
+    fn of_holder(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.iter().map(|(name, value)| (name.as_str(), value.get()));
+        all.filter(|(name, _)| !OF_ISSUE.contains(name))
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
-    type Value = Self;
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Claims;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON in which no name is there twice")
+        f.write_str("an object in which no name is there twice")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        let mut names = BTreeSet::new();
-        while let Some((name, Self)) = members.next_entry::<String, Self>()? {
-            if !names.insert(name) {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
+        let mut claims = BTreeMap::new();
+        while let Some((name, value)) = members.next_entry()? {
+            if claims.insert(name, value).is_some() {
                 return Err(de::Error::custom("a name is there twice"));
             }
         }
-        Ok(self)
+        Ok(Claims(claims))
     }
 }
 
@@ -173,6 +162,9 @@ mod tests {
             r#","aud":"a","amr":["x"]"#,
             r#","aud":"a","https://aws.amazon.com/tags":{"principal_tags":{"team":["x"]}}"#,
             r#","aud":"a","https://aws.amazon.com/tags":{"principal_tags":{"team":["y"]}}"#,
+            // No float tells these apart.
+            r#","aud":"a","number":100000000000000000001"#,
+            r#","aud":"a","number":100000000000000000002"#,
         ] {
             let digest = sts(other);
             assert!(!all.contains(&digest), "{other}");
@@ -206,7 +198,7 @@ mod tests {
             ["a.b.c", "a.b.d"],
             [&jwt(""), &(jwt("") + ".x")],
             [&jwt(r#","sub":"s""#), &twice(r#","sub":"s""#)],
-            [&jwt(r#","a":[{"b":1,"b":2}]"#), &twice(r#","a":[{"b":1,"b":2}]"#)],
+            [&jwt(r#","a":[{"b":1,"b":2}]"#), &jwt(r#","a":[{"b":2}]"#)],
         ] {
             assert_ne!(digest(one.as_bytes(), Acceptor::Sts), digest(other.as_bytes(), Acceptor::Sts), "{one}");
         }

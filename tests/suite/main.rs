@@ -43,6 +43,7 @@
 //! | `budgets` | the cost of a cached answer in counts: system calls, files, memory, instructions; calls to AWS; size |
 //! | `properties` | properties of any input |
 //! | `identity` | under random settings, one key means one principal, and a cached token is what a `get` without cache gets |
+//! | `pairs` | two gets, and between them one change of claims, sandboxes, links, directories, mappings, endpoints, users or times |
 //! | `storm` | many gets while links, files and variables flip serve nobody else's token |
 //! | `judges` | under random settings, botocore and AWS Labs' helper take the same credentials, but for listed differences |
 //! | `own_settings` | mistakes in the helper's own settings |
@@ -75,6 +76,7 @@
 //! | `namespace` | private mounts and networks, daemons in them, and the list of what is left out |
 //! | `issuers` | what identities come from: JWTs, sign-ins, the addresses of instances and containers |
 //! | `worlds`, `sites` | random settings; where they are put, and the principal that they lead to |
+//! | `scenes`, `witness` | the random scenes of `pairs`; a stand-in for AWS whose tokens tell who asked |
 //! | `real_clients` | a machine for docker, podman and others, with a registry |
 //! | `support` | the stand-ins for AWS and for a registry, and certificates, which the demo uses too |
 
@@ -92,10 +94,14 @@ mod namespace;
 mod process;
 #[path = "../support/real_clients.rs"]
 mod real_clients;
+#[path = "../support/scenes.rs"]
+mod scenes;
 #[path = "../support/sites.rs"]
 mod sites;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/witness.rs"]
+mod witness;
 #[path = "../support/worlds.rs"]
 mod worlds;
 
@@ -144,6 +150,7 @@ mod output;
 mod own_settings;
 mod packages;
 mod pages;
+mod pairs;
 mod picture;
 mod processes;
 mod properties;
