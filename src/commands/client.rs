@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::client_config::{self, Lookup};
+use crate::client_config::{self, AuthFile, Lookup};
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
@@ -44,8 +44,13 @@ impl Client {
     pub(super) fn auth_files(self, env: &Env) -> Vec<PathBuf> {
         match self {
             Self::Docker => client_config::docker_config(env).into_iter().collect(),
-            Self::Podman => containers::auth_files(env, Rules::of_installed(env)),
+            Self::Podman => containers::auth_files(env, Rules::installed(env)),
         }
+    }
+
+    /// Reads those of these files that can be read.
+    pub(super) fn read_auth_files(self, env: &Env) -> impl Iterator<Item = AuthFile> {
+        self.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok())
     }
 
     /// Returns the files from which `setup --remove` takes entries. podman also reads docker's file, which is not its own
@@ -71,7 +76,7 @@ impl Client {
     pub(super) fn lookup(self, env: &Env, host: &str) -> Result<Lookup, Failure> {
         match self {
             Self::Docker => client_config::docker_lookup(env, host),
-            Self::Podman => containers::lookup(env, Rules::of_installed(env), host),
+            Self::Podman => containers::lookup(env, Rules::installed(env), host),
         }
     }
 }

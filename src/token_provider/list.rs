@@ -19,7 +19,7 @@ use super::{Fetched, Purpose, fetch, in_context, stored};
 use crate::cache::{Cache, Freshness, Manifest};
 use crate::client_config::{self, AuthFile};
 use crate::config::{Config, Target};
-use crate::containers::{self, Era, Program, Rules};
+use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Identity, Profiles, Selected, request_key};
@@ -66,8 +66,7 @@ pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Opti
 /// scheme, a path or capital letters.
 fn hosts_of_clients(env: &Env) -> Vec<String> {
     // Of the rules, the newest: to ask an installed podman for its version takes too long.
-    let rules = Rules { era: Era::From6, program: Program::Podman };
-    let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, rules));
+    let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, Rules::NEWEST));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let hosts = files.iter().flat_map(AuthFile::hosts);
     hosts.filter(|host| Host::parse(host).as_deref() == Some(host)).map(str::to_owned).collect()

@@ -42,7 +42,7 @@ const OTHERS: &[&str] = &[
 ];
 
 /// Versions and settings.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct BugReport {
     program: String,
     commit: &'static str,

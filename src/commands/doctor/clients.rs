@@ -1,8 +1,6 @@
 //! Checks whether docker and podman call the helper for a host.
 
-use std::path::PathBuf;
-
-use super::report::{Check, Name, Status};
+use super::check::{Check, Name, Place, Status};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
 use crate::commands::client::Client;
@@ -10,21 +8,24 @@ use crate::commands::findings::{self, EnvironmentPassword};
 use crate::env::Env;
 use crate::registry::Registry;
 
-/// The checks of one host. Those that fail as one of `machine` did are marked as shown: they are about the same file.
+/// The checks of one host. Those that fail as one of the machine did have its place: they are about the same file.
 pub(super) fn check_all(env: &Env, host: &str, machine: &[Check]) -> Vec<Check> {
     let password = findings::environment_password(env, host);
     let docker = match &password {
         Some(EnvironmentPassword::ByDocker(failure)) => Some(Check::failed(Name::Docker, failure.clone())),
-        _ => client(Client::Docker, env, host),
+        _ => check_client(Client::Docker, env, host),
     };
-    let mut checks = one_is_enough(docker.into_iter().chain(client(Client::Podman, env, host)).collect());
+    let mut checks = one_is_enough(docker.into_iter().chain(check_client(Client::Podman, env, host)).collect());
     checks.extend(leftover(env, host));
     checks.extend(findings::repository_password(env, host).map(|failure| Check::warned(Name::Podman, failure)));
     if let Some(EnvironmentPassword::ByOthers(failure)) = password {
         checks.push(Check::warned(Name::Docker, failure));
     }
-    let is_above = |check: &Check| check.code.is_some() && machine.iter().any(|above| above.is_same(check));
-    checks.into_iter().map(|check| if is_above(&check) { check.shown() } else { check }).collect()
+    for check in checks.iter_mut().filter(|check| check.code.is_some()) {
+        let is_same = |above: &&Check| (above.name, above.status, above.code) == (check.name, check.status, check.code);
+        check.place = machine.iter().find(is_same).map_or(Place::Registry, |above| above.place);
+    }
+    checks
 }
 
 /// Downgrades the failure of one client to a warning if the other works, since most machines use one.
@@ -43,27 +44,25 @@ pub(super) fn one_is_enough(mut checks: Vec<Check>) -> Vec<Check> {
     checks
 }
 
-/// The clients that are on the PATH.
-pub(super) fn installed(env: &Env) -> Vec<PathBuf> {
-    [Client::Docker, Client::Podman].into_iter().filter_map(|client| client.program(env)).collect()
+/// The name of the checks of a client.
+pub(super) fn name(client: Client) -> Name {
+    match client {
+        Client::Docker => Name::Docker,
+        Client::Podman => Name::Podman,
+    }
 }
 
 /// Checks one client for the host; `None` if it is neither installed nor set up.
-fn client(client: Client, env: &Env, host: &str) -> Option<Check> {
-    let name = match client {
-        Client::Docker => Name::Docker,
-        Client::Podman => Name::Podman,
-    };
-    match findings::calls_helper(env, client, host) {
-        Ok(what) => Some(Check::ok(name, what)),
-        Err(failure) if failure.code == Code::ClientNotSetUp => {
-            client.program(env)?;
-            let is_public = Registry::parse(host).is_some_and(|registry| registry.is_public());
+fn check_client(client: Client, env: &Env, host: &str) -> Option<Check> {
+    let found = findings::calls_helper(env, client, host);
+    if found.as_ref().is_err_and(|failure| failure.code == Code::ClientNotSetUp) {
+        client.program(env)?;
+        if Registry::parse(host).is_some_and(|registry| registry.is_public()) {
             let anonymous = "calls no helper for this host: images of ECR Public are pulled anonymously";
-            Some(if is_public { Check::ok(name, anonymous) } else { Check::failed(name, failure) })
+            return Some(Check::ok(name(client), anonymous));
         }
-        Err(failure) => Some(Check::failed(name, failure)),
     }
+    Some(Check::of(name(client), found))
 }
 
 /// Reports a password in docker's settings that docker does not use.

@@ -1,13 +1,14 @@
 //! Requests `/v2/` or a manifest from the registry, to check whether it accepts the token and whether the image can be
 //! pulled.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
 use super::Checker;
 use super::access::Access;
-use super::report::{Check, Name};
+use super::check::{Check, Name};
+use super::report::RegistryReport;
 use crate::aws::RegistryAnswer;
 use crate::code::Code;
 use crate::config::Target;
@@ -17,46 +18,47 @@ use crate::platform::shell_word;
 /// The time limit for the registry's response.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// Asks for `/v2/` (OCI distribution specification, "Determining support"), or for the manifest of `image`.
-pub(super) fn check_all(checker: Checker, access: &Access, host: &str, image: Option<&str>) -> Check {
-    let reference = image.map(Reference::parse);
-    let path = match &reference {
-        None => "/v2/".to_owned(),
-        Some(Reference { repository, tag }) => format!("/v2/{repository}/manifests/{tag}"),
-    };
-    let name = if image.is_some() { Name::Image } else { Name::Registry };
-    if let Some(Reference { repository, tag }) = &reference
-        && !(is_repository(repository) && is_tag(tag))
-    {
-        return Check::failure(
-            name,
+/// Asks for `/v2/` (OCI distribution specification, "Determining support"), or for the manifest of the image.
+pub(super) fn check(checker: Checker, access: &Access, report: &RegistryReport) -> Check {
+    let (host, deadline) = (&report.host, checker.until(LIMIT));
+    match &report.image {
+        None => Check::of(Name::Registry, check_registry(access, host, deadline)),
+        Some(image) => Check::of(Name::Image, check_image(access, host, &Reference::parse(image), deadline)),
+    }
+}
+
+fn check_registry(access: &Access, host: &str, deadline: Instant) -> Result<String, Failure> {
+    let answer = access.ask(host, "/v2/", deadline)?;
+    let (url, status, said) = (format!("https://{host}/v2/"), answer.status, quote(&answer));
+    Err(match status {
+        StatusCode::OK if access.has_token() => return Ok(format!("{url} accepts the token")),
+        StatusCode::OK => return Ok(format!("{url} answers anonymous requests")),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Failure::new(Code::RegistryDenied, format!("{url} rejects the token: {status}{said}"), CHECK_POLICY)
+        }
+        _ => Failure::new(Code::RegistryAnswer, format!("{url} answers {status}{said}"), CHECK_HOST),
+    })
+}
+
+fn check_image(access: &Access, host: &str, reference: &Reference, deadline: Instant) -> Result<String, Failure> {
+    let Reference { repository, tag } = reference;
+    if !(is_repository(repository) && is_tag(tag)) {
+        return Err(Failure::new(
             Code::RepositoryMissing,
             format!("{host}/{repository}:{tag} is not the name of an image"),
             "write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case",
-        );
+        ));
     }
-    let target = access.target_of(host);
-    let answer = access.ask(&target, &path, checker.until(LIMIT));
-    match (answer, reference) {
-        (Err(failure), _) => Check::failed(name, failure),
-        (Ok(RegistryAnswer { status: StatusCode::OK, .. }), None) => {
-            let accepts = if access.token().is_some() { "accepts the token" } else { "answers anonymous requests" };
-            Check::ok(name, format!("https://{host}/v2/ {accepts}"))
-        }
-        (Ok(RegistryAnswer { status: StatusCode::OK, .. }), Some(Reference { repository, tag })) => {
-            Check::ok(name, format!("{repository}:{tag} can be pulled"))
-        }
-        (Ok(answer), reference) => {
-            let said = if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) };
-            Check::failed(
-                name,
-                match reference {
-                    None => registry_refuses(host, answer.status, &said),
-                    Some(reference) => image_refused(&target, &answer, &reference, &said),
-                },
-            )
-        }
+    let answer = access.ask(host, &format!("/v2/{repository}/manifests/{tag}"), deadline)?;
+    match answer.status {
+        StatusCode::OK => Ok(format!("{repository}:{tag} can be pulled")),
+        _ => Err(image_refused(access.target(), host, &answer, reference)),
     }
+}
+
+/// What the registry says about an error, after what happened.
+fn quote(answer: &RegistryAnswer) -> String {
+    if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) }
 }
 
 /// A repository, and a tag or digest in it.
@@ -111,21 +113,10 @@ const CHECK_POLICY: &str =
     "check the registry's policy, and that the host is the registry itself, not a proxy in front of it";
 const CHECK_HOST: &str = "check the spelling of the host, and whether a proxy or a captive portal answers";
 
-/// Why the registry refuses the token.
-fn registry_refuses(host: &str, status: StatusCode, said: &str) -> Failure {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let what = format!("https://{host}/v2/ rejects the token: {status}{said}");
-            Failure::new(Code::RegistryDenied, what, CHECK_POLICY)
-        }
-        _ => Failure::new(Code::RegistryAnswer, format!("https://{host}/v2/ answers {status}{said}"), CHECK_HOST),
-    }
-}
-
 /// Why the image cannot be pulled.
-fn image_refused(target: &Target, answer: &RegistryAnswer, reference: &Reference, said: &str) -> Failure {
-    let (host, Reference { repository, tag }) = (&target.host, reference);
-    let (word, options) = (shell_word(repository), options(target));
+fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, reference: &Reference) -> Failure {
+    let Reference { repository, tag } = reference;
+    let (said, word, options) = (quote(answer), shell_word(repository), options(target));
     let is_of_pull_through = {
         let message = answer.message.to_ascii_lowercase();
         let words = ["ecr:createrepository", "ecr:batchimportupstreamimage", "pull through", "pull-through"];

@@ -1,21 +1,27 @@
-//! Checks what all registries share: the helper on the PATH, the variables, the configuration and the settings of clients.
+//! Checks what all registries share: the helper on the PATH, the variables, the configuration, the settings of clients, and the
+//! clock.
 
 use std::time::Duration;
 
-use super::report::{Check, Name};
-use super::{Checker, clients};
-use crate::NAME;
-use crate::client_config::{self, AuthFile, HELPER_NAME};
+use super::check::{Check, Name, Place};
+use super::{Checker, Event, clients};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings;
-use crate::containers::{self, Rules};
+use crate::display_time::describe_duration;
 use crate::env::Env;
+use crate::error::Failure;
 use crate::identity::Profiles;
 use crate::input::Content;
 
 /// The time limit for the AWS files.
 const AWS_FILES: Duration = Duration::from_secs(3);
+
+/// A clock difference that is not worth a number.
+const UNNOTICED: Duration = Duration::from_secs(2);
+
+/// The largest clock difference without a warning. From five minutes on, AWS rejects signatures.
+const TOLERATED: Duration = Duration::from_mins(4);
 
 /// What the arguments and the settings of clients name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,59 +32,36 @@ pub(super) enum Scope {
     Machine,
 }
 
-/// Returns the checks. Each runs when the iterator reaches it, so that the first lines appear before podman has printed its
-/// version.
-pub(super) fn check_all(checker: Checker<'_>, scope: Scope) -> impl Iterator<Item = Check> {
+/// Sends the result of each check as soon as it is known, since podman takes a while to print its version. Returns all.
+pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Check> {
     let env = checker.env;
+    let mut machine: Vec<Check> = Vec::new();
+    let mut add = |check: Check| {
+        let check = check.at(Place::Machine(machine.len()));
+        checker.send(Event::Shared(0, check.clone()));
+        machine.push(check);
+    };
+    add(check_program(env));
     let misspelt = env
         .misspelt()
-        .map(|what| Check::warning(Name::Variables, Code::VariableMisspelt, what, "correct the name of the variable"));
-    let own = std::iter::once_with(move || program(env))
-        .chain(findings::sudo(env).map(|failure| Check::warned(Name::User, failure)))
-        .chain(misspelt);
-    let clients = std::iter::once_with(move || clients(env, scope)).flatten();
-    own.chain(configuration(checker)).chain(std::iter::once_with(move || aws_files(checker)).flatten()).chain(clients)
-}
-
-/// Checks the settings of docker and podman.
-fn clients(env: &Env, scope: Scope) -> Vec<Check> {
-    let mut found: Vec<Check> = [docker(env, scope), podman(env, scope), skopeo(env)].into_iter().flatten().collect();
-    found.extend(findings::snap(env).map(|failure| Check::warned(Name::Docker, failure)));
-    for (client, name) in [(Client::Docker, Name::Docker), (Client::Podman, Name::Podman)] {
-        found.extend(findings::misspelt_members(env, client).into_iter().map(|failure| Check::warned(name, failure)));
-    }
-    if found.is_empty() && clients::installed(env).is_empty() {
-        found.push(Check::warning(
-            Name::Clients,
-            Code::NoClient,
-            "neither docker nor podman is on the PATH, and neither has settings",
-            "if another client pulls here, see its manual about credential helpers",
-        ));
-    }
-    clients::one_is_enough(found)
+        .map(|what| Failure::new(Code::VariableMisspelt, what, "correct the name of the variable"))
+        .map(|failure| Check::warned(Name::Variables, failure));
+    let user = findings::sudo(env).map(|failure| Check::warned(Name::User, failure));
+    user.into_iter().chain(misspelt).chain(check_configuration(checker)).for_each(&mut add);
+    check_aws_files(checker).into_iter().for_each(&mut add);
+    check_clients(env, scope).into_iter().for_each(&mut add);
+    machine
 }
 
 /// Checks that clients find the helper on their PATH.
-fn program(env: &Env) -> Check {
+fn check_program(env: &Env) -> Check {
     match findings::program(env) {
-        Ok(path) => Check::ok(Name::Program, format!("{} {}", path.display(), crate::VERSION)),
         Err(failure) if failure.code == Code::ProgramShadowed => Check::warned(Name::Program, failure),
-        Err(failure) => Check::failed(Name::Program, failure),
+        found => Check::of(Name::Program, found.map(|path| format!("{} {}", path.display(), crate::VERSION))),
     }
 }
 
-/// Warns of lines of the AWS files that are no settings.
-fn aws_files(checker: Checker) -> Option<Check> {
-    const SHOWN: usize = 3;
-    let profiles = Profiles::read(checker.env, checker.until(AWS_FILES)).ok()?;
-    let lines: Vec<String> = profiles.passed_over().collect();
-    let more = if lines.len() > SHOWN { format!("; and {} more", lines.len() - SHOWN) } else { String::new() };
-    let what = format!("passed over {}{more}", lines[..lines.len().min(SHOWN)].join("; "));
-    (!lines.is_empty())
-        .then(|| Check::warning(Name::Profiles, Code::SettingPassedOver, what, "correct or remove the lines"))
-}
-
-fn configuration(checker: Checker) -> Option<Check> {
+fn check_configuration(checker: Checker) -> Option<Check> {
     match checker.config {
         Err(failure) => Some(Check::failed(Name::Configuration, failure.clone())),
         Ok(config) => {
@@ -88,99 +71,58 @@ fn configuration(checker: Checker) -> Option<Check> {
     }
 }
 
-/// Checks docker's settings; `None` if docker is neither installed nor set up.
-fn docker(env: &Env, scope: Scope) -> Option<Check> {
-    if let Some(failure) = findings::refused_environment(env) {
-        return Some(Check::warned(Name::Docker, failure));
+/// Warns of lines of the AWS files that are no settings.
+fn check_aws_files(checker: Checker) -> Option<Check> {
+    const SHOWN: usize = 3;
+    let profiles = Profiles::read(checker.env, checker.until(AWS_FILES)).ok()?;
+    let lines: Vec<String> = profiles.passed_over().collect();
+    let more = if lines.len() > SHOWN { format!("; and {} more", lines.len() - SHOWN) } else { String::new() };
+    let what = format!("passed over {}{more}", lines[..lines.len().min(SHOWN)].join("; "));
+    let failure = Failure::new(Code::SettingPassedOver, what, "correct or remove the lines");
+    (!lines.is_empty()).then(|| Check::warned(Name::Profiles, failure))
+}
+
+/// Checks the settings of docker and podman.
+fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
+    let clients = [Client::Docker, Client::Podman];
+    let warned = |name| move |failure| Check::warned(name, failure);
+    let mut found: Vec<Check> = findings::refused_environment(env).map(warned(Name::Docker)).into_iter().collect();
+    found.extend(clients.into_iter().filter_map(|client| check_client(env, client, scope)));
+    found.extend(findings::skopeo_variable(env).map(warned(Name::Skopeo)));
+    found.extend(findings::snap(env).map(warned(Name::Docker)));
+    for client in clients {
+        found.extend(findings::misspelt_members(env, client).into_iter().map(warned(clients::name(client))));
     }
-    let path = client_config::docker_config(env)?;
-    let file = match AuthFile::read(path.clone()) {
-        Ok(file) => file,
-        Err(failure) => return Some(Check::failed(Name::Docker, failure)),
+    if found.is_empty() && clients.iter().all(|client| client.program(env).is_none()) {
+        let what = "neither docker nor podman is on the PATH, and neither has settings";
+        let hint = "if another client pulls here, see its manual about credential helpers";
+        found.push(Check::warned(Name::Clients, Failure::new(Code::NoClient, what, hint)));
+    }
+    clients::one_is_enough(found)
+}
+
+/// Checks the settings of a client; `None` if it is neither installed nor set up, or where each registry has a check of its own.
+fn check_client(env: &Env, client: Client, scope: Scope) -> Option<Check> {
+    // podman reads docker's file too.
+    let has_settings = || client == Client::Docker && client.entry_file(env).is_some_and(|path| path.exists());
+    let is_there = client.program(env).is_some() || has_settings();
+    let result = match findings::named_registries(env, client).transpose() {
+        None if scope == Scope::Registries || !is_there => return None,
+        None => Err(findings::names_no_registry(env, client)),
+        Some(Err(failure)) if scope == Scope::Registries && failure.code == Code::ClientHelperName => return None,
+        Some(found) => found,
     };
-    if file.store() == Some(NAME) && scope == Scope::Machine {
-        return Some(Check::failed(Name::Docker, findings::wrong_store(&path, "HOST")));
-    }
-    let is_there = env.find_program("docker").is_some() || path.exists();
-    let all = file.store() == Some(HELPER_NAME);
-    let count = file.hosts().count();
-    match (all, count) {
-        (true, _) => Some(Check::ok(
-            Name::Docker,
-            format!("calls the helper for every registry: credsStore in {}", path.display()),
-        )),
-        (false, 1..) => {
-            Some(Check::ok(Name::Docker, format!("{} names the helper for {}", path.display(), registries(count))))
-        }
-        _ if scope == Scope::Registries || !is_there => None,
-        _ => Some(Check::failure(
-            Name::Docker,
-            Code::ClientNotSetUp,
-            format!("{} names the helper for no registry", path.display()),
-            format!("run '{NAME} setup HOST' for each registry"),
-        )),
-    }
+    Some(Check::of(clients::name(client), result))
 }
 
-/// Checks podman's settings; `None` if podman is neither installed nor set up.
-fn podman(env: &Env, scope: Scope) -> Option<Check> {
-    let helpers = match containers::credential_helpers(env, Rules::of_installed(env)) {
-        Ok(helpers) => helpers,
-        Err(failure) => return Some(Check::failed(Name::Podman, failure)),
-    };
-    if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
-        let what = format!("calls the helper for every registry: credential-helpers in {}", helper.file.display());
-        return Some(Check::ok(Name::Podman, what));
+/// Checks the machine's clock, which is ahead of AWS's by these seconds.
+pub(super) fn check_clock(ahead: i64) -> Check {
+    let difference = Duration::from_secs(ahead.unsigned_abs());
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    let what = format!("{} {side} AWS's", describe_duration(difference));
+    if difference > TOLERATED {
+        let hint = "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that was suspended";
+        return Check::warned(Name::Clock, Failure::new(Code::ClockOff, what, hint));
     }
-    let of_docker = client_config::docker_config(env);
-    let mut count = 0;
-    if !containers::reads_auth_files(env, Rules::of_installed(env)) {
-        return not_set_up(env, scope);
-    }
-    for path in containers::auth_files(env, Rules::of_installed(env))
-        .into_iter()
-        .filter(|path| Some(path) != of_docker.as_ref())
-    {
-        match AuthFile::read(path) {
-            Ok(file) => count += file.hosts().count(),
-            Err(failure) => return Some(Check::failed(Name::Podman, failure)),
-        }
-    }
-    if count > 0 {
-        let path = containers::lasting_auth_file(env).unwrap_or_default();
-        return Some(Check::ok(Name::Podman, format!("{} names the helper for {}", path.display(), registries(count))));
-    }
-    let of_docker = of_docker.and_then(|path| AuthFile::read(path).ok());
-    if of_docker.is_some_and(|file| file.hosts().next().is_some()) && containers::program(env).is_some() {
-        return Some(Check::ok(Name::Podman, "reads docker's settings"));
-    }
-    not_set_up(env, scope)
-}
-
-/// Reports that podman does not call the helper; `None` where each named registry has its own checks of clients.
-fn not_set_up(env: &Env, scope: Scope) -> Option<Check> {
-    if scope == Scope::Registries || containers::program(env).is_none() {
-        return None;
-    }
-    Some(Check::failure(
-        Name::Podman,
-        Code::ClientNotSetUp,
-        "its settings name the helper for no registry",
-        format!("run '{NAME} setup --podman'"),
-    ))
-}
-
-/// Warns that skopeo before 1.23 does not read the file that a variable names.
-fn skopeo(env: &Env) -> Option<Check> {
-    let path = env.text(containers::REGISTRIES_CONF).filter(|_| containers::skopeo_ignores_variable(env))?;
-    Some(Check::warning(
-        Name::Skopeo,
-        Code::ClientConfigInvalid,
-        format!("this skopeo does not read {path}, which {} names", containers::REGISTRIES_CONF),
-        "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too",
-    ))
-}
-
-fn registries(count: usize) -> String {
-    if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
+    Check::ok(Name::Clock, if difference > UNNOTICED { what } else { "agrees with AWS's".to_owned() })
 }

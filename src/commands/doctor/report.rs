@@ -1,37 +1,41 @@
-//! The results of `doctor`, as text and as JSON.
+//! The results of `doctor`: checks, and the report that `--json` prints, described by `report.schema.json`.
+//!
+//! [`Results`] collects the checks as they are done, and makes the same report of the same results in whatever order they come.
 
-use std::io::{self, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::bug_report::BugReport;
+use super::check::{Check, Name, Place, Status};
 use crate::VERSION;
 use crate::code::Code;
-use crate::env::Env;
-use crate::error::{Error, Failure, acts_on_terminal, one_line, printable_json};
+use crate::registry::{self, Host};
 
-/// The whole report; `report.schema.json` describes its JSON.
+/// The whole report.
 #[derive(Serialize)]
 pub(super) struct Report {
     schema: u32,
     version: &'static str,
     pub(super) ok: bool,
-    summary: Summary,
+    pub(super) summary: Summary,
     checks: Vec<Check>,
     registries: Vec<RegistryReport>,
-    environment: BugReport,
+    pub(super) environment: BugReport,
 }
 
-/// How many shared checks and registries are ok.
+/// How many shared checks and registries are ok, and how many warnings all checks have.
 #[derive(Serialize)]
-struct Summary {
+pub(super) struct Summary {
     ok: usize,
     warnings: usize,
     failed: usize,
 }
 
-/// The results for one registry.
-#[derive(Clone, Serialize)]
+/// A registry that the user named, with an image if there was one, and the results for it.
+#[derive(Clone, Default, Serialize)]
 pub(super) struct RegistryReport {
     pub(super) host: String,
     pub(super) image: Option<String>,
@@ -54,137 +58,27 @@ pub(super) struct RegistryReport {
     pub(super) checks: Vec<Check>,
 }
 
-/// What was checked, in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Name {
-    Program,
-    User,
-    Variables,
-    Configuration,
-    Profiles,
-    Docker,
-    Podman,
-    Skopeo,
-    Clients,
-    Host,
-    Mapping,
-    Cache,
-    Endpoint,
-    Credentials,
-    Principal,
-    Token,
-    Clock,
-    Registry,
-    Image,
-}
-
-impl Name {
-    /// The name as printed: that of the variant.
-    fn text(self) -> String {
-        format!("{self:?}").to_lowercase()
-    }
-
-    /// Whether the check is of a client, on which no other check depends.
-    fn is_of_client(self) -> bool {
-        matches!(self, Self::Program | Self::Docker | Self::Podman)
-    }
-}
-
-/// One step.
-#[derive(Clone, Serialize)]
-pub(super) struct Check {
-    #[serde(rename = "check")]
-    pub(super) name: Name,
-    pub(super) status: Status,
-    #[serde(serialize_with = "name_of")]
-    pub(super) code: Option<Code>,
-    pub(super) what: String,
-    pub(super) fix: Option<String>,
-    /// Among the checks that registries share: the first registry that it is for, as the index among the arguments. `None`
-    /// for a check of the machine or of one registry alone.
-    #[serde(skip)]
-    pub(super) place: Option<usize>,
-    /// Whether it has been shown already.
-    #[serde(skip)]
-    shown: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Status {
-    Ok,
-    Warning,
-    Failure,
-}
-
-#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
-fn name_of<S: Serializer>(code: &Option<Code>, serializer: S) -> Result<S::Ok, S::Error> {
-    code.map(Code::name).serialize(serializer)
-}
-
-impl Check {
-    pub(super) fn ok(name: Name, what: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, code: None, what: what.into(), fix: None, place: None, shown: false }
-    }
-
-    pub(super) fn warning(name: Name, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { status: Status::Warning, ..Self::failure(name, code, what, fix) }
-    }
-
-    pub(super) fn failure(name: Name, code: Code, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { status: Status::Failure, code: Some(code), fix: Some(fix.into()), ..Self::ok(name, what) }
-    }
-
-    pub(super) fn failed(name: Name, failure: Failure) -> Self {
-        let what = failure.whole();
-        Self::failure(name, failure.code, what, failure.hint)
-    }
-
-    pub(super) fn warned(name: Name, failure: Failure) -> Self {
-        Self { status: Status::Warning, ..Self::failed(name, failure) }
-    }
-
-    /// The same check for the registry at this index and those that share it.
-    pub(super) fn at(mut self, place: usize) -> Self {
-        self.place = Some(place);
-        self
-    }
-
-    /// Whether both are the same check with the same result. Their texts may differ: they have times and new access keys.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        let of = |check: &Self| (check.name, check.place, check.status, check.code);
-        of(self) == of(other)
-    }
-
-    /// The same check, marked as shown.
-    pub(super) fn shown(mut self) -> Self {
-        self.shown = true;
-        self
-    }
-}
-
 impl RegistryReport {
-    pub(super) fn new(host: &str, image: Option<&str>) -> Self {
-        Self {
-            host: host.to_owned(),
-            image: image.map(str::to_owned),
-            ok: false,
-            account: None,
-            region: None,
-            profile: None,
-            role: None,
-            principal: None,
-            source: None,
-            expiry: None,
-            valid: None,
-            checks: Vec::new(),
-        }
+    /// Parses what the user named.
+    pub(super) fn new(text: &str) -> Self {
+        let text = registry::typed(text);
+        let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let (first, path) = bare.split_once('/').unwrap_or((bare, ""));
+        // The path of a server URL such as https://HOST/v2/ is not an image.
+        let image = Some(path).filter(|path| !matches!(path.trim_end_matches('/'), "" | "v1" | "v2"));
+        let host = Host::parse(text).map_or_else(|| first.to_owned(), |host| host.to_string());
+        Self { host, image: image.map(str::to_owned), ..Self::default() }
+    }
+
+    /// The host, and the image if there is one.
+    pub(super) fn name(&self) -> String {
+        self.image.as_ref().map_or_else(|| self.host.clone(), |image| format!("{}/{image}", self.host))
     }
 
     /// Whether all checks passed that later steps depend on. Checks of clients do not count.
-    pub(super) fn is_ok(&self) -> bool {
-        self.checks.iter().all(|check| check.status != Status::Failure || check.name.is_of_client())
+    pub(super) fn can_go_on(&self) -> bool {
+        let is_of_client = |name| matches!(name, Name::Program | Name::Docker | Name::Podman);
+        self.checks.iter().all(|check| check.status != Status::Failure || is_of_client(check.name))
     }
 
     pub(super) fn finish(mut self) -> Self {
@@ -192,252 +86,177 @@ impl RegistryReport {
         self
     }
 
-    /// Whether the registry gave the manifest of the image.
-    fn has_image(&self) -> bool {
-        self.checks.iter().any(|check| check.name == Name::Image && check.status == Status::Ok)
-    }
-
-    /// Whether the registry has a warning of its own, not one of the machine.
-    fn status(&self) -> Status {
-        let warns = self.checks.iter().any(|check| check.status == Status::Warning && !check.shown);
-        match self.ok {
-            false => Status::Failure,
-            true if warns => Status::Warning,
-            true => Status::Ok,
-        }
+    /// Whether it failed, else whether it has a warning of its own.
+    pub(super) fn status(&self) -> Status {
+        let own = self.checks.iter().filter(|check| check.is_own()).map(|check| check.status);
+        if self.ok { own.max().unwrap_or(Status::Ok) } else { Status::Failure }
     }
 }
 
-/// The checks that registries share, each once.
+/// A check among those that registries share, in the order of the report.
+type Key = (Place, Name, Status, Option<&'static str>);
+
+/// The results so far, in the order of the report.
 #[derive(Default)]
-pub(super) struct SharedChecks(Vec<(Check, usize)>);
+pub(super) struct Results {
+    /// Each check with the index of the registry that it was made for.
+    shared: BTreeMap<Key, (usize, Check)>,
+    registries: BTreeMap<usize, RegistryReport>,
+}
 
-impl SharedChecks {
-    /// Adds a check of the machine.
-    pub(super) fn push(&mut self, check: Check) {
-        self.0.push((check, 0));
-    }
-
-    /// Adds a check that was made for the registry at this index. Returns whether it is new. Of checks that are the same, the one
-    /// for the first registry remains, whichever is done first.
-    pub(super) fn add(&mut self, check: Check, index: usize) -> bool {
-        let Some(known) = self.0.iter_mut().find(|(known, _)| known.is_same(&check)) else {
-            self.0.push((check, index));
-            return true;
-        };
-        if index < known.1 {
-            *known = (check, index);
+impl Results {
+    /// Adds a check that was made for the registry at this index. Returns whether it is new. The texts of a check differ in times
+    /// and access keys; that for the first registry remains, whichever is done first.
+    pub(super) fn add_check(&mut self, index: usize, check: Check) -> bool {
+        let key = (check.place, check.name, check.status, check.code.map(Code::name));
+        match self.shared.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert((index, check));
+                return true;
+            }
+            Entry::Occupied(mut entry) if index < entry.get().0 => {
+                entry.insert((index, check));
+            }
+            Entry::Occupied(_) => {}
         }
         false
     }
 
-    /// The checks in the order of the report, whatever the order in which they were done.
-    pub(super) fn in_order(mut self) -> Vec<Check> {
-        self.0.sort_by_key(|(check, index)| (check.place, check.name, check.status, *index));
-        self.0.into_iter().map(|(check, _)| check).collect()
+    pub(super) fn add_registry(&mut self, index: usize, report: RegistryReport) {
+        self.registries.insert(index, report);
     }
-}
 
-impl Report {
-    pub(super) fn new(checks: Vec<Check>, registries: Vec<RegistryReport>, environment: BugReport) -> Self {
-        let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| !check.shown);
+    pub(super) fn into_report(self, environment: BugReport) -> Report {
+        let checks: Vec<Check> = self.shared.into_values().map(|(_, check)| check).collect();
+        let registries: Vec<RegistryReport> = self.registries.into_values().collect();
+        let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| check.is_own());
         let warnings = checks.iter().chain(own).filter(|check| check.status == Status::Warning).count();
-        let shared = |status| checks.iter().filter(|check| check.status == status).count();
-        let of_registries = |ok: bool| registries.iter().filter(|registry| registry.ok == ok).count();
-        let summary = Summary {
-            ok: shared(Status::Ok) + of_registries(true),
-            warnings,
-            failed: shared(Status::Failure) + of_registries(false),
+        let count = |ok: bool, status| {
+            let shared = checks.iter().filter(|check| check.status == status).count();
+            (registries.iter().filter(|registry| registry.ok == ok).count(), shared)
         };
+        let ((healthy, shared_ok), (broken, shared_failed)) = (count(true, Status::Ok), count(false, Status::Failure));
         // A shared check counts if a registry depends on it.
-        let ok = if registries.is_empty() { summary.failed == 0 } else { of_registries(false) == 0 };
-        Self { schema: 1, version: VERSION, ok, summary, checks, registries, environment }
+        let ok = if registries.is_empty() { shared_failed == 0 } else { broken == 0 };
+        let summary = Summary { ok: healthy + shared_ok, warnings, failed: broken + shared_failed };
+        Report { schema: 1, version: VERSION, ok, summary, checks, registries, environment }
     }
 }
 
-/// The output format.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One object at the end.
-    Json,
-    /// Shared checks, one line for each registry, and its findings.
-    Findings,
-    /// The same with every step of each registry.
-    EveryStep,
-}
-
-/// The capabilities of the output.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Terminal {
-    /// A file, a pipe, or a dumb terminal.
-    None,
-    /// Lines can be overwritten.
-    Plain,
-    /// Lines can be overwritten, and colours are wanted.
-    Coloured,
-}
-
-impl Terminal {
-    /// Detects the terminal by `NO_COLOR` (<https://no-color.org>) and `TERM`.
-    pub(super) fn of(env: &Env) -> Self {
-        match io::stdout().is_terminal() && env.text("TERM").is_some_and(|term| term != "dumb") {
-            false => Self::None,
-            true if env.os("NO_COLOR").is_some() => Self::Plain,
-            true => Self::Coloured,
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ok, warnings, failed } = self;
+        write!(f, "{ok} ok, {failed} failed")?;
+        match warnings {
+            0 => Ok(()),
+            1 => write!(f, ", 1 warning"),
+            _ => write!(f, ", {warnings} warnings"),
         }
-    }
-}
-
-/// Prints the report, line by line.
-pub(super) struct Screen<'a, W> {
-    output: &'a mut W,
-    format: Format,
-    terminal: Terminal,
-    is_waiting: bool,
-}
-
-impl<'a, W: Write> Screen<'a, W> {
-    pub(super) fn new(output: &'a mut W, format: Format, terminal: Terminal) -> Self {
-        Self { output, format, terminal, is_waiting: false }
-    }
-
-    /// Prints a check that registries share.
-    pub(super) fn check(&mut self, check: &Check) -> Result<(), Error> {
-        let lines = self.lines(check, "");
-        self.print(&lines)
-    }
-
-    /// Prints one registry: a line, and its findings or every step below it.
-    pub(super) fn registry(&mut self, registry: &RegistryReport) -> Result<(), Error> {
-        let name = match &registry.image {
-            Some(image) => format!("{}/{image}", registry.host),
-            None => registry.host.clone(),
-        };
-        let failed: Vec<String> = registry
-            .checks
-            .iter()
-            .filter(|check| check.status == Status::Failure && check.shown)
-            // Follows from the configuration.
-            .filter(|check| check.name != Name::Mapping)
-            .map(|check| check.name.text())
-            .collect();
-        let what = match (registry.status(), &registry.valid) {
-            (Status::Failure, _) if !failed.is_empty() => format!("see {} above", failed.join(", ")),
-            (Status::Failure, _) => String::new(),
-            (_, Some(valid)) if registry.has_image() => format!("image can be pulled, {valid}"),
-            (_, Some(valid)) => valid.clone(),
-            (_, None) => registry.checks.last().map(|check| check.what.clone()).unwrap_or_default(),
-        };
-        let mut lines = self.line(registry.status(), &name, &what, None);
-        for check in &registry.checks {
-            if !check.shown && (self.format == Format::EveryStep || check.status != Status::Ok) {
-                lines += &self.lines(check, "  ");
-            }
-        }
-        self.print(&lines)
-    }
-
-    /// Shows on a terminal what a check waits for, until the next line.
-    pub(super) fn waiting(&mut self, what: &str) -> Result<(), Error> {
-        if self.terminal == Terminal::None || self.format == Format::Json {
-            return Ok(());
-        }
-        self.is_waiting = true;
-        // Fits on one line of a narrow terminal.
-        let what: String = one_line(what).chars().take(60).collect();
-        let written = write!(self.output, "\r\x1b[Kwaiting for {what} …").and_then(|()| self.output.flush());
-        written.map_err(Error::unwritten)
-    }
-
-    /// Prints the details for a bug report and the verdict, or the whole report as JSON.
-    pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
-        if self.format == Format::Json {
-            let text = serde_json::to_string_pretty(report).expect("texts always serialise");
-            let text = printable_json(&text);
-            return writeln!(self.output, "{text}").and_then(|()| self.output.flush()).map_err(Error::unwritten);
-        }
-        let Summary { ok, warnings, failed } = report.summary;
-        let warnings = match warnings {
-            0 => String::new(),
-            1 => ", 1 warning".to_owned(),
-            count => format!(", {count} warnings"),
-        };
-        self.print(&format!("\n{}\n\n{ok} ok, {failed} failed{warnings}\n", report.environment))
-    }
-
-    fn lines(&self, check: &Check, indent: &str) -> String {
-        let name = check.name.text();
-        let mut lines = indent.to_owned() + &self.line(check.status, &format!("{name:11}"), &check.what, check.code);
-        if let Some(fix) = &check.fix {
-            lines.extend([indent, "         fix: ", one_line(fix).as_str(), "\n"]);
-        }
-        lines
-    }
-
-    fn line(&self, status: Status, name: &str, what: &str, code: Option<Code>) -> String {
-        let (word, colour) = match status {
-            Status::Ok => ("ok", "32"),
-            Status::Warning => ("warning", "33"),
-            Status::Failure => ("failed", "31"),
-        };
-        let word = if self.terminal == Terminal::Coloured {
-            format!("\x1b[{colour}m{word:7}\x1b[0m")
-        } else {
-            format!("{word:7}")
-        };
-        let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
-        // The name keeps its padding, which `one_line` would remove.
-        let name = name.replace(acts_on_terminal, " ");
-        format!("{word}  {name}  {}{code}", one_line(what)).trim_end().to_owned() + "\n"
-    }
-
-    fn print(&mut self, lines: &str) -> Result<(), Error> {
-        if self.format == Format::Json {
-            return Ok(());
-        }
-        let clear = if std::mem::take(&mut self.is_waiting) { "\r\x1b[K" } else { "" };
-        write!(self.output, "{clear}{lines}").and_then(|()| self.output.flush()).map_err(Error::unwritten)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Check, Name, SharedChecks, Status};
+    use serde_json::{Value, json};
+
+    use super::super::bug_report::BugReport;
+    use super::{Check, Name, Place, RegistryReport, Results};
     use crate::code::Code;
+    use crate::error::Failure;
+
+    const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
+
+    fn failure(code: Code, what: &str) -> Failure {
+        Failure::new(code, what, "fix")
+    }
+
+    /// The report in JSON of these results.
+    fn report<'a>(checks: impl Iterator<Item = &'a (usize, Check)>, registries: &[RegistryReport]) -> Value {
+        let mut results = Results::default();
+        for (index, check) in checks {
+            results.add_check(*index, check.clone());
+        }
+        for (index, registry) in registries.iter().enumerate().rev() {
+            results.add_registry(index, registry.clone());
+        }
+        json!(results.into_report(BugReport::default()))
+    }
+
+    fn registry(name: &str, checks: impl IntoIterator<Item = Check>) -> RegistryReport {
+        RegistryReport { checks: checks.into_iter().collect(), ..RegistryReport::new(name) }.finish()
+    }
 
     #[test]
     fn a_check_is_named_in_json_as_in_the_text_and_the_schema_knows_it() {
-        let schema: serde_json::Value = serde_json::from_str(super::super::SCHEMA).expect("JSON");
+        let schema: Value = serde_json::from_str(super::super::SCHEMA).expect("JSON");
         let known = schema["$defs"]["check"]["properties"]["check"]["enum"].as_array().expect("names").clone();
-        // The last name ends the order, so that all have been compared.
         for name in [Name::Program, Name::Skopeo, Name::Clients, Name::Mapping, Name::Clock, Name::Image] {
-            assert_eq!(serde_json::json!(name), name.text());
+            assert_eq!(json!(name), name.text());
             assert!(known.contains(&name.text().into()), "{name:?}");
         }
     }
 
     #[test]
-    fn shared_checks_are_the_same_in_any_order_of_their_ends() {
-        let denied = |what: &str| Check::failure(Name::Token, Code::EcrDenied, what, "fix");
+    fn the_same_results_make_the_same_report_in_any_order() {
+        let denied = Check::failed(Name::Token, failure(Code::EcrDenied, "no")).at(Place::Shared(2));
         let checks = [
-            (Check::ok(Name::Endpoint, "x").at(0), 0),
-            (Check::ok(Name::Token, "in 1 ms").at(0), 0),
-            (Check::ok(Name::Credentials, "of the second, in 2 ms").at(0), 2),
-            (Check::ok(Name::Credentials, "of the first, in 1 ms").at(0), 0),
-            (Check::ok(Name::Token, "in 1 ms").at(1), 1),
-            (denied("no").at(2), 2),
-            (Check::ok(Name::Clock, "agrees"), 1),
+            (0, Check::ok(Name::Program, "here").at(Place::Machine(0))),
+            (0, Check::warned(Name::Docker, failure(Code::ClientConfigInvalid, "one")).at(Place::Machine(1))),
+            (0, Check::warned(Name::Docker, failure(Code::ClientConfigInvalid, "two")).at(Place::Machine(2))),
+            (0, Check::ok(Name::Endpoint, "x").at(Place::Shared(0))),
+            (0, Check::ok(Name::Token, "in 1 ms").at(Place::Shared(0))),
+            (2, Check::ok(Name::Credentials, "of the second, in 2 ms").at(Place::Shared(0))),
+            (0, Check::ok(Name::Credentials, "of the first, in 1 ms").at(Place::Shared(0))),
+            (1, Check::ok(Name::Token, "in 1 ms").at(Place::Shared(1))),
+            (2, denied),
+            (1, Check::ok(Name::Clock, "agrees").at(Place::Clock)),
+            (2, Check::ok(Name::Clock, "1 s behind").at(Place::Clock)),
         ];
-        let report = |order: &mut dyn Iterator<Item = &(Check, usize)>| {
-            let mut all = SharedChecks::default();
-            let added = order.filter(|(check, index)| all.add(check.clone(), *index)).count();
-            assert_eq!(added, 6);
-            all.in_order().into_iter().map(|check| (check.name, check.status, check.what)).collect::<Vec<_>>()
-        };
-        let forward = report(&mut checks.iter());
-        assert_eq!(forward, report(&mut checks.iter().rev()));
-        assert_eq!(forward[0].0, Name::Clock);
-        assert_eq!(forward[2].2, "of the first, in 1 ms");
-        assert_eq!(forward[5].1, Status::Failure);
+        let forward = report(checks.iter(), &[]);
+        assert_eq!(forward, report(checks.iter().rev(), &[]));
+        let shown = forward["checks"].as_array().expect("checks").iter().map(|check| check["what"].as_str());
+        let expected =
+            ["here", "one", "two", "agrees", "x", "of the first, in 1 ms", "in 1 ms", "in 1 ms", "no"].map(Some);
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        assert_eq!(forward["summary"], json!({"ok": 6, "warnings": 2, "failed": 1}));
+    }
+
+    #[test]
+    fn the_summary_counts_a_shared_check_once_and_the_verdict_is_that_of_the_registries() {
+        let shared = Check::warned(Name::Docker, failure(Code::ClientConfigInvalid, "x")).at(Place::Machine(0));
+        let own = Check::warned(Name::Credentials, failure(Code::SettingPassedOver, "y"));
+        let unused = Check::failed(Name::Podman, failure(Code::ClientNotSetUp, "z")).at(Place::Machine(1));
+        let checks = [(0, shared.clone()), (0, unused)];
+        let all = report(checks.iter(), &[registry(HOST, [shared.clone(), own]), registry(HOST, [shared])]);
+        assert_eq!(all["summary"], json!({"ok": 2, "warnings": 2, "failed": 1}));
+        assert_eq!(all["ok"], true, "no registry depends on the check that failed");
+        assert_eq!(report(checks.iter(), &[])["ok"], false, "without a registry, each check counts");
+        let denied = Check::failed(Name::Registry, failure(Code::RegistryDenied, "no"));
+        let all = report(checks.iter(), &[registry(HOST, []), registry("other.example/app:1", [denied])]);
+        assert_eq!((&all["ok"], &all["summary"]["failed"]), (&json!(false), &json!(2)));
+        let [first, second] = [0, 1].map(|index| &all["registries"][index]);
+        assert_eq!((&first["host"], &first["image"], &first["ok"]), (&json!(HOST), &Value::Null, &json!(true)));
+        assert_eq!((&second["host"], &second["image"]), (&json!("other.example"), &json!("app:1")));
+        let check = &second["checks"][0];
+        assert_eq!(
+            check,
+            &json!({
+                "check": "registry", "status": "failure", "code": "E-REGISTRY-DENIED", "what": "no", "fix": "fix"
+            })
+        );
+    }
+
+    #[test]
+    fn what_the_user_names_is_a_host_or_an_image() {
+        for (text, host, image) in [
+            (HOST.to_owned(), HOST, None),
+            (format!("https://{HOST}/v2/"), HOST, None),
+            (format!("docker://{HOST}/team/app:1"), HOST, Some("team/app:1")),
+            ("ghcr.io".to_owned(), "ghcr.io", None),
+            ("*.amazonaws.com".to_owned(), "*.amazonaws.com", None),
+        ] {
+            let report = RegistryReport::new(&text);
+            assert_eq!((report.host.as_str(), report.image.as_deref()), (host, image), "{text}");
+        }
     }
 }

@@ -68,7 +68,7 @@ fn foreign_lines(text: &str) -> Option<String> {
 
 /// Reports the file that names the helper after the drop-in is gone, if there is one.
 pub(super) fn still_named(env: &Env) -> Option<String> {
-    let helpers = containers::credential_helpers(env, Rules::of_installed(env)).ok()?;
+    let helpers = containers::credential_helpers(env, Rules::installed(env)).ok()?;
     let named = helpers.into_iter().find(|helper| helper.name == HELPER_NAME)?;
     Some(format!("credential-helpers in {} names {HELPER_NAME} too; remove it there", named.file.display()))
 }
@@ -79,7 +79,7 @@ fn some_of(changes: Vec<Change<'static>>) -> Result<Vec<Change<'static>>, Error>
 
 /// Returns the paths of the drop-in, each with the first rules by which a program reads it.
 fn drop_ins(env: &Env) -> Vec<(Rules, PathBuf)> {
-    let program = Rules::of_installed(env).program;
+    let program = Rules::installed(env).program;
     let mut paths: Vec<(Rules, PathBuf)> = Vec::new();
     for era in [Era::UpTo5, Era::From6] {
         let Some(dir) = containers::user_drop_ins(env, era) else { continue };
@@ -93,7 +93,7 @@ fn drop_ins(env: &Env) -> Vec<(Rules, PathBuf)> {
 
 /// Reports what keeps the drop-in from having an effect, if anything does.
 pub(super) fn overridden(env: &Env) -> Option<String> {
-    let rules = Rules::of_installed(env);
+    let rules = Rules::installed(env);
     let helpers = containers::credential_helpers(env, rules).ok()?;
     if helpers.iter().any(|helper| helper.name == HELPER_NAME) {
         return None;

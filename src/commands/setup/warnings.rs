@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use super::{Setup, podman};
-use crate::client_config::AuthFile;
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings::{self, EnvironmentPassword};
@@ -48,8 +47,7 @@ impl Setup {
 
 /// Returns the ECR registries for which the files of a client have passwords.
 fn ecr_hosts(env: &Env, client: Client) -> BTreeSet<Host> {
-    let files = client.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok());
-    let keys = files.flat_map(|file| file.passwords().map(str::to_owned).collect::<Vec<_>>());
+    let keys = client.read_auth_files(env).flat_map(|file| file.passwords().map(str::to_owned).collect::<Vec<_>>());
     keys.filter_map(|key| Registry::parse(&key).map(|registry| registry.host())).collect()
 }
 

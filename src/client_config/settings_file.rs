@@ -1,0 +1,84 @@
+//! Reads the settings files of clients, and explains why one cannot be used.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::code::Code;
+use crate::error::Failure;
+use crate::platform::{Destination, shell_word};
+
+/// The size limit of a settings file.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Reads the text of a settings file. A file that does not exist counts as empty.
+pub fn text(path: &Path) -> Result<String, Failure> {
+    match fs::metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(String::new());
+        }
+        Err(error) => return Err(unreadable(path, &error)),
+        Ok(metadata) if !metadata.is_file() => return Err(unusable(path, "it is not a regular file")),
+        Ok(metadata) if metadata.len() > LARGEST => return Err(unusable(path, "it exceeds the 16 MiB limit")),
+        Ok(_) => {}
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|_| unusable(path, "it is not UTF-8"))
+}
+
+/// Reads the text of the settings file at `path` where it is to be written. A file that does not exist counts as empty.
+pub fn text_at(destination: &Destination, path: &Path) -> Result<String, Failure> {
+    let bytes = destination.read(LARGEST).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => unusable(path, "it exceeds the 16 MiB limit"),
+        _ => unreadable(path, &error),
+    })?;
+    let text = bytes.as_ref().map_or(Ok(""), |bytes| std::str::from_utf8(bytes));
+    text.map(str::to_owned).map_err(|_| unusable(path, "it is not UTF-8"))
+}
+
+/// The failure for a settings file that the system does not let this user read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return unusable(path, &error.to_string());
+    }
+    let is_closed =
+        |path: &Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if !is_closed(path) {
+        let what = format!("{} belongs to another user, and this user has no permission to read it", path.display());
+        return Failure::new(Code::ClientConfigUnreadable, what, give_back("", path));
+    }
+    // After 'sudo docker login' the directory may belong to root too, and then the file cannot even be looked up.
+    let dir = path.ancestors().skip(1).find(|dir| !is_closed(dir)).unwrap_or(path);
+    let what = format!("{} belongs to another user, and this user has no permission to enter it", dir.display());
+    // podman's directory for users without a login session.
+    let hint = if dir.starts_with("/run") {
+        "set XDG_RUNTIME_DIR to a directory of this user, e.g. by logging in without su or sudo".to_owned()
+    } else {
+        give_back("-R ", dir)
+    };
+    Failure::new(Code::ClientConfigUnreadable, what, hint)
+}
+
+/// Describes how to make this user the owner again.
+fn give_back(option: &str, path: &Path) -> String {
+    let path = path.display().to_string();
+    if cfg!(windows) {
+        return format!("give it back as an administrator: 'icacls {} /reset'", shell_word(&path));
+    }
+    format!("change its owner: 'sudo chown {option}\"$(id -un)\" {}'", shell_word(&path))
+}
+
+fn unusable(path: &Path, why: &str) -> Failure {
+    invalid(path, format!("{} cannot be read: {why}", path.display()))
+}
+
+/// Returns the failure for a settings file whose content no client can use either.
+pub(crate) fn invalid(path: &Path, what: String) -> Failure {
+    let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
+    let hint = if path.is_dir() {
+        format!("remove it: 'rmdir {}'", word(path))
+    } else {
+        format!("correct it, or move it out of the way: 'mv {} {}'", word(path), word(&path.with_extension("broken")))
+    };
+    Failure::new(Code::ClientConfigInvalid, what, hint)
+}

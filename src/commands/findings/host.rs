@@ -1,0 +1,186 @@
+//! What keeps a client from calling the helper for one host.
+
+use std::path::Path;
+
+use super::wrong_store;
+use crate::NAME;
+use crate::client_config::{AuthFile, DOCKERCFG, EnvironmentPasswords, HELPER_NAME, Lookup};
+use crate::code::Code;
+use crate::commands::client::Client;
+use crate::containers;
+use crate::env::Env;
+use crate::error::Failure;
+use crate::registry::Host;
+
+/// A password in `DOCKER_AUTH_CONFIG`, which some client uses in place of a helper.
+pub(in crate::commands) enum EnvironmentPassword {
+    /// The installed docker uses it.
+    ByDocker(Failure),
+    /// The installed docker is older and ignores it. Programs with newer code of docker do not.
+    ByOthers(Failure),
+}
+
+/// Finds a password for the host in `DOCKER_AUTH_CONFIG`.
+pub(in crate::commands) fn environment_password(env: &Env, host: &str) -> Option<EnvironmentPassword> {
+    if !EnvironmentPasswords::read(env).have(host) {
+        return None;
+    }
+    let failure = |who: &str| {
+        let what = format!("DOCKER_AUTH_CONFIG has a password for {host}; {who}");
+        Failure::new(Code::DockerAuthConfig, what, "unset DOCKER_AUTH_CONFIG for docker")
+    };
+    // An unknown version may read it.
+    let version = Client::Docker.program(env).and_then(|program| containers::version(env, &program));
+    Some(if version.is_none_or(|version| version >= [28, 3]) {
+        EnvironmentPassword::ByDocker(failure(
+            "docker 28.3 and later, docker compose and cosign use it and call no helper",
+        ))
+    } else {
+        EnvironmentPassword::ByOthers(failure("this docker ignores it, but docker compose and cosign may use it"))
+    })
+}
+
+/// The passwords that earlier logins left for the host in the files of a client, whether or not it uses them.
+pub(in crate::commands) fn leftover_passwords(env: &Env, client: Client, host: &str) -> Vec<Failure> {
+    let holders = client.read_auth_files(env).filter(|file| file.has_password(host));
+    let describe = |file: AuthFile| {
+        let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
+        let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
+        let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
+        Failure::new(Code::ClientLeftoverPassword, what, hint)
+    };
+    holders.map(describe).collect()
+}
+
+/// A password that podman uses for some repository of the registry.
+pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<Failure> {
+    Client::Podman.program(env).filter(|_| containers::reads_auth_files(env))?;
+    let is_of_repository =
+        |key: &&str| containers::repository(key).is_some() && Host::parse(key).as_deref() == Some(host);
+    let mut files = Client::Podman.read_auth_files(env);
+    let (key, path) = files.find_map(|file| {
+        let key = file.passwords().find(is_of_repository)?.to_owned();
+        Some((key, file.path))
+    })?;
+    Some(Failure::new(
+        Code::ClientLeftoverPassword,
+        format!("uses a password that an earlier login left in {} for {key}", path.display()),
+        format!("log out of it with podman logout {key}"),
+    ))
+}
+
+/// Describes the setting by which a client calls the helper for the host, or why it does not, with
+/// [`Code::ClientNotSetUp`] if no setting is about the host.
+pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -> Result<String, Failure> {
+    Err(match client.lookup(env, host)? {
+        Lookup::Helper { name, setting, file } if name == HELPER_NAME => {
+            return Ok(format!("calls the helper: {setting} in {}", file.display()));
+        }
+        Lookup::Helper { name, setting, file } => other_helper(client, host, &name, setting, &file),
+        Lookup::Password(path) => password(client, host, &path),
+        Lookup::Nothing => without_setting(env, client, host),
+    })
+}
+
+fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &Path) -> Failure {
+    let (name, path_shown, option) = (client.name(), path.display(), client.option());
+    match setting {
+        "credsStore" if helper == NAME => wrong_store(path, host),
+        _ if helper == NAME => Failure::new(
+            Code::ClientHelperName,
+            format!("{setting} in {path_shown} names '{NAME}', so {name} looks for docker-credential-{NAME}"),
+            format!("run '{NAME} setup{option} {host} --force'"),
+        ),
+        _ => Failure::new(
+            Code::ClientOtherHelper,
+            format!("calls docker-credential-{helper}, not this helper: {setting} in {path_shown}"),
+            format!("run '{NAME} setup{option} {host} --force'"),
+        ),
+    }
+}
+
+fn password(client: Client, host: &str, path: &Path) -> Failure {
+    if path.ends_with(DOCKERCFG) {
+        return Failure::new(
+            Code::ClientPassword,
+            format!("uses a password in {}, and asks no helper", path.display()),
+            "remove the entry of this host from the file, which docker has not read since version 1.7",
+        );
+    }
+    Failure::new(
+        Code::ClientPassword,
+        format!("uses a password that an earlier login left in {}, and calls no helper", path.display()),
+        format!("run '{NAME} setup{} {host} --remove-auths'", client.option()),
+    )
+}
+
+/// The settings of the client name no helper for the host.
+fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
+    let (name, option) = (client.name(), client.option());
+    if client == Client::Podman && !containers::reads_auth_files(env) {
+        let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
+        return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
+    }
+    let hint = format!("run '{NAME} setup{option} {host}'");
+    let misspelt = |file: AuthFile| Some((file.misspelt_key(host)?.to_owned(), file.path));
+    if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
+        let what = format!("credHelpers in {} has the key '{key}', and {name} looks for '{host}'", path.display());
+        return Failure::new(Code::ClientKeyScheme, what, hint);
+    }
+    Failure::new(Code::ClientNotSetUp, "names no credential helper for this host in its settings", hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Machine;
+    use super::{Client, Code, EnvironmentPassword, calls_helper, environment_password, leftover_passwords};
+
+    const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
+
+    #[test]
+    fn what_docker_calls_for_a_host_has_a_code_for_each_obstacle() {
+        for (config, code) in [
+            (r#"{"credHelpers": {"HOST": "ecr-login"}}"#, None),
+            (r#"{"credsStore": "ecr-login"}"#, None),
+            (r#"{"credsStore": "desktop", "credHelpers": {"HOST": "ecr-login"}}"#, None),
+            ("{}", Some(Code::ClientNotSetUp)),
+            (r#"{"credsStore": "desktop"}"#, Some(Code::ClientOtherHelper)),
+            (r#"{"credsStore": "ecr-login", "credHelpers": {"HOST": "gcloud"}}"#, Some(Code::ClientOtherHelper)),
+            (r#"{"credsStore": "docker-credential-ecr-login"}"#, Some(Code::ClientHelperName)),
+            (r#"{"credHelpers": {"HOST": "docker-credential-ecr-login"}}"#, Some(Code::ClientHelperName)),
+            (r#"{"credHelpers": {"https://HOST": "ecr-login"}}"#, Some(Code::ClientKeyScheme)),
+            (r#"{"auths": {"HOST": {"auth": "QVdTOmE="}}}"#, Some(Code::ClientPassword)),
+            (r#"{"credHelpers": []}"#, Some(Code::ClientConfigInvalid)),
+        ] {
+            let machine = Machine::with(".docker/config.json", &config.replace("HOST", HOST));
+            let found = calls_helper(&machine.env(&[]), Client::Docker, HOST);
+            assert_eq!(found.as_ref().err().map(|failure| failure.code), code, "{config}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_beside_an_entry_is_left_over_and_not_used() {
+        let config = r#"{"credHelpers": {"HOST": "ecr-login"}, "auths": {"https://HOST": {"auth": "QVdTOmE="}}}"#;
+        let machine = Machine::with(".docker/config.json", &config.replace("HOST", HOST));
+        let env = machine.env(&[]);
+        assert!(calls_helper(&env, Client::Docker, HOST).is_ok());
+        let found = leftover_passwords(&env, Client::Docker, HOST);
+        let [failure] = &found[..] else { panic!("one: {found:?}") };
+        assert_eq!(failure.code, Code::ClientLeftoverPassword);
+        assert!(failure.what.ends_with("it is not used") && failure.hint.ends_with("--remove-auths'"), "{failure}");
+        assert!(leftover_passwords(&env, Client::Docker, "other.example").is_empty());
+    }
+
+    #[test]
+    fn a_password_in_the_environment_counts_for_the_exact_host() {
+        let machine = Machine::with(".docker/config.json", "{}");
+        let variable = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
+        let env = machine.env(&[("DOCKER_AUTH_CONFIG", &variable)]);
+        // Without a docker, it may be one of any version that pulls.
+        let Some(EnvironmentPassword::ByDocker(failure)) = environment_password(&env, HOST) else {
+            panic!("a finding")
+        };
+        assert_eq!(failure.code, Code::DockerAuthConfig);
+        assert!(environment_password(&env, "other.example").is_none());
+    }
+}

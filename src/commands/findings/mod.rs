@@ -1,0 +1,262 @@
+//! What keeps clients from calling the helper. [`doctor`](super::doctor) and [`setup`](super::setup) judge by this module, so
+//! that both say the same.
+
+mod host;
+
+use std::path::{Path, PathBuf};
+
+use super::client::Client;
+use crate::NAME;
+use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
+use crate::code::Code;
+use crate::containers::{self, REGISTRIES_CONF, Rules};
+use crate::env::Env;
+use crate::error::Failure;
+use crate::platform::{self, shell_word};
+pub(super) use host::{
+    EnvironmentPassword, calls_helper, environment_password, leftover_passwords, repository_password,
+};
+
+/// The helper as clients find it on their PATH, or why they find none or another program.
+pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
+    // In a root without /proc, the system does not tell it.
+    let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    // Few programs on Windows accept a canonical path.
+    let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
+    let here = named.map(|path| path.display().to_string());
+    match env.find_program(NAME) {
+        None => {
+            let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
+            let hint = match here {
+                Some(here) if !cfg!(windows) => {
+                    format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+                }
+                here => {
+                    let here = here.as_deref().unwrap_or("this program");
+                    format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
+                }
+            };
+            let what = format!("{NAME} is not on the PATH, so no client finds it");
+            Err(Failure::new(Code::ProgramNotOnPath, what, hint))
+        }
+        Some(path) => match here {
+            Some(here) if path.canonicalize().ok() != this => Err(Failure::new(
+                Code::ProgramShadowed,
+                format!("clients find {} first, not {here}", path.display()),
+                "remove the program that clients find, or change the order of the PATH",
+            )),
+            _ => Ok(path),
+        },
+    }
+}
+
+/// Under sudo, settings and credentials are those of another user.
+pub(super) fn sudo(env: &Env) -> Option<Failure> {
+    let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
+    let home = env.home().unwrap_or_default();
+    Some(Failure::new(
+        Code::Sudo,
+        format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
+        "set docker up for that user too, or let the user run docker without sudo",
+    ))
+}
+
+/// A `DOCKER_AUTH_CONFIG` that docker rejects.
+pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
+    EnvironmentPasswords::read(env).are_refused().then(|| {
+        Failure::new(
+            Code::DockerAuthConfig,
+            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker 28.3 \
+             and later warns with every command",
+            "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
+        )
+    })
+}
+
+/// A docker from the snap store, whose home directory is another one.
+pub(super) fn snap(env: &Env) -> Option<Failure> {
+    let program = env.find_program("docker").filter(|path| path.ends_with("snap/bin/docker"))?;
+    let dir = env.home()?.join("snap/docker/current/.docker");
+    let path = client_config::docker_config(env).filter(|path| path.parent() != Some(&dir))?;
+    let (program, dir) = (program.display(), dir.display());
+    Some(Failure::new(
+        Code::ClientConfigInvalid,
+        format!("{program} is a snap, which reads {dir}/config.json and not {}", path.display()),
+        format!(
+            "set DOCKER_CONFIG to {dir} for setup and doctor, or install docker from a package that is not confined"
+        ),
+    ))
+}
+
+/// Members of a client's files that no client reads, since their names are misspelt.
+pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
+    let finding = |path| {
+        let file = AuthFile::read(path).ok()?;
+        let (member, meant) = file.misspelt_member()?;
+        let what = format!("{} has '{member}', which no client reads", file.path.display());
+        Some(Failure::new(Code::ClientConfigInvalid, what, format!("rename it to '{meant}'")))
+    };
+    client.own_auth_files(env).into_iter().filter_map(finding).collect()
+}
+
+/// skopeo before 1.23 does not read the file that a variable names.
+pub(super) fn skopeo_variable(env: &Env) -> Option<Failure> {
+    let path = env.text(REGISTRIES_CONF).filter(|_| containers::skopeo_ignores_variable(env))?;
+    let what = format!("this skopeo does not read {path}, which {REGISTRIES_CONF} names");
+    let hint = "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too";
+    Some(Failure::new(Code::ClientConfigInvalid, what, hint))
+}
+
+/// Describes for which registries the settings of a client name the helper; `None` if for no registry.
+pub(super) fn named_registries(env: &Env, client: Client) -> Result<Option<String>, Failure> {
+    match client {
+        Client::Docker => registries_of_docker(env),
+        Client::Podman => registries_of_podman(env),
+    }
+}
+
+fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
+    let Some(path) = client_config::docker_config(env) else { return Ok(None) };
+    let file = AuthFile::read(path)?;
+    let shown = file.path.display();
+    Ok(match file.store() {
+        Some(NAME) => return Err(wrong_store(&file.path, "HOST")),
+        Some(HELPER_NAME) => {
+            let others = file.keys().count() - file.hosts().count();
+            let but = match others {
+                0 => String::new(),
+                others => format!(" but {}, which credHelpers gives to other helpers", registries(others)),
+            };
+            Some(format!("calls the helper for every registry{but}: credsStore in {shown}"))
+        }
+        _ => names(&file),
+    })
+}
+
+fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
+    let helpers = containers::credential_helpers(env, Rules::installed(env))?;
+    if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
+        let file = helper.file.display();
+        return Ok(Some(format!("calls the helper for every registry: credential-helpers in {file}")));
+    }
+    if !containers::reads_auth_files(env) {
+        return Ok(None);
+    }
+    for path in Client::Podman.own_auth_files(env) {
+        if let Some(what) = names(&AuthFile::read(path)?) {
+            return Ok(Some(what));
+        }
+    }
+    let reads_docker = Client::Podman.program(env).is_some()
+        && Client::Podman.read_auth_files(env).any(|file| file.hosts().next().is_some());
+    Ok(reads_docker.then(|| "reads docker's settings".to_owned()))
+}
+
+/// Describes for how many registries a file names the helper, if for any.
+fn names(file: &AuthFile) -> Option<String> {
+    let count = Some(file.hosts().count()).filter(|count| *count > 0)?;
+    Some(format!("{} names the helper for {}", file.path.display(), registries(count)))
+}
+
+fn registries(count: usize) -> String {
+    if count == 1 { "1 registry".to_owned() } else { format!("{count} registries") }
+}
+
+/// The settings of a client name the helper for no registry.
+pub(super) fn names_no_registry(env: &Env, client: Client) -> Failure {
+    let file = client.entry_file(env).unwrap_or_default();
+    let hint = match client {
+        Client::Docker => format!("run '{NAME} setup HOST' for each registry"),
+        Client::Podman => format!("run '{NAME} setup --podman'"),
+    };
+    Failure::new(Code::ClientNotSetUp, format!("{} names the helper for no registry", file.display()), hint)
+}
+
+/// The program's whole name as `credsStore`.
+pub(super) fn wrong_store(path: &Path, host: &str) -> Failure {
+    Failure::new(
+        Code::ClientHelperName,
+        format!("credsStore in {} is '{NAME}', so docker looks for docker-credential-{NAME}", path.display()),
+        format!("run '{NAME} setup {host}', which also corrects the value to {HELPER_NAME}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::{
+        Client, Code, Env, misspelt_members, named_registries, names_no_registry, program, refused_environment, sudo,
+    };
+
+    /// A home directory, without any program.
+    pub(super) struct Machine(TempDir);
+
+    impl Machine {
+        pub(super) fn with(path: &str, content: &str) -> Self {
+            let home = tempfile::tempdir().expect("a directory");
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, content).expect("a file");
+            Self(home)
+        }
+
+        pub(super) fn env(&self, variables: &[(&str, &str)]) -> Env {
+            let home = self.0.path().to_str().expect("UTF-8");
+            variables.iter().chain(&[(Env::HOME, home), ("PATH", "/nonexistent")]).copied().collect()
+        }
+    }
+
+    #[test]
+    fn the_registries_that_docker_gives_to_the_helper_are_counted() {
+        for (config, expected) in [
+            ("{}", None),
+            (r#"{"credHelpers": {"a.example": "gcloud"}}"#, None),
+            (r#"{"credHelpers": {"a.example": "ecr-login"}}"#, Some("names the helper for 1 registry")),
+            (r#"{"credHelpers": {"a": "ecr-login", "b": "ecr-login"}}"#, Some("names the helper for 2 registries")),
+            (r#"{"credsStore": "ecr-login"}"#, Some("calls the helper for every registry: credsStore in ")),
+            (
+                r#"{"credsStore": "ecr-login", "credHelpers": {"a": "gcloud", "b": "ecr-login"}}"#,
+                Some("every registry but 1 registry, which credHelpers gives to other helpers: credsStore in "),
+            ),
+        ] {
+            let machine = Machine::with(".docker/config.json", config);
+            let found = named_registries(&machine.env(&[]), Client::Docker).expect("a readable file");
+            let is_expected = match (&found, expected) {
+                (Some(found), Some(expected)) => found.contains(expected),
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(is_expected, "{config}: {found:?}");
+        }
+        let machine = Machine::with(".docker/config.json", r#"{"credsStore": "docker-credential-ecr-login"}"#);
+        let failure = named_registries(&machine.env(&[]), Client::Docker).expect_err("no such helper");
+        assert_eq!(failure.code, Code::ClientHelperName);
+    }
+
+    #[test]
+    fn the_file_of_podman_that_names_the_helper_is_the_one_that_is_shown() {
+        let machine = Machine::with("run/containers/auth.json", r#"{"credHelpers": {"a": "ecr-login"}}"#);
+        let run = machine.0.path().join("run");
+        let env = machine.env(&[("XDG_RUNTIME_DIR", run.to_str().expect("UTF-8"))]);
+        let found = named_registries(&env, Client::Podman).expect("readable files").expect("an entry");
+        assert!(found.contains("run/containers/auth.json names the helper for 1 registry"), "{found}");
+        let none = names_no_registry(&env, Client::Podman);
+        assert!(none.code == Code::ClientNotSetUp && none.hint.contains("setup --podman"), "{none}");
+    }
+
+    #[test]
+    fn what_the_machine_has_against_the_helper_has_a_code() {
+        let machine = Machine::with(".docker/config.json", r#"{"credStore": "ecr-login", "credsHelpers": {}}"#);
+        assert_eq!(program(&machine.env(&[])).expect_err("an empty PATH").code, Code::ProgramNotOnPath);
+        let misspelt = misspelt_members(&machine.env(&[]), Client::Docker);
+        let [failure] = &misspelt[..] else { panic!("the first: {misspelt:?}") };
+        assert!(failure.code == Code::ClientConfigInvalid && failure.hint == "rename it to 'credsStore'", "{failure}");
+        assert!(sudo(&machine.env(&[])).is_none());
+        assert_eq!(sudo(&machine.env(&[("SUDO_USER", "me")])).expect("a finding").code, Code::Sudo);
+        assert!(refused_environment(&machine.env(&[("DOCKER_AUTH_CONFIG", "null")])).is_none());
+        let refused = refused_environment(&machine.env(&[("DOCKER_AUTH_CONFIG", r#"{"credHelpers": {}}"#)]));
+        assert_eq!(refused.expect("a finding").code, Code::DockerAuthConfig);
+    }
+}

@@ -1,0 +1,127 @@
+//! Where podman, buildah and skopeo get the credentials of a registry, read from their settings. This module writes nothing;
+//! see [`setup`](crate::commands::setup).
+//!
+//! These programs call the helpers that `credential-helpers` in registries.conf and its drop-ins names, in order. The default
+//! is `containers-auth.json`, which stands for several files in a fixed order, docker's last. In each file they read
+//! `credHelpers`, then `auths`; they ignore `credsStore` (containers-auth.json(5), containers-registries.conf(5)).
+//!
+//! `REGISTRY_AUTH_FILE`, or `DOCKER_CONFIG`, names the only file with passwords; up to podman 4.3 it names the first one.
+//!
+//! [`registries_conf`] finds the settings, by rules that depend on the version ([`programs`]). `tests/suite/containers.rs` compares all
+//! of this with the programs themselves.
+
+mod programs;
+mod registries_conf;
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
+use crate::env::Env;
+use crate::error::Failure;
+use crate::platform;
+use crate::registry::{Host, Registry};
+pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
+pub use registries_conf::{CredentialHelper, REGISTRIES_CONF, credential_helpers, user_drop_ins};
+
+/// The helper that stands for the files with passwords.
+const AUTH_FILES: &str = "containers-auth.json";
+
+/// Finds where these programs get the credentials of `host`.
+pub fn lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
+    let mut unusable = None;
+    for CredentialHelper { name, file } in credential_helpers(env, rules)? {
+        if name == AUTH_FILES {
+            match auth_file_lookup(env, rules, host) {
+                Ok(Lookup::Nothing) => {}
+                // Another helper may still answer.
+                Err(failure) => unusable = Some(failure),
+                found => return found,
+            }
+        } else if name == HELPER_NAME {
+            return Ok(Lookup::Helper { name, setting: "credential-helpers", file });
+        }
+        // The answer of any other helper is unknown here.
+    }
+    unusable.map_or(Ok(Lookup::Nothing), Err)
+}
+
+fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
+    for path in auth_files(env, rules) {
+        let file = read(path)?;
+        if let Some(name) = file.helper(host) {
+            return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
+        }
+        if file.passwords().any(|key| repository(key).is_none() && Host::parse(key).as_deref() == Some(host)) {
+            return Ok(Lookup::Password(file.path));
+        }
+    }
+    Ok(Lookup::Nothing)
+}
+
+/// Returns the repository, or the prefix of repositories, that a key of `auths` is for; `None` for a whole registry. Only
+/// logins of docker write a URL, and its path means nothing.
+pub fn repository(key: &str) -> Option<&str> {
+    if key.contains("://") {
+        return None;
+    }
+    let (_, repository) = key.split_once('/')?;
+    (!repository.is_empty()).then_some(key)
+}
+
+/// Reports whether the programs read the files with passwords and `credHelpers`: `credential-helpers` may leave them out.
+pub fn reads_auth_files(env: &Env) -> bool {
+    credential_helpers(env, Rules::installed(env))
+        .is_ok_and(|helpers| helpers.iter().any(|helper| helper.name == AUTH_FILES))
+}
+
+/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
+fn read(path: PathBuf) -> Result<AuthFile, Failure> {
+    if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        return Err(invalid(&path, format!("{} is empty, which is not JSON", path.display())));
+    }
+    AuthFile::read(path)
+}
+
+/// Returns the hosts for which a client is to call the helper, by the files of all clients, sorted: those of the entries that name it,
+/// and the ECR registries that have another entry or a password.
+pub fn hosts(env: &Env) -> Vec<String> {
+    let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::installed(env)));
+    let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    let name = |key: &str| Host::parse(key).map_or_else(|| key.to_owned(), |host| host.to_string());
+    let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
+    let others = files.iter().flat_map(|file| file.keys().chain(file.passwords()).filter(private));
+    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).chain(others).map(name).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// Returns the files that `containers-auth.json` stands for, in order. With `DOCKER_CONFIG`, podman and buildah read docker's
+/// file alone; skopeo does so only for its own login.
+pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
+    let (runtime, home) = (env.path("XDG_RUNTIME_DIR"), env.home());
+    let login = || Some(platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json"));
+    let named = named_auth_file(env);
+    if let (Some(path), Era::UpTo5 | Era::From6) = (&named, rules.era) {
+        return vec![path.clone()];
+    }
+    let config = user_config(env).map(|config| config.join("auth.json"));
+    let old = env.home().map(|home| home.join(DOCKERCFG));
+    [named.or_else(login), config, client_config::docker_config(env), old].into_iter().flatten().collect()
+}
+
+/// Returns the one of these files that survives a reboot, so that entries belong into it.
+pub fn lasting_auth_file(env: &Env) -> Option<PathBuf> {
+    named_auth_file(env).or_else(|| Some(user_config(env)?.join("auth.json")))
+}
+
+/// Returns the file that a variable names instead of all others.
+fn named_auth_file(env: &Env) -> Option<PathBuf> {
+    env.path("REGISTRY_AUTH_FILE").or_else(|| Some(env.path("DOCKER_CONFIG")?.join("config.json")))
+}
+
+fn user_config(env: &Env) -> Option<PathBuf> {
+    let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")))?;
+    Some(config.join("containers"))
+}

@@ -1,0 +1,149 @@
+//! registries.conf and its drop-ins, in which `credential-helpers` names the helpers. A later file overrides an earlier one, and an
+//! empty list means the default.
+//!
+//! podman 6, buildah 1.44 and skopeo 1.23 changed where these programs look for registries.conf (containers-config(5)):
+//!
+//! | | up to podman 5 | from podman 6 on |
+//! | --- | --- | --- |
+//! | the user's directory | `~/.config/containers` | `$XDG_CONFIG_HOME/containers`, else `~/.config/containers` |
+//! | registries.conf | the first of the user's file and /etc's | the first of the user's file, /etc's and /usr/share's |
+//! | drop-ins | those in /etc, or the user's if the user has a registries.conf | those in /usr/share, /etc and the user's directory, sorted together by base name; of two with one name the user's applies, then /etc's; both system directories may also have `registries.rootful.conf.d`, or `registries.rootless.conf.d` and below it one named after the user's id |
+//! | `CONTAINERS_REGISTRIES_CONF` | read by podman alone: replaces registries.conf, and adds the drop-ins of /etc and the user | replaces registries.conf and all drop-ins |
+//! | `CONTAINERS_REGISTRIES_CONF_OVERRIDE` | | read last |
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::programs::{Era, Program, Rules};
+use super::{AUTH_FILES, user_config};
+use crate::client_config::invalid;
+use crate::code::Code;
+use crate::env::Env;
+use crate::error::Failure;
+use crate::platform;
+
+/// The variable that names registries.conf.
+pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
+
+/// Returns the user's directory with registries.conf.
+fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
+    match era {
+        Era::UpTo43 | Era::UpTo5 => Some(env.home()?.join(".config/containers")),
+        // The programs take an empty value for a relative path.
+        Era::From6 if env.is_empty("XDG_CONFIG_HOME") => None,
+        Era::From6 => user_config(env),
+    }
+}
+
+/// Returns the directory of the user's drop-ins.
+pub fn user_drop_ins(env: &Env, era: Era) -> Option<PathBuf> {
+    Some(user_dir(env, era)?.join("registries.conf.d"))
+}
+
+/// A helper that `credential-helpers` names.
+#[derive(Debug)]
+pub struct CredentialHelper {
+    /// The helper's name, without `docker-credential-`.
+    pub name: String,
+    /// The file that names it; empty for the default.
+    pub file: PathBuf,
+}
+
+/// Returns the effective `credential-helpers` of registries.conf and its drop-ins.
+pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelper>, Failure> {
+    let mut helpers = Vec::new();
+    for path in registries_conf(env, rules)? {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let conf: toml::Table = toml::from_str(&text)
+            .map_err(|error| invalid(&path, format!("{}: {}", path.display(), error.message())))?;
+        if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
+            let names = names.iter().filter_map(toml::Value::as_str);
+            helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();
+        }
+    }
+    if helpers.is_empty() {
+        helpers.push(CredentialHelper { name: AUTH_FILES.to_owned(), file: PathBuf::new() });
+    }
+    Ok(helpers)
+}
+
+/// Returns registries.conf and its drop-ins, in the order in which a program reads them.
+fn registries_conf(env: &Env, rules: Rules) -> Result<Vec<PathBuf>, Failure> {
+    let user = user_dir(env, rules.era);
+    match rules {
+        Rules { era: Era::From6, .. } => files_from_6(env, user),
+        Rules { program: Program::Podman, .. } => Ok(files_up_to_5(user, file_from_variable(env, REGISTRIES_CONF)?)),
+        Rules { program: Program::Other, .. } => Ok(files_up_to_5(user, None)),
+    }
+}
+
+const SYSTEM: &str = "/etc/containers";
+const SHARED: &str = "/usr/share/containers";
+
+fn files_up_to_5(user: Option<PathBuf>, named: Option<PathBuf>) -> Vec<PathBuf> {
+    let system = PathBuf::from(SYSTEM);
+    let user_conf = user.as_ref().and_then(|dir| first_conf(&[dir]));
+    let has_user_conf = named.is_none() && user_conf.is_some();
+    let conf = named.or(user_conf).or_else(|| first_conf(&[&system]));
+    let dirs = (!has_user_conf).then_some(system).into_iter().chain(user);
+    conf.into_iter().chain(dirs.flat_map(|dir| conf_files(&dir.join("registries.conf.d")).into_values())).collect()
+}
+
+fn files_from_6(env: &Env, user: Option<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    if let Some(named) = file_from_variable(env, REGISTRIES_CONF)? {
+        files.push(named);
+    } else {
+        let [shared, system] = [SHARED, SYSTEM].map(PathBuf::from);
+        let dirs: Vec<&PathBuf> = user.iter().chain([&system, &shared]).collect();
+        files.extend(first_conf(&dirs));
+        let of_system = [&shared, &system].into_iter().flat_map(|dir| system_drop_ins(dir));
+        let dirs = of_system.chain(user.map(|dir| dir.join("registries.conf.d")));
+        // A later file replaces an earlier one of the same name.
+        let by_name: BTreeMap<OsString, PathBuf> = dirs.flat_map(|dir| conf_files(&dir)).collect();
+        files.extend(by_name.into_values());
+    }
+    files.extend(file_from_variable(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE")?);
+    Ok(files)
+}
+
+/// Returns the first registries.conf that exists in these directories.
+fn first_conf(dirs: &[&PathBuf]) -> Option<PathBuf> {
+    dirs.iter().map(|dir| dir.join("registries.conf")).find(|path| path.exists())
+}
+
+/// Returns the file that a variable names. The file has to exist.
+fn file_from_variable(env: &Env, variable: &str) -> Result<Option<PathBuf>, Failure> {
+    match env.os(variable).map(PathBuf::from) {
+        Some(path) if !path.exists() => Err(Failure::new(
+            Code::ClientConfigInvalid,
+            format!("{}, which {variable} names, does not exist", path.display()),
+            format!("correct or unset {variable}"),
+        )),
+        path => Ok(path),
+    }
+}
+
+/// Returns the directories of drop-ins below a directory of the system.
+fn system_drop_ins(dir: &Path) -> Vec<PathBuf> {
+    let mut dirs = vec![dir.join("registries.conf.d")];
+    match platform::user_id() {
+        Some(0) | None => dirs.push(dir.join("registries.rootful.conf.d")),
+        Some(user) => {
+            let rootless = dir.join("registries.rootless.conf.d");
+            dirs.push(rootless.clone());
+            dirs.push(rootless.join(user.to_string()));
+        }
+    }
+    dirs
+}
+
+/// Returns the drop-ins of a directory by their base names.
+fn conf_files(dir: &Path) -> BTreeMap<OsString, PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let named = files.map(|entry| (entry.file_name(), entry.path()));
+    named.filter(|(name, _)| name.as_encoded_bytes().ends_with(b".conf")).collect()
+}
