@@ -87,9 +87,10 @@ impl AuthFile {
             .map(|(key, _)| key)
     }
 
-    /// Returns the keys for which clients call the helper.
+    /// Returns the keys for which clients call the helper. No client looks up a key with a scheme, a path or capital letters.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.entries("credHelpers").filter(|(_, name)| name.as_str() == Some(HELPER_NAME)).map(|(key, _)| key)
+        let entries = self.entries("credHelpers").filter(|(_, name)| name.as_str() == Some(HELPER_NAME));
+        entries.map(|(key, _)| key).filter(|key| Host::parse(key).as_deref() == Some(key))
     }
 
     /// Returns the keys of the passwords.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::client_config::{self, AuthFile, Lookup};
+use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
@@ -62,6 +62,13 @@ impl Client {
             files.retain(|path| Some(path) != foreign.as_ref());
         }
         files
+    }
+
+    /// Reports whether there are settings of this client alone.
+    pub(super) fn has_own_settings(self, env: &Env) -> bool {
+        let helpers = || containers::credential_helpers(env, Rules::installed(env)).unwrap_or_default();
+        self.own_auth_files(env).iter().any(|path| path.exists())
+            || (self == Self::Podman && helpers().iter().any(|helper| helper.name == HELPER_NAME))
     }
 
     /// Returns the file that gets new entries; `None` without a home directory.

@@ -62,14 +62,12 @@ pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Opti
     of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty())
 }
 
-/// The keys of `credHelpers` that name the helper, in the files of docker and of podman. No client looks up a key with a
-/// scheme, a path or capital letters.
+/// The hosts for which the files of docker and of podman name the helper.
 fn hosts_of_clients(env: &Env) -> Vec<String> {
     // Of the rules, the newest: to ask an installed podman for its version takes too long.
     let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, Rules::NEWEST));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    let hosts = files.iter().flat_map(AuthFile::hosts);
-    hosts.filter(|host| Host::parse(host).as_deref() == Some(host)).map(str::to_owned).collect()
+    files.iter().flat_map(AuthFile::hosts).map(str::to_owned).collect()
 }
 
 /// The hosts with a cached token that would be served now, each with its user name.

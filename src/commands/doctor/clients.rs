@@ -52,9 +52,12 @@ pub(super) fn name(client: Client) -> Name {
     }
 }
 
-/// Checks one client for the host; `None` if it is neither installed nor set up.
+/// Checks one client for the host; `None` if it is not installed and has no settings of its own.
 fn check_client(client: Client, env: &Env, host: &str) -> Option<Check> {
     let found = findings::calls_helper(env, client, host);
+    if client.program(env).is_none() && !client.has_own_settings(env) {
+        return None;
+    }
     if found.as_ref().is_err_and(|failure| failure.code == Code::ClientNotSetUp) {
         client.program(env)?;
         if Registry::parse(host).is_some_and(|registry| registry.is_public()) {

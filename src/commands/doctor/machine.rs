@@ -103,9 +103,7 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
 
 /// Checks the settings of a client; `None` if it is neither installed nor set up, or where each registry has a check of its own.
 fn check_client(env: &Env, client: Client, scope: Scope) -> Option<Check> {
-    // podman reads docker's file too.
-    let has_settings = || client == Client::Docker && client.entry_file(env).is_some_and(|path| path.exists());
-    let is_there = client.program(env).is_some() || has_settings();
+    let is_there = client.program(env).is_some() || (client == Client::Docker && client.has_own_settings(env));
     let result = match findings::named_registries(env, client).transpose() {
         None if scope == Scope::Registries || !is_there => return None,
         None => Err(findings::names_no_registry(env, client)),

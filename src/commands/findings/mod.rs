@@ -73,19 +73,17 @@ pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
     })
 }
 
-/// A docker from the snap store, whose home directory is another one.
+/// A docker from the snap store: its home directory is another one, and it finds no helper on the PATH.
 pub(super) fn snap(env: &Env) -> Option<Failure> {
     let program = env.find_program("docker").filter(|path| path.ends_with("snap/bin/docker"))?;
-    let dir = env.home()?.join("snap/docker/current/.docker");
-    let path = client_config::docker_config(env).filter(|path| path.parent() != Some(&dir))?;
-    let (program, dir) = (program.display(), dir.display());
-    Some(Failure::new(
-        Code::ClientConfigInvalid,
-        format!("{program} is a snap, which reads {dir}/config.json and not {}", path.display()),
-        format!(
-            "set DOCKER_CONFIG to {dir} for setup and doctor, or install docker from a package that is not confined"
-        ),
-    ))
+    let read = env.home()?.join("snap/docker/current/.docker/config.json");
+    let reads = match client_config::docker_config(env).filter(|path| *path != read) {
+        Some(path) => format!("reads {} and not {}, and ", read.display(), path.display()),
+        None => String::new(),
+    };
+    let what = format!("{} is a snap, which {reads}calls no program outside of the snap", program.display());
+    let hint = "install docker from a package that is not confined, e.g. that of the distribution";
+    Some(Failure::new(Code::ClientConfigInvalid, what, hint))
 }
 
 /// Members of a client's files that no client reads, since their names are misspelt.
@@ -122,10 +120,9 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
     Ok(match file.store() {
         Some(NAME) => return Err(wrong_store(&file.path, "HOST")),
         Some(HELPER_NAME) => {
-            let others = file.keys().count() - file.hosts().count();
-            let but = match others {
+            let but = match file.keys().count() - file.helper_keys().count() {
                 0 => String::new(),
-                others => format!(" but {}, which credHelpers gives to other helpers", registries(others)),
+                others => format!(" but {others}, which credHelpers gives to other helpers"),
             };
             Some(format!("calls the helper for every registry{but}: credsStore in {shown}"))
         }
@@ -219,7 +216,7 @@ mod tests {
             (r#"{"credsStore": "ecr-login"}"#, Some("calls the helper for every registry: credsStore in ")),
             (
                 r#"{"credsStore": "ecr-login", "credHelpers": {"a": "gcloud", "b": "ecr-login"}}"#,
-                Some("every registry but 1 registry, which credHelpers gives to other helpers: credsStore in "),
+                Some("every registry but 1, which credHelpers gives to other helpers: credsStore in "),
             ),
         ] {
             let machine = Machine::with(".docker/config.json", config);
