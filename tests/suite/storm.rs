@@ -171,7 +171,9 @@ fn no_token_is_cached_for_another_holder_while_token_files_and_their_links_flip(
             .collect();
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::Relaxed);
-        ended.into_iter().for_each(|result| result.expect("no wrong answer"));
+        for result in ended {
+            result.expect("no wrong answer");
+        }
     });
     for (number, holder) in HOLDERS.iter().enumerate() {
         to(number);

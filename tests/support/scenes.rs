@@ -403,13 +403,10 @@ impl Scene {
                 .to_string(),
             );
             let entry = |account: &str, lines: &str| format!("[[registry]]\nmatch = '{account}.*'\n{lines}\n");
-            let mut own = match self.at("mapping") {
-                "profile in file" => "profile = 'TWO'\n".to_owned(),
-                _ => String::new(),
-            };
-            if self.at("endpoint") == "file" {
-                own += &format!("endpoint_url = '{url}/file'\n");
-            }
+            let profile = if self.at("mapping") == "profile in file" { "profile = 'TWO'\n" } else { "" };
+            let endpoint =
+                if self.at("endpoint") == "file" { format!("endpoint_url = '{url}/file'\n") } else { String::new() };
+            let own = [profile, endpoint.as_str()].concat();
             let mut text = if own.is_empty() { String::new() } else { entry("111122223333", &own) };
             if self.at("mapping") == "other account in file" {
                 text += &entry("555566667777", "profile = 'TWO'");
@@ -423,16 +420,14 @@ impl Scene {
         let (who, at) = (self.at("who"), |path: &str| root.join(path).display().to_string());
         let session = self.at("session name");
         let keys = |id: &str| format!("aws_access_key_id = {id}\naws_secret_access_key = s\n");
-        let mut text = String::new();
-        for profile in ["DEFAULT", "ONE", "TWO"] {
+        let section = |profile: &str| {
             let name = if profile == "DEFAULT" { "default".to_owned() } else { format!("profile {profile}") };
-            text += &format!("[{name}]\n");
-            text += &match self.at("endpoint") {
+            let endpoint = match self.at("endpoint") {
                 services if services.starts_with("services") => "services = local\n".to_owned(),
                 _ => format!("endpoint_url = {url}/plain\n"),
             };
             let role = format!("role_arn = {ROLE}/{profile}\nrole_session_name = {session}\n");
-            text += &match self.source() {
+            let source = match self.source() {
                 "profile" => keys(&format!("AKIA{user}{profile}{who}")),
                 "role" => format!("{role}source_profile = base\nexternal_id = {}\n", self.at("external id")),
                 "web identity of profile" => format!("{role}web_identity_token_file = {}\n", at("tokens/link/token")),
@@ -444,7 +439,9 @@ impl Scene {
                 _ if profile == "DEFAULT" => String::new(),
                 _ => keys(&format!("AKIA{user}{profile}")),
             };
-        }
+            format!("[{name}]\n{endpoint}{source}")
+        };
+        let text = ["DEFAULT", "ONE", "TWO"].map(section).concat();
         let sso = "[sso-session s]\nsso_region = eu-west-1\nsso_start_url = u\n";
         let base = keys(&format!("AKIA{user}BASE{who}"));
         format!(
