@@ -47,10 +47,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             let env = prepare_process();
             // Not for the protocol, whose hits write nothing and save the system calls.
             platform::survive_file_size_limit();
-            command.run(env)
+            command.run(&env)
         }
         Invocation::FromClap(error) if error.use_stderr() => {
-            // Clap has the help alone for this one.
             let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             let missing = if missing { "a command is missing\n\n" } else { "" };
             error::print_usage_error(&format!("{missing}{error}"));
@@ -71,8 +70,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn prepare_process() -> Env {
     platform::disable_core_dumps();
     platform::keep_streams();
-    let env = Env::of_process();
-    log::start(&env);
+    let env = Env::capture();
+    log::start(&env, None);
     env
 }
 
@@ -94,7 +93,7 @@ pub enum Invocation {
 }
 
 #[derive(Parser)]
-#[command(name = NAME, version, about = ABOUT, after_help = notes(), disable_help_subcommand = true)]
+#[command(name = NAME, version, about = "Docker credential helper for Amazon ECR", after_help = notes(), disable_help_subcommand = true)]
 #[command(override_usage = USAGES, help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}\n")]
 struct Arguments {
     #[command(subcommand)]
@@ -136,11 +135,11 @@ pub enum UserCommand {
     /// For scripts that call aws ecr
     #[command(hide = true, disable_help_subcommand = true)]
     #[command(subcommand)]
-    Ecr(OfService),
+    Ecr(ServiceCommand),
     /// For scripts that call aws ecr-public
     #[command(hide = true, disable_help_subcommand = true)]
     #[command(subcommand)]
-    EcrPublic(OfService),
+    EcrPublic(ServiceCommand),
     /// Write a config.json, a Kubernetes Secret, variables or a password for programs that call no helper
     Export(export::Export),
     /// Ask for an MFA code or renew a sign-in where needed, and cache a token
@@ -157,7 +156,7 @@ pub enum UserCommand {
 
 /// The commands below `ecr` and `ecr-public`, as in the AWS CLI.
 #[derive(Debug, Subcommand)]
-pub enum OfService {
+pub enum ServiceCommand {
     /// Print the password alone
     #[command(args_override_self = true, infer_long_args = true)]
     GetLoginPassword(GetLoginPassword),
@@ -165,31 +164,22 @@ pub enum OfService {
 
 impl UserCommand {
     /// Runs the command. Errors go to standard error.
-    pub fn run(self, env: Env) -> Result<ExitCode, Error> {
+    pub fn run(self, env: &Env) -> Result<ExitCode, Error> {
+        let output = &mut io::stdout().lock();
         match self {
-            Self::Doctor(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Setup(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::GetLoginPassword(options) => options.run(Service::Any, env, &mut io::stdout().lock()),
-            Self::Ecr(OfService::GetLoginPassword(options)) => options.run(Service::Ecr, env, &mut io::stdout().lock()),
-            Self::EcrPublic(OfService::GetLoginPassword(options)) => {
-                options.run(Service::EcrPublic, env, &mut io::stdout().lock())
-            }
-            Self::Export(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Login(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Logout(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Cache(options) => options.run(&env, &mut io::stdout().lock()),
-            Self::Kubelet(options) => options.run(&env, &mut io::stdout().lock()),
+            Self::Doctor(options) => options.run(env, output),
+            Self::Setup(options) => options.run(env, output),
+            Self::GetLoginPassword(options) => options.run(Service::Any, env, output),
+            Self::Ecr(ServiceCommand::GetLoginPassword(options)) => options.run(Service::Ecr, env, output),
+            Self::EcrPublic(ServiceCommand::GetLoginPassword(options)) => options.run(Service::EcrPublic, env, output),
+            Self::Export(options) => options.run(env, output),
+            Self::Login(options) => options.run(env, output),
+            Self::Logout(options) => options.run(env, output),
+            Self::Cache(options) => options.run(env, output),
+            Self::Kubelet(options) => options.run(env, output),
             Self::Generate(options) => options.run(&Arguments::command()),
         }
     }
-}
-
-/// Whether the helper was started under the plugin's name. On Windows, file names are matched without case.
-fn is_kubelet_name(name: &str) -> bool {
-    let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
-    let name = name.strip_suffix(".exe").unwrap_or(&name);
-    // The releases of that plugin have the platform in the names of their files.
-    name.strip_prefix(KUBELET_NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 impl Invocation {
@@ -197,8 +187,8 @@ impl Invocation {
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
         let name = args.next().unwrap_or_default();
         let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if is_kubelet_name(name) {
-            return Self::User(UserCommand::Kubelet(kubelet::Kubelet::of_cloud_provider()));
+        if let Some(plugin) = kubelet::Kubelet::started_as(name) {
+            return Self::User(UserCommand::Kubelet(plugin));
         }
         let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
@@ -234,23 +224,24 @@ impl Invocation {
             }
         };
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
-        if !is_known(words[0]) && !words.iter().any(|word| matches!(*word, "--help" | "-h")) {
-            let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
-            let meant = meant(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
-            return match (args.len(), words[0].starts_with('-')) {
-                // A client's unknown action, or a mistyped command.
-                (1, _) => Self::WrongUsage(Error::Protocol(format!(
-                    "{NAME}: unknown action: {}{meant}",
-                    args[0].to_string_lossy()
-                ))),
-                (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
-                (_, false) => {
-                    let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
-                    Self::FromClap(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
-                }
-            };
+        if is_known(words[0]) || words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+            return Self::parse(args);
         }
-        Self::parse(args)
+        Self::refuse(&words, &args[0].to_string_lossy())
+    }
+
+    /// The answer to a first word that is no command: a client's unknown action, or what a person mistyped.
+    fn refuse(words: &[&str], first: &str) -> Self {
+        let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
+        let meant = meant(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
+        match (words.len(), words[0].starts_with('-')) {
+            (1, _) => Self::WrongUsage(Error::Protocol(format!("{NAME}: unknown action: {first}{meant}"))),
+            (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
+            (_, false) => {
+                let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
+                Self::FromClap(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
+            }
+        }
     }
 
     fn help_of(command: &[&str]) -> Self {
@@ -272,16 +263,16 @@ fn is_known(word: &str) -> bool {
 
 /// The command that a mistyped word means, or that has this name in other programs.
 fn meant(word: &str) -> Option<String> {
-    let of_others = OF_OTHERS.iter().find(|(names, _)| names.contains(&word)).map(|(_, command)| (*command).to_owned());
+    let of_others = match word {
+        "config" | "configure" | "init" | "install" => Some("setup".to_owned()),
+        "check" | "status" | "whoami" => Some("doctor".to_owned()),
+        _ => None,
+    };
     let command = Arguments::command();
     let names =
         command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).chain(["help"]);
     of_others.or_else(|| spelling::nearest(word, names).map(str::to_owned))
 }
-
-/// The names of commands in other programs.
-const OF_OTHERS: &[(&[&str], &str)] =
-    &[(&["config", "configure", "init", "install"], "setup"), (&["check", "status", "whoami"], "doctor")];
 
 fn version() -> String {
     format!("{NAME} ({}) {VERSION}", env!("CARGO_PKG_NAME"))
@@ -292,19 +283,13 @@ fn version_lines() -> String {
     format!("{}\nVersion:    {VERSION}\nGit commit: {COMMIT}", version())
 }
 
-/// The name of the plugin of cloud-provider-aws, which the helper replaces. Its arguments are ignored.
-const KUBELET_NAME: &str = "ecr-credential-provider";
-
-const ABOUT: &str = "Docker credential helper for Amazon ECR";
-
 const USAGES: &str = "docker-credential-ecr-login <store|get|erase|list|version>
        docker-credential-ecr-login <command> [options]";
 
 const USAGE: &str = "Usage: docker-credential-ecr-login <store|get|erase|list|version>";
 
 fn notes() -> String {
-    let lines: Vec<_> = VARIABLES.iter().map(|(name, what)| format!("  {name}\n      {what}\n")).collect();
-    let lines = lines.concat();
+    let lines = VARIABLES.iter().map(|(name, what)| format!("  {name}\n      {what}\n")).collect::<Vec<_>>().concat();
     format!(
         "'{NAME} help COMMAND' shows the options of a command.\n\n\
          In ~/.docker/config.json:\n  \

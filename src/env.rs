@@ -1,55 +1,17 @@
-//! Reads the environment variables and the user's directories; no other module does.
+//! The environment: variables, the directories of the user, the programs on the PATH. No other module asks the system for them.
 //!
-//! The environment is copied once at the start, so that every decision of a run follows from the same settings.
+//! The variables are copied once at the start, so that every decision of a run follows from the same settings. Nothing changes the
+//! copy: an option of a command is a parameter of what it is for.
+
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::{platform, spelling};
-
-/// The variables of the helper and their descriptions, for the help text and the README.
-pub const VARIABLES: &[(&str, &str)] = &[
-    (
-        "AWS_ECR_ACCESS_KEY_ID_<account>",
-        "access key for this account's registries, set with the next two; takes precedence over all other credentials",
-    ),
-    ("AWS_ECR_SECRET_ACCESS_KEY_<account>", "secret key that belongs to AWS_ECR_ACCESS_KEY_ID_<account>"),
-    (
-        "AWS_ECR_SESSION_TOKEN_<account>",
-        "session token that belongs to AWS_ECR_ACCESS_KEY_ID_<account>, for temporary keys",
-    ),
-    ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
-    (
-        "AWS_ECR_CONFIG_FILE",
-        "configuration file of the helper, instead of the one in the platform's configuration directory",
-    ),
-    ("AWS_ECR_DISABLE_CACHE", "any value: neither read nor write the cache"),
-    (
-        "AWS_ECR_IGNORE_CREDS_STORAGE",
-        "true: `store` and `erase` succeed and change nothing, for any host that has no fallback helper",
-    ),
-    ("AWS_ECR_LOG", "log to standard error: off, error, warn, info, debug or trace (default off)"),
-    ("AWS_ECR_LOG_FILE", "log to this file (mode 0600) instead of standard error; alone it means level info"),
-    (
-        "AWS_ECR_MAX_AGE",
-        "serve no cached token that was issued longer ago than this, e.g. 30m, 1h (default: until it expires)",
-    ),
-    ("AWS_ECR_PROFILE_<account>", "AWS profile for the registries of this account"),
-    (
-        "AWS_ECR_ROLE_ARN",
-        "role for `AWS_ECR_WEB_IDENTITY` and for service account tokens of kubelets, if no other role is configured",
-    ),
-    ("AWS_ECR_ROLE_ARN_<account>", "role to assume for the registries of this account"),
-    (
-        "AWS_ECR_TIMEOUT",
-        "time limit for one request, in seconds or with units, e.g. 500ms, 20s, 1m30s (default 20s, 2m where a program may ask a person)",
-    ),
-    (
-        "AWS_ECR_WEB_IDENTITY",
-        "github, or env:NAME: assume the role with the identity token of the GitHub Actions job, or in variable NAME",
-    ),
-];
+use crate::platform;
+pub use variables::VARIABLES;
+use variables::misspelt;
 
 /// The directory of caches below the home directory, on macOS the second.
 const CACHES: [&str; 2] = [".cache", "Library/Caches"];
@@ -58,8 +20,6 @@ const CACHES: [&str; 2] = [".cache", "Library/Caches"];
 #[derive(Clone, Default)]
 pub struct Env {
     variables: BTreeMap<OsString, OsString>,
-    /// Variables whose value comes from an option of the command line, and the option.
-    options: BTreeMap<&'static str, &'static str>,
     /// The home directory in the user database, for an environment that names none.
     home_of_user: Option<PathBuf>,
 }
@@ -67,7 +27,7 @@ pub struct Env {
 impl Env {
     /// The environment of this process.
     #[expect(clippy::disallowed_methods, reason = "no other function reads the environment")]
-    pub fn of_process() -> Self {
+    pub fn capture() -> Self {
         let env: Self = std::env::vars_os().collect();
         let home_of_user =
             if cfg!(unix) && env.os("HOME").is_none() { platform::home_without_variable() } else { None };
@@ -84,17 +44,9 @@ impl Env {
         self.os(name)?.to_str()
     }
 
-    /// Sets a variable to the value of an option of the command line.
-    #[must_use]
-    pub fn with_option(mut self, option: &'static str, name: &'static str, value: impl Into<OsString>) -> Self {
-        self.variables.insert(name.into(), value.into());
-        self.options.insert(name, option);
-        self
-    }
-
-    /// The setting that set the variable `name`, for messages: an option of the command line, or the variable itself.
-    pub fn setting<'a>(&'a self, name: &'a str) -> &'a str {
-        self.options.get(name).copied().unwrap_or(name)
+    /// The same for a setting of the helper: one that is blank counts as unset too.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.text(name).filter(|value| !value.trim().is_empty())
     }
 
     /// Whether `name` is set and empty. The helper and the AWS CLI take it for unset; some parts of the AWS SDK, which read
@@ -168,19 +120,32 @@ impl Env {
     /// The variable that names the home directory, for messages.
     pub const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 
-    /// The endings of program names in the order of the search: those in PATHEXT on Windows, none elsewhere.
-    pub fn program_endings(&self) -> Vec<String> {
-        if !cfg!(windows) {
-            return Vec::new();
-        }
-        let endings = self.text("PATHEXT").unwrap_or(".COM;.EXE;.BAT;.CMD").split(';');
-        endings.filter(|ending| ending.len() > 1 && ending.starts_with('.')).map(str::to_lowercase).collect()
-    }
-
     /// Finds a program on the PATH.
     pub fn find_program(&self, name: &str) -> Option<PathBuf> {
-        let endings = self.program_endings();
-        self.search_path().map(|dir| dir.join(name)).find_map(|path| platform::executable(&path, &endings))
+        self.search_path().find_map(|dir| self.program_in(&dir, name))
+    }
+
+    /// Finds a program in a directory. On Windows its name may have one of the endings in PATHEXT.
+    pub fn program_in(&self, dir: &Path, name: &str) -> Option<PathBuf> {
+        let endings = if cfg!(windows) { self.text("PATHEXT").unwrap_or(".COM;.EXE;.BAT;.CMD") } else { "" };
+        let endings = endings.split(';').filter(|ending| ending.len() > 1 && ending.starts_with('.'));
+        platform::executable(&dir.join(name), &endings.map(str::to_lowercase).collect::<Vec<_>>())
+    }
+
+    /// The PATH with the directories of [`Self::search_path`] alone; `None` when it is not set.
+    pub fn safe_path(&self) -> Option<OsString> {
+        self.variables.get(OsStr::new("PATH"))?;
+        std::env::join_paths(self.search_path()).ok()
+    }
+
+    /// The file of this program, if the system tells it.
+    pub fn this_program() -> Option<PathBuf> {
+        std::env::current_exe().ok()
+    }
+
+    /// The current directory, which this process never changes.
+    pub fn current_dir() -> Option<PathBuf> {
+        std::env::current_dir().ok()
     }
 
     /// The directories of the PATH. Leaves out relative and empty ones: a program there would come from the client's current
@@ -262,37 +227,6 @@ impl Env {
     }
 }
 
-/// A message about a variable that resembles one of [`VARIABLES`] and is none. Other programs have variables with the same
-/// prefix, so other names are not reported.
-fn misspelt(name: &str) -> Option<String> {
-    let upper = name.to_ascii_uppercase();
-    let rest = upper.strip_prefix(PREFIX)?;
-    if VARIABLES.iter().any(|(known, _)| *known == name) {
-        return None;
-    }
-    for (of_account, _) in VARIABLES.iter().filter(|(known, _)| known.ends_with("<account>")) {
-        let prefix = of_account.trim_end_matches("<account>");
-        if let Some(account) = upper.strip_prefix(prefix) {
-            let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-            return (!is_account || *name != upper)
-                .then(|| format!("{name} has no effect: it must be {of_account} with the 12 digits of an account"));
-        }
-    }
-    // The name may be a misspelt one of an account's variable.
-    let (stem, account) = rest.split_at(rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count());
-    if account.len() == 12 {
-        let stems = VARIABLES.iter().filter_map(|(known, _)| known.strip_suffix("<account>"));
-        let nearest = spelling::nearest(stem, stems.map(|known| known.trim_start_matches(PREFIX)))?;
-        return Some(format!("{name} has no effect; is {PREFIX}{nearest}{account} meant?"));
-    }
-    let nearest = spelling::nearest(rest, VARIABLES.iter().map(|(known, _)| known.trim_start_matches(PREFIX)))?;
-    let (nearest, _) = VARIABLES.iter().find(|(known, _)| known.ends_with(nearest))?;
-    Some(format!("{name} has no effect; is {nearest} meant?"))
-}
-
-/// The prefix of the helper's variables.
-const PREFIX: &str = "AWS_ECR_";
-
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
         // Windows ignores the case of names and keeps it as first written.
@@ -302,56 +236,6 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
             // The first one of a variable that is set twice, as for getenv.
             variables.entry(name(key.into())).or_insert_with(|| value.into());
         }
-        Self { variables, options: BTreeMap::new(), home_of_user: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::misspelt;
-
-    #[test]
-    fn misspelt_variables_are_reported_and_those_of_other_programs_are_not() {
-        for (name, meant) in [
-            ("AWS_ECR_CACHEDIR", "AWS_ECR_CACHE_DIR"),
-            ("AWS_ECR_DISABLE_CACHES", "AWS_ECR_DISABLE_CACHE"),
-            ("AWS_ECR_TIMOUT", "AWS_ECR_TIMEOUT"),
-            ("aws_ecr_log", "AWS_ECR_LOG"),
-            ("AWS_ECR_LOGFILE", "AWS_ECR_LOG_FILE"),
-            ("AWS_ECR_LOG_LEVEL", "AWS_ECR_LOG"),
-            ("AWS_ECR_CONFIG", "AWS_ECR_CONFIG_FILE"),
-            ("AWS_ECR_PROFILE", "AWS_ECR_PROFILE_<account>"),
-            ("AWS_ECR_PROFILE_1234", "AWS_ECR_PROFILE_<account>"),
-            ("AWS_ECR_ROLE_ARN_prod", "AWS_ECR_ROLE_ARN_<account>"),
-            ("AWS_ECR_ROLEARN_111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
-            ("AWS_ECR_ROLE_ARN111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
-            ("AWS_ECR_ROLE_111122223333", "AWS_ECR_ROLE_ARN_111122223333"),
-            ("AWS_ECR_PROFILES_111122223333", "AWS_ECR_PROFILE_111122223333"),
-            ("AWS_ECR_PROFIL_111122223333", "AWS_ECR_PROFILE_111122223333"),
-            ("AWS_ECR_ACCESS_KEY_ID", "AWS_ECR_ACCESS_KEY_ID_<account>"),
-            ("AWS_ECR_ACCESS_KEY_ID_prod", "AWS_ECR_ACCESS_KEY_ID_<account>"),
-            ("AWS_ECR_SECRET_ACCES_KEY_111122223333", "AWS_ECR_SECRET_ACCESS_KEY_111122223333"),
-            ("AWS_ECR_SESSION_TOKEN_1", "AWS_ECR_SESSION_TOKEN_<account>"),
-            ("AWS_ECR_WEBIDENTITY", "AWS_ECR_WEB_IDENTITY"),
-        ] {
-            let found = misspelt(name).unwrap_or_default();
-            assert!(found.contains(meant) && found.contains(name), "{name}: {found}");
-        }
-        for name in [
-            "AWS_ECR_CACHE_DIR",
-            "AWS_ECR_ROLE_ARN",
-            "AWS_ECR_PROFILE_111122223333",
-            "AWS_ECR_ACCESS_KEY_ID_111122223333",
-            "AWS_ECR_SECRET_ACCESS_KEY_111122223333",
-            "AWS_ECR_SESSION_TOKEN_111122223333",
-            "AWS_ECR_REGION",
-            "AWS_ECR_REGISTRY",
-            "AWS_ECR_REGISTRY_ID",
-            "AWS_ECR_ACCOUNT_URL",
-            "AWS_ECR_REPOSITORY",
-            "AWS_REGION",
-        ] {
-            assert_eq!(misspelt(name), None);
-        }
+        Self { variables, home_of_user: None }
     }
 }

@@ -26,11 +26,11 @@ const LARGEST: u64 = 1024 * 1024;
 /// How long to wait while another process rotates the log, which takes less than a millisecond.
 const LONGEST_LOCK: Duration = Duration::from_millis(200);
 
-/// Starts the log as `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` set it. A file that cannot be opened turns the log off, so that
+/// Starts the log as `AWS_ECR_LOG` and `AWS_ECR_LOG_FILE` set it, or at the level of an option. A file that cannot be opened turns the log off, so that
 /// the pull does not fail.
-pub fn start(env: &Env) {
+pub fn start(env: &Env, option: Option<LevelFilter>) {
     let file = env.path("AWS_ECR_LOG_FILE");
-    let level = env.text("AWS_ECR_LOG").map(|level| level.trim().parse());
+    let level = env.text("AWS_ECR_LOG").map(|level| level.trim().parse()).or(option.map(Ok));
     if level.is_none() && file.is_none() {
         return;
     }

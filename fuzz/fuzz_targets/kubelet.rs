@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
     let deadline = Instant::now() + Duration::from_secs(5);
     // What is no text is passed over where it is in fields that nobody reads.
     let request = serde_json::from_str(&String::from_utf8_lossy(input)).unwrap_or(Value::Null);
-    match Kubelet::of_cloud_provider().answer(&ENV, &config, input, deadline) {
+    match Kubelet::started_as("ecr-credential-provider").expect("its name").answer(&ENV, &config, input, deadline) {
         Err(error) => {
             let error = error.to_string();
             assert!(!error.contains('\n'));

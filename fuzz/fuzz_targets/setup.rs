@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use docker_credential_ecr_login::NAME;
 use docker_credential_ecr_login::commands::setup::edit::Edited;
-use docker_credential_ecr_login::commands::setup::{edit, kubelet};
+use docker_credential_ecr_login::commands::setup::{edit, effect, kubelet};
 use docker_credential_ecr_login_fuzz::HOST;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
@@ -87,13 +87,13 @@ fn providers(text: &str) {
     let _ = kubelet::masked(text);
     match kubelet::add(text) {
         Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
-        Ok(Edited { text: new, .. }) => {
-            assert_eq!(kubelet::add(&new), Ok(Edited { text: new.clone(), count: 0 }));
+        Ok(effect::Edited { text: new, .. }) => {
+            assert_eq!(kubelet::add(&new), Ok(effect::Edited { text: new.clone(), effects: Vec::new() }));
             let config: Value = serde_json::from_str(&new).expect("the edited text is JSON");
             let list = config["providers"].as_array().expect("it has a list");
             assert!(list.iter().any(|provider| provider["name"] == NAME));
             if new != text {
-                let Edited { text: removed, .. } = kubelet::remove(&new).expect("it was read before");
+                let effect::Edited { text: removed, .. } = kubelet::remove(&new).expect("it was read before");
                 assert!(removed == text || list.len() == 1 && removed.is_empty());
             }
         }

@@ -47,7 +47,7 @@ pub(super) async fn credentials(url: &str, context: &Context) -> Result<Credenti
     let limits = Limits {
         connect: CONNECT_TIMEOUT,
         read: READ_TIMEOUT,
-        attempts: retry_config(context.env()).max_attempts(),
+        attempts: retry_config(context).max_attempts(),
         is_temporary,
         deadline: context.deadline,
     };

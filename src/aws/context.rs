@@ -17,6 +17,8 @@ pub(super) struct Context {
     pub(super) identity: Arc<Identity>,
     pub(super) network: Network,
     pub(super) pending: PendingRequest,
+    /// Whether a failed request is not repeated.
+    pub(super) is_single: bool,
     pub(super) deadline: Instant,
     /// When the program that gave the credentials ended. It may have waited for a person, and services get their time after it.
     pub(super) asked_until: OnceLock<Instant>,

@@ -29,13 +29,19 @@ pub struct Exchange {
     worker: Worker,
     network: Arc<Mutex<Option<Network>>>,
     pending: PendingRequest,
+    is_single: bool,
 }
 
 impl Exchange {
+    /// An exchange that repeats no failed request.
+    pub fn without_retries() -> Self {
+        Self { is_single: true, ..Self::default() }
+    }
+
     /// An exchange on the same worker, over connections of its own, for a target with other settings.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self { worker: self.worker.clone(), ..Self::default() }
+        Self { worker: self.worker.clone(), is_single: self.is_single, ..Self::default() }
     }
 
     /// Renews the sign-in of `identity`, if it has one.
@@ -93,18 +99,20 @@ impl Exchange {
         let (exchange, target, shared) = (self.clone(), target.clone(), identity.clone());
         self.worker.run(identity, &self.pending, deadline, async move {
             Settings::new(&shared).check_endpoints(&target)?;
-            let (network, pending) = (exchange.network(&shared, deadline)?, exchange.pending);
-            work(Context { target, identity: shared, network, pending, deadline, asked_until: OnceLock::new() }).await
+            let network = exchange.network(&target, &shared, deadline)?;
+            let Self { pending, is_single, .. } = exchange;
+            let asked_until = OnceLock::new();
+            work(Context { target, identity: shared, network, pending, is_single, deadline, asked_until }).await
         })
     }
 
     /// The connections, by the settings of the first step.
-    fn network(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Network, Failure> {
+    fn network(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Network, Failure> {
         let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(network) = &*network {
             return Ok(network.clone());
         }
-        let trust = Trust::new(identity, deadline)?;
+        let trust = Trust::new(target, identity, deadline)?;
         Ok(network.insert(Network::new(&identity.env, trust, self.pending.clone())).clone())
     }
 }

@@ -85,7 +85,7 @@ async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<Answe
     let limits = Limits {
         connect: CONNECT_TIMEOUT,
         read: READ_TIMEOUT.min(left),
-        attempts: retry_config(context.env()).max_attempts(),
+        attempts: retry_config(context).max_attempts(),
         is_temporary,
         deadline: context.deadline,
     };

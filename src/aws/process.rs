@@ -43,9 +43,7 @@ fn command(line: &str, env: &Env) -> Command {
     // The environment that the identity was derived from: of a variable that is set twice, the first value.
     command.env_clear().envs(env.iter());
     command.arg(option).arg(line);
-    if (env.os("PATH").is_some() || env.is_empty("PATH"))
-        && let Ok(path) = std::env::join_paths(env.search_path())
-    {
+    if let Some(path) = env.safe_path() {
         command.env("PATH", if path.is_empty() { OsStr::new(NOWHERE) } else { &path });
     }
     command

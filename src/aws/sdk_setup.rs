@@ -17,7 +17,6 @@ use super::http::fitting;
 
 use super::settings::Settings;
 use super::worker::GRACE;
-use crate::env::Env;
 use crate::error::without_path;
 
 /// How long one connection attempt may take: the value of the other AWS SDKs.
@@ -49,7 +48,7 @@ impl SdkSetup {
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(region.clone())
             .http_client(network.client())
-            .retry_config(retry_config(&identity.env))
+            .retry_config(retry_config(&context))
             .timeout_config(timeouts.clone())
             .sleep_impl(Pauses { deadline: context.deadline })
             .time_source(SystemTimeSource::new())
@@ -63,7 +62,7 @@ impl SdkSetup {
             .with_use_dual_stack(dual_stack)
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
             .with_http_client(network.client())
-            .with_retry_config(retry_config(&identity.env))
+            .with_retry_config(retry_config(&context))
             .with_timeout_config(timeouts);
         let endpoint = Endpoint::new(&config, target);
         Self { config, provider_config, endpoint, context }
@@ -97,15 +96,18 @@ impl AsyncSleep for Pauses {
 /// limit would only repeat the request within the same time.
 fn timeouts(context: &Context) -> TimeoutConfig {
     let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-    let is_single = retry_config(context.env()).max_attempts() == 1;
+    let is_single = retry_config(context).max_attempts() == 1;
     let read_timeout = if is_single { READ_TIMEOUT.min(left) } else { READ_TIMEOUT };
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(read_timeout).build()
 }
 
 /// Three attempts unless `AWS_MAX_ATTEMPTS` sets another number. The SDK itself panics over a value that it cannot parse.
-pub(super) fn retry_config(env: &Env) -> RetryConfig {
-    let attempts = env.text("AWS_MAX_ATTEMPTS").and_then(|value| value.parse().ok()).filter(|&attempts| attempts > 0);
-    RetryConfig::standard().with_max_attempts(attempts.unwrap_or(3)).with_max_backoff(LONGEST_BACKOFF)
+pub(super) fn retry_config(context: &Context) -> RetryConfig {
+    let attempts =
+        context.env().text("AWS_MAX_ATTEMPTS").and_then(|value| value.parse().ok()).filter(|&attempts| attempts > 0);
+    RetryConfig::standard()
+        .with_max_attempts(if context.is_single { 1 } else { attempts.unwrap_or(3) })
+        .with_max_backoff(LONGEST_BACKOFF)
 }
 
 pub(super) fn with_credentials(config: SdkConfig, credentials: Credentials) -> SdkConfig {

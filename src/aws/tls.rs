@@ -26,6 +26,7 @@ use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 
 use crate::code::Code;
+use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::Identity;
 use crate::input::{self, Content};
@@ -68,12 +69,15 @@ enum Roots {
 
 impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
-    pub(super) fn new(identity: &Identity, deadline: Instant) -> Result<Self, Failure> {
+    pub(super) fn new(target: &Target, identity: &Identity, deadline: Instant) -> Result<Self, Failure> {
         let (env, profile) = (&identity.env, identity.selected.name());
         let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle");
-        let bundle = match env.path("AWS_CA_BUNDLE") {
-            Some(path) => Some((path, env.setting("AWS_CA_BUNDLE").to_owned())),
-            None => of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'"))),
+        let bundle = match (&target.ca_bundle, env.path("AWS_CA_BUNDLE")) {
+            (Some(path), _) => Some((path.clone(), "--ca-bundle".to_owned())),
+            (None, Some(path)) => Some((path, "AWS_CA_BUNDLE".to_owned())),
+            (None, None) => {
+                of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'")))
+            }
         };
         let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
             (Some((path, setting)), ..) => {

@@ -2,20 +2,22 @@
 //!
 //! A script that calls `aws ecr get-login-password` or `aws ecr-public get-login-password` works with the helper's name in
 //! place of `aws` or of `aws ecr`. The command therefore takes the options of both major versions of the AWS CLI, before and
-//! after its name ([`AwsCli`] sorts them). Options that do not change the AWS CLI's output are accepted and ignored;
-//! [`UNSUPPORTED`] lists those that the helper refuses. Wrong usage ends with exit code 2, where version 2 of the AWS CLI has
+//! after its name ([`AwsCli`] sorts them). Options that do not change the AWS CLI's output are accepted and ignored, and all
+//! others are refused. Wrong usage ends with exit code 2, where version 2 of the AWS CLI has
 //! 252; every other failure ends with 1, where it has 253, 254 or 255.
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use ::log::LevelFilter;
 use clap::Args;
 
 use crate::code::Code;
 use crate::commands::export::print_secret;
-use crate::config::{self, Caller, MappedProfile, is_url};
+use crate::config::{self, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
@@ -24,18 +26,6 @@ use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
 pub const COMMAND: &str = "get-login-password";
-
-/// Options of the AWS CLI that change its output, which the helper refuses.
-const UNSUPPORTED: &[&str] = &[
-    "--no-verify-ssl",
-    "--no-sign-request",
-    "--query",
-    "--cli-input-json",
-    "--cli-input-yaml",
-    "--generate-cli-skeleton",
-    "--cli-auto-prompt",
-    "--registry-ids",
-];
 
 /// The only region in which ECR Public's API issues passwords (Amazon ECR Public user guide, "Registry authentication").
 const PUBLIC_REGION: &str = "us-east-1";
@@ -81,12 +71,14 @@ impl AwsCli {
                 // As in `aws ecr get-login-password help`.
                 "help" if is_complete => rest.push("--help"),
                 word if !word.starts_with('-') && !is_complete => words.push(word),
+                "-h" | "--help" => rest.push(arg),
+                value if !value.starts_with('-') => rest.push(value),
                 option => {
-                    if let Some(message) = unsupported(option) {
-                        return Some(Self::Unsupported(message));
-                    }
+                    let Some(takes_value) = takes_value(option) else {
+                        return Some(Self::Unsupported(refusal(option)));
+                    };
                     rest.push(option);
-                    if takes_next(option) {
+                    if takes_value && !option.contains('=') {
                         rest.extend(args.next());
                     }
                 }
@@ -96,22 +88,20 @@ impl AwsCli {
     }
 }
 
-fn unsupported(option: &str) -> Option<String> {
-    let name = option.split('=').next().filter(|name| UNSUPPORTED.contains(name))?;
-    Some(format!(
-        "{name} is not supported; leave it out: the output is the password alone, for every registry of the region, and \
-         --ca-bundle FILE names certificates to trust\n"
-    ))
+fn refusal(option: &str) -> String {
+    format!(
+        "{} is not supported; leave it out: the output is the password alone, for every registry of the region, and \
+         --ca-bundle FILE names certificates to trust\n",
+        option.split('=').next().unwrap_or_default()
+    )
 }
 
-/// Whether the argument after an option is its value. As in the AWS CLI, an option may be abbreviated.
-fn takes_next(option: &str) -> bool {
-    let Some(name) = option.strip_prefix("--").filter(|name| !name.is_empty() && !name.contains('=')) else {
-        return false;
-    };
+/// Whether an option has a value; `None` for an unknown one. As in the AWS CLI, an option may be abbreviated.
+fn takes_value(option: &str) -> Option<bool> {
+    let name = option.strip_prefix("--")?.split('=').next().filter(|name| !name.is_empty())?;
     let definition = GetLoginPassword::augment_args(clap::Command::new(COMMAND));
-    let mut options = definition.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_action())));
-    options.any(|(long, action)| long.starts_with(name) && action.takes_values())
+    let known = definition.get_arguments().find(|known| known.get_long().is_some_and(|long| long.starts_with(name)))?;
+    Some(known.get_action().takes_values())
 }
 
 /// Arguments of `get-login-password`: those of the AWS CLI and a registry.
@@ -166,29 +156,25 @@ struct Ignored {
 
 impl GetLoginPassword {
     /// Prints the password and a newline.
-    pub fn run(mut self, service: Service, mut env: Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+    pub fn run(mut self, service: Service, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let started = Instant::now();
         // The AWS CLI ignores these when they are empty, as scripts pass them from variables that are not set.
         for option in [&mut self.profile, &mut self.endpoint_url, &mut self.ca_bundle] {
             option.take_if(|value| value.is_empty());
         }
         if self.debug && env.text("AWS_ECR_LOG").is_none() {
-            log::start(&env.clone().with_option("--debug", "AWS_ECR_LOG", "debug"));
+            log::start(env, Some(LevelFilter::Debug));
         }
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
             return Err(Error::failed(Code::SettingInvalid, "--endpoint-url is not a URL", "pass e.g. https://host"));
         }
-        let host = self.registry(service, &env, started)?;
-        if let Some(bundle) = self.ca_bundle {
-            env = env.with_option("--ca-bundle", "AWS_CA_BUNDLE", bundle);
-        }
-        let (config, mut target) = token_provider::named_target(&env, &host, started)?;
+        let host = self.registry(service, env, started)?;
+        let (config, mut target) = token_provider::named_target(env, &host, started)?;
         service.check(&target.registry, &host)?;
-        if let Some(profile) = self.profile {
-            target.call_as(Caller::of_profile(Some(&profile), "--profile"), "--profile");
-        }
+        target.call_as_profile(self.profile.as_deref().map(MappedProfile::by_option));
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
-        let issued = token_provider::issue(&env, &target, started + config.timeout())?;
+        target.ca_bundle = self.ca_bundle.map(|bundle| env.expand(Path::new(&bundle)));
+        let issued = token_provider::issue(env, &target, started + config.timeout())?;
         print_secret(output, issued.token.password.expose())
     }
 
@@ -255,17 +241,18 @@ fn not_a_region(region: &str) -> String {
 
 /// Returns the default region, by the order of the AWS CLI.
 fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
-    let named = Caller::of_profile(profile, "--profile");
-    if let Some(MappedProfile { name, .. }) = named.profile() {
+    let named = profile.map(MappedProfile::by_option);
+    if let Some(MappedProfile { name, .. }) = &named {
         let profiles = Profiles::read(env, config::deadline(env, started))?;
         if profiles.problem().is_none() && profiles.profile(name).is_none() {
             let what = format!("the profile '{name}', which --profile names, is in neither {}", profiles.neither());
             return Err(Error::failed(Code::ProfileMissing, what, "correct the name"));
         }
     }
-    token_provider::default_region(env, &Selected::new(env, named.profile()), config::deadline(env, started))
-        .ok_or_else(|| {
+    token_provider::default_region(env, &Selected::new(env, named.as_ref()), config::deadline(env, started)).ok_or_else(
+        || {
             let hint = "name one with --region or AWS_REGION, or name a registry";
             Error::failed(Code::RegionMissing, "no region is set", hint)
-        })
+        },
+    )
 }

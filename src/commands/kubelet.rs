@@ -99,9 +99,13 @@ struct Credential<'a> {
 }
 
 impl Kubelet {
-    /// The plugin that kubelets know as `ecr-credential-provider`.
-    pub fn of_cloud_provider() -> Self {
-        Self { roleless: Roleless::AsNode }
+    /// The plugin of cloud-provider-aws, which the helper replaces, if the program was started under its name. Its arguments are
+    /// ignored. On Windows, file names are matched without case.
+    pub fn started_as(name: &str) -> Option<Self> {
+        let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
+        // The releases of that plugin have the platform in the names of their files.
+        let rest = name.strip_suffix(".exe").unwrap_or(&name).strip_prefix("ecr-credential-provider")?;
+        (rest.is_empty() || rest.starts_with('-')).then_some(Self { roleless: Roleless::AsNode })
     }
 
     /// Answers the request on standard input.
@@ -197,14 +201,14 @@ impl Request {
                 )),
             };
         };
-        if annotation.is_none() && env.text(ROLE_VARIABLE).is_none() && matches!(roleless, Roleless::AsNode) {
+        if annotation.is_none() && env.setting(ROLE_VARIABLE).is_none() && matches!(roleless, Roleless::AsNode) {
             info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
             return Ok(None);
         }
         let (issuer, subject) = issuer_and_subject(token.expose().as_bytes())
             .ok_or_else(|| wrong("has a service account token that is not a JWT with an issuer and a subject"))?;
         let session_name = session_name(&subject);
-        let (setting, arn) = match (annotation, env.text(ROLE_VARIABLE)) {
+        let (setting, arn) = match (annotation, env.setting(ROLE_VARIABLE)) {
             (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
             (None, Some(arn)) => (ROLE_VARIABLE, arn),
             (None, None) => {

@@ -19,15 +19,16 @@ impl Config {
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
         let time_for_person = self.timeout_with_person().saturating_sub(self.timeout());
+        let (max_age, chosen_by) = (self.max_age, setting);
         let target =
-            Target { host, registry, caller, chosen_by: setting, time_for_person, max_age: self.max_age, endpoint_url };
+            Target { host, registry, caller, chosen_by, time_for_person, max_age, endpoint_url, ca_bundle: None };
         log(&target);
         Ok(target)
     }
 
     /// The line of the first table that applies to some registry of `account`, in any region and form.
     pub fn line_for_account(&self, account: Account) -> Option<usize> {
-        let hosts = Registry::hosts_of_account(account);
+        let hosts = Registry::all_hosts(account);
         let applies = |entry: &&RegistryEntry| hosts.iter().any(|host| entry.pattern.matches(host));
         self.registries.iter().find(applies).map(|entry| entry.line)
     }
@@ -225,6 +226,8 @@ mod tests {
             (text, &blank[..], Some("/c.toml, line 1 ('111122223333.*')")),
             (text, &[("AWS_ECR_WEB_IDENTITY", "github")], Some("/c.toml, line 1 ('111122223333.*')")),
             ("", &blank[..], None),
+            (text, &[("AWS_ECR_PROFILE_111122223333", " ")], Some("/c.toml, line 1 ('111122223333.*')")),
+            ("", &[("AWS_ECR_WEB_IDENTITY", " "), ("AWS_ECR_ROLE_ARN_111122223333", "\t")], None),
             ("", &[("AWS_ECR_WEB_IDENTITY", "github")], Some("AWS_ECR_WEB_IDENTITY")),
             (
                 "",

@@ -81,7 +81,7 @@ impl Config {
         if let Some(timeout) = timeout(env)? {
             config.timeout = Some(timeout);
         }
-        if let Some(text) = env.text("AWS_ECR_MAX_AGE") {
+        if let Some(text) = env.setting("AWS_ECR_MAX_AGE") {
             let wrong = || invalid(format!("AWS_ECR_MAX_AGE is '{text}', which is no age"), AGE_FORM);
             config.max_age = Some(age(text).ok_or_else(wrong)?);
         }
@@ -162,7 +162,7 @@ const AGE_FORM: &str = "write a time of more than zero, e.g. 30m, 1h";
 
 /// Parses `AWS_ECR_TIMEOUT`; `None` when it is unset.
 pub fn timeout(env: &Env) -> Result<Option<Duration>, Failure> {
-    let Some(text) = env.text("AWS_ECR_TIMEOUT") else { return Ok(None) };
+    let Some(text) = env.setting("AWS_ECR_TIMEOUT") else { return Ok(None) };
     let limit = time_limit(text);
     limit
         .map(Some)

@@ -1,5 +1,7 @@
 //! A `[[registry]]` table of the configuration file: its keys, checked one by one, and the entry that they make.
 
+use std::ops::Deref;
+
 use glob::Pattern;
 use serde::Deserialize;
 use toml::Spanned;
@@ -16,16 +18,37 @@ use crate::registry::{Account, Registry};
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
     #[serde(rename = "match")]
-    pattern: Spanned<String>,
-    profile: Option<Spanned<String>>,
-    role_arn: Option<Spanned<String>>,
-    external_id: Option<Spanned<String>>,
-    role_session_name: Option<Spanned<String>>,
-    region: Option<Spanned<String>>,
-    web_identity: Option<Spanned<String>>,
-    web_identity_token_env: Option<Spanned<String>>,
-    registry: Option<Spanned<String>>,
-    endpoint_url: Option<Spanned<String>>,
+    pattern: Spanned<Text>,
+    profile: Option<Spanned<Text>>,
+    role_arn: Option<Spanned<Text>>,
+    external_id: Option<Spanned<Text>>,
+    role_session_name: Option<Spanned<Text>>,
+    region: Option<Spanned<Text>>,
+    web_identity: Option<Spanned<Text>>,
+    web_identity_token_env: Option<Spanned<Text>>,
+    registry: Option<Spanned<Text>>,
+    endpoint_url: Option<Spanned<Text>>,
+}
+
+/// A value that is not blank.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Text(String);
+
+impl TryFrom<String> for Text {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.trim().is_empty() { Err("the value is empty; remove the key instead") } else { Ok(Self(text)) }
+    }
+}
+
+impl Deref for Text {
+    type Target = String;
+
+    fn deref(&self) -> &String {
+        &self.0
+    }
 }
 
 /// The fix for a pattern, for messages.
@@ -49,7 +72,6 @@ pub(super) struct RegistryEntry {
 impl RegistryEntry {
     /// Checks the keys of a table.
     pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Failure> {
-        table.refuse_empty_values(source)?;
         table.refuse_keys_without_role(source)?;
         let web_identity = table.web_identity(source)?;
         let host = table.pattern.get_ref().to_ascii_lowercase();
@@ -59,7 +81,7 @@ impl RegistryEntry {
         let registry = table.registry(&pattern, source)?;
         table.refuse_template_for_public(registry.as_ref(), source)?;
         let role_line = table.role_arn.as_ref().map_or(source.line(), |arn| source.line_of(arn));
-        let endpoint_url = table.endpoint_url.as_ref().map(|url| url.get_ref().clone());
+        let endpoint_url = table.endpoint_url.as_ref().map(|url| url.get_ref().to_string());
         Ok(Self {
             pattern,
             line: source.line(),
@@ -100,37 +122,6 @@ struct WebIdentityKey {
 }
 
 impl Table {
-    fn refuse_empty_values(&self, source: &SourceText) -> Result<(), Failure> {
-        // Names every field, so that the compiler reports a new one.
-        let Self {
-            pattern: _,
-            profile,
-            role_arn,
-            external_id,
-            role_session_name,
-            region,
-            web_identity,
-            web_identity_token_env,
-            registry,
-            endpoint_url,
-        } = self;
-        let values = [
-            profile,
-            role_arn,
-            external_id,
-            role_session_name,
-            region,
-            web_identity,
-            web_identity_token_env,
-            registry,
-            endpoint_url,
-        ];
-        match values.into_iter().flatten().find(|value| value.get_ref().trim().is_empty()) {
-            None => Ok(()),
-            Some(empty) => Err(source.failure(empty, "the value is empty", "remove the key instead")),
-        }
-    }
-
     fn refuse_keys_without_role(&self, source: &SourceText) -> Result<(), Failure> {
         if self.role_arn.is_some() {
             return Ok(());
@@ -180,7 +171,7 @@ impl Table {
                 let what = "web_identity_token_env: contradicts web_identity";
                 return Err(source.failure(name, what, "remove one of the two"));
             }
-            (Some(provider), None) if provider.get_ref() == GITHUB => {
+            (Some(provider), None) if **provider.get_ref() == GITHUB => {
                 WebIdentityKey { key: "web_identity", provider: TokenProvider::GitHub }
             }
             (Some(provider), None) => {
@@ -189,7 +180,7 @@ impl Table {
                 return Err(source.failure(provider, "web_identity: not a known CI system", hint));
             }
             (None, Some(name)) if is_variable_name(name.get_ref()) => {
-                let provider = TokenProvider::Variable(name.get_ref().clone());
+                let provider = TokenProvider::Variable(name.get_ref().to_string());
                 WebIdentityKey { key: "web_identity_token_env", provider }
             }
             // The message does not quote the value, which may be the token itself.
@@ -255,10 +246,10 @@ impl Table {
     fn into_caller(self, web_identity: Option<WebIdentityKey>, source: &SourceText) -> Caller {
         let token_line = self.web_identity.as_ref().or(self.web_identity_token_env.as_ref());
         let token_line = token_line.map_or(source.line(), |value| source.line_of(value));
-        let text = |value: Option<Spanned<String>>| value.map(Spanned::into_inner);
+        let text = |value: Option<Spanned<Text>>| value.map(|value| value.into_inner().0);
         let profile = self.profile.map(|name| {
             let setting = source.setting_in(source.line_of(&name));
-            MappedProfile { name: name.into_inner(), setting }
+            MappedProfile { name: name.into_inner().0, setting }
         });
         let role = text(self.role_arn).map(|arn| Role {
             arn,
@@ -278,6 +269,6 @@ impl Table {
 }
 
 /// The first of these keys that the table has.
-fn first_of<'a>(keys: &[(&'static str, &'a Option<Spanned<String>>)]) -> Option<(&'static str, &'a Spanned<String>)> {
+fn first_of<'a>(keys: &[(&'static str, &'a Option<Spanned<Text>>)]) -> Option<(&'static str, &'a Spanned<Text>)> {
     keys.iter().find_map(|(key, value)| Some((*key, value.as_ref()?)))
 }

@@ -39,7 +39,7 @@ impl<'a> SourceText<'a> {
     }
 
     /// The line of a value.
-    pub(super) fn line_of(&self, value: &Spanned<String>) -> usize {
+    pub(super) fn line_of<T>(&self, value: &Spanned<T>) -> usize {
         self.line_at(value.span().start)
     }
 
@@ -49,7 +49,7 @@ impl<'a> SourceText<'a> {
     }
 
     /// The failure for a value.
-    pub(super) fn failure(&self, value: &Spanned<String>, what: &str, hint: &str) -> Failure {
+    pub(super) fn failure<T>(&self, value: &Spanned<T>, what: &str, hint: &str) -> Failure {
         self.failure_at(value.span().start, what, hint)
     }
 

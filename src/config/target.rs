@@ -1,5 +1,6 @@
 //! What a configuration decides about a registry: the registry itself, and who calls AWS for it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::registry::{Account, Host, Registry};
@@ -22,12 +23,22 @@ pub struct Target {
     pub max_age: Option<Duration>,
     /// The endpoint of the ECR API; `None` for the one that the registry's host implies.
     pub endpoint_url: Option<String>,
+    /// The file with the certificates to trust; `None` for those of the AWS settings.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 impl Target {
     /// Makes `caller` request the token, as `setting` says.
     pub fn call_as(&mut self, caller: Caller, setting: impl Into<String>) {
         (self.caller, self.chosen_by) = (caller, Some(setting.into()));
+    }
+
+    /// Makes the profile request the token, if an option names one.
+    pub fn call_as_profile(&mut self, profile: Option<MappedProfile>) {
+        if let Some(profile) = profile {
+            let setting = profile.setting.clone();
+            self.call_as(Caller::AwsSettings { profile: Some(profile), role: None }, setting);
+        }
     }
 }
 
@@ -66,12 +77,6 @@ impl Default for Caller {
 }
 
 impl Caller {
-    /// The credentials of the profile that `setting` names; without a profile, those of the default chain.
-    pub fn of_profile(profile: Option<&str>, setting: &str) -> Self {
-        let profile = profile.map(|name| MappedProfile { name: name.to_owned(), setting: setting.to_owned() });
-        Self::AwsSettings { profile, role: None }
-    }
-
     /// The profile that the registry is mapped to.
     pub fn profile(&self) -> Option<&MappedProfile> {
         match self {
@@ -115,6 +120,13 @@ pub struct MappedProfile {
     pub name: String,
     /// The setting that names it, for messages: a variable, an option, or file and line.
     pub setting: String,
+}
+
+impl MappedProfile {
+    /// The profile that the option `--profile` names.
+    pub fn by_option(name: &str) -> Self {
+        Self { name: name.to_owned(), setting: "--profile".to_owned() }
+    }
 }
 
 /// Keys for the registries of one account.

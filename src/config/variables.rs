@@ -23,7 +23,7 @@ const SESSION_TOKEN: &str = "AWS_ECR_SESSION_TOKEN_";
 /// The caller for the registries of an account; `None` when no variable is set for the account.
 pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<Choice>, Failure> {
     let name = |prefix: &str| format!("{prefix}{account}");
-    let get = |prefix: &str| env.text(&name(prefix)).map(str::to_owned);
+    let get = |prefix: &str| env.setting(&name(prefix)).map(str::to_owned);
     let keys = keys(env, account)?;
     let profile = get(PROFILE).map(|profile| MappedProfile { name: profile, setting: name(PROFILE) });
     let role = get(ROLE).map(|arn| role(&name(ROLE), arn)).transpose()?;
@@ -42,12 +42,10 @@ pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<C
     Ok(Some(Choice { caller, setting: Some(name(prefix)) }))
 }
 
-/// The keys for an account. Blank values count as unset, like those of `AWS_ACCESS_KEY_ID`.
+/// The keys for an account.
 fn keys(env: &Env, account: Account) -> Result<Option<AccountKeys>, Failure> {
-    let get = |prefix: &str| {
-        let value = env.text(&format!("{prefix}{account}")).map(str::trim).filter(|value| !value.is_empty());
-        value.map(|value| Secret::from(value.to_owned()))
-    };
+    let get =
+        |prefix: &str| env.setting(&format!("{prefix}{account}")).map(|value| Secret::from(value.trim().to_owned()));
     let (id, secret, token) = (get(KEY_ID), get(SECRET), get(SESSION_TOKEN));
     let missing = |missing: &str| {
         let set = [(KEY_ID, &id), (SECRET, &secret), (SESSION_TOKEN, &token)];
@@ -70,7 +68,7 @@ fn keys(env: &Env, account: Account) -> Result<Option<AccountKeys>, Failure> {
 
 /// Parses `AWS_ECR_WEB_IDENTITY`. Errors do not quote the value: a user may have set it to the token itself.
 pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Failure> {
-    let Some(value) = env.text(WEB_IDENTITY) else { return Ok(None) };
+    let Some(value) = env.setting(WEB_IDENTITY) else { return Ok(None) };
     let provider = match value.split_once(':') {
         None if value == GITHUB => TokenProvider::GitHub,
         Some(("env", name)) if is_variable_name(name) => TokenProvider::Variable(name.to_owned()),
@@ -84,7 +82,7 @@ pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Failure> {
 
 /// The role for registries whose account has none of its own, from `AWS_ECR_ROLE_ARN`.
 pub(super) fn role_for_all(env: &Env) -> Result<Option<Role>, Failure> {
-    env.text(ROLE_FOR_ALL).map(|arn| role(ROLE_FOR_ALL, arn.to_owned())).transpose()
+    env.setting(ROLE_FOR_ALL).map(|arn| role(ROLE_FOR_ALL, arn.to_owned())).transpose()
 }
 
 fn role(name: &str, arn: String) -> Result<Role, Failure> {

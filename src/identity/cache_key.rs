@@ -47,9 +47,13 @@ fn add_home(parts: &mut KeyHasher, env: &Env) {
 pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> CacheKey {
     let mut parts = KeyHasher::default();
     // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
-    let Target { host: _, registry, caller, chosen_by: _, time_for_person: _, max_age: _, endpoint_url } = target;
+    let Target { host: _, registry, caller, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
+        target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
+    if let Some(bundle) = ca_bundle {
+        parts.add("CA bundle", bundle.as_os_str().as_encoded_bytes());
+    }
     parts.add("profile", selected.name());
     add_caller(&mut parts, caller);
     add_home(&mut parts, env);

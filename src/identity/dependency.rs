@@ -95,7 +95,7 @@ impl Observed {
                 vec![path.clone()]
             }
             Dependency::Program(name) => env.find_program(name).into_iter().collect(),
-            Dependency::Directory => std::env::current_dir().into_iter().collect(),
+            Dependency::Directory => Env::current_dir().into_iter().collect(),
             Dependency::TokenOfVariable(_)
             | Dependency::Absent(..)
             | Dependency::GitHubJob
@@ -157,7 +157,7 @@ impl Dependency {
             },
             Self::Absent(dir, names) => names_found(dir, names),
             Self::Directory => {
-                let directory = std::env::current_dir().ok()?;
+                let directory = Env::current_dir()?;
                 Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
             }
             Self::Environment => {

@@ -82,7 +82,7 @@ impl Registry {
     }
 
     /// The hosts of `account` in every known region, in each form.
-    pub fn hosts_of_account(account: Account) -> Vec<Host> {
+    pub fn all_hosts(account: Account) -> Vec<Host> {
         let regions = Region::all_known();
         let in_region = regions.flat_map(|region| SERVICES.iter().map(move |service| (region.clone(), service)));
         let of_service = in_region.filter(|(region, service)| region.partition().suffix_for(service).is_some());
@@ -119,7 +119,7 @@ impl Registry {
     pub fn region(&self) -> Region {
         match self {
             Self::Private { region, .. } => region.clone(),
-            Self::Public { .. } => Region::of_public(),
+            Self::Public { .. } => Region::public(),
         }
     }
 
@@ -140,7 +140,7 @@ impl Registry {
 
     /// The same for an account that stands for every one: all registries of a region have the same tokens.
     #[must_use]
-    pub fn of_any_account(self) -> Self {
+    pub fn without_account(self) -> Self {
         match self {
             Self::Private { region, fips, dual_stack, .. } => {
                 Self::Private { account: Account::ANY, region, fips, dual_stack }
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_hosts_of_an_account_are_its_registries() {
-        let hosts = Registry::hosts_of_account("111122223333".parse().expect("an account"));
+        let hosts = Registry::all_hosts("111122223333".parse().expect("an account"));
         for host in &hosts {
             let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host}"));
             assert_eq!(registry.host(), *host);

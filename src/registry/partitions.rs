@@ -17,7 +17,7 @@ pub struct Region(String);
 
 impl Region {
     /// The region that serves ECR Public ("Amazon ECR Public endpoints", AWS General Reference).
-    pub fn of_public() -> Self {
+    pub fn public() -> Self {
         Self("us-east-1".to_owned())
     }
 
@@ -33,7 +33,7 @@ impl Region {
 
     /// The partition that it belongs to by its form.
     pub(super) fn partition(&self) -> &'static Partition {
-        Partition::of(&self.0).expect("checked by the parser")
+        Partition::find(&self.0).expect("checked by the parser")
     }
 }
 
@@ -42,7 +42,7 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let wrong = || Wrong(format!("the region '{text}' does not have the form of one, e.g. eu-west-1"));
-        Partition::of(text).map(|_| Self(text.to_owned())).ok_or_else(wrong)
+        Partition::find(text).map(|_| Self(text.to_owned())).ok_or_else(wrong)
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Partition {
 
 impl Partition {
     /// The partition that a region belongs to, by the form of its name.
-    fn of(region: &str) -> Option<&'static Self> {
+    fn find(region: &str) -> Option<&'static Self> {
         PARTITIONS.iter().find(|partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)))
     }
 

@@ -125,7 +125,7 @@ impl Check<'_> {
 
     /// The key of a target's entry, which does not depend on the host.
     fn key_of(&mut self, mut target: Target) -> Option<String> {
-        target.registry = target.registry.of_any_account();
+        target.registry = target.registry.without_account();
         target.host = target.registry.host();
         if let Some((_, key)) = self.targets.iter().find(|(known, _)| *known == target) {
             return key.clone();

@@ -53,6 +53,8 @@ enum Purpose<'a> {
     Answer(&'a dyn Fn(&Token)),
     /// The list of hosts, which has less time than other requests: its failures mean nothing to them.
     List,
+    /// A token for one caller alone, whatever the cache holds.
+    New,
 }
 
 /// A token, and the identity that it was issued to.
@@ -105,6 +107,12 @@ pub fn get(
 /// Gets a token for `target`, by `deadline`. A failure names the registry.
 pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
     let fetched = fetch(env, target, deadline, Purpose::Answer(&|_| ()));
+    fetched.map(|fetched| fetched.token).map_err(|failure| in_context(target, failure))
+}
+
+/// The same for a token that comes neither from the cache nor into it.
+pub fn issue_new(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
+    let fetched = fetch(env, target, deadline, Purpose::New);
     fetched.map(|fetched| fetched.token).map_err(|failure| in_context(target, failure))
 }
 
@@ -173,10 +181,13 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) ->
     let (token, identity) = authenticator.repeat(deadline, |identity| {
         log_identity(target, identity);
         let deadline = match purpose {
-            Purpose::Answer(_) => identity.deadline(target, deadline),
+            Purpose::Answer(_) | Purpose::New => identity.deadline(target, deadline),
             Purpose::List => deadline,
         };
         let request = TokenRequest { authenticator: &authenticator, target, identity, deadline, purpose };
+        if matches!(purpose, Purpose::New) {
+            return request.without_entry(None);
+        }
         let (cache, why) = match (stored::open_cache(env), &identity.uncacheable) {
             (Ok(cache), None) => return request.with_cache(&cache),
             (Ok(cache), Some(why)) => (Some(cache), why.clone()),

@@ -362,7 +362,20 @@ fn what_comes_before_the_new_entry_is_a_warning() {
     let helper = home();
     helper.write(".config/containers/registries.conf", "credential-helpers = ['ecr-login']\n");
     let warning = setup(&helper, "--podman --remove").stderr;
-    assert!(warning.contains("registries.conf names ecr-login too"), "{warning}");
+    assert!(
+        warning.contains("podman still calls the helper: credential-helpers in ")
+            && warning.contains("registries.conf; "),
+        "{warning}"
+    );
+
+    // With ecr-login for all registries, which setup did not write.
+    let helper = home();
+    helper.write(CONFIG, r#"{"credsStore": "ecr-login", "credHelpers": {"a.example": "docker-credential-ecr-login"}}"#);
+    for args in ["--remove".to_owned(), format!("--remove {HOST}")] {
+        let warning = setup(&helper, &args).stderr;
+        assert!(warning.contains("docker still calls the helper: credsStore in "), "{warning}");
+        assert_eq!(read(&helper, CONFIG), r#"{"credsStore": "ecr-login"}"#);
+    }
 }
 
 /// A second writer behaves like docker: it reads the file and later replaces it.

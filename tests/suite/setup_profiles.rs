@@ -215,7 +215,7 @@ fn profiles_that_are_left_out_are_named() {
         let line = printed.lines().find(|line| line.starts_with(&format!("left the profile '{name}' out: ")));
         assert!(line.is_some_and(|line| line.contains(why)), "{name}: {printed}");
     }
-    assert!(printed.contains("left the profile 'short' out: its account '12345'"), "{printed}");
+    assert!(printed.contains("left the profile 'short' out: the account '12345'"), "{printed}");
     let tables = [table("111122223333", "good"), table("222233334444", "with blanks")];
     assert_eq!(read(&helper, TABLES), tables.join("\n"));
 }

@@ -105,9 +105,8 @@ impl Doctor {
             let (send, events) = mpsc::channel();
             platform::spawn_scoped(scope, move || {
                 let config = Config::load(env, started + Duration::from_secs(5));
-                // No retries: a failed request is a finding.
-                let env = &env.clone().with_option("doctor", "AWS_MAX_ATTEMPTS", "1");
-                let (exchange, deadline) = (&Exchange::default(), started + LONGEST);
+                // A failed request is a finding.
+                let (exchange, deadline) = (&Exchange::without_retries(), started + LONGEST);
                 let checker = Checker { env, config: config.as_ref(), local_time, deadline, exchange, events: &send };
                 self.check_all(checker);
             });

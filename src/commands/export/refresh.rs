@@ -57,7 +57,8 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
         let identity = Identity::of(env, target, Instant::now() + config.timeout());
         identity.map_err(|failure| token_provider::in_context(target, failure))?;
     }
-    let mut refresher = Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None };
+    let mut refresher =
+        Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None, has_warned: false };
     refresher.run()
 }
 
@@ -87,14 +88,15 @@ struct Refresher<'a> {
     write_lock: Arc<Mutex<()>>,
     /// The time at which the first password in the file expires.
     expires_at: Option<OffsetDateTime>,
+    /// Whether the warning about the variables was printed, which happens once.
+    has_warned: bool,
 }
 
 impl Refresher<'_> {
     fn run(&mut self) -> ! {
-        let mut warning = Warning::Due;
         let mut failures = 0;
         loop {
-            let pause = match self.write(&mut warning) {
+            let pause = match self.write() {
                 Ok(lives_for) => {
                     failures = 0;
                     info!(file:% = self.file.path().display(); "written");
@@ -113,7 +115,7 @@ impl Refresher<'_> {
 
     /// Writes the file; returns for how long its passwords are valid, if AWS reports it. An error may follow a write of
     /// passwords that are older than they should be.
-    fn write(&mut self, warning: &mut Warning) -> Result<Option<Duration>, Error> {
+    fn write(&mut self) -> Result<Option<Duration>, Error> {
         let Renewed { passwords, lives_for, failure } = self.export.renew(self.env, self.every)?;
         self.export.mask(self.env, &passwords)?;
         let text = self.export.text(&passwords)?;
@@ -122,19 +124,11 @@ impl Refresher<'_> {
             self.file.write(&text)?;
         }
         self.expires_at = earliest_expiry(&passwords);
-        if *warning == Warning::Due {
+        if !std::mem::replace(&mut self.has_warned, true) {
             self.export.warn(&passwords);
-            *warning = Warning::Printed;
         }
         failure.map_or(Ok(lives_for), Err)
     }
-}
-
-/// Whether the warning about the variables was printed, which happens once.
-#[derive(PartialEq, Eq)]
-enum Warning {
-    Due,
-    Printed,
 }
 
 /// The passwords for one write.
@@ -150,15 +144,14 @@ impl Export {
     /// Returns passwords that outlive `every`. A cached token that does not stays in the cache for others, and a new one is
     /// requested without the cache. If that fails, the cached token is used all the same.
     fn renew(&self, env: &Env, every: Duration) -> Result<Renewed, Error> {
-        let without_cache = env.clone().with_option("--every", "AWS_ECR_DISABLE_CACHE", "1");
         let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
         for (config, target) in self.targets(env)?.values() {
             let mut issued = request(env, config, target)?;
             if issued.valid_for.is_some_and(|left| left < needed(every)) {
-                match request(&without_cache, config, target) {
+                match token_provider::issue_new(env, target, Instant::now() + config.timeout()) {
                     Ok(new) if new.valid_for.is_none() || new.valid_for > issued.valid_for => issued = new,
                     Ok(_) => {}
-                    Err(error) => renewed.failure = Some(error),
+                    Err(error) => renewed.failure = Some(error.into()),
                 }
             }
             renewed.lives_for = [renewed.lives_for, issued.valid_for].into_iter().flatten().min();

@@ -20,9 +20,9 @@ pub(super) use host::{
 /// The helper as clients find it on their PATH, or why they find none or another program.
 pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     // In a root without /proc, the system does not tell it.
-    let this = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok());
+    let this = Env::this_program().and_then(|path| path.canonicalize().ok());
     // Few programs on Windows accept a canonical path.
-    let named = if cfg!(windows) { std::env::current_exe().ok() } else { this.clone() };
+    let named = if cfg!(windows) { Env::this_program() } else { this.clone() };
     let here = named.map(|path| path.display().to_string());
     match env.find_program(NAME) {
         None => {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::edit::{self, Emptied};
+use super::effect::{Edited, Effect, Entry};
 use super::file::{self, Kind, TextChange};
-use super::report::{Effect, Entry};
 use super::{no_home, report};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
@@ -20,18 +20,6 @@ use crate::registry::Host;
 
 /// An edit of a file's text.
 pub(super) type Edit<'a> = Box<dyn Fn(&str) -> Result<Edited, Error> + 'a>;
-
-/// A file's text after an edit, and what the edit did.
-pub(super) struct Edited {
-    pub(super) text: String,
-    pub(super) effects: Vec<Effect>,
-}
-
-impl Edited {
-    pub(super) fn new(text: impl Into<String>, effects: impl Into<Vec<Effect>>) -> Self {
-        Self { text: text.into(), effects: effects.into() }
-    }
-}
 
 /// One edit of one file.
 pub(super) struct Change<'a> {
@@ -165,20 +153,23 @@ fn set_entries(path: PathBuf, hosts: Vec<&str>) -> Change<'_> {
         // With the program's whole name, docker finds no helper for any other registry.
         let text = edit::replace(&set.text, "credsStore", crate::NAME, HELPER_NAME)?;
         let cut = edit::cut(&text, "credHelpers", Emptied::Kept, |key, value| {
-            matches!(value, Some(HELPER_NAME | crate::NAME))
-                && hosts.iter().any(|host| client_config::is_misspelling(key, host))
+            names_helper(value) && hosts.iter().any(|host| client_config::is_misspelling(key, host))
         })?;
         let effects = [Effect::Added(set.count, Entry::CredHelper), Effect::Removed(cut.count, Entry::CredHelper)];
         Ok(Edited::new(cut.text, effects))
     })
 }
 
+/// Reports whether the value of an entry names the helper, by its name or by that of the program.
+fn names_helper(value: Option<&str>) -> bool {
+    matches!(value, Some(HELPER_NAME | crate::NAME))
+}
+
 /// Returns the edit that removes the entries that name the helper: those for `hosts`, or all if there are none.
 pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_> {
     let is_meant = |key: &str| hosts.is_empty() || Host::parse(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
-        let cut =
-            edit::cut(text, "credHelpers", Emptied::Removed, |key, value| value == Some(HELPER_NAME) && is_meant(key))?;
+        let cut = edit::cut(text, "credHelpers", Emptied::Removed, |key, value| names_helper(value) && is_meant(key))?;
         Ok(Edited::new(cut.text, [Effect::Removed(cut.count, Entry::CredHelper)]))
     })
 }

@@ -1,19 +1,14 @@
-//! Changes to docker's JSON settings that keep key order, white space, the spelling of numbers and unknown members.
+//! Changes to docker's JSON settings. What they do not change stays byte for byte ([`json`](super::json)).
 //!
-//! The concrete syntax tree of `jsonc-parser` holds every byte of the text and makes the changes. It would also accept
-//! comments and trailing commas, which Go's decoder and so docker and podman refuse. [`check`] refuses such a text too, since
-//! docker reads nothing from it until somebody corrects it.
-//!
-//! The tree spreads an object over several lines before it adds a member. [`Layout`] puts an object that was on one line back
-//! on one line.
+//! docker and podman refuse comments and commas after the last member, and read nothing from a text that has them. [`check`]
+//! refuses such a text too.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
-use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode, ObjectPropName};
-use jsonc_parser::errors::ParseErrorKind;
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
+use super::json::{DOCKER, Layout, Member, Splice, mask_strings, members, quoted, removals, spliced, string};
 use crate::code::Code;
 use crate::error::Failure;
 
@@ -29,42 +24,47 @@ pub struct Edited {
 /// Sets the members `names` of the object `parent` in the object `text` to the string `value`. Missing members are added in
 /// the layout of the text.
 pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<Edited, Failure> {
-    let all = |text: String| Ok(Edited { text, count: names.len() });
+    let new = quoted(value);
+    let new_text = || format!("{{{}\n}}", DOCKER.member(parent, &DOCKER.object(names, &new)));
     if text.trim().is_empty() {
-        return all(new_text(parent, names, value) + "\n");
+        return Ok(Edited { text: new_text() + "\n", count: names.len() });
     }
-    let document = Document::parse(text)?;
-    let root = &document.object;
-    if root.properties().is_empty() {
-        return all(text.replacen(root.to_string().as_str(), &new_text(parent, names, value), 1));
-    }
-    let layout = Layout::of(root);
-    let members = || names.iter().map(|name| ((*name).to_owned(), CstInputValue::from(value)));
-    match document.member(parent) {
-        None => {
-            layout.append(root, [(parent.to_owned(), CstInputValue::Object(members().collect()))]);
-            all(layout.with_root_end(document.root.to_string()))
+    let Document { root, members: all } = Document::parse(text)?;
+    let Some(last) = all.last() else {
+        return Ok(Edited { text: spliced(text, vec![(root, new_text())]), count: names.len() });
+    };
+    let layout = Layout::read(text, last);
+    // Go's decoder uses the last one of this name, else of this name in another case.
+    let mut same = all.iter().rev().filter(|member| member.name.eq_ignore_ascii_case(parent));
+    let found = same.clone().find(|member| member.name == parent).or_else(|| same.next());
+    let known = match found {
+        Some(member) if !is_null(text, member) => object(text, member)?,
+        _ => Vec::new(),
+    };
+    let splices = match (found, known.last()) {
+        (_, Some(last)) => set_members(text, &known, last, names, value),
+        (Some(member), None) => vec![(member.value.clone(), layout.object(names, &new))],
+        (None, None) => vec![append(last, &layout.member(parent, &layout.object(names, &new)))],
+    };
+    let count = if known.is_empty() { names.len() } else { splices.len() };
+    Ok(Edited { text: spliced(text, splices), count })
+}
+
+fn append(last: &Member, new: &str) -> Splice {
+    (last.value.end..last.value.end, format!(",{new}"))
+}
+
+/// Sets members of an object that has some, a splice for each that it changes or adds.
+fn set_members(text: &str, known: &[Member], last: &Member, names: &[&str], value: &str) -> Vec<Splice> {
+    let (layout, new) = (Layout::read(text, last), quoted(value));
+    let splice = |name: &&str| match known.iter().rfind(|member| member.name == *name) {
+        None => Some(append(last, &layout.member(name, &new))),
+        Some(member) if string(text, &member.value).as_deref() != Some(value) => {
+            Some((member.value.clone(), new.clone()))
         }
-        Some(member) if is_null(&member) => {
-            member.set_value(CstInputValue::Object(members().collect()));
-            layout.apply_to_value(&member);
-            all(document.root.to_string())
-        }
-        Some(member) => {
-            let object = object_of(&member)?;
-            let known: HashMap<String, CstObjectProp> =
-                object.properties().into_iter().filter_map(|member| Some((member.decoded_name()?, member))).collect();
-            let layout = if known.is_empty() { layout } else { Layout::of(&object) };
-            let (present, missing): (Vec<_>, Vec<_>) = members().partition(|(name, _)| known.contains_key(name));
-            let mut count = missing.len();
-            for (name, new) in present {
-                count += usize::from(text_value(&known[&name]).as_deref() != Some(value));
-                known[&name].set_value(new);
-            }
-            layout.append(&object, missing);
-            Ok(Edited { text: document.root.to_string(), count })
-        }
-    }
+        Some(_) => None,
+    };
+    names.iter().filter_map(splice).collect()
 }
 
 /// Removes from the objects called `parent` the members that `selects` selects by their name and, where it is a string, their
@@ -78,25 +78,23 @@ pub fn cut(
     if text.trim().is_empty() {
         return Ok(Edited { text: text.to_owned(), count: 0 });
     }
-    let document = Document::parse(text)?;
-    let mut names = BTreeSet::new();
-    for member in document.members(parent).into_iter().filter(|member| !is_null(member)) {
-        let object = object_of(&member)?;
-        let is_selected = |known: &CstObjectProp| {
-            known.decoded_name().is_some_and(|name| selects(&name, text_value(known).as_deref()))
-        };
-        let found: Vec<CstObjectProp> = object.properties().into_iter().filter(is_selected).collect();
-        if found.is_empty() {
-            continue;
-        }
-        names.extend(found.iter().filter_map(CstObjectProp::decoded_name));
-        if found.len() == object.properties().len() && matches!(emptied, Emptied::Removed) {
-            member.remove();
+    let Document { root, members: all } = Document::parse(text)?;
+    let (mut names, mut splices, mut parents) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+    // Go's decoder merges the values of all that have this name in some case.
+    let of_parent = |member: &Member| member.name.eq_ignore_ascii_case(parent) && !is_null(text, member);
+    for (index, member) in all.iter().enumerate().filter(|(_, member)| of_parent(member)) {
+        let known = object(text, member)?;
+        let is_selected = |known: &Member| selects(&known.name, string(text, &known.value).as_deref());
+        let selected: BTreeSet<usize> = (0..known.len()).filter(|index| is_selected(&known[*index])).collect();
+        names.extend(selected.iter().map(|index| known[*index].name.clone()));
+        if !selected.is_empty() && selected.len() == known.len() && matches!(emptied, Emptied::Removed) {
+            parents.insert(index);
         } else {
-            found.into_iter().for_each(CstObjectProp::remove);
+            splices.extend(removals(&member.value, &spans(&known), |index| selected.contains(&index)));
         }
     }
-    Ok(Edited { text: document.root.to_string(), count: names.len() })
+    splices.extend(removals(&root, &spans(&all), |index| parents.contains(&index)));
+    Ok(Edited { text: spliced(text, splices), count: names.len() })
 }
 
 /// Replaces the string `old` by `new` where the member `name` of the object `text` has it.
@@ -104,11 +102,10 @@ pub fn replace(text: &str, name: &str, old: &str, new: &str) -> Result<String, F
     if text.trim().is_empty() {
         return Ok(text.to_owned());
     }
-    let document = Document::parse(text)?;
-    for member in document.members(name).iter().filter(|member| text_value(member).as_deref() == Some(old)) {
-        member.set_value(CstInputValue::from(new));
-    }
-    Ok(document.root.to_string())
+    let is_meant =
+        |member: &Member| member.name.eq_ignore_ascii_case(name) && string(text, &member.value).as_deref() == Some(old);
+    let members = Document::parse(text)?.members.into_iter().filter(is_meant);
+    Ok(spliced(text, members.map(|member| (member.value, quoted(new))).collect()))
 }
 
 /// What happens to an object that loses its last member.
@@ -120,14 +117,11 @@ pub enum Emptied {
 
 /// Returns the text for people to see: without its strings, since some are secrets, except those in `credHelpers`.
 pub fn masked(text: &str) -> String {
-    let Ok(document) = Document::parse(text) else { return String::new() };
-    for member in document.object.properties() {
-        let shown = member.decoded_name().is_some_and(|name| name.eq_ignore_ascii_case("credHelpers"));
-        if let (false, Some(value)) = (shown, member.value()) {
-            mask(&value);
-        }
-    }
-    document.root.to_string()
+    let Ok(Document { members, .. }) = Document::parse(text) else { return String::new() };
+    let hidden = members.iter().filter(|member| !member.name.eq_ignore_ascii_case("credHelpers"));
+    let mut splices = Vec::new();
+    hidden.for_each(|member| mask_strings(text, &member.value, &mut splices));
+    spliced(text, splices)
 }
 
 /// Refuses a text that docker does not read. The failure names the position and quotes nothing, since the text may hold
@@ -135,179 +129,51 @@ pub fn masked(text: &str) -> String {
 pub fn check(text: &str) -> Result<(), Failure> {
     let Err(error) = serde_json::from_str::<Map<String, Value>>(text) else { return Ok(()) };
     if error.is_data() {
-        return Err(not_an_object());
+        return Err(invalid("not a JSON object".to_owned()));
     }
     let position = format!("line {}, column {}", error.line(), error.column());
-    let strict = ParseOptions { allow_comments: false, allow_trailing_commas: false, ..ParseOptions::default() };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &strict);
-    let extension = match parsed.as_ref().err().map(jsonc_parser::errors::ParseError::kind) {
-        Some(ParseErrorKind::CommentsNotAllowed) => "a comment",
-        Some(ParseErrorKind::TrailingCommasNotAllowed) => "a comma after the last member",
-        _ => return Err(invalid(format!("{position}: not JSON"))),
+    let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let (before, at) = text.split_at_checked(line + error.column().saturating_sub(1)).unwrap_or((text, ""));
+    let why = if at.starts_with("//") || at.starts_with("/*") {
+        ": a comment, which docker does not read"
+    } else if at.starts_with(['}', ']']) && before.trim_end().ends_with(',') {
+        ": a comma after the last member, which docker does not read"
+    } else {
+        ""
     };
-    Err(invalid(format!("{position}: not JSON: {extension}, which docker does not read")))
+    Err(invalid(format!("{position}: not JSON{why}")))
 }
 
 fn invalid(what: String) -> Failure {
     Failure::new(Code::ClientConfigInvalid, what, "correct it; setup left the file unchanged")
 }
 
-fn not_an_object() -> Failure {
-    invalid("not a JSON object".to_owned())
-}
-
-/// A text that is one JSON object. The nodes of the tree are valid only as long as its root.
+/// A text that is one JSON object.
 struct Document {
-    root: CstRootNode,
-    object: CstObject,
+    /// The place of the object.
+    root: Range<usize>,
+    members: Vec<Member>,
 }
 
 impl Document {
     fn parse(text: &str) -> Result<Self, Failure> {
         check(text)?;
-        let root = CstRootNode::parse(text, &ParseOptions::default()).map_err(|error| {
-            invalid(format!("line {}, column {}: not JSON", error.line_display(), error.column_display()))
-        })?;
-        let object = root.object_value().ok_or_else(not_an_object)?;
-        Ok(Self { root, object })
-    }
-
-    /// Returns the member that Go's decoder uses: the last one of this name, else of this name in another case.
-    fn member(&self, name: &str) -> Option<CstObjectProp> {
-        let same_name = |member: &CstObjectProp| member.decoded_name().as_deref() == Some(name);
-        let members = self.members(name);
-        members.iter().rev().find(|member| same_name(member)).or(members.last()).cloned()
-    }
-
-    /// Returns every member of this name in any case, since Go's decoder merges their values.
-    fn members(&self, name: &str) -> Vec<CstObjectProp> {
-        let mut members = self.object.properties();
-        members.retain(|member| member.decoded_name().is_some_and(|known| known.eq_ignore_ascii_case(name)));
-        members
+        let start = text.len() - text.trim_start().len();
+        let root = start..start + text.trim().len();
+        Ok(Self { members: members(text, &root).unwrap_or_default(), root })
     }
 }
 
-/// The white space between the members of an object.
-struct Layout {
-    /// The white space before each member of an object on one line; `None` for an object on several lines, whose indentation
-    /// the tree handles.
-    gaps: Option<Vec<String>>,
-    /// The white space between the last member and the closing brace.
-    end: String,
-    /// The white space before and after a colon.
-    colon: [String; 2],
+fn spans(members: &[Member]) -> Vec<Range<usize>> {
+    members.iter().map(Member::span).collect()
 }
 
-impl Layout {
-    fn of(object: &CstObject) -> Self {
-        let members = object.properties();
-        let one_line = !object.children().iter().any(CstNode::is_newline);
-        let gaps = one_line.then(|| members.iter().map(|member| space(member.previous_sibling())).collect());
-        let end = space(members.last().and_then(CstObjectProp::next_sibling));
-        Self { gaps, end, colon: members.last().map(around_colon).unwrap_or_default() }
-    }
-
-    /// Adds members at the end of an object.
-    fn append(&self, object: &CstObject, members: impl IntoIterator<Item = (String, CstInputValue)>) {
-        let before = if object.properties().is_empty() { &[][..] } else { self.gaps.as_deref().unwrap_or_default() };
-        let mut added = 0;
-        for (name, value) in members {
-            self.apply_to(&object.append(&name, value));
-            added += 1;
-        }
-        if let (Some(gaps), 1..) = (&self.gaps, added) {
-            let gap = gaps.last().map_or("", String::as_str);
-            let end = if before.is_empty() { gap } else { &self.end };
-            let gaps = before.iter().map(String::as_str).chain(std::iter::repeat_n(gap, added));
-            join(object, gaps.chain([end]));
-        }
-    }
-
-    /// Adds the white space before the closing brace of the root. The tree has none there to set, since it does not indent
-    /// this brace.
-    fn with_root_end(&self, mut text: String) -> String {
-        if let (Some(_), Some(brace)) = (&self.gaps, text.rfind('}')) {
-            text.insert_str(brace, &self.end);
-        }
-        text
-    }
-
-    /// Gives a new member the layout of the others.
-    fn apply_to(&self, member: &CstObjectProp) {
-        // The tree cannot put white space before a colon, so the name carries it.
-        if let (Some(ObjectPropName::String(name)), false) = (member.name(), self.colon[0].is_empty()) {
-            name.set_raw_value(name.raw_value() + &self.colon[0]);
-        }
-        if let Some(space) = member.children().iter().find_map(CstNode::as_whitespace) {
-            space.set_value(self.colon[1].clone());
-        }
-        self.apply_to_value(member);
-    }
-
-    /// Gives the object in a new member the same layout.
-    fn apply_to_value(&self, member: &CstObjectProp) {
-        let Some(object) = member.object_value() else { return };
-        object.properties().iter().for_each(|inner| self.apply_to(inner));
-        if let Some(gaps) = &self.gaps {
-            let gap = gaps.last().map_or("", String::as_str);
-            join(&object, std::iter::repeat(gap));
-        }
-    }
+fn object(text: &str, member: &Member) -> Result<Vec<Member>, Failure> {
+    members(text, &member.value).ok_or_else(|| invalid(format!("\"{}\" is not an object", member.name)))
 }
 
-/// The text of a node of white space; empty for any other node.
-fn space(node: Option<CstNode>) -> String {
-    node.filter(CstNode::is_whitespace).map_or_else(String::new, |node| node.to_string())
-}
-
-/// The white space before and after the colon of a member.
-fn around_colon(member: &CstObjectProp) -> [String; 2] {
-    let parts = member.children();
-    let at = parts.iter().position(|part| part.token_char() == Some(':')).unwrap_or_default();
-    [at.checked_sub(1), Some(at + 1)].map(|at| space(at.and_then(|at| parts.get(at)).cloned()))
-}
-
-/// Puts an object on one line, with these gaps before its members and its closing brace.
-fn join<'a>(object: &CstObject, gaps: impl Iterator<Item = &'a str>) {
-    let newlines = object.children().into_iter().filter_map(|node| node.as_newline());
-    for (newline, gap) in newlines.zip(gaps) {
-        if let Some(space) = newline.next_sibling().and_then(|node| node.as_whitespace()) {
-            space.set_value(gap.to_owned());
-        }
-        newline.remove();
-    }
-}
-
-/// Returns a new text in docker's layout.
-fn new_text(parent: &str, names: &[&str], value: &str) -> String {
-    let quoted = |text: &str| Value::from(text).to_string();
-    let members: Vec<String> = names.iter().map(|name| format!("\t\t{}: {}", quoted(name), quoted(value))).collect();
-    format!("{{\n\t{}: {{\n{}\n\t}}\n}}", quoted(parent), members.join(",\n"))
-}
-
-fn object_of(member: &CstObjectProp) -> Result<CstObject, Failure> {
-    let name = || member.decoded_name().unwrap_or_default();
-    member.object_value().ok_or_else(|| invalid(format!("\"{}\" is not an object", name())))
-}
-
-fn text_value(member: &CstObjectProp) -> Option<String> {
-    member.value()?.as_string_lit()?.decoded_value().ok()
-}
-
-fn is_null(member: &CstObjectProp) -> bool {
-    member.value().is_some_and(|value| value.as_null_keyword().is_some())
-}
-
-fn mask(node: &CstNode) {
-    if let Some(text) = node.as_string_lit() {
-        text.set_raw_value("…".to_owned());
-    }
-    for child in node.children() {
-        match child.as_object_prop() {
-            Some(member) => member.value().iter().for_each(mask),
-            None => mask(&child),
-        }
-    }
+fn is_null(text: &str, member: &Member) -> bool {
+    text[member.value.clone()] == *"null"
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::aws::Exchange;
 use crate::code::Code;
-use crate::config::{Caller, Config, Target};
+use crate::config::{Caller, Config, MappedProfile, Target};
 use crate::env::Env;
-use crate::error::{Error, Failure, mask_user_info};
+use crate::error::{Error, mask_user_info};
 use crate::registry::{self, Account, Host, Region, Registry};
 use crate::token_provider::{self, Authenticator};
 
 /// Returns the host that an argument names.
-pub(super) fn of_word(word: &str) -> Result<Host, Error> {
+pub(super) fn parse(word: &str) -> Result<Host, Error> {
     if word.trim().is_empty() {
         return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
     }
@@ -42,16 +42,22 @@ pub(super) fn account_of_caller(
     deadline: Instant,
 ) -> Result<Account, Error> {
     let registry = Registry::private(Account::ANY, region);
-    let target = Target {
+    let mut target = Target {
         host: registry.host(),
         registry,
-        caller: Caller::of_profile(profile, "--profile"),
-        chosen_by: profile.map(|_| "--profile".to_owned()),
+        caller: Caller::default(),
+        chosen_by: None,
         time_for_person: Duration::ZERO,
         max_age: None,
         endpoint_url: None,
+        ca_bundle: None,
     };
-    let account = caller_account(env, &target, deadline).map_err(|mut failure| {
+    target.call_as_profile(profile.map(MappedProfile::by_option));
+    let exchange = Exchange::default();
+    let identity = Authenticator::new(env, &target, exchange.clone()).identity(deadline);
+    let account =
+        identity.and_then(|identity| exchange.open_session(&target, &identity, &[], deadline)?.account(deadline));
+    let account = account.map_err(|mut failure| {
         failure.hint += "; or name the account with --account";
         failure.with_context("the account of the caller is unknown")
     })?;
@@ -59,10 +65,4 @@ pub(super) fn account_of_caller(
         let what = "the account of the caller is unknown: the answer of STS names none";
         Error::failed(Code::AnswerInvalid, what, "name the account with --account")
     })
-}
-
-fn caller_account(env: &Env, target: &Target, deadline: Instant) -> Result<String, Failure> {
-    let exchange = Exchange::default();
-    let identity = Authenticator::new(env, target, exchange.clone()).identity(deadline)?;
-    exchange.open_session(target, &identity, &[], deadline)?.account(deadline)
 }

@@ -7,16 +7,16 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::ser::{PrettyFormatter, Serializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::edit::Edited;
+use super::effect::{Edited, Effect, Entry};
+use super::json::{quoted, removals, span, spliced};
+use crate::NAME;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::registry::host_patterns;
-use crate::{NAME, platform};
 
 const GROUP: &str = "kubelet.config.k8s.io/";
 const KIND: &str = "CredentialProviderConfig";
@@ -42,118 +42,97 @@ struct Provider<'a> {
     env: Option<&'a RawValue>,
 }
 
-/// The entry of the helper, in the usual order of its keys.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HelperEntry {
-    name: &'static str,
-    match_images: Vec<String>,
-    /// Required by kubelet, and unused, since each response has its own duration.
-    default_cache_duration: &'static str,
-    api_version: String,
-    args: [&'static str; 1],
-    env: [Variable; 1],
-}
-
-#[derive(Serialize)]
-struct Variable {
-    name: &'static str,
-    value: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NewConfig {
-    api_version: String,
-    kind: &'static str,
-    providers: [HelperEntry; 1],
-}
-
-impl HelperEntry {
-    /// Returns the entry for a configuration of this version. The protocol has the same versions.
-    fn new(version: &str) -> Self {
-        Self {
-            name: NAME,
-            match_images: host_patterns(),
-            default_cache_duration: "0s",
-            api_version: format!("credentialprovider.kubelet.k8s.io/{version}"),
-            args: ["kubelet"],
-            // kubelet often has no HOME.
-            env: [Variable { name: "AWS_ECR_CACHE_DIR", value: "/var/cache/docker-credential-ecr-login" }],
-        }
-    }
+/// Returns the helper's entry for a configuration of this version, in the usual order of its keys: its lines with this unit of
+/// indentation and with `newline` between them. The protocol has the same versions.
+fn entry(version: &str, unit: &str, newline: &str) -> String {
+    let images: Vec<String> = host_patterns().iter().map(|pattern| format!("    {}", quoted(pattern))).collect();
+    let version = quoted(&format!("credentialprovider.kubelet.k8s.io/{version}"));
+    // kubelet requires the duration, which is unused, since each response has its own, and often has no HOME.
+    let entry = format!(
+        r#"{{
+  "name": "{NAME}",
+  "matchImages": [
+{}
+  ],
+  "defaultCacheDuration": "0s",
+  "apiVersion": {version},
+  "args": [
+    "kubelet"
+  ],
+  "env": [
+    {{
+      "name": "AWS_ECR_CACHE_DIR",
+      "value": "/var/cache/{NAME}"
+    }}
+  ]
+}}"#,
+        images.join(",\n")
+    );
+    let line = |line: &str| unit.repeat((line.len() - line.trim_start().len()) / 2) + line.trim_start();
+    entry.lines().map(line).collect::<Vec<_>>().join(newline)
 }
 
 /// Adds the helper's entry.
 pub fn add(text: &str) -> Result<Edited, Failure> {
-    let added = |text| Ok(Edited { text, count: 1 });
+    let added = |text| Ok(Edited::new(text, [Effect::Added(1, Entry::Provider)]));
+    let replaced = |place, new| added(spliced(text, vec![(place, new)]));
     if text.trim().is_empty() {
-        let config = NewConfig { api_version: format!("{GROUP}v1"), kind: KIND, providers: [HelperEntry::new("v1")] };
-        return added(format!("{}\n", encode(&config, "  ")));
+        let entry = entry("v1", "  ", "\n    ");
+        let list = format!("\"providers\": [\n    {entry}\n  ]");
+        return added(format!("{{\n  \"apiVersion\": \"{GROUP}v1\",\n  \"kind\": \"{KIND}\",\n  {list}\n}}\n"));
     }
-    let Parsed { version, list, providers } = Parsed::of_text(text)?;
+    let Parsed { version, list, providers } = Parsed::parse(text)?;
     if providers.iter().any(|(provider, _)| provider.name == NAME) {
-        return Ok(Edited { text: text.to_owned(), count: 0 });
+        return Ok(Edited::new(text, []));
     }
-    let entry = HelperEntry::new(&version);
     let Some((_, first)) = providers.first() else {
-        let entry = encode(&entry, "  ").replace('\n', "\n    ");
-        return added(replaced(text, list, &format!("[\n    {entry}\n  ]")));
+        return replaced(list, format!("[\n    {}\n  ]", entry(&version, "  ", "\n    ")));
     };
     // The new entry gets the layout of the existing list.
     let space = &text[list.start + 1..first.start];
     let entry = match space.rsplit_once('\n') {
         Some((before, indent)) => {
             let newline = if before.ends_with('\r') { "\r\n" } else { "\n" };
-            encode(&entry, &indent[..indent.len() / 2]).replace('\n', &format!("{newline}{indent}"))
+            entry(&version, &indent[..indent.len() / 2], &format!("{newline}{indent}"))
         }
-        None => serde_json::to_string(&entry).unwrap_or_default(),
+        None => entry(&version, "", ""),
     };
-    added(replaced(text, first.start..first.start, &format!("{entry},{space}")))
+    replaced(first.start..first.start, format!("{entry},{space}"))
 }
 
 /// Removes the helper's entry, and the whole text if `setup` had created it.
 pub fn remove(text: &str) -> Result<Edited, Failure> {
-    let unchanged = || Ok(Edited { text: text.to_owned(), count: 0 });
+    let unchanged = || Ok(Edited::new(text, []));
     if text.trim().is_empty() {
         return unchanged();
     }
-    let Parsed { list, providers, .. } = Parsed::of_text(text)?;
+    let Parsed { list, providers, .. } = Parsed::parse(text)?;
     let Some(index) = providers.iter().position(|(provider, _)| provider.name == NAME) else {
         return unchanged();
     };
-    let removed = |text| Ok(Edited { text, count: 1 });
-    let span = &providers[index].1;
-    let cut = match (providers.get(index + 1), index.checked_sub(1)) {
-        (Some((_, next)), _) => span.start..next.start,
-        (None, Some(before)) => providers[before].1.end..span.end,
-        // The file that `setup` had created.
-        (None, None) if text == add("")?.text => return removed(String::new()),
-        (None, None) => return removed(replaced(text, list, "[]")),
-    };
-    removed(replaced(text, cut, ""))
-}
-
-/// Reports whether a configuration has a provider.
-pub fn has_providers(text: &str) -> bool {
-    Parsed::of_text(text).is_ok_and(|parsed| !parsed.providers.is_empty())
+    let entry = if providers.len() == 1 { Entry::LastProvider } else { Entry::Provider };
+    let removed = |text| Ok(Edited::new(text, [Effect::Removed(1, entry)]));
+    // The file that `setup` had created.
+    if text == add("")?.text {
+        return removed(String::new());
+    }
+    let spans: Vec<_> = providers.into_iter().map(|(_, span)| span).collect();
+    removed(spliced(text, removals(&list, &spans, |removed| removed == index)))
 }
 
 /// Returns the text for people to see: without the variables of providers, since some are secrets.
 pub fn masked(text: &str) -> String {
-    let Ok(Parsed { providers, .. }) = Parsed::of_text(text) else { return String::new() };
+    let Ok(Parsed { providers, .. }) = Parsed::parse(text) else { return String::new() };
     let variables = providers.iter().filter_map(|(provider, _)| provider.env);
-    let spans: Vec<_> = variables.map(|raw| span(text, raw)).collect();
-    spans.into_iter().rev().fold(text.to_owned(), |text, span| replaced(&text, span, "…"))
+    spliced(text, variables.map(|raw| (span(text, raw), "…".to_owned())).collect())
 }
 
 /// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
 pub fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
     let dir = path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
-    let endings = env.program_endings();
-    let here = |dir: PathBuf| platform::executable(&dir.join(NAME), &endings).is_some();
     // EKS has programs beside the configuration, k3s in `bin`.
-    (!here(dir.to_owned()) && !here(dir.join("bin"))).then(|| dir.to_owned())
+    let is_there = [dir.to_owned(), dir.join("bin")].iter().any(|dir| env.program_in(dir, NAME).is_some());
+    (!is_there).then(|| dir.to_owned())
 }
 
 /// A configuration, with the positions of its parts in the text.
@@ -165,7 +144,7 @@ struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    fn of_text(text: &'a str) -> Result<Self, Failure> {
+    fn parse(text: &'a str) -> Result<Self, Failure> {
         // The message names the position alone, since the text may hold secrets.
         let wrong = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
@@ -186,22 +165,4 @@ impl<'a> Parsed<'a> {
 
 fn invalid(what: String) -> Failure {
     Failure::new(Code::ClientConfigInvalid, what, "name kubelet's --image-credential-provider-config")
-}
-
-/// Returns the position in `text` of a value that was parsed from it.
-fn span(text: &str, raw: &RawValue) -> Range<usize> {
-    let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
-    start..start + raw.get().len()
-}
-
-fn encode(value: &impl Serialize, indent: &str) -> String {
-    let mut bytes = Vec::new();
-    let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-    // Writing strings to a vector cannot fail.
-    let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter));
-    String::from_utf8(bytes).unwrap_or_default()
-}
-
-fn replaced(text: &str, span: Range<usize>, by: &str) -> String {
-    [&text[..span.start], by, &text[span.end..]].concat()
 }

@@ -2,7 +2,7 @@
 //!
 //! docker gets `credHelpers` entries in its config.json; podman, buildah and skopeo get them in the auth.json that survives a
 //! reboot, or, without any registry named, a drop-in for registries.conf that adds the helper for all registries ([`podman`]).
-//! Everything else in these files stays byte for byte ([`edit`]), even when other programs change them at the same time
+//! Everything else in these files stays byte for byte ([`edit`], [`json`]), even when other programs change them at the same time
 //! ([`file`]). Entries of other helpers stay unless `--force` is given, passwords of earlier logins unless `--remove-auths`
 //! is given. `--remove` removes the entries that name the helper, and nothing else. A file that cannot be parsed is an error.
 //!
@@ -15,8 +15,11 @@ mod changes;
 // Public for the fuzz target `setup`.
 #[doc(hidden)]
 pub mod edit;
+#[doc(hidden)]
+pub mod effect;
 mod file;
 mod hosts;
+mod json;
 #[doc(hidden)]
 pub mod kubelet;
 mod podman;
@@ -40,10 +43,9 @@ use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice, printable};
 use crate::registry::{Account, Host, Region, Registry};
-use changes::{Change, Changes, Edit, Edited, Mode, Takeover};
+use changes::{Change, Changes, Edit, Mode, Takeover};
 use file::Kind;
 use profiles::Accounts;
-use report::{Effect, Entry};
 
 /// Arguments of `setup`.
 #[derive(Args, Debug)]
@@ -127,20 +129,26 @@ impl Setup {
         let mut changes = self.client_changes(env, hosts)?;
         let mut kept = Vec::new();
         if self.profiles {
-            let mapping = self.map_profiles(env, &request)?;
-            changes.push(mapping.change);
-            kept = mapping.kept;
+            let (change, lines) = self.map_profiles(env, &request)?;
+            changes.push(change);
+            kept = lines;
         }
         let changes: Changes = changes.into_iter().collect();
         let mut lines = changes.apply(self.mode())?;
         let warnings = self.warnings(env, hosts);
-        let next_step = if !lines.is_empty() && warnings.is_empty() { NextStep::Pull } else { NextStep::Doctor };
+        let next = match hosts.first() {
+            Some(host) if !lines.is_empty() && warnings.is_empty() => {
+                format!("next: {} pull {host}/REPOSITORY:TAG", self.client().name())
+            }
+            Some(host) => format!("check with: {NAME} doctor {host}"),
+            None => format!("check with: {NAME} doctor HOST"),
+        };
         if lines.is_empty() {
             lines.push(report::nothing_to_change(changes.files()));
         }
         lines.extend(kept);
         if !self.dry_run && !self.remove {
-            lines.push(next_step.describe(self.client(), hosts));
+            lines.push(next);
             lines.extend(self.proposal(env, &request));
         }
         for warning in warnings {
@@ -172,13 +180,7 @@ impl Setup {
         }
         let edit: Edit = Box::new(|text| {
             let edited = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
-            let edited = edited.map_err(|failure| failure.with_context(path.display()))?;
-            let effect = match self.remove {
-                false => Effect::Added(edited.count, Entry::Provider),
-                true if kubelet::has_providers(&edited.text) => Effect::Removed(edited.count, Entry::Provider),
-                true => Effect::Removed(edited.count, Entry::LastProvider),
-            };
-            Ok(Edited::new(edited.text, [effect]))
+            Ok(edited.map_err(|failure| failure.with_context(path.display()))?)
         });
         let changes: Changes = [Change { path: path.to_owned(), kind: Kind::Providers, edit }].into_iter().collect();
         let mut lines = changes.apply(self.mode())?;
@@ -199,7 +201,7 @@ impl Setup {
             return Err(Error::usage("--region beside a host requires --account, since the host names its own region"));
         }
         let deadline = config::deadline(env, Instant::now());
-        let mut hosts = self.hosts.iter().map(|word| hosts::of_word(word)).collect::<Result<BTreeSet<_>, _>>()?;
+        let mut hosts = self.hosts.iter().map(|word| hosts::parse(word)).collect::<Result<BTreeSet<_>, _>>()?;
         let config = self.config(env, deadline)?;
         if !self.remove {
             hosts.iter().try_for_each(|host| hosts::check(env, &config, host))?;
@@ -251,21 +253,20 @@ impl Setup {
         Ok(changes)
     }
 
-    /// Maps accounts to profiles in the helper's configuration.
-    fn map_profiles(&self, env: &Env, request: &Request) -> Result<ProfileMapping, Error> {
+    /// Maps accounts to profiles in the helper's configuration. Returns the change, and a line for each account that a table
+    /// matched already and for each profile that was left out.
+    fn map_profiles(&self, env: &Env, request: &Request) -> Result<(Change<'static>, Vec<String>), Error> {
         let path = config_path(env)?;
         let mut accounts = Accounts::read(env, request.deadline)?;
         accounts.check(&self.profile)?;
-        let matched = accounts.take_matched(&request.config).into_iter();
-        let kept = matched.map(|table| {
-            let (account, line) = (table.account, table.line);
-            format!("left the account {account} alone: line {line} of {} matches it", path.display())
-        });
+        let left =
+            |(account, line)| format!("left the account {account} alone: line {line} of {} matches it", path.display());
+        let kept = accounts.take_matched(&request.config).into_iter().map(left);
         let kept = kept.chain(accounts.left_out().iter().cloned()).collect();
         let mappings = accounts.choose(&self.profile)?;
         let name = path.clone();
         let edit = Box::new(move |text: &str| profiles::add(text, &name, &mappings));
-        Ok(ProfileMapping { change: Change { path, kind: Kind::Configuration, edit }, kept })
+        Ok((Change { path, kind: Kind::Configuration, edit }, kept))
     }
 
     /// Returns tables for the accounts of these registries, if profiles fit them and no table matches them.
@@ -273,37 +274,12 @@ impl Setup {
         if self.profiles {
             return None;
         }
-        let registries: Vec<Registry> = hosts.iter().filter_map(|host| Registry::parse(host)).collect();
-        let accounts: Vec<Account> = registries.iter().filter_map(Registry::account).collect();
+        let accounts: Vec<Account> = hosts.iter().filter_map(|host| Registry::parse(host)?.account()).collect();
         let path = Config::path(env)?;
         // A mistake in the AWS files is reported by the commands that need them. A proposal is not worth a wait.
         let mut fitting = Accounts::read(env, (*deadline).min(Instant::now() + Duration::from_secs(2))).ok()?;
         fitting.take_matched(config);
         fitting.proposal(&accounts, &path)
-    }
-}
-
-/// The result of `--profiles`.
-struct ProfileMapping {
-    change: Change<'static>,
-    /// A line for each account that a table matched already, and for each profile that was left out.
-    kept: Vec<String>,
-}
-
-/// The command to run after `setup`.
-#[derive(Clone, Copy)]
-enum NextStep {
-    Pull,
-    Doctor,
-}
-
-impl NextStep {
-    fn describe(self, client: Client, hosts: &BTreeSet<Host>) -> String {
-        match (self, hosts.first()) {
-            (Self::Pull, Some(host)) => format!("next: {} pull {host}/REPOSITORY:TAG", client.name()),
-            (Self::Doctor, Some(host)) => format!("check with: {NAME} doctor {host}"),
-            (_, None) => format!("check with: {NAME} doctor HOST"),
-        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::changes::{Change, Edit, Edited};
+use super::changes::{Change, Edit};
+use super::effect::{Edited, Effect, Entry};
 use super::file::Kind;
 use super::no_home;
-use super::report::{Effect, Entry};
 use crate::client_config::HELPER_NAME;
 use crate::code::Code;
 use crate::containers::{self, Era, Rules};
@@ -46,8 +46,10 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
 /// Returns the edits that remove these drop-ins.
 pub(super) fn remove_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
     let remove = |text: &str| {
-        let rest = foreign_lines(text).unwrap_or_else(|| text.to_owned());
-        Ok(Edited::new(rest, [Effect::Removed(1, Entry::CredentialHelpers)]))
+        Ok(match foreign_lines(text) {
+            Some(rest) if rest != text => Edited::new(rest, [Effect::Removed(1, Entry::CredentialHelpers)]),
+            _ => Edited::new(text, []),
+        })
     };
     let changes = drop_ins(env).into_iter().map(|(_, path)| {
         let edit: Edit = Box::new(remove);
@@ -64,13 +66,6 @@ fn foreign_lines(text: &str) -> Option<String> {
     let rest = text.strip_prefix(FIRST_LINE)?;
     let lines = rest.split_inclusive('\n').skip(1);
     Some(lines.filter(|line| !line.starts_with("credential-helpers")).collect())
-}
-
-/// Reports the file that names the helper after the drop-in is gone, if there is one.
-pub(super) fn still_named(env: &Env) -> Option<String> {
-    let helpers = containers::credential_helpers(env, Rules::installed(env)).ok()?;
-    let named = helpers.into_iter().find(|helper| helper.name == HELPER_NAME)?;
-    Some(format!("credential-helpers in {} names {HELPER_NAME} too; remove it there", named.file.display()))
 }
 
 fn some_of(changes: Vec<Change<'static>>) -> Result<Vec<Change<'static>>, Error> {

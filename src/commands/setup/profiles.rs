@@ -10,8 +10,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::changes::Edited;
-use super::report::{Effect, Entry};
+use super::effect::{Edited, Effect, Entry};
 use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
@@ -23,7 +22,7 @@ use crate::terminal;
 /// How often a question is repeated after an unusable answer.
 const MOST_QUESTIONS: usize = 3;
 
-/// The limit on proposed tables, so that the rest of the output stays on the screen.
+/// The limit on proposed tables and on accounts in a message, so that the rest of the output stays on the screen.
 const MOST_PROPOSED: usize = 5;
 
 /// The profiles of each account.
@@ -47,13 +46,6 @@ struct Fitting {
 pub(super) struct Mapping {
     account: Account,
     profile: String,
-}
-
-/// A table of the configuration that matches an account.
-pub(super) struct MatchingTable {
-    pub(super) account: Account,
-    /// The table's line in the file.
-    pub(super) line: usize,
 }
 
 impl Accounts {
@@ -85,16 +77,11 @@ impl Accounts {
         Ok(Self { fitting, names, left_out, files: profiles.neither() })
     }
 
-    /// Removes the accounts that a table of the configuration matches, and returns these tables.
-    pub(super) fn take_matched(&mut self, config: &Config) -> Vec<MatchingTable> {
-        let mut matched = Vec::new();
-        self.fitting.retain(|account, _| match config.line_for_account(*account) {
-            Some(line) => {
-                matched.push(MatchingTable { account: *account, line });
-                false
-            }
-            None => true,
-        });
+    /// Removes the accounts that a table of the configuration matches, and returns them with the lines of these tables.
+    pub(super) fn take_matched(&mut self, config: &Config) -> Vec<(Account, usize)> {
+        let line = |account: &Account| Some((*account, config.line_for_account(*account)?));
+        let matched: Vec<_> = self.fitting.keys().filter_map(line).collect();
+        self.fitting.retain(|account, _| matched.iter().all(|(known, _)| known != account));
         matched
     }
 
@@ -215,10 +202,13 @@ fn list_profiles(fitting: &[&Fitting]) -> String {
 }
 
 fn cannot_ask(undecided: &BTreeMap<Account, &[Fitting]>) -> Error {
-    let texts = undecided.iter().map(|(account, fitting)| {
+    let texts = undecided.iter().take(MOST_PROPOSED).map(|(account, fitting)| {
         format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
     });
-    let texts = texts.collect::<Vec<_>>().join(", ");
+    let mut texts = texts.collect::<Vec<_>>().join(", ");
+    if let Some(more) = undecided.len().checked_sub(MOST_PROPOSED).filter(|more| *more > 0) {
+        let _ = write!(texts, ", and so on for {more} more");
+    }
     let hint = "choose with --profile NAME, once for each account, or run this on a terminal";
     Error::failed(Code::Unanswered, texts, hint)
 }

@@ -4,46 +4,9 @@ use std::path::{Path, PathBuf};
 
 use diffy::DiffOptions;
 
+use super::effect::{Effect, Entry};
 use super::file::{Kind, TextChange};
 use super::{edit, kubelet};
-
-/// What an edit did to a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Added this many entries.
-    Added(usize, Entry),
-    /// Removed this many entries.
-    Removed(usize, Entry),
-}
-
-/// The kinds of entries in the files.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// A registry that docker or podman gives to the helper.
-    CredHelper,
-    /// The password of an earlier login.
-    Auth,
-    /// The list of helpers for all registries.
-    CredentialHelpers,
-    /// A table of the helper's configuration.
-    RegistryTable,
-    /// A provider of kubelet.
-    Provider,
-    /// The last provider of kubelet: its list is empty now.
-    LastProvider,
-}
-
-impl Entry {
-    fn name(self) -> &'static str {
-        match self {
-            Self::CredHelper => "credHelper",
-            Self::Auth => "auth",
-            Self::CredentialHelpers => "credential-helpers",
-            Self::RegistryTable => "[[registry]] table",
-            Self::Provider | Self::LastProvider => "provider",
-        }
-    }
-}
 
 /// Describes the change of a file, a line for each kind of entry; none for a file that stays as it is.
 pub(super) fn describe(path: &Path, change: &TextChange, effects: &[Effect]) -> Vec<String> {
@@ -56,23 +19,16 @@ pub(super) fn describe(path: &Path, change: &TextChange, effects: &[Effect]) -> 
         let why = if was_last { ", which had no other provider" } else { "" };
         return vec![format!("removed {path}{why}")];
     }
-    let lines = effects.iter().filter_map(|effect| match effect {
-        Effect::Added(0, _) | Effect::Removed(0, _) => None,
-        Effect::Added(_, Entry::CredentialHelpers) => Some(format!("added credential-helpers to {path}")),
-        Effect::Removed(_, Entry::CredentialHelpers) => Some(format!("removed credential-helpers from {path}")),
-        Effect::Removed(_, Entry::LastProvider) => Some(format!(
-            "removed 1 provider from {path}, which has no other: kubelet does not start with an empty list"
-        )),
-        Effect::Added(count, entry) => Some(format!("added {} to {path}", number(*count, entry.name()))),
-        Effect::Removed(count, entry) => Some(format!("removed {} from {path}", number(*count, entry.name()))),
-    });
-    let lines: Vec<String> = lines.collect();
+    let line = |effect: &Effect| match effect {
+        Effect::Removed(_, Entry::LastProvider) => {
+            format!("removed 1 provider from {path}, which has no other: kubelet does not start with an empty list")
+        }
+        Effect::Added(count, entry) => format!("added {} to {path}", entry.counted(*count)),
+        Effect::Removed(count, entry) => format!("removed {} from {path}", entry.counted(*count)),
+    };
+    let lines: Vec<String> = effects.iter().map(line).collect();
     // E.g. the value of credsStore was corrected.
     if lines.is_empty() { vec![format!("changed {path}")] } else { lines }
-}
-
-fn number(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Names the files that exist, else the first one that would be created.

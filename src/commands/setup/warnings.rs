@@ -21,7 +21,11 @@ impl Setup {
             warnings.extend(leftover.map(|failure| failure.to_string()));
         }
         if self.remove {
-            warnings.extend(podman::still_named(env).filter(|_| client == Client::Podman && hosts.is_empty()));
+            let any = BTreeSet::from([Registry::PUBLIC.host()]);
+            let left = if hosts.is_empty() { &any } else { hosts }.iter().filter(|_| !self.dry_run);
+            // E.g. by credsStore, which setup does not write.
+            let still = left.filter_map(|host| findings::calls_helper(env, client, host).ok());
+            warnings.extend(still.map(|how| format!("{} still {how}; remove it there", client.name())));
             return warnings;
         }
         if client == Client::Docker {
