@@ -8,28 +8,26 @@ use zeroize::Zeroizing;
 
 /// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt;
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        options.custom_flags(flags.bits().cast_signed());
-    }
-    options.open(path)
+    open(path, false)
 }
 
 /// Opens a file of any owner for reading. Follows links, and does not wait for the writer of a FIFO.
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    open(path, true)
+}
+
+fn open(path: &Path, follows: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags((OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed());
+        let link = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
+        options.custom_flags((link | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed());
     }
+    #[cfg(not(unix))]
+    let _ = follows;
     options.open(path)
 }
 

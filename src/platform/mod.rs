@@ -22,6 +22,8 @@ mod process;
 mod shell;
 mod trust;
 mod users;
+#[cfg(unix)]
+mod way;
 
 pub use child::*;
 pub use destination::*;

@@ -1,0 +1,240 @@
+//! Follows a path from one open directory to the next, as [`destination`](super::destination) says.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+#[cfg(not(target_os = "linux"))]
+use rustix::fs::{AtFlags, statat};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::{own_id, shell_word};
+
+/// The number of symbolic links that Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// Opens a directory itself.
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens a directory on the way, even one that this user may enter and not read. The flag for directories has an automounter
+/// mount them.
+#[cfg(target_os = "linux")]
+const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const WAY: OFlags = DIRECTORY;
+
+/// What happens to directories on the way that do not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// They are an error.
+    Refused,
+    /// They are created with mode 0700, below directories of this user or of root.
+    Created,
+    /// They are created with mode 0700, below directories of another user for that user.
+    CreatedForOwner,
+}
+
+/// Whether the path itself may be a symbolic link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLink {
+    Kept,
+    Followed,
+}
+
+/// Follows a path to the directory of its last name, which is opened.
+pub(super) fn follow(path: &Path, last: LastLink, missing: Missing) -> io::Result<(OwnedFd, Stat, OsString)> {
+    let mut way = Way::start(path)?;
+    loop {
+        let Some(name) = way.rest.pop_front() else {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name a file in it"));
+        };
+        let is_last = way.rest.is_empty() && name != "..";
+        if is_last && last == LastLink::Kept {
+            return Ok((way.dir, way.of_dir, name));
+        }
+        match way.look(&name)? {
+            Found::Link(target) => way.follow(&target)?,
+            _ if is_last => return Ok((way.dir, way.of_dir, name)),
+            Found::Directory(dir, of_dir) => way.enter(name, dir, of_dir),
+            Found::Nothing if missing == Missing::Refused => return Err(way.is_missing(&name)),
+            Found::Nothing => way.create(name, missing)?,
+            Found::Other => {
+                let why = format!("{} is not a directory; name another file", way.path.join(name).display());
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
+            }
+        }
+    }
+}
+
+/// What has a name in a directory.
+enum Found {
+    Nothing,
+    /// A symbolic link that may be followed, by its target.
+    Link(PathBuf),
+    Directory(OwnedFd, Stat),
+    Other,
+}
+
+/// The way to a file: the directory that has been reached, and the names that are left.
+struct Way {
+    dir: OwnedFd,
+    of_dir: Stat,
+    /// The path of the directory, for messages.
+    path: PathBuf,
+    rest: VecDeque<OsString>,
+    links: usize,
+}
+
+impl Way {
+    fn start(path: &Path) -> io::Result<Self> {
+        let start = if path.is_absolute() { "/" } else { "." };
+        let dir = openat(CWD, start, WAY, Mode::empty())?;
+        let of_dir = fstat(&dir)?;
+        let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
+        Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0 })
+    }
+
+    /// What has a name in the directory. The link that is judged is the one that is read, and the directory is the one that is
+    /// entered.
+    fn look(&self, name: &OsStr) -> io::Result<Found> {
+        match openat(&self.dir, name, WAY, Mode::empty()) {
+            Ok(dir) => {
+                let of_dir = fstat(&dir)?;
+                return Ok(Found::Directory(dir, of_dir));
+            }
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some((owner, target)) = self.link(name)? else { return Ok(Found::Other) };
+        let link = self.path.join(name);
+        if is_foreign(owner) {
+            let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
+            return Err(refused(why));
+        }
+        if is_foreign(self.of_dir.st_uid) {
+            let link = link.display();
+            let why =
+                format!("the symbolic link {link} is in a directory that belongs to another user; name its target");
+            return Err(refused(why));
+        }
+        Ok(Found::Link(target))
+    }
+
+    /// The owner and the target of a symbolic link; `None` for everything else.
+    fn link(&self, name: &OsStr) -> io::Result<Option<(u32, PathBuf)>> {
+        #[cfg(target_os = "linux")]
+        let (stat, target) = {
+            let link = openat(&self.dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let stat = fstat(&link)?;
+            if !is_link(&stat) {
+                return Ok(None);
+            }
+            (stat, readlinkat(&link, "", Vec::new())?)
+        };
+        #[cfg(not(target_os = "linux"))]
+        let (stat, target) = {
+            let look = || statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = look()?;
+            if !is_link(&stat) {
+                return Ok(None);
+            }
+            let target = readlinkat(&self.dir, name, Vec::new())?;
+            let after = look()?;
+            if (stat.st_dev, stat.st_ino) != (after.st_dev, after.st_ino) {
+                return Err(refused("a symbolic link changed while it was read".to_owned()));
+            }
+            (stat, target)
+        };
+        Ok(Some((stat.st_uid, PathBuf::from(OsString::from_vec(target.into_bytes())))))
+    }
+
+    fn follow(&mut self, target: &Path) -> io::Result<()> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(io::Error::other("too many symbolic links"));
+        }
+        let rest: VecDeque<OsString> = names(target).chain(self.rest.drain(..)).collect();
+        if target.is_absolute() {
+            let links = self.links;
+            *self = Self { links, ..Self::start(Path::new("/"))? };
+        }
+        self.rest = rest;
+        Ok(())
+    }
+
+    /// Goes on to a directory in this one.
+    fn enter(&mut self, name: OsString, dir: OwnedFd, of_dir: Stat) {
+        (self.dir, self.of_dir) = (dir, of_dir);
+        self.path.push(name);
+    }
+
+    /// Creates a directory in this one, and goes on to it.
+    fn create(&mut self, name: OsString, missing: Missing) -> io::Result<()> {
+        let is_foreign = is_foreign(self.of_dir.st_uid);
+        if is_foreign && missing == Missing::Created {
+            return Err(refused(format!("{} belongs to another user", self.path.display())));
+        }
+        let is_new = match mkdirat(&self.dir, &name, Mode::RWXU) {
+            // Another process may have created it at the same moment.
+            Err(Errno::EXIST) => false,
+            result => result.map(|()| true)?,
+        };
+        let dir = openat(&self.dir, &name, DIRECTORY, Mode::empty())?;
+        if is_new {
+            if is_foreign {
+                give(&dir, &self.of_dir)?;
+            }
+            // The umask may have removed bits of the mode.
+            fchmod(&dir, Mode::RWXU)?;
+        }
+        let of_dir = fstat(&dir)?;
+        self.enter(name, dir, of_dir);
+        Ok(())
+    }
+
+    fn is_missing(&self, name: &OsStr) -> io::Error {
+        let mut dir = self.path.join(name);
+        dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
+        let dir = dir.display().to_string();
+        let why = format!("there is no directory {dir}; create it with 'mkdir -p {}'", shell_word(&dir));
+        io::Error::new(io::ErrorKind::NotFound, why)
+    }
+}
+
+/// The names in a path that have a meaning.
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    let is_step = |part: &Component| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(is_step).map(|part| part.as_os_str().to_owned())
+}
+
+/// Gives a file to the owner and the group of another one. Who is not root may not be allowed to, and keeps the file then, as
+/// with docker.
+pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<()> {
+    let now = fstat(file)?;
+    if (now.st_uid, now.st_gid) == (other.st_uid, other.st_gid) {
+        return Ok(());
+    }
+    match fchown(file, Some(Uid::from_raw(other.st_uid)), Some(Gid::from_raw(other.st_gid))) {
+        Err(error) if own_id() == 0 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn is_foreign(owner: u32) -> bool {
+    owner != own_id() && owner != 0
+}
+
+fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+}
+
+pub(super) fn refused(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
