@@ -55,8 +55,8 @@ pub enum Reply<T> {
 pub enum Outcome<T> {
     /// The token from the cache, and why it could not be refreshed, if this process tried that.
     Cached(T, Option<Failure>),
-    /// A new token.
-    Issued(T),
+    /// A new token, and why it is not in the cache where that has failed.
+    Issued(T, io::Result<()>),
     /// The settings have changed.
     SettingsChanged,
     /// The failure of this process, or of the one that asked AWS meanwhile.
@@ -79,6 +79,7 @@ struct Run<'a, T> {
     reported: Option<Failure>,
     lock: Option<Arc<Lock>>,
     save: Option<io::Result<NewFile>>,
+    saved: io::Result<()>,
 }
 
 impl Cache {
@@ -97,6 +98,7 @@ impl Cache {
             reported: None,
             lock: None,
             save: None,
+            saved: Ok(()),
         };
         let (mut process, mut step) = Process::start(Timing::REAL, deadline, run.flight.need);
         loop {
@@ -216,19 +218,22 @@ impl<T> Run<'_, T> {
     fn save(&mut self) {
         let Some(Ok(file)) = self.save.take() else { return };
         let Some((_, Some(entry))) = &self.issued else { return };
-        match self.cache.commit(file, entry) {
+        self.saved = self.cache.commit(file, entry);
+        match &self.saved {
             Ok(()) => debug!("token requested and cached"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 debug!("not cached: the token of this identity was erased while this one was requested");
             }
-            Err(error) => self.cache.warn_unwritten(&error),
+            Err(error) => self.cache.warn_unwritten(error),
         }
     }
 
     fn answer(self, answer: Answer) -> Outcome<T> {
         match (answer, self.cached, self.issued, self.failure, self.reported) {
             (Answer::Cached, Some(token), _, failure, _) => Outcome::Cached(token, failure),
-            (Answer::Issued, _, Some((token, _)), ..) => Outcome::Issued(token),
+            (Answer::Issued, _, Some((token, _)), ..) => {
+                Outcome::Issued(token, self.save.map_or(self.saved, |begun| begun.map(drop)))
+            }
             (Answer::Failed, _, _, Some(failure), _) | (Answer::Failed, _, _, None, Some(failure)) => {
                 Outcome::Failed(failure)
             }

@@ -182,7 +182,7 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     match route {
         Ok(Destination::Fallback(name, deadline)) => forward(env, &name, "erase", input, deadline),
         _ if env.ignores_storage() => Ok(empty()),
-        Ok(Destination::Here(_, target, deadline)) => token_provider::erase(env, &target, deadline).map(|_| empty()),
+        Ok(Destination::Here(_, target, deadline)) => token_provider::erase(env, &target, deadline).map(|()| empty()),
         Ok(Destination::None) => Err(Error::NotFound),
         Err(error) => Err(error),
     }

@@ -43,12 +43,9 @@ impl Login {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
         let (identity, session, proof) = open_session(env, &config, &target)?;
-        let failed = |failure| token_provider::in_context(&target, failure);
-        let issued = session.request_token(Instant::now() + config.timeout()).map_err(failed)?;
+        let deadline = Instant::now() + config.timeout();
+        let issued = token_provider::log_in(env, &config, &target, &identity, (session, proof), deadline)?;
         let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
-        token_provider::keep(env, &config, &target, &identity, (&issued, proof)).map_err(|why| {
-            why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host))
-        })?;
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
         let line = format!("logged in to {}: the cached token is valid for {valid}{until}", target.host);

@@ -69,7 +69,7 @@ impl TokenRequest<'_> {
                 warn!(host, why = failure.what; "cannot refresh the token; serving the cached one");
                 Ok(Attempt::Done(token))
             }
-            Outcome::Issued(token) => Ok(Attempt::Done(token)),
+            Outcome::Issued(token, _) => Ok(Attempt::Done(token)),
             Outcome::SettingsChanged => Ok(Attempt::SettingsChanged),
             Outcome::Failed(failure) => Err(failure),
             Outcome::Busy => Err(busy()),

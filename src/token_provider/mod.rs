@@ -15,6 +15,7 @@
 mod attempt;
 mod authenticator;
 mod list;
+mod login;
 mod stored;
 
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use crate::token::Token;
 use attempt::TokenRequest;
 pub use authenticator::{Attempt, Authenticator, MOST_CHANGES, Proof, unsettled};
 pub use list::{default_region, list};
-pub use stored::{Stored, cached, erase, erase_of_everyone, keep, writable_cache};
+pub use login::log_in;
+pub use stored::{Stored, cached, erase, erase_of_everyone, writable_cache};
 
 /// A token and its remaining lifetime.
 #[derive(Debug)]

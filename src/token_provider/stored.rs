@@ -1,5 +1,6 @@
 //! What the cache holds for a registry: opens the cache, and reads, saves and erases tokens outside of a request.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use time::OffsetDateTime;
 use super::authenticator::Proof;
 use super::short;
 use crate::aws::Issued;
-use crate::cache::{Cache, Decided, Entry, Erased, Manifest};
+use crate::cache::{Cache, Decided, Entry, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
@@ -39,37 +40,11 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
     Ok(Stored { dir: cache.dir().to_owned(), entry })
 }
 
-/// Caches a token that was requested outside of a `get`, so that the next `get` finds it.
-pub fn keep(
-    env: &Env,
-    config: &Config,
-    target: &Target,
-    identity: &Identity,
-    (issued, proof): (&Issued, Proof),
-) -> Result<(), Failure> {
-    let cache = open_cache_for(env, identity)?;
-    let entry = new_entry(identity, target, issued).ok_or_else(|| {
-        let what = "it came expired or without an expiry time";
-        Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
-    })?;
-    let entry = proven(entry, proof).ok_or_else(|| {
-        let what = "the settings changed while the credentials were resolved";
-        Failure::new(Code::CacheUnused, what, "run the command again")
-    })?;
-    cache.save(&entry).map_err(|error| {
-        let what = format!("{} cannot be written: {error}", cache.dir().display());
-        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
-    })?;
-    save_manifest(env, config, target, identity);
-    Ok(())
-}
-
 /// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.
-pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<Erased, Error> {
-    let Some(dir) = env.cache_dir() else { return Ok(Erased::Nothing) };
+pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
+    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(()) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(Erased::Nothing) };
-    let Ok(cache) = Cache::open(dir) else { return Ok(Erased::Nothing) };
+    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, target, &identity.key.to_string())
 }
 
@@ -88,14 +63,14 @@ pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
     Ok(tokens.len())
 }
 
-fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<Erased, Error> {
-    let erased = cache.erase(key).map_err(|error| {
+fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<(), Error> {
+    let removed = cache.erase(key).map_err(|error| {
         let dir = cache.dir().display();
         let what = format!("cannot remove the cached token of {} from {dir}: {error}", target.host);
         Error::failed(Code::CacheNotCleared, what, "remove it by hand")
     })?;
-    debug!(host = target.host, key = short(key), removed = erased == Erased::Token; "cached token");
-    Ok(erased)
+    debug!(host = target.host, key = short(key), removed; "cached token");
+    Ok(())
 }
 
 /// The entry for a token; `None` when the token came expired or without an expiry.
@@ -116,15 +91,17 @@ pub(super) fn proven(entry: Entry, proof: Proof) -> Option<Entry> {
 /// Opens the cache for a token of this identity, and checks that it can be written.
 pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
     let cache = open_cache_for(env, identity)?;
-    cache.probe().map_err(|error| {
-        let what = format!("{} cannot be written: {error}", cache.dir().display());
-        Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
-    })?;
+    cache.probe().map_err(|error| unwritable(&cache, &error))?;
     Ok(cache)
 }
 
+pub(super) fn unwritable(cache: &Cache, error: &io::Error) -> Failure {
+    let what = format!("{} cannot be written: {error}", cache.dir().display());
+    Failure::new(Code::CacheUnused, what, "correct its owner, mode or file system, or set AWS_ECR_CACHE_DIR")
+}
+
 /// Opens the cache for a token of this identity. Fails with the reason why its tokens are not cached.
-fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
+pub(super) fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Failure> {
     identity.uncacheable.clone().map_or_else(|| open_cache(env), Err)
 }
 

@@ -3,16 +3,21 @@
 //! The processes are those of the program: `cache::protocol` decides each step. The model carries a step out, with every result that it
 //! can have, and notes where a promise is broken. Time passes when every process that runs waits for something, so that a process that
 //! the scheduler neglects is one that was stopped.
+//!
+//! What nobody else can see or disturb is no step of its own: a process starts with its first step, and answers with its last one.
 
+mod actions;
+mod files;
 mod promises;
 mod steps;
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use docker_credential_ecr_login::cache::Cached;
-use docker_credential_ecr_login::cache::protocol::{LOCKS, Process, Requested, Step, Timing};
+use docker_credential_ecr_login::cache::protocol::{Cached, LOCKS, Need, Process, Step, Timing};
 
-use super::{Broken, fingerprint};
+use super::search::fingerprint;
+pub use actions::Action;
 
 /// How long a process has for its answer, in ticks.
 const DEADLINE: u8 = 5;
@@ -55,6 +60,8 @@ pub struct Token {
     /// When it was issued: ticks since boot, and by the wall clock.
     at: i8,
     wall: i8,
+    /// Which request gave it.
+    request: u8,
     /// How many erasures had begun when its save did.
     erasures: u8,
 }
@@ -66,6 +73,7 @@ struct Failure {
     wall: i8,
     refresh_after: Option<i8>,
     is_refusal: bool,
+    is_shared: bool,
     /// Whether a leader wrote it that was never stopped.
     is_regular: bool,
 }
@@ -80,18 +88,20 @@ struct LockFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Files {
     entry: Option<Token>,
+    /// The entry of the credentials.
+    of_credentials: Option<Token>,
     report: Option<Failure>,
     locks: [Option<LockFile>; LOCKS as usize],
-    inodes: u8,
     failures: u8,
-    /// How far an erasure has come.
-    erasing: Option<u8>,
+    /// How far an erasure has come, and whether it has seen an entry, which names the one of the credentials.
+    erasing: Option<(u8, bool)>,
     /// How far a sweep has come, and the lock file whose lock it holds.
     sweeping: Option<(u8, u8)>,
     erasures: u8,
     /// Whether the last request failed.
     has_failed: bool,
-    issued: u8,
+    has_issued: bool,
+    requests: u8,
 }
 
 /// What a process did that its answer is judged by.
@@ -110,6 +120,7 @@ struct Past {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Actor {
     key: u8,
+    need: Need,
     started: u8,
     process: Process,
     step: Step,
@@ -119,6 +130,11 @@ struct Actor {
     holds: bool,
     /// Its temporary file, as long as nobody removes it: the erasures that had begun before.
     begun: Option<u8>,
+    /// The same for the entry of the credentials, which it writes last.
+    has_second: bool,
+    /// How many steps of its save it has done.
+    saved: u8,
+    request: u8,
     read: Option<(Token, Cached)>,
     issued: Option<Token>,
     report: Option<Failure>,
@@ -137,13 +153,23 @@ impl Actor {
 /// A process that has not started, runs, or has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Slot {
-    New(u8),
-    Running(Box<Actor>),
+    New(u8, Need),
+    Running(Rc<Actor>),
     Ended,
     Killed,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+impl Slot {
+    fn key(&self) -> Option<u8> {
+        match self {
+            Self::New(key, _) => Some(*key),
+            Self::Running(actor) => Some(actor.key),
+            Self::Ended | Self::Killed => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
 pub struct World {
     now: u8,
     wall: i8,
@@ -155,28 +181,9 @@ pub struct World {
     latest_start: u8,
     files: Vec<Files>,
     slots: Vec<Slot>,
+    /// The fingerprints of the slots.
+    prints: Vec<u64>,
     pub violation: Option<&'static str>,
-}
-
-/// What happens next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    Tick,
-    Start(usize),
-    /// The process carries out its step.
-    Run(usize),
-    /// The same, and it fails.
-    Fail(usize),
-    Request(usize, Requested),
-    Kill(usize),
-    Stop(usize),
-    Continue(usize),
-    FillDisk,
-    SetClock(i8),
-    /// The next step of an erasure.
-    Erase(u8),
-    /// The next step of a sweep.
-    Sweep(u8),
 }
 
 /// What a first look at the cache may find.
@@ -193,15 +200,16 @@ pub enum Before {
 }
 
 impl World {
-    pub fn new(keys: &[u8], before: Before, latest_start: u8, faults: Faults) -> Self {
-        let count = usize::from(keys.iter().max().expect("a process") + 1);
+    pub fn new(processes: &[(u8, Need)], before: Before, latest_start: u8, faults: Faults) -> Self {
+        let count = 1 + processes.iter().map(|(key, _)| usize::from(*key)).max().expect("a process");
         let mut files = vec![Files::default(); count];
-        let failure = Failure { id: 1, at: 0, wall: 0, refresh_after: None, is_refusal: false, is_regular: true };
+        let (is_refusal, is_shared, is_regular) = (false, true, true);
+        let failure = Failure { id: 1, at: 0, wall: 0, refresh_after: None, is_refusal, is_shared, is_regular };
         match before {
             Before::Empty => {}
             Before::Failure => (files[0].report, files[0].failures, files[0].has_failed) = (Some(failure), 1, true),
             Before::Token { age, is_postponed } => {
-                files[0].entry = Some(Token { key: 0, at: -age, wall: -age, erasures: 0 });
+                files[0].entry = Some(Token { key: 0, at: -age, wall: -age, request: 0, erasures: 0 });
                 if is_postponed {
                     let refresh_after = Some(POSTPONED);
                     files[0].report = Some(Failure { wall: -2, refresh_after, ..failure });
@@ -209,9 +217,82 @@ impl World {
                 }
             }
         }
-        let slots = keys.iter().map(|key| Slot::New(*key)).collect();
+        let slots: Vec<Slot> = processes.iter().map(|(key, need)| Slot::New(*key, *need)).collect();
+        let prints = slots.iter().map(fingerprint).collect();
         let (now, wall, is_full, had_fault, clock_was_set) = (0, 0, false, false, false);
-        Self { now, wall, is_full, faults, had_fault, clock_was_set, latest_start, files, slots, violation: None }
+        Self {
+            now,
+            wall,
+            is_full,
+            faults,
+            had_fault,
+            clock_was_set,
+            latest_start,
+            files,
+            slots,
+            prints,
+            violation: None,
+        }
+    }
+
+    /// A hash of the state. Processes of one key are alike, so that their order does not count.
+    pub fn fingerprint(&self) -> u64 {
+        let Self { now, wall, is_full, faults, had_fault, clock_was_set, latest_start: _, files, .. } = self;
+        let mut prints = self.prints.clone();
+        prints.sort_unstable();
+        fingerprint(&((now, wall, is_full, faults, had_fault, clock_was_set), files, prints, self.violation))
+    }
+
+    /// The same for those of one key alone, as if there were no others.
+    pub fn of_key(&self, key: u8) -> Self {
+        let mut world = self.clone();
+        for (number, slot) in self.slots.iter().enumerate() {
+            if slot.key() != Some(key) {
+                world.slots[number] = Slot::Ended;
+            }
+        }
+        for (number, files) in (0u8..).zip(&mut world.files) {
+            if number != key {
+                *files = Files::default();
+            }
+        }
+        world.remember_prints(self);
+        world
+    }
+
+    /// A hash of the files, the processes, the time and the disk, without the faults that may still come.
+    pub fn fingerprint_without_faults(&self) -> u64 {
+        fingerprint(&(self.now, self.wall, self.is_full, &self.files, &self.prints))
+    }
+
+    /// Whether all processes have ended.
+    pub fn is_over(&self) -> bool {
+        self.slots.iter().all(|slot| matches!(slot, Slot::Ended | Slot::Killed))
+    }
+
+    /// The key that an action is about; `None` if it is about all.
+    pub fn key_of(&self, action: Action) -> Option<u8> {
+        match action {
+            Action::Tick | Action::FillDisk | Action::SetClock(_) => None,
+            Action::Erase(key) | Action::Sweep(key) => Some(key),
+            Action::Start(number)
+            | Action::Run(number)
+            | Action::Fail(number)
+            | Action::Request(number, _)
+            | Action::Kill(number)
+            | Action::Stop(number)
+            | Action::Continue(number) => self.slots[number].key(),
+        }
+    }
+
+    /// Takes the fingerprints anew of what differs from the state before.
+    fn remember_prints(&mut self, before: &Self) {
+        for (number, slot) in self.slots.iter().enumerate() {
+            match (slot, &before.slots[number]) {
+                (Slot::Running(now), Slot::Running(then)) if Rc::ptr_eq(now, then) => {}
+                _ => self.prints[number] = fingerprint(slot),
+            }
+        }
     }
 
     /// The time and what each process is about to do.
@@ -220,159 +301,9 @@ impl World {
         format!("at {}, {}", self.now, steps.join(" and "))
     }
 
-    /// Everything that can happen next.
-    pub fn actions(&self) -> Vec<Action> {
-        let mut all = Vec::new();
-        let Faults { any, .. } = self.faults;
-        let may = |count: u8| count > 0 && any > 0;
-        let mut may_tick = self.now < END;
-        let mut is_alive = false;
-        for (number, slot) in self.slots.iter().enumerate() {
-            match slot {
-                Slot::New(_) => {
-                    // Of processes that are alike, the first starts first.
-                    if number == 0 || self.slots[number - 1] != *slot {
-                        all.push(Action::Start(number));
-                    }
-                    may_tick &= self.now < self.latest_start;
-                    is_alive = true;
-                }
-                Slot::Running(actor) => {
-                    is_alive = true;
-                    if actor.is_stopped {
-                        all.push(Action::Continue(number));
-                    } else {
-                        may_tick &= self.steps(number, actor, &mut all);
-                        if may(self.faults.stops) {
-                            all.push(Action::Stop(number));
-                        }
-                    }
-                    if may(self.faults.kills) {
-                        all.push(Action::Kill(number));
-                    }
-                }
-                Slot::Ended | Slot::Killed => {}
-            }
-        }
-        if !is_alive {
-            let swept = (0u8..).zip(&self.files).filter(|(_, files)| files.sweeping.is_some());
-            all.extend(swept.map(|(key, _)| Action::Sweep(key)));
-            return all;
-        }
-        if may(self.faults.full) {
-            all.push(Action::FillDisk);
-        }
-        if may(self.faults.clocks) {
-            all.extend([-1, 3].map(Action::SetClock));
-        }
-        for key in 0..u8::try_from(self.files.len()).expect("few") {
-            let Files { erasing, sweeping, .. } = self.files[usize::from(key)];
-            may_tick &= erasing.is_none() && sweeping.is_none();
-            if sweeping.is_some() || (key == 0 && self.faults.sweeps > 0) {
-                all.push(Action::Sweep(key));
-            }
-            let is_erasing = erasing.is_some();
-            if is_erasing || (key == 0 && may(self.faults.erasures)) {
-                all.push(Action::Erase(key));
-            }
-        }
-        if may_tick {
-            all.push(Action::Tick);
-        }
-        all
-    }
-
-    /// What a process can do. Returns whether it waits meanwhile.
-    fn steps(&self, number: usize, actor: &Actor, all: &mut Vec<Action>) -> bool {
-        let may = |count: u8| count > 0 && self.faults.any > 0;
-        if let Step::Request(limit) = actor.step {
-            let is_late = Duration::from_secs(self.now.into()) >= limit;
-            let failed = |is_refusal| Requested::Failed { is_refusal };
-            let issued = Requested::Issued { is_cacheable: true };
-            let results = [issued, failed(true), failed(false), Requested::SettingsChanged];
-            all.extend(results.map(|requested| Action::Request(number, requested)));
-            return !is_late;
-        }
-        all.push(Action::Run(number));
-        let may_fail = match actor.step {
-            Step::TryLock(_) => actor.opened.is_none() && may(self.faults.locks),
-            Step::BeginSave | Step::Save | Step::Report { .. } => !self.is_full && may(self.faults.writes),
-            _ => false,
-        };
-        if may_fail {
-            all.push(Action::Fail(number));
-        }
-        actor.step == Step::Wait
-    }
-
-    /// The state after an action.
-    pub fn after(&self, action: Action, broken: Option<Broken>) -> Self {
-        let mut world = self.clone();
-        match action {
-            Action::Tick => world.tick(broken),
-            Action::Start(number) => world.start(number, broken),
-            Action::Run(number) => world.run(number, None, true, broken),
-            Action::Fail(number) => {
-                match world.actor(number).step {
-                    Step::TryLock(_) => world.faults.locks -= 1,
-                    _ => world.faults.writes -= 1,
-                }
-                world.spend();
-                world.run(number, None, false, broken);
-            }
-            Action::Request(number, requested) => world.run(number, Some(requested), true, broken),
-            Action::Kill(number) => {
-                world.faults.kills -= 1;
-                world.spend();
-                world.slots[number] = Slot::Killed;
-            }
-            Action::Stop(number) => {
-                world.faults.stops -= 1;
-                world.spend();
-                let actor = world.actor(number);
-                (actor.is_stopped, actor.past.was_stopped) = (true, true);
-            }
-            Action::Continue(number) => world.actor(number).is_stopped = false,
-            Action::FillDisk => {
-                world.faults.full -= 1;
-                world.spend();
-                world.is_full = true;
-            }
-            Action::SetClock(by) => {
-                world.faults.clocks -= 1;
-                world.spend();
-                world.wall += by;
-                world.clock_was_set = true;
-            }
-            Action::Erase(key) => world.erase(key, broken),
-            Action::Sweep(key) => world.sweep(key),
-        }
-        // Processes of one key are alike.
-        for key in 0..world.files.len() {
-            let key = u8::try_from(key).expect("few");
-            let of_key = |slot: &Slot| matches!(slot, Slot::Running(actor) if actor.key == key);
-            let mut alike: Vec<Slot> = world.slots.iter().filter(|slot| of_key(slot)).cloned().collect();
-            alike.sort_by_cached_key(fingerprint);
-            let mut alike = alike.into_iter();
-            for slot in world.slots.iter_mut().filter(|slot| of_key(slot)) {
-                *slot = alike.next().expect("as many");
-            }
-        }
-        world.check_end();
-        world
-    }
-
-    fn spend(&mut self) {
-        self.faults.any -= 1;
-        if self.faults.any == 0 {
-            self.faults = Faults { sweeps: self.faults.sweeps, ..Faults::NONE };
-        }
-        self.had_fault = true;
-    }
-
     fn actor(&mut self, number: usize) -> &mut Actor {
         match &mut self.slots[number] {
-            Slot::Running(actor) => actor,
+            Slot::Running(actor) => Rc::make_mut(actor),
             other => panic!("{other:?}"),
         }
     }

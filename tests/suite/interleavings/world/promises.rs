@@ -1,28 +1,32 @@
 //! The promises, and where each is judged.
 
-use docker_credential_ecr_login::cache::Cached;
-use docker_credential_ecr_login::cache::protocol::{Answer, Step};
+use docker_credential_ecr_login::cache::protocol::{Answer, Cached, Need, Step};
 
-use super::{Actor, Files, LIFETIME, Past, Slot, World};
+use super::{Actor, Failure, Files, LIFETIME, Past, Slot, Token, World};
 
 impl World {
     pub(super) fn judge_request(&mut self, number: usize, actor: &mut Actor) {
         actor.past.asked = true;
         actor.past.is_without_lock |= !actor.holds;
+        let files = &mut self.files[usize::from(actor.key)];
+        files.requests += 1;
+        actor.request = files.requests;
         let files = &self.files[usize::from(actor.key)];
         let others = self.slots.iter().enumerate().filter(|(other, _)| *other != number);
         let is_second = others.into_iter().any(|(_, slot)| {
             matches!(slot, Slot::Running(other)
                 if other.key == actor.key && matches!(other.step, Step::Request(_)) && other.is_regular())
         });
-        let has_waited = actor
-            .failures
-            .is_some_and(|before| files.report.is_some_and(|report| report.id > before && report.is_regular));
+        let has_waited = actor.failures.is_some_and(|before| {
+            files.report.is_some_and(|report| report.id > before && report.is_regular && report.is_shared)
+        });
         if actor.is_regular() && is_second {
             self.violate("while the leader lives, it alone asks");
+        } else if actor.need == Need::Login {
+            // It asks in any case.
         } else if actor.is_regular() && has_waited {
             self.violate("a failure is the answer of those who waited for it");
-        } else if !self.had_fault && files.issued > 0 {
+        } else if !self.had_fault && files.has_issued {
             self.violate("one request serves all who need the token at once");
         }
     }
@@ -41,7 +45,11 @@ impl World {
         if !was_stopped && token.is_some_and(|token| self.now.cast_signed() - token.at >= LIFETIME) {
             self.violate("no expired token");
         }
-        let shared = actor.report.filter(|_| !asked);
+        if actor.need == Need::Login && (answer == Answer::Cached || (answer == Answer::Failed && !asked)) {
+            self.violate("a login asks itself");
+        }
+        let is_for_list = |report: &Failure| actor.need == Need::List && report.refresh_after.is_some();
+        let shared = actor.report.filter(|report| !asked && !is_for_list(report));
         if answer == Answer::Failed && shared.is_some_and(|report| actor.started > report.at + 2) {
             self.violate("a failure is the answer of nobody who comes later");
         }
@@ -66,14 +74,38 @@ impl World {
         }
     }
 
+    /// Judges a token that has been saved.
+    pub(super) fn judge_save(&mut self, actor: &Actor, before: Option<Token>, saved: Token) {
+        let files = &self.files[usize::from(actor.key)];
+        if files.erasing.is_none() && saved.erasures < files.erasures {
+            self.violate("an erasure wins over a save that began before it");
+        }
+        if !self.had_fault && before.is_some_and(|before| before.request > saved.request) {
+            self.violate("no older request replaces the token of a newer one");
+        }
+    }
+
+    /// Judges what an erasure has left.
+    pub(super) fn judge_erasure(&mut self, key: u8) {
+        let files = &self.files[usize::from(key)];
+        let is_older = |token: Token| token.erasures < files.erasures;
+        if files.entry.is_some_and(is_older) || files.of_credentials.is_some_and(is_older) {
+            self.violate("an erasure wins over a save that began before it");
+        }
+    }
+
     /// Judges what is left once all processes have ended.
     pub(super) fn check_end(&mut self) {
-        let is_swept = self.files.iter().any(|files| files.sweeping.is_some());
-        if is_swept || !self.slots.iter().all(|slot| *slot == Slot::Ended) {
+        let is_changed = self.files.iter().any(|files| files.sweeping.is_some() || files.erasing.is_some());
+        if is_changed || !self.is_over() {
             return;
         }
+        // What an erasure of the key would not find.
+        let is_alone = |files: &Files| files.entry.is_none() && files.of_credentials.is_some();
+        let was_killed = self.slots.contains(&Slot::Killed);
         let is_left = |files: &Files| {
-            files.locks.iter().any(Option::is_some) || (files.report.is_some() && !files.has_failed && !self.had_fault)
+            let is_without_need = files.report.is_some() && !files.has_failed && !self.had_fault;
+            is_alone(files) || (!was_killed && (files.locks.iter().any(Option::is_some) || is_without_need))
         };
         if self.files.iter().any(is_left) {
             self.violate("nothing but entries is left after the last process");

@@ -1,21 +1,27 @@
 //! What each action does: the steps of the processes, carried out on the files, locks and time of the model.
 
-use std::time::{Duration, SystemTime};
+use std::rc::Rc;
+use std::time::Duration;
 
-use docker_credential_ecr_login::cache::Cached;
-use docker_credential_ecr_login::cache::protocol::{
-    ERASURE, Erase, Locked, Need, Process, Report, Requested, SWEEP, Seen, Step, Sweep, counts,
-};
+use docker_credential_ecr_login::cache::protocol::{Cached, Need, Process, Requested, SAVING, Save, Seen, Step};
 
-use super::{Actor, Broken, DEADLINE, END, Failure, LIFETIME, LockFile, POSTPONED, Past, Slot, TIMING, Token, World};
+use super::{Actor, DEADLINE, END, Failure, POSTPONED, Past, Slot, TIMING, Token, World};
+use crate::interleavings::broken::Broken;
 
 impl World {
+    /// A process starts, and carries out its first step.
     pub(super) fn start(&mut self, number: usize, broken: Option<Broken>) {
-        let Slot::New(key) = self.slots[number] else { panic!("it has started") };
-        let within = if broken == Some(Broken::WaitsWithoutEnd) { 2 * END } else { DEADLINE };
-        let (process, step) = Process::start(TIMING, Duration::from_secs((self.now + within).into()), Need::Answer);
-        self.slots[number] = Slot::Running(Box::new(Actor {
+        let Slot::New(key, need) = self.slots[number] else { panic!("it has started") };
+        let within = match need {
+            _ if broken == Some(Broken::WaitsWithoutEnd) => 2 * END,
+            Need::List => DEADLINE - 2,
+            Need::Answer | Need::Login => DEADLINE,
+        };
+        let acts_for = if broken == Some(Broken::LoginTakesWhatIsCached) { Need::Answer } else { need };
+        let (process, step) = Process::start(TIMING, Duration::from_secs((self.now + within).into()), acts_for);
+        self.slots[number] = Slot::Running(Rc::new(Actor {
             key,
+            need,
             started: self.now,
             process,
             step,
@@ -23,12 +29,29 @@ impl World {
             opened: None,
             holds: false,
             begun: None,
+            has_second: false,
+            saved: 0,
+            request: 0,
             read: None,
             issued: None,
             report: None,
             failures: None,
             past: Past::default(),
         }));
+        self.run(number, None, true, broken);
+    }
+
+    /// A process that was stopped goes on, and those who waited for it go on to do so.
+    pub(super) fn go_on(&mut self, number: usize) {
+        let key = self.actor(number).key;
+        self.actor(number).is_stopped = false;
+        for slot in &mut self.slots {
+            if let Slot::Running(actor) = slot
+                && actor.key == key
+            {
+                Rc::make_mut(actor).past.waited_for_nobody = 0;
+            }
+        }
     }
 
     pub(super) fn tick(&mut self, broken: Option<Broken>) {
@@ -44,6 +67,7 @@ impl World {
             if actor.is_stopped {
                 continue;
             }
+            let actor = Rc::make_mut(actor);
             let past = &mut actor.past;
             past.waited_for_nobody = if served[usize::from(actor.key)] { 0 } else { past.waited_for_nobody + 1 };
             if past.waited_for_nobody > 4 {
@@ -68,88 +92,26 @@ impl World {
         }
     }
 
-    /// The freshness of a token as `cache::entry` decides it.
-    pub(super) fn freshness(&self, token: Token) -> Cached {
-        let by_wall = self.wall_now() - token.wall;
-        let age = by_wall.max(self.now.cast_signed() - token.at);
-        match age {
-            _ if by_wall < 0 || age >= LIFETIME => Cached::Missing,
-            age if age < LIFETIME / 2 => Cached::Fresh,
-            age if LIFETIME - age <= LIFETIME / 10 => Cached::ExpiresSoon,
-            _ => Cached::Stale,
-        }
-    }
-
-    pub(super) fn erase(&mut self, key: u8, broken: Option<Broken>) {
-        let done = self.files[usize::from(key)].erasing.unwrap_or(0);
-        if done == 0 {
-            self.files[usize::from(key)].erasures += 1;
-            self.faults.erasures -= 1;
-            self.spend();
-        }
-        let mut order = ERASURE;
-        if broken == Some(Broken::ErasesEntryFirst) {
-            order.swap(0, 1);
-        }
-        match order[usize::from(done)] {
-            Erase::Entry => self.files[usize::from(key)].entry = None,
-            Erase::Report => self.files[usize::from(key)].report = None,
-            Erase::BegunSaves => {
-                for slot in &mut self.slots {
-                    match slot {
-                        Slot::Running(actor) if actor.key == key => actor.begun = None,
-                        _ => {}
-                    }
-                }
-            }
-        }
-        let files = &mut self.files[usize::from(key)];
-        files.erasing = Some(done + 1).filter(|done| usize::from(*done) < ERASURE.len());
-        if files.erasing.is_none() && files.entry.is_some_and(|token| token.erasures < files.erasures) {
-            self.violate("an erasure wins over a save that began before it");
-        }
-    }
-
-    pub(super) fn sweep(&mut self, key: u8) {
-        let wall = self.wall_now();
-        let is_locked = self.running().any(|actor| {
-            let first = self.files[usize::from(key)].locks[0];
-            actor.key == key && actor.holds && actor.opened == first.map(|lock| (0, lock.inode))
-        });
-        let is_expired = |token: Token| self.freshness(token) == Cached::Missing;
-        let is_unused = self.files[usize::from(key)].entry.is_some_and(is_expired);
-        let files = &mut self.files[usize::from(key)];
-        let (done, inode) = files.sweeping.unwrap_or((0, 0));
-        // Each step of the sweep, and the release of its lock after the removal of the file.
-        let next = match SWEEP.get(usize::from(done)) {
-            Some(Sweep::Lock) => {
-                self.faults.sweeps -= 1;
-                if is_locked {
-                    return;
-                }
-                let lock = files.locks[0].get_or_insert_with(|| {
-                    files.inodes += 1;
-                    LockFile { inode: files.inodes, heartbeat: wall }
-                });
-                Some((done + 1, lock.inode))
-            }
-            Some(Sweep::RemoveUnused) => {
-                files.entry = files.entry.filter(|_| !is_unused);
-                files.report = files.report.filter(|report| wall <= report.wall + POSTPONED);
-                Some((done + 1, inode))
-            }
-            Some(Sweep::Unlock) => {
-                files.locks[0] = files.locks[0].filter(|lock| lock.inode != inode);
-                Some((done + 1, inode))
-            }
-            None => None,
-        };
-        files.sweeping = next;
-    }
-
-    /// Carries out the step of a process, with or without success.
+    /// Carries out the step of a process, with or without success, and its answer if that comes next.
     pub(super) fn run(&mut self, number: usize, requested: Option<Requested>, succeeds: bool, broken: Option<Broken>) {
         let mut actor = self.actor(number).clone();
+        self.carry_out(number, &mut actor, requested, succeeds, broken);
+        if let Step::Answer(answer) = actor.step {
+            self.judge(&actor, answer);
+            self.slots[number] = Slot::Ended;
+        } else {
+            *self.actor(number) = actor;
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        number: usize,
+        actor: &mut Actor,
+        requested: Option<Requested>,
+        succeeds: bool,
+        broken: Option<Broken>,
+    ) {
         let key = if broken == Some(Broken::ReadsAnotherKey) { 0 } else { usize::from(actor.key) };
         let succeeds =
             succeeds && (!self.is_full || !matches!(actor.step, Step::BeginSave | Step::Save | Step::Report { .. }));
@@ -163,8 +125,8 @@ impl World {
                 actor.read = entry.map(|entry| (entry, cached));
                 Some(Seen::Cached(cached))
             }
-            Step::ReadReport => Some(Seen::Report(self.read_report(&mut actor, broken))),
-            Step::TryLock(number) => self.try_lock(&mut actor, number, succeeds, broken).map(Seen::Lock),
+            Step::ReadReport => Some(Seen::Report(self.read_report(actor, broken))),
+            Step::TryLock(number) => self.try_lock(actor, number, succeeds, broken).map(Seen::Lock),
             Step::Wait => Some(Seen::Done),
             Step::BeginSave => {
                 actor.begun = succeeds.then_some(self.files[key].erasures);
@@ -177,8 +139,8 @@ impl World {
                     Requested::Issued { .. } => {
                         let erasures = actor.begun.unwrap_or(0);
                         let (at, wall) = (self.now.cast_signed(), self.wall_now());
-                        actor.issued = Some(Token { key: actor.key, at, wall, erasures });
-                        self.files[usize::from(actor.key)].issued += 1;
+                        actor.issued = Some(Token { key: actor.key, at, wall, request: actor.request, erasures });
+                        self.files[usize::from(actor.key)].has_issued = true;
                         self.files[usize::from(actor.key)].has_failed = false;
                     }
                     Requested::Failed { is_refusal } => {
@@ -192,17 +154,8 @@ impl World {
                 }
                 Some(Seen::Requested(requested))
             }
-            Step::Save => {
-                if actor.begun.take().is_some() && succeeds {
-                    self.files[key].entry = actor.issued;
-                    let files = &self.files[key];
-                    if files.erasing.is_none() && actor.issued.is_some_and(|token| token.erasures < files.erasures) {
-                        self.violate("an erasure wins over a save that began before it");
-                    }
-                }
-                Some(Seen::Done)
-            }
-            Step::Report { postpones, .. } => {
+            Step::Save => self.save(actor, succeeds, broken).then_some(Seen::Done),
+            Step::Report { postpones, is_shared } => {
                 if succeeds {
                     let refresh_after = postpones.then_some(self.wall_now() + POSTPONED);
                     let (at, wall, is_refusal) = (self.now, self.wall_now(), actor.past.was_refused);
@@ -210,13 +163,14 @@ impl World {
                     let files = &mut self.files[key];
                     files.failures += 1;
                     let id = files.failures;
-                    files.report = Some(Failure { id, at, wall, refresh_after, is_refusal, is_regular });
+                    files.report = Some(Failure { id, at, wall, refresh_after, is_refusal, is_shared, is_regular });
                 }
                 Some(Seen::Done)
             }
             Step::RemoveEntry => {
                 if broken != Some(Broken::KeepsRefusedToken) {
-                    self.files[key].entry = None;
+                    self.cancel_saves(actor.key);
+                    (self.files[key].entry, self.files[key].of_credentials) = (None, None);
                 }
                 Some(Seen::Done)
             }
@@ -224,83 +178,46 @@ impl World {
                 self.files[key].report = None;
                 Some(Seen::Done)
             }
-            Step::Unlock => self.unlock(&mut actor, broken).then_some(Seen::Done),
-            Step::Answer(answer) => {
-                self.judge(&actor, answer);
-                self.slots[number] = Slot::Ended;
-                return;
-            }
+            Step::Unlock => self.unlock(actor, broken).then_some(Seen::Done),
+            Step::Answer(_) => unreachable!("it has been carried out"),
         };
         if let Some(seen) = seen {
-            let seen = broken.map_or(seen, |broken| broken.distort(seen));
-            actor.step = actor.process.next(seen, Duration::from_secs(self.now.into()));
+            let now = Duration::from_secs(self.now.into());
+            let seen = broken.map_or(seen, |broken| broken.distort(actor.need, now, seen));
+            actor.step = actor.process.next(seen, now);
             if let Step::Request(_) = actor.step {
-                self.judge_request(number, &mut actor);
+                self.judge_request(number, actor);
             }
         }
-        *self.actor(number) = actor;
     }
 
-    fn read_report(&self, actor: &mut Actor, broken: Option<Broken>) -> Option<Report> {
-        let files = &self.files[usize::from(actor.key)];
-        actor.report = files.report;
-        actor.failures.get_or_insert(files.failures);
-        files.report.map(|report| {
-            let age = time::Duration::seconds(i64::from(self.wall_now() - report.wall));
-            let left = report.refresh_after.map_or(0, |until| until - self.wall_now());
-            let counts = counts(age, Some((report.at.into(), self.now.into())));
-            Report {
-                id: report.id.into(),
-                is_shared: true,
-                counts: counts || broken == Some(Broken::SharesForever),
-                postpones: (0 < left && left <= POSTPONED) || broken == Some(Broken::PostponesForever),
-                is_refusal: report.is_refusal,
-            }
-        })
-    }
-
-    /// Opens the lock file, and takes the lock with the next step: others may remove the file in between.
-    fn try_lock(&mut self, actor: &mut Actor, number: u8, succeeds: bool, broken: Option<Broken>) -> Option<Locked> {
-        if !succeeds {
-            actor.past.is_without_lock = true;
-            return Some(Locked::Failed);
+    /// The next step of a save. Returns whether it was the last one.
+    fn save(&mut self, actor: &mut Actor, succeeds: bool, broken: Option<Broken>) -> bool {
+        let mut order = SAVING;
+        if broken == Some(Broken::SavesForCredentialsFirst) {
+            order.swap(0, 1);
         }
-        let wall = self.wall_now();
-        let files = &mut self.files[usize::from(actor.key)];
-        let file = &mut files.locks[usize::from(number)];
-        let Some((_, inode)) = actor.opened else {
-            let lock = file.get_or_insert_with(|| {
-                files.inodes += 1;
-                LockFile { inode: files.inodes, heartbeat: wall }
-            });
-            actor.opened = Some((number, lock.inode));
-            return None;
+        if actor.saved == 0 {
+            // The second temporary file is written before the first one gets to its place.
+            actor.has_second = actor.begun.is_some();
+        }
+        let step = order[usize::from(actor.saved)];
+        let is_there = match step {
+            Save::Entry => actor.begun.take().is_some(),
+            Save::OfCredentials => std::mem::take(&mut actor.has_second),
         };
-        let file = *file;
-        let is_swept =
-            number == 0 && self.files[usize::from(actor.key)].sweeping.is_some_and(|(_, held)| held == inode);
-        let is_free = !is_swept
-            && !self.running().any(|other| other.holds && other.key == actor.key && other.opened == actor.opened);
-        let is_same = file.is_some_and(|file| file.inode == inode) || broken == Some(Broken::TrustsAnyLockFile);
-        if (is_free && is_same) || broken == Some(Broken::IgnoresLocks) {
-            actor.holds = true;
-            return Some(Locked::Taken);
-        }
-        actor.opened = None;
-        actor.past.was_held = true;
-        let heartbeat = file.map(|file| u64::try_from(file.heartbeat + 64).expect("a time"));
-        Some(Locked::Held(heartbeat.map(|at| SystemTime::UNIX_EPOCH + Duration::from_secs(at))))
-    }
-
-    /// Removes the lock file, and releases the lock with the next step, which is the last one.
-    fn unlock(&mut self, actor: &mut Actor, broken: Option<Broken>) -> bool {
-        let (number, inode) = actor.opened.expect("a lock");
-        let file = &mut self.files[usize::from(actor.key)].locks[usize::from(number)];
-        if file.is_some_and(|file| file.inode == inode) && broken != Some(Broken::LeavesLockFile) {
-            *file = None;
-            return false;
-        }
-        (actor.opened, actor.holds) = (None, false);
-        true
+        let (true, Some(token)) = (is_there && succeeds, actor.issued) else {
+            actor.has_second = false;
+            return true;
+        };
+        let files = &mut self.files[usize::from(actor.key)];
+        let place = match step {
+            Save::Entry => &mut files.entry,
+            Save::OfCredentials => &mut files.of_credentials,
+        };
+        let before = place.replace(token);
+        self.judge_save(actor, before, token);
+        actor.saved += 1;
+        usize::from(actor.saved) == SAVING.len()
     }
 }

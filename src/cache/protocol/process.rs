@@ -1,181 +1,9 @@
-//! The protocol by which the processes that need the token of one key share one request, as a value: what a process knows, and what its last
-//! operation returned, decide its next operation. Nothing here reads a file or a clock. [`single_flight`](super::single_flight) carries the
-//! operations out on files; the suite's explorer carries them out in a model of files, locks and time, in every order.
-//!
-//! - A fresh entry is the answer. A stale one is served at once while its refresh is postponed or another process refreshes it.
-//! - The process that holds the key's lock is the leader. It looks again, then requests a token, and renews the time of the lock file
-//!   meanwhile. Whoever finds the lock held waits. A leader whose heartbeat stays the same for [`Timing::heartbeat_timeout`] was stopped,
-//!   e.g. by SIGSTOP; the others then elect another leader by a second lock. When that one was stopped too, each asks for itself.
-//! - A leader that gets a token saves it before it releases the lock, so that the others find it.
-//! - A request that fails is reported, and the report is the answer of every process that has started before it was written, however
-//!   late that process reads it, and of every process that starts within about a second after it ([`counts`]). So many processes and a
-//!   failing AWS make one request, however slowly the machine starts them. Whoever comes later asks again.
-//! - A refresh that fails leaves a valid token, which is served; the report also postpones the next refresh, except in the last tenth
-//!   of the token's lifetime. A refusal ([`Failure::is_refusal`](crate::error::Failure)) ends it: the entry goes, and the cause is the answer.
-//! - A save begins before the request, with a temporary file. Erasing a key removes these files first and the entry then, so that a
-//!   save that began before it has nothing left to rename.
-//! - A failed operation on the cache never fails a request: the process goes on without what the operation was for.
+//! One process on its way through the protocol.
 
 use std::time::{Duration, SystemTime};
 
-/// The locks of a key: one for the leader, and one for its successor when the leader was stopped.
-pub const LOCKS: u8 = 2;
-
-/// For how many whole seconds since boot a report counts for processes that start after it.
-const COUNTS_FOR: u64 = 1;
-
-/// What a token is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Need {
-    /// The answer to a request.
-    Answer,
-    /// A list, which has less time than a request, so that its failures are the answer of nobody else. It asks AWS only if no
-    /// failure has postponed that.
-    List,
-}
-
-/// The limits on time. The explorer has others than the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// How long the time of a lock file may stay the same before its holder counts as stopped.
-    pub heartbeat_timeout: Duration,
-    /// How long after its own deadline a process still waits, so that a leader with the same deadline can report its failure.
-    pub grace: Duration,
-    /// How long a refresh may take while a valid token is in the cache.
-    pub refresh: Duration,
-}
-
-impl Timing {
-    /// The limits of the program.
-    pub const REAL: Self = Self {
-        heartbeat_timeout: Duration::from_secs(3),
-        grace: Duration::from_millis(300),
-        refresh: Duration::from_millis(1500),
-    };
-}
-
-/// An operation on the cache, on AWS or on time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// Read the entry: [`Seen::Cached`].
-    LookUp,
-    /// Read the report of the last failure: [`Seen::Report`].
-    ReadReport,
-    /// Try one of the locks: [`Seen::Lock`].
-    TryLock(u8),
-    /// Sleep for a moment: [`Seen::Done`].
-    Wait,
-    /// Create the temporary file of the entry: [`Seen::Begun`].
-    BeginSave,
-    /// Request a token, which may take until this time: [`Seen::Requested`].
-    Request(Duration),
-    /// Rename the temporary file, unless an erasure has removed it: [`Seen::Done`].
-    Save,
-    /// Report the failure: [`Seen::Done`].
-    Report {
-        /// Whether it postpones the next refresh: a valid token stays in the cache.
-        postpones: bool,
-        /// Whether it is the answer of other processes, too.
-        is_shared: bool,
-    },
-    /// Remove the entry: [`Seen::Done`].
-    RemoveEntry,
-    /// Remove the report: [`Seen::Done`].
-    RemoveReport,
-    /// Remove the lock file and release the lock: [`Seen::Done`].
-    Unlock,
-    /// Answer; the last step.
-    Answer(Answer),
-}
-
-/// What an operation returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
-    /// The entry.
-    Cached(Cached),
-    /// The report of the last failure, if there is one.
-    Report(Option<Report>),
-    /// The lock.
-    Lock(Locked),
-    /// Whether a save could begin.
-    Begun(bool),
-    /// The result of the request.
-    Requested(Requested),
-    /// The operation has ended, with or without success.
-    Done,
-}
-
-/// The entry of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cached {
-    /// To be served as it is.
-    Fresh,
-    /// Valid, but to be refreshed.
-    Stale,
-    /// The same, in the last tenth of its lifetime.
-    ExpiresSoon,
-    /// There is none that may be served.
-    Missing,
-}
-
-/// The report of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub struct Report {
-    /// Distinguishes it from others: when it was written, in nanoseconds.
-    pub id: i128,
-    /// Whether it is the answer of other processes.
-    pub is_shared: bool,
-    /// Whether it counts for a process that starts now: [`counts`].
-    pub counts: bool,
-    /// Whether it postpones the next refresh beyond now.
-    pub postpones: bool,
-    /// Whether AWS refused, so that no other token of this identity counts either.
-    pub is_refusal: bool,
-}
-
-/// What came of an attempt to take a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Locked {
-    /// This process has it.
-    Taken,
-    /// Another process has it; its last heartbeat.
-    Held(Option<SystemTime>),
-    /// Locks do not work here.
-    Failed,
-}
-
-/// What came of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Requested {
-    /// A token.
-    Issued {
-        /// Whether it may be cached.
-        is_cacheable: bool,
-    },
-    /// The identity was derived from settings that have changed since.
-    SettingsChanged,
-    /// None.
-    Failed {
-        /// Whether AWS refused.
-        is_refusal: bool,
-    },
-}
-
-/// How a process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// With the token that it read last from the cache.
-    Cached,
-    /// With the token that it requested.
-    Issued,
-    /// With its own failure, or the one whose report it read last.
-    Failed,
-    /// Another process is still asking.
-    Busy,
-    /// The settings have changed.
-    SettingsChanged,
-}
+use super::step::{Answer, Cached, Locked, Report, Requested, Seen, Step};
+use super::{LOCKS, Need, Timing};
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -227,7 +55,7 @@ impl Process {
             can_save: false,
             heartbeat: (None, Duration::ZERO),
         };
-        (process, Step::LookUp)
+        (process, if need == Need::Login { Step::TryLock(0) } else { Step::LookUp })
     }
 
     /// The step after the one that returned `seen`, at `now`.
@@ -266,7 +94,7 @@ impl Process {
     fn after_look_up(&mut self, cached: Cached) -> Step {
         self.cached = cached;
         match self.phase {
-            _ if cached == Cached::Fresh => self.end(Answer::Cached),
+            _ if cached == Cached::Fresh && self.need != Need::Login => self.end(Answer::Cached),
             Phase::Failing { is_refusal: true } if self.has_token() => {
                 self.phase = Phase::Ending(Answer::Failed);
                 self.is_reported = false;
@@ -283,7 +111,7 @@ impl Process {
         if is_start {
             self.earlier = report.map(|report| report.id);
         }
-        if let Some(report) = report {
+        if let Some(report) = report.filter(|_| self.need != Need::Login) {
             let is_new = if is_start { report.counts } else { self.earlier != Some(report.id) };
             let is_postponed = is_start
                 && report.postpones
@@ -304,14 +132,14 @@ impl Process {
             Locked::Taken => {
                 (self.phase, self.holds_lock) = (Phase::Leading, true);
                 // The last holder may have saved a token, or reported a failure, before it released the lock.
-                Step::LookUp
+                if self.need == Need::Login { Step::ReadReport } else { Step::LookUp }
             }
             Locked::Held(heartbeat) => {
                 if self.phase != Phase::Following || heartbeat != self.heartbeat.0 {
                     self.heartbeat = (heartbeat, now);
                 }
                 self.phase = Phase::Following;
-                Step::LookUp
+                if self.need == Need::Login { self.follow(now) } else { Step::LookUp }
             }
             Locked::Failed => {
                 self.phase = Phase::Leading;
@@ -349,15 +177,16 @@ impl Process {
             Requested::SettingsChanged => self.end(Answer::SettingsChanged),
             Requested::Failed { is_refusal } => {
                 self.phase = Phase::Failing { is_refusal };
-                let is_shared = self.need == Need::Answer;
+                let is_shared = self.need != Need::List;
                 Step::Report { postpones: !is_shared || (self.has_token() && !is_refusal), is_shared }
             }
         }
     }
 
-    /// Ends with a valid token if there is one, else with the failure. A refusal is the answer in any case.
+    /// Ends with a valid token if there is one, else with the failure. A refusal is the answer in any case, as is that of a login.
     fn end_with_failure(&mut self, is_refusal: bool) -> Step {
-        self.end(if self.has_token() && !is_refusal { Answer::Cached } else { Answer::Failed })
+        let is_served = self.has_token() && !is_refusal && self.need != Need::Login;
+        self.end(if is_served { Answer::Cached } else { Answer::Failed })
     }
 
     fn end(&mut self, answer: Answer) -> Step {
@@ -371,48 +200,11 @@ impl Process {
     }
 }
 
-/// Whether a failure counts for a process that starts `age` after its report was written, by the wall clock and in seconds since boot.
-/// Both clocks must agree: a wall clock can be set, and the time since boot starts over with each boot.
-pub fn counts(age: time::Duration, seconds_since_boot: Option<(u64, u64)>) -> bool {
-    let since_boot = seconds_since_boot.map(|(then, now)| now.checked_sub(then));
-    age.unsigned_abs() <= Duration::from_secs(COUNTS_FOR)
-        && since_boot.is_none_or(|age| age.is_some_and(|age| age <= COUNTS_FOR))
-}
-
-/// Erasing the token of a key, in this order: after the first step no save that began before it can succeed, and the second
-/// removes what it has saved before.
-pub const ERASURE: [Erase; 3] = [Erase::BegunSaves, Erase::Entry, Erase::Report];
-
-/// A step of an erasure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Erase {
-    /// Remove the temporary files of the key.
-    BegunSaves,
-    /// Remove the entry.
-    Entry,
-    /// Remove the report, so that the next process asks AWS.
-    Report,
-}
-
-/// Sweeping the files of a key, in this order: nothing is removed while a process asks AWS for it.
-pub const SWEEP: [Sweep; 3] = [Sweep::Lock, Sweep::RemoveUnused, Sweep::Unlock];
-
-/// A step of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sweep {
-    /// Take the first lock, or end.
-    Lock,
-    /// Remove an expired entry, an old report, and a lock file that nobody holds.
-    RemoveUnused,
-    /// Remove the lock file and release the lock.
-    Unlock,
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Answer, Cached, Locked, Need, Process, Report, Requested, Seen, Step, Timing, counts};
+    use super::{Answer, Cached, Locked, Need, Process, Report, Requested, Seen, Step, Timing};
 
     const NOW: Duration = Duration::from_secs(1);
     const REFUSED: Requested = Requested::Failed { is_refusal: true };
@@ -498,22 +290,5 @@ mod tests {
         assert_eq!(after(&[missing, nothing, Seen::Lock(Locked::Held(None)), missing, nothing]), Step::Wait);
         let limit = Step::Request(Duration::from_mins(1));
         assert_eq!(after(&[missing, nothing, Seen::Lock(Locked::Failed), Seen::Begun(false)]), limit);
-    }
-
-    #[test]
-    fn a_failure_counts_for_about_a_second_by_both_clocks() {
-        let seconds = time::Duration::seconds;
-        for (age, since_boot, expected) in [
-            (seconds(0), Some((100, 100)), true),
-            (seconds(1), Some((100, 101)), true),
-            (seconds(2), Some((100, 101)), false),
-            (seconds(0), None, true),
-            // The clock was set back, and the machine has started anew.
-            (seconds(-100), Some((100, 100)), false),
-            (seconds(0), Some((100, 200)), false),
-            (seconds(0), Some((100, 5)), false),
-        ] {
-            assert_eq!(counts(age, since_boot), expected, "{age} {since_boot:?}");
-        }
     }
 }

@@ -1,0 +1,89 @@
+//! Removes files of the cache on request. [`prune`](super::prune) removes those that nobody uses.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::failure::FAILURE;
+use super::protocol::{ERASURE, Erase};
+use super::save::begun;
+use super::{Cache, ENTRY, Entry, prune};
+use crate::platform::TEMPORARY;
+
+impl Cache {
+    /// Erases the token of a key, perhaps one that a manifest names, and the one of its credentials. A save that began before does
+    /// not succeed. Returns whether there was one.
+    pub fn erase(&self, key: &str) -> io::Result<bool> {
+        let was_there = prune::is_key(key) && self.remove_entry(key)?;
+        self.remove_report(key);
+        Ok(was_there)
+    }
+
+    /// The same without the report.
+    pub(super) fn remove_entry(&self, key: &str) -> io::Result<bool> {
+        let mut was_there = false;
+        let mut credentials = None;
+        for step in ERASURE {
+            let entry = self.look_up_named(key);
+            credentials = entry.as_ref().and_then(Entry::credentials).map(str::to_owned).or(credentials);
+            match step {
+                Erase::BegunSaves => self.remove_temporary_files(&begun(key))?,
+                Erase::OfCredentials => {
+                    if let Some(named) = credentials.as_ref().filter(|named| prune::is_key(named)) {
+                        remove_if_there(&self.path(named, ENTRY))?;
+                    }
+                }
+                Erase::Entry => was_there = remove_if_there(&self.path(key, ENTRY))?,
+                Erase::Report => {}
+            }
+        }
+        Ok(was_there)
+    }
+
+    /// Makes all saves that have begun fail, whatever their keys.
+    pub fn cancel_saves(&self) -> io::Result<()> {
+        self.remove_temporary_files(TEMPORARY)
+    }
+
+    fn remove_temporary_files(&self, prefix: &str) -> io::Result<()> {
+        for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let is_dir = file.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_dir && file.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+                remove_if_there(&file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_report(&self, key: &str) {
+        let _ = fs::remove_file(self.path(key, FAILURE));
+    }
+
+    /// Removes every file of the cache, and returns how many tokens there were.
+    pub fn clear(&self) -> io::Result<usize> {
+        let count = self.tokens().len();
+        // First the saves that have begun, as in the erasure of one key.
+        self.cancel_saves()?;
+        for file in fs::read_dir(&self.dir).into_iter().flatten() {
+            let path = file?.path();
+            let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
+            // A link to a directory is no directory.
+            match stem.filter(|stem| prune::is_key(stem)).and_then(|_| path.symlink_metadata().ok()) {
+                // One with content is not the cache's.
+                Some(file) if file.is_dir() => drop(fs::remove_dir(path)),
+                Some(_) => drop(remove_if_there(&path)?),
+                None => {}
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Removes a file, and returns whether it was there.
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,69 @@
+//! The request of a `login`, which takes part in the single flight of its identity: the processes that need the token meanwhile
+//! wait for it.
+
+use std::io;
+use std::time::Instant;
+
+use super::attempt::busy;
+use super::authenticator::Proof;
+use super::in_context;
+use super::stored::{new_entry, open_cache_for, proven, save_manifest, unwritable};
+use crate::aws::{Issued, Session};
+use crate::cache::{Cached, Entry, Flight, Need, Outcome, Reply};
+use crate::code::Code;
+use crate::config::{Config, Target};
+use crate::env::Env;
+use crate::error::Failure;
+use crate::identity::Identity;
+
+/// Requests a token for a `login`, until `deadline`, and caches it, so that the next `get` finds it. A failure names the registry.
+pub fn log_in(
+    env: &Env,
+    config: &Config,
+    target: &Target,
+    identity: &Identity,
+    (session, proof): (Session, Proof),
+    deadline: Instant,
+) -> Result<Issued, Failure> {
+    let cache = open_cache_for(env, identity)?;
+    let mut session = Some(session);
+    let outcome = cache.single_flight(Flight {
+        key: &identity.key,
+        deadline,
+        need: Need::Login,
+        // The protocol asks for it after a refusal alone, which ends any token.
+        look_up: &|| cache.look_up(&identity.key).map(|_| (Cached::Stale, None)),
+        request: &mut |deadline| match session.take().expect("a process asks once").request_token(deadline) {
+            Ok(issued) => {
+                let entry = login_entry(identity, target, &issued, proof);
+                Reply::Issued(Some((issued, entry.as_ref().err().cloned())), entry.ok())
+            }
+            Err(failure) => Reply::Failed(failure),
+        },
+    });
+    let why = match outcome {
+        Outcome::Issued(Some((issued, None)), Ok(())) => {
+            save_manifest(env, config, target, identity);
+            return Ok(issued);
+        }
+        Outcome::Issued(Some((_, Some(why))), _) => why,
+        Outcome::Issued(_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Failure::new(Code::CacheUnused, "the token of this identity was erased meanwhile", "run the command again")
+        }
+        Outcome::Issued(_, Err(error)) => unwritable(&cache, &error),
+        Outcome::Failed(failure) => return Err(in_context(target, failure)),
+        _ => return Err(in_context(target, busy())),
+    };
+    Err(why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host)))
+}
+
+fn login_entry(identity: &Identity, target: &Target, issued: &Issued, proof: Proof) -> Result<Entry, Failure> {
+    let entry = new_entry(identity, target, issued).ok_or_else(|| {
+        let what = "it came expired or without an expiry time";
+        Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
+    })?;
+    proven(entry, proof).ok_or_else(|| {
+        let what = "the settings changed while the credentials were resolved";
+        Failure::new(Code::CacheUnused, what, "run the command again")
+    })
+}
