@@ -1,6 +1,7 @@
 //! Carries out the [`protocol`](super::protocol) on files: of many processes that need the same token at once, one asks AWS and the others wait
 //! for its result.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -123,6 +124,7 @@ impl<T> Run<'_, T> {
                 return Seen::Report(seen);
             }
             Step::TryLock(number) => return Seen::Lock(self.try_lock(number)),
+            Step::TestLock(number) => return Seen::Tested(self.test_lock(number)),
             Step::Wait => {
                 thread::sleep(self.pause);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -169,18 +171,39 @@ impl<T> Run<'_, T> {
     }
 
     fn try_lock(&mut self, number: u8) -> Locked {
-        let path = self.cache.path(self.flight.key, LOCKS[usize::from(number)]);
+        let path = self.lock_path(number);
         match self.cache.destination(&path).and_then(|destination| Lock::try_take(&destination, &path)) {
             Ok(Some(lock)) => {
+                // The file may be that of a leader that was killed.
+                lock.touch();
                 self.lock = Some(Arc::new(lock));
                 Locked::Taken
             }
-            Ok(None) => Locked::Held(fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()),
+            Ok(None) => held(&path),
             Err(error) => {
                 debug!(path:% = path.display(), error:%; "the cache cannot be locked; asking AWS without it");
                 Locked::Failed
             }
         }
+    }
+
+    fn test_lock(&self, number: u8) -> Locked {
+        let path = self.lock_path(number);
+        if path.symlink_metadata().is_err() {
+            return Locked::Taken;
+        }
+        match self.cache.destination(&path).and_then(|destination| Lock::try_take(&destination, &path)) {
+            Ok(Some(unused)) => {
+                unused.remove_file();
+                Locked::Taken
+            }
+            Ok(None) => held(&path),
+            Err(_) => Locked::Failed,
+        }
+    }
+
+    fn lock_path(&self, number: u8) -> PathBuf {
+        self.cache.path(self.flight.key, LOCKS[usize::from(number)])
     }
 
     fn request(&mut self, limit: Duration) -> Requested {
@@ -241,4 +264,9 @@ impl<T> Run<'_, T> {
             _ => Outcome::Busy,
         }
     }
+}
+
+/// That another process has the lock, with its last heartbeat.
+fn held(path: &Path) -> Locked {
+    Locked::Held(fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
 }

@@ -5,7 +5,10 @@
 //! - A fresh entry is the answer. A stale one is served at once while its refresh is postponed or another process refreshes it.
 //! - The process that holds the key's lock is the leader. It looks again, then requests a token, and renews the time of the lock file
 //!   meanwhile. Whoever finds the lock held waits. A leader whose heartbeat stays the same for [`Timing::heartbeat_timeout`] was stopped,
-//!   e.g. by SIGSTOP; the others then elect another leader by a second lock. When that one was stopped too, each asks for itself.
+//!   e.g. by SIGSTOP; the others then elect a successor by a second lock. When that one was stopped too, each asks for itself.
+//! - Whoever has one of the locks looks at the other one: the leader waits while a successor asks, and the successor goes back where
+//!   the lock has another heartbeat than when it gave up waiting. So one process asks at a time, even if a leader that was stopped
+//!   goes on or dies at this moment.
 //! - A leader that gets a token saves it before it releases the lock, so that the others find it.
 //! - A request that fails is reported, and the report is the answer of every process that has started before it was written, however
 //!   late that process reads it, and of every process that starts within about a second after it ([`counts`]). So many processes and a

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::step::{Answer, Cached, Locked, Report, Requested, Seen, Step};
-use super::{LOCKS, Need, Timing};
+use super::{Need, Timing};
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,8 +35,10 @@ pub struct Process {
     lock: u8,
     holds_lock: bool,
     can_save: bool,
-    /// The leader's last heartbeat, and when this process first saw it.
+    /// The last heartbeat of the process that it waits for, and when it first saw it.
     heartbeat: (Option<SystemTime>, Duration),
+    /// The last heartbeat of the leader that was stopped.
+    stopped: Option<SystemTime>,
 }
 
 impl Process {
@@ -54,6 +56,7 @@ impl Process {
             holds_lock: false,
             can_save: false,
             heartbeat: (None, Duration::ZERO),
+            stopped: None,
         };
         (process, if need == Need::Login { Step::TryLock(0) } else { Step::LookUp })
     }
@@ -64,6 +67,7 @@ impl Process {
             Seen::Cached(cached) => self.after_look_up(cached),
             Seen::Report(report) => self.after_report(report, now),
             Seen::Lock(locked) => self.after_lock(locked, now),
+            Seen::Tested(locked) => self.after_test(locked, now),
             Seen::Begun(can_save) => {
                 self.can_save = can_save;
                 // A new token could not be cached, and a failed refresh could not be postponed for the next process.
@@ -75,6 +79,7 @@ impl Process {
             }
             Seen::Requested(requested) => self.after_request(requested),
             Seen::Done => match self.phase {
+                Phase::Following if self.holds_lock => Step::TestLock(1),
                 Phase::Following => Step::TryLock(self.lock),
                 Phase::Failing { .. } => Step::LookUp,
                 Phase::Ending(_) if self.is_reported => {
@@ -130,22 +135,42 @@ impl Process {
     fn after_lock(&mut self, locked: Locked, now: Duration) -> Step {
         match locked {
             Locked::Taken => {
-                (self.phase, self.holds_lock) = (Phase::Leading, true);
-                // The last holder may have saved a token, or reported a failure, before it released the lock.
-                if self.need == Need::Login { Step::ReadReport } else { Step::LookUp }
+                (self.holds_lock, self.heartbeat) = (true, (None, now));
+                Step::TestLock(1 - self.lock)
             }
-            Locked::Held(heartbeat) => {
-                if self.phase != Phase::Following || heartbeat != self.heartbeat.0 {
-                    self.heartbeat = (heartbeat, now);
-                }
-                self.phase = Phase::Following;
-                if self.need == Need::Login { self.follow(now) } else { Step::LookUp }
-            }
+            Locked::Held(heartbeat) => self.wait_for(heartbeat, now),
             Locked::Failed => {
                 self.phase = Phase::Leading;
                 Step::BeginSave
             }
         }
+    }
+
+    /// What a process does that has a lock, by who holds the other one.
+    fn after_test(&mut self, locked: Locked, now: Duration) -> Step {
+        match locked {
+            // The successor of a leader that is gone by now.
+            Locked::Held(heartbeat) if self.lock == 0 => self.wait_for(heartbeat, now),
+            // Another leader than the one that was stopped.
+            Locked::Held(heartbeat) if heartbeat != self.stopped => {
+                (self.lock, self.holds_lock, self.phase) = (0, false, Phase::Following);
+                self.heartbeat = (heartbeat, now);
+                Step::Unlock
+            }
+            // The last holder may have saved a token, or reported a failure, before it released the lock.
+            _ => {
+                self.phase = Phase::Leading;
+                if self.need == Need::Login { Step::ReadReport } else { Step::LookUp }
+            }
+        }
+    }
+
+    fn wait_for(&mut self, heartbeat: Option<SystemTime>, now: Duration) -> Step {
+        if self.phase != Phase::Following || heartbeat != self.heartbeat.0 {
+            self.heartbeat = (heartbeat, now);
+        }
+        self.phase = Phase::Following;
+        if self.need == Need::Login { self.follow(now) } else { Step::LookUp }
     }
 
     /// What a process does that has found the lock held, and neither a fresh token nor a new failure.
@@ -159,10 +184,9 @@ impl Process {
         if now.saturating_sub(self.heartbeat.1) <= self.timing.heartbeat_timeout {
             return Step::Wait;
         }
-        self.lock += 1;
-        self.heartbeat = (None, now);
-        if self.lock < LOCKS {
-            return Step::TryLock(self.lock);
+        if !self.holds_lock && self.lock == 0 {
+            (self.lock, self.stopped, self.heartbeat) = (1, self.heartbeat.0, (None, now));
+            return Step::TryLock(1);
         }
         self.phase = Phase::Leading;
         Step::BeginSave
@@ -227,9 +251,8 @@ mod tests {
     fn rest(cached: Cached, requested: Requested) -> Vec<Step> {
         let cached = Seen::Cached(cached);
         let (mut process, _) = Process::start(Timing::REAL, Duration::from_mins(1), Need::Answer);
-        for seen in
-            [cached, Seen::Report(None), Seen::Lock(Locked::Taken), cached, Seen::Report(None), Seen::Begun(true)]
-        {
+        let (free, nobody) = (Seen::Lock(Locked::Taken), Seen::Tested(Locked::Taken));
+        for seen in [cached, Seen::Report(None), free, nobody, cached, Seen::Report(None), Seen::Begun(true)] {
             process.next(seen, NOW);
         }
         let mut steps = vec![process.next(Seen::Requested(requested), NOW)];

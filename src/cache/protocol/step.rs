@@ -11,6 +11,8 @@ pub enum Step {
     ReadReport,
     /// Try one of the locks: [`Seen::Lock`].
     TryLock(u8),
+    /// Test whether another process holds the other lock: [`Seen::Tested`].
+    TestLock(u8),
     /// Sleep for a moment: [`Seen::Done`].
     Wait,
     /// Create the temporary file of the entry: [`Seen::Begun`].
@@ -45,6 +47,8 @@ pub enum Seen {
     Report(Option<Report>),
     /// The lock.
     Lock(Locked),
+    /// Who holds the other lock; [`Locked::Taken`] if nobody does.
+    Tested(Locked),
     /// Whether a save could begin.
     Begun(bool),
     /// The result of the request.

@@ -17,6 +17,7 @@ pub enum Broken {
     IgnoresLastTenth,
     NoHeartbeat,
     TrustsStopped,
+    TestsNoOtherLock,
     SharesForever,
     SharesNothing,
     PostponesForever,
@@ -42,6 +43,7 @@ impl Broken {
                 // A heartbeat that seems to be another one each time.
                 Seen::Lock(Locked::Held(SystemTime::UNIX_EPOCH.checked_add(now)))
             }
+            (Self::TestsNoOtherLock, Seen::Tested(_)) => Seen::Tested(Locked::Taken),
             (Self::IgnoresLastTenth, Seen::Cached(Cached::ExpiresSoon)) => Seen::Cached(Cached::Stale),
             (Self::LooksOnce, Seen::Cached(Cached::Fresh)) => Seen::Cached(Cached::Missing),
             (Self::LoginWaitsForNobody, Seen::Lock(Locked::Held(_))) if need == Need::Login => {
@@ -79,6 +81,7 @@ pub const CASES: &[Case] = &[
     (Broken::NoHeartbeat, &[GET, GET], Before::Empty, 0, NONE, "while the leader lives, it alone asks"),
     (Broken::LooksOnce, &[GET, GET], Before::Empty, 0, NONE, "one request serves all who need the token at once"),
     (Broken::TrustsStopped, &[GET, GET], Before::Empty, 0, STOP, "after a leader dies or stops, another one asks within three seconds"),
+    (Broken::TestsNoOtherLock, &[GET, GET, GET], Before::Empty, 0, STOP, "while the leader lives, it alone asks"),
     (Broken::SharesForever, &[GET], Before::Failure, 3, NONE, "a failure is the answer of nobody who comes later"),
     (Broken::SharesNothing, &[GET, GET], Before::Empty, 0, NONE, "a failure is the answer of those who waited for it"),
     (Broken::PostponesForever, &[GET], POSTPONED, 3, NONE, "a postponed refresh is tried when it is due, and in the last tenth"),

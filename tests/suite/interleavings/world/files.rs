@@ -143,12 +143,28 @@ impl World {
         let is_same = file.is_some_and(|file| file.inode == inode) || broken == Some(Broken::TrustsAnyLockFile);
         if (is_free && is_same) || broken == Some(Broken::IgnoresLocks) {
             actor.holds = true;
+            if let Some(file) = &mut self.files[usize::from(actor.key)].locks[usize::from(number)] {
+                file.heartbeat = new.heartbeat;
+            }
             return Some(Locked::Taken);
         }
         actor.opened = None;
         actor.past.was_held = true;
-        let heartbeat = file.map(|file| u64::try_from(file.heartbeat + 64).expect("a time"));
-        Some(Locked::Held(heartbeat.map(|at| SystemTime::UNIX_EPOCH + Duration::from_secs(at))))
+        Some(Locked::Held(file.map(heartbeat)))
+    }
+
+    /// Looks who holds a lock, and removes a lock file that nobody holds.
+    pub(super) fn test_lock(&mut self, actor: &mut Actor, number: u8) -> Locked {
+        let Files { locks, sweeping, .. } = &self.files[usize::from(actor.key)];
+        let Some(file) = locks[usize::from(number)] else { return Locked::Taken };
+        let is_swept = number == 0 && sweeping.is_some_and(|(_, held)| held == file.inode);
+        let opened = Some((number, file.inode));
+        if is_swept || self.running().any(|other| other.holds && other.key == actor.key && other.opened == opened) {
+            actor.past.was_held = true;
+            return Locked::Held(Some(heartbeat(file)));
+        }
+        self.files[usize::from(actor.key)].locks[usize::from(number)] = None;
+        Locked::Taken
     }
 
     /// The least number that no lock file has that is there or open.
@@ -171,4 +187,8 @@ impl World {
         (actor.opened, actor.holds) = (None, false);
         true
     }
+}
+
+fn heartbeat(file: LockFile) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(file.heartbeat + 64).expect("a time"))
 }

@@ -127,6 +127,7 @@ impl World {
             }
             Step::ReadReport => Some(Seen::Report(self.read_report(actor, broken))),
             Step::TryLock(number) => self.try_lock(actor, number, succeeds, broken).map(Seen::Lock),
+            Step::TestLock(number) => Some(Seen::Tested(self.test_lock(actor, number))),
             Step::Wait => Some(Seen::Done),
             Step::BeginSave => {
                 actor.begun = succeeds.then_some(self.files[key].erasures);
