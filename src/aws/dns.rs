@@ -70,19 +70,17 @@ mod system {
 
 #[cfg(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
-    use std::fs;
-    use std::io::ErrorKind;
+    use std::fs::{self, File};
+    use std::io::{self, BufRead, BufReader, ErrorKind};
     use std::net::{IpAddr, SocketAddr};
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use hickory_resolver::TokioResolver;
     use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::NetError;
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
-    use hickory_resolver::proto::op::Query;
-    use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
     use hickory_resolver::system_conf::parse_resolv_conf;
-    use hickory_resolver::{Hosts, TokioResolver};
     use hyper_util::client::legacy::connect::dns::Name;
     use tower_service::Service;
 
@@ -118,16 +116,7 @@ mod system {
     async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
         // For a name in the hosts file, no server is queried, not even for the other kind of address: the name may be in the
         // file because no server can be reached.
-        let mut hosts = Hosts::default();
-        let file = fs::read("/etc/hosts").unwrap_or_default();
-        // A comment may have other characters than UTF-8.
-        let _ = hosts.read_hosts_conf(String::from_utf8_lossy(&file).as_bytes());
-        let dns_name = DnsName::from_utf8(name)?;
-        let listed = [RecordType::A, RecordType::AAAA]
-            .into_iter()
-            .filter_map(|kind| hosts.lookup_static_host(&Query::query(dns_name.clone(), kind)))
-            .flat_map(|found| found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
-            .collect::<Vec<_>>();
+        let listed = listed(name).unwrap_or_default();
         if !listed.is_empty() {
             return Ok(listed);
         }
@@ -135,6 +124,23 @@ mod system {
         options.use_hosts_file = ResolveHosts::Never;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
+    }
+
+    /// The addresses of a name in the hosts file, IPv4 first. Those that block advertisements have hundreds of thousands of lines,
+    /// so that none is kept. A comment may have other characters than UTF-8.
+    fn listed(name: &str) -> io::Result<Vec<IpAddr>> {
+        let mut found = Vec::new();
+        for line in BufReader::new(File::open("/etc/hosts")?).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(line.split(|byte| *byte == b'#').next().unwrap_or_default());
+            let mut words = line.split_whitespace();
+            let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
+            if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))) {
+                found.push(address);
+            }
+        }
+        found.sort_by_key(IpAddr::is_ipv6);
+        Ok(found)
     }
 
     /// The servers and options of `/etc/resolv.conf`. Without the file or without a server in it, this machine is the server, as

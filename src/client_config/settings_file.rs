@@ -8,8 +8,8 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::platform::{Destination, shell_word};
 
-/// The size limit of a settings file.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// The size limit of a settings file, which has hundreds of passwords in that. Parsing it takes up to 32 times as much memory.
+const LARGEST: u64 = 1024 * 1024;
 
 /// Reads the text of a settings file. A file that does not exist counts as empty.
 pub fn text(path: &Path) -> Result<String, Failure> {
@@ -19,7 +19,7 @@ pub fn text(path: &Path) -> Result<String, Failure> {
         }
         Err(error) => return Err(unreadable(path, &error)),
         Ok(metadata) if !metadata.is_file() => return Err(unusable(path, "it is not a regular file")),
-        Ok(metadata) if metadata.len() > LARGEST => return Err(unusable(path, "it exceeds the 16 MiB limit")),
+        Ok(metadata) if metadata.len() > LARGEST => return Err(unusable(path, "it is larger than 1 MiB, the limit")),
         Ok(_) => {}
     }
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
@@ -29,7 +29,7 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 /// Reads the text of the settings file at `path` where it is to be written. A file that does not exist counts as empty.
 pub fn text_at(destination: &Destination, path: &Path) -> Result<String, Failure> {
     let bytes = destination.read(LARGEST).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => unusable(path, "it exceeds the 16 MiB limit"),
+        io::ErrorKind::FileTooLarge => unusable(path, "it is larger than 1 MiB, the limit"),
         _ => unreadable(path, &error),
     })?;
     let text = bytes.as_ref().map_or(Ok(""), |bytes| std::str::from_utf8(bytes));

@@ -163,6 +163,30 @@ fn bad_servers_and_files_cost_time_at_most() {
     names.get("api.corp.test", SERVER).password_for(HOST);
 }
 
+/// Files that block advertisements have hundreds of thousands of lines.
+#[test]
+fn a_hosts_file_of_many_lines_costs_neither_memory_nor_the_deadline() {
+    if !is_static(&program()) {
+        return skip(
+            "a hosts file of many lines",
+            "the C library reads it; packaging/build makes the program that does so itself",
+        );
+    }
+    let Some(names) = Names::start("a hosts file of many lines") else { return };
+    let blocked: Vec<String> = (0..250_000).map(|number| format!("0.0.0.0 ad{number}.tracker.test")).collect();
+    names.write(
+        "hosts",
+        &format!("127.0.0.1 localhost\n{}\n::2 two.test\n127.83.0.1 a.test Two.TEST. b.test\n", blocked.join("\n")),
+    );
+    for name in ["two.test", "b.test", "A.TEST."] {
+        let ran = crate::hostile::get_with_little_memory(&names.helper(name));
+        ran.password_for(HOST);
+    }
+    names.write("resolv.conf", SERVER);
+    let ran = crate::hostile::get_with_little_memory(&names.helper("api.corp.test"));
+    ran.password_for(HOST);
+}
+
 /// A module that was built for another C library can crash the process that loads it. This one ends it.
 #[test]
 fn modules_of_nsswitch_cannot_crash_a_static_program() {

@@ -61,25 +61,24 @@ struct Shared {
     tcp: Tcp<Resolver>,
     proxies: Proxies,
     pending: PendingRequest,
-    preconnect: Mutex<Option<Preconnect>>,
-    kept: Mutex<Option<KeptConnection>>,
+    /// A connection that is opened before there is a request for it.
+    preconnect: Mutex<Option<(Origin, Connecting)>>,
+    /// The connection of the last answer.
+    kept: Mutex<Option<(Origin, Connection)>>,
     last: Mutex<LastExchange>,
 }
 
-/// A connection that was opened before there was a request for it.
-#[derive(Debug)]
-struct Preconnect {
-    scheme: Option<Scheme>,
-    authority: String,
-    connection: JoinHandle<Result<Connection, TransportError>>,
+type Connecting = JoinHandle<Result<Connection, TransportError>>;
+
+/// What connections lead to: the scheme, and the host and port.
+type Origin = (Option<Scheme>, String);
+
+fn origin(uri: &Uri) -> Origin {
+    (uri.scheme().cloned(), authority(uri))
 }
 
-/// The connection of the last answer.
-#[derive(Debug)]
-struct KeptConnection {
-    scheme: Option<Scheme>,
-    authority: String,
-    connection: Connection,
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last request and its answer.
@@ -111,24 +110,19 @@ impl Network {
 
     /// Starts to open a connection for a later request to `uri`.
     pub(super) async fn preconnect(&self, uri: Uri, limit: Duration) {
-        let (scheme, authority) = (uri.scheme().cloned(), authority(&uri));
-        let network = self.clone();
+        let (network, origin) = (self.clone(), origin(&uri));
         let connecting =
             async move { within(Some(limit), TransportError::SlowConnection, network.connect(&uri)).await };
-        let preconnect = Preconnect { scheme, authority, connection: tokio::spawn(connecting) };
-        *self.0.preconnect.lock().unwrap_or_else(PoisonError::into_inner) = Some(preconnect);
+        *locked(&self.0.preconnect) = Some((origin, tokio::spawn(connecting)));
         // Without this the task would not start before the caller waits for something else.
         tokio::task::yield_now().await;
     }
 
     /// The preconnected connection if it leads to `uri` and is still open, else a new one.
     async fn connection(&self, uri: &Uri) -> Result<Connection, TransportError> {
-        let fits = |preconnect: &mut Preconnect| {
-            preconnect.scheme.as_ref() == uri.scheme() && preconnect.authority == authority(uri)
-        };
-        let preconnect = self.0.preconnect.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits);
+        let preconnect = locked(&self.0.preconnect).take_if(|(to, _)| *to == origin(uri));
         match preconnect {
-            Some(preconnect) => match preconnect.connection.await {
+            Some((_, connecting)) => match connecting.await {
                 Ok(Ok(connection)) if connection.is_closed() => self.connect(uri).await,
                 Ok(result) => result,
                 Err(_) => self.connect(uri).await,
@@ -139,16 +133,14 @@ impl Network {
 
     /// The connection of the last answer, if it leads to `uri`, is open, and its answer was read to the end.
     async fn kept_connection(&self, uri: &Uri) -> Option<Connection> {
-        let fits = |kept: &mut KeptConnection| kept.scheme.as_ref() == uri.scheme() && kept.authority == authority(uri);
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits)?;
+        let (_, connection) = locked(&self.0.kept).take_if(|(to, _)| *to == origin(uri))?;
         // The task of the connection notices the end of an answer after its reader does.
         tokio::task::yield_now().await;
-        kept.connection.is_ready().then_some(kept.connection)
+        connection.is_ready().then_some(connection)
     }
 
     fn keep(&self, uri: &Uri, connection: Connection) {
-        let kept = KeptConnection { scheme: uri.scheme().cloned(), authority: authority(uri), connection };
-        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        *locked(&self.0.kept) = Some((origin(uri), connection));
     }
 
     /// The client in the SDK's terms.
@@ -187,7 +179,7 @@ impl Network {
     }
 
     fn last(&self) -> MutexGuard<'_, LastExchange> {
-        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.last)
     }
 
     /// Sends one request and receives its answer, whose body has a size limit.
