@@ -48,22 +48,49 @@ pub fn boot() -> Option<String> {
 /// A text that tells this boot and this sandbox from other ones; `None` where the system does not report them.
 ///
 /// Linux counts the start of process 1 in ticks since the boot. It differs for each container that has processes of its own,
-/// and practically never comes again within a boot, while the numbers of namespaces do. On the machine itself all three stay
-/// the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one host, and
-/// the address of the machine's role is the same.
+/// and practically never comes again within a boot, while the numbers of namespaces do. For a container with the processes of the
+/// machine, its root file system says as much: no other container writes to the same directory. On the machine itself all of
+/// them stay the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one
+/// host, and the address of the machine's role is the same.
 pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
     {
-        let namespace =
-            |kind: &str| Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string());
         let first = std::fs::read_to_string("/proc/1/stat").ok()?;
         // The name of the program, the second field, may have blanks and parentheses.
         let started_at = first.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?;
-        Some(format!("{boot} {} {} {started_at}", namespace("net")?, namespace("pid")?))
+        Some(format!("{boot} {} {} {started_at} {}", namespace("net")?, namespace("pid")?, root_file_system()))
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
+}
+
+#[cfg(target_os = "linux")]
+fn namespace(kind: &str) -> Option<String> {
+    Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string())
+}
+
+/// As much of the list of mounts is read, which may have thousands of them.
+#[cfg(target_os = "linux")]
+const MOST_OF_MOUNTS: u64 = 32 * 1024;
+
+/// What is mounted at the root: its directory there, type, source and options, which name the writable layer of a container. Its
+/// numbers do not count, since they are given again. Empty for a process whose root is no mount.
+#[cfg(target_os = "linux")]
+fn root_file_system() -> String {
+    use std::io::{BufRead, BufReader, Read};
+    let Ok(mounts) = std::fs::File::open("/proc/self/mountinfo") else { return String::new() };
+    let mut lines = BufReader::with_capacity(4096, mounts.take(MOST_OF_MOUNTS)).split(b'\n').map_while(Result::ok);
+    lines.find_map(|line| described_root(&String::from_utf8_lossy(&line))).unwrap_or_default()
+}
+
+/// The line of a mount at the root (proc_pid_mountinfo(5)) without its numbers and the options that each mount has.
+#[cfg(target_os = "linux")]
+fn described_root(line: &str) -> Option<String> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3);
+    let (directory, point) = (fields.next()?, fields.next()?);
+    (point == "/").then(|| format!("{directory} {file_system}"))
 }
 
 /// A text that tells apart what programs of this process see: this sandbox, its mounts, and the user and groups that they run as;
@@ -71,11 +98,7 @@ pub fn sandbox() -> Option<String> {
 pub fn sandbox_of_programs() -> Option<String> {
     let sandbox = sandbox()?;
     #[cfg(target_os = "linux")]
-    let sandbox = {
-        let namespace =
-            |kind: &str| Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string());
-        format!("{sandbox} {} {}", namespace("mnt")?, namespace("user")?)
-    };
+    let sandbox = format!("{sandbox} {} {}", namespace("mnt")?, namespace("user")?);
     #[cfg(unix)]
     let sandbox = {
         use rustix::process::{getegid, geteuid, getgroups};
@@ -83,4 +106,28 @@ pub fn sandbox_of_programs() -> Option<String> {
         format!("{sandbox} {} {} {groups:?}", geteuid().as_raw(), getegid().as_raw())
     };
     Some(sandbox)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::described_root;
+
+    #[test]
+    fn the_root_of_a_container_is_told_by_its_writable_layer_and_not_by_numbers() {
+        let of = |number: u8, layer: char| {
+            let line = format!(
+                "{number} 26 0:{number} / / rw,relatime shared:{number} - overlay overlay rw,upperdir=/{layer}"
+            );
+            described_root(&line)
+        };
+        assert_eq!(of(31, 'a').as_deref(), Some("/ overlay overlay rw,upperdir=/a"));
+        assert_eq!(of(31, 'a'), of(32, 'a'));
+        assert_ne!(of(31, 'a'), of(31, 'b'));
+        assert_eq!(described_root("22 27 0:21 / /proc rw - proc proc rw"), None);
+        assert_eq!(
+            described_root("27 1 8:1 /@sub / ro - btrfs /dev/vda rw").as_deref(),
+            Some("/@sub btrfs /dev/vda rw")
+        );
+        assert_eq!(described_root("cut"), None);
+    }
 }

@@ -137,6 +137,39 @@ fn a_container_with_processes_of_its_own_is_another_sandbox() {
     assert!(inside.contains("Secret") && !inside.contains(&here), "{inside}");
 }
 
+/// Containers with the processes of the machine, one after the other, whose network has the number of the one before.
+#[test]
+fn a_container_with_another_root_is_another_sandbox() {
+    const INTO: &str = "PATH=$PATH:/usr/sbin:/sbin; mount -t tmpfs tmpfs \"$1\"; cd \"$1\"; mkdir upper work root\n\
+        mount -t overlay overlay -o \"lowerdir=/,upperdir=$1/upper,workdir=$1/work\" root\n\
+        mount -t proc proc root/proc\n\
+        for dir in \"$HOME\" \"${2%/*}\"; do mkdir -p \"root$dir\"; mount --bind \"$dir\" \"root$dir\"; done\n\
+        shift; exec chroot root \"$@\"";
+    if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
+        skip("containers with roots of their own", "namespaces need root");
+        return;
+    }
+    let aws = Aws::start();
+    let url = format!("{}/v1/sidecar", aws.url());
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+    let roots = tempfile::tempdir().expect("a directory");
+    let get_in = |name: &str, session: &'static str| {
+        let root = roots.path().join(name);
+        fs::create_dir_all(&root).expect("a directory");
+        aws.change(|plan| plan.session = session);
+        let into = ["--mount", "--propagation", "private", "sh", "-ec", INTO, "sh", root.to_str().expect("UTF-8")];
+        let ran = helper.under("unshare", &into, &[], HOST);
+        let answer = String::from_utf8(ran.stdout).expect("UTF-8");
+        assert!(answer.contains("Secret"), "{answer} {}", String::from_utf8_lossy(&ran.stderr));
+        answer
+    };
+    let first = get_in("one", "of-the-first");
+    let second = get_in("two", "of-the-second");
+    assert!(first != second && aws.count_of("ecr") == 2, "{first}");
+    assert_eq!((get_in("one", "none"), get_in("two", "none")), (first, second), "each hits again");
+    assert_eq!(aws.count_of("ecr"), 2);
+}
+
 /// Every claim may decide in a trust policy or enter the session.
 #[test]
 fn every_claim_of_a_token_counts_except_when_and_under_which_number_it_was_made() {
