@@ -71,7 +71,7 @@ fuzz_target!(|input: &[u8]| {
     for host in [HOST, "public.ecr.aws"] {
         let target = config.target(&env, host).expect("it is a registry of ECR");
         let deadline = Instant::now() + Duration::from_secs(5);
-        let Ok(identity) = Identity::of(&env, &target, deadline).map(Arc::new) else { return };
+        let Ok(identity) = Identity::read(&env, &target, deadline).map(Arc::new) else { return };
         let exchange = Exchange::default();
         let codes: Vec<MfaCode> = identity.mfa_devices().into_iter().map(|device| MfaCode::new(device, "123456")).collect();
         answer_with(answers.split(|byte| *byte == 0));

@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
         write("AWS_CONFIG_FILE", config).expect("the directory is writable");
         write("AWS_SHARED_CREDENTIALS_FILE", credentials).expect("the directory is writable");
         let target = own.target(env, HOST).expect("it is a registry of ECR");
-        let identity = || Identity::of(env, &target, Instant::now() + Duration::from_secs(5));
+        let identity = || Identity::read(env, &target, Instant::now() + Duration::from_secs(5));
         match identity() {
             Ok(first) => {
                 let _ = (first.chain.to_string(), first.mfa_devices());

@@ -1,4 +1,4 @@
-//! The role of a container, from the endpoint that ECS, EKS Pod Identity or another agent sets in its variables.
+//! Asks the endpoint of a container for the keys of its role.
 //!
 //! The keys in the answer, and the token in the request, travel over plain HTTP only to this machine and to the addresses of ECS and
 //! EKS. The token was read for the cache key, and is not read again.
@@ -18,11 +18,10 @@ use super::key_document::KeyDocument;
 use super::sdk_setup::retry_config;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::identity::Container;
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
-const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 /// The addresses of ECS and EKS, besides loopback.
 const ADDRESSES: [IpAddr; 3] = [
@@ -36,11 +35,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the keys of the container's role.
-pub(super) async fn credentials(url: &str, context: &Context) -> Result<Credentials, Failure> {
-    let uri = url.parse().map_err(|_| not_a_url())?;
+pub(super) async fn credentials(container: &Container, context: &Context) -> Result<Credentials, Failure> {
+    let uri = container.url.parse().map_err(|_| not_a_url())?;
     check_host(&uri).await?;
     let mut request = Request::get(&uri).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
-    if let Some(token) = authorization(context)? {
+    if let Some(token) = authorization(container, context)? {
         request = request.header(AUTHORIZATION, token);
     }
     let request = request.body(SdkBody::empty()).map_err(|_| not_a_url())?;
@@ -92,15 +91,8 @@ fn is_allowed(address: IpAddr) -> bool {
 }
 
 /// The value of the header `Authorization`, if a setting has a token.
-fn authorization(context: &Context) -> Result<Option<HeaderValue>, Failure> {
-    let env = context.env();
-    let (token, setting) = match (env.os(TOKEN_FILE), env.os(TOKEN)) {
-        (Some(file), _) => {
-            (context.identity.held.as_slice(), format!("the token file {} ({TOKEN_FILE})", file.display()))
-        }
-        (None, Some(token)) => (token.as_encoded_bytes(), format!("the token in {TOKEN}")),
-        (None, None) => return Ok(None),
-    };
+fn authorization(container: &Container, context: &Context) -> Result<Option<HeaderValue>, Failure> {
+    let Some((token, place)) = container.token(context.env()) else { return Ok(None) };
     let value = HeaderValue::from_bytes(token).ok().filter(|value| !value.is_empty());
     let Some(mut value) = value else {
         let (what, hint) = match token {
@@ -108,7 +100,7 @@ fn authorization(context: &Context) -> Result<Option<HeaderValue>, Failure> {
             [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
             _ => ("holds characters that are invalid in a token", "check the program that writes it"),
         };
-        return Err(Failure::new(Code::SourceFile, format!("{setting} {what}"), hint));
+        return Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint));
     };
     value.set_sensitive(true);
     Ok(Some(value))

@@ -71,9 +71,6 @@ impl Context {
 
     /// Describes the source of the credentials.
     pub(super) fn describe_source(&self) -> String {
-        match self.source() {
-            Source::ServiceAccount(account) => format!("the service account '{}'", account.session_name),
-            source => source.to_string(),
-        }
+        self.source().to_string()
     }
 }

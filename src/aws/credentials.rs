@@ -1,22 +1,18 @@
 //! Resolves the credentials of a [`Chain`](crate::identity::Chain): asks its source and no other, then assumes its roles.
 //!
-//! Keys and tokens are part of the identity, as they were read for the cache key. [`process`], [`container`], [`instance`]
-//! and [`sso`] get credentials from their sources; an `aws login` session and roles go through the SDK's providers, each configured
-//! to ask this one source.
+//! A source holds what was read for the cache key, and nothing is read again. [`process`], [`container`], [`instance`] and [`sso`]
+//! get credentials from their sources; an `aws login` session goes through the SDK's provider.
 //!
-//! To add a source: add a variant to [`Source`], choose it in [`identity`](crate::identity), resolve it in [`from_source`], and
-//! add its test to `tests/suite/sources.rs`.
+//! To add a source: add its type in `identity::sources`, which says what proves it, and its variant to [`Source`]; choose it in
+//! `identity::chain` or `identity::link`, resolve it in [`from_source`], and add its test to `tests/suite/sources.rs`.
 
 use std::time::Instant;
 
 use aws_config::SdkConfig;
 use aws_config::login::LoginCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials;
-use aws_credential_types::credential_feature::AwsCredentialFeature;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{self, ProvideCredentials};
+use aws_credential_types::provider::ProvideCredentials;
 use aws_types::region::Region;
 use aws_types::service_config::ServiceConfigKey;
 use log::debug;
@@ -25,9 +21,10 @@ use super::context::Context;
 use super::sdk_setup::with_credentials;
 use super::{container, github, instance, process, sso};
 use crate::code::Code;
-use crate::config::{AccountKeys, Keys, Role};
+use crate::config::{Keys, Role};
 use crate::error::Failure;
-use crate::identity::{IdentityToken, MfaDevice, Source, WebIdentity};
+use crate::identity::{IdentityToken, Login, MfaDevice, Source, WebIdentity};
+use crate::platform::shell_word;
 use crate::secret::Secret;
 
 /// A code that a person read from an MFA device.
@@ -77,12 +74,11 @@ async fn assume_roles(
     codes: &[MfaCode],
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    if let Some(code) = codes.iter().find(|code| code.device.is_for(None)) {
-        let session = user_session(config, credentials, code).await;
-        credentials = session.map_err(|error| context.user_session_failure(&error))?;
+    if let Some(code) = codes.iter().find(|code| code.device.role.is_none()) {
+        credentials = user_session(config, credentials, code, context).await?;
     }
     for (index, role) in context.identity.chain.roles.iter().enumerate() {
-        let code = codes.iter().find(|code| code.device.is_for(Some(index)));
+        let code = codes.iter().find(|code| code.device.role == Some(index));
         credentials = assume(config, credentials, role, code, context).await?;
     }
     Ok(credentials)
@@ -94,68 +90,55 @@ async fn from_source(
     provider_config: &ProviderConfig,
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    let resolved = match context.source() {
-        Source::WebIdentity(of) => return from_web_identity(sts, of, context).await,
-        Source::Sso(of) => return sso::credentials(config, of, context).await,
-        Source::Environment(_, keys) | Source::Account(AccountKeys { keys, .. }) | Source::Profile(_, keys) => {
-            Ok(from_keys(keys))
-        }
-        Source::ServiceAccount(account) => {
-            let token = account.token.expose().to_owned();
-            assume_with_token(sts, &account.role_arn, &account.session_name, token).await
-        }
-        Source::Login { arn, .. } => {
-            LoginCredentialsProvider::builder(arn).configure(provider_config).build().provide_credentials().await
-        }
-        Source::Process { profile, command } => return process::credentials(profile, command, context).await,
-        Source::Container(url) => return container::credentials(url, context).await,
-        Source::Instance(endpoint) => return instance::credentials(endpoint, context).await,
-    };
-    resolved.map_err(|error| context.credentials_failure(&error))
+    match context.source() {
+        Source::Keys(keys) => Ok(from_keys(&keys.keys)),
+        Source::Sso(sso) => sso::credentials(config, sso, context).await,
+        Source::Login(login) => from_login(provider_config, login, context).await,
+        Source::Process(process) => process::credentials(process, context).await,
+        Source::WebIdentity(of) => from_web_identity(sts, of, context).await,
+        Source::Container(container) => container::credentials(container, context).await,
+        Source::Instance(instance) => instance::credentials(&instance.endpoint, context).await,
+    }
+}
+
+/// Gets the keys of an `aws login` session from the SDK's provider, which renews it.
+async fn from_login(
+    provider_config: &ProviderConfig,
+    Login { profile, arn, .. }: &Login,
+    context: &Context,
+) -> Result<Credentials, Failure> {
+    let provider = LoginCredentialsProvider::builder(arn).configure(provider_config).build();
+    provider.provide_credentials().await.map_err(|error| {
+        context.transport_failure(&error).unwrap_or_else(|| {
+            Failure::new(
+                Code::LoginExpired,
+                format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
+                format!("run 'aws login --profile {}'", shell_word(profile)),
+            )
+        })
+    })
 }
 
 /// Gets a session for the user of the keys, with the code of an MFA device.
-async fn user_session(config: &SdkConfig, credentials: Credentials, code: &MfaCode) -> provider::Result {
-    let config = with_credentials(config.clone(), credentials);
-    let call = aws_sdk_sts::Client::new(&config).get_session_token();
-    let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
-    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    from_sts(answer, "session token")
-}
-
-/// Assumes a role with the code of an MFA device. The SDK's provider sends no code.
-async fn assume_with_code(
+async fn user_session(
     config: &SdkConfig,
     credentials: Credentials,
-    role: &Role,
     code: &MfaCode,
-) -> provider::Result {
-    let mut config = with_credentials(config.clone(), credentials).into_builder();
-    if let Some(region) = &role.region {
-        config = config.region(Region::new(region.clone()));
-    }
-    let call = aws_sdk_sts::Client::new(&config.build()).assume_role();
-    let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
-    let call = call.serial_number(code.device.serial()).token_code(code.digits.expose());
-    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    from_sts(answer, "role with MFA")
+    context: &Context,
+) -> Result<Credentials, Failure> {
+    let call = aws_sdk_sts::Client::new(&with_credentials(config.clone(), credentials)).get_session_token();
+    let call = call.serial_number(&code.device.serial).token_code(code.digits.expose());
+    from_sts(call.send().await.map_err(|error| context.user_session_failure(&error))?.credentials)
 }
 
-fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>, provider: &'static str) -> provider::Result {
-    let answer = answer.ok_or_else(|| CredentialsError::unhandled("the answer of STS holds no credentials"))?;
+fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>) -> Result<Credentials, Failure> {
+    let answer = answer.ok_or_else(|| {
+        let what = "the answer of STS holds no credentials";
+        Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
+    })?;
     let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
     // Without an expiry, since the credentials sign one request or two.
-    Ok(Credentials::new(id, secret, token, None, provider))
-}
-
-/// Whether the provider of this source gave the credentials, by the feature that the SDK records in them.
-pub(super) fn is_from_expected_provider(source: &Source, roles: &[Role], credentials: &Credentials) -> bool {
-    let expected = match source {
-        _ if !roles.is_empty() => AwsCredentialFeature::CredentialsStsAssumeRole,
-        // Made here, or by a provider that records the same feature for two sources.
-        _ => return true,
-    };
-    credentials.get_property::<Vec<AwsCredentialFeature>>().is_some_and(|features| features.contains(&expected))
+    Ok(Credentials::new(id, secret, token, None, "STS"))
 }
 
 /// Rejects an access key or a session token that is no valid header value: the SDK panics over one.
@@ -179,27 +162,24 @@ fn from_keys(Keys { id, secret, token }: &Keys) -> Credentials {
 /// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.
 async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Context) -> Result<Credentials, Failure> {
     let token = match &of.token {
-        IdentityToken::GitHub(job) => github::token(job, context).await?,
-        _ => Secret::from(String::from_utf8_lossy(&context.identity.held).into_owned()),
+        IdentityToken::GitHub { url, bearer } => github::token(url, bearer, context).await?,
+        IdentityToken::Variable { token, .. } | IdentityToken::ServiceAccount(token) => token.clone(),
+        IdentityToken::File { file, .. } => {
+            Secret::from(String::from_utf8_lossy(file.content.bytes().unwrap_or_default()).into_owned())
+        }
     };
-    let in_region = of.region.as_ref().map(|region| config.to_builder().region(Region::new(region.clone())).build());
-    let config = in_region.as_ref().unwrap_or(config);
-    debug!(role = of.role_arn; "assuming the role");
-    context.pending.set_role(Some(&of.role_arn));
-    let assumed = assume_with_token(config, &of.role_arn, &of.session_name, token.expose().to_owned()).await;
+    let role = context.source().role_arn();
+    debug!(role; "assuming the role");
+    context.pending.set_role(role);
+    // STS requires no signature for this call.
+    let call = sts_client(config, of.region.as_deref()).assume_role_with_web_identity();
+    let call = call.role_arn(&of.role_arn).role_session_name(&of.session_name).web_identity_token(token.expose());
+    let answer = call.send().await;
     context.pending.set_role(None);
-    assumed.map_err(|error| context.web_identity_failure(&error, of, &token))
+    from_sts(answer.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials)
 }
 
-/// Assumes a role with a token of another identity provider. STS requires no signature for this call.
-async fn assume_with_token(config: &SdkConfig, role_arn: &str, session_name: &str, token: String) -> provider::Result {
-    let call = aws_sdk_sts::Client::new(config).assume_role_with_web_identity();
-    let call = call.role_arn(role_arn).role_session_name(session_name).web_identity_token(token);
-    let answer = call.send().await.map_err(CredentialsError::provider_error)?.credentials;
-    from_sts(answer, "web identity")
-}
-
-/// Assumes a role, with the code of an MFA device where there is one.
+/// Assumes a role, with the code of an MFA device where there is one. The SDK's provider sends no code.
 async fn assume(
     config: &SdkConfig,
     credentials: Credentials,
@@ -210,24 +190,18 @@ async fn assume(
     debug!(role = role.arn; "assuming the role");
     let started = Instant::now();
     context.pending.set_role(Some(&role.arn));
-    let assumed = match code {
-        Some(code) => assume_with_code(config, credentials, role, code).await,
-        None => assume_by_provider(config, credentials, role).await,
-    };
-    let credentials = assumed.map_err(|error| context.role_failure(&error, role))?;
+    let call = sts_client(&with_credentials(config.clone(), credentials), role.region.as_deref()).assume_role();
+    let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
+    let call = call.set_serial_number(code.map(|code| code.device.serial.clone()));
+    let call = call.set_token_code(code.map(|code| code.digits.expose().to_owned()));
+    let answer = call.send().await.map_err(|error| context.role_failure(&error, role))?;
     context.pending.set_role(None);
     let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
     debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
-    Ok(credentials)
+    from_sts(answer.credentials)
 }
 
-async fn assume_by_provider(config: &SdkConfig, credentials: Credentials, role: &Role) -> provider::Result {
-    let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(config);
-    if let Some(external_id) = &role.external_id {
-        builder = builder.external_id(external_id);
-    }
-    if let Some(region) = &role.region {
-        builder = builder.region(Region::new(region.clone()));
-    }
-    builder.build_from_provider(credentials).await.provide_credentials().await
+fn sts_client(config: &SdkConfig, region: Option<&str>) -> aws_sdk_sts::Client {
+    let region = region.map(|region| Region::new(region.to_owned())).or_else(|| config.region().cloned());
+    aws_sdk_sts::Client::new(&config.to_builder().region(region).build())
 }

@@ -16,12 +16,12 @@ use super::pending::PendingRequest;
 use super::sdk_setup::SdkSetup;
 use super::session::Session;
 use super::settings::Settings;
-use super::sso::{self, Renewal, SignIn};
+use super::sso::{self, Renewal};
 use super::tls::Trust;
 use super::worker::Worker;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity, Source, of_credentials};
+use crate::identity::{CacheKey, Identity, Source, credentials_key};
 
 /// The steps towards a token. Clones share the worker and its connections.
 #[derive(Clone, Default)]
@@ -117,12 +117,6 @@ impl Exchange {
     }
 }
 
-/// Whether the identity has a sign-in that expires soon and can be renewed.
-pub fn sign_in_expires_soon(identity: &Identity) -> bool {
-    let is_sign_in = matches!(identity.source(), Source::Sso(_));
-    is_sign_in && SignIn::read(&identity.held).is_some_and(|sign_in| sign_in.needs_renewal())
-}
-
 /// Resolves the credentials, with the codes of MFA devices.
 async fn open_session(setup: SdkSetup, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
     let SdkSetup { config, provider_config, endpoint, context } = setup;
@@ -143,5 +137,5 @@ async fn cache_key(endpoint: &Endpoint, credentials: &Credentials, context: &Con
     let token = credentials.session_token().unwrap_or_default();
     let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
     let proxy = context.network.proxy_for(&uri);
-    Some(of_credentials(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
+    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
 }

@@ -18,7 +18,6 @@ use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, retry_config};
 use super::worker::GRACE;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::GitHubJob;
 use crate::secret::Secret;
 
 /// The audience of the token, which STS checks.
@@ -31,8 +30,8 @@ struct TokenAnswer {
 }
 
 /// Requests the token of the job from GitHub.
-pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, Failure> {
-    let separator = if job.url.contains('?') { '&' } else { '?' };
+pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Result<Secret, Failure> {
+    let separator = if url.contains('?') { '&' } else { '?' };
     let unusable = |_| {
         Failure::new(
             Code::SettingInvalid,
@@ -40,8 +39,8 @@ pub(super) async fn token(job: &GitHubJob, context: &Context) -> Result<Secret, 
             "leave it as GitHub Actions sets it",
         )
     };
-    let uri: Uri = format!("{}{separator}audience={AUDIENCE}", job.url).parse().map_err(unusable)?;
-    let bearer = Zeroizing::new(format!("bearer {}", job.bearer.expose()));
+    let uri: Uri = format!("{url}{separator}audience={AUDIENCE}").parse().map_err(unusable)?;
+    let bearer = Zeroizing::new(format!("bearer {}", bearer.expose()));
     let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
         Failure::new(
             Code::SettingInvalid,

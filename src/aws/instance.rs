@@ -65,7 +65,7 @@ pub(super) async fn credentials(endpoint: &str, context: &Context) -> Result<Cre
 
 fn limits(context: &Context) -> Limits {
     let number = |variable: &str, key: &str| -> Option<f64> {
-        let number: f64 = setting(context, variable, key)?.trim().parse().ok()?;
+        let number: f64 = context.identity.setting(variable, key)?.trim().parse().ok()?;
         (number > 0.0 && number <= 3600.0).then_some(number)
     };
     let timeout = number("AWS_METADATA_SERVICE_TIMEOUT", "metadata_service_timeout").unwrap_or(1.0);
@@ -85,13 +85,6 @@ fn limits(context: &Context) -> Limits {
     }
 }
 
-/// The value of a setting, by variable or by the key in the selected profile.
-fn setting<'a>(context: &'a Context, variable: &str, key: &str) -> Option<&'a str> {
-    let identity = &context.identity;
-    let of_profile = || identity.profiles.profile(identity.selected.name())?.get(key);
-    identity.env.text(variable).or_else(of_profile)
-}
-
 impl Service<'_> {
     /// Requests a session token.
     async fn session(&self) -> Result<Session, Failure> {
@@ -109,7 +102,7 @@ impl Service<'_> {
             Err(TransportError::SlowAnswer) => NoToken::NoAnswer,
             Err(error) => return Err(self.unreachable(&error)),
         };
-        let disabled = setting(self.context, "AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled");
+        let disabled = self.context.identity.setting("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled");
         if disabled.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
             return Err(self.without_token(no_token, "version 1 is disabled by AWS_EC2_METADATA_V1_DISABLED"));
         }

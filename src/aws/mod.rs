@@ -31,7 +31,7 @@ mod tls;
 mod worker;
 
 pub use credentials::MfaCode;
-pub use exchange::{Exchange, sign_in_expires_soon};
+pub use exchange::Exchange;
 #[cfg(fuzzing)]
 pub use http::answer_with;
 pub use probe::{RegistryAnswer, Route};

@@ -47,7 +47,7 @@ impl fmt::Display for PendingRequest {
 /// The failure when the time is over.
 pub(super) fn timed_out(source: &Source, pending: &PendingRequest) -> Failure {
     match source {
-        Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub(_), .. }) => Failure::new(
+        Source::WebIdentity(WebIdentity { token: IdentityToken::GitHub { .. }, .. }) => Failure::new(
             Code::Timeout,
             "GitHub and AWS did not answer in time",
             "check the network and HTTPS_PROXY, or raise AWS_ECR_TIMEOUT",

@@ -14,6 +14,7 @@ use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::identity::Process;
 use crate::platform::{ChildError, Finished, run_child};
 
 /// Stands for a PATH without a directory, since a shell takes an empty one for the current directory.
@@ -23,7 +24,8 @@ const NOWHERE: &str = "/nonexistent";
 const VERSION: u64 = 1;
 
 /// Gets the keys that the `credential_process` of a profile prints.
-pub(super) async fn credentials(profile: &str, line: &str, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(process: &Process, context: &Context) -> Result<Credentials, Failure> {
+    let Process { profile, command: line } = process;
     let command = command(line, context.env());
     // Before the deadline of the whole request, so that the message is about the process.
     let deadline = context.deadline.checked_sub(GRACE).unwrap_or(context.deadline);

@@ -9,7 +9,6 @@ use aws_smithy_types::DateTime;
 use log::debug;
 
 use super::context::Context;
-use super::credentials::is_from_expected_provider;
 use super::endpoint::Endpoint;
 use super::sdk_setup::with_credentials;
 use super::worker::Worker;
@@ -29,8 +28,6 @@ pub struct Issued {
     pub valid_for: Option<Duration>,
     /// The key of the credentials that requested it, see [`Session::cache_key`].
     pub credentials: Option<CacheKey>,
-    /// Whether the credentials came from the provider that the settings lead to.
-    pub is_from_expected_provider: bool,
 }
 
 /// Resolved credentials, with everything that a call with them needs.
@@ -77,8 +74,6 @@ impl Session {
 
     async fn ecr_token(self) -> Result<Issued, Failure> {
         let Self { worker: _, config, endpoint, credentials, context, cache_key } = self;
-        let roles = &context.identity.chain.roles;
-        let is_from_expected_provider = is_from_expected_provider(context.source(), roles, &credentials);
         let config = with_credentials(config, credentials);
         let started = Instant::now();
         let authorization = async {
@@ -103,7 +98,7 @@ impl Session {
         let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
         let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
         let valid_for = valid_for.map(|life| life.min(LONGEST_LIFE));
-        Ok(Issued { token, valid_for, credentials: cache_key, is_from_expected_provider })
+        Ok(Issued { token, valid_for, credentials: cache_key })
     }
 }
 

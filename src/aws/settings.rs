@@ -8,7 +8,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use crate::code::Code;
 use crate::config::{Target, is_url};
 use crate::error::Failure;
-use crate::identity::{Identity, Source};
+use crate::identity::Identity;
 
 /// The settings of one identity.
 pub(super) struct Settings {
@@ -21,12 +21,6 @@ impl Settings {
         Self { identity: identity.clone() }
     }
 
-    /// A setting that has a variable and a key in the profile. A variable that is set and empty counts as unset.
-    fn get(&self, variable: &str, key: &str) -> Option<&str> {
-        let of_profile = || self.identity.profiles.profile(self.identity.selected.name())?.get(key);
-        self.identity.env.text(variable).or_else(of_profile)
-    }
-
     /// A setting of one service: the variable for the service and the one for all, then the profile's services section, then
     /// the profile itself.
     fn of_service(&self, service: &str, variable: &str, key: &str) -> Option<&str> {
@@ -35,7 +29,7 @@ impl Settings {
         env.text(&variable_of(variable, service))
             .or_else(|| env.text(variable))
             .or_else(of_section)
-            .or_else(|| self.get(variable, key))
+            .or_else(|| self.identity.setting(variable, key))
     }
 
     /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
@@ -45,15 +39,10 @@ impl Settings {
             return Ok(());
         }
         let ecr = if target.registry.is_public() { "ECR PUBLIC" } else { "ECR" };
-        let of_source: &[&str] = match self.identity.source() {
-            Source::Sso(_) => &["SSO", "SSO OIDC"],
-            Source::Login { .. } => &["Signin"],
-            Source::WebIdentity(_) | Source::ServiceAccount(_) => &["STS"],
-            _ => &[],
-        };
         let of_roles: &[&str] = if self.identity.chain.roles.is_empty() { &[] } else { &["STS"] };
         let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[ecr] };
-        own.iter().chain(of_source).chain(of_roles).try_for_each(|service| self.check_endpoint(service))
+        let all = own.iter().chain(self.identity.source().services()).chain(of_roles);
+        all.copied().try_for_each(|service| self.check_endpoint(service))
     }
 
     /// Rejects an invalid URL of one service.
@@ -82,7 +71,7 @@ impl Settings {
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
-        match self.get(variable, key)?.to_ascii_lowercase().as_str() {
+        match self.identity.setting(variable, key)?.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,

@@ -15,10 +15,6 @@ use aws_credential_types::Credentials;
 use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_types::region::Region;
 use log::{debug, warn};
-use serde_json::{Map, Value};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::sdk_error::{causes, refusal};
@@ -27,69 +23,29 @@ use crate::error::Failure;
 use crate::identity::Sso;
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
-/// A sign-in that expires within this time is renewed: the value of the SDKs.
-const RENEWED_BEFORE: Duration = Duration::from_mins(5);
-
-/// The content of a file that `aws sso login` wrote.
-pub(super) struct SignIn(Map<String, Value>);
-
-impl SignIn {
-    /// Parses the file; `None` when it is not a sign-in.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let sign_in = Self(serde_json::from_slice(bytes).ok()?);
-        (sign_in.text("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
-    }
-
-    /// Whether it expires soon and can be renewed.
-    pub(super) fn needs_renewal(&self) -> bool {
-        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
-        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
-        can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
-    }
-
-    fn expires_by(&self, time: OffsetDateTime) -> bool {
-        self.time("expiresAt").is_none_or(|at| at <= time)
-    }
-
-    /// Names are matched without case, as the SDK does.
-    fn text(&self, wanted: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        value.as_str().filter(|text| !text.is_empty())
-    }
-
-    fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
-        // Old versions of the AWS CLI wrote UTC for Z.
-        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
-    }
-
-    fn set(&mut self, wanted: &str, value: String) {
-        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), value.into());
-    }
-}
-
 /// Gets the credentials of the role that the sign-in is for.
 pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Credentials, Failure> {
-    let sign_in = SignIn::read(&context.identity.held).filter(|sign_in| !sign_in.expires_by(OffsetDateTime::now_utc()));
-    let Some(access_token) = sign_in.as_ref().and_then(|sign_in| sign_in.text("accessToken")) else {
-        return Err(expired(of));
-    };
+    let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
     let client = aws_sdk_sso::Client::new(&in_region(config, of));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
-    let answer = call.access_token(access_token).send().await.map_err(|error| {
-        match refusal::<GetRoleCredentialsError>(&error) {
-            Some(refusal) if refusal.code == "UnauthorizedException" => expired(of),
-            Some(refusal) => context.common_refusal(&refusal, "SSO", &context.describe_source()).unwrap_or_else(|| {
-                Failure::new(
-                    Code::SsoDenied,
-                    format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
-                    "check sso_account_id and sso_role_name, and that the role is assigned to you",
-                )
-                .refused(refusal.is_of_identity())
-            }),
-            None => context.service_failure("SSO", &error),
-        }
-    })?;
+    let answer =
+        call.set_access_token(sign_in.text("accessToken").map(str::to_owned)).send().await.map_err(|error| {
+            match refusal::<GetRoleCredentialsError>(&error) {
+                Some(refusal) if refusal.code == "UnauthorizedException" => expired(of),
+                Some(refusal) => {
+                    context.common_refusal(&refusal, "SSO", &context.describe_source()).unwrap_or_else(|| {
+                        Failure::new(
+                            Code::SsoDenied,
+                            format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
+                            "check sso_account_id and sso_role_name, and that the role is assigned to you",
+                        )
+                        // The account or the role is gone.
+                        .refused(refusal.is_of_identity() || refusal.code == "ResourceNotFoundException")
+                    })
+                }
+                None => context.service_failure("SSO", &error),
+            }
+        })?;
     let found = answer.role_credentials.and_then(|found| {
         let (id, secret) = (found.access_key_id?, found.secret_access_key?);
         // Without an expiry, since the credentials sign one request or two.
@@ -115,10 +71,11 @@ pub enum Renewal {
 
 /// Renews the sign-in in its file. When the service refuses, the old sign-in is used until it expires.
 pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Renewal, Failure> {
-    let Some(mut sign_in) = SignIn::read(&context.identity.held) else { return Ok(Renewal::Unchanged) };
+    let (Some(sign_in), Some(old)) = (of.sign_in(), of.file.content.bytes()) else { return Ok(Renewal::Unchanged) };
+    let path = &of.file.path;
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
-    if let Err(error) = replacement(&of.file, &context.identity.held) {
-        warn!(file:% = of.file.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
+    if let Err(error) = replacement(path, old) {
+        warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
         return Ok(Renewal::Unchanged);
     }
     let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
@@ -127,7 +84,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) if sign_in.expires_by(OffsetDateTime::now_utc()) && error.as_service_error().is_none() => {
+        Err(error) if sign_in.is_expired() && error.as_service_error().is_none() => {
             return Err(context.service_failure("SSO", &error));
         }
         Err(error) => {
@@ -137,19 +94,12 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
     };
     let Some(access_token) = answer.access_token else { return Ok(Renewal::Unchanged) };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
-    let expires_at = now.and_then(|now| now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok());
-    sign_in.set("accessToken", access_token);
-    sign_in.set("expiresAt", expires_at.unwrap_or_default());
-    if let Some(refresh_token) = answer.refresh_token {
-        sign_in.set("refreshToken", refresh_token);
-    }
-    let text = Zeroizing::new(Value::Object(sign_in.0).to_string());
-    match write(&of.file, &context.identity.held, text.as_bytes()) {
+    let text = sign_in.renewed(access_token, life, answer.refresh_token);
+    match write(path, old, text.as_bytes()) {
         Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
             // The service may reject the old refresh token from now on, but the old access token is still valid.
-            warn!(file:% = of.file.display(), error:%; "the renewed sign-in cannot be written");
+            warn!(file:% = path.display(), error:%; "the renewed sign-in cannot be written");
             Ok(Renewal::Unchanged)
         }
     }

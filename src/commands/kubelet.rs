@@ -205,7 +205,7 @@ impl Request {
             info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
             return Ok(None);
         }
-        let (issuer, subject) = issuer_and_subject(token.expose().as_bytes())
+        let (_, subject) = issuer_and_subject(token.expose().as_bytes())
             .ok_or_else(|| wrong("has a service account token that is not a JWT with an issuer and a subject"))?;
         let session_name = session_name(&subject);
         let (setting, arn) = match (annotation, env.setting(ROLE_VARIABLE)) {
@@ -227,7 +227,7 @@ impl Request {
             return Err(Error::failed(Code::SettingInvalid, what, format!("write {ROLE_ARN_FORM}")));
         }
         let (token, role_arn) = (token.clone(), arn.to_owned());
-        Ok(Some(ServiceAccount { token, issuer, subject, role_arn, session_name }))
+        Ok(Some(ServiceAccount { token, role_arn, session_name }))
     }
 }
 

@@ -21,10 +21,10 @@ use crate::config::{Config, Target};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
-use crate::identity::{Identity, MfaDevice, Source, Watch};
+use crate::identity::{Identity, MfaDevice, Watch};
 use crate::platform::shell_word;
 use crate::terminal;
-use crate::token_provider::{self, Attempt, Authenticator, MOST_CHANGES, Proof};
+use crate::token_provider::{self, Authenticator, MOST_CHANGES, Proof, Stop};
 
 /// How often the user may try another MFA code.
 const MOST_CODES: usize = 3;
@@ -68,17 +68,19 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
         match authenticator.resolve(&identity, &codes, identity.deadline(target, deadline())) {
-            Ok(Attempt::Done((session, proof))) => return Ok((identity, session, proof)),
-            Ok(Attempt::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
-            Ok(Attempt::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
-            Err(failure) if is_expired(failure.code) && !signed_in => {
+            Ok((session, proof)) => return Ok((identity, session, proof)),
+            Err(Stop::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
+            Err(Stop::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
+            Err(Stop::Failed(failure)) if is_expired(failure.code) && !signed_in => {
                 sign_in(env, &identity, &failure)?;
                 signed_in = true;
             }
-            Err(failure) if failure.code == Code::MfaRequired && !codes.is_empty() && codes_asked < MOST_CODES => {
+            Err(Stop::Failed(failure))
+                if failure.code == Code::MfaRequired && !codes.is_empty() && codes_asked < MOST_CODES =>
+            {
                 print_notice(&failure.what);
             }
-            Err(failure) => return Err(failed(failure).into()),
+            Err(Stop::Failed(failure)) => return Err(failed(failure).into()),
         }
     }
 }
@@ -93,7 +95,7 @@ fn ask_for_codes(devices: &[MfaDevice], host: &str) -> Result<Vec<MfaCode>, Erro
 }
 
 fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
-    let serial = device.serial();
+    let serial = &device.serial;
     for _ in 0..MOST_CODES {
         let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
             let what = format!("cannot prompt for the MFA code of {serial}: {error}");
@@ -111,19 +113,15 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
 
 /// Runs the AWS CLI to sign in, on this terminal.
 fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Error> {
-    let (args, profile): (&[&str], &str) = match identity.source() {
-        Source::Sso(sso) => (&["sso", "login"], &sso.profile),
-        Source::Login { profile, .. } => (&["login"], profile),
-        _ => return Err(failure.clone().into()),
-    };
-    let command = format!("aws {} --profile {}", args.join(" "), shell_word(profile));
+    let Some((words, profile)) = identity.source().sign_in_command() else { return Err(failure.clone().into()) };
+    let command = format!("aws {words} --profile {}", shell_word(profile));
     let Some(program) = env.find_program("aws") else {
         let what = format!("{}, and the AWS CLI is not on the PATH", failure.what);
         return Err(Error::failed(failure.code, what, format!("install it: '{command}' renews the sign-in")));
     };
     print_notice(&format!("{}; running '{command}'", failure.what));
     let status = Command::new(program)
-        .args(args)
+        .args(words.split(' '))
         .args(["--profile", profile])
         .env_clear()
         .envs(env.iter())

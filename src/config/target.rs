@@ -63,7 +63,7 @@ pub enum Caller {
     WebIdentity {
         /// Where the token comes from.
         token: TokenOrigin,
-        /// The role; `None` when no setting names one, which [`Identity::of`](crate::identity::Identity::of) reports.
+        /// The role; `None` when no setting names one, which [`Identity::read`](crate::identity::Identity::read) reports.
         role: Option<Role>,
     },
     /// A Kubernetes service account, with a role of its own.
@@ -187,10 +187,6 @@ pub struct Role {
 pub struct ServiceAccount {
     /// The JWT that proves the account's identity.
     pub token: Secret,
-    /// The issuer in the token: the cluster.
-    pub issuer: String,
-    /// The subject in the token: the service account.
-    pub subject: String,
     /// `arn:<partition>:iam::<account>:role/<name>`.
     pub role_arn: String,
     /// The session name that CloudTrail shows.

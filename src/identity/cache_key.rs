@@ -1,20 +1,18 @@
 //! Makes the keys of the cache: the key of an identity's entry, and the key of a request.
 //!
-//! [`of_identity`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
+//! [`identity_key`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
 use std::ffi::OsStr;
 
 use super::dependency::Observed;
 use super::hash::{CacheKey, KeyHasher};
-use super::jwt::{self, Acceptor};
 use super::profiles;
-use super::source::Selected;
+use super::selected::Selected;
 use super::variables::{is_irrelevant_of_helper, is_relevant};
-use crate::config::{AccountKeys, Caller, Keys, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
+use crate::config::Target;
 use crate::env::Env;
 use crate::registry::Registry;
-use crate::secret::Secret;
 
 /// The key of what the cache knows about a request, made from the environment and the host. Two processes with the
 /// same environment that find everything [`Observed`] unchanged have the same identity.
@@ -44,10 +42,17 @@ fn add_home(parts: &mut KeyHasher, env: &Env) {
 }
 
 /// The key of an identity's cache entry.
-pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, observed: &[Observed]) -> CacheKey {
+pub(super) fn identity_key(
+    env: &Env,
+    target: &Target,
+    selected: &Selected,
+    settings: KeyHasher,
+    observed: &[Observed],
+) -> CacheKey {
     let mut parts = KeyHasher::default();
-    // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
-    let Target { host: _, registry, caller, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
+    // Names every field, so that the compiler reports a new one. The hosts of a region share its token, and the settings of the caller
+    // are those of its source and roles.
+    let Target { host: _, registry, caller: _, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
         target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
@@ -55,7 +60,8 @@ pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, obser
         parts.add("CA bundle", bundle.as_os_str().as_encoded_bytes());
     }
     parts.add("profile", selected.name());
-    add_caller(&mut parts, caller);
+    parts.add("mapped", if matches!(selected, Selected::Mapped(_)) { "yes" } else { "no" });
+    parts.add("source and roles", settings.into_key().to_string());
     add_home(&mut parts, env);
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {
         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -67,7 +73,7 @@ pub(super) fn of_identity(env: &Env, target: &Target, selected: &Selected, obser
 }
 
 /// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them.
-pub fn of_credentials(
+pub fn credentials_key(
     registry: &Registry,
     endpoint: &str,
     proxy: Option<&str>,
@@ -90,43 +96,6 @@ fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
     parts.add("dual-stack", if registry.dual_stack() { "yes" } else { "no" });
 }
 
-fn add_caller(parts: &mut KeyHasher, caller: &Caller) {
-    match caller {
-        Caller::AwsSettings { profile, role } => {
-            parts.add("mapped profile", profile.as_ref().map(|profile| profile.name.as_str()).unwrap_or_default());
-            add_role(parts, role.as_ref());
-        }
-        Caller::AccountKeys { keys: AccountKeys { account, keys: Keys { id, secret, token } }, role } => {
-            parts.add("keys of account", account.to_string());
-            parts.add("access key id", id);
-            parts.add("secret access key", secret.expose());
-            parts.add("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
-            add_role(parts, role.as_ref());
-        }
-        Caller::WebIdentity { token: TokenOrigin { provider, setting: _ }, role } => {
-            match provider {
-                TokenProvider::Variable(name) => parts.add("web identity in variable", name),
-                TokenProvider::GitHub => parts.add("web identity", "of the GitHub Actions job"),
-            }
-            add_role(parts, role.as_ref());
-        }
-        // Issuer and subject are among the claims.
-        Caller::ServiceAccount(ServiceAccount { token, issuer: _, subject: _, role_arn, session_name }) => {
-            parts.add("service account's token", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
-            parts.add("service account's role", role_arn);
-            parts.add("service account's session name", session_name);
-        }
-    }
-}
-
-fn add_role(parts: &mut KeyHasher, role: Option<&Role>) {
-    let Some(Role { arn, external_id, session_name, region, mfa_serial: _ }) = role else { return };
-    parts.add("role", arn);
-    parts.add("external id", external_id.as_deref().unwrap_or_default());
-    parts.add("session name", session_name);
-    parts.add("region of STS", region.as_deref().unwrap_or_default());
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -141,7 +110,7 @@ mod tests {
         let env = vars.iter().copied().chain(none).collect::<Env>();
         let deadline = Instant::now() + Duration::from_secs(9);
         let target = Config::load(&env, deadline).expect("settings").target(&env, host).expect("a target");
-        Identity::of(&env, &target, deadline).expect("an identity").key
+        Identity::read(&env, &target, deadline).expect("an identity").key
     }
 
     #[test]

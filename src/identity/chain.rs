@@ -12,99 +12,101 @@
 //!
 //! What was passed over on the way is part of the result, for the log and for `doctor`.
 
-use super::machine::{ROLE_ARN, Resolver};
-use super::profile_section::{Link, ProfileSection};
+use std::fmt;
+use std::time::Instant;
+
+use super::inputs::{Inputs, ProfileSection};
+use super::link::Link;
 use super::profiles::Profiles;
-use super::source::{
-    CredentialChain, GITHUB_TOKEN, GITHUB_URL, GitHubJob, IdentityToken, Selected, Source, WebIdentity,
-};
+use super::selected::Selected;
+use super::sources::{Container, Instance, ROLE_ARN, Source, StaticKeys, TOKEN_FILE, WebIdentity};
 use crate::code::Code;
-use crate::config::{Caller, MappedProfile, Role, SESSION_NAME, Target, TokenOrigin, TokenProvider, is_url};
+use crate::config::{Caller, MappedProfile, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
-use crate::registry::Registry;
 use crate::spelling;
 
 /// The most profiles that may follow each other by `source_profile`. Each has a role that costs a request.
 const LONGEST_CHAIN: usize = 50;
 
-/// The variable with the path of a web identity's token file.
-const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+/// A source and the roles on top of it, in the order in which they are assumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialChain {
+    /// Gives the first credentials.
+    pub source: Source,
+    /// Each role is assumed with the credentials before it.
+    pub roles: Vec<Role>,
+    /// Settings that were passed over, a clause each.
+    pub passed_over: Vec<String>,
+}
 
-impl Resolver<'_> {
+impl CredentialChain {
     /// The chain for a registry.
-    pub(super) fn chain_for(&self, target: &Target) -> Result<CredentialChain, Failure> {
-        let chain = |source, roles| CredentialChain { source, roles, passed_over: Vec::new() };
-        match &target.caller {
+    pub(super) fn decide(target: &Target, inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        let (source, role) = match &target.caller {
             Caller::AwsSettings { profile: _, role } => {
-                let mut chain = self.chain()?;
+                let mut chain = inputs.chain()?;
                 chain.roles.extend(role.clone());
-                Ok(chain)
+                return Ok(chain);
             }
-            Caller::AccountKeys { keys, role } => {
-                Ok(chain(Source::Account(keys.clone()), role.clone().into_iter().collect()))
-            }
+            Caller::AccountKeys { keys, role } => (Source::Keys(StaticKeys::for_account(keys)), role.clone()),
             Caller::WebIdentity { token, role } => {
-                let role = role.as_ref().ok_or_else(|| no_role(&token.setting, &target.registry))?;
-                Ok(chain(Source::WebIdentity(self.web_identity(token, role)?), Vec::new()))
+                let web_identity = WebIdentity::for_job(token, role.as_ref(), &target.registry, inputs)?;
+                (Source::WebIdentity(web_identity), None)
             }
-            Caller::ServiceAccount(account) => Ok(chain(Source::ServiceAccount(account.clone()), Vec::new())),
+            Caller::ServiceAccount(account) => (Source::WebIdentity(WebIdentity::for_account(account)), None),
+        };
+        Ok(Self { source, roles: role.into_iter().collect(), passed_over: Vec::new() })
+    }
+
+    /// The role whose credentials it leads to, where the settings name it.
+    pub fn role_arn(&self) -> Option<&str> {
+        self.roles.last().map(|role| role.arn.as_str()).or_else(|| self.source.role_arn())
+    }
+
+    /// Describes it as the object of a sentence, and what was passed over on the way to it.
+    pub fn with_passed_over(&self) -> String {
+        std::iter::once(self.to_string()).chain(self.passed_over.iter().cloned()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Describes it as the object of a sentence. Keys from settings add the end of the access key.
+    pub fn with_access_key(&self) -> String {
+        match &self.source {
+            Source::Keys(keys) => match keys.end_of_id() {
+                Some(end) => format!("{self}, access key …{end}"),
+                None => self.to_string(),
+            },
+            _ => self.to_string(),
         }
     }
+}
 
-    /// The role of a registry, with the token of a CI job.
-    fn web_identity(&self, origin: &TokenOrigin, role: &Role) -> Result<WebIdentity, Failure> {
-        let setting = &origin.setting;
-        let token = match &origin.provider {
-            TokenProvider::Variable(name) => IdentityToken::Variable { name: name.clone(), setting: setting.clone() },
-            TokenProvider::GitHub => IdentityToken::GitHub(self.github_job(setting)?),
-        };
-        let Role { arn, session_name, region, .. } = role.clone();
-        Ok(WebIdentity { token, role_arn: arn, session_name, region })
-    }
-
-    /// The request for the identity token of this GitHub Actions job.
-    fn github_job(&self, setting: &str) -> Result<GitHubJob, Failure> {
-        let get = |name| self.env.text(name).map(str::trim).filter(|value| !value.is_empty());
-        let (Some(url), Some(bearer)) = (get(GITHUB_URL), get(GITHUB_TOKEN)) else {
-            let what = if self.env.text("GITHUB_ACTIONS") == Some("true") {
-                "this GitHub Actions job may not request its identity token"
-            } else {
-                "this is not a GitHub Actions job, or one that may not request its identity token"
-            };
-            return Err(Failure::new(
-                Code::IdentityTokenMissing,
-                format!("{what} ({setting}): {GITHUB_URL} and {GITHUB_TOKEN} are not both set"),
-                "give the job 'permissions: id-token: write' (workflows from forks cannot have it), and pass both \
-                 variables on to containers",
-            ));
-        };
-        if !is_url(url) || !is_private(url) {
-            return Err(Failure::new(
-                Code::SettingInvalid,
-                format!("{GITHUB_URL} is not a URL with https"),
-                "do not change the value that GitHub Actions sets",
-            ));
+impl fmt::Display for CredentialChain {
+    /// Describes it as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.roles.last() {
+            Some(role) => write!(f, "the role {}, assumed with {}", role.arn, self.source),
+            None => self.source.fmt(f),
         }
-        Ok(GitHubJob { url: url.to_owned(), bearer: bearer.to_owned().into() })
     }
+}
 
+impl Inputs<'_> {
     /// The chain that the AWS settings lead to.
     fn chain(&self) -> Result<CredentialChain, Failure> {
+        let problem = || self.profiles.problem().cloned().map_or(Ok(()), Err);
         // The environment does not replace a mapped profile.
         if matches!(self.selected, Selected::Mapped(..)) {
-            if let Some(problem) = self.profiles.problem() {
-                return Err(problem.clone());
-            }
+            problem()?;
             return self.profile_chain(&mut Vec::new())?.ok_or_else(|| self.empty(self.selected.name(), None));
         }
         let mut passed_over: Vec<String> = self.selected.passed_over(self.env).into_iter().collect();
-        let of_environment = match self.environment()? {
-            Some(keys) => Some(keys),
-            None => self.web_identity_of_environment()?.map(Source::WebIdentity),
+        let in_environment = match StaticKeys::in_environment(self)? {
+            Some(keys) => Some(Source::Keys(keys)),
+            None => WebIdentity::in_environment(self)?.map(Source::WebIdentity),
         };
-        if let Some(source) = of_environment {
+        if let Some(source) = in_environment {
             if let Selected::Named(variable, name) = self.selected {
                 let is_missing = self.profiles.profile(name).is_none() && self.profiles.problem().is_none();
                 let missing = if is_missing { "does not exist and " } else { "" };
@@ -112,31 +114,23 @@ impl Resolver<'_> {
             }
             return Ok(CredentialChain { source, roles: Vec::new(), passed_over });
         }
-        if let Some(problem) = self.profiles.problem() {
-            return Err(problem.clone());
-        }
-        let mut chain = match self.profile_chain(&mut passed_over)? {
+        problem()?;
+        let chain = match self.profile_chain(&mut passed_over)? {
             Some(chain) => chain,
             None => CredentialChain { source: self.machine()?, roles: Vec::new(), passed_over: Vec::new() },
         };
-        if let Some(role_arn) = self.env.text(ROLE_ARN)
-            && !matches!(&chain.source, Source::WebIdentity(of) if of.role_arn == role_arn)
-        {
+        if self.env.text(ROLE_ARN).is_some_and(|role_arn| chain.source.role_arn() != Some(role_arn)) {
             passed_over.push(format!("{ROLE_ARN} has no effect without {TOKEN_FILE}"));
         }
-        chain.passed_over = passed_over;
-        Ok(chain)
+        Ok(CredentialChain { passed_over, ..chain })
     }
 
-    fn web_identity_of_environment(&self) -> Result<Option<WebIdentity>, Failure> {
-        let (path, role_arn) = match (self.env.path(TOKEN_FILE), self.env.text(ROLE_ARN)) {
-            (Some(path), Some(role_arn)) => (path, role_arn.to_owned()),
-            (Some(_), None) => return Err(self.half(TOKEN_FILE, ROLE_ARN)),
-            (None, _) => return Ok(None),
-        };
-        let session_name = self.env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
-        let token = IdentityToken::File { path, setting: TOKEN_FILE.to_owned() };
-        Ok(Some(WebIdentity { token, role_arn, session_name, region: None }))
+    /// The role of the container or of the instance.
+    fn machine(&self) -> Result<Source, Failure> {
+        if Container::is_set(self) {
+            return Container::in_chain(self).map(Source::Container);
+        }
+        Instance::in_settings(self).map(Source::Instance)
     }
 
     /// The chain of the selected profile; `None` when it gives no credentials and nothing in it is half of something.
@@ -154,7 +148,7 @@ impl Resolver<'_> {
                 }
                 return Err(self.missing_profile(&name, named_by));
             };
-            let section = ProfileSection { resolver: self, profile, name: &name, is_source: named_by.is_some() };
+            let section = ProfileSection { inputs: self, profile, name: &name, is_source: named_by.is_some() };
             if visited.len() == LONGEST_CHAIN {
                 let what = format!("it is the {LONGEST_CHAIN}th after '{}' by source_profile", visited[0]);
                 return Err(section.wrong(&what, "shorten the chain"));
@@ -222,7 +216,7 @@ impl Resolver<'_> {
     }
 
     /// The setting or the profile that names a profile, as a relative clause.
-    pub(super) fn named_by(&self, profile: Option<&str>) -> String {
+    fn named_by(&self, profile: Option<&str>) -> String {
         match profile {
             Some(profile) => format!(", which profile '{profile}' names as its source_profile,"),
             None => self.selected.named_by(),
@@ -230,30 +224,10 @@ impl Resolver<'_> {
     }
 }
 
-/// Why a `get` for a registry that is mapped to this profile has no credentials; `None` when it may have some.
+/// Why a `get` for a registry that is mapped to this profile has no credentials; `None` when it may have some, since its token or
+/// sign-in may come later.
 pub fn profile_failure(env: &Env, profiles: &Profiles, name: &str) -> Option<Failure> {
     let mapped = MappedProfile { name: name.to_owned(), setting: "the [[registry]] table".to_owned() };
-    let selected = Selected::Mapped(mapped);
-    Resolver { env, profiles, selected: &selected }.chain().err()
-}
-
-/// Whether nobody on the way sees a request to this URL.
-fn is_private(url: &str) -> bool {
-    let Ok(url) = url.parse::<http::Uri>() else { return false };
-    let host = url.host().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    url.scheme_str() == Some("https") || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// The failure for a web identity without a role to assume.
-fn no_role(setting: &str, registry: &Registry) -> Failure {
-    let of_account = match registry.account() {
-        Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
-        None => "AWS_ECR_ROLE_ARN".to_owned(),
-    };
-    Failure::new(
-        Code::SettingInvalid,
-        format!("{setting} is set, and no setting names the role to assume"),
-        format!("set {of_account} to the ARN of the role that trusts the CI system"),
-    )
+    let inputs = Inputs { env, profiles, selected: &Selected::Mapped(mapped), deadline: Instant::now() };
+    inputs.chain().err().filter(|failure| failure.code != Code::SourceFile)
 }

@@ -4,7 +4,6 @@
 //! keeps them beside the token, so that a later `get` compares them with new digests, without parsing any setting.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -14,11 +13,14 @@ use sha2::{Digest, Sha256};
 
 use super::hash::KeyHasher;
 use super::jwt::{self, Acceptor};
-use super::source::{GITHUB_TOKEN, GITHUB_URL};
-use super::variables::{is_irrelevant_of_helper, is_made_up};
+use super::variables::{is_irrelevant_of_helper, made_up};
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::platform;
+
+/// The variables with which a job of GitHub Actions requests its identity token.
+pub(super) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// Something that decides which credentials the SDK gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub enum Dependency {
     Directory,
     /// The names and states of the files in a directory.
     Folder(PathBuf),
-    /// All variables except those that are [made up](is_made_up) for each run, and those of the helper that do not change
+    /// All variables except those that are [made up](made_up) for each run, and those of the helper that do not change
     /// which token a registry gets.
     Environment,
     /// This boot of this machine.
@@ -96,13 +98,7 @@ impl Observed {
             }
             Dependency::Program(name) => env.find_program(name).into_iter().collect(),
             Dependency::Directory => Env::current_dir().into_iter().collect(),
-            Dependency::TokenOfVariable(_)
-            | Dependency::Absent(..)
-            | Dependency::GitHubJob
-            | Dependency::Environment
-            | Dependency::Boot
-            | Dependency::Sandbox
-            | Dependency::SandboxOfPrograms => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -111,25 +107,19 @@ impl Observed {
     }
 }
 
-impl fmt::Display for Dependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Dependency {
+    /// Describes it, as far as a change of it may not be detectable.
+    pub(super) fn describe(&self) -> String {
         match self {
-            Self::File(path) | Self::Token(path, _) | Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Folder(path) => write!(f, "the files in {}", path.display()),
-            Self::TokenOfVariable(name) => write!(f, "the token in {name}"),
-            Self::GitHubJob => f.write_str("the GitHub Actions job"),
-            Self::Program(name) => write!(f, "the program '{name}'"),
-            Self::Absent(dir, _) => write!(f, "the names in {}", dir.display()),
-            Self::Directory => f.write_str("the current directory"),
-            Self::Environment => f.write_str("the environment"),
-            Self::Boot => f.write_str("this boot of the machine"),
-            Self::Sandbox => f.write_str("this boot and sandbox of the machine"),
-            Self::SandboxOfPrograms => f.write_str("this boot, sandbox and user of the machine"),
+            Self::File(path) | Self::Token(path, _) | Self::Absent(path, _) | Self::Folder(path) => {
+                path.display().to_string()
+            }
+            Self::Directory => "the current directory".to_owned(),
+            Self::Sandbox | Self::SandboxOfPrograms => "this boot and sandbox of the machine".to_owned(),
+            _ => "this boot of the machine".to_owned(),
         }
     }
-}
 
-impl Dependency {
     fn digest(&self, env: &Env) -> Option<String> {
         match self {
             Self::File(path) => {
@@ -161,24 +151,21 @@ impl Dependency {
                 Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
             }
             Self::Environment => {
-                let mut parts = KeyHasher::default();
+                let (mut parts, made_up) = (KeyHasher::default(), made_up());
                 for (name, value) in env.iter() {
-                    let text = name.to_str();
                     let is_irrelevant = |name: &str| {
-                        is_made_up(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
+                        made_up.contains(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
                     };
-                    if !text.is_some_and(is_irrelevant) {
+                    if !name.to_str().is_some_and(is_irrelevant) {
                         parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
                     }
                 }
                 Some(parts.into_key().to_string())
             }
             Self::Folder(path) => folder(path),
-            Self::Boot => platform::boot().map(|boot| text_digest(&[boot.as_bytes()])),
-            Self::Sandbox => platform::sandbox().map(|sandbox| text_digest(&[sandbox.as_bytes()])),
-            Self::SandboxOfPrograms => {
-                platform::sandbox_of_programs().map(|sandbox| text_digest(&[sandbox.as_bytes()]))
-            }
+            Self::Boot => Some(text_digest(&[platform::boot()?.as_bytes()])),
+            Self::Sandbox => Some(text_digest(&[platform::sandbox()?.as_bytes()])),
+            Self::SandboxOfPrograms => Some(text_digest(&[platform::sandbox_of_programs()?.as_bytes()])),
         }
     }
 }

@@ -9,9 +9,9 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `shared_file`, `ini`, `profiles` | read the AWS files once |
-//! | `chain`, `profile_section`, `machine` | decide the source of the credentials and the roles; report a missing or wrong profile |
-//! | `source` | defines what they decide: [`CredentialChain`], [`Source`] |
-//! | `observations`, `dependency`, `jwt`, `command`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
+//! | `sources` | the kinds of sources ([`Kind`]): each finds its settings, holds what it read, and says what proves whose credentials they are |
+//! | `chain`, `link`, `inputs`, `selected`, `mfa` | decide on a source and the roles; report a missing or wrong profile |
+//! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
 //! | `cache_key`, `hash` | make the cache key |
 //!
@@ -52,39 +52,44 @@
 
 mod cache_key;
 mod chain;
-mod command;
 mod dependency;
 mod footprint;
 mod hash;
 mod ini;
+mod inputs;
 mod jwt;
-mod machine;
+mod link;
+mod mfa;
 mod observations;
-mod profile_section;
 mod profiles;
+mod selected;
 mod shared_file;
 mod shell_words;
-mod source;
+mod source_file;
+mod sources;
 mod variables;
 
-pub use cache_key::{of_credentials, request_key};
-pub use chain::profile_failure;
+pub use cache_key::{credentials_key, request_key};
+pub use chain::{CredentialChain, profile_failure};
 pub use dependency::Observed;
 pub use footprint::{Touched, Watch};
 pub use hash::CacheKey;
 pub use jwt::issuer_and_subject;
+pub use mfa::MfaDevice;
 pub use profiles::{Profile, Profiles, paths};
-pub use source::{CredentialChain, GitHubJob, IdentityToken, MfaDevice, Selected, Source, Sso, WebIdentity};
+pub use selected::Selected;
+pub use source_file::SourceFile;
+pub use sources::{
+    Container, IdentityToken, Instance, Kind, Login, Process, SignIn, Source, Sso, StaticKeys, WebIdentity,
+};
 
 use std::time::Instant;
 
-use zeroize::Zeroizing;
-
 use crate::code::Code;
-use crate::config::{Role, Target};
+use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use machine::Resolver;
+use inputs::Inputs;
 use observations::Observations;
 
 /// Who would call AWS for a target, and the settings that decided it.
@@ -100,8 +105,6 @@ pub struct Identity {
     pub selected: Selected,
     /// The AWS files, as they were read.
     pub profiles: Profiles,
-    /// The content of a file with a sign-in or a web identity token.
-    pub held: Zeroizing<Vec<u8>>,
     /// What a later `get` must find unchanged.
     pub observed: Vec<Observed>,
     /// Why tokens of this identity are not cached; `None` when they are.
@@ -110,17 +113,24 @@ pub struct Identity {
 
 impl Identity {
     /// Reads the settings, by `deadline`. Fails when it is certain that they lead to no credentials; see [`chain`].
-    pub fn of(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
+    pub fn read(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
         refuse_unreadable(env)?;
         let selected = Selected::new(env, target.caller.profile());
         let profiles = Profiles::read(env, deadline)?;
-        let chain = Resolver { env, profiles: &profiles, selected: &selected }.chain_for(target)?;
-        let mut observed = Observations::new(env, profiles.unsteady());
-        observed.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
-        let held = observed.of_source(&chain.source, deadline)?;
-        let Observations { all: observed, uncacheable, .. } = observed;
-        let key = cache_key::of_identity(env, target, &selected, &observed);
-        Ok(Self { key, env: env.clone(), chain, selected, profiles, held, observed, uncacheable })
+        let chain =
+            CredentialChain::decide(target, &Inputs { env, profiles: &profiles, selected: &selected, deadline })?;
+        let mut observations = Observations::new(env, profiles.unsteady());
+        observations.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
+        chain.source.observe(&mut observations);
+        chain.roles.iter().for_each(|role| observations.add_role(role));
+        let Observations { env, all: observed, uncacheable, settings } = observations;
+        let key = cache_key::identity_key(env, target, &selected, settings, &observed);
+        Ok(Self { key, env: env.clone(), chain, selected, profiles, observed, uncacheable })
+    }
+
+    /// A setting that has a variable and a key in the profile. A variable that is set and empty counts as unset.
+    pub fn setting(&self, variable: &str, key: &str) -> Option<&str> {
+        self.env.text(variable).or_else(|| self.profiles.profile(self.selected.name())?.get(key))
     }
 
     /// Whether everything that it was derived from is unchanged.
@@ -131,32 +141,18 @@ impl Identity {
     /// The MFA devices of which the chain requires codes: those of its roles, or, without any, the device of the profile
     /// with the keys, for a session of its user.
     pub fn mfa_devices(&self) -> Vec<MfaDevice> {
-        let of_role = |(index, role): (usize, &Role)| Some(MfaDevice::of_role(index, role.mfa_serial.as_deref()?));
-        let devices: Vec<MfaDevice> = self.chain.roles.iter().enumerate().filter_map(of_role).collect();
-        if !devices.is_empty() {
-            return devices;
-        }
-        let Source::Profile(name, _) = self.source() else { return devices };
-        let serial = self.profiles.profile(name).and_then(|profile| profile.get("mfa_serial"));
-        serial.map(MfaDevice::of_user).into_iter().collect()
+        mfa::devices(&self.chain, &self.profiles)
     }
 
-    /// Whether the source may give the same credentials again under other settings, so that a token counts for them too. Roles
-    /// are assumed anew each time; keys in settings are part of the identity.
+    /// Whether the same credentials may come again under other settings, so that a token counts for them too. Roles are
+    /// assumed anew each time.
     pub fn may_give_same_credentials(&self) -> bool {
-        let is_asked = matches!(
-            self.source(),
-            Source::Sso(_) | Source::Login { .. } | Source::Process { .. } | Source::Container(_) | Source::Instance(_)
-        );
-        is_asked && self.chain.roles.is_empty()
+        self.source().may_give_same_credentials() && self.chain.roles.is_empty()
     }
 
     /// The deadline of a request as this identity that should end by `deadline`: later where a program may ask a person.
     pub fn deadline(&self, target: &Target, deadline: Instant) -> Instant {
-        match self.source() {
-            Source::Process { .. } => deadline + target.time_for_person,
-            _ => deadline,
-        }
+        if self.source().may_ask_person() { deadline + target.time_for_person } else { deadline }
     }
 
     /// The source of the first credentials.

@@ -10,8 +10,8 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ini::Section;
-use super::observations::unsteady;
 use super::shared_file::{Kind, SharedFile};
+use super::source_file::unsteady;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::Content;

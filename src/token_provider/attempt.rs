@@ -9,10 +9,9 @@ use std::time::Instant;
 
 use log::{debug, info, warn};
 
-use super::authenticator::{Attempt, Authenticator, Proof};
+use super::authenticator::{Authenticator, Stop};
 use super::stored::{new_entry, proven};
 use super::{IssuedToken, Purpose, log_entry};
-use crate::aws::Issued;
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
@@ -30,20 +29,16 @@ pub(super) struct TokenRequest<'a> {
 
 impl TokenRequest<'_> {
     /// Asks AWS. A token that is not cached for the identity may still be one that `cache` has for its credentials.
-    pub(super) fn without_entry(&self, cache: Option<&Cache>) -> Result<Attempt<IssuedToken>, Failure> {
-        Ok(match self.request(cache, self.deadline)? {
-            Attempt::Done(requested) => {
-                if let (Some(cache), Some(entry)) = (cache, self.cacheable(&requested)) {
-                    cache.save_or_warn(&entry);
-                }
-                Attempt::Done(requested.into())
-            }
-            Attempt::SettingsChanged => Attempt::SettingsChanged,
-        })
+    pub(super) fn without_entry(&self, cache: Option<&Cache>) -> Result<IssuedToken, Stop> {
+        let (token, entry) = self.request(cache, self.deadline)?;
+        if let (Some(cache), Some(entry)) = (cache, entry) {
+            cache.save_or_warn(&entry);
+        }
+        Ok(token)
     }
 
     /// Serves the cached token, or requests a new one.
-    pub(super) fn with_cache(&self, cache: &Cache) -> Result<Attempt<IssuedToken>, Failure> {
+    pub(super) fn with_cache(&self, cache: &Cache) -> Result<IssuedToken, Stop> {
         self.log_cached(cache);
         let outcome = cache.single_flight(Flight {
             key: &self.identity.key,
@@ -51,42 +46,46 @@ impl TokenRequest<'_> {
             need: if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer },
             look_up: &|| self.look_up(cache),
             request: &mut |deadline| match self.request(Some(cache), deadline) {
-                Ok(Attempt::Done(requested)) => {
-                    let entry = self.cacheable(&requested);
-                    Reply::Issued(requested.into(), entry)
-                }
-                Ok(Attempt::SettingsChanged) => Reply::SettingsChanged,
-                Err(failure) => Reply::Failed(failure),
+                Ok((token, entry)) => Reply::Issued(token, entry),
+                Err(Stop::SettingsChanged) => Reply::SettingsChanged,
+                Err(Stop::Failed(failure)) => Reply::Failed(failure),
             },
         });
         let host = &self.target.host;
         match outcome {
-            Outcome::Cached(token, None) => {
-                debug!(host; "token served from the cache");
-                Ok(Attempt::Done(token))
+            Outcome::Cached(token, why) => {
+                match why {
+                    None => debug!(host; "token served from the cache"),
+                    Some(why) => warn!(host, why = why.what; "cannot refresh the token; serving the cached one"),
+                }
+                Ok(token)
             }
-            Outcome::Cached(token, Some(failure)) => {
-                warn!(host, why = failure.what; "cannot refresh the token; serving the cached one");
-                Ok(Attempt::Done(token))
-            }
-            Outcome::Issued(token, _) => Ok(Attempt::Done(token)),
-            Outcome::SettingsChanged => Ok(Attempt::SettingsChanged),
-            Outcome::Failed(failure) => Err(failure),
-            Outcome::Busy => Err(busy()),
+            Outcome::Issued(token, _) => Ok(token),
+            Outcome::SettingsChanged => Err(Stop::SettingsChanged),
+            Outcome::Failed(failure) => Err(failure.into()),
+            Outcome::Busy => Err(busy().into()),
         }
     }
 
-    /// Requests a token from AWS, unless `cache` has one that the same credentials requested.
-    fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<Attempt<Requested>, Failure> {
-        let Attempt::Done((session, proof)) = self.authenticator.resolve(self.identity, &[], deadline)? else {
-            return Ok(Attempt::SettingsChanged);
+    /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached.
+    fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
+        let host = &self.target.host;
+        let (session, proof) = self.authenticator.resolve(self.identity, &[], deadline)?;
+        let cached = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
+        let cached = cached.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh);
+        let (token, entry) = if let Some(entry) = cached {
+            debug!(host; "the credentials are those of a cached token");
+            let own = entry.under(&self.identity.key.to_string());
+            (entry.into(), Some(own))
+        } else {
+            let issued = session.request_token(deadline)?;
+            let entry = new_entry(self.identity, self.target, &issued);
+            if entry.is_none() {
+                info!(host; "not cached: the token came expired or without an expiry time");
+            }
+            (issued.into(), entry)
         };
-        let entry = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
-        if let Some(entry) = entry.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh) {
-            debug!(host = self.target.host; "the credentials are those of a cached token");
-            return Ok(Attempt::Done(Requested::Cached(entry, proof)));
-        }
-        session.request_token(deadline).map(|issued| Attempt::Done(Requested::Issued(issued, proof)))
+        Ok((token, entry.and_then(|entry| proven(entry, proof))))
     }
 
     /// Reads the cached token.
@@ -110,40 +109,6 @@ impl TokenRequest<'_> {
             log_entry(&entry);
         } else {
             debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token");
-        }
-    }
-
-    /// The entry for a token, if it may be cached.
-    fn cacheable(&self, requested: &Requested) -> Option<Entry> {
-        let host = &self.target.host;
-        let (entry, proof) = match requested {
-            Requested::Cached(entry, proof) => (Some(entry.under(&self.identity.key.to_string())), *proof),
-            Requested::Issued(issued, _) if !issued.is_from_expected_provider => {
-                info!(host; "not cached: the credentials did not come from the provider that the settings lead to");
-                return None;
-            }
-            Requested::Issued(issued, proof) => (new_entry(self.identity, self.target, issued), *proof),
-        };
-        let Some(entry) = entry else {
-            info!(host; "not cached: the token came expired or without an expiry time");
-            return None;
-        };
-        proven(entry, proof)
-    }
-}
-
-/// A token that AWS was asked for.
-enum Requested {
-    Issued(Issued, Proof),
-    /// The credentials had requested it before.
-    Cached(Entry, Proof),
-}
-
-impl From<Requested> for IssuedToken {
-    fn from(requested: Requested) -> Self {
-        match requested {
-            Requested::Issued(issued, _) => issued.into(),
-            Requested::Cached(entry, _) => entry.into(),
         }
     }
 }

@@ -7,22 +7,28 @@ use std::time::Instant;
 
 use log::{debug, info};
 
-use crate::aws::{Exchange, MfaCode, Renewal, Session, sign_in_expires_soon};
+use crate::aws::{Exchange, MfaCode, Renewal, Session};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{Identity, Source, Touched, Watch};
+use crate::identity::{Identity, Touched, Watch};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
 
-/// The result of a step during which the settings may change.
-pub enum Attempt<T> {
-    /// The step is done.
-    Done(T),
+/// Why a step has no result.
+pub enum Stop {
     /// The identity was derived from settings that have changed since.
     SettingsChanged,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// Whose credentials they are for certain.
@@ -71,13 +77,14 @@ impl<'a> Authenticator<'a> {
     pub fn repeat<T>(
         &self,
         deadline: Instant,
-        mut step: impl FnMut(&Arc<Identity>) -> Result<Attempt<T>, Failure>,
+        mut step: impl FnMut(&Arc<Identity>) -> Result<T, Stop>,
     ) -> Result<(T, Arc<Identity>), Failure> {
         for _ in 0..MOST_CHANGES {
             let identity = self.read(deadline)?;
-            match step(&identity)? {
-                Attempt::Done(result) => return Ok((result, identity)),
-                Attempt::SettingsChanged => {
+            match step(&identity) {
+                Ok(result) => return Ok((result, identity)),
+                Err(Stop::Failed(failure)) => return Err(failure),
+                Err(Stop::SettingsChanged) => {
                     debug!(host = self.target.host; "the settings have changed meanwhile; starting over");
                 }
             }
@@ -91,9 +98,9 @@ impl<'a> Authenticator<'a> {
         identity: &Arc<Identity>,
         codes: &[MfaCode],
         deadline: Instant,
-    ) -> Result<Attempt<(Session, Proof)>, Failure> {
+    ) -> Result<(Session, Proof), Stop> {
         if self.renew(identity, deadline)? == Renewal::Renewed {
-            return Ok(Attempt::SettingsChanged);
+            return Err(Stop::SettingsChanged);
         }
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
@@ -103,23 +110,23 @@ impl<'a> Authenticator<'a> {
             _ if identity.uncacheable.is_some() => Proof::OfCredentials,
             Touched::No => Proof::OfIdentity,
             // The SDK has renewed the session.
-            Touched::Yes if matches!(identity.source(), Source::Login { .. }) => return Ok(Attempt::SettingsChanged),
+            Touched::Yes if identity.source().renews_itself() => return Err(Stop::SettingsChanged),
             Touched::Yes | Touched::Unknown => {
                 let when = if touched == Touched::Yes { "while they were resolved" } else { "a moment ago" };
                 info!(host = self.target.host; "not cached: the settings of the credentials changed {when}");
                 Proof::OfCredentials
             }
         };
-        Ok(Attempt::Done((session, proof)))
+        Ok((session, proof))
     }
 
     fn read(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
-        Identity::of(self.env, self.target, deadline).map(Arc::new)
+        Identity::read(self.env, self.target, deadline).map(Arc::new)
     }
 
     /// Renews the sign-in once, if it expires soon. Another process may have renewed it since the settings were read.
     fn renew(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Renewal, Failure> {
-        if self.has_renewed.get() || !sign_in_expires_soon(identity) {
+        if self.has_renewed.get() || !identity.source().needs_renewal() {
             return Ok(Renewal::Unchanged);
         }
         self.has_renewed.set(true);

@@ -130,7 +130,7 @@ impl Check<'_> {
         if let Some((_, key)) = self.targets.iter().find(|(known, _)| *known == target) {
             return key.clone();
         }
-        let identity = Identity::of(self.env, &target, self.deadline).ok();
+        let identity = Identity::read(self.env, &target, self.deadline).ok();
         let key = identity.map(|identity| identity.key.to_string());
         self.targets.push((target, key.clone()));
         key

@@ -34,7 +34,7 @@ use crate::identity::{Identity, request_key};
 use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
-pub use authenticator::{Attempt, Authenticator, MOST_CHANGES, Proof, unsettled};
+pub use authenticator::{Authenticator, MOST_CHANGES, Proof, Stop, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
 pub use stored::{Stored, cached, erase, erase_of_everyone, writable_cache};

@@ -44,7 +44,7 @@ pub fn cached(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
 pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
     let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(()) };
     // Settings that lead to no identity have no entry.
-    let Ok(identity) = Identity::of(env, target, deadline) else { return Ok(()) };
+    let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, target, &identity.key.to_string())
 }
 

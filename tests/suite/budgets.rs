@@ -232,6 +232,22 @@ fn a_get_that_misses_reads_each_file_of_aws_once_and_starts_one_runtime() {
         assert_eq!(trace.matches(&format!("\"{}\"", file.display())).count(), 1, "{}: {trace}", file.display());
     }
     assert_eq!((aws.count(), trace.matches("epoll_create1(").count()), (3, 1), "{trace}");
+    // Tokens in files: for STS, and for the endpoint of a container.
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let token = helper.write("token", "token").display().to_string();
+    let uri = format!("{}/v1/pod", aws.url());
+    let role = "arn:aws:iam::111122223333:role/R";
+    for vars in [
+        [("AWS_WEB_IDENTITY_TOKEN_FILE", &*token), ("AWS_ROLE_ARN", role)],
+        [("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &*token), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*uri)],
+    ] {
+        let helper = vars.into_iter().fold(Helper::bare(), |helper, (name, value)| helper.var(name, value));
+        let helper = helper.var("AWS_ENDPOINT_URL", &aws.url());
+        let (ran, trace) = helper.traced(HOST, &["-e", "trace=openat,epoll_create1"]);
+        ran.password_for(HOST);
+        let count = |text: &str| trace.matches(text).count();
+        assert_eq!((count(&format!("\"{token}\"")), count("epoll_create1(")), (1, 1), "{vars:?}: {trace}");
+    }
 }
 
 #[test]

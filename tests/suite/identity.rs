@@ -26,14 +26,11 @@ type Tally = BTreeMap<&'static str, usize>;
 
 fn kind(source: &Source) -> &'static str {
     match source {
-        Source::Environment(..) => "environment",
-        Source::Profile(..) => "profile",
+        Source::Keys(keys) => keys.profile.as_ref().map_or("environment", |_| "profile"),
         Source::Sso(_) => "sso",
-        Source::Login { .. } => "login",
-        Source::Process { .. } => "process",
+        Source::Login(_) => "login",
+        Source::Process(_) => "process",
         Source::WebIdentity(_) => "web identity",
-        Source::ServiceAccount(_) => "service account",
-        Source::Account(_) => "account",
         Source::Container(_) => "container",
         Source::Instance(_) => "instance",
     }
@@ -67,7 +64,7 @@ fn whenever_two_worlds_have_one_key_they_have_one_principal() {
         let deadline = Instant::now() + Duration::from_secs(30);
         let config = Config::load(&env, deadline).expect("a configuration");
         let target = config.target(&env, HOST).expect("a target");
-        let Ok(identity) = Identity::of(&env, &target, deadline) else {
+        let Ok(identity) = Identity::read(&env, &target, deadline) else {
             *tally.entry("refused").or_default() += 1;
             world = last;
             continue;

@@ -606,7 +606,7 @@ fn of_helper(world: &World, site: &Site) -> Verdict {
     let deadline = Instant::now() + Duration::from_secs(30);
     let config = Config::load(&env, deadline).expect("a configuration");
     let target = config.target(&env, HOST).expect("a target");
-    match Identity::of(&env, &target, deadline) {
+    match Identity::read(&env, &target, deadline) {
         Ok(identity) => principal(&identity, world, site)
             .map_or_else(|| Verdict::None(format!("nothing from {}", identity.chain)), Verdict::Key),
         Err(failure) => Verdict::None(failure.to_string()),

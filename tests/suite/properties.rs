@@ -139,7 +139,7 @@ proptest! {
                     }
                 }
                 if let Ok(target) = config.target(&nowhere(), "111122223333.dkr.ecr.us-east-1.amazonaws.com") {
-                    let _ = Identity::of(&nowhere(), &target, Instant::now() + Duration::from_secs(9));
+                    let _ = Identity::read(&nowhere(), &target, Instant::now() + Duration::from_secs(9));
                 }
             }
             Err(error) => {

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use docker_credential_ecr_login::identity::{Identity, IdentityToken, Source, Sso, WebIdentity, issuer_and_subject};
+use docker_credential_ecr_login::identity::{
+    Container, Identity, IdentityToken, Instance, Process, Source, Sso, WebIdentity, issuer_and_subject,
+};
 use serde_json::{Value, json};
 
 use crate::worlds::World;
@@ -152,20 +154,20 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
     };
     let json = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
     let mut caller = match identity.source() {
-        Source::Environment(_, keys) | Source::Profile(_, keys) => keys.id.clone(),
+        Source::Keys(keys) => keys.keys.id.clone(),
         Source::Sso(Sso { account_id, role_name, file, .. }) => {
-            let sign_in = json(file)?;
+            let sign_in = json(&file.path)?;
             if sign_in["expiresAt"].as_str()?.starts_with("2020") {
                 return None;
             }
             by_sso(account_id, role_name, sign_in["accessToken"].as_str()?)
         }
-        Source::Login { file, .. } => json(file)?["accessToken"]["accessKeyId"].as_str()?.to_owned(),
-        Source::WebIdentity(WebIdentity { token: IdentityToken::File { path, .. }, role_arn, .. }) => {
-            let token = fs::read(path).ok().filter(|token| !token.is_empty())?;
+        Source::Login(login) => json(&login.file)?["accessToken"]["accessKeyId"].as_str()?.to_owned(),
+        Source::WebIdentity(WebIdentity { token: IdentityToken::File { file, .. }, role_arn, .. }) => {
+            let token = fs::read(&file.path).ok().filter(|token| !token.is_empty())?;
             with_token(role_arn, &token)
         }
-        Source::Container(url) => {
+        Source::Container(Container { url, .. }) => {
             let hosts = [site.address(CONTAINER).to_owned(), "http://169.254.170.2".to_owned()];
             let path = hosts.iter().find_map(|host| url.strip_prefix(host.trim_end_matches('/')))?;
             let authorization = match var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
@@ -174,7 +176,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
             };
             of_container(path, &authorization)
         }
-        Source::Instance(url) => {
+        Source::Instance(Instance { endpoint: url }) => {
             let is_true = |name: &str| var(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
             let profile = identity.profiles.profile(identity.selected.name());
             let version_1_disabled = is_true("AWS_EC2_METADATA_V1_DISABLED")
@@ -184,7 +186,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
             }
             of_instance(url.strip_prefix("http://").expect("a URL"))
         }
-        Source::Process { command, .. } => {
+        Source::Process(Process { command, .. }) => {
             let mut shell = std::process::Command::new("/bin/sh");
             shell.args(["-c", command]).env_clear().envs(vars.clone()).stdin(std::process::Stdio::null());
             let output = shell.output().expect("a shell");
@@ -194,7 +196,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
             let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
             answer["AccessKeyId"].as_str()?.to_owned()
         }
-        Source::WebIdentity(_) | Source::ServiceAccount(_) | Source::Account(_) => return None,
+        Source::WebIdentity(_) => return None,
     };
     for role in &identity.chain.roles {
         caller = by_role(&role.arn, role.external_id.as_deref(), &caller);

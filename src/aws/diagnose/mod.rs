@@ -19,55 +19,32 @@ mod transport;
 
 use std::error::Error;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_sdk_sts::operation::get_session_token::GetSessionTokenError;
 
 use super::context::Context;
-use super::sdk_error::{Refusal, causes, chain, refusal};
+use super::sdk_error::{Refusal, causes, refusal};
 use crate::code::Code;
-use crate::config::{Role, ServiceAccount};
+use crate::config::Role;
 use crate::error::{Failure, one_line};
-use crate::identity::{IdentityToken, Source, WebIdentity};
-use crate::platform::shell_word;
+use crate::identity::{IdentityToken, WebIdentity};
 use crate::secret::Secret;
 
 impl Context {
-    /// Why the source gave no credentials.
-    pub(super) fn credentials_failure(&self, error: &CredentialsError) -> Failure {
-        if let (Some(refusal), Source::ServiceAccount(account)) =
-            (chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>), self.source())
-        {
-            return self.service_account_denied(account, &refusal);
-        }
-        if let Some(failure) = self.transport_failure(error) {
-            return failure;
-        }
-        let text = one_line(&causes(error));
-        match self.source() {
-            Source::Login { profile, .. } => Failure::new(
-                Code::LoginExpired,
-                format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
-                format!("run 'aws login --profile {}'", shell_word(profile)),
-            ),
-            _ => Failure::new(
-                Code::CredentialsInvalid,
-                format!("the AWS credentials of {} cannot be used", self.describe_source()),
-                "check them with 'aws sts get-caller-identity' in the same environment",
-            )
-            .quoting(&text),
-        }
-    }
-
     /// Why STS gave no credentials for a web identity.
-    pub(super) fn web_identity_failure(&self, error: &CredentialsError, of: &WebIdentity, token: &Secret) -> Failure {
-        let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleWithWebIdentityError>) else {
-            return self.credentials_failure(error);
+    pub(super) fn web_identity_failure(
+        &self,
+        error: &(dyn Error + 'static),
+        of: &WebIdentity,
+        token: &Secret,
+    ) -> Failure {
+        let Some(refusal) = refusal::<AssumeRoleWithWebIdentityError>(error) else {
+            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("STS's answer", error));
         };
-        // The common message would be that a session has expired.
+        // The common message would be that a session has expired, with the advice to sign in.
         if refusal.is_expired_token() {
-            return web_identity_expired(of, &refusal);
+            return web_identity_expired(of, &refusal).unwrap_or_else(|| self.web_identity_denied(of, &refusal, token));
         }
         self.common_refusal(&refusal, "STS", &self.describe_source())
             .unwrap_or_else(|| self.web_identity_denied(of, &refusal, token))
@@ -90,40 +67,33 @@ impl Context {
                     "check that the role's trust policy trusts the issuer of the token in {name}, and its audience"
                 ),
             ),
-            IdentityToken::GitHub(_) => (
+            IdentityToken::GitHub { .. } => (
                 self.describe_source(),
                 "check that the role's trust policy trusts token.actions.githubusercontent.com \
                  for this repository and ref, with the audience sts.amazonaws.com"
                     .to_owned(),
             ),
+            IdentityToken::ServiceAccount(_) => (
+                format!("the token of {}", self.describe_source()),
+                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
+                 and the token's audience"
+                    .to_owned(),
+            ),
         };
-        let what = format!("STS does not accept {token_name} for the role {}: {}", of.role_arn, refusal.code);
         // STS quotes invalid parameters.
-        let quote = refusal.message.replace(token.expose().trim(), "…");
+        let mut quote = refusal.message.replace(token.expose().trim(), "…");
+        let mut role = String::new();
+        match self.source().role_arn() {
+            Some(arn) => role = format!(" for the role {arn}"),
+            None => quote = quote.replace(&of.role_arn, "…"),
+        }
+        let what = format!("STS does not accept {token_name}{role}: {}", refusal.code);
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.is_of_identity())
     }
 
-    fn service_account_denied(&self, account: &ServiceAccount, refusal: &Refusal) -> Failure {
-        let account_name = self.describe_source();
-        // The common message would be that a session has expired, with the advice to sign in.
-        let common = self.common_refusal(refusal, "STS", &account_name).filter(|_| !refusal.is_expired_token());
-        common.unwrap_or_else(|| {
-            // STS quotes invalid parameters.
-            let quote = refusal.message.replace(account.token.expose(), "…").replace(&account.role_arn, "…");
-            Failure::new(
-                Code::WebIdentityDenied,
-                format!("STS does not accept the token of {account_name}: {}", refusal.code),
-                "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
-                 and the token's audience",
-            )
-            .quoting(&quote)
-            .refused(refusal.is_of_identity())
-        })
-    }
-
     /// Why STS gave no credentials for a role.
-    pub(super) fn role_failure(&self, error: &CredentialsError, role: &Role) -> Failure {
-        if let Some(refusal) = chain(error).find_map(refusal::<AssumeRoleError>) {
+    pub(super) fn role_failure(&self, error: &(dyn Error + 'static), role: &Role) -> Failure {
+        if let Some(refusal) = refusal::<AssumeRoleError>(error) {
             return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).map_or_else(
                 || self.role_denied(&refusal, role),
                 |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
@@ -162,8 +132,8 @@ impl Context {
     }
 
     /// Why STS gave a user no session for the code of an MFA device.
-    pub(super) fn user_session_failure(&self, error: &CredentialsError) -> Failure {
-        let Some(refusal) = chain(error).find_map(refusal::<GetSessionTokenError>) else {
+    pub(super) fn user_session_failure(&self, error: &(dyn Error + 'static)) -> Failure {
+        let Some(refusal) = refusal::<GetSessionTokenError>(error) else {
             return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("STS's answer", error));
         };
         if refusal.message.contains(WRONG_CODE) {
@@ -181,20 +151,23 @@ impl Context {
     }
 }
 
-fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Failure {
-    if let IdentityToken::Variable { name, .. } = &of.token {
-        return Failure::new(
+fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Option<Failure> {
+    match &of.token {
+        IdentityToken::Variable { name, .. } => Some(Failure::new(
             Code::CredentialsExpired,
             format!("the web identity token in {name} has expired"),
             "get a new one from the CI system, or have it issue a token that is valid for the whole job",
-        );
+        )),
+        IdentityToken::ServiceAccount(_) => None,
+        IdentityToken::File { .. } | IdentityToken::GitHub { .. } => Some(
+            Failure::new(
+                Code::WebIdentityDenied,
+                format!("STS gives no credentials for the role {}: the web identity token has expired", of.role_arn),
+                "check the program that renews the token, and that the settings name the file that it writes",
+            )
+            .quoting(refusal.message),
+        ),
     }
-    Failure::new(
-        Code::WebIdentityDenied,
-        format!("STS gives no credentials for the role {}: the web identity token has expired", of.role_arn),
-        "check the program that renews the token, and that the settings name the file that it writes",
-    )
-    .quoting(refusal.message)
 }
 
 /// An answer of AWS that is neither a result nor a refusal.

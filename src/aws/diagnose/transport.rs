@@ -19,7 +19,7 @@ impl NamedProxy {
 
 impl Context {
     /// The message for an error that a [`TransportError`] caused; `None` for others.
-    pub(super) fn transport_failure(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
+    pub(in crate::aws) fn transport_failure(&self, error: &(dyn Error + 'static)) -> Option<Failure> {
         chain(error).find_map(|error| error.downcast_ref::<TransportError>()).map(|cause| self.no_answer(cause))
     }
 

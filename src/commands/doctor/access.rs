@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::display_time::describe_duration;
 use crate::error::Failure;
-use crate::identity::{Identity, Source};
+use crate::identity::Identity;
 use crate::registry::Host;
 use crate::token::Token;
 use crate::token_provider;
@@ -179,7 +179,7 @@ impl Access {
         if let Some(valid) = cached {
             self.add(*checker, self.index, Check::ok(Name::Token, format!("in the cache, {valid}")));
         }
-        if matches!(self.identity.source(), Source::Process { .. }) {
+        if self.identity.source().may_ask_person() {
             checker.deadline += started.elapsed();
         }
         session.ok()

@@ -12,7 +12,7 @@ use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure, without_path};
-use crate::identity::{Identity, IdentityToken, Source, WebIdentity};
+use crate::identity::{Identity, IdentityToken, Source};
 use crate::registry;
 use crate::token_provider::{self, Authenticator};
 
@@ -130,11 +130,7 @@ pub(super) fn check_identity(
     let deadline = checker.for_credentials();
     let identity = Authenticator::new(checker.env, target, exchange.clone()).identity(deadline)?;
     report.source = Some(identity.source().to_string());
-    report.role = match (identity.chain.roles.last(), identity.source()) {
-        (Some(role), _) => Some(role.arn.clone()),
-        (None, Source::WebIdentity(WebIdentity { role_arn, .. })) => Some(role_arn.clone()),
-        (None, _) => None,
-    };
+    report.role = identity.chain.role_arn().map(str::to_owned);
     report.profile = profile(&identity);
     report.checks.push(check_cache(checker, target, &identity));
     if !identity.chain.passed_over.is_empty() {
@@ -150,7 +146,7 @@ fn profile(identity: &Identity) -> Option<String> {
     const ENVIRONMENT: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
     let selected = || identity.profiles.profile(identity.selected.name());
     match identity.source() {
-        Source::Environment(..) | Source::Account(_) | Source::ServiceAccount(_) => None,
+        Source::Keys(keys) if keys.profile.is_none() => None,
         Source::WebIdentity(of) if !matches!(&of.token, IdentityToken::File { setting, .. } if setting != ENVIRONMENT) => {
             None
         }

@@ -54,7 +54,7 @@ pub(super) fn interval(text: &str) -> Result<Duration, &'static str> {
 pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
     // Settings that lead to no identity would be reported again and again, from a process that seems to work.
     for (config, target) in export.targets(env)?.values() {
-        let identity = Identity::of(env, target, Instant::now() + config.timeout());
+        let identity = Identity::read(env, target, Instant::now() + config.timeout());
         identity.map_err(|failure| token_provider::in_context(target, failure))?;
     }
     let mut refresher =

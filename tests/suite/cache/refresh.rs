@@ -76,17 +76,13 @@ fn a_refusal_at_a_refresh_removes_the_token_and_is_the_answer() {
         ("sts", "AccessDenied"),
         ("sts", "InvalidClientTokenId"),
         ("sso", "ForbiddenException"),
+        ("sso", "ResourceNotFoundException"),
     ] {
         let aws = Aws::start();
         let mut helper = Helper::of(&aws);
         match service {
             "sts" => helper.set(role.0, role.1),
-            "sso" => {
-                helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-                let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
-                helper.write(".aws/config", &config);
-                crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
-            }
+            "sso" => helper = signed_in(&aws),
             _ => {}
         }
         helper.get(HOST).password_for(HOST);
@@ -100,6 +96,41 @@ fn a_refusal_at_a_refresh_removes_the_token_and_is_the_answer() {
             assert!(line.contains(code) || line.contains("does not know the access key"), "{service} {code}: {line}");
             assert!(helper.entries().is_empty(), "{service} {code}");
         }
+    }
+}
+
+/// A helper with a sign-in through IAM Identity Center.
+fn signed_in(aws: &Aws) -> Helper {
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+    helper.write(".aws/config", &config);
+    crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+    helper
+}
+
+/// A sign-in ends like credentials that expire, and the SDKs use the credentials of an instance without a role until they expire.
+#[test]
+fn a_sign_in_that_has_ended_and_an_instance_without_its_role_leave_a_valid_token() {
+    for (service, failure) in
+        [("sso", (401, "UnauthorizedException", "Session token not found or invalid")), ("imds", (404, "", ""))]
+    {
+        let aws = Aws::start();
+        let helper = match service {
+            "sso" => signed_in(&aws),
+            _ => Helper::bare()
+                .var("AWS_ENDPOINT_URL", &aws.url())
+                .var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url())
+                .var("AWS_EC2_METADATA_DISABLED", ""),
+        };
+        let first = helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_hours(7));
+        aws.change(|plan| (plan.failures, plan.failure, plan.service) = (usize::MAX, failure, service));
+        let calls = aws.count();
+        for _ in 0..2 {
+            assert_eq!(helper.get(HOST).password_for(HOST), first, "{service}");
+        }
+        assert!(aws.count() > calls, "{service}: a refresh was tried");
+        assert_eq!(aws.count_of("ecr"), 1, "{service}");
     }
 }
 

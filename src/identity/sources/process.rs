@@ -1,4 +1,4 @@
-//! Derives from the command line of a `credential_process` what its output depends on.
+//! A `credential_process`, and what its output depends on.
 //!
 //! The command runs in the current directory, by `sh -c` (on Windows by `cmd.exe /C`), with the whole environment. So the key
 //! holds that directory and environment, the shell and every program that a word can name, as the PATH resolves them, the state
@@ -13,15 +13,63 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::dependency::{Dependency, name_digest};
-use super::shell_words::{may_be_script, split};
+use super::super::dependency::{Dependency, name_digest};
+use super::super::inputs::ProfileSection;
+use super::super::observations::Observations;
+use super::super::shell_words::{may_be_script, split};
+use super::kind::Kind;
+use crate::code::Code;
 use crate::env::Env;
+use crate::error::Failure;
+
+/// A profile with a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The profile.
+    pub profile: String,
+    /// The command line for the shell.
+    pub command: String,
+}
+
+impl Process {
+    /// The process of a profile.
+    pub(in super::super) fn in_profile(section: &ProfileSection<'_>) -> Option<Self> {
+        let command = section.get("credential_process")?.to_owned();
+        Some(Self { profile: section.name.to_owned(), command })
+    }
+}
+
+impl Kind for Process {
+    fn describe(&self) -> String {
+        format!("profile '{}'", self.profile)
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        match dependencies(&self.command, observations.env) {
+            Ok(dependencies) => dependencies.into_iter().for_each(|dependency| observations.add(dependency)),
+            Err(why) => observations.refuse(Failure::new(
+                Code::CacheUnused,
+                format!("the helper does not understand the credential_process: {why}"),
+                "write it as plain words, e.g. the path of a script and its arguments",
+            )),
+        }
+        observations.add(Dependency::SandboxOfPrograms);
+    }
+
+    fn reads_itself(&self) -> bool {
+        true
+    }
+
+    fn may_ask_person(&self) -> bool {
+        true
+    }
+}
 
 /// The directories below the home directory in which the AWS CLI keeps sessions.
 const SESSIONS: [&str; 3] = [".aws/sso/cache", ".aws/login/cache", ".aws/cli/cache"];
 
 /// What the output of `command` depends on. Fails with the reason why this is unknown.
-pub(super) fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
+fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
     let mut all = vec![Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));

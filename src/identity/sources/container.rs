@@ -1,0 +1,108 @@
+//! The role of a container, from the endpoint that ECS, EKS Pod Identity or another agent sets in its variables.
+
+use std::path::Path;
+
+use super::super::dependency::Dependency;
+use super::super::inputs::Inputs;
+use super::super::jwt::Acceptor;
+use super::super::observations::Observations;
+use super::super::source_file::SourceFile;
+use super::kind::Kind;
+use crate::code::Code;
+use crate::config::is_url;
+use crate::error::Failure;
+use crate::input::Content;
+
+/// The host of a relative URI (Amazon ECS developer guide, "Task IAM role").
+const ECS: &str = "http://169.254.170.2";
+
+/// The variables that ECS and EKS set for a container with a role.
+const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+
+/// The endpoint of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its URL.
+    pub url: String,
+    /// The file with the token for the request. Without one, the token may be in a variable.
+    token_file: Option<SourceFile>,
+}
+
+impl Container {
+    /// Whether a variable names an endpoint.
+    pub(in super::super) fn is_set(inputs: &Inputs<'_>) -> bool {
+        [RELATIVE, FULL].iter().any(|name| inputs.env.os(name).is_some())
+    }
+
+    /// The endpoint, as the chain of the SDK for Go has it: the full URI before the relative one. `credential_source` has them in the
+    /// other order (`config/resolve_credentials.go` in aws-sdk-go-v2); no agent sets both.
+    pub(in super::super) fn in_chain(inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        Self::new(inputs, [FULL, RELATIVE])
+    }
+
+    /// The endpoint that `credential_source` names.
+    pub(in super::super) fn named(inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        Self::new(inputs, [RELATIVE, FULL])
+    }
+
+    fn new(inputs: &Inputs<'_>, in_order: [&'static str; 2]) -> Result<Self, Failure> {
+        let env = inputs.env;
+        let set = in_order.into_iter().find_map(|name| Some((name, env.text(name)?)));
+        let (name, value) = set.unwrap_or_default();
+        let is_path = || value.starts_with('/') && value.parse::<http::Uri>().is_ok();
+        let (url, form) = if name == RELATIVE {
+            (is_path().then(|| format!("{ECS}{value}")), "a path")
+        } else {
+            (is_url(value).then(|| value.to_owned()), "a URL")
+        };
+        let url = url.ok_or_else(|| {
+            let what = format!("{name} is not {form}");
+            Failure::new(Code::SettingInvalid, what, "correct or unset it: ECS and EKS set it themselves")
+        })?;
+        let token_file = match env.os(TOKEN_FILE) {
+            Some(path) => Some(token_file(Path::new(path), inputs)?),
+            None => None,
+        };
+        Ok(Self { url, token_file })
+    }
+
+    /// The token for the request, and where it is, for messages.
+    pub fn token<'a>(&'a self, env: &'a crate::env::Env) -> Option<(&'a [u8], String)> {
+        let in_file = self.token_file.as_ref().map(|file| {
+            let place = format!("the token file {} ({TOKEN_FILE})", file.path.display());
+            (file.content.bytes().unwrap_or_default(), place)
+        });
+        in_file.or_else(|| Some((env.os(TOKEN)?.as_encoded_bytes(), format!("the token in {TOKEN}"))))
+    }
+}
+
+fn token_file(path: &Path, inputs: &Inputs<'_>) -> Result<SourceFile, Failure> {
+    let file = SourceFile::read(path.to_owned(), inputs.deadline)?;
+    if let Content::Bytes(_) = file.content {
+        return Ok(file);
+    }
+    Err(Failure::new(
+        Code::SourceFile,
+        format!("the token file {} ({TOKEN_FILE}) does not exist or cannot be read", path.display()),
+        "check its path, owner and mode, and that the token is mounted there",
+    ))
+}
+
+impl Kind for Container {
+    fn describe(&self) -> String {
+        "the container's role".to_owned()
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        match &self.token_file {
+            Some(file) => observations.add_token_file(file, Acceptor::Container),
+            // A token in a variable is in the key. Without a token, the endpoint gives each sandbox its own role.
+            None if observations.env.os(TOKEN).is_none() => return observations.add(Dependency::Sandbox),
+            None => {}
+        }
+        observations.add(Dependency::Boot);
+    }
+}

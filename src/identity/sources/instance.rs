@@ -1,0 +1,49 @@
+//! The role of an EC2 instance, from its metadata service.
+
+use super::super::dependency::Dependency;
+use super::super::inputs::Inputs;
+use super::super::observations::Observations;
+use super::kind::Kind;
+use crate::code::Code;
+use crate::config::is_url;
+use crate::error::Failure;
+
+/// The metadata service of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The URL of the service.
+    pub endpoint: String,
+}
+
+impl Instance {
+    /// The service, by the settings in the order of the SDK's client: variable, profile, mode.
+    pub(in super::super) fn in_settings(inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        let at = |endpoint: &str| Ok(Self { endpoint: endpoint.to_owned() });
+        let invalid = |what: String, hint: String| Err(Failure::new(Code::SettingInvalid, what, hint));
+        match inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint") {
+            Some((url, _)) if is_url(url) => return at(url),
+            Some((_, name)) => {
+                let hint = format!("correct it, or unset {name} for the default address");
+                return invalid(format!("{name} is not a URL"), hint);
+            }
+            None => {}
+        }
+        match inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode") {
+            Some((mode, _)) if mode.eq_ignore_ascii_case("ipv6") => at("http://[fd00:ec2::254]"),
+            Some((mode, name)) if !mode.eq_ignore_ascii_case("ipv4") => {
+                invalid(format!("{name} is neither IPv4 nor IPv6"), format!("correct or unset {name}"))
+            }
+            _ => at("http://169.254.169.254"),
+        }
+    }
+}
+
+impl Kind for Instance {
+    fn describe(&self) -> String {
+        "the instance's role".to_owned()
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        observations.add(Dependency::Sandbox);
+    }
+}

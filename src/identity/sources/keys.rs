@@ -1,0 +1,104 @@
+//! Keys in settings: in variables, or in a profile. The settings themselves prove whose they are.
+
+use super::super::inputs::{Inputs, ProfileSection};
+use super::super::observations::Observations;
+use super::kind::Kind;
+use crate::config::{AccountKeys, Keys};
+use crate::error::Failure;
+use crate::secret::Secret;
+
+/// Keys, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticKeys {
+    /// Where they are, as the object of a sentence.
+    place: String,
+    /// The profile that has them; `None` for variables.
+    pub profile: Option<String>,
+    /// The keys.
+    pub keys: Keys,
+}
+
+impl StaticKeys {
+    /// Keys in the environment; a blank value counts as unset. `AWS_ACCESS_KEY` and `AWS_SECRET_KEY` are names of the SDK for
+    /// Go, `AWS_SECURITY_TOKEN` is one of the AWS CLI.
+    pub(in super::super) fn in_environment(inputs: &Inputs<'_>) -> Result<Option<Self>, Failure> {
+        const IDS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"];
+        const SECRETS: [&str; 2] = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"];
+        let env = inputs.env;
+        let first = |names: [&'static str; 2]| {
+            let set = |name| Some((name, env.text(name).filter(|value| !value.trim().is_empty())?));
+            names.into_iter().find_map(set)
+        };
+        // Of two names, the one that is there without a value is the one that was meant.
+        let meant = |names: [&'static str; 2]| {
+            names.into_iter().find(|name| env.text(name).is_some() || env.is_empty(name)).unwrap_or(names[0])
+        };
+        let ((id_name, id), (secret_name, secret)) = match (first(IDS), first(SECRETS)) {
+            (Some(id), Some(secret)) => (id, secret),
+            (Some((id, _)), None) => return Err(inputs.half(id, meant(SECRETS))),
+            (None, Some((secret, _))) => return Err(inputs.half(secret, meant(IDS))),
+            (None, None) => return Ok(None),
+        };
+        let token = first(["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]).map(|(_, token)| token.trim().to_owned().into());
+        let names = if secret_name == SECRETS[0] { id_name.to_owned() } else { format!("{id_name}, {secret_name}") };
+        let keys = Keys { id: id.to_owned(), secret: secret.to_owned().into(), token };
+        Ok(Some(Self { place: format!("the environment ({names})"), profile: None, keys }))
+    }
+
+    /// Keys that variables hold for one account.
+    pub(in super::super) fn for_account(AccountKeys { account, keys }: &AccountKeys) -> Self {
+        Self { place: format!("AWS_ECR_ACCESS_KEY_ID_{account}"), profile: None, keys: keys.clone() }
+    }
+
+    /// The keys in a profile. A pair is in one file; half of a pair is an error.
+    pub(in super::super) fn in_profile(section: &ProfileSection<'_>) -> Result<Option<Self>, Failure> {
+        const ID: &str = "aws_access_key_id";
+        const SECRET: &str = "aws_secret_access_key";
+        let mut files = section.profile.sections();
+        while let Some(file) = files.next() {
+            let missing = |key: &str, other: &str| {
+                let what = format!("it has {other} without {key} beside it in the same file");
+                section.wrong(&what, &format!("add {key}, or remove {other}"))
+            };
+            let (id, secret) = match (file.get(ID), file.get(SECRET)) {
+                (Some(id), Some(secret)) => (id.to_owned(), secret.to_owned().into()),
+                (Some(_), None) => return Err(missing(SECRET, ID)),
+                (None, Some(_)) => return Err(missing(ID, SECRET)),
+                (None, None) => continue,
+            };
+            // As in the SDK for Go, the token of keys in the credentials file may be in the config file.
+            let files: Vec<_> = std::iter::once(file).chain(files).collect();
+            let token = ["aws_session_token", "aws_security_token"]
+                .into_iter()
+                .find_map(|key| files.iter().find_map(|file| file.get(key)));
+            let keys = Keys { id, secret, token: token.map(|token| token.to_owned().into()) };
+            let place = format!("profile '{}'", section.name);
+            return Ok(Some(Self { place, profile: Some(section.name.to_owned()), keys }));
+        }
+        Ok(None)
+    }
+
+    /// The end of the access key, as in `aws configure list`, which distinguishes the keys of two people or programs.
+    pub(in super::super) fn end_of_id(&self) -> Option<&str> {
+        let (start, _) = self.keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8)?;
+        Some(&self.keys.id[start..])
+    }
+}
+
+impl Kind for StaticKeys {
+    fn describe(&self) -> String {
+        self.place.clone()
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        let Keys { id, secret, token } = &self.keys;
+        observations.add_setting("access key id", id);
+        observations.add_setting("secret access key", secret.expose());
+        observations.add_setting("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
+    }
+
+    /// Keys in settings are part of the identity.
+    fn may_give_same_credentials(&self) -> bool {
+        false
+    }
+}

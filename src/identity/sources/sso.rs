@@ -1,0 +1,176 @@
+//! A sign-in through IAM Identity Center: the file that `aws sso login` writes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use sha1::{Digest, Sha1};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use super::super::dependency::Dependency;
+use super::super::inputs::ProfileSection;
+use super::super::observations::Observations;
+use super::super::profiles::Profile;
+use super::super::source_file::SourceFile;
+use super::kind::Kind;
+use crate::error::Failure;
+use crate::platform::shell_word;
+
+/// A sign-in that expires within this time is renewed: the value of the SDKs.
+const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+
+/// A sign-in, and the role that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sso {
+    /// The profile that refers to it.
+    pub profile: String,
+    /// The name of the `[sso-session …]`; `None` in the legacy form.
+    pub session: Option<String>,
+    /// The region of the service.
+    pub region: String,
+    /// The account of the role.
+    pub account_id: String,
+    /// The role, a permission set.
+    pub role_name: String,
+    /// The file in which the AWS CLI keeps the sign-in.
+    pub file: SourceFile,
+}
+
+impl Sso {
+    /// The sign-in of a profile. Without account and role it is one for other programs, and passed over.
+    pub(in super::super) fn in_profile(
+        section: &ProfileSection<'_>,
+        passed_over: &mut Vec<String>,
+    ) -> Result<Option<Self>, Failure> {
+        let [account_id, role_name] = [section.get("sso_account_id"), section.get("sso_role_name")];
+        let own = format!("profile '{}'", section.name);
+        if account_id.is_none() && role_name.is_none() {
+            let key = ["sso_session", "sso_start_url", "sso_region"].into_iter().find(|key| section.get(key).is_some());
+            passed_over.extend(
+                key.map(|key| format!("{key} of {own} is not used: there is no sso_account_id and no sso_role_name")),
+            );
+            return Ok(None);
+        }
+        // The legacy form has the keys in the profile itself.
+        let session = section.get("sso_session");
+        let (found, place) = match session {
+            Some(session) => (sso_session(section, session)?, format!("[sso-session {session}]")),
+            None => (section.profile, own.clone()),
+        };
+        let required = |key: &str, value: Option<&str>, place: &str| {
+            let hint = || format!("add it, or run 'aws configure sso --profile {}'", shell_word(section.name));
+            value.map(str::to_owned).ok_or_else(|| section.wrong(&format!("{key} is missing in {place}"), &hint()))
+        };
+        let account_id = required("sso_account_id", account_id, &own)?;
+        let role_name = required("sso_role_name", role_name, &own)?;
+        let region = required("sso_region", found.get("sso_region"), &place)?;
+        let start_url = required("sso_start_url", found.get("sso_start_url"), &place)?;
+        // The AWS CLI names the file by the SHA-1 of the session's name; in the legacy form, of the start URL.
+        let name = format!("{:x}.json", Sha1::digest(session.unwrap_or(&start_url)));
+        let path = section.session_file(Path::new("sso/cache").join(name), "the sign-in")?;
+        let file = SourceFile::read(path, section.inputs.deadline)?;
+        let (profile, session) = (section.name.to_owned(), session.map(str::to_owned));
+        Ok(Some(Self { profile, session, region, account_id, role_name, file }))
+    }
+
+    /// The sign-in, as it was read; `None` when the file holds none.
+    pub fn sign_in(&self) -> Option<SignIn> {
+        let sign_in = SignIn(serde_json::from_slice(self.file.content.bytes()?).ok()?);
+        (sign_in.text("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
+    }
+}
+
+/// The `[sso-session …]` that a profile refers to.
+fn sso_session<'a>(section: &ProfileSection<'a>, session: &str) -> Result<Profile<'a>, Failure> {
+    let found = section.inputs.profiles.sso_session(session).ok_or_else(|| {
+        section.wrong(
+            &format!("the config file has no section [sso-session {session}]"),
+            "add it with 'aws configure sso-session', or correct sso_session",
+        )
+    })?;
+    // 'aws configure sso' leaves the keys of the older form beside sso_session.
+    for key in ["sso_start_url", "sso_region"] {
+        if let (Some(own), Some(other)) = (section.get(key), found.get(key))
+            && own != other
+        {
+            let what = format!("its {key} is not that of [sso-session {session}]");
+            return Err(section.wrong(&what, &format!("remove {key} from the profile, or correct it")));
+        }
+    }
+    Ok(found)
+}
+
+impl Kind for Sso {
+    fn describe(&self) -> String {
+        format!("profile '{}'", self.profile)
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        observations.add_file(&self.file);
+        observations.add(Dependency::Boot);
+    }
+
+    fn needs_renewal(&self) -> bool {
+        self.sign_in().is_some_and(|sign_in| sign_in.needs_renewal())
+    }
+
+    fn services(&self) -> &'static [&'static str] {
+        &["SSO", "SSO OIDC"]
+    }
+
+    fn sign_in_command(&self) -> Option<(&'static str, &str)> {
+        Some(("sso login", &self.profile))
+    }
+}
+
+/// The content of a file that `aws sso login` wrote.
+pub struct SignIn(Map<String, Value>);
+
+impl SignIn {
+    /// Whether it expires soon and can be renewed.
+    fn needs_renewal(&self) -> bool {
+        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
+        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
+        can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
+    }
+
+    /// Whether it has expired.
+    pub fn is_expired(&self) -> bool {
+        self.expires_by(OffsetDateTime::now_utc())
+    }
+
+    fn expires_by(&self, time: OffsetDateTime) -> bool {
+        self.time("expiresAt").is_none_or(|at| at <= time)
+    }
+
+    /// The text in a field; `None` when it is absent or empty. Names are matched without case, as the SDK does.
+    pub fn text(&self, wanted: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        value.as_str().filter(|text| !text.is_empty())
+    }
+
+    fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
+        // Old versions of the AWS CLI wrote UTC for Z.
+        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
+    }
+
+    /// The content of the file after a renewal: a token that is valid for `life`, and the token of the next renewal, if it is
+    /// another one.
+    pub fn renewed(mut self, access_token: String, life: Duration, refresh_token: Option<String>) -> Zeroizing<String> {
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
+        let expires_at = now.and_then(|now| now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok());
+        self.set("accessToken", access_token);
+        self.set("expiresAt", expires_at.unwrap_or_default());
+        if let Some(refresh_token) = refresh_token {
+            self.set("refreshToken", refresh_token);
+        }
+        Zeroizing::new(Value::Object(self.0).to_string())
+    }
+
+    fn set(&mut self, wanted: &str, value: String) {
+        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), value.into());
+    }
+}

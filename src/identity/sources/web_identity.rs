@@ -1,0 +1,238 @@
+//! A role for a token of another identity provider: from a file, a CI system, or a kubelet. Its claims prove whose it is
+//! (`jwt`).
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::super::dependency::{Dependency, GITHUB_TOKEN, GITHUB_URL};
+use super::super::inputs::{Inputs, ProfileSection};
+use super::super::jwt::{self, Acceptor};
+use super::super::observations::Observations;
+use super::super::source_file::SourceFile;
+use super::kind::Kind;
+use crate::code::Code;
+use crate::config::{Role, SESSION_NAME, ServiceAccount, TokenOrigin, TokenProvider, is_url};
+use crate::error::Failure;
+use crate::input::Content;
+use crate::registry::Registry;
+use crate::secret::Secret;
+
+/// The variable with the path of a token file.
+pub(in super::super) const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+
+/// The variable with the role.
+pub(in super::super) const ROLE_ARN: &str = "AWS_ROLE_ARN";
+
+/// A role, and the token that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// The token, or how to get it.
+    pub token: IdentityToken,
+    /// `arn:<partition>:iam::<account>:role/<name>`.
+    pub role_arn: String,
+    /// The session name that CloudTrail shows.
+    pub session_name: String,
+    /// The region of STS; `None` for the registry's.
+    pub region: Option<String>,
+}
+
+/// The token of another identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityToken {
+    /// In a file, which is not empty, and UTF-8.
+    File {
+        /// The file.
+        file: SourceFile,
+        /// The setting that named the file, for messages.
+        setting: String,
+    },
+    /// In a variable.
+    Variable {
+        /// Its name.
+        name: String,
+        /// The token.
+        token: Secret,
+    },
+    /// From GitHub, which gives it to a job of GitHub Actions on request.
+    GitHub {
+        /// `ACTIONS_ID_TOKEN_REQUEST_URL`.
+        url: String,
+        /// `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+        bearer: Secret,
+    },
+    /// From a kubelet, for a service account.
+    ServiceAccount(Secret),
+}
+
+impl WebIdentity {
+    /// The web identity in the environment.
+    pub(in super::super) fn in_environment(inputs: &Inputs<'_>) -> Result<Option<Self>, Failure> {
+        let env = inputs.env;
+        let (path, role_arn) = match (env.path(TOKEN_FILE), env.text(ROLE_ARN)) {
+            (Some(path), Some(role_arn)) => (path, role_arn.to_owned()),
+            (Some(_), None) => return Err(inputs.half(TOKEN_FILE, ROLE_ARN)),
+            (None, _) => return Ok(None),
+        };
+        let session_name = env.text("AWS_ROLE_SESSION_NAME").unwrap_or(SESSION_NAME).to_owned();
+        let token = IdentityToken::in_file(&path, TOKEN_FILE.to_owned(), inputs)?;
+        Ok(Some(Self { token, role_arn, session_name, region: None }))
+    }
+
+    /// The role for the token in the file that a profile names.
+    pub(in super::super) fn in_profile(
+        section: &ProfileSection<'_>,
+        file: &str,
+        role_arn: &str,
+    ) -> Result<Self, Failure> {
+        let setting = format!("web_identity_token_file of profile '{}'", section.name);
+        let path = section.inputs.env.expand(Path::new(file));
+        let token = IdentityToken::in_file(&path, setting, section.inputs)?;
+        Ok(Self { token, role_arn: role_arn.to_owned(), session_name: section.session_name(), region: None })
+    }
+
+    /// The role of a registry, for the token of a CI job.
+    pub(in super::super) fn for_job(
+        origin: &TokenOrigin,
+        role: Option<&Role>,
+        registry: &Registry,
+        inputs: &Inputs<'_>,
+    ) -> Result<Self, Failure> {
+        let setting = &origin.setting;
+        let Role { arn, session_name, region, .. } = role.cloned().ok_or_else(|| no_role(setting, registry))?;
+        let token = match &origin.provider {
+            TokenProvider::Variable(name) => IdentityToken::in_variable(name, setting, inputs)?,
+            TokenProvider::GitHub => IdentityToken::from_github(setting, inputs)?,
+        };
+        Ok(Self { token, role_arn: arn, session_name, region })
+    }
+
+    /// The role of a service account, for the token that a kubelet sent.
+    pub(in super::super) fn for_account(account: &ServiceAccount) -> Self {
+        let ServiceAccount { token, role_arn, session_name } = account.clone();
+        Self { token: IdentityToken::ServiceAccount(token), role_arn, session_name, region: None }
+    }
+}
+
+impl IdentityToken {
+    fn in_file(path: &Path, setting: String, inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        let file = SourceFile::read(path.to_owned(), inputs.deadline)?;
+        let program = "check the program that writes the token";
+        let (why, hint) = match &file.content {
+            Content::Bytes(bytes) if bytes.is_empty() => ("is empty".to_owned(), program),
+            Content::Bytes(bytes) if std::str::from_utf8(bytes).is_err() => ("is not UTF-8".to_owned(), program),
+            Content::Bytes(_) => return Ok(Self::File { file, setting }),
+            Content::Absent => {
+                ("does not exist".to_owned(), "check its path, and that the token is mounted or written there")
+            }
+            Content::Unreadable(why) => (format!("cannot be read: {why}"), "check its owner, mode and kind"),
+        };
+        let what = format!("the web identity token file {} ({setting}) {why}", path.display());
+        Err(Failure::new(Code::SourceFile, what, hint))
+    }
+
+    fn in_variable(name: &str, setting: &str, inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        let failed = |code, why: &str| {
+            Err(Failure::new(
+                code,
+                format!("the variable {name}, which {setting} names for the web identity token, {why}"),
+                "have the CI system set it for this job: id_tokens in GitLab, 'buildkite-agent oidc request-token' in \
+                 Buildkite, CIRCLE_OIDC_TOKEN_V2 in CircleCI",
+            ))
+        };
+        let Some(value) = inputs.env.os(name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
+            return failed(Code::IdentityTokenMissing, "is not set");
+        };
+        match value.to_str().map(str::trim).filter(|token| token.bytes().all(|c| c.is_ascii_graphic())) {
+            Some(token) => Ok(Self::Variable { name: name.to_owned(), token: token.to_owned().into() }),
+            None => failed(Code::SettingInvalid, "holds characters that are invalid in a token"),
+        }
+    }
+
+    fn from_github(setting: &str, inputs: &Inputs<'_>) -> Result<Self, Failure> {
+        let get = |name| inputs.env.text(name).map(str::trim).filter(|value| !value.is_empty());
+        let (Some(url), Some(bearer)) = (get(GITHUB_URL), get(GITHUB_TOKEN)) else {
+            let what = if inputs.env.text("GITHUB_ACTIONS") == Some("true") {
+                "this GitHub Actions job may not request its identity token"
+            } else {
+                "this is not a GitHub Actions job, or one that may not request its identity token"
+            };
+            return Err(Failure::new(
+                Code::IdentityTokenMissing,
+                format!("{what} ({setting}): {GITHUB_URL} and {GITHUB_TOKEN} are not both set"),
+                "give the job 'permissions: id-token: write' (workflows from forks cannot have it), and pass both \
+                 variables on to containers",
+            ));
+        };
+        if !is_url(url) || !is_private(url) {
+            return Err(Failure::new(
+                Code::SettingInvalid,
+                format!("{GITHUB_URL} is not a URL with https"),
+                "do not change the value that GitHub Actions sets",
+            ));
+        }
+        Ok(Self::GitHub { url: url.to_owned(), bearer: bearer.to_owned().into() })
+    }
+}
+
+/// Whether nobody on the way sees a request to this URL.
+fn is_private(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    url.scheme_str() == Some("https") || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The failure for a web identity without a role to assume.
+fn no_role(setting: &str, registry: &Registry) -> Failure {
+    let of_account = match registry.account() {
+        Some(account) => format!("AWS_ECR_ROLE_ARN_{account}, or AWS_ECR_ROLE_ARN for all accounts,"),
+        None => "AWS_ECR_ROLE_ARN".to_owned(),
+    };
+    Failure::new(
+        Code::SettingInvalid,
+        format!("{setting} is set, and no setting names the role to assume"),
+        format!("set {of_account} to the ARN of the role that trusts the CI system"),
+    )
+}
+
+impl Kind for WebIdentity {
+    fn describe(&self) -> String {
+        match &self.token {
+            IdentityToken::File { .. } => "the web identity".to_owned(),
+            IdentityToken::Variable { name, .. } => format!("the web identity in {name}"),
+            IdentityToken::GitHub { .. } => "the web identity of this GitHub Actions job".to_owned(),
+            IdentityToken::ServiceAccount(_) => format!("the service account '{}'", self.session_name),
+        }
+    }
+
+    fn observe(&self, observations: &mut Observations<'_>) {
+        observations.add_setting("web identity", self.describe());
+        observations.add_setting("role of the web identity", &self.role_arn);
+        observations.add_setting("session name", &self.session_name);
+        observations.add_setting("region of STS", self.region.as_deref().unwrap_or_default());
+        match &self.token {
+            IdentityToken::File { file, .. } => observations.add_token_file(file, Acceptor::Sts),
+            IdentityToken::Variable { name, .. } => observations.add(Dependency::TokenOfVariable(name.clone())),
+            IdentityToken::GitHub { .. } => observations.add(Dependency::GitHubJob),
+            // It comes with the request.
+            IdentityToken::ServiceAccount(token) => {
+                observations.add_setting("claims", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
+            }
+        }
+        observations.add(Dependency::Boot);
+    }
+
+    /// It is a role, which is assumed anew each time.
+    fn may_give_same_credentials(&self) -> bool {
+        false
+    }
+
+    fn services(&self) -> &'static [&'static str] {
+        &["STS"]
+    }
+
+    fn role_arn(&self) -> Option<&str> {
+        // The log of a node is not for the roles of its pods.
+        (!matches!(self.token, IdentityToken::ServiceAccount(_))).then_some(&self.role_arn)
+    }
+}
