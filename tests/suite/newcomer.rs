@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
 use crate::HOST;
 use crate::action::serve;
 use crate::clients::{Recipe, buildkite_agent};
@@ -56,18 +58,22 @@ const SYSTEMS: &str = "fresh Fedora and Amazon Linux: no package registry of the
 struct Newcomer {
     site: ClientMachine,
     changes: PathBuf,
+    _changes: TempDir,
 }
 
 impl Newcomer {
     fn arrive(aws: &Aws) -> Self {
         let site = ClientMachine::start(&aws.url());
         let dir = site.dir.path();
-        let changes = std::env::var_os("NEWCOMER").map_or_else(|| dir.join("container"), PathBuf::from);
+        // Where a file system can be laid over another, as it cannot in the directories that are laid so themselves.
+        let new = tempfile::tempdir_in("target").expect("a directory");
+        let absolute = fs::canonicalize(new.path()).expect("a path");
+        let changes = std::env::var_os("NEWCOMER").map_or(absolute, PathBuf::from);
         // An ordinary user reaches docker's socket.
         for (path, mode) in [(dir.to_owned(), 0o755), (dir.join("socket"), 0o666)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         }
-        Self { site, changes }
+        Self { site, changes, _changes: new }
     }
 
     /// Runs a script in the checkout; whether it succeeded, and what it said.
