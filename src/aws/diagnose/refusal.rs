@@ -125,3 +125,36 @@ fn throttled(refusal: &Refusal, service: &str) -> Option<Failure> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{clock_skew, throttled};
+    use crate::aws::sdk_error::Refusal;
+    use crate::code::Code;
+
+    fn refusal<'a>(code: &'a str, message: &'a str, skew: Option<i64>) -> Refusal<'a> {
+        Refusal { code, message, status: 400, skew }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_by_its_distance_where_the_answer_says_it() {
+        let what = |code, message, skew| clock_skew(&refusal(code, message, skew), "ECR").map(|failure| failure.what);
+        let ahead = what("InvalidSignatureException", "Signature not yet current", Some(400)).expect("a failure");
+        assert!(ahead.contains("400 s ahead of"), "{ahead}");
+        let behind = what("RequestTimeTooSkewed", "", Some(-3600)).expect("a failure");
+        assert!(behind.contains("3600 s behind"), "{behind}");
+        let unknown =
+            what("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2", None).expect("a failure");
+        assert!(unknown.ends_with("clock is wrong"), "{unknown}");
+        // A clock that is wrong explains no refusal of another kind, and a right one no signature.
+        assert_eq!(what("AccessDeniedException", "no", Some(400)), None);
+        assert_eq!(what("SignatureDoesNotMatch", "the secret key is another", None), None);
+    }
+
+    #[test]
+    fn throttling_is_told_by_its_code_alone() {
+        let failure = throttled(&refusal("ThrottlingException", "Rate exceeded", None), "ECR").expect("a failure");
+        assert_eq!(failure.code, Code::Throttled);
+        assert!(throttled(&refusal("AccessDeniedException", "Rate exceeded", None), "ECR").is_none());
+    }
+}

@@ -91,3 +91,21 @@ fn denying_policy(message: &str) -> Option<&'static str> {
     ];
     policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::denying_policy;
+
+    #[test]
+    fn the_kind_of_the_policy_is_read_out_of_what_aws_says() {
+        let message = |why: &str| format!("User: x is not authorized to perform: ecr:GetAuthorizationToken {why}");
+        for (why, policy) in [
+            ("with an explicit deny in a service control policy", Some("the organization's service control policy")),
+            ("with an explicit deny in a VPC endpoint policy", Some("the policy of the VPC endpoint")),
+            ("because no session policy allows it", Some("the session policy")),
+            ("because no identity-based policy allows it", None),
+        ] {
+            assert_eq!(denying_policy(&message(why)), policy);
+        }
+    }
+}

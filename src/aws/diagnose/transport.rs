@@ -99,3 +99,23 @@ fn unreachable(authority: &str, cause: &TransportError) -> Failure {
     };
     Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}: {cause}"), hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+
+    use super::describe_certificate_error;
+
+    #[test]
+    fn a_certificate_is_described_by_what_a_person_can_change() {
+        for (error, words) in [
+            (CertificateError::Expired, "clock is wrong"),
+            (CertificateError::NotValidYet, "clock is wrong"),
+            (CertificateError::NotValidForName, "another host name"),
+            (CertificateError::UnknownIssuer, "issuer is unknown"),
+            (CertificateError::ApplicationVerificationFailure, "does not pass"),
+        ] {
+            assert!(describe_certificate_error(&error).contains(words), "{error:?}");
+        }
+    }
+}
