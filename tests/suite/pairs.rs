@@ -60,8 +60,11 @@ fn in_twenty_thousand_pairs_no_key_stands_for_two_principals() {
     let pairs = rounds(20_000, 200_000);
     let (mut hits, mut by_manifest) = (0, 0);
     for round in 0..=pairs {
-        let (change, must_hit) =
-            if round == 0 { ("start", false) } else { scene.change(&mut chance, Scene::sources_in_any_directory()) };
+        let (change, must_hit) = if round == 0 {
+            ("start", false)
+        } else {
+            scene.change(&mut chance, Scene::sources_in_any_directory(), &[])
+        };
         ground.put(&scene, url, &mut chance);
         let env: Env = scene.vars(&ground.root, url).into_iter().collect();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -112,7 +115,7 @@ fn what_a_get_answers_is_the_token_of_its_principal_whatever_changed_since_the_l
     let mut hits = 0;
     for round in 0..=pairs {
         let (change, must_hit) =
-            if round == 0 { ("start", false) } else { scene.change(&mut chance, Scene::sources_in_any_process()) };
+            if round == 0 { ("start", false) } else { scene.change(&mut chance, Scene::sources_in_any_process(), &[]) };
         ground.put(&scene, &url, &mut chance);
         let env: Env = scene.vars(&ground.root, &url).into_iter().collect();
         let (before, mut answer) = (witness.tokens(), Vec::new());
@@ -175,7 +178,7 @@ fn programs_in_sandboxes_that_share_a_cache_get_the_tokens_of_their_own_principa
     for round in 0..pairs {
         let is_elsewhere = chance.below(3) == 0;
         let (change, must_hit) = match chance.below(12) {
-            _ if !is_elsewhere && round > 0 => scene.change(&mut chance, Scene::sources()),
+            _ if !is_elsewhere && round > 0 => scene.change(&mut chance, Scene::sources(), &["container", "instance"]),
             0 => {
                 // It boots again: what it gives its containers and programs is another machine's.
                 boots += 1;

@@ -152,14 +152,16 @@ impl Scene {
         Self(DIMENSIONS.iter().map(|dimension| (dimension.name, dimension.values[0])).collect())
     }
 
-    /// Gives one dimension another value, and the source a value among the first `sources`. Returns the name, and whether the
-    /// next get must be a hit.
-    pub fn change(&mut self, chance: &mut Chance, sources: usize) -> (&'static str, bool) {
+    /// Gives one dimension another value, and the source a value among the first `sources`, every other time a favoured one.
+    /// Returns the name, and whether the next get must be a hit.
+    pub fn change(&mut self, chance: &mut Chance, sources: usize, favoured: &[&'static str]) -> (&'static str, bool) {
         // Every source is seen in many of the other dimensions.
         let dimension = if chance.below(8) == 0 { &DIMENSIONS[0] } else { chance.of(&DIMENSIONS[1..]) };
         let values = if dimension.name == "source" { &dimension.values[..sources] } else { dimension.values };
         let before = self.0[dimension.name];
         while self.0[dimension.name] == before {
+            let is_favoured = dimension.name == "source" && !favoured.is_empty() && chance.below(2) == 0;
+            let values = if is_favoured { favoured } else { values };
             self.0.insert(dimension.name, *chance.of(values));
         }
         let must_hit = match dimension.counts {
