@@ -110,11 +110,18 @@ impl Cache {
 
     /// All manifests that decode, in no order.
     pub fn manifests(&self) -> impl Iterator<Item = Manifest> {
+        self.manifest_files().into_iter().filter_map(|path| Self::manifest_in(&path))
+    }
+
+    /// The paths of all manifests, in no order.
+    pub fn manifest_files(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(MANIFEST)?.strip_suffix('.')?;
-            Manifest::decode(&read(&path)?, name)
-        })
+        files.filter(|path| path.extension().is_some_and(|ending| ending == MANIFEST)).collect()
+    }
+
+    /// The manifest in a file, if it decodes.
+    pub fn manifest_in(path: &Path) -> Option<Manifest> {
+        Manifest::decode(&read(path)?, path.file_stem()?.to_str()?)
     }
 
     /// Whether there is an entry file for `key`, usable or not.

@@ -12,28 +12,27 @@
 //!
 //! A file with content appears by a rename of a finished temporary file, so that readers see the old one or the new one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat};
-use rustix::fs::{fchmod, fstat, linkat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::way::{self, DIRECTORY, LastLink, Missing, give, is_foreign, refused};
+use super::way::{self, DIRECTORY, LastLink, Missing, is_foreign, refused};
 use super::{check_private_dir, own_id, read_within};
 
 /// The start of the names of temporary files.
 pub const TEMPORARY: &str = ".ecr-login-";
 
 /// The mode of files that only this user reads and writes.
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The pause between two attempts to lock a directory.
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
@@ -52,9 +51,9 @@ pub enum Access {
 /// The place of a file: a name in an open directory.
 #[derive(Debug)]
 pub struct Destination {
-    dir: OwnedFd,
-    of_dir: Stat,
-    name: OsString,
+    pub(super) dir: OwnedFd,
+    pub(super) of_dir: Stat,
+    pub(super) name: OsString,
 }
 
 impl Destination {
@@ -98,17 +97,17 @@ impl Destination {
     }
 
     /// Whether nobody else can put anything into the directory.
-    fn is_private(&self) -> bool {
+    pub(super) fn is_private(&self) -> bool {
         self.of_dir.st_uid == own_id() && self.of_dir.st_mode & 0o022 == 0
     }
 
     /// Whether the directory belongs to another user than this one and root.
-    fn is_foreign(&self) -> bool {
+    pub(super) fn is_foreign(&self) -> bool {
         is_foreign(self.of_dir.st_uid)
     }
 
     /// What is there; `None` if nothing is.
-    fn existing(&self) -> io::Result<Option<Stat>> {
+    pub(super) fn existing(&self) -> io::Result<Option<Stat>> {
         match statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
@@ -127,7 +126,7 @@ impl Destination {
         Ok(self.read_with_state(limit)?.map(|(content, _)| content))
     }
 
-    fn read_with_state(&self, limit: u64) -> io::Result<Option<(Zeroizing<Vec<u8>>, Stat)>> {
+    pub(super) fn read_with_state(&self, limit: u64) -> io::Result<Option<(Zeroizing<Vec<u8>>, Stat)>> {
         let irregular = || io::Error::other("it is not a regular file");
         // Before it is opened: that alone can have effects on a device.
         if !self.existing()?.as_ref().is_none_or(is_regular) {
@@ -174,43 +173,6 @@ impl Destination {
         Ok(file.into())
     }
 
-    /// Creates a temporary file in the directory, which is to replace the file.
-    pub fn create(&self, access: Access) -> io::Result<NewFile> {
-        self.create_named(access, TEMPORARY)
-    }
-
-    /// The same with a name that begins with `prefix`.
-    pub fn create_named(&self, access: Access, prefix: &str) -> io::Result<NewFile> {
-        let existing = self.existing()?;
-        if let Some(existing) = existing {
-            if !is_regular(&existing) {
-                return Err(io::Error::other("it is not a regular file"));
-            }
-            if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() {
-                return Err(refused("it belongs to another user; remove it, or name another file".to_owned()));
-            }
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        loop {
-            // The standard library seeds its hash maps at random.
-            let name = OsString::from(format!("{prefix}{:016x}.tmp", RandomState::new().hash_one(0)));
-            match openat(&self.dir, &name, flags, PRIVATE) {
-                Err(Errno::EXIST) => {}
-                file => {
-                    let file = File::from(file?);
-                    return Ok(NewFile {
-                        destination: self.beside(&self.name)?,
-                        access,
-                        existing,
-                        name,
-                        file,
-                        is_in_place: false,
-                    });
-                }
-            }
-        }
-    }
-
     /// Moves the file to the same name with `ending`, in place of what is there.
     pub fn rename_with(&self, ending: &str) -> io::Result<()> {
         let mut name = self.name.clone();
@@ -246,112 +208,13 @@ impl Destination {
     }
 }
 
-/// A finished or unfinished file beside the one that it is to replace. It is removed unless it gets there.
-#[derive(Debug)]
-pub struct NewFile {
-    destination: Destination,
-    access: Access,
-    /// The file that it replaces.
-    existing: Option<Stat>,
-    name: OsString,
-    file: File,
-    is_in_place: bool,
-}
-
-impl NewFile {
-    /// The open file, for its content.
-    pub fn file(&mut self) -> &mut File {
-        &mut self.file
-    }
-
-    /// Whether the file that it replaces is still there with this content, or there is none and the content is empty. Who makes a
-    /// new text of an old one asks this before putting it in its place, so that it goes to those alone who could read the old one:
-    /// the new file has the owner of the file that is compared.
-    pub fn replaces(&self, content: &[u8]) -> io::Result<bool> {
-        let now = match self.destination.read_with_state(content.len() as u64) {
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Ok(false),
-            now => now?,
-        };
-        Ok(match (now, &self.existing) {
-            (Some((now, stat)), Some(before)) => {
-                *now == content && (stat.st_dev, stat.st_ino) == (before.st_dev, before.st_ino)
-            }
-            (None, None) => content.is_empty(),
-            _ => false,
-        })
-    }
-
-    /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, or
-    /// has removed, is an error of the kind `AlreadyExists` or `NotFound`.
-    pub fn put(mut self) -> io::Result<()> {
-        self.set_owner_and_mode()?;
-        let Destination { dir, name, .. } = &self.destination;
-        if self.existing.is_some() {
-            renameat(dir, &self.name, dir, name)?;
-        } else {
-            self.put_where_nothing_is()?;
-        }
-        self.is_in_place = true;
-        Ok(())
-    }
-
-    /// Chooses another place for it in the same directory.
-    #[must_use]
-    pub fn renamed(mut self, name: &OsStr) -> Self {
-        name.clone_into(&mut self.destination.name);
-        self
-    }
-
-    /// Puts the file in its place, atomically, whatever is there.
-    pub fn replace(mut self) -> io::Result<()> {
-        self.set_owner_and_mode()?;
-        renameat(&self.destination.dir, &self.name, &self.destination.dir, &self.destination.name)?;
-        self.is_in_place = true;
-        Ok(())
-    }
-
-    fn put_where_nothing_is(&self) -> io::Result<()> {
-        let Destination { dir, name, .. } = &self.destination;
-        #[cfg(any(target_os = "linux", target_os = "macos"))]
-        match rustix::fs::renameat_with(dir, &self.name, dir, name, rustix::fs::RenameFlags::NOREPLACE) {
-            // An old file system or kernel.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            result => return Ok(result?),
-        }
-        linkat(dir, &self.name, dir, name, AtFlags::empty())?;
-        Ok(unlinkat(dir, &self.name, AtFlags::empty())?)
-    }
-
-    fn set_owner_and_mode(&self) -> io::Result<()> {
-        let of_dir = &self.destination.of_dir;
-        let (owner, mode) = match (self.access, &self.existing) {
-            (Access::AsBefore, Some(old)) => (Some(old), Mode::from_raw_mode(old.st_mode as RawMode)),
-            (Access::AsBefore, None) if self.destination.is_foreign() => (Some(of_dir), PRIVATE),
-            (Access::Public, _) => (None, PRIVATE | Mode::RGRP | Mode::ROTH),
-            _ => (None, PRIVATE),
-        };
-        if let Some(owner) = owner {
-            give(&self.file, owner)?;
-        }
-        Ok(fchmod(&self.file, mode)?)
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.is_in_place {
-            let _ = unlinkat(&self.destination.dir, &self.name, AtFlags::empty());
-        }
-    }
-}
-
 /// Whether it is a regular file of this user that has no second name, which might be one in a directory of another user. It has
 /// none at all once another process has removed it, e.g. a lock.
 fn is_own(stat: &Stat) -> bool {
     is_regular(stat) && stat.st_uid == own_id() && stat.st_nlink < 2
 }
 
-fn is_regular(stat: &Stat) -> bool {
+pub(super) fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 

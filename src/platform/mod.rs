@@ -18,6 +18,8 @@ mod child;
 mod destination;
 mod files;
 mod machine;
+#[cfg(unix)]
+mod new_file;
 mod process;
 mod shell;
 mod trust;
@@ -29,6 +31,8 @@ pub use child::*;
 pub use destination::*;
 pub use files::*;
 pub use machine::*;
+#[cfg(unix)]
+pub use new_file::NewFile;
 pub use process::*;
 pub use shell::*;
 pub use trust::*;

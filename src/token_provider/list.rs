@@ -11,6 +11,8 @@
 //!   process makes one for some minutes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -27,6 +29,9 @@ use crate::registry::{Account, Host, Region, Registry};
 
 /// The time limit of the request for the caller's own registry.
 const OWN_REGISTRY_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// Fewer manifests than these are read by one thread.
+const FEWEST: usize = 500;
 
 /// The user name of every token.
 const USERNAME: &str = "AWS";
@@ -73,11 +78,31 @@ fn hosts_of_clients(env: &Env) -> Vec<String> {
 /// The hosts with a cached token that would be served now, each with its user name.
 fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, String)> {
     let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Vec::new() };
+    let files = cache.manifest_files();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let of_part = |files: &[PathBuf]| {
+        let manifests = files.iter().filter_map(|path| Cache::manifest_in(path));
+        hosts_of(&cache, manifests, Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() })
+    };
+    let (own, others) = files.split_at(files.len().div_ceil(threads).max(FEWEST).min(files.len()));
+    thread::scope(|scope| {
+        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, || of_part(part)));
+        let started: Vec<_> = others.chunks(own.len().max(1)).map(start).collect();
+        let mut hosts = of_part(own);
+        for (part, thread) in started {
+            // The system may have no thread for it.
+            hosts.extend(thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| of_part(part)));
+        }
+        hosts
+    })
+}
+
+/// The hosts of these manifests, each with its user name.
+fn hosts_of(cache: &Cache, manifests: impl Iterator<Item = Manifest>, mut check: Check) -> Vec<(String, String)> {
     let mut entries = HashMap::new();
-    let mut check = Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() };
     let mut hosts = Vec::new();
     let names_region = |host: &Host| Registry::parse(host).is_some_and(|registry| registry.names_region_alone());
-    for manifest in cache.manifests().filter(|manifest| !names_region(&manifest.host)) {
+    for manifest in manifests.filter(|manifest| !names_region(&manifest.host)) {
         // The hosts of a region share a token.
         let username = entries.entry(manifest.entry.clone()).or_insert_with(|| {
             let entry = cache.look_up_named(&manifest.entry)?;

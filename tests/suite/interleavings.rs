@@ -5,9 +5,10 @@
 //! what it finds is the shortest way there. It is written here because it needs forty lines: the model checker `stateright` would bring
 //! a web server and, by the features of shared crates, another build of the program than the one that is released.
 //!
-//! Bounds: two processes that start within a second of each other, with one fault of any kind in any place, always; three at once with
-//! one fault, and two at once with two faults of different kinds, with `--full`. In all cases a process that was stopped goes on within
-//! twelve seconds, or not at all, and tokens live for ten. `get`, `list` and `login` differ for the protocol, nothing else does.
+//! Bounds: two processes that start within a second of each other, with one fault of any kind in any place, always; three that start
+//! at once with one fault, and two with two faults of different kinds, with `--full`: 30 million states. Two processes of another
+//! key beside the three add no state to theirs, as a test shows. A process that was stopped goes on within twelve seconds, or not at
+//! all, and tokens live for ten. `get`, `list` and `login` differ for the protocol; `export` and `kubelet` do what `get` does.
 //!
 //! Each promise has been seen to fail: [`broken`] lists steps that are wrong, and the search finds each of them.
 
@@ -85,7 +86,7 @@ fn every_order_of_five_processes_and_of_two_faults_keeps_every_promise() {
     // Those of another key meet nobody else: the next test.
     let two = explore_all(&[Before::Empty], &[GET, GET], 1, faults(1, 1));
     println!("{three} states of three processes, beside each of which two of another key have one of {two}");
-    explore_all(&[Before::Empty, STALE], &[GET, GET, LOGIN], 0, faults(1, 1));
+    explore_all(&[Before::Empty], &[GET, GET, LOGIN], 0, faults(1, 1));
     explore_all(&BEFORE, &[GET, LIST, LOGIN], 0, Faults::NONE);
     explore_all(&[Before::Empty, STALE], &[GET, GET], 0, faults(1, 2));
     explore_all(&BEFORE, &[GET, GET], 0, Faults { sweeps: 1, ..faults(1, 1) });

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -63,8 +65,8 @@ fn slow() -> (Aws, Helper) {
     (aws, helper)
 }
 
-fn until_asked(aws: &Aws) {
-    wait_until("a request", limit(Duration::from_secs(10)), || aws.count() == 1);
+fn until_asked(aws: &Aws, times: usize) {
+    wait_until("a request", limit(Duration::from_secs(10)), || aws.count() == times);
 }
 
 fn ended(child: Child) -> Ran {
@@ -82,7 +84,7 @@ fn every_command_waits_for_the_request_of_another_one() {
             "image": format!("{HOST}/team/app:1"),
         });
         let leader = helper.start(first, HOST.as_bytes());
-        until_asked(&aws);
+        until_asked(&aws, 1);
         let others = [
             (&["get"][..], HOST.to_owned()),
             (&["get-login-password", "--region", "us-east-1"], String::new()),
@@ -103,7 +105,7 @@ fn every_command_waits_for_the_request_of_another_one() {
 fn a_login_waits_for_the_request_of_another_process_and_then_asks_itself() {
     let (aws, helper) = slow();
     let get = helper.start(&["get"], HOST.as_bytes());
-    until_asked(&aws);
+    until_asked(&aws, 1);
     let login = helper.run(&["login", HOST], "");
     assert!(printed(&login).starts_with("logged in"), "{login:?}");
     assert!(ended(get).password_for(HOST).ends_with(".1"));
@@ -115,9 +117,30 @@ fn a_login_waits_for_the_request_of_another_process_and_then_asks_itself() {
 fn an_erasure_wins_over_a_login_that_began_before() {
     let (aws, helper) = slow();
     let login = helper.start(&["login", HOST], b"");
-    until_asked(&aws);
+    until_asked(&aws, 1);
     helper.run(&["erase"], HOST).silent();
     let login = ended(login);
     assert!(login.code == Some(1) && login.stderr.contains("erased meanwhile"), "{login:?}");
     assert!(helper.entries().is_empty());
+}
+
+/// The lock of a leader that was stopped is free once it dies, while its successor asks.
+#[test]
+fn one_process_asks_after_a_leader_was_stopped_and_killed() {
+    if lacks_unix("a leader that is stopped") {
+        return;
+    }
+    let aws = Aws::with(Plan { delay: Duration::from_secs(4), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let mut leader = helper.start(&["get"], HOST.as_bytes());
+    until_asked(&aws, 1);
+    kill(Pid::from_raw(leader.id().cast_signed()), Signal::SIGSTOP).expect("a signal");
+    let successor = helper.start(&["get"], HOST.as_bytes());
+    until_asked(&aws, 2);
+    leader.kill().and_then(|()| leader.wait()).expect("an end");
+    let later = helper.start(&["get"], HOST.as_bytes());
+    for child in [successor, later] {
+        assert!(ended(child).password_for(HOST).ends_with(".2"));
+    }
+    assert_eq!(aws.count(), 2);
 }
