@@ -86,7 +86,7 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
     };
     let (own, others) = files.split_at(files.len().div_ceil(threads).max(FEWEST).min(files.len()));
     thread::scope(|scope| {
-        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, || of_part(part)));
+        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, move || of_part(part)));
         let started: Vec<_> = others.chunks(own.len().max(1)).map(start).collect();
         let mut hosts = of_part(own);
         for (part, thread) in started {
