@@ -1,5 +1,5 @@
 //! What services answer, from the status line on: a token that clients can use, or a failure of one line. The first byte chooses
-//! the source of credentials, and each connection gets a part of the rest, up to the next NUL.
+//! the source of credentials and the registry, and each connection gets a part of the rest, up to the next NUL.
 #![no_main]
 
 use std::fs;
@@ -16,7 +16,7 @@ use docker_credential_ecr_login::token::Token;
 use docker_credential_ecr_login_fuzz::{HOST, scratch};
 use libfuzzer_sys::fuzz_target;
 
-/// The sources, by the first byte from `a` on.
+/// The sources, by the first byte from `a` on, and from `A` on for ECR Public.
 const SOURCES: [&[(&str, &str)]; 9] = [
     &[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "secret-0")],
     &[("AWS_PROFILE", "role")],
@@ -58,7 +58,8 @@ fn env(source: usize) -> Env {
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, answers)) = input.split_first() else { return };
-    let source = usize::from(first.wrapping_sub(b'a')) % SOURCES.len();
+    let source = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a')) % SOURCES.len();
+    let host = if first.is_ascii_uppercase() { "public.ecr.aws" } else { HOST };
     for (file, expires_at) in SIGN_INS {
         let sign_in = format!(
             r#"{{"accessToken":"t","expiresAt":"{expires_at}","clientId":"c","clientSecret":"s","refreshToken":"r",
@@ -68,41 +69,38 @@ fuzz_target!(|input: &[u8]| {
     }
     let env = env(source);
     let config = Config::read("", "/config.toml".into()).expect("an empty file is valid");
-    for host in [HOST, "public.ecr.aws"] {
-        let target = config.target(&env, host).expect("it is a registry of ECR");
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let Ok(identity) = Identity::read(&env, &target, deadline).map(Arc::new) else { return };
-        let exchange = Exchange::default();
-        let codes: Vec<MfaCode> = identity.mfa_devices().into_iter().map(|device| MfaCode::new(device, "123456")).collect();
-        answer_with(answers.split(|byte| *byte == 0));
-        if let Err(failure) = exchange.renew_sign_in(&target, &identity, deadline) {
+    let target = config.target(&env, host).expect("it is a registry of ECR");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let identity = Arc::new(Identity::read(&env, &target, deadline).expect("settings that lead to credentials"));
+    let exchange = Exchange::default();
+    let codes: Vec<MfaCode> = identity.mfa_devices().into_iter().map(|device| MfaCode::new(device, "123456")).collect();
+    answer_with(answers.split(|byte| *byte == 0));
+    if let Err(failure) = exchange.renew_sign_in(&target, &identity, deadline) {
+        check(&failure);
+    }
+    let session = exchange.open_session(&target, &identity, &codes, deadline);
+    let issued = session.and_then(|session| {
+        let token = session.clone().request_token(deadline);
+        let _ = session.clock_ahead();
+        if let Err(failure) = session.principal(deadline) {
             check(&failure);
         }
-        let session = exchange.open_session(&target, &identity, &codes, deadline);
-        let issued = session.and_then(|session| {
-            let token = session.clone().request_token(deadline);
-            let _ = session.clock_ahead();
-            match (session.principal(deadline), session.account(deadline)) {
-                (Err(failure), _) | (_, Err(failure)) => check(&failure),
-                _ => {}
-            }
-            token
-        });
-        let token = match issued {
-            Ok(issued) => {
-                assert!(issued.token.is_usable() && issued.valid_for.is_none_or(|life| life <= Duration::from_secs(43200)));
-                issued.token
-            }
-            Err(failure) => {
-                check(&failure);
-                Token { username: "AWS".to_owned(), password: "secret-1".to_owned().into(), registry: None }
-            }
-        };
-        answer_with(answers.split(|byte| *byte == 0));
-        match exchange.ask_registry(&target, &identity, Some(&token), "/v2/", deadline) {
-            Ok(answer) => assert!(!answer.message.contains(acts_on_terminal)),
-            Err(failure) => check(&failure),
+        token
+    });
+    let token = match issued {
+        Ok(issued) => {
+            assert!(issued.token.is_usable() && issued.valid_for.is_none_or(|life| life <= Duration::from_secs(43200)));
+            issued.token
         }
+        Err(failure) => {
+            check(&failure);
+            Token { username: "AWS".to_owned(), password: "secret-1".to_owned().into(), registry: None }
+        }
+    };
+    answer_with(answers.split(|byte| *byte == 0));
+    match exchange.ask_registry(&target, &identity, Some(&token), "/v2/", deadline) {
+        Ok(answer) => assert!(!answer.message.contains(acts_on_terminal)),
+        Err(failure) => check(&failure),
     }
 });
 
