@@ -26,9 +26,8 @@ pub fn seconds_since_boot() -> Option<u64> {
 pub fn boot() -> Option<String> {
     #[cfg(target_os = "linux")]
     {
-        let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-        let boot = read("/proc/sys/kernel/random/boot_id").filter(|boot| !boot.is_empty())?;
-        Some(format!("{boot} {}", read("/sys/devices/virtual/dmi/id/board_asset_tag").unwrap_or_default()))
+        let boot = line("/proc/sys/kernel/random/boot_id").filter(|boot| !boot.is_empty())?;
+        Some(format!("{boot} {}", line("/sys/devices/virtual/dmi/id/board_asset_tag").unwrap_or_default()))
     }
     #[cfg(target_os = "macos")]
     {
@@ -56,13 +55,22 @@ pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
     {
-        let first = std::fs::read_to_string("/proc/1/stat").ok()?;
+        let first = line("/proc/1/stat")?;
         // The name of the program, the second field, may have blanks and parentheses.
         let started_at = first.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?;
         Some(format!("{boot} {} {} {started_at} {}", namespace("net")?, namespace("pid")?, root_file_system()))
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
+}
+
+/// The line of a file that the kernel makes, by one read: a hit makes few system calls.
+#[cfg(target_os = "linux")]
+fn line(path: &str) -> Option<String> {
+    use std::io::Read;
+    let mut bytes = [0; 1024];
+    let length = std::fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..length]).trim().to_owned())
 }
 
 #[cfg(target_os = "linux")]
