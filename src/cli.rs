@@ -2,8 +2,8 @@
 //!
 //! The actions of the protocol are single words, matched by a table. A message about their wrong usage goes to standard
 //! output, with exit code 1, as clients expect. A single unknown word may be a new action, and has the same answer.
-//! clap parses all other commands: help goes to standard output, wrong usage to standard error with exit code 2. [`generate`] makes the manual pages and the shell completions from the definitions in
-//! this module.
+//! clap parses all other commands: help goes to standard output, wrong usage to standard error with exit code 2. [`generate`]
+//! makes the manual pages and the shell completions from the definitions in this module.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};

@@ -201,25 +201,23 @@ impl Request {
                 )),
             };
         };
-        if annotation.is_none() && env.setting(ROLE_VARIABLE).is_none() && matches!(roleless, Roleless::AsNode) {
+        let by_variable = || Some((ROLE_VARIABLE, env.setting(ROLE_VARIABLE)?));
+        let role = annotation.map(|arn| (ROLE_ANNOTATION, arn.as_str())).or_else(by_variable);
+        if role.is_none() && matches!(roleless, Roleless::AsNode) {
             info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
             return Ok(None);
         }
         let (_, subject) = issuer_and_subject(token.expose().as_bytes())
             .ok_or_else(|| wrong("has a service account token that is not a JWT with an issuer and a subject"))?;
         let session_name = session_name(&subject);
-        let (setting, arn) = match (annotation, env.setting(ROLE_VARIABLE)) {
-            (Some(arn), _) => (ROLE_ANNOTATION, arn.as_str()),
-            (None, Some(arn)) => (ROLE_VARIABLE, arn),
-            (None, None) => {
-                let hint = format!(
-                    "annotate it with {ROLE_ANNOTATION} and let kubelet pass that on \
-                     (tokenAttributes.optionalServiceAccountAnnotationKeys), set {ROLE_VARIABLE} for all, or name the \
-                     provider ecr-credential-provider for the node's role"
-                );
-                let what = format!("no role for the service account '{session_name}'");
-                return Err(Error::failed(Code::SettingInvalid, what, hint));
-            }
+        let Some((setting, arn)) = role else {
+            let hint = format!(
+                "annotate it with {ROLE_ANNOTATION} and let kubelet pass that on \
+                 (tokenAttributes.optionalServiceAccountAnnotationKeys), set {ROLE_VARIABLE} for all, or name the \
+                 provider ecr-credential-provider for the node's role"
+            );
+            let what = format!("no role for the service account '{session_name}'");
+            return Err(Error::failed(Code::SettingInvalid, what, hint));
         };
         if !is_role_arn(arn) {
             let what =

@@ -115,12 +115,6 @@ impl RegistryEntry {
     }
 }
 
-/// The provider of a CI job's identity token, and the key that names it.
-struct WebIdentityKey {
-    key: &'static str,
-    provider: TokenProvider,
-}
-
 impl Table {
     fn refuse_keys_without_role(&self, source: &SourceText) -> Result<(), Failure> {
         if self.role_arn.is_some() {
@@ -153,26 +147,16 @@ impl Table {
         }
     }
 
-    /// The provider of the token that the role is assumed with. Refuses keys that contradict it.
-    fn web_identity(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Failure> {
-        let Some(WebIdentityKey { key, provider }) = self.token_provider(source)? else { return Ok(None) };
-        match first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
-            None => Ok(Some(WebIdentityKey { key, provider })),
-            Some((other, value)) => {
-                Err(source.failure(value, &format!("{other}: contradicts {key}"), "remove one of the two"))
-            }
-        }
-    }
-
-    fn token_provider(&self, source: &SourceText) -> Result<Option<WebIdentityKey>, Failure> {
-        let found = match (&self.web_identity, &self.web_identity_token_env) {
+    /// Where the token comes from that the role is assumed with. Refuses keys that contradict it.
+    fn web_identity(&self, source: &SourceText) -> Result<Option<TokenOrigin>, Failure> {
+        let (key, value, provider) = match (&self.web_identity, &self.web_identity_token_env) {
             (None, None) => return Ok(None),
             (Some(_), Some(name)) => {
                 let what = "web_identity_token_env: contradicts web_identity";
                 return Err(source.failure(name, what, "remove one of the two"));
             }
             (Some(provider), None) if **provider.get_ref() == GITHUB => {
-                WebIdentityKey { key: "web_identity", provider: TokenProvider::GitHub }
+                ("web_identity", provider, TokenProvider::GitHub)
             }
             (Some(provider), None) => {
                 let hint = "write 'github'; for other CI systems, name the variable with their token in \
@@ -180,8 +164,7 @@ impl Table {
                 return Err(source.failure(provider, "web_identity: not a known CI system", hint));
             }
             (None, Some(name)) if is_variable_name(name.get_ref()) => {
-                let provider = TokenProvider::Variable(name.get_ref().to_string());
-                WebIdentityKey { key: "web_identity_token_env", provider }
+                ("web_identity_token_env", name, TokenProvider::Variable(name.get_ref().to_string()))
             }
             // The message does not quote the value, which may be the token itself.
             (None, Some(name)) => {
@@ -189,7 +172,11 @@ impl Table {
                 return Err(source.failure(name, what, "write e.g. ECR_ID_TOKEN"));
             }
         };
-        Ok(Some(found))
+        if let Some((other, value)) = first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
+            return Err(source.failure(value, &format!("{other}: contradicts {key}"), "remove one of the two"));
+        }
+        let setting = format!("{key} in {}", source.setting_in(source.line_of(value)));
+        Ok(Some(TokenOrigin { provider, setting }))
     }
 
     fn check_role_arn(&self, source: &SourceText) -> Result<(), Failure> {
@@ -243,9 +230,7 @@ impl Table {
         }
     }
 
-    fn into_caller(self, web_identity: Option<WebIdentityKey>, source: &SourceText) -> Caller {
-        let token_line = self.web_identity.as_ref().or(self.web_identity_token_env.as_ref());
-        let token_line = token_line.map_or(source.line(), |value| source.line_of(value));
+    fn into_caller(self, web_identity: Option<TokenOrigin>, source: &SourceText) -> Caller {
         let text = |value: Option<Spanned<Text>>| value.map(|value| value.into_inner().0);
         let profile = self.profile.map(|name| {
             let setting = source.setting_in(source.line_of(&name));
@@ -260,10 +245,7 @@ impl Table {
         });
         match web_identity {
             None => Caller::AwsSettings { profile, role },
-            Some(WebIdentityKey { key, provider }) => {
-                let setting = format!("{key} in {}", source.setting_in(token_line));
-                Caller::WebIdentity { token: TokenOrigin { provider, setting }, role }
-            }
+            Some(token) => Caller::WebIdentity { token, role },
         }
     }
 }

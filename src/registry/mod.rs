@@ -40,7 +40,7 @@ use std::fmt;
 pub use account::Account;
 pub use host::{Host, typed};
 pub use partitions::Region;
-use partitions::{PARTITIONS, SERVICES, Service};
+use partitions::{PARTITIONS, Service};
 
 /// The hosts of ECR Public: the one with IPv4 alone, and the dual-stack one.
 const PUBLIC_HOSTS: [&str; 2] = ["public.ecr.aws", "ecr-public.aws.com"];
@@ -83,16 +83,14 @@ impl Registry {
 
     /// The hosts of `account` in every known region, in each form.
     pub fn all_hosts(account: Account) -> Vec<Host> {
-        let regions = Region::all_known();
-        let in_region = regions.flat_map(|region| SERVICES.iter().map(move |service| (region.clone(), service)));
-        let of_service = in_region.filter(|(region, service)| region.partition().suffix_for(service).is_some());
-        let registry = |(region, Service { fips, dual_stack, .. }): (Region, &Service)| Self::Private {
-            account,
-            region,
-            fips: *fips,
-            dual_stack: *dual_stack,
-        };
-        of_service.map(|parts| registry(parts).host()).collect()
+        let mut hosts = Vec::new();
+        for region in Region::all_known() {
+            for Service { fips, dual_stack, .. } in region.partition().services() {
+                let (region, fips, dual_stack) = (region.clone(), *fips, *dual_stack);
+                hosts.push(Self::Private { account, region, fips, dual_stack }.host());
+            }
+        }
+        hosts
     }
 
     /// The host, as clients look it up.
@@ -188,9 +186,8 @@ impl std::error::Error for Wrong {}
 pub fn host_patterns() -> Vec<String> {
     let mut patterns: Vec<String> = PUBLIC_HOSTS.map(str::to_owned).to_vec();
     for partition in PARTITIONS {
-        for service in SERVICES {
-            let Some(suffix) = partition.suffix_for(service) else { continue };
-            let pattern = format!("*.{}.*.{suffix}", service.labels);
+        for service in partition.services() {
+            let pattern = format!("*.{}.*.{}", service.labels, partition.suffix_for(service).unwrap_or_default());
             // Some partitions have the same suffix.
             if !patterns.contains(&pattern) {
                 patterns.push(pattern);

@@ -23,12 +23,12 @@ impl Region {
 
     /// Every region that existed when this version was made.
     pub(super) fn all_known() -> impl Iterator<Item = Self> {
-        PARTITIONS.iter().flat_map(|partition| partition.regions).map(|region| Self((*region).to_owned()))
+        PARTITIONS.iter().flat_map(|partition| partition.regions.split(' ')).map(|region| Self(region.to_owned()))
     }
 
     /// Whether it existed when this version was made. Another one may be new or misspelt.
     pub fn is_known(&self) -> bool {
-        PARTITIONS.iter().any(|partition| partition.regions.contains(&&*self.0))
+        Self::all_known().any(|known| known == *self)
     }
 
     /// The partition that it belongs to by its form.
@@ -59,8 +59,9 @@ parsed_text!(Region);
 /// A partition. The names of its regions are `<prefix>-<word>-<number>`.
 pub(super) struct Partition {
     prefixes: &'static [&'static str],
-    /// The regions that existed when this version was made. The helper also serves others of this form.
-    regions: &'static [&'static str],
+    /// The regions that existed when this version was made, with blanks between them. The helper also serves others of this
+    /// form.
+    regions: &'static str,
     /// The suffix of the registry hosts.
     pub(super) suffix: &'static str,
     /// The suffix of the dual-stack registry hosts; `None` when the partition has none.
@@ -73,6 +74,11 @@ impl Partition {
         PARTITIONS.iter().find(|partition| partition.prefixes.iter().any(|prefix| is_region(region, prefix)))
     }
 
+    /// The services of which it has hosts.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'static Service> {
+        SERVICES.iter().filter(|service| self.suffix_for(service).is_some())
+    }
+
     /// The part of a host after the region; `None` when the partition has no hosts of this service.
     pub(super) fn suffix_for(&self, service: &Service) -> Option<&'static str> {
         if service.dual_stack { self.dual_stack_suffix } else { Some(self.suffix) }
@@ -82,84 +88,48 @@ impl Partition {
 pub(super) const PARTITIONS: &[Partition] = &[
     Partition {
         prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
-        regions: &[
-            "af-south-1",
-            "ap-east-1",
-            "ap-east-2",
-            "ap-northeast-1",
-            "ap-northeast-2",
-            "ap-northeast-3",
-            "ap-south-1",
-            "ap-south-2",
-            "ap-southeast-1",
-            "ap-southeast-2",
-            "ap-southeast-3",
-            "ap-southeast-4",
-            "ap-southeast-5",
-            "ap-southeast-6",
-            "ap-southeast-7",
-            "ca-central-1",
-            "ca-west-1",
-            "eu-central-1",
-            "eu-central-2",
-            "eu-north-1",
-            "eu-south-1",
-            "eu-south-2",
-            "eu-west-1",
-            "eu-west-2",
-            "eu-west-3",
-            "il-central-1",
-            "me-central-1",
-            "me-south-1",
-            "mx-central-1",
-            "sa-east-1",
-            "us-east-1",
-            "us-east-2",
-            "us-west-1",
-            "us-west-2",
-        ],
+        regions: "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 \
+                  ap-south-2 ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 \
+                  ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1 eu-central-1 eu-central-2 \
+                  eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 il-central-1 me-central-1 \
+                  me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2",
         suffix: "amazonaws.com",
         dual_stack_suffix: Some("on.aws"),
     },
     Partition {
         prefixes: &["us-gov"],
-        regions: &["us-gov-east-1", "us-gov-west-1"],
+        regions: "us-gov-east-1 us-gov-west-1",
         suffix: "amazonaws.com",
         dual_stack_suffix: Some("on.aws"),
     },
     Partition {
         prefixes: &["cn"],
-        regions: &["cn-north-1", "cn-northwest-1"],
+        regions: "cn-north-1 cn-northwest-1",
         suffix: "amazonaws.com.cn",
         dual_stack_suffix: Some("on.amazonwebservices.com.cn"),
     },
     Partition {
         prefixes: &["eusc-de"],
-        regions: &["eusc-de-east-1"],
+        regions: "eusc-de-east-1",
         suffix: "amazonaws.eu",
         dual_stack_suffix: Some("on.amazonwebservices.eu"),
     },
     Partition {
         prefixes: &["us-iso"],
-        regions: &["us-iso-east-1", "us-iso-west-1"],
+        regions: "us-iso-east-1 us-iso-west-1",
         suffix: "c2s.ic.gov",
         dual_stack_suffix: None,
     },
     Partition {
         prefixes: &["us-isob"],
-        regions: &["us-isob-east-1", "us-isob-west-1"],
+        regions: "us-isob-east-1 us-isob-west-1",
         suffix: "sc2s.sgov.gov",
         dual_stack_suffix: None,
     },
-    Partition {
-        prefixes: &["eu-isoe"],
-        regions: &["eu-isoe-west-1"],
-        suffix: "cloud.adc-e.uk",
-        dual_stack_suffix: None,
-    },
+    Partition { prefixes: &["eu-isoe"], regions: "eu-isoe-west-1", suffix: "cloud.adc-e.uk", dual_stack_suffix: None },
     Partition {
         prefixes: &["us-isof"],
-        regions: &["us-isof-east-1", "us-isof-south-1"],
+        regions: "us-isof-east-1 us-isof-south-1",
         suffix: "csp.hci.ic.gov",
         dual_stack_suffix: None,
     },
@@ -173,7 +143,7 @@ pub(super) struct Service {
     pub(super) dual_stack: bool,
 }
 
-pub(super) const SERVICES: &[Service] = &[
+const SERVICES: &[Service] = &[
     Service { labels: "dkr.ecr", fips: false, dual_stack: false },
     Service { labels: "dkr.ecr-fips", fips: true, dual_stack: false },
     Service { labels: "dkr-ecr", fips: false, dual_stack: true },

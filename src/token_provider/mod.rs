@@ -157,22 +157,22 @@ pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, 
 /// The same for a registry that a person named, by a host, a URL or an image. A registry that is not ECR's is an error.
 pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
     target(env, registry::typed(host), started).map_err(|error| match error {
-        Error::NotFound if Host::parse(registry::typed(host)).is_none() => {
-            Error::usage(format!("{} is not the host of a registry", mask_user_info(host)))
-        }
-        Error::NotFound => match Host::parse(registry::typed(host)).and_then(|host| registry::wrong_part(&host)) {
-            Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
-            None => unknown_host(host),
-        },
+        Error::NotFound => unknown_host(host),
         error => error,
     })
 }
 
-/// The error for a host that a person named and that the helper does not serve.
-pub fn unknown_host(host: &str) -> Error {
+/// The error for a text in which a person named a registry, and that the helper does not serve.
+pub fn unknown_host(named: &str) -> Error {
+    let Some(host) = Host::parse(registry::typed(named)) else {
+        return Error::usage(format!("{} is not the host of a registry", mask_user_info(named)));
+    };
+    if let Some(wrong) = registry::wrong_part(&host) {
+        return Error::usage(format!("{named} is not an ECR registry: {wrong}"));
+    }
     Error::failed(
         Code::HostUnknown,
-        format!("{host} is not an ECR registry, and the configuration does not name it"),
+        format!("{named} is not an ECR registry, and the configuration does not name it"),
         "correct it, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com, or add a [[registry]] entry with 'registry'",
     )
 }

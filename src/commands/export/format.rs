@@ -92,9 +92,7 @@ impl Format {
             Self::DockerConfig => docker_config(passwords),
             Self::KubernetesSecret => kubernetes_secret(passwords, secret_name),
             Self::ArgocdRepository => {
-                let secrets =
-                    passwords.iter().map(|password| argocd_repository(password, secret_name)).collect::<Vec<_>>();
-                Zeroizing::new(secrets.iter().map(|secret| secret.as_str()).collect::<Vec<_>>().join("\n---\n"))
+                joined(passwords.iter().map(|password| argocd_repository(password, secret_name)), "\n---\n")
             }
             Self::Env => {
                 lines(passwords, |name, value| Ok(format!("export {name}='{}'", value.replace('\'', "'\\''"))))?
@@ -106,12 +104,14 @@ impl Format {
                 }
                 Ok(format!("{name}={value}"))
             })?,
-            Self::UserPassword => {
-                let pairs = passwords.iter().map(pair).collect::<Vec<_>>();
-                Zeroizing::new(pairs.iter().map(|pair| pair.as_str()).collect::<Vec<_>>().join("\n"))
-            }
+            Self::UserPassword => joined(passwords.iter().map(pair), "\n"),
         })
     }
+}
+
+fn joined(parts: impl Iterator<Item = Zeroizing<String>>, separator: &str) -> Zeroizing<String> {
+    let parts: Vec<Zeroizing<String>> = parts.collect();
+    Zeroizing::new(parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(separator))
 }
 
 /// Returns the commands that make a runner of GitHub Actions mask the passwords in the log, by themselves and in a `config.json`.

@@ -1,15 +1,16 @@
 //! The hosts that the arguments name, as clients look them up.
 //!
-//! An argument is a host, a URL or an image reference. Account and region are checked separately, so that an error names the
-//! wrong one. Without an account, STS reports the caller's: GetCallerIdentity requires no permission (AWS STS API reference).
+//! An argument is a host, a URL or an image reference. Without an account, STS reports the caller's: GetCallerIdentity requires no
+//! permission (AWS STS API reference).
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::aws::Exchange;
 use crate::code::Code;
-use crate::config::{Caller, Config, MappedProfile, Target};
+use crate::config::{Config, MappedProfile};
 use crate::env::Env;
-use crate::error::{Error, mask_user_info};
+use crate::error::Error;
 use crate::registry::{self, Account, Host, Region, Registry};
 use crate::token_provider::{self, Authenticator};
 
@@ -18,20 +19,15 @@ pub(super) fn parse(word: &str) -> Result<Host, Error> {
     if word.trim().is_empty() {
         return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
     }
-    Host::parse(registry::typed(word))
-        .ok_or_else(|| Error::usage(format!("{} is not the host of a registry", mask_user_info(word))))
+    Host::parse(registry::typed(word)).ok_or_else(|| token_provider::unknown_host(word))
 }
 
 /// Refuses a host for which the helper has no token.
 pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error> {
-    match config.target(env, host) {
-        Ok(_) => Ok(()),
-        Err(Error::NotFound) => Err(match registry::wrong_part(host) {
-            Some(wrong) => Error::usage(format!("{host} is not an ECR registry: {wrong}")),
-            None => token_provider::unknown_host(host),
-        }),
-        Err(error) => Err(error),
-    }
+    config.target(env, host).map(drop).map_err(|error| match error {
+        Error::NotFound => token_provider::unknown_host(host),
+        error => error,
+    })
 }
 
 /// Returns the account of the caller's credentials, or of a profile's.
@@ -41,17 +37,8 @@ pub(super) fn account_of_caller(
     profile: Option<&str>,
     deadline: Instant,
 ) -> Result<Account, Error> {
-    let registry = Registry::private(Account::ANY, region);
-    let mut target = Target {
-        host: registry.host(),
-        registry,
-        caller: Caller::default(),
-        chosen_by: None,
-        time_for_person: Duration::ZERO,
-        max_age: None,
-        endpoint_url: None,
-        ca_bundle: None,
-    };
+    let host = Registry::private(Account::ANY, region).host();
+    let mut target = Config::read("", PathBuf::new())?.target(env, &host)?;
     target.call_as_profile(profile.map(MappedProfile::by_option));
     let exchange = Exchange::default();
     let identity = Authenticator::new(env, &target, exchange.clone()).identity(deadline);
