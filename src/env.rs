@@ -29,8 +29,9 @@ impl Env {
     #[expect(clippy::disallowed_methods, reason = "no other function reads the environment")]
     pub fn capture() -> Self {
         let env: Self = std::env::vars_os().collect();
-        let home_of_user =
-            if cfg!(unix) && env.os("HOME").is_none() { platform::home_without_variable() } else { None };
+        // On macOS the C library has to be asked, which without HOME asks Directory Services for the accounts of people.
+        let ask = if cfg!(target_os = "macos") { dirs::home_dir } else { platform::home_in_user_database };
+        let home_of_user = if cfg!(unix) && env.os("HOME").is_none() { ask() } else { None };
         Self { home_of_user, ..env }
     }
 

@@ -11,11 +11,6 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The home directory of this process's user where the environment names none.
-pub fn home_without_variable() -> Option<PathBuf> {
-    if cfg!(target_os = "macos") { dirs::home_dir().filter(|home| home.is_absolute()) } else { home_in_user_database() }
-}
-
 /// The home directory of this user in `/etc/passwd`. Other sources of the C library's user database are not asked: that can load
 /// modules of another C library into a static program, and wait for a server.
 pub fn home_in_user_database() -> Option<PathBuf> {
