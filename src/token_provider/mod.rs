@@ -37,7 +37,7 @@ use attempt::TokenRequest;
 pub use authenticator::{Authenticator, MOST_CHANGES, Proof, Stop, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
-pub use stored::{Stored, cached, erase, erase_of_everyone, writable_cache};
+pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, writable_cache};
 
 /// A token and its remaining lifetime.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ pub struct Stored {
 }
 
 /// Reads what the cache holds for an identity. Fails with the reason why the cache does not serve it.
-pub fn cached(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
+pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
     let cache = writable_cache(env, identity)?;
     let key = &identity.key;
     let dir = cache.dir().display();

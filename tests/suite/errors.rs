@@ -9,6 +9,7 @@ use serde_json::Value;
 use docker_credential_ecr_login::code::Code;
 
 use crate::HOST;
+use crate::codes::INTERNALS;
 use crate::helper::{Helper, SECRET_KEY};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
@@ -66,6 +67,9 @@ fn doctor_fails(helper: &Helper, mark: &str) -> String {
     for secret in SECRETS {
         assert!(!ran.stdout.contains(secret), "{}", ran.stdout);
     }
+    for internal in INTERNALS {
+        assert!(!failed[0].contains(internal), "{internal} in {failed:?}");
+    }
     code_of(&failed[0])
 }
 
@@ -96,7 +100,7 @@ fn get_fails(helper: &Helper, mark: &str, words: &[&str]) -> String {
         assert!(!line.contains(secret), "{line}");
     }
     // An error as a library prints it for itself.
-    for internal in ["{", "Some(", "SdkBody", "Error("] {
+    for internal in INTERNALS {
         assert!(!line.contains(internal), "{internal} in {line}");
     }
     code_of(line)

@@ -22,6 +22,7 @@
 //! | `children` | the programs that the helper starts: limits of output, their end, and that nothing else ends with them |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `dns` | hosts file and DNS; modules of the C library |
+//! | `codes` | each stable code, provoked once, in a line for people |
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
 //! | `interleavings` | every order in which processes meet in the cache, explored to the end |
@@ -32,6 +33,7 @@
 //! | `fixes` | every command that doctor prints as a fix, run |
 //! | `kaniko` | no token becomes part of an image that kaniko builds |
 //! | `doctor` | doctor's checks of a machine, its clients and its settings |
+//! | `doctor_order` | the report of `doctor` is the same each time, whatever ends first |
 //! | `doctor_report` | doctor's output: lines in order, JSON by the schema, checks of images |
 //! | `setup` | the changes of setup to the settings of docker and podman |
 //! | `provider` | the changes of setup to kubelet's configuration |
@@ -114,11 +116,13 @@ mod children;
 mod ci;
 mod clients;
 mod clusters;
+mod codes;
 mod concurrency;
 mod containers;
 mod disks;
 mod dns;
 mod doctor;
+mod doctor_order;
 mod doctor_report;
 mod drop_in;
 mod errors;

@@ -163,6 +163,16 @@ fn the_environment_is_read_in_one_module() {
     }
 }
 
+/// A message made of a value's `Debug` shows the code's names to people. Where one is made, it is hashed, escaped or a name.
+#[test]
+fn no_message_shows_a_value_as_code_has_it() {
+    let allowed = ["identity/dependency", "identity/shell_words", "platform/machine", "commands/doctor/check", "log"];
+    let allowed = allowed.map(|name| PathBuf::from(format!("src/{name}.rs")));
+    for (file, code) in sources().into_iter().filter(|(file, _)| !allowed.contains(file)) {
+        assert!(![":?}", ":#?}"].iter().any(|debug| code.contains(debug)), "{}", file.display());
+    }
+}
+
 /// Messages name "the helper" and use standard verbs.
 #[test]
 fn no_output_uses_we_or_nonstandard_verbs() {

@@ -187,7 +187,7 @@ impl Access {
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
-        let stored = token_provider::cached(checker.env, &self.identity).ok()?;
+        let stored = token_provider::inspect_cache(checker.env, &self.identity).ok()?;
         let entry = stored.entry.filter(|entry| entry.freshness_within(self.target.max_age) != Freshness::Expired)?;
         let expires_at = entry.expires_at();
         self.expires_at = Some(expires_at);

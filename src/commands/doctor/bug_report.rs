@@ -79,29 +79,7 @@ impl BugReport {
             clients.extend(Some(version).filter(|version| !version.is_empty()));
         }
         clients.sort();
-        let variables = env.iter().filter_map(|(name, value)| {
-            let (name, value) = (name.to_str()?, value.to_string_lossy());
-            let is_secret =
-                ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word))
-                    || issuer_and_subject(value.as_bytes()).is_some();
-            match name {
-                _ if is_secret
-                    && (name.starts_with("AWS_")
-                        || name.starts_with("ACTIONS_ID_TOKEN_")
-                        || name == client_config::DOCKER_AUTH_CONFIG) =>
-                {
-                    Some(format!("{name} (set)"))
-                }
-                _ if is_location(name) && !is_url(&value) => Some(format!("{name} (set)")),
-                _ if name.starts_with("AWS_") && !is_harmless(name) => Some(format!("{name} (set)")),
-                _ if name.starts_with("AWS_") || OTHERS.contains(&name) => {
-                    let value = one_line(&value);
-                    let value = if is_location(name) { without_path(&value) } else { value };
-                    Some(format!("{name}={value}"))
-                }
-                _ => None,
-            }
-        });
+        let variables = env.iter().filter_map(|(name, value)| describe(name.to_str()?, &value.to_string_lossy()));
         let variables = variables.collect();
         Self {
             program: format!("{NAME} {VERSION}"),
@@ -113,6 +91,20 @@ impl BugReport {
             variables,
         }
     }
+}
+
+/// A line for a variable, without a value that may be secret; `None` for one that does not matter.
+fn describe(name: &str, value: &str) -> Option<String> {
+    let (is_aws, is_location) = (name.starts_with("AWS_"), is_location(name));
+    let is_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word))
+        || issuer_and_subject(value.as_bytes()).is_some();
+    let matters = is_aws || name.starts_with("ACTIONS_ID_TOKEN_") || name == client_config::DOCKER_AUTH_CONFIG;
+    if (is_secret && matters) || (is_location && !is_url(value)) || (is_aws && !is_harmless(name)) {
+        return Some(format!("{name} (set)"));
+    }
+    let value = one_line(value);
+    let value = if is_location { without_path(&value) } else { value };
+    (is_aws || OTHERS.contains(&name)).then(|| format!("{name}={value}"))
 }
 
 /// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of
