@@ -8,6 +8,16 @@
 //!
 //! | broken | seen by |
 //! | --- | --- |
+//! | the claim `aud`, or the tags, left out of the digest of a token | another `aud`, another `https://aws.amazon.com/tags`, sources container and variable |
+//! | `exp` counted | another `exp`: no hit |
+//! | pod and node counted for STS | another node, source web identity: no hit |
+//! | pod and node not counted for the endpoint of a container | another pod, source container |
+//! | what docker and CI systems make up counted | another made up for a run, source process: no hit |
+//! | the AWS files not observed (profiles, `[services]`) | another endpoint, user, profile, and 60 more |
+//! | the role that a variable maps left out of the key | another mapping, source variable |
+//! | the region left out of the key | another registry, every source |
+//! | the boot left out of the sandbox | another boot, source instance |
+//! | files that changed a moment ago taken as proof | `a_program_that_is_rewritten_within_a_tick_of_its_file_system_is_run_again` |
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
