@@ -194,7 +194,7 @@ fn names_are_resolved_without_random_devices() {
 
 /// Runs `get` with 20 seconds of a processor and 64 MiB of memory: for everything that it writes to, and with the packaged program
 /// also for all that it maps, as the stacks of threads and the program itself.
-pub fn get_with_little_memory(helper: &Helper) -> Ran {
+fn get_with_little_memory(helper: &Helper) -> Ran {
     // A program for development alone has more.
     let mapped = if crate::dns::is_static(&program()) { "ulimit -v 65536; " } else { "" };
     let script = format!("ulimit -t 20; ulimit -d 65536; {mapped}exec \"$@\"");
