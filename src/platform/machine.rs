@@ -55,13 +55,24 @@ pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
     {
-        let first = line("/proc/1/stat")?;
-        // The name of the program, the second field, may have blanks and parentheses.
-        let started_at = first.rsplit_once(')')?.1.split_whitespace().nth(22 - 3)?;
-        Some(format!("{boot} {} {} {started_at} {}", namespace("net")?, namespace("pid")?, root_file_system()))
+        let processes = namespace("pid")?;
+        // The machine's own start with the boot, and it may hide those of other users (proc(5), hidepid).
+        let started_at = if processes == OF_MACHINE { String::new() } else { start_of_first_process()? };
+        Some(format!("{boot} {} {processes} {started_at} {}", namespace("net")?, root_file_system()))
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
+}
+
+/// The namespace of the processes of the machine itself (`PROC_PID_INIT_INO` in Linux, include/linux/proc_ns.h).
+#[cfg(target_os = "linux")]
+const OF_MACHINE: &str = "pid:[4026531836]";
+
+#[cfg(target_os = "linux")]
+fn start_of_first_process() -> Option<String> {
+    let first = line("/proc/1/stat")?;
+    // The name of the program, the second field, may have blanks and parentheses.
+    first.rsplit_once(')')?.1.split_whitespace().nth(22 - 3).map(str::to_owned)
 }
 
 /// The line of a file that the kernel makes, by one read: a hit makes few system calls.

@@ -76,14 +76,14 @@ impl TokenRequest<'_> {
         let (token, entry) = if let Some(entry) = cached {
             debug!(host; "the credentials are those of a cached token");
             let own = entry.under(&self.identity.key.to_string());
-            (entry.into(), Some(own))
+            (IssuedToken::cached(entry, self.target.max_age), Some(own))
         } else {
             let issued = session.request_token(deadline)?;
             let entry = new_entry(self.identity, self.target, &issued);
             if entry.is_none() {
                 info!(host; "not cached: the token came expired or without an expiry time");
             }
-            (issued.into(), entry)
+            (IssuedToken::new(issued, self.target.max_age), entry)
         };
         Ok((token, entry.and_then(|entry| proven(entry, proof))))
     }
@@ -97,7 +97,7 @@ impl TokenRequest<'_> {
             Freshness::Stale => Cached::Stale,
             Freshness::Expired => return None,
         };
-        let token = IssuedToken::from(entry);
+        let token = IssuedToken::cached(entry, self.target.max_age);
         if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
             on_stale(&token.token);
         }

@@ -44,7 +44,7 @@ pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, writable_cache
 pub struct IssuedToken {
     /// What clients log in with.
     pub token: Token,
-    /// How much longer AWS accepts it; `None` when it came expired or without an expiry.
+    /// How much longer AWS accepts it, or the settings let anybody use it; `None` when it came expired or without an expiry.
     pub valid_for: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     debug!(host, region, credentials, chosen_by; "settings unchanged since this registry's last token");
     log_entry(&entry);
     debug!(host; "token served from the cache");
-    Some(entry.into())
+    Some(IssuedToken::cached(entry, manifest.max_age))
 }
 
 /// Gets a token for a client's `get`, by `deadline`. Passes a valid token to `on_stale` before its refresh is tried.
@@ -214,15 +214,15 @@ fn log_identity(target: &Target, identity: &Identity) {
     }
 }
 
-impl From<Issued> for IssuedToken {
-    fn from(Issued { token, valid_for, .. }: Issued) -> Self {
-        Self { token, valid_for }
+impl IssuedToken {
+    /// A new token. Clients that keep it themselves, such as kubelet, may do so for `max_age`.
+    fn new(Issued { token, valid_for, .. }: Issued, max_age: Option<Duration>) -> Self {
+        Self { token, valid_for: valid_for.map(|left| max_age.map_or(left, |max_age| left.min(max_age))) }
     }
-}
 
-impl From<Entry> for IssuedToken {
-    fn from(entry: Entry) -> Self {
-        let valid_for = Some(entry.remaining());
-        Self { token: entry.into_token(), valid_for }
+    /// A cached token, with what is left of `max_age`.
+    fn cached(entry: Entry, max_age: Option<Duration>) -> Self {
+        let left = max_age.map_or(Duration::MAX, |max_age| max_age.saturating_sub(entry.age()));
+        Self { valid_for: Some(entry.remaining().min(left)), token: entry.into_token() }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::HOST;
 use crate::helper::{Helper, lacks_unix, make_older, many, program};
 use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
-use crate::namespace::skip;
+use crate::namespace::{note, skip};
 use crate::process::{run, settle};
 use crate::support::aws::Aws;
 
@@ -457,6 +457,58 @@ fn no_token_is_served_that_is_older_than_the_greatest_age() {
     }
     let wrong = Helper::of(&aws).var("AWS_ECR_MAX_AGE", "soon").get(HOST);
     assert!(wrong.error().contains("AWS_ECR_MAX_AGE is 'soon'"), "{wrong:?}");
+}
+
+/// Bazel and kubelet keep what they are given.
+#[test]
+fn clients_that_keep_a_token_are_told_no_more_than_the_greatest_age() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_MAX_AGE", "1h");
+    let lives_for = || {
+        let ran = helper.get(format!(r#"{{"uri":"https://{HOST}/v2/"}}"#));
+        let answer: serde_json::Value = serde_json::from_str(&ran.stdout).expect("Bazel's answer");
+        crate::helper::instant(&answer["expires"]) - time::OffsetDateTime::now_utc()
+    };
+    for (age, most) in [(0, 60), (50, 10)] {
+        if age > 0 {
+            make_older(&helper, Duration::from_mins(age));
+        }
+        // Of AWS or by the settings, and by the manifest.
+        for _ in 0..2 {
+            let left = lives_for();
+            assert!(left <= time::Duration::minutes(most) && left > time::Duration::minutes(most - 2), "{left}");
+        }
+    }
+    let request = format!(
+        r#"{{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"{HOST}/a:1"}}"#
+    );
+    let ran = helper.run(&["kubelet"], request);
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).expect("kubelet's answer");
+    let duration = answer["cacheDuration"].as_str().expect("a duration");
+    assert!(duration.starts_with("4m") || duration.starts_with("5m"), "{duration}");
+}
+
+/// With the mount option hidepid a user sees no process of others, the first one neither.
+#[test]
+fn a_machine_that_hides_the_processes_of_others_keeps_its_hits() {
+    let aws = Aws::start();
+    let Some(network) = metadata_network(&aws, "hidden processes") else { return };
+    if fs::read_link("/proc/self/ns/pid").is_ok_and(|processes| processes.as_os_str() != "pid:[4026531836]") {
+        return note("hidden processes: this is a container with processes of its own");
+    }
+    let mut mount = network.command("mount");
+    run(mount.args(["-t", "proc", "-o", "hidepid=2", "proc", "/proc"]), "").silent();
+    let home = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).expect("root");
+    let get = || {
+        let mut command = network.command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program()).arg("get");
+        command.env("HOME", home.path()).env("AWS_ENDPOINT_URL", INSIDE);
+        run(&mut command, HOST).password_for(HOST)
+    };
+    let (first, calls) = (get(), aws.count());
+    assert_eq!(get(), first);
+    assert_eq!(aws.count(), calls, "the instance is not asked again");
 }
 
 #[test]
