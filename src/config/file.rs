@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::registry_entry::{RegistryEntry, Table};
+use super::registry_entry::{BLANK, RegistryEntry, Table};
 use super::source_text::SourceText;
 use super::values::{age, is_helper_name, time_limit};
 use super::{AGE_FORM, Config, TIME_LIMIT_FORM};
@@ -29,7 +29,8 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             // The error's own Display also draws the line, over several lines.
-            source.failure_at(offset, error.message(), "correct the line")
+            let hint = if error.message() == BLANK { "remove the key instead" } else { "correct the line" };
+            source.failure_at(offset, error.message(), hint)
         })?;
         let timeout = file.timeout.as_ref().map(|value| timeout(value, &source)).transpose()?;
         let max_age = file.max_age.as_ref().map(|value| max_age(value, &source)).transpose()?;

@@ -30,6 +30,9 @@ pub(super) struct Table {
     endpoint_url: Option<Spanned<Text>>,
 }
 
+/// What is wrong with a blank value. Its fix is to leave the key out.
+pub(super) const BLANK: &str = "the value is empty";
+
 /// A value that is not blank.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
@@ -39,7 +42,7 @@ impl TryFrom<String> for Text {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.trim().is_empty() { Err("the value is empty; remove the key instead") } else { Ok(Self(text)) }
+        if text.trim().is_empty() { Err(BLANK) } else { Ok(Self(text)) }
     }
 }
 

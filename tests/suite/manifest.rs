@@ -115,8 +115,8 @@ fn the_tests_that_the_documents_name_exist() {
         let text = fs::read_to_string(document).expect(document);
         let mut named = 0;
         for name in text.split('`').filter(|word| word.contains("::") && !word.contains([' ', '='])) {
-            let Some((module, test)) = name.split_once("::").filter(|(_, test)| *test != "test") else { continue };
-            let source = fs::read_to_string(format!("tests/suite/{module}.rs")).expect(name);
+            let Some((module, test)) = name.rsplit_once("::").filter(|(_, test)| *test != "test") else { continue };
+            let source = fs::read_to_string(format!("tests/suite/{}.rs", module.replace("::", "/"))).expect(name);
             assert!(source.contains(&format!("fn {test}(")), "{name}");
             named += 1;
         }

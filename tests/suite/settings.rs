@@ -350,7 +350,7 @@ fn a_large_file_counts_to_its_end_and_an_endless_one_is_refused() {
     let aws = Aws::start();
     // A longer time limit than the default, since a program that is not optimised reads so much slowly.
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "4m");
-    let filler = "# filler\n".repeat(800 * 1024);
+    let filler = format!("# {}\n", "filler ".repeat(10)).repeat(100 * 1024);
     for id in ["AKIALARGE1", "AKIALARGE2"] {
         helper.write(".aws/config", &format!("{filler}[default]\n{}", keys(id)));
         assert_eq!(who(&helper.get(HOST)), id);
