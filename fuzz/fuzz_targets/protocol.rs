@@ -32,7 +32,7 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     let arbitrary_text = || String::from("x");
     let decided = Decided { region: registry.region(), credentials: arbitrary_text(), chosen_by: arbitrary_text() };
     let request = request_key(&env, HOST);
-    let manifest = Manifest::new(&request.to_string(), &registry.host(), decided, &key.to_string(), Vec::new());
+    let manifest = Manifest::new(request, &registry.host(), decided, key, Vec::new());
     cache.save_manifest(&request, &manifest).expect("the cache is writable");
     env
 });

@@ -28,7 +28,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(12);
 pub struct Entry {
     format: u32,
     /// The key that it was saved under, which detects a copied or renamed file.
-    key: String,
+    key: CacheKey,
     /// Whether the token opens ECR Public, or private registries.
     is_public: bool,
     /// The region whose registries the token opens.
@@ -36,7 +36,7 @@ pub struct Entry {
     token: Token,
     /// The key of the credentials that requested it, where another identity may be given the same ones. The token has a second
     /// entry of that key.
-    credentials: Option<String>,
+    credentials: Option<CacheKey>,
     /// When the token was issued, to the second.
     #[serde(with = "rfc3339")]
     created_at: OffsetDateTime,
@@ -70,7 +70,7 @@ impl Entry {
         let lifetime = Duration::from_secs(lifetime.min(LONGEST_LIFETIME).as_secs());
         (!lifetime.is_zero()).then(|| Self {
             format: FORMAT,
-            key: key.to_string(),
+            key: *key,
             is_public: registry.is_public(),
             region: registry.region(),
             token,
@@ -82,9 +82,9 @@ impl Entry {
     }
 
     /// Reads an entry that was saved under `key`; `None` for anything else.
-    pub fn decode(bytes: &[u8], key: &str) -> Option<Self> {
+    pub fn decode(bytes: &[u8], key: &CacheKey) -> Option<Self> {
         let entry: Self = serde_json::from_slice(bytes).ok()?;
-        let usable = entry.format == FORMAT && entry.key == key && entry.token.is_usable();
+        let usable = entry.format == FORMAT && entry.key == *key && entry.token.is_usable();
         let lifetime = entry.expires_at - entry.created_at;
         (usable && lifetime.is_positive() && lifetime <= LONGEST_LIFETIME).then_some(entry)
     }
@@ -149,18 +149,18 @@ impl Entry {
     /// The same, requested by the credentials of this key.
     #[must_use]
     pub fn of_credentials(self, credentials: Option<&CacheKey>) -> Self {
-        Self { credentials: credentials.map(CacheKey::to_string), ..self }
+        Self { credentials: credentials.copied(), ..self }
     }
 
     /// The same token under another key.
     #[must_use]
-    pub fn under(&self, key: &str) -> Self {
-        Self { key: key.to_owned(), ..self.clone() }
+    pub fn under(&self, key: &CacheKey) -> Self {
+        Self { key: *key, ..self.clone() }
     }
 
     /// The key of the credentials that requested it.
-    pub fn credentials(&self) -> Option<&str> {
-        self.credentials.as_deref()
+    pub fn credentials(&self) -> Option<&CacheKey> {
+        self.credentials.as_ref()
     }
 
     /// Whether the token opens this registry, as far as its identity may. One token opens all registries of a region.
@@ -169,7 +169,7 @@ impl Entry {
     }
 
     /// The key it was saved under.
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> &CacheKey {
         &self.key
     }
 
@@ -248,8 +248,8 @@ mod tests {
     fn an_entry_decodes_only_under_its_own_key() {
         let entry = entry(HOUR).expect("an entry");
         let bytes = entry.encode();
-        assert_eq!(Entry::decode(&bytes, &CacheKey::of("k").to_string()), Some(entry));
-        assert_eq!(Entry::decode(&bytes, &CacheKey::of("other").to_string()), None);
-        assert_eq!(Entry::decode(&bytes[..bytes.len() - 1], &CacheKey::of("k").to_string()), None);
+        assert_eq!(Entry::decode(&bytes, &CacheKey::of("k")), Some(entry));
+        assert_eq!(Entry::decode(&bytes, &CacheKey::of("other")), None);
+        assert_eq!(Entry::decode(&bytes[..bytes.len() - 1], &CacheKey::of("k")), None);
     }
 }

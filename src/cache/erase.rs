@@ -8,28 +8,29 @@ use super::failure::FAILURE;
 use super::protocol::{ERASURE, Erase};
 use super::save::begun;
 use super::{Cache, ENTRY, Entry, prune};
+use crate::identity::CacheKey;
 use crate::platform::TEMPORARY;
 
 impl Cache {
     /// Erases the token of a key, perhaps one that a manifest names, and the one of its credentials. A save that began before does
     /// not succeed. Returns whether there was one.
-    pub fn erase(&self, key: &str) -> io::Result<bool> {
-        let was_there = prune::is_key(key) && self.remove_entry(key)?;
+    pub fn erase(&self, key: &CacheKey) -> io::Result<bool> {
+        let was_there = self.remove_entry(key)?;
         self.remove_report(key);
         Ok(was_there)
     }
 
     /// The same without the report.
-    pub(super) fn remove_entry(&self, key: &str) -> io::Result<bool> {
+    pub(super) fn remove_entry(&self, key: &CacheKey) -> io::Result<bool> {
         let mut was_there = false;
         let mut credentials = None;
         for step in ERASURE {
-            let entry = self.look_up_named(key);
-            credentials = entry.as_ref().and_then(Entry::credentials).map(str::to_owned).or(credentials);
+            let entry = self.look_up(key);
+            credentials = entry.as_ref().and_then(Entry::credentials).copied().or(credentials);
             match step {
                 Erase::BegunSaves => self.remove_temporary_files(&begun(key))?,
                 Erase::OfCredentials => {
-                    if let Some(named) = credentials.as_ref().filter(|named| prune::is_key(named)) {
+                    if let Some(named) = credentials {
                         remove_if_there(&self.path(named, ENTRY))?;
                     }
                 }
@@ -55,7 +56,7 @@ impl Cache {
         Ok(())
     }
 
-    pub(super) fn remove_report(&self, key: &str) {
+    pub(super) fn remove_report(&self, key: &CacheKey) {
         let _ = fs::remove_file(self.path(key, FAILURE));
     }
 

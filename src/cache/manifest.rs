@@ -21,13 +21,13 @@ const FORMAT: u32 = 3;
 pub struct Manifest {
     format: u32,
     /// The key of the request, which detects a copied or renamed file.
-    request: String,
+    request: CacheKey,
     /// The host that the request named.
     pub host: Host,
     /// What the log of a hit names, since a hit reads no settings.
     pub decided: Decided,
     /// The key of the entry.
-    pub entry: String,
+    pub entry: CacheKey,
     /// How old the entry may be.
     pub max_age: Option<Duration>,
     observed: Vec<Observed>,
@@ -47,8 +47,8 @@ pub struct Decided {
 
 impl Manifest {
     /// The manifest that maps `request` for `host` to `entry`.
-    pub fn new(request: &str, host: &Host, decided: Decided, entry: &str, observed: Vec<Observed>) -> Self {
-        let (request, host, entry) = (request.to_owned(), host.clone(), entry.to_owned());
+    pub fn new(request: CacheKey, host: &Host, decided: Decided, entry: CacheKey, observed: Vec<Observed>) -> Self {
+        let host = host.clone();
         Self { format: FORMAT, request, host, decided, entry, max_age: None, observed }
     }
 
@@ -59,9 +59,9 @@ impl Manifest {
     }
 
     /// Reads the manifest of `request`; `None` for anything else.
-    pub fn decode(bytes: &[u8], request: &str) -> Option<Self> {
+    pub fn decode(bytes: &[u8], request: &CacheKey) -> Option<Self> {
         let manifest: Self = serde_json::from_slice(bytes).ok()?;
-        (manifest.format == FORMAT && manifest.request == request).then_some(manifest)
+        (manifest.format == FORMAT && manifest.request == *request).then_some(manifest)
     }
 
     /// The bytes to write; `None` when a path in it is not Unicode.
@@ -71,7 +71,7 @@ impl Manifest {
 
     /// Whether it is the manifest of this request.
     pub fn is_of(&self, request: &CacheKey) -> bool {
-        self.request == request.to_string()
+        self.request == *request
     }
 
     /// Whether it lists the same as another one.

@@ -91,21 +91,12 @@ impl Cache {
 
     /// The entry of `key`, fresh or not; `None` when there is none that decodes under that key.
     pub fn look_up(&self, key: &CacheKey) -> Option<Entry> {
-        self.look_up_named(&key.to_string())
-    }
-
-    /// The entry of a key that a manifest names.
-    pub fn look_up_named(&self, key: &str) -> Option<Entry> {
-        if !prune::is_key(key) {
-            return None;
-        }
         Entry::decode(&read(&self.path(key, ENTRY))?, key)
     }
 
     /// The manifest of a request.
     pub fn manifest(&self, request: &CacheKey) -> Option<Manifest> {
-        let name = request.to_string();
-        Manifest::decode(&read(&self.path(&name, MANIFEST))?, &name)
+        Manifest::decode(&read(&self.path(request, MANIFEST))?, request)
     }
 
     /// All manifests that decode, in no order.
@@ -121,7 +112,7 @@ impl Cache {
 
     /// The manifest in a file, if it decodes.
     pub fn manifest_in(path: &Path) -> Option<Manifest> {
-        Manifest::decode(&read(path)?, path.file_stem()?.to_str()?)
+        Manifest::decode(&read(path)?, &path.file_stem()?.to_str()?.parse().ok()?)
     }
 
     /// Whether there is an entry file for `key`, usable or not.
@@ -134,7 +125,7 @@ impl Cache {
         let mut all: Vec<_> = self.entries().collect();
         let is_own = |entry: &Entry| entry.credentials().is_some_and(|credentials| credentials != entry.key());
         let named = all.iter().map(|(entry, _)| entry).filter(|entry| is_own(entry)).filter_map(Entry::credentials);
-        let named: HashSet<String> = named.map(str::to_owned).collect();
+        let named: HashSet<CacheKey> = named.copied().collect();
         all.retain(|(entry, _)| !named.contains(entry.key()));
         all
     }
@@ -145,7 +136,7 @@ impl Cache {
         files.filter_map(|path| {
             let key = path.file_name()?.to_str()?.strip_suffix(".json")?;
             let bytes = read(&path)?;
-            Some((Entry::decode(&bytes, key)?, u64::try_from(bytes.len()).ok()?))
+            Some((Entry::decode(&bytes, &key.parse().ok()?)?, u64::try_from(bytes.len()).ok()?))
         })
     }
 

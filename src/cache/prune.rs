@@ -16,6 +16,7 @@ use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
 use super::protocol::{self, Sweep};
 use super::{ENTRY, MANIFEST, Manifest, read};
+use crate::identity::CacheKey;
 use crate::platform::{Destination, TEMPORARY};
 
 /// How many keys each write examines.
@@ -76,7 +77,7 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
     let path = |ending: &str| dir.join(format!("{stem}.{ending}"));
     let is_unused = |ending: &str| match ending {
         ENTRY => {
-            let entry = read(&path(ENTRY)).and_then(|bytes| Entry::decode(&bytes, stem));
+            let entry = read(&path(ENTRY)).zip(stem.parse().ok()).and_then(|(bytes, key)| Entry::decode(&bytes, &key));
             entry.is_none_or(|entry| entry.freshness() == Freshness::Expired)
         }
         // Whether anybody holds a lock shows when it is tried.
@@ -122,15 +123,15 @@ fn prune_manifest(dir: &Path, stem: &str) {
     if !is_older(&path, NEW) {
         return;
     }
-    let entry = read(&path).and_then(|bytes| Manifest::decode(&bytes, stem)).map(|manifest| manifest.entry);
-    let has_entry = entry.is_some_and(|entry| is_key(&entry) && dir.join(format!("{entry}.{ENTRY}")).exists());
+    let manifest = read(&path).and_then(|bytes| Manifest::decode(&bytes, &stem.parse().ok()?));
+    let has_entry = manifest.is_some_and(|manifest| dir.join(format!("{}.{ENTRY}", manifest.entry)).exists());
     if !has_entry || is_older(&path, OLD) {
         let _ = fs::remove_file(path);
     }
 }
 
 pub(super) fn is_key(stem: &str) -> bool {
-    stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
+    stem.parse::<CacheKey>().is_ok()
 }
 
 fn is_older(path: &Path, limit: Duration) -> bool {

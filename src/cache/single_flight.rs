@@ -149,11 +149,11 @@ impl<T> Run<'_, T> {
                 }
             }
             Step::RemoveEntry => {
-                if let Err(error) = cache.remove_entry(&key.to_string()) {
+                if let Err(error) = cache.remove_entry(key) {
                     warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");
                 }
             }
-            Step::RemoveReport => cache.remove_report(&key.to_string()),
+            Step::RemoveReport => cache.remove_report(key),
             Step::Unlock => {
                 if let Some(lock) = self.lock.take() {
                     lock.remove_file();

@@ -89,7 +89,7 @@ impl Tokens {
         let mut rows = Vec::new();
         let mut lines = Vec::new();
         for (entry, size) in cache.tokens() {
-            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == entry.key());
+            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == *entry.key());
             let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.to_string()).collect();
             registries.sort();
             registries.dedup();

@@ -75,7 +75,7 @@ impl TokenRequest<'_> {
         let cached = cached.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh);
         let (token, entry) = if let Some(entry) = cached {
             debug!(host; "the credentials are those of a cached token");
-            let own = entry.under(&self.identity.key.to_string());
+            let own = entry.under(&self.identity.key);
             (IssuedToken::cached(entry, self.target.max_age), Some(own))
         } else {
             let issued = session.request_token(deadline)?;

@@ -24,7 +24,7 @@ use crate::config::{Config, Target};
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Error;
-use crate::identity::{Identity, Profiles, Selected, request_key};
+use crate::identity::{CacheKey, Identity, Profiles, Selected, request_key};
 use crate::registry::{Account, Host, Region, Registry};
 
 /// The time limit of the request for the caller's own registry.
@@ -104,8 +104,8 @@ fn hosts_of(cache: &Cache, manifests: impl Iterator<Item = Manifest>, mut check:
     let names_region = |host: &Host| Registry::parse(host).is_some_and(|registry| registry.names_region_alone());
     for manifest in manifests.filter(|manifest| !names_region(&manifest.host)) {
         // The hosts of a region share a token.
-        let username = entries.entry(manifest.entry.clone()).or_insert_with(|| {
-            let entry = cache.look_up_named(&manifest.entry)?;
+        let username = entries.entry(manifest.entry).or_insert_with(|| {
+            let entry = cache.look_up(&manifest.entry)?;
             (entry.freshness_within(manifest.max_age) != Freshness::Expired).then(|| entry.username().to_owned())
         });
         if let Some(username) = username.clone()
@@ -125,7 +125,7 @@ struct Check<'a> {
     /// Manifests that differ in what they list, and whether it is unchanged.
     manifests: Vec<(Manifest, bool)>,
     /// Targets without their hosts, and the keys of their entries.
-    targets: Vec<(Target, Option<String>)>,
+    targets: Vec<(Target, Option<CacheKey>)>,
 }
 
 impl Check<'_> {
@@ -134,9 +134,7 @@ impl Check<'_> {
         if manifest.is_of(&request_key(self.env, &manifest.host)) && self.is_unchanged(manifest) {
             return true;
         }
-        self.config
-            .target(self.env, &manifest.host)
-            .is_ok_and(|target| self.key_of(target).as_ref() == Some(&manifest.entry))
+        self.config.target(self.env, &manifest.host).is_ok_and(|target| self.key_of(target) == Some(manifest.entry))
     }
 
     fn is_unchanged(&mut self, manifest: &Manifest) -> bool {
@@ -149,15 +147,15 @@ impl Check<'_> {
     }
 
     /// The key of a target's entry, which does not depend on the host.
-    fn key_of(&mut self, mut target: Target) -> Option<String> {
+    fn key_of(&mut self, mut target: Target) -> Option<CacheKey> {
         target.registry = target.registry.without_account();
         target.host = target.registry.host();
         if let Some((_, key)) = self.targets.iter().find(|(known, _)| *known == target) {
-            return key.clone();
+            return *key;
         }
         let identity = Identity::read(self.env, &target, self.deadline).ok();
-        let key = identity.map(|identity| identity.key.to_string());
-        self.targets.push((target, key.clone()));
+        let key = identity.map(|identity| identity.key);
+        self.targets.push((target, key));
         key
     }
 }

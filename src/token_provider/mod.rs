@@ -30,7 +30,7 @@ use crate::config::{Config, Target};
 use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
-use crate::identity::{Identity, request_key};
+use crate::identity::{CacheKey, Identity, request_key};
 use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
@@ -72,7 +72,7 @@ pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: if it is not fresh, the settings do not matter.
     let is_fresh = |entry: &Entry| entry.freshness_within(manifest.max_age) == Freshness::Fresh;
-    let entry = cache.look_up_named(&manifest.entry).filter(is_fresh)?;
+    let entry = cache.look_up(&manifest.entry).filter(is_fresh)?;
     if !manifest.holds(env) {
         debug!(host; "settings have changed since this registry's last token");
         return None;
@@ -141,8 +141,8 @@ fn log_entry(entry: &Entry) {
 }
 
 /// A prefix of a key that distinguishes it from others.
-fn short(key: &str) -> &str {
-    &key[..12.min(key.len())]
+fn short(key: &CacheKey) -> String {
+    key.to_string()[..12].to_owned()
 }
 
 /// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
@@ -207,8 +207,8 @@ const LOGGED_LINES: usize = 20;
 /// Logs which credentials will be used, the setting that chose them, and what was passed over.
 fn log_identity(target: &Target, identity: &Identity) {
     let (profile, chosen_by) = (identity.selected.name(), identity.selected.setting());
-    let (credentials, key) = (identity.chain.with_passed_over(), identity.key.to_string());
-    info!(host = target.host, profile, chosen_by, credentials, key = short(&key); "identity decided");
+    let (credentials, key) = (identity.chain.with_passed_over(), short(&identity.key));
+    info!(host = target.host, profile, chosen_by, credentials, key; "identity decided");
     for line in identity.profiles.passed_over().take(LOGGED_LINES) {
         info!(line; "a line of an AWS file was passed over");
     }

@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::identity::{Identity, Observed, request_key};
+use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::platform;
 
 /// What the cache holds for one identity.
@@ -45,7 +45,7 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
     let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(()) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
-    erase_entry(&cache, target, &identity.key.to_string())
+    erase_entry(&cache, target, &identity.key)
 }
 
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
@@ -63,7 +63,7 @@ pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
     Ok(tokens.len())
 }
 
-fn erase_entry(cache: &Cache, target: &Target, key: &str) -> Result<(), Error> {
+fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Error> {
     let removed = cache.erase(key).map_err(|error| {
         let dir = cache.dir().display();
         let what = format!("cannot remove the cached token of {} from {dir}: {error}", target.host);
@@ -129,13 +129,13 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     let mut observed: Vec<Observed> =
         config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
     observed.extend(identity.observed.iter().cloned());
-    let (request, entry) = (request_key(env, &target.host), identity.key.to_string());
+    let request = request_key(env, &target.host);
     let decided = Decided {
         region: target.registry.region(),
         credentials: identity.chain.with_access_key(),
         chosen_by: target.chosen_by.clone().unwrap_or_else(|| identity.selected.setting().to_owned()),
     };
-    let manifest = Manifest::new(&request.to_string(), &target.host, decided, &entry, observed).within(target.max_age);
+    let manifest = Manifest::new(request, &target.host, decided, identity.key, observed).within(target.max_age);
     // A token that could not be cached has no entry.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

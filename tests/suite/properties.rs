@@ -76,7 +76,7 @@ proptest! {
 
     #[test]
     fn no_bytes_are_an_entry_by_chance_and_none_make_it_panic(bytes: Vec<u8>, key in "[0-9a-f]{64}") {
-        prop_assert!(Entry::decode(&bytes, &key).is_none());
+        prop_assert!(Entry::decode(&bytes, &key.parse().expect("a key")).is_none());
     }
 
     #[test]
@@ -90,7 +90,7 @@ proptest! {
         });
         set_times(&mut entry, instant(created), instant(created + life));
         let text = entry.to_string();
-        let entry = Entry::decode(text.as_bytes(), &key);
+        let entry = Entry::decode(text.as_bytes(), &key.parse().expect("a key"));
         prop_assert_eq!(entry.is_some(), (1..=12 * 60 * 60).contains(&life));
         if let Some(entry) = entry {
             let age = entry.freshness_at(instant(now), None);
