@@ -29,6 +29,9 @@ const KILOBYTES: [u64; 2] = [400, 440];
 /// By callgrind on x86-64; a tenth more is too much. Half of the first are addresses that the loader adjusts.
 const INSTRUCTIONS: [u64; 2] = [399_000, 1_735_000];
 
+/// Minor page faults, which no load changes: a quarter are pages with addresses that the loader adjusts. `/bin/true` has 55.
+const PAGE_FAULTS: [u64; 2] = [128, 146];
+
 /// Two users whose token is cached: one with keys in the environment, and one who assumes a role by a config file of
 /// two hundred profiles, with fifty registries in the helper's configuration.
 fn users(aws: &Aws) -> [(&'static str, Helper); 2] {
@@ -151,6 +154,27 @@ fn a_hit_takes_as_many_instructions_as_are_on_record() {
         let count: u64 = count.parse().expect("a number");
         println!("{name}: {count} instructions, {record} on record");
         assert!(count <= record + record / 10, "{name}: {count} instructions instead of {record}");
+    }
+}
+
+#[test]
+fn a_hit_has_as_many_page_faults_as_are_on_record() {
+    // Without the faults of a fork, and with the standard streams of this process.
+    const COUNT: &str = "import os, sys; child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); \
+                         print(os.wait4(child, 0)[2].ru_minflt, file=sys.stderr)";
+    if !possible("page faults", "python3") {
+        return;
+    }
+    let aws = Aws::start();
+    for ((name, user), limit) in users(&aws).into_iter().zip(PAGE_FAULTS) {
+        let fewest = (0..5).map(|_| {
+            let output = user.under("python3", &["-c", COUNT], &[], HOST);
+            assert!(output.stdout.starts_with(b"{\"ServerURL\""), "{output:?}");
+            String::from_utf8_lossy(&output.stderr).trim().parse::<u64>().expect("a number")
+        });
+        let fewest = fewest.min().expect("five runs");
+        println!("{name}: {fewest} page faults");
+        assert!(fewest <= limit, "{name}: {fewest} page faults");
     }
 }
 
