@@ -359,3 +359,25 @@ fn what_root_sets_up_in_the_home_of_another_user_is_that_users() {
     assert!(complaint(&sudo.helper.run(&["setup", HOST], "")).contains("belongs to another user"));
     assert_eq!(fs::read_to_string(victim).expect("a file"), "{}");
 }
+
+#[test]
+fn root_proposes_no_profiles_from_behind_a_link_of_another_user() {
+    if needs_root("AWS files of others") {
+        return;
+    }
+    let sudo = SudoE::new(Helper::bare());
+    let profile = "[profile secret]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = keys\n\
+                   [profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n";
+    let victim = sudo.helper.write("root/victim", profile);
+    let file = sudo.write(".aws/config", profile, 0o600);
+    let shown = |path: &Path| {
+        let ran = sudo.helper.run(&["setup", "--profiles", "--dry-run"], "");
+        (ran.code, format!("{}{}", ran.stdout, ran.stderr).contains("secret"), path.is_symlink())
+    };
+    assert_eq!(shown(&file), (Some(0), true, false), "the user's own file");
+    fs::remove_file(&file).expect("a file");
+    link_of_other(&victim, &file);
+    let refused = shown(&file);
+    assert_ne!(refused.0, Some(0));
+    assert!(!refused.1, "the link is not followed");
+}

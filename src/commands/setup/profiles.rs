@@ -15,7 +15,8 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
-use crate::identity::{Profiles, profile_failure};
+use crate::identity::{Profiles, paths, profile_failure};
+use crate::platform;
 use crate::registry::Account;
 use crate::terminal;
 
@@ -51,6 +52,7 @@ pub(super) struct Mapping {
 impl Accounts {
     /// Reads the AWS files, by `deadline`.
     pub(super) fn read(env: &Env, deadline: Instant) -> Result<Self, Failure> {
+        refuse_links_of_others(env)?;
         let profiles = Profiles::read(env, deadline)?;
         if let Some(problem) = profiles.problem() {
             return Err(problem.clone());
@@ -193,6 +195,23 @@ fn table(account: Account, profile: &str) -> String {
 /// Writes a basic string of TOML, which has the syntax of a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Refuses links on the way to the AWS files in another user's home directory: what root reads there gets into a file of that
+/// user, who may not be allowed to read what a link leads to.
+fn refuse_links_of_others(env: &Env) -> Result<(), Failure> {
+    let Some(home) = env.home().filter(|home| platform::is_root_elsewhere(home)) else { return Ok(()) };
+    for file in paths(env).into_iter().flatten() {
+        let mut below = file.ancestors().take_while(|path| path.starts_with(&home) && *path != home);
+        if let Some(link) = below.find(|path| path.is_symlink()) {
+            return Err(Failure::new(
+                Code::AwsFileInvalid,
+                format!("{} is a symbolic link of another user, which root does not follow", link.display()),
+                "run setup as that user",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn list_profiles(fitting: &[&Fitting]) -> String {
