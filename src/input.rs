@@ -145,9 +145,8 @@ pub const DIRECTORY: &str = "it is a directory";
 /// The size of the pieces in which a file is hashed.
 const PIECE: usize = 24 * 1024;
 
-/// The size of the first buffer when the size of the file is not known: room for a host, and for most other inputs. All of a buffer
-/// is zeroed in the end, so that a larger one costs every answer page faults.
-const FIRST: usize = 1024;
+/// The size of the first buffer when the size of the file is not known.
+const FIRST: usize = 8 * 1024;
 
 fn is_null_device(path: &Path) -> bool {
     path == Path::new(if cfg!(windows) { "NUL" } else { "/dev/null" })
