@@ -180,11 +180,13 @@ fn what_others_have_cached_is_not_listed() {
 }
 
 #[test]
-fn ten_thousand_cached_registries_are_listed_within_a_fifth_of_a_second() {
+fn ten_thousand_cached_registries_are_listed_within_fractions_of_a_second() {
     let aws = Aws::start();
-    // The development build takes some times as long.
-    let bound = if std::env::var_os("HELPER").is_some() { 200 } else { 10_000 };
-    for own_entries in [false, true] {
+    // An entry for each is twice the files: 120 ms and 200 ms on two processors with nothing else to do, and up to twice as much
+    // beside other tests.
+    for (own_entries, bound) in [(false, 400), (true, 600)] {
+        // The development build takes some times as long.
+        let bound = if std::env::var_os("HELPER").is_some() { bound } else { 10_000 };
         let helper = Helper::of(&aws);
         helper.get(HOST).password_for(HOST);
         let config = "[[registry]]\nmatch = '*'\nrole_arn = 'arn:aws:iam::{account}:role/pull'\n";
