@@ -29,7 +29,7 @@ const KILOBYTES: [u64; 2] = [400, 440];
 /// By callgrind on x86-64; a tenth more is too much. Half of the first are addresses that the loader adjusts.
 const INSTRUCTIONS: [u64; 2] = [399_000, 1_735_000];
 
-/// Minor page faults, which no load changes: 122 and 126 when this was written, and eight for another kernel. Half are pages with
+/// Minor page faults, which no load changes: 122 and 126 when this was written, and eight for another kernel. 55 are pages with
 /// addresses that the loader adjusts. `/bin/true` has 55.
 const PAGE_FAULTS: [u64; 2] = [130, 134];
 

@@ -77,7 +77,7 @@ fn every_order_of_two_processes_keeps_every_promise() {
 }
 
 #[test]
-fn every_order_of_five_processes_and_of_two_faults_keeps_every_promise() {
+fn every_order_of_three_processes_and_of_two_faults_keeps_every_promise() {
     if std::env::var_os("FULL").is_none() {
         return note("all orders of three processes and of two faults: take long; ./tests/run --full");
     }
