@@ -1,4 +1,4 @@
-//! Resolves the credentials of a [`Chain`](crate::identity::Chain): asks its source and no other, then assumes its roles.
+//! Resolves the credentials of a [`CredentialChain`](crate::identity::CredentialChain): asks its source and no other, then assumes its roles.
 //!
 //! A source holds what was read for the cache key, and nothing is read again. [`process`], [`container`], [`instance`] and [`sso`]
 //! get credentials from their sources; an `aws login` session goes through the SDK's provider.

@@ -120,7 +120,7 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
     Cache::open(dir)
 }
 
-/// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](super::list).
+/// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](fn@super::list).
 pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     let Ok(cache) = open_cache_for(env, identity) else { return };
     if !config.is_steady() {

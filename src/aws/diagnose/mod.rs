@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | here | of the source of the credentials, and of the roles assumed with it |
 //! | [`service`] | of ECR, of another service, of GitHub, of the registry |
-//! | [`refusal`] | refusals that mean the same from every service |
+//! | [`mod@refusal`] | refusals that mean the same from every service |
 //! | [`transport`] | requests that got no answer |
 //! | [`missing`] | no credentials at all |
 

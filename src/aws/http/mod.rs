@@ -3,7 +3,7 @@
 //! It combines hyper and rustls for a process that makes a few requests and exits: HTTP/1.1, no pool. It keeps the
 //! connection of the last answer for the next request to the same authority, e.g. for the three requests to an instance's
 //! metadata service. The SDK's own client is made for long-lived servers: its start-up would take a third of the CPU time of
-//! a request that the cache cannot answer, and it panics over a certificate that it cannot parse. A [`Preconnect`] opens a
+//! a request that the cache cannot answer, and it panics over a certificate that it cannot parse. [`Network::preconnect`] opens a
 //! connection before there is a request for it, while credentials are resolved elsewhere.
 
 mod connect;

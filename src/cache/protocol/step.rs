@@ -78,7 +78,7 @@ pub struct Report {
     pub id: i128,
     /// Whether it is the answer of other processes.
     pub is_shared: bool,
-    /// Whether it counts for a process that starts now: [`counts`].
+    /// Whether it counts for a process that starts now: [`counts`](super::counts).
     pub counts: bool,
     /// Whether it postpones the next refresh beyond now.
     pub postpones: bool,

@@ -1,7 +1,7 @@
 //! `export`: passwords for programs that read a file or variables and call no helper.
 //!
 //! The passwords come from the token cache, or from AWS where it has none. `export` prints them, or writes them atomically to a
-//! private file ([`file`]), in one of several formats ([`format`]). With `--every` the process keeps running and writes the file
+//! private file ([`mod@file`]), in one of several formats ([`mod@format`]). With `--every` the process keeps running and writes the file
 //! again, with passwords that last until the next time ([`refresh`]). A password is valid for up to twelve hours, so `export`
 //! warns before it prints one on a terminal.
 

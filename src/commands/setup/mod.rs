@@ -3,7 +3,7 @@
 //! docker gets `credHelpers` entries in its config.json; podman, buildah and skopeo get them in the auth.json that survives a
 //! reboot, or, without any registry named, a drop-in for registries.conf that adds the helper for all registries ([`podman`]).
 //! Everything else in these files stays byte for byte ([`edit`], [`json`]), even when other programs change them at the same time
-//! ([`file`]). Entries of other helpers stay unless `--force` is given, passwords of earlier logins unless `--remove-auths`
+//! ([`mod@file`]). Entries of other helpers stay unless `--force` is given, passwords of earlier logins unless `--remove-auths`
 //! is given. `--remove` removes the entries that name the helper, and nothing else. A file that cannot be parsed is an error.
 //!
 //! `--profiles` maps accounts to AWS profiles in the helper's own configuration ([`profiles`]). All edits are tried, and
