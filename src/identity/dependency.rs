@@ -4,6 +4,7 @@
 //! keeps them beside the token, so that a later `get` compares them with new digests, without parsing any setting.
 
 use std::ffi::OsStr;
+use std::fs::{DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -35,7 +36,7 @@ pub enum Dependency {
     GitHubJob,
     /// The state of a path: device, inode, size and change time.
     Path(PathBuf),
-    /// The path that the PATH resolves a program to, and the state of that path.
+    /// The path that the PATH resolves a program to.
     Program(String),
     /// That a directory has none of some names, which are hashes of words of a command.
     Absent(PathBuf, Vec<String>),
@@ -90,15 +91,11 @@ impl Observed {
         self.dependency.digest(env).as_ref() == Some(&self.digest)
     }
 
-    /// The paths that the dependency is about.
-    pub(super) fn paths(&self, env: &Env) -> Vec<PathBuf> {
+    /// The path that the dependency is about.
+    pub(super) fn path(&self) -> Option<PathBuf> {
         match &self.dependency {
-            Dependency::File(path) | Dependency::Token(path, _) | Dependency::Path(path) | Dependency::Folder(path) => {
-                vec![path.clone()]
-            }
-            Dependency::Program(name) => env.find_program(name).into_iter().collect(),
-            Dependency::Directory => Env::current_dir().into_iter().collect(),
-            _ => Vec::new(),
+            Dependency::Directory => Env::current_dir(),
+            other => other.named_path().map(Path::to_owned),
         }
     }
 
@@ -108,15 +105,22 @@ impl Observed {
 }
 
 impl Dependency {
+    fn named_path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Token(path, _) | Self::Path(path) | Self::Absent(path, _) | Self::Folder(path) => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
     /// Describes it, as far as a change of it may not be detectable.
     pub(super) fn describe(&self) -> String {
-        match self {
-            Self::File(path) | Self::Token(path, _) | Self::Absent(path, _) | Self::Folder(path) => {
-                path.display().to_string()
-            }
-            Self::Directory => "the current directory".to_owned(),
-            Self::Sandbox | Self::SandboxOfPrograms => "this boot and sandbox of the machine".to_owned(),
-            _ => "this boot of the machine".to_owned(),
+        match (self, self.named_path()) {
+            (_, Some(path)) => path.display().to_string(),
+            (Self::Directory, None) => "the current directory".to_owned(),
+            (Self::Boot, None) => "this boot of the machine".to_owned(),
+            (_, None) => "this boot and sandbox of the machine".to_owned(),
         }
     }
 
@@ -137,35 +141,37 @@ impl Dependency {
                     .map_or_else(|| "absent".to_owned(), |token| jwt::digest(token.as_encoded_bytes(), Acceptor::Sts)),
             ),
             Self::GitHubJob => {
-                let texts = [GITHUB_URL, GITHUB_TOKEN].map(|name| env.os(name).unwrap_or_default().as_encoded_bytes());
-                Some(text_digest(&texts))
+                let value = |name| env.os(name).unwrap_or_default().as_encoded_bytes();
+                Some(KeyHasher::digest([GITHUB_URL, GITHUB_TOKEN].map(value)))
             }
             Self::Path(path) => Some(state(path)),
-            Self::Program(name) => match env.find_program(name) {
-                Some(path) => Some(text_digest(&[path.as_os_str().as_encoded_bytes(), state(&path).as_bytes()])),
-                None => Some("none".to_owned()),
-            },
-            Self::Absent(dir, names) => names_found(dir, names),
+            Self::Program(name) => Some(
+                env.find_program(name).map_or_else(|| "none".to_owned(), |path| KeyHasher::digest([path_bytes(&path)])),
+            ),
+            Self::Absent(dir, names) => listing(dir, MOST_NAMES, |file| {
+                Some(name_digest(&file.file_name())).filter(|name| names.contains(name))
+            }),
             Self::Directory => {
                 let directory = Env::current_dir()?;
-                Some(text_digest(&[directory.as_os_str().as_encoded_bytes(), inode(&directory).as_bytes()]))
+                let inode = directory.metadata().map_or_else(|_| String::new(), |metadata| inode(&metadata));
+                Some(KeyHasher::digest([path_bytes(&directory), inode.as_bytes()]))
+            }
+            Self::Folder(path) => {
+                listing(path, MOST_FILES, |file| Some(format!("{:?} {}", file.file_name(), state(&file.path()))))
             }
             Self::Environment => {
                 let (mut parts, made_up) = (KeyHasher::default(), made_up());
-                for (name, value) in env.iter() {
-                    let is_irrelevant = |name: &str| {
-                        made_up.contains(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
-                    };
-                    if !name.to_str().is_some_and(is_irrelevant) {
-                        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
-                    }
+                let is_irrelevant = |name: &str| {
+                    made_up.contains(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
+                };
+                for (name, value) in env.iter().filter(|(name, _)| !name.to_str().is_some_and(is_irrelevant)) {
+                    parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
                 }
                 Some(parts.into_key().to_string())
             }
-            Self::Folder(path) => folder(path),
-            Self::Boot => Some(text_digest(&[platform::boot()?.as_bytes()])),
-            Self::Sandbox => Some(text_digest(&[platform::sandbox()?.as_bytes()])),
-            Self::SandboxOfPrograms => Some(text_digest(&[platform::sandbox_of_programs()?.as_bytes()])),
+            Self::Boot => Some(KeyHasher::digest([platform::boot()?])),
+            Self::Sandbox => Some(KeyHasher::digest([platform::sandbox()?])),
+            Self::SandboxOfPrograms => Some(KeyHasher::digest([platform::sandbox_of_programs()?])),
         }
     }
 }
@@ -177,21 +183,6 @@ fn digest_of_token(content: &Content, acceptor: Acceptor) -> String {
     }
 }
 
-/// The names and states of the files in a directory; `None` when there are too many.
-fn folder(path: &Path) -> Option<String> {
-    let files = match std::fs::read_dir(path) {
-        Ok(files) => files.flatten().take(MOST_FILES + 1),
-        Err(error) => return Some(format!("{:?}", error.kind())),
-    };
-    let mut states: Vec<_> = files.map(|file| (file.file_name(), state(&file.path()))).collect();
-    states.sort();
-    let mut parts = KeyHasher::default();
-    for (name, state) in &states {
-        parts.add(name.as_encoded_bytes(), state);
-    }
-    (states.len() <= MOST_FILES).then(|| parts.into_key().to_string())
-}
-
 fn digest_of(content: &Content) -> String {
     match content {
         Content::Bytes(bytes) => BASE64_STANDARD_NO_PAD.encode(Sha256::digest(bytes)),
@@ -200,34 +191,25 @@ fn digest_of(content: &Content) -> String {
     }
 }
 
-/// Those of the names that a directory has; `None` when it has too many to look at.
-fn names_found(dir: &Path, names: &[String]) -> Option<String> {
+/// A digest of what `describe` says about the files in a directory; `None` when there are more than `most`.
+fn listing(dir: &Path, most: usize, describe: impl Fn(&DirEntry) -> Option<String>) -> Option<String> {
     let files = match std::fs::read_dir(dir) {
-        Ok(files) => files.flatten(),
+        Ok(files) => files.flatten().take(most + 1),
         Err(error) => return Some(format!("{:?}", error.kind())),
     };
-    let mut found = Vec::new();
-    for (index, file) in files.enumerate() {
-        if index >= MOST_NAMES {
-            return None;
-        }
-        found.extend(Some(name_digest(&file.file_name())).filter(|name| names.contains(name)));
-    }
-    found.sort();
-    Some(found.join(" "))
+    let mut count = 0;
+    let mut described: Vec<String> = files.inspect(|_| count += 1).filter_map(|file| describe(&file)).collect();
+    described.sort();
+    (count <= most).then(|| KeyHasher::digest(described))
 }
 
 /// A hash of the name of a file, without its case, which some file systems ignore.
 pub(super) fn name_digest(name: &OsStr) -> String {
-    text_digest(&[b"name", &name.as_encoded_bytes().to_ascii_lowercase()])
+    KeyHasher::digest([&b"name"[..], &name.as_encoded_bytes().to_ascii_lowercase()])
 }
 
-fn text_digest(texts: &[&[u8]]) -> String {
-    let mut parts = KeyHasher::default();
-    for text in texts {
-        parts.add("", text);
-    }
-    parts.into_key().to_string()
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
 }
 
 /// The device, inode, size and change time of a path. For device files only the first two, since each use changes the change
@@ -235,11 +217,12 @@ fn text_digest(texts: &[&[u8]]) -> String {
 fn state(path: &Path) -> String {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => format!("{:?}", platform::file_state(&metadata)),
-        Ok(metadata) => format!("{:?}", &platform::file_state(&metadata)[..2]),
+        Ok(metadata) => inode(&metadata),
         Err(error) => format!("{:?}", error.kind()),
     }
 }
 
-fn inode(path: &Path) -> String {
-    path.metadata().map_or_else(|_| String::new(), |metadata| format!("{:?}", &platform::file_state(&metadata)[..2]))
+/// The device and the inode.
+fn inode(metadata: &Metadata) -> String {
+    format!("{:?}", &platform::file_state(metadata)[..2])
 }

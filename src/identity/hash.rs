@@ -11,10 +11,6 @@ use sha2::{Digest, Sha256};
 #[serde(try_from = "String", into = "String")]
 pub struct CacheKey([u8; 32]);
 
-/// A text that is no key.
-#[derive(Debug)]
-pub struct NoKey;
-
 impl CacheKey {
     /// A key for tests of code that only passes keys on.
     #[cfg(test)]
@@ -32,26 +28,20 @@ impl fmt::Display for CacheKey {
 }
 
 impl FromStr for CacheKey {
-    type Err = NoKey;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, NoKey> {
-        let digit = |byte: u8| (byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
-        let mut key = [0; 32];
-        if text.len() != 2 * key.len() {
-            return Err(NoKey);
-        }
-        for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let value = digit(pair[0]).zip(digit(pair[1])).and_then(|(high, low)| u8::try_from(16 * high + low).ok());
-            *byte = value.ok_or(NoKey)?;
-        }
-        Ok(Self(key))
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digit = |byte: &u8| (*byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+        let byte = |pair: &[u8]| u8::try_from(16 * digit(pair.first()?)? + digit(pair.get(1)?)?).ok();
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or("expected 64 hexadecimal digits")
     }
 }
 
 impl TryFrom<String> for CacheKey {
-    type Error = NoKey;
+    type Error = &'static str;
 
-    fn try_from(text: String) -> Result<Self, NoKey> {
+    fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
 }
@@ -59,12 +49,6 @@ impl TryFrom<String> for CacheKey {
 impl From<CacheKey> for String {
     fn from(key: CacheKey) -> Self {
         key.to_string()
-    }
-}
-
-impl fmt::Display for NoKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected 64 hexadecimal digits")
     }
 }
 
@@ -84,6 +68,15 @@ impl KeyHasher {
     pub(super) fn into_key(self) -> CacheKey {
         CacheKey(self.0.finalize().into())
     }
+
+    /// The hash of these texts, as a text.
+    pub(super) fn digest<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> String {
+        let mut parts = Self::default();
+        for text in texts {
+            parts.add("", text);
+        }
+        parts.into_key().to_string()
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +87,7 @@ mod tests {
     fn a_key_reads_back_and_no_other_text_is_one() {
         let key = CacheKey::of("a");
         let text = key.to_string();
-        assert_eq!(text.parse().ok(), Some(key));
+        assert_eq!(text.parse(), Ok(key));
         assert_eq!(serde_json::from_str::<CacheKey>(&format!("\"{text}\"")).ok(), Some(key));
         for other in [
             "",

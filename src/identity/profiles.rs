@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::ini::Section;
 use super::shared_file::{Kind, SharedFile};
-use super::source_file::unsteady;
+use super::source_file::SourceFile;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::Content;
@@ -51,9 +51,10 @@ impl Profiles {
     }
 
     /// The profiles in these contents of a config and a credentials file.
-    pub fn of_bytes(config: &[u8], credentials: &[u8]) -> Self {
+    pub fn from_bytes(config: &[u8], credentials: &[u8]) -> Self {
         let file = |kind, path: &str, bytes: &[u8]| {
-            SharedFile::new(kind, Some(path.into()), Content::Bytes(Zeroizing::new(bytes.to_vec())), None)
+            let content = Content::Bytes(Zeroizing::new(bytes.to_vec()));
+            SharedFile::new(kind, Some(SourceFile { path: path.into(), content, unsteady: None }))
         };
         Self { files: [file(Kind::Config, "/config", config), file(Kind::Credentials, "/credentials", credentials)] }
     }
@@ -63,19 +64,18 @@ impl Profiles {
         self.files.iter().find_map(|file| file.problem.as_ref())
     }
 
-    /// Why another reading of the same files might give other profiles.
-    pub fn unsteady(&self) -> Option<Failure> {
-        self.files.iter().find_map(|file| Some(unsteady(file.path.as_ref()?, file.unsteady?)))
-    }
-
-    /// The path and the content of each file.
-    pub fn contents(&self) -> impl Iterator<Item = (&PathBuf, &Content)> {
-        self.files.iter().filter_map(|file| Some((file.path.as_ref()?, &file.content)))
+    /// Both files, as far as they have a path.
+    pub(super) fn files(&self) -> impl Iterator<Item = &SourceFile> {
+        self.files.iter().filter_map(|file| file.file.as_ref())
     }
 
     /// A profile by its name.
     pub fn profile(&self, name: &str) -> Option<Profile<'_>> {
-        let [config, credentials] = self.files.each_ref().map(|file| file.profile(name));
+        self.in_both(|file| file.profile(name))
+    }
+
+    fn in_both<'a>(&'a self, section: impl Fn(&'a SharedFile) -> Option<Section<'a>>) -> Option<Profile<'a>> {
+        let [config, credentials] = self.files.each_ref().map(section);
         (config.is_some() || credentials.is_some()).then_some(Profile { config, credentials })
     }
 
@@ -86,12 +86,11 @@ impl Profiles {
 
     /// A setting in the `[sso-session …]` section with this name; `None` when there is no such section.
     pub(super) fn sso_session(&self, name: &str) -> Option<Profile<'_>> {
-        let [config, credentials] = self.files.each_ref().map(|file| file.named("sso-session", name.trim()));
-        (config.is_some() || credentials.is_some()).then_some(Profile { config, credentials })
+        self.in_both(|file| file.named("sso-session", name.trim()))
     }
 
     /// A setting for a service in the `[services …]` section that a profile names.
-    pub fn of_service(&self, profile: &str, service: &str, key: &str) -> Option<&str> {
+    pub fn service_setting(&self, profile: &str, service: &str, key: &str) -> Option<&str> {
         let services = self.profile(profile)?.get("services")?;
         self.files.iter().find_map(|file| file.named("services", services)?.nested(service, key))
     }
@@ -147,7 +146,7 @@ mod tests {
             ("[profile A]\n", "", &["write [profile a]"]),
             ("[Profile a]\n", "", &["write [profile a]"]),
         ] {
-            let all = Profiles::of_bytes(config.as_bytes(), credentials.as_bytes());
+            let all = Profiles::from_bytes(config.as_bytes(), credentials.as_bytes());
             assert!(all.profile("a").is_none());
             let failure = all.misspelt("a").expect("an explanation");
             let text = format!("{}; {}", failure.what, failure.hint);
@@ -166,10 +165,10 @@ mod tests {
             (b"[\0d\0", b"", "/config is UTF-16"),
             (b"", b"\0[\0d", "/credentials is UTF-16"),
         ] {
-            let all = Profiles::of_bytes(config, credentials);
+            let all = Profiles::from_bytes(config, credentials);
             assert!(all.problem().expect(words).what.contains(words), "{:?}", all.problem());
         }
-        let all = Profiles::of_bytes(b"[default]\n# caf\xe9\n\t;\xe9\nregion = x # caf\xe9\n", b"");
+        let all = Profiles::from_bytes(b"[default]\n# caf\xe9\n\t;\xe9\nregion = x # caf\xe9\n", b"");
         assert!(all.problem().is_none());
         assert_eq!(all.profile("default").and_then(|profile| profile.get("region")), Some("x"));
     }
@@ -178,12 +177,12 @@ mod tests {
     fn any_name_in_a_header_is_a_name() {
         for name in ["a", "my prod", "größe", "(a)&!*,|\\", "a.b@c:d+e/f%", "a#b", "\"a\""] {
             let config = format!("[profile {name}]\nregion = x\n");
-            let all = Profiles::of_bytes(config.as_bytes(), b"");
+            let all = Profiles::from_bytes(config.as_bytes(), b"");
             assert_eq!(all.profile(name).and_then(|profile| profile.get("region")), Some("x"), "{name}");
-            let all = Profiles::of_bytes(b"", config.replace("profile ", "").as_bytes());
+            let all = Profiles::from_bytes(b"", config.replace("profile ", "").as_bytes());
             assert_eq!(all.profile(name).and_then(|profile| profile.get("region")), Some("x"), "{name}");
         }
-        let all = Profiles::of_bytes(b"[profile \"a b\"]\nregion = x\n[profile 'c']\nregion = y\n[profile c]\n", b"");
+        let all = Profiles::from_bytes(b"[profile \"a b\"]\nregion = x\n[profile 'c']\nregion = y\n[profile c]\n", b"");
         assert!(all.profile("a b").is_some_and(|profile| profile.get("region") == Some("x")));
         assert!(
             all.profile("c").is_some_and(|profile| profile.get("region").is_none()),
@@ -195,7 +194,7 @@ mod tests {
     #[test]
     fn the_credentials_file_replaces_settings_one_by_one() {
         let config = b"[default]\nregion = no\n[profile default]\na = 1\nb = 1\nc = 1\n";
-        let all = Profiles::of_bytes(config, b"[default]\nb = 2\nc =\n");
+        let all = Profiles::from_bytes(config, b"[default]\nb = 2\nc =\n");
         let profile = all.profile("default").expect("a profile");
         let values = ["a", "b", "c", "region"].map(|key| profile.get(key));
         assert_eq!(values, [Some("1"), Some("2"), None, None]);

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::ini::{Defect, Ini, Section, without_quotes};
+use super::source_file::SourceFile;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::input::{self, Content, Reading};
+use crate::input::{self, Content};
 
 /// Which of the two files it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +35,9 @@ impl Kind {
 pub(super) struct SharedFile {
     kind: Kind,
     /// `None` when there is no absolute path.
-    pub(super) path: Option<PathBuf>,
+    pub(super) file: Option<SourceFile>,
     /// Whether its variable names it.
     is_named: bool,
-    pub(super) content: Content,
-    /// Why another reading may differ.
-    pub(super) unsteady: Option<&'static str>,
     ini: Ini,
     /// Why the file cannot be used.
     pub(super) problem: Option<Failure>,
@@ -48,32 +46,34 @@ pub(super) struct SharedFile {
 impl SharedFile {
     /// Reads the file, by `deadline`. `is_named` says that its variable names it. Fails when it cannot be read to its end.
     pub(super) fn read(kind: Kind, path: Option<PathBuf>, is_named: bool, deadline: Instant) -> Result<Self, Failure> {
-        let Some(file) = &path else { return Ok(Self::new(kind, path, Content::Absent, None)) };
-        let Reading { content, unsteady } = input::file(file, input::LARGEST, deadline).map_err(|why| {
-            Failure::new(
-                Code::AwsFileInvalid,
-                format!("the AWS file {} cannot be used: {why}", file.display()),
-                "correct the file, or the variable that names it",
-            )
-        })?;
-        Ok(Self { is_named, ..Self::new(kind, path, content, unsteady) })
+        let read = |path: PathBuf| {
+            SourceFile::read_within(&path, input::LARGEST, deadline).map_err(|why| {
+                let what = format!("the AWS file {} cannot be used: {why}", path.display());
+                Failure::new(Code::AwsFileInvalid, what, "correct the file, or the variable that names it")
+            })
+        };
+        Ok(Self { is_named, ..Self::new(kind, path.map(read).transpose()?) })
     }
 
-    pub(super) fn new(kind: Kind, path: Option<PathBuf>, content: Content, unsteady: Option<&'static str>) -> Self {
-        let mut file = Self { kind, path, is_named: false, content, unsteady, ini: Ini::default(), problem: None };
-        match file.parse() {
-            Ok(ini) => file.ini = ini,
+    pub(super) fn new(kind: Kind, file: Option<SourceFile>) -> Self {
+        let mut shared = Self { kind, file, is_named: false, ini: Ini::default(), problem: None };
+        match shared.parse() {
+            Ok(ini) => shared.ini = ini,
             Err((what, hint)) => {
-                let what = format!("the AWS file {} {what}", file.name());
-                file.problem = Some(Failure::new(Code::AwsFileInvalid, what, hint));
+                let what = format!("the AWS file {} {what}", shared.name());
+                shared.problem = Some(Failure::new(Code::AwsFileInvalid, what, hint));
             }
         }
-        file
+        shared
+    }
+
+    fn content(&self) -> &Content {
+        self.file.as_ref().map_or(&Content::Absent, |file| &file.content)
     }
 
     /// The sections, or what is wrong with the file.
     fn parse(&self) -> Result<Ini, Defect> {
-        let bytes = match &self.content {
+        let bytes = match self.content() {
             Content::Unreadable(why) if why == input::DIRECTORY => return Ok(Ini::default()),
             Content::Unreadable(_) => return Err(("cannot be read".to_owned(), "correct its owner or mode")),
             Content::Absent => return Ok(Ini::default()),
@@ -97,13 +97,11 @@ impl SharedFile {
     /// The path, or a description when there is none.
     pub(super) fn name(&self) -> String {
         let variable = self.kind.variable();
-        self.path.as_ref().map_or_else(
-            || format!("the file that {variable} would name (there is no home directory)"),
-            |path| match &self.content {
-                Content::Unreadable(why) => format!("{} ({why})", path.display()),
-                _ => path.display().to_string(),
-            },
-        )
+        match &self.file {
+            None => format!("the file that {variable} would name (there is no home directory)"),
+            Some(SourceFile { path, content: Content::Unreadable(why), .. }) => format!("{} ({why})", path.display()),
+            Some(SourceFile { path, .. }) => path.display().to_string(),
+        }
     }
 
     /// The section of a profile. In the config file `[profile default]` replaces `[default]`.
@@ -163,7 +161,7 @@ impl SharedFile {
 
     /// What was passed over, for people: lines, a section, or the whole file, which does not exist.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = String> {
-        let is_missing = self.is_named && matches!(self.content, Content::Absent);
+        let is_missing = self.is_named && matches!(self.content(), Content::Absent);
         let missing = is_missing.then(|| format!("{} ({}), which does not exist", self.name(), self.kind.variable()));
         let replaced = (self.kind == Kind::Config && self.named("profile", "default").is_some())
             .then(|| self.ini.section("default"))

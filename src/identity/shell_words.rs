@@ -20,27 +20,30 @@ const RESERVED: &[&str] = &[
     "time", "until", "while",
 ];
 
+/// A shell, for the differences that matter here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shell {
+    /// A POSIX shell (POSIX.1-2017, "Shell Command Language", 2.2 and 2.6.1).
+    Posix,
+    /// `cmd.exe`, and the way in which most programs split the line that it passes on: quotes may stand anywhere in a word.
+    Cmd,
+}
+
 /// The words of a command line. Fails with the reason why they are unknown.
 pub(super) fn split(command: &str, env: &Env) -> Result<Vec<String>, String> {
-    let special = if cfg!(windows) { SPECIAL_FOR_CMD } else { SPECIAL };
+    split_for(if cfg!(windows) { Shell::Cmd } else { Shell::Posix }, command, env)
+}
+
+fn split_for(shell: Shell, command: &str, env: &Env) -> Result<Vec<String>, String> {
+    let is_posix = shell == Shell::Posix;
+    let special = if is_posix { SPECIAL } else { SPECIAL_FOR_CMD };
     if let Some(c) = command.chars().find(|c| special.contains(c)) {
         return Err(format!("it has {c:?}"));
     }
-    if cfg!(windows) {
-        return split_for_cmd(command);
+    // For some programs of Windows it begins or ends a quotation, for others not.
+    if !is_posix && command.contains("\\\"") {
+        return Err("it has a quote after a backslash".to_owned());
     }
-    let words = split_for_sh(command, env)?;
-    let is_assignment = |word: &str| word.contains('=') && !word.contains('/');
-    match words.first() {
-        Some(first) if RESERVED.contains(&first.as_str()) || is_assignment(first) => {
-            Err("it begins with a word of the shell, or with an assignment".to_owned())
-        }
-        _ => Ok(words),
-    }
-}
-
-/// The words of a POSIX shell (POSIX.1-2017, "Shell Command Language", 2.2 and 2.6.1).
-fn split_for_sh(command: &str, env: &Env) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
@@ -48,52 +51,37 @@ fn split_for_sh(command: &str, env: &Env) -> Result<Vec<String>, String> {
     while let Some(c) = rest.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (None, '\'' | '"') => {
+            (None, '"' | '\'') if is_posix || c == '"' => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             (None, ' ' | '\t') => words.extend(word.take()),
-            (None, '~') if word.is_none() => {
+            (None, '~') if is_posix && word.is_none() => {
                 let (Some('/'), Some(home)) = (rest.peek(), env.home()) else {
                     return Err("it begins a word with '~'".to_owned());
                 };
                 word = Some(home.to_string_lossy().into_owned());
             }
-            (None, '\\') => word.get_or_insert_default().push(rest.next().ok_or("it ends in a backslash")?),
-            (Some('"'), '\\') if matches!(rest.peek(), Some('"' | '\\')) => {
+            (None, '\\') if is_posix => {
+                word.get_or_insert_default().push(rest.next().ok_or("it ends in a backslash")?);
+            }
+            (Some('"'), '\\') if is_posix && matches!(rest.peek(), Some('"' | '\\')) => {
                 word.get_or_insert_default().extend(rest.next());
             }
             (_, c) => word.get_or_insert_default().push(c),
         }
     }
-    if quote.is_some() {
+    if is_posix && quote.is_some() {
         return Err("it has a quote that is not closed".to_owned());
     }
     words.extend(word);
-    Ok(words)
-}
-
-/// The words of a command line for `cmd.exe`, as most programs split it: quotes may stand anywhere in a word.
-fn split_for_cmd(command: &str) -> Result<Vec<String>, String> {
-    // For some programs it begins or ends a quotation, for others not.
-    if command.contains("\\\"") {
-        return Err("it has a quote after a backslash".to_owned());
-    }
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut is_quoted = false;
-    for c in command.chars() {
-        match c {
-            '"' => {
-                is_quoted = !is_quoted;
-                word.get_or_insert_default();
-            }
-            ' ' | '\t' if !is_quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
+    let is_assignment = |word: &str| word.contains('=') && !word.contains('/');
+    match words.first() {
+        Some(first) if is_posix && (RESERVED.contains(&first.as_str()) || is_assignment(first)) => {
+            Err("it begins with a word of the shell, or with an assignment".to_owned())
         }
+        _ => Ok(words),
     }
-    words.extend(word);
-    Ok(words)
 }
 
 /// Whether a quoted word may be the script of an interpreter: it has blanks, and no file has this name.
@@ -103,7 +91,7 @@ pub(super) fn may_be_script(word: &str) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::{split, split_for_cmd};
+    use super::{Shell, split, split_for};
     use crate::env::Env;
 
     #[test]
@@ -127,13 +115,14 @@ mod tests {
 
     #[test]
     fn words_for_windows_may_have_quotes_anywhere() {
+        let split = |command: &str| split_for(Shell::Cmd, command, &Env::default());
         for (command, expected) in [
             (r"C:\a.exe  b", &[r"C:\a.exe", "b"][..]),
             (r#""C:\a b\c.exe" d"#, &[r"C:\a b\c.exe", "d"]),
             (r#""C:\a b"\c.json --x="d e".json"#, &[r"C:\a b\c.json", "--x=d e.json"]),
         ] {
-            assert_eq!(split_for_cmd(command).expect(command), expected, "{command}");
+            assert_eq!(split(command).expect(command), expected, "{command}");
         }
-        assert!(split_for_cmd(r#"a \"b c\""#).is_err());
+        assert!(split(r#"a \"b c\""#).is_err());
     }
 }

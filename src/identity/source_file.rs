@@ -1,4 +1,4 @@
-//! A file with a sign-in or a token, as it was read for the cache key. Nothing reads it a second time.
+//! A file with settings, a sign-in or a token, as it was read for the cache key. Nothing reads it a second time.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use crate::code::Code;
 use crate::error::Failure;
-use crate::input::{self, Content};
+use crate::input::{self, Content, ReadError, Reading};
 
-/// A file of a source, and its content.
+/// A file, and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its path.
@@ -20,21 +20,20 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Reads a file by `deadline`.
-    pub(super) fn read(path: PathBuf, deadline: Instant) -> Result<Self, Failure> {
-        let reading = input::file(&path, input::LARGEST_TOKEN, deadline).map_err(|why| unusable(&path, why))?;
-        let unsteady = reading.unsteady.map(|why| unsteady(&path, why));
-        Ok(Self { path, content: reading.content, unsteady })
+    /// Reads a file with a token or a sign-in, by `deadline`.
+    pub(super) fn read(path: &Path, deadline: Instant) -> Result<Self, Failure> {
+        Self::read_within(path, input::LARGEST_TOKEN, deadline).map_err(|why| unusable(path, why))
     }
-}
 
-/// The reason not to cache a token that depends on a file of which another reading may differ.
-pub(super) fn unsteady(path: &Path, why: &str) -> Failure {
-    Failure::new(
-        Code::CacheUnused,
-        format!("{}: {why}", path.display()),
-        "use a regular file, and write it by a rename",
-    )
+    /// Reads a file of at most `limit` bytes, by `deadline`.
+    pub(super) fn read_within(path: &Path, limit: u64, deadline: Instant) -> Result<Self, ReadError> {
+        let Reading { content, unsteady } = input::file(path, limit, deadline)?;
+        let unsteady = unsteady.map(|why| {
+            let hint = "use a regular file, and write it by a rename";
+            Failure::new(Code::CacheUnused, format!("{}: {why}", path.display()), hint)
+        });
+        Ok(Self { path: path.to_owned(), content, unsteady })
+    }
 }
 
 /// The failure for a file that cannot be read to its end.
