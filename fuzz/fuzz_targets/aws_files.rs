@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let (config, credentials) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
-    let profiles = Profiles::of_bytes(config, credentials);
+    let profiles = Profiles::from_bytes(config, credentials);
     if let Some(problem) = profiles.problem() {
         assert!(!problem.to_string().contains('\n'));
     }

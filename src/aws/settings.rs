@@ -25,7 +25,8 @@ impl Settings {
     /// the profile itself.
     fn of_service(&self, service: &str, variable: &str, key: &str) -> Option<&str> {
         let Identity { env, profiles, selected, .. } = &*self.identity;
-        let of_section = || profiles.of_service(selected.name(), &service.to_ascii_lowercase().replace(' ', "_"), key);
+        let of_section =
+            || profiles.service_setting(selected.name(), &service.to_ascii_lowercase().replace(' ', "_"), key);
         env.text(&variable_of(variable, service))
             .or_else(|| env.text(variable))
             .or_else(of_section)

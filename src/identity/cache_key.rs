@@ -60,7 +60,7 @@ pub(super) fn identity_key(
         parts.add("CA bundle", bundle.as_os_str().as_encoded_bytes());
     }
     parts.add("profile", selected.name());
-    parts.add("mapped", if matches!(selected, Selected::Mapped(_)) { "yes" } else { "no" });
+    parts.add("mapped", if selected.is_mapped { "yes" } else { "no" });
     parts.add("source and roles", settings.into_key().to_string());
     add_home(&mut parts, env);
     for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {

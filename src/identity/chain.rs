@@ -16,7 +16,6 @@ use std::fmt;
 use std::time::Instant;
 
 use super::inputs::{Inputs, ProfileSection};
-use super::link::Link;
 use super::profiles::Profiles;
 use super::selected::Selected;
 use super::sources::{Container, Instance, ROLE_ARN, Source, StaticKeys, TOKEN_FILE, WebIdentity};
@@ -97,94 +96,102 @@ impl Inputs<'_> {
     fn chain(&self) -> Result<CredentialChain, Failure> {
         let problem = || self.profiles.problem().cloned().map_or(Ok(()), Err);
         // The environment does not replace a mapped profile.
-        if matches!(self.selected, Selected::Mapped(..)) {
+        if self.selected.is_mapped {
             problem()?;
-            return self.profile_chain(&mut Vec::new())?.ok_or_else(|| self.empty(self.selected.name(), None));
+            let (source, roles) = self.profile_chain()?.ok_or_else(|| self.empty(self.selected.name(), None))?;
+            return Ok(CredentialChain { source, roles, passed_over: Vec::new() });
         }
-        let mut passed_over: Vec<String> = self.selected.passed_over(self.env).into_iter().collect();
+        self.passed_over.borrow_mut().extend(self.selected.passed_over(self.env));
         let in_environment = match StaticKeys::in_environment(self)? {
             Some(keys) => Some(Source::Keys(keys)),
             None => WebIdentity::in_environment(self)?.map(Source::WebIdentity),
         };
-        if let Some(source) = in_environment {
-            if let Selected::Named(variable, name) = self.selected {
+        let (source, roles) = if let Some(source) = in_environment {
+            if let Some(variable) = self.selected.variable() {
+                let name = self.selected.name();
                 let is_missing = self.profiles.profile(name).is_none() && self.profiles.problem().is_none();
                 let missing = if is_missing { "does not exist and " } else { "" };
-                passed_over.push(format!("profile '{name}' ({variable}) {missing}is not used"));
+                self.pass_over(format!("profile '{name}' ({variable}) {missing}is not used"));
             }
-            return Ok(CredentialChain { source, roles: Vec::new(), passed_over });
-        }
-        problem()?;
-        let chain = match self.profile_chain(&mut passed_over)? {
-            Some(chain) => chain,
-            None => CredentialChain { source: self.machine()?, roles: Vec::new(), passed_over: Vec::new() },
+            (source, Vec::new())
+        } else {
+            problem()?;
+            let (source, roles) = match self.profile_chain()? {
+                Some(chain) => chain,
+                None => (self.machine()?, Vec::new()),
+            };
+            if self.env.text(ROLE_ARN).is_some_and(|role_arn| source.role_arn() != Some(role_arn)) {
+                self.pass_over(format!("{ROLE_ARN} has no effect without {TOKEN_FILE}"));
+            }
+            (source, roles)
         };
-        if self.env.text(ROLE_ARN).is_some_and(|role_arn| chain.source.role_arn() != Some(role_arn)) {
-            passed_over.push(format!("{ROLE_ARN} has no effect without {TOKEN_FILE}"));
-        }
-        Ok(CredentialChain { passed_over, ..chain })
+        Ok(CredentialChain { source, roles, passed_over: self.passed_over.take() })
     }
 
     /// The role of the container or of the instance.
     fn machine(&self) -> Result<Source, Failure> {
         if Container::is_set(self) {
-            return Container::in_chain(self).map(Source::Container);
+            return Container::in_environment(self, Container::IN_CHAIN).map(Source::Container);
         }
         Instance::in_settings(self).map(Source::Instance)
     }
 
-    /// The chain of the selected profile; `None` when it gives no credentials and nothing in it is half of something.
-    fn profile_chain(&self, passed_over: &mut Vec<String>) -> Result<Option<CredentialChain>, Failure> {
+    /// The source that the selected profile leads to, and its roles; `None` when it gives no credentials and nothing in it is half of
+    /// something.
+    fn profile_chain(&self) -> Result<Option<(Source, Vec<Role>)>, Failure> {
         let (mut roles, mut visited) = (Vec::new(), Vec::<String>::new());
         let mut name = self.selected.name().to_owned();
-        let source = loop {
+        loop {
             let named_by = visited.last().map(String::as_str);
             let Some(profile) = self.profiles.profile(&name) else {
-                if named_by.is_none() && self.selected.need_not_exist() {
-                    if let Selected::Named(variable, _) = self.selected {
-                        passed_over.push(format!("profile '{name}' ({variable}) is in neither file"));
-                    }
-                    return Ok(None);
+                if named_by.is_some() || !self.selected.need_not_exist() {
+                    return Err(self.missing_profile(&name, named_by));
                 }
-                return Err(self.missing_profile(&name, named_by));
+                if let Some(variable) = self.selected.variable() {
+                    self.pass_over(format!("profile '{name}' ({variable}) is in neither file"));
+                }
+                return Ok(None);
             };
-            let section = ProfileSection { inputs: self, profile, name: &name, is_source: named_by.is_some() };
+            let is_source = named_by.is_some();
+            let mut section = ProfileSection { inputs: self, profile, name: &name, is_source, keys: None };
             if visited.len() == LONGEST_CHAIN {
                 let what = format!("it is the {LONGEST_CHAIN}th after '{}' by source_profile", visited[0]);
                 return Err(section.wrong(&what, "shorten the chain"));
             }
+            // Half of a pair is an error also where a role makes the keys of the profile superfluous.
+            section.keys = section.read_keys()?;
             let is_again = visited.contains(&name);
-            let link = section.link(is_again, passed_over)?;
-            if !is_again && !matches!(link, Some(Link::Source(Source::WebIdentity(_)))) {
+            if let Some(next) = section.source_profile(is_again).map(str::to_owned) {
+                roles.extend(section.role());
+                visited.push(std::mem::replace(&mut name, next));
+                continue;
+            }
+            let source = section.source(is_again)?;
+            if !is_again && !matches!(source, Some(Source::WebIdentity(_))) {
                 roles.extend(section.role());
             }
-            match link {
-                Some(Link::Source(source)) => break source,
-                Some(Link::Profile(next)) => visited.push(std::mem::replace(&mut name, next)),
+            let source = match source {
+                Some(source) => source,
                 None if is_again => {
                     return Err(section.wrong("source_profile leads back to it", "break the cycle of source_profile"));
                 }
-                None if named_by.is_some() || matches!(self.selected, Selected::Mapped(..)) => {
-                    return Err(self.empty(&name, named_by));
-                }
+                None if named_by.is_some() || self.selected.is_mapped => return Err(self.empty(&name, named_by)),
                 None => {
                     let with_role =
                         if roles.is_empty() { "" } else { ", and its role is assumed with those of the machine" };
-                    if *self.selected != Selected::Default || !roles.is_empty() {
-                        passed_over.push(format!(
-                            "profile '{name}'{} has no credentials of its own{with_role}",
-                            self.selected.in_brackets()
-                        ));
+                    if !self.selected.is_default() || !roles.is_empty() {
+                        let named = self.selected.variable().map_or_else(String::new, |name| format!(" ({name})"));
+                        self.pass_over(format!("profile '{name}'{named} has no credentials of its own{with_role}"));
                     }
                     if roles.is_empty() {
                         return Ok(None);
                     }
-                    break self.machine()?;
+                    self.machine()?
                 }
-            }
-        };
-        roles.reverse();
-        Ok(Some(CredentialChain { source, roles, passed_over: Vec::new() }))
+            };
+            roles.reverse();
+            return Ok(Some((source, roles)));
+        }
     }
 
     /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
@@ -228,6 +235,9 @@ impl Inputs<'_> {
 /// sign-in may come later.
 pub fn profile_failure(env: &Env, profiles: &Profiles, name: &str) -> Option<Failure> {
     let mapped = MappedProfile { name: name.to_owned(), setting: "the [[registry]] table".to_owned() };
-    let inputs = Inputs { env, profiles, selected: &Selected::Mapped(mapped), deadline: Instant::now() };
-    inputs.chain().err().filter(|failure| failure.code != Code::SourceFile)
+    let selected = Selected::new(env, Some(&mapped));
+    Inputs::new(env, profiles, &selected, Instant::now())
+        .chain()
+        .err()
+        .filter(|failure| failure.code != Code::SourceFile)
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Identity;
+use super::dependency::Observed;
 use crate::platform;
 
 /// How long ago a file must have changed, so that its next change leaves another time.
@@ -83,7 +84,7 @@ impl Watch {
 impl Footprint {
     fn now(identity: &Identity) -> Self {
         let mut footprint = Self::default();
-        for path in identity.observed.iter().flat_map(|observed| observed.paths(&identity.env)) {
+        for path in identity.observed.iter().filter_map(Observed::path) {
             footprint.add(&path, MOST_LINKS);
         }
         footprint

@@ -1,12 +1,13 @@
 //! What decides about credentials: the environment, the AWS files, and the profile that applies.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::profiles::{Profile, Profiles};
 use super::selected::Selected;
 use crate::code::Code;
-use crate::config::{Role, SESSION_NAME};
+use crate::config::{Keys, Role, SESSION_NAME};
 use crate::env::Env;
 use crate::error::Failure;
 
@@ -17,6 +18,8 @@ pub(super) struct Inputs<'a> {
     pub(super) selected: &'a Selected,
     /// When reading what the settings name has to end.
     pub(super) deadline: Instant,
+    /// Settings that were passed over, a clause each.
+    pub(super) passed_over: RefCell<Vec<String>>,
 }
 
 /// A profile, with what its settings refer to.
@@ -26,9 +29,20 @@ pub(super) struct ProfileSection<'a> {
     pub(super) name: &'a str,
     /// Whether another profile names it as its `source_profile`.
     pub(super) is_source: bool,
+    /// The keys in it.
+    pub(super) keys: Option<Keys>,
 }
 
 impl<'a> Inputs<'a> {
+    pub(super) fn new(env: &'a Env, profiles: &'a Profiles, selected: &'a Selected, deadline: Instant) -> Self {
+        Self { env, profiles, selected, deadline, passed_over: RefCell::default() }
+    }
+
+    /// Notes a setting that was passed over.
+    pub(super) fn pass_over(&self, clause: String) {
+        self.passed_over.borrow_mut().push(clause);
+    }
+
     /// A setting by its variable, or else by its key in the selected profile, with the name by which it was found.
     pub(super) fn setting(&self, variable: &'static str, key: &'static str) -> Option<(&'a str, &'static str)> {
         let in_profile = || Some((self.profiles.profile(self.selected.name())?.get(key)?, key));
@@ -62,6 +76,32 @@ impl ProfileSection<'_> {
             region: None,
             mfa_serial: self.get("mfa_serial").map(str::to_owned),
         })
+    }
+
+    /// Reads the keys. A pair is in one file; half of a pair is an error.
+    pub(super) fn read_keys(&self) -> Result<Option<Keys>, Failure> {
+        const ID: &str = "aws_access_key_id";
+        const SECRET: &str = "aws_secret_access_key";
+        let mut files = self.profile.sections();
+        while let Some(file) = files.next() {
+            let missing = |key: &str, other: &str| {
+                let what = format!("it has {other} without {key} beside it in the same file");
+                self.wrong(&what, &format!("add {key}, or remove {other}"))
+            };
+            let (id, secret) = match (file.get(ID), file.get(SECRET)) {
+                (Some(id), Some(secret)) => (id.to_owned(), secret.to_owned().into()),
+                (Some(_), None) => return Err(missing(SECRET, ID)),
+                (None, Some(_)) => return Err(missing(ID, SECRET)),
+                (None, None) => continue,
+            };
+            // As in the SDK for Go, the token of keys in the credentials file may be in the config file.
+            let files: Vec<_> = std::iter::once(file).chain(files).collect();
+            let token = ["aws_session_token", "aws_security_token"]
+                .into_iter()
+                .find_map(|key| files.iter().find_map(|file| file.get(key)));
+            return Ok(Some(Keys { id, secret, token: token.map(|token| token.to_owned().into()) }));
+        }
+        Ok(None)
     }
 
     pub(super) fn session_name(&self) -> String {

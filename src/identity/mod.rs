@@ -9,7 +9,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `shared_file`, `ini`, `profiles` | read the AWS files once |
-//! | `sources` | the kinds of sources ([`Kind`]): each finds its settings, holds what it read, and says what proves whose credentials they are |
+//! | `sources` | the kinds of sources: each finds its settings and holds what it read; [`Source`] says what proves whose credentials they are |
 //! | `chain`, `link`, `inputs`, `selected`, `mfa` | decide on a source and the roles; report a missing or wrong profile |
 //! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
@@ -79,9 +79,7 @@ pub use mfa::MfaDevice;
 pub use profiles::{Profile, Profiles, paths};
 pub use selected::Selected;
 pub use source_file::SourceFile;
-pub use sources::{
-    Container, IdentityToken, Instance, Kind, Login, Process, SignIn, Source, Sso, StaticKeys, WebIdentity,
-};
+pub use sources::{Container, IdentityToken, Instance, Login, Process, SignIn, Source, Sso, StaticKeys, WebIdentity};
 
 use std::time::Instant;
 
@@ -117,10 +115,9 @@ impl Identity {
         refuse_unreadable(env)?;
         let selected = Selected::new(env, target.caller.profile());
         let profiles = Profiles::read(env, deadline)?;
-        let chain =
-            CredentialChain::decide(target, &Inputs { env, profiles: &profiles, selected: &selected, deadline })?;
-        let mut observations = Observations::new(env, profiles.unsteady());
-        observations.all.extend(profiles.contents().map(|(path, content)| Observed::file(path, content)));
+        let chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
+        let mut observations = Observations::new(env);
+        profiles.files().for_each(|file| observations.add_file(file));
         chain.source.observe(&mut observations);
         chain.roles.iter().for_each(|role| observations.add_role(role));
         let Observations { env, all: observed, uncacheable, settings } = observations;

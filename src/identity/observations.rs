@@ -21,8 +21,8 @@ pub struct Observations<'a> {
 }
 
 impl<'a> Observations<'a> {
-    pub(super) fn new(env: &'a Env, uncacheable: Option<Failure>) -> Self {
-        Self { env, all: Vec::new(), uncacheable, settings: KeyHasher::default() }
+    pub(super) fn new(env: &'a Env) -> Self {
+        Self { env, all: Vec::new(), uncacheable: None, settings: KeyHasher::default() }
     }
 
     /// Observes a dependency now.

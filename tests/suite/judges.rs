@@ -162,7 +162,7 @@ impl Settings {
         let bytes = paths(env).map(|path| path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default());
         let [config, credentials] = &bytes;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let both = Profiles::of_bytes(config, credentials);
+        let both = Profiles::from_bytes(config, credentials);
         let mut chain = vec![Selected::new(env, None).name().to_owned()];
         while let Some(next) = both.profile(&chain[chain.len() - 1]).and_then(|profile| profile.get("source_profile"))
             && !chain.iter().any(|known| known == next)
@@ -170,8 +170,8 @@ impl Settings {
             chain.push(next.to_owned());
         }
         let files = [
-            (Profiles::of_bytes(config, b""), text(config)),
-            (Profiles::of_bytes(b"", credentials), text(credentials)),
+            (Profiles::from_bytes(config, b""), text(config)),
+            (Profiles::from_bytes(b"", credentials), text(credentials)),
         ];
         Self { files, both, chain }
     }

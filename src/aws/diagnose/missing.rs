@@ -3,7 +3,6 @@
 use crate::aws::context::Context;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::Selected;
 use crate::platform::shell_word;
 
 impl Context {
@@ -14,10 +13,9 @@ impl Context {
         if !why.is_empty() {
             what = format!("{what}; {why}");
         }
-        let profile = match &self.identity.selected {
-            Selected::Default => String::new(),
-            selected => format!(" --profile {}", shell_word(selected.name())),
-        };
+        let selected = &self.identity.selected;
+        let profile =
+            if selected.is_default() { String::new() } else { format!(" --profile {}", shell_word(selected.name())) };
         let hint = hint.map_or_else(
             || {
                 format!(
@@ -39,7 +37,7 @@ impl Context {
         let name = self.identity.selected.name();
         let is_disabled = self.metadata_is_disabled();
         // Settings that were passed over led on to the machine.
-        let is_search = self.identity.selected == Selected::Default || !self.identity.chain.passed_over.is_empty();
+        let is_search = self.identity.selected.is_default() || !self.identity.chain.passed_over.is_empty();
         match (is_search, is_disabled) {
             (true, _) => format!(
                 "tried environment variables, profile '{name}' in the AWS config files, a web identity token, \

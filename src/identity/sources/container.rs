@@ -7,7 +7,6 @@ use super::super::inputs::Inputs;
 use super::super::jwt::Acceptor;
 use super::super::observations::Observations;
 use super::super::source_file::SourceFile;
-use super::kind::Kind;
 use crate::code::Code;
 use crate::config::is_url;
 use crate::error::Failure;
@@ -37,18 +36,13 @@ impl Container {
         [RELATIVE, FULL].iter().any(|name| inputs.env.os(name).is_some())
     }
 
-    /// The endpoint, as the chain of the SDK for Go has it: the full URI before the relative one. `credential_source` has them in the
-    /// other order (`config/resolve_credentials.go` in aws-sdk-go-v2); no agent sets both.
-    pub(in super::super) fn in_chain(inputs: &Inputs<'_>) -> Result<Self, Failure> {
-        Self::new(inputs, [FULL, RELATIVE])
-    }
+    /// The full URI before the relative one, as in the chain of the SDK for Go. `credential_source` has them in the other order
+    /// (`config/resolve_credentials.go` in aws-sdk-go-v2); no agent sets both.
+    pub(in super::super) const IN_CHAIN: [&str; 2] = [FULL, RELATIVE];
+    pub(in super::super) const IN_CREDENTIAL_SOURCE: [&str; 2] = [RELATIVE, FULL];
 
-    /// The endpoint that `credential_source` names.
-    pub(in super::super) fn named(inputs: &Inputs<'_>) -> Result<Self, Failure> {
-        Self::new(inputs, [RELATIVE, FULL])
-    }
-
-    fn new(inputs: &Inputs<'_>, in_order: [&'static str; 2]) -> Result<Self, Failure> {
+    /// The endpoint in the first of these variables that is set.
+    pub(in super::super) fn in_environment(inputs: &Inputs<'_>, in_order: [&'static str; 2]) -> Result<Self, Failure> {
         let env = inputs.env;
         let set = in_order.into_iter().find_map(|name| Some((name, env.text(name)?)));
         let (name, value) = set.unwrap_or_default();
@@ -77,26 +71,8 @@ impl Container {
         });
         in_file.or_else(|| Some((env.os(TOKEN)?.as_encoded_bytes(), format!("the token in {TOKEN}"))))
     }
-}
 
-fn token_file(path: &Path, inputs: &Inputs<'_>) -> Result<SourceFile, Failure> {
-    let file = SourceFile::read(path.to_owned(), inputs.deadline)?;
-    if let Content::Bytes(_) = file.content {
-        return Ok(file);
-    }
-    Err(Failure::new(
-        Code::SourceFile,
-        format!("the token file {} ({TOKEN_FILE}) does not exist or cannot be read", path.display()),
-        "check its path, owner and mode, and that the token is mounted there",
-    ))
-}
-
-impl Kind for Container {
-    fn describe(&self) -> String {
-        "the container's role".to_owned()
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
+    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match &self.token_file {
             Some(file) => observations.add_token_file(file, Acceptor::Container),
             // A token in a variable is in the key. Without a token, the endpoint gives each sandbox its own role.
@@ -105,4 +81,16 @@ impl Kind for Container {
         }
         observations.add(Dependency::Boot);
     }
+}
+
+fn token_file(path: &Path, inputs: &Inputs<'_>) -> Result<SourceFile, Failure> {
+    let file = SourceFile::read(path, inputs.deadline)?;
+    if let Content::Bytes(_) = file.content {
+        return Ok(file);
+    }
+    Err(Failure::new(
+        Code::SourceFile,
+        format!("the token file {} ({TOKEN_FILE}) does not exist or cannot be read", path.display()),
+        "check its path, owner and mode, and that the token is mounted there",
+    ))
 }

@@ -1,9 +1,6 @@
 //! The role of an EC2 instance, from its metadata service.
 
-use super::super::dependency::Dependency;
 use super::super::inputs::Inputs;
-use super::super::observations::Observations;
-use super::kind::Kind;
 use crate::code::Code;
 use crate::config::is_url;
 use crate::error::Failure;
@@ -35,15 +32,5 @@ impl Instance {
             }
             _ => at("http://169.254.169.254"),
         }
-    }
-}
-
-impl Kind for Instance {
-    fn describe(&self) -> String {
-        "the instance's role".to_owned()
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
-        observations.add(Dependency::Sandbox);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::super::inputs::{Inputs, ProfileSection};
 use super::super::observations::Observations;
-use super::kind::Kind;
 use crate::config::{AccountKeys, Keys};
 use crate::error::Failure;
 use crate::secret::Secret;
@@ -11,7 +10,7 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticKeys {
     /// Where they are, as the object of a sentence.
-    place: String,
+    pub(super) place: String,
     /// The profile that has them; `None` for variables.
     pub profile: Option<String>,
     /// The keys.
@@ -50,32 +49,10 @@ impl StaticKeys {
         Self { place: format!("AWS_ECR_ACCESS_KEY_ID_{account}"), profile: None, keys: keys.clone() }
     }
 
-    /// The keys in a profile. A pair is in one file; half of a pair is an error.
-    pub(in super::super) fn in_profile(section: &ProfileSection<'_>) -> Result<Option<Self>, Failure> {
-        const ID: &str = "aws_access_key_id";
-        const SECRET: &str = "aws_secret_access_key";
-        let mut files = section.profile.sections();
-        while let Some(file) = files.next() {
-            let missing = |key: &str, other: &str| {
-                let what = format!("it has {other} without {key} beside it in the same file");
-                section.wrong(&what, &format!("add {key}, or remove {other}"))
-            };
-            let (id, secret) = match (file.get(ID), file.get(SECRET)) {
-                (Some(id), Some(secret)) => (id.to_owned(), secret.to_owned().into()),
-                (Some(_), None) => return Err(missing(SECRET, ID)),
-                (None, Some(_)) => return Err(missing(ID, SECRET)),
-                (None, None) => continue,
-            };
-            // As in the SDK for Go, the token of keys in the credentials file may be in the config file.
-            let files: Vec<_> = std::iter::once(file).chain(files).collect();
-            let token = ["aws_session_token", "aws_security_token"]
-                .into_iter()
-                .find_map(|key| files.iter().find_map(|file| file.get(key)));
-            let keys = Keys { id, secret, token: token.map(|token| token.to_owned().into()) };
-            let place = format!("profile '{}'", section.name);
-            return Ok(Some(Self { place, profile: Some(section.name.to_owned()), keys }));
-        }
-        Ok(None)
+    /// The keys in a profile.
+    pub(in super::super) fn in_profile(section: &ProfileSection<'_>) -> Option<Self> {
+        let (place, profile) = (format!("profile '{}'", section.name), Some(section.name.to_owned()));
+        section.keys.clone().map(|keys| Self { place, profile, keys })
     }
 
     /// The end of the access key, as in `aws configure list`, which distinguishes the keys of two people or programs.
@@ -83,22 +60,11 @@ impl StaticKeys {
         let (start, _) = self.keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8)?;
         Some(&self.keys.id[start..])
     }
-}
 
-impl Kind for StaticKeys {
-    fn describe(&self) -> String {
-        self.place.clone()
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
+    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         let Keys { id, secret, token } = &self.keys;
         observations.add_setting("access key id", id);
         observations.add_setting("secret access key", secret.expose());
         observations.add_setting("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
-    }
-
-    /// Keys in settings are part of the identity.
-    fn may_give_same_credentials(&self) -> bool {
-        false
     }
 }

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::super::dependency::Dependency;
 use super::super::inputs::ProfileSection;
-use super::super::observations::Observations;
 use super::super::source_file::unusable;
-use super::kind::Kind;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::input;
@@ -51,32 +48,5 @@ impl Login {
             Ok(None) => Err(unusable(&file, "it is not a regular file")),
             Err(why) => Err(unusable(&file, why)),
         }
-    }
-}
-
-impl Kind for Login {
-    fn describe(&self) -> String {
-        format!("profile '{}'", self.profile)
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
-        observations.add(Dependency::File(self.file.clone()));
-        observations.add(Dependency::Boot);
-    }
-
-    fn reads_itself(&self) -> bool {
-        true
-    }
-
-    fn renews_itself(&self) -> bool {
-        true
-    }
-
-    fn services(&self) -> &'static [&'static str] {
-        &["Signin"]
-    }
-
-    fn sign_in_command(&self) -> Option<(&'static str, &str)> {
-        Some(("login", &self.profile))
     }
 }

@@ -1,27 +1,27 @@
-//! The sources of credentials. Each kind is one type that finds its settings, holds what it read, and says what proves whose
-//! credentials they are ([`Kind`]). `chain` decides on one, and `aws` has one resolver for each, which asks it.
+//! The sources of credentials. Each kind is one type that finds its settings and holds what it read; [`Source::observe`] says what
+//! proves whose credentials they are. `chain` decides on one, and `aws` has one resolver for each, which asks it.
 
 mod container;
 mod instance;
 mod keys;
-mod kind;
 mod login;
 mod process;
 mod sso;
 mod web_identity;
 
 use std::fmt;
-use std::ops::Deref;
 
 pub use container::Container;
 pub use instance::Instance;
 pub use keys::StaticKeys;
-pub use kind::Kind;
 pub use login::Login;
 pub use process::Process;
 pub use sso::{SignIn, Sso};
 pub use web_identity::{IdentityToken, WebIdentity};
 pub(super) use web_identity::{ROLE_ARN, TOKEN_FILE};
+
+use super::dependency::Dependency;
+use super::observations::Observations;
 
 /// The source of an identity's first credentials, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,18 +42,79 @@ pub enum Source {
     Instance(Instance),
 }
 
-impl Deref for Source {
-    type Target = dyn Kind;
-
-    fn deref(&self) -> &Self::Target {
+impl Source {
+    /// Adds what a later `get` must find unchanged, as it was read or as it is now, or why nothing proves it.
+    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match self {
-            Self::Keys(kind) => kind,
-            Self::Sso(kind) => kind,
-            Self::Login(kind) => kind,
-            Self::Process(kind) => kind,
-            Self::WebIdentity(kind) => kind,
-            Self::Container(kind) => kind,
-            Self::Instance(kind) => kind,
+            Self::Keys(keys) => keys.observe(observations),
+            Self::Sso(sso) => {
+                observations.add_file(&sso.file);
+                observations.add(Dependency::Boot);
+            }
+            Self::Login(login) => {
+                observations.add(Dependency::File(login.file.clone()));
+                observations.add(Dependency::Boot);
+            }
+            Self::Process(process) => process.observe(observations),
+            Self::WebIdentity(web_identity) => web_identity.observe(observations),
+            Self::Container(container) => container.observe(observations),
+            Self::Instance(_) => observations.add(Dependency::Sandbox),
+        }
+    }
+
+    /// Whether it reads files itself when it is asked. Then the observations prove something only if nobody touched the files from
+    /// before it was asked to after it.
+    pub fn reads_itself(&self) -> bool {
+        matches!(self, Self::Login(_) | Self::Process(_))
+    }
+
+    /// Whether it may change its own file when it is asked, so that the settings have to be read again.
+    pub fn renews_itself(&self) -> bool {
+        matches!(self, Self::Login(_))
+    }
+
+    /// Whether it is a sign-in that expires soon and can be renewed.
+    pub fn needs_renewal(&self) -> bool {
+        matches!(self, Self::Sso(sso) if sso.sign_in().is_some_and(|sign_in| sign_in.needs_renewal()))
+    }
+
+    /// Whether it may give the same credentials again under other settings, so that a token counts for them too. Keys in settings are
+    /// part of the identity, and the role of a web identity is assumed anew each time.
+    pub(super) fn may_give_same_credentials(&self) -> bool {
+        !matches!(self, Self::Keys(_) | Self::WebIdentity(_))
+    }
+
+    /// Whether it may wait for a person.
+    pub fn may_ask_person(&self) -> bool {
+        matches!(self, Self::Process(_))
+    }
+
+    /// The services that it asks, by their ids in the SDKs.
+    pub fn services(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sso(_) => &["SSO", "SSO OIDC"],
+            Self::Login(_) => &["Signin"],
+            Self::WebIdentity(_) => &["STS"],
+            Self::Keys(_) | Self::Process(_) | Self::Container(_) | Self::Instance(_) => &[],
+        }
+    }
+
+    /// The role whose credentials it gives, where the settings name it and messages may: the log of a node is not for the roles of its
+    /// pods.
+    pub fn role_arn(&self) -> Option<&str> {
+        match self {
+            Self::WebIdentity(WebIdentity { token: IdentityToken::ServiceAccount(_), .. }) => None,
+            Self::WebIdentity(web_identity) => Some(&web_identity.role_arn),
+            _ => None,
+        }
+    }
+
+    /// The command of the AWS CLI that signs in, and its profile.
+    pub fn sign_in_command(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Sso(sso) => Some(("sso login", &sso.profile)),
+            Self::Login(login) => Some(("login", &login.profile)),
+            _ => None,
         }
     }
 }
@@ -61,6 +122,16 @@ impl Deref for Source {
 impl fmt::Display for Source {
     /// Describes it as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe())
+        match self {
+            Self::Keys(keys) => f.write_str(&keys.place),
+            Self::Sso(Sso { profile, .. })
+            | Self::Login(Login { profile, .. })
+            | Self::Process(Process { profile, .. }) => {
+                write!(f, "profile '{profile}'")
+            }
+            Self::WebIdentity(web_identity) => f.write_str(&web_identity.describe()),
+            Self::Container(_) => f.write_str("the container's role"),
+            Self::Instance(_) => f.write_str("the instance's role"),
+        }
     }
 }

@@ -17,7 +17,6 @@ use super::super::dependency::{Dependency, name_digest};
 use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, split};
-use super::kind::Kind;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -37,14 +36,8 @@ impl Process {
         let command = section.get("credential_process")?.to_owned();
         Some(Self { profile: section.name.to_owned(), command })
     }
-}
 
-impl Kind for Process {
-    fn describe(&self) -> String {
-        format!("profile '{}'", self.profile)
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
+    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match dependencies(&self.command, observations.env) {
             Ok(dependencies) => dependencies.into_iter().for_each(|dependency| observations.add(dependency)),
             Err(why) => observations.refuse(Failure::new(
@@ -55,14 +48,6 @@ impl Kind for Process {
         }
         observations.add(Dependency::SandboxOfPrograms);
     }
-
-    fn reads_itself(&self) -> bool {
-        true
-    }
-
-    fn may_ask_person(&self) -> bool {
-        true
-    }
 }
 
 /// The directories below the home directory in which the AWS CLI keeps sessions.
@@ -71,37 +56,71 @@ const SESSIONS: [&str; 3] = [".aws/sso/cache", ".aws/login/cache", ".aws/cli/cac
 /// What the output of `command` depends on. Fails with the reason why this is unknown.
 fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
-    let mut all = vec![Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
+    let always = [Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
+    let mut found = Found { env, known: always.into(), absent: BTreeMap::new() };
+    found.add_program(shell);
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
-    all.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
+    found.known.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     for word in split(command, env)? {
-        all.extend(dependencies_of_word(&word, env)?);
+        found.add_word(&word)?;
     }
-    all.sort();
-    all.dedup();
-    Ok(without_unknown_words(all, shell, env))
+    let absent = found.absent.into_iter();
+    found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
+    Ok(found.known.into_iter().collect())
 }
 
-/// Replaces each path that does not exist by a hash of its name, and leaves out each program that the PATH does not have: a word of
-/// the command may be a password, and the cache stores what a token depends on.
-fn without_unknown_words(all: Vec<Dependency>, shell: &str, env: &Env) -> Vec<Dependency> {
-    let mut known = Vec::new();
-    let mut absent: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
-    for dependency in all {
-        match &dependency {
-            Dependency::Path(path) if path.symlink_metadata().is_err() => match first_absent(path) {
-                Some((dir, name)) if dir.is_dir() => drop(absent.entry(dir).or_default().insert(name_digest(&name))),
-                Some((file, _)) => known.push(Dependency::Path(file)),
-                None => {}
-            },
-            Dependency::Program(name) if name != shell && env.find_program(name).is_none() => {}
-            _ => known.push(dependency),
+/// The dependencies that were found. A word of the command may be a password, and the cache stores what a token depends on: so a
+/// path that does not exist is a hash of its name, and a program that the PATH does not have is left out.
+struct Found<'a> {
+    env: &'a Env,
+    known: BTreeSet<Dependency>,
+    /// Hashes of the names of what does not exist, by directory.
+    absent: BTreeMap<PathBuf, BTreeSet<String>>,
+}
+
+impl Found<'_> {
+    fn add_word(&mut self, text: &str) -> Result<(), String> {
+        if may_be_script(text) {
+            return Err("one of its words may be a script".to_owned());
+        }
+        let is_directory = |part: &str| part.contains(['/', '\\', '.']) && Path::new(part).is_dir();
+        if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
+            return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
+        }
+        let mut files = paths(text);
+        if !text.contains(['/', '\\']) {
+            files.extend(self.add_program(text));
+        }
+        for word in files.iter().flat_map(|file| interpreter(file)) {
+            if word.contains('/') {
+                self.add_path(Path::new(&word));
+            } else {
+                self.add_program(&word);
+            }
+        }
+        files.iter().for_each(|file| self.add_path(file));
+        Ok(())
+    }
+
+    /// Adds a program that the PATH has, and returns its path.
+    fn add_program(&mut self, name: &str) -> Option<PathBuf> {
+        let path = self.env.find_program(name)?;
+        self.known.insert(Dependency::Program(name.to_owned()));
+        self.add_path(&path);
+        Some(path)
+    }
+
+    fn add_path(&mut self, path: &Path) {
+        if path.symlink_metadata().is_ok() {
+            self.known.insert(Dependency::Path(path.to_owned()));
+        } else if let Some((existing, name)) = first_absent(path) {
+            if existing.is_dir() {
+                self.absent.entry(existing).or_default().insert(name_digest(&name));
+            } else {
+                self.known.insert(Dependency::Path(existing));
+            }
         }
     }
-    known.extend(absent.into_iter().map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
-    known.sort();
-    known.dedup();
-    known
 }
 
 /// The last part of a path that exists, and the name of the first one that does not.
@@ -110,27 +129,6 @@ fn first_absent(path: &Path) -> Option<(PathBuf, OsString)> {
     let name = path.strip_prefix(existing).ok()?.components().next()?.as_os_str().to_owned();
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     Some((existing.to_owned(), name))
-}
-
-fn dependencies_of_word(text: &str, env: &Env) -> Result<Vec<Dependency>, String> {
-    if may_be_script(text) {
-        return Err("one of its words may be a script".to_owned());
-    }
-    let is_directory = |part: &str| part.contains(['/', '\\', '.']) && Path::new(part).is_dir();
-    if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
-        return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
-    }
-    let mut all = Vec::new();
-    let mut files = paths(text);
-    if !text.contains(['/', '\\']) {
-        files.extend(env.find_program(text));
-        all.push(Dependency::Program(text.to_owned()));
-    }
-    for word in files.iter().flat_map(|file| interpreter(file)) {
-        all.push(if word.contains('/') { Dependency::Path(word.into()) } else { Dependency::Program(word) });
-    }
-    all.extend(files.into_iter().map(Dependency::Path));
-    Ok(all)
 }
 
 /// The words of the `#!` line of a script: its interpreter, and the program that `env` looks up.

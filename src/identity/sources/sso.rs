@@ -9,12 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use super::super::dependency::Dependency;
 use super::super::inputs::ProfileSection;
-use super::super::observations::Observations;
 use super::super::profiles::Profile;
 use super::super::source_file::SourceFile;
-use super::kind::Kind;
 use crate::error::Failure;
 use crate::platform::shell_word;
 
@@ -40,17 +37,15 @@ pub struct Sso {
 
 impl Sso {
     /// The sign-in of a profile. Without account and role it is one for other programs, and passed over.
-    pub(in super::super) fn in_profile(
-        section: &ProfileSection<'_>,
-        passed_over: &mut Vec<String>,
-    ) -> Result<Option<Self>, Failure> {
+    pub(in super::super) fn in_profile(section: &ProfileSection<'_>) -> Result<Option<Self>, Failure> {
         let [account_id, role_name] = [section.get("sso_account_id"), section.get("sso_role_name")];
         let own = format!("profile '{}'", section.name);
         if account_id.is_none() && role_name.is_none() {
             let key = ["sso_session", "sso_start_url", "sso_region"].into_iter().find(|key| section.get(key).is_some());
-            passed_over.extend(
-                key.map(|key| format!("{key} of {own} is not used: there is no sso_account_id and no sso_role_name")),
-            );
+            if let Some(key) = key {
+                let why = "there is no sso_account_id and no sso_role_name";
+                section.inputs.pass_over(format!("{key} of {own} is not used: {why}"));
+            }
             return Ok(None);
         }
         // The legacy form has the keys in the profile itself.
@@ -70,7 +65,7 @@ impl Sso {
         // The AWS CLI names the file by the SHA-1 of the session's name; in the legacy form, of the start URL.
         let name = format!("{:x}.json", Sha1::digest(session.unwrap_or(&start_url)));
         let path = section.session_file(Path::new("sso/cache").join(name), "the sign-in")?;
-        let file = SourceFile::read(path, section.inputs.deadline)?;
+        let file = SourceFile::read(&path, section.inputs.deadline)?;
         let (profile, session) = (section.name.to_owned(), session.map(str::to_owned));
         Ok(Some(Self { profile, session, region, account_id, role_name, file }))
     }
@@ -102,35 +97,12 @@ fn sso_session<'a>(section: &ProfileSection<'a>, session: &str) -> Result<Profil
     Ok(found)
 }
 
-impl Kind for Sso {
-    fn describe(&self) -> String {
-        format!("profile '{}'", self.profile)
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
-        observations.add_file(&self.file);
-        observations.add(Dependency::Boot);
-    }
-
-    fn needs_renewal(&self) -> bool {
-        self.sign_in().is_some_and(|sign_in| sign_in.needs_renewal())
-    }
-
-    fn services(&self) -> &'static [&'static str] {
-        &["SSO", "SSO OIDC"]
-    }
-
-    fn sign_in_command(&self) -> Option<(&'static str, &str)> {
-        Some(("sso login", &self.profile))
-    }
-}
-
 /// The content of a file that `aws sso login` wrote.
 pub struct SignIn(Map<String, Value>);
 
 impl SignIn {
     /// Whether it expires soon and can be renewed.
-    fn needs_renewal(&self) -> bool {
+    pub(super) fn needs_renewal(&self) -> bool {
         let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
         let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
         can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)

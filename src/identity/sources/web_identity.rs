@@ -9,7 +9,6 @@ use super::super::inputs::{Inputs, ProfileSection};
 use super::super::jwt::{self, Acceptor};
 use super::super::observations::Observations;
 use super::super::source_file::SourceFile;
-use super::kind::Kind;
 use crate::code::Code;
 use crate::config::{Role, SESSION_NAME, ServiceAccount, TokenOrigin, TokenProvider, is_url};
 use crate::error::Failure;
@@ -111,11 +110,37 @@ impl WebIdentity {
         let ServiceAccount { token, role_arn, session_name } = account.clone();
         Self { token: IdentityToken::ServiceAccount(token), role_arn, session_name, region: None }
     }
+
+    pub(super) fn describe(&self) -> String {
+        match &self.token {
+            IdentityToken::File { .. } => "the web identity".to_owned(),
+            IdentityToken::Variable { name, .. } => format!("the web identity in {name}"),
+            IdentityToken::GitHub { .. } => "the web identity of this GitHub Actions job".to_owned(),
+            IdentityToken::ServiceAccount(_) => format!("the service account '{}'", self.session_name),
+        }
+    }
+
+    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
+        observations.add_setting("web identity", self.describe());
+        observations.add_setting("role of the web identity", &self.role_arn);
+        observations.add_setting("session name", &self.session_name);
+        observations.add_setting("region of STS", self.region.as_deref().unwrap_or_default());
+        match &self.token {
+            IdentityToken::File { file, .. } => observations.add_token_file(file, Acceptor::Sts),
+            IdentityToken::Variable { name, .. } => observations.add(Dependency::TokenOfVariable(name.clone())),
+            IdentityToken::GitHub { .. } => observations.add(Dependency::GitHubJob),
+            // It comes with the request.
+            IdentityToken::ServiceAccount(token) => {
+                observations.add_setting("claims", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
+            }
+        }
+        observations.add(Dependency::Boot);
+    }
 }
 
 impl IdentityToken {
     fn in_file(path: &Path, setting: String, inputs: &Inputs<'_>) -> Result<Self, Failure> {
-        let file = SourceFile::read(path.to_owned(), inputs.deadline)?;
+        let file = SourceFile::read(path, inputs.deadline)?;
         let program = "check the program that writes the token";
         let (why, hint) = match &file.content {
             Content::Bytes(bytes) if bytes.is_empty() => ("is empty".to_owned(), program),
@@ -193,46 +218,4 @@ fn no_role(setting: &str, registry: &Registry) -> Failure {
         format!("{setting} is set, and no setting names the role to assume"),
         format!("set {of_account} to the ARN of the role that trusts the CI system"),
     )
-}
-
-impl Kind for WebIdentity {
-    fn describe(&self) -> String {
-        match &self.token {
-            IdentityToken::File { .. } => "the web identity".to_owned(),
-            IdentityToken::Variable { name, .. } => format!("the web identity in {name}"),
-            IdentityToken::GitHub { .. } => "the web identity of this GitHub Actions job".to_owned(),
-            IdentityToken::ServiceAccount(_) => format!("the service account '{}'", self.session_name),
-        }
-    }
-
-    fn observe(&self, observations: &mut Observations<'_>) {
-        observations.add_setting("web identity", self.describe());
-        observations.add_setting("role of the web identity", &self.role_arn);
-        observations.add_setting("session name", &self.session_name);
-        observations.add_setting("region of STS", self.region.as_deref().unwrap_or_default());
-        match &self.token {
-            IdentityToken::File { file, .. } => observations.add_token_file(file, Acceptor::Sts),
-            IdentityToken::Variable { name, .. } => observations.add(Dependency::TokenOfVariable(name.clone())),
-            IdentityToken::GitHub { .. } => observations.add(Dependency::GitHubJob),
-            // It comes with the request.
-            IdentityToken::ServiceAccount(token) => {
-                observations.add_setting("claims", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
-            }
-        }
-        observations.add(Dependency::Boot);
-    }
-
-    /// It is a role, which is assumed anew each time.
-    fn may_give_same_credentials(&self) -> bool {
-        false
-    }
-
-    fn services(&self) -> &'static [&'static str] {
-        &["STS"]
-    }
-
-    fn role_arn(&self) -> Option<&str> {
-        // The log of a node is not for the roles of its pods.
-        (!matches!(self.token, IdentityToken::ServiceAccount(_))).then_some(&self.role_arn)
-    }
 }
