@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use docker_credential_ecr_login::NAME;
-use docker_credential_ecr_login::commands::setup::edit::Edited;
-use docker_credential_ecr_login::commands::setup::{edit, effect, kubelet};
+use docker_credential_ecr_login::commands::setup::effect::{Edited, Entry};
+use docker_credential_ecr_login::commands::setup::{edit, kubelet};
 use docker_credential_ecr_login_fuzz::HOST;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
@@ -26,15 +26,16 @@ fn docker(text: &str) {
     };
     let is_empty = text.trim().is_empty();
     let held = members(text);
-    match edit::set(text, HELPERS, &[HOST], "ecr-login") {
+    match edit::set(text, &[HOST]) {
         Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
         Ok(Edited { text: new, .. }) => {
             let mut expected = held.clone();
             expected.insert(HOST.to_owned(), Some("ecr-login".to_owned()));
             assert_eq!(members(&new), expected);
             assert!(others(&new) == if is_empty { Map::new() } else { others(text) });
-            assert_eq!(edit::set(&new, HELPERS, &[HOST], "ecr-login"), Ok(Edited { text: new.clone(), count: 0 }));
-            let Edited { text: cut, .. } = edit::cut(&new, HELPERS, edit::Emptied::Kept, |name, _| name == HOST).expect("it was read before");
+            assert_eq!(edit::set(&new, &[HOST]), Ok(Edited { text: new.clone(), effects: Vec::new() }));
+            let Edited { text: cut, .. } =
+                edit::cut(&new, Entry::CredHelper, |name, _| name == HOST).expect("it was read before");
             expected.remove(HOST);
             assert_eq!(members(&cut), expected);
             assert!(others(&cut) == others(&new));
@@ -61,7 +62,7 @@ fn docker(text: &str) {
 /// The members of all objects of the name, with the values that are strings.
 fn members(text: &str) -> BTreeMap<String, Option<String>> {
     let found = RefCell::default();
-    let _ = edit::cut(text, HELPERS, edit::Emptied::Kept, |name, value| {
+    let _ = edit::cut(text, Entry::CredHelper, |name, value| {
         BTreeMap::insert(&mut found.borrow_mut(), name.to_owned(), value.map(str::to_owned));
         false
     });
@@ -87,13 +88,13 @@ fn providers(text: &str) {
     let _ = kubelet::masked(text);
     match kubelet::add(text) {
         Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
-        Ok(effect::Edited { text: new, .. }) => {
-            assert_eq!(kubelet::add(&new), Ok(effect::Edited { text: new.clone(), effects: Vec::new() }));
+        Ok(Edited { text: new, .. }) => {
+            assert_eq!(kubelet::add(&new), Ok(Edited { text: new.clone(), effects: Vec::new() }));
             let config: Value = serde_json::from_str(&new).expect("the edited text is JSON");
             let list = config["providers"].as_array().expect("it has a list");
             assert!(list.iter().any(|provider| provider["name"] == NAME));
             if new != text {
-                let effect::Edited { text: removed, .. } = kubelet::remove(&new).expect("it was read before");
+                let Edited { text: removed, .. } = kubelet::remove(&new).expect("it was read before");
                 assert!(removed == text || list.len() == 1 && removed.is_empty());
             }
         }

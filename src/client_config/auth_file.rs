@@ -1,5 +1,6 @@
 //! A file in the format of docker's config.json, which podman and others share with it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
@@ -27,8 +28,7 @@ impl AuthFile {
     /// Reads the file. A file that does not exist counts as empty. `.dockercfg` holds what other files have below `auths`.
     pub fn read(path: PathBuf) -> Result<Self, Failure> {
         let text = text(&path)?;
-        let content = if text.trim_ascii().is_empty() { Ok(Map::new()) } else { parse(&text) };
-        let content = content.map_err(|what| invalid(&path, format!("{}{what}", path.display())))?;
+        let content = parse(&text).map_err(|what| invalid(&path, format!("{}: {what}", path.display())))?;
         if path.file_name().is_some_and(|name| name == DOCKERCFG) {
             return Ok(Self { path, content: Map::from_iter([("auths".to_owned(), Value::Object(content))]) });
         }
@@ -62,7 +62,7 @@ impl AuthFile {
 
     /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
     pub fn misspelt_key(&self, host: &str) -> Option<&str> {
-        self.helper_keys().find(|key| is_misspelling(key, host))
+        self.helper_keys().find(|key| misspelt_host(key).as_deref() == Some(host))
     }
 
     /// Returns a member that no client reads, and the one that its name is meant for.
@@ -102,23 +102,35 @@ impl AuthFile {
             .map(|(key, _)| key)
     }
 
-    /// Reports whether the file holds a password for the host, in any of the spellings that docker uses.
-    pub fn has_password(&self, host: &str) -> bool {
-        self.passwords().any(|key| Host::parse(key).is_some_and(|known| *known == *host))
+    /// Returns the hosts that the file holds passwords for, in any of the spellings that docker uses.
+    pub fn password_hosts(&self) -> BTreeSet<Host> {
+        self.passwords().filter_map(Host::parse).collect()
     }
 }
 
-/// Parses the text. The error continues the path of the file.
-fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(content)) => Ok(content),
-        Ok(_) => Err(" is not a JSON object".to_owned()),
-        Err(_) if text.starts_with('\u{feff}') => {
-            Err(" begins with a byte-order mark, which docker does not read".to_owned())
-        }
-        // The error's own text may quote a password.
-        Err(error) => Err(format!(", line {}, column {}: not JSON", error.line(), error.column())),
+/// Parses the text of a file, which may be blank. The error says what docker does not read, and quotes nothing, since the
+/// text may hold passwords.
+pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
+    if text.trim_ascii().is_empty() {
+        return Ok(Map::new());
     }
+    let error = match serde_json::from_str(text) {
+        Ok(content) => return Ok(content),
+        Err(error) if error.is_data() => return Err("not a JSON object".to_owned()),
+        Err(error) => error,
+    };
+    let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let (before, at) = text.split_at_checked(line + error.column().saturating_sub(1)).unwrap_or((text, ""));
+    let why = if at.starts_with("//") || at.starts_with("/*") {
+        ": a comment, which docker does not read"
+    } else if at.starts_with(['}', ']']) && before.trim_end().ends_with(',') {
+        ": a comma after the last member, which docker does not read"
+    } else if at.starts_with('\u{feff}') {
+        ": a byte-order mark, which docker does not read"
+    } else {
+        ""
+    };
+    Err(format!("line {}, column {}: not JSON{why}", error.line(), error.column()))
 }
 
 /// Finds a member with a type that clients refuse, since they decode the file into Go types.
@@ -138,9 +150,9 @@ fn wrong_type(content: &Map<String, Value>) -> Option<String> {
     })
 }
 
-/// Whether a key of `credHelpers` means the host, but no client looks it up: it has a scheme, a path, capital letters or a
+/// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters or a
 /// dot at the end. A port is part of the key that clients look up.
-pub fn is_misspelling(key: &str, host: &str) -> bool {
+pub fn misspelt_host(key: &str) -> Option<Host> {
     let is_ignored = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
-    is_ignored && Host::parse(key).as_deref() == Some(host)
+    Host::parse(key).filter(|_| is_ignored)
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::env::Env;
 use crate::error::Failure;
-pub use auth_file::{AuthFile, DOCKERCFG, HELPER_NAME, is_misspelling};
+pub use auth_file::{AuthFile, DOCKERCFG, HELPER_NAME, misspelt_host, parse};
 pub use environment::{DOCKER_AUTH_CONFIG, EnvironmentPasswords};
 pub(crate) use settings_file::{invalid, unreadable};
 pub use settings_file::{text, text_at};
@@ -49,7 +49,7 @@ pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     Ok(match (file.helper(host), file.store()) {
         (Some(name), _) => found(name, "credHelpers"),
         (None, Some(name)) => found(name, "credsStore"),
-        (None, None) if file.has_password(host) => Lookup::Password(file.path),
+        (None, None) if file.password_hosts().iter().any(|known| **known == *host) => Lookup::Password(file.path),
         (None, None) => Lookup::Nothing,
     })
 }

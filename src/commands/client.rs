@@ -79,6 +79,18 @@ impl Client {
         }
     }
 
+    /// Returns a command that pulls from a registry of the helper, for a program that is on the PATH. podman and its kin read
+    /// docker's settings too.
+    pub(super) fn pull(self, env: &Env, host: &str) -> Option<String> {
+        let calls_helper =
+            |client: &Self| matches!(client.lookup(env, host), Ok(Lookup::Helper { name, .. }) if name == HELPER_NAME);
+        let program = self.program(env).or_else(|| Some(Self::Podman).filter(calls_helper)?.program(env))?;
+        match program.file_stem()?.to_str()? {
+            "skopeo" => Some(format!("skopeo inspect docker://{host}/REPOSITORY:TAG")),
+            name => Some(format!("{name} pull {host}/REPOSITORY:TAG")),
+        }
+    }
+
     /// Finds where the client gets the credentials of a host.
     pub(super) fn lookup(self, env: &Env, host: &str) -> Result<Lookup, Failure> {
         match self {

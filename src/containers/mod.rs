@@ -22,7 +22,9 @@ use crate::error::Failure;
 use crate::platform;
 use crate::registry::{Host, Registry};
 pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
-pub use registries_conf::{CredentialHelper, REGISTRIES_CONF, credential_helpers, user_drop_ins};
+pub use registries_conf::{
+    CredentialHelper, REGISTRIES_CONF, credential_helpers, credential_helpers_without, user_drop_ins,
+};
 
 /// The helper that stands for the files with passwords.
 const AUTH_FILES: &str = "containers-auth.json";

@@ -53,8 +53,13 @@ pub struct CredentialHelper {
 
 /// Returns the effective `credential-helpers` of registries.conf and its drop-ins.
 pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelper>, Failure> {
+    credential_helpers_without(env, rules, Path::new(""))
+}
+
+/// Returns what `credential-helpers` would be without one of these files.
+pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Result<Vec<CredentialHelper>, Failure> {
     let mut helpers = Vec::new();
-    for path in registries_conf(env, rules)? {
+    for path in registries_conf(env, rules)?.into_iter().filter(|path| path != without) {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let conf: toml::Table = toml::from_str(&text)
             .map_err(|error| invalid(&path, format!("{}: {}", path.display(), error.message())))?;

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, program};
+use crate::helper::{Helper, Ran, lacks_kernel, program};
 use crate::namespace::{Namespace, missing, skip};
-use crate::process::{SOON, end, start, wait_until};
+use crate::process::{SOON, end, run, start, wait_until};
 
 pub const OTHER: &str = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
 pub const CONFIG: &str = ".docker/config.json";
@@ -65,9 +65,16 @@ fn mode(helper: &Helper, path: &str) -> u32 {
     fs::metadata(helper.home().join(path)).expect("a file").permissions().mode() & 0o7777
 }
 
+/// Adds a program that does nothing.
+fn install(helper: &Helper, name: &str) {
+    let program = helper.write(&format!("bin/{name}"), "");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
 #[test]
 fn a_new_file_is_private_and_a_second_run_leaves_it_alone() {
     let helper = home();
+    install(&helper, "docker");
     let printed = succeeds(&helper, HOST, NO_WARNING);
     let file = helper.home().join(CONFIG).display().to_string();
     assert_eq!(printed, format!("added 1 credHelper to {file}\nnext: docker pull {HOST}/REPOSITORY:TAG\n"));
@@ -82,6 +89,56 @@ fn a_new_file_is_private_and_a_second_run_leaves_it_alone() {
     assert_eq!((inode(), read(&helper, CONFIG)), (before, expected));
     let files: Vec<_> = fs::read_dir(helper.home().join(".docker")).expect("files").collect();
     assert_eq!(files.len(), 1, "nothing left behind: {files:?}");
+}
+
+#[test]
+fn the_next_command_is_one_of_a_client_that_is_installed() {
+    for (args, clients, next) in [
+        ("", &["docker", "podman"][..], "next: docker pull HOST/REPOSITORY:TAG"),
+        ("", &["podman"], "next: podman pull HOST/REPOSITORY:TAG"),
+        ("", &["buildah", "skopeo"], "next: buildah pull HOST/REPOSITORY:TAG"),
+        ("", &["skopeo"], "next: skopeo inspect docker://HOST/REPOSITORY:TAG"),
+        ("", &[], "check with: docker-credential-ecr-login doctor HOST"),
+        ("--podman", &["docker", "podman"], "next: podman pull HOST/REPOSITORY:TAG"),
+        ("--podman", &["docker"], "check with: docker-credential-ecr-login doctor HOST"),
+    ] {
+        let helper = home();
+        for client in clients {
+            install(&helper, client);
+        }
+        let bin = helper.home().join("bin").display().to_string();
+        let printed = succeeds(&helper.var("PATH", &bin), &format!("{args} {HOST}"), NO_WARNING);
+        assert_eq!(printed.lines().last(), Some(&*next.replace("HOST", HOST)), "{args} {clients:?}: {printed}");
+    }
+    // A podman that is told to read another file calls no helper by docker's.
+    let helper = home();
+    install(&helper, "podman");
+    let bin = helper.home().join("bin").display().to_string();
+    let helper = helper.var("PATH", &bin).var("REGISTRY_AUTH_FILE", "/nonexistent/auth.json");
+    assert!(succeeds(&helper, HOST, NO_WARNING).contains("check with: "));
+}
+
+/// Each file is read a few times, not once for each of its hosts.
+#[test]
+fn ten_thousand_hosts_take_seconds_and_little_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let hosts: Vec<String> = (0..10_000).map(|n| format!("{n:012}.dkr.ecr.eu-west-1.amazonaws.com")).collect();
+    let auths: Map<String, Value> = hosts.iter().map(|host| (host.clone(), json!({"auth": "QVdTOmE="}))).collect();
+    let helpers: Map<String, Value> = hosts.iter().map(|host| (host.clone(), json!("ecr-login"))).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    for config in [json!({ "auths": auths }), json!({ "credHelpers": helpers })] {
+        let helper = home();
+        helper.write(CONFIG, &config.to_string());
+        for args in [&["--podman"][..], &["--remove"], &[HOST], &hosts] {
+            let mut shell = helper.tool("sh");
+            let limits = "ulimit -t 20; ulimit -d 65536; exec \"$@\"";
+            shell.args(["-c", limits, "sh"]).arg(program()).args(["setup", "--dry-run"]).args(args);
+            let ran = run(&mut shell, "");
+            assert!(ran.code == Some(0) && !ran.stdout.is_empty(), "{:?}: {:?}", args.first(), ran.code);
+        }
+    }
 }
 
 #[test]
@@ -294,6 +351,17 @@ fn podman_is_set_up_in_its_own_files() {
     succeeds(&helper, &format!("--podman {HOST} --remove-auths"), NO_WARNING);
     assert_eq!(read(&helper, "run/containers/auth.json"), "{\"auths\":{}}");
 
+    let file = helper.home().join("a.json").display().to_string();
+    let helper = home().var("REGISTRY_AUTH_FILE", &file);
+    succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
+    assert!(fs::read_to_string(file).expect("a file").contains(HOST));
+}
+
+#[test]
+fn podman_is_set_up_for_all_registries_in_a_file_of_its_own() {
+    let helper = home();
+    succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
+    helper.write(CONFIG, &json!({"credHelpers": {OTHER: "ecr-login"}}).to_string());
     // For all registries, the helper comes after the existing ones.
     succeeds(&helper, "--podman", NO_WARNING);
     assert!(read(&helper, ADDITION).ends_with("credential-helpers = [\"containers-auth.json\",\"ecr-login\"]\n"));
@@ -328,12 +396,31 @@ fn podman_is_set_up_in_its_own_files() {
         warning.lines().count() == 1 && warning.contains("neither the helper nor containers-auth.json"),
         "{warning}"
     );
-    fs::remove_file(helper.home().join(".config/containers/registries.conf.d/z.conf")).expect("a file");
+}
 
-    let file = helper.home().join("a.json").display().to_string();
-    let helper = helper.var("REGISTRY_AUTH_FILE", &file);
-    succeeds(&helper, &format!("--podman {HOST}"), NO_WARNING);
-    assert!(read(&helper, "a.json").contains(HOST));
+/// Somebody has added a helper to setup's own line, which may span several lines then.
+#[test]
+fn a_helper_that_a_person_has_added_to_podmans_list_stays() {
+    let helper = home();
+    succeeds(&helper, "--podman", NO_WARNING);
+    let first = read(&helper, ADDITION);
+    let comment = first.lines().next().expect("a line");
+    let edited = |names: &str| format!("{comment}\ncredential-helpers = {names}\nshort-name-mode = 'disabled'\n");
+    for list in
+        [r#"["containers-auth.json","ecr-login","pass"]"#, "[\n  'containers-auth.json',\n  'ecr-login', 'pass',\n]"]
+    {
+        helper.write(ADDITION, &edited(list));
+        let removed = succeeds(&helper, "--podman --remove", NO_WARNING);
+        assert!(removed.starts_with("changed ") && removed.contains(ADDITION), "{removed}");
+        assert_eq!(read(&helper, ADDITION), edited(r#"["containers-auth.json","pass"]"#), "{list}");
+        assert!(succeeds(&helper, "--podman --remove", NO_WARNING).starts_with("nothing to change in "));
+    }
+    succeeds(&helper, "--podman", NO_WARNING);
+    assert_eq!(read(&helper, ADDITION), edited(r#"["containers-auth.json","pass","ecr-login"]"#));
+    // Without it, nothing but what the person has added stays.
+    helper.write(ADDITION, &edited("[\n'containers-auth.json',\n'ecr-login']"));
+    succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert_eq!(read(&helper, ADDITION), "short-name-mode = 'disabled'\n");
 }
 
 /// What still keeps a client from calling the helper.

@@ -10,7 +10,7 @@ use crate::commands::client::Client;
 use crate::containers;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::registry::Host;
+use crate::registry::{Host, Registry};
 
 /// A password in `DOCKER_AUTH_CONFIG`, which some client uses in place of a helper.
 pub(in crate::commands) enum EnvironmentPassword {
@@ -40,16 +40,29 @@ pub(in crate::commands) fn environment_password(env: &Env, host: &str) -> Option
     })
 }
 
-/// The passwords that earlier logins left for the host in the files of a client, whether or not it uses them.
-pub(in crate::commands) fn leftover_passwords(env: &Env, client: Client, host: &str) -> Vec<Failure> {
-    let holders = client.read_auth_files(env).filter(|file| file.has_password(host));
-    let describe = |file: AuthFile| {
-        let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
-        let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
-        let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
-        Failure::new(Code::ClientLeftoverPassword, what, hint)
-    };
-    holders.map(describe).collect()
+/// The passwords that earlier logins left in the files of a client for the hosts that are meant, whether or not it uses them.
+pub(in crate::commands) fn leftover_passwords(
+    env: &Env,
+    client: Client,
+    is_meant: impl Fn(&Host) -> bool,
+) -> Vec<Failure> {
+    let mut found = Vec::new();
+    for file in client.read_auth_files(env) {
+        for host in file.password_hosts().into_iter().filter(&is_meant) {
+            let use_ = if file.helper(&host).is_some() { "; it is not used" } else { "" };
+            let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
+            let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
+            found.push(Failure::new(Code::ClientLeftoverPassword, what, hint));
+        }
+    }
+    found
+}
+
+/// A region that did not exist when this version was made.
+pub(in crate::commands) fn unknown_region(host: &str) -> Option<Failure> {
+    let region = Registry::parse(host)?.region();
+    let what = format!("this version does not know the region '{region}' of {host}");
+    (!region.is_known()).then(|| Failure::new(Code::RegionMissing, what, "check its spelling"))
 }
 
 /// A password that podman uses for some repository of the registry.
@@ -164,11 +177,11 @@ mod tests {
         let machine = Machine::with(".docker/config.json", &config.replace("HOST", HOST));
         let env = machine.env(&[]);
         assert!(calls_helper(&env, Client::Docker, HOST).is_ok());
-        let found = leftover_passwords(&env, Client::Docker, HOST);
+        let found = leftover_passwords(&env, Client::Docker, |host| **host == *HOST);
         let [failure] = &found[..] else { panic!("one: {found:?}") };
         assert_eq!(failure.code, Code::ClientLeftoverPassword);
         assert!(failure.what.ends_with("it is not used") && failure.hint.ends_with("--remove-auths'"), "{failure}");
-        assert!(leftover_passwords(&env, Client::Docker, "other.example").is_empty());
+        assert!(leftover_passwords(&env, Client::Docker, |host| **host != *HOST).is_empty());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use super::client::Client;
 use crate::NAME;
 use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
 use crate::code::Code;
-use crate::containers::{self, REGISTRIES_CONF, Rules};
+use crate::containers::{self, Era, REGISTRIES_CONF, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{self, shell_word};
 pub(super) use host::{
-    EnvironmentPassword, calls_helper, environment_password, leftover_passwords, repository_password,
+    EnvironmentPassword, calls_helper, environment_password, leftover_passwords, repository_password, unknown_region,
 };
 
 /// The helper as clients find it on their PATH, or why they find none or another program.
@@ -103,6 +103,22 @@ pub(super) fn skopeo_variable(env: &Env) -> Option<Failure> {
     let what = format!("this skopeo does not read {path}, which {REGISTRIES_CONF} names");
     let hint = "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too";
     Some(Failure::new(Code::ClientConfigInvalid, what, hint))
+}
+
+/// What keeps podman from reading the drop-in that names the helper for all registries.
+pub(super) fn overridden(env: &Env) -> Option<Failure> {
+    let rules = Rules::installed(env);
+    let helpers = containers::credential_helpers(env, rules).ok()?;
+    if helpers.iter().any(|helper| helper.name == HELPER_NAME) {
+        return None;
+    }
+    let (what, file) = if let (Some(path), Era::From6) = (env.text(REGISTRIES_CONF), rules.era) {
+        (format!("{REGISTRIES_CONF} is set, so podman 6 and later reads {path} and no other file"), path.to_owned())
+    } else {
+        let file = helpers.first()?.file.display().to_string();
+        (format!("credential-helpers in {file} overrides the new file"), file)
+    };
+    Some(Failure::new(Code::ClientConfigInvalid, what, format!("add {HELPER_NAME} to credential-helpers in {file}")))
 }
 
 /// Describes for which registries the settings of a client name the helper; `None` if for no registry.

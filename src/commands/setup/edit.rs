@@ -1,53 +1,46 @@
 //! Changes to docker's JSON settings. What they do not change stays byte for byte ([`json`](super::json)).
 //!
-//! docker and podman refuse comments and commas after the last member, and read nothing from a text that has them. [`check`]
+//! docker and podman refuse comments and commas after the last member, and read nothing from a text that has them. An edit
 //! refuses such a text too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
+use super::effect::{Edited, Effect, Entry};
 use super::json::{DOCKER, Layout, Member, Splice, mask_strings, members, quoted, removals, spliced, string};
+use crate::client_config::{self, HELPER_NAME};
 use crate::code::Code;
 use crate::error::Failure;
 
-/// A text after an edit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edited {
-    /// The new text.
-    pub text: String,
-    /// The number of members, by their names, that the edit has added, changed or removed.
-    pub count: usize,
-}
+const HELPERS: &str = "credHelpers";
 
-/// Sets the members `names` of the object `parent` in the object `text` to the string `value`. Missing members are added in
-/// the layout of the text.
-pub fn set(text: &str, parent: &str, names: &[&str], value: &str) -> Result<Edited, Failure> {
-    let new = quoted(value);
-    let new_text = || format!("{{{}\n}}", DOCKER.member(parent, &DOCKER.object(names, &new)));
-    if text.trim().is_empty() {
-        return Ok(Edited { text: new_text() + "\n", count: names.len() });
-    }
+/// Gives the registries `names` to the helper, in `credHelpers`. Missing members are added in the layout of the text.
+pub fn set(text: &str, names: &[&str]) -> Result<Edited, Failure> {
+    let value = quoted(HELPER_NAME);
+    let added = |splices, count| Ok(Edited::new(spliced(text, splices), [Effect::Added(count, Entry::CredHelper)]));
     let Document { root, members: all } = Document::parse(text)?;
     let Some(last) = all.last() else {
-        return Ok(Edited { text: spliced(text, vec![(root, new_text())]), count: names.len() });
+        let new = format!("{{{}\n}}", DOCKER.member(HELPERS, &DOCKER.object(names, &value)));
+        let splice = if root.is_empty() { (0..text.len(), new + "\n") } else { (root, new) };
+        return added(vec![splice], names.len());
     };
     let layout = Layout::read(text, last);
     // Go's decoder uses the last one of this name, else of this name in another case.
-    let mut same = all.iter().rev().filter(|member| member.name.eq_ignore_ascii_case(parent));
-    let found = same.clone().find(|member| member.name == parent).or_else(|| same.next());
+    let mut same = all.iter().rev().filter(|member| member.name.eq_ignore_ascii_case(HELPERS));
+    let found = same.clone().find(|member| member.name == HELPERS).or_else(|| same.next());
     let known = match found {
         Some(member) if !is_null(text, member) => object(text, member)?,
         _ => Vec::new(),
     };
-    let splices = match (found, known.last()) {
-        (_, Some(last)) => set_members(text, &known, last, names, value),
-        (Some(member), None) => vec![(member.value.clone(), layout.object(names, &new))],
-        (None, None) => vec![append(last, &layout.member(parent, &layout.object(names, &new)))],
-    };
-    let count = if known.is_empty() { names.len() } else { splices.len() };
-    Ok(Edited { text: spliced(text, splices), count })
+    match (found, known.last()) {
+        (_, Some(last)) => {
+            let splices = set_members(text, &known, last, names, &value);
+            let count = splices.len();
+            added(splices, count)
+        }
+        (Some(member), None) => added(vec![(member.value.clone(), layout.object(names, &value))], names.len()),
+        (None, None) => added(vec![append(last, &layout.member(HELPERS, &layout.object(names, &value)))], names.len()),
+    }
 }
 
 fn append(last: &Member, new: &str) -> Splice {
@@ -56,28 +49,21 @@ fn append(last: &Member, new: &str) -> Splice {
 
 /// Sets members of an object that has some, a splice for each that it changes or adds.
 fn set_members(text: &str, known: &[Member], last: &Member, names: &[&str], value: &str) -> Vec<Splice> {
-    let (layout, new) = (Layout::read(text, last), quoted(value));
-    let splice = |name: &&str| match known.iter().rfind(|member| member.name == *name) {
-        None => Some(append(last, &layout.member(name, &new))),
-        Some(member) if string(text, &member.value).as_deref() != Some(value) => {
-            Some((member.value.clone(), new.clone()))
-        }
-        Some(_) => None,
+    let layout = Layout::read(text, last);
+    // Of two members of one name, Go's decoder uses the last.
+    let known: BTreeMap<&str, &Member> = known.iter().map(|member| (member.name.as_str(), member)).collect();
+    let splice = |name: &&str| match known.get(name) {
+        None => Some(append(last, &layout.member(name, value))),
+        Some(member) if string(text, &member.value).as_deref() == Some(HELPER_NAME) => None,
+        Some(member) => Some((member.value.clone(), value.to_owned())),
     };
     names.iter().filter_map(splice).collect()
 }
 
-/// Removes from the objects called `parent` the members that `selects` selects by their name and, where it is a string, their
-/// value. `emptied` decides what happens to an object that loses its last member.
-pub fn cut(
-    text: &str,
-    parent: &str,
-    emptied: Emptied,
-    selects: impl Fn(&str, Option<&str>) -> bool,
-) -> Result<Edited, Failure> {
-    if text.trim().is_empty() {
-        return Ok(Edited { text: text.to_owned(), count: 0 });
-    }
+/// Removes the entries of one kind that `selects` selects by their name and, where it is a string, their value. `credHelpers`
+/// goes with its last entry; `auths` stays, as docker itself leaves it.
+pub fn cut(text: &str, entry: Entry, selects: impl Fn(&str, Option<&str>) -> bool) -> Result<Edited, Failure> {
+    let parent = if entry == Entry::Auth { "auths" } else { HELPERS };
     let Document { root, members: all } = Document::parse(text)?;
     let (mut names, mut splices, mut parents) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
     // Go's decoder merges the values of all that have this name in some case.
@@ -87,77 +73,48 @@ pub fn cut(
         let is_selected = |known: &Member| selects(&known.name, string(text, &known.value).as_deref());
         let selected: BTreeSet<usize> = (0..known.len()).filter(|index| is_selected(&known[*index])).collect();
         names.extend(selected.iter().map(|index| known[*index].name.clone()));
-        if !selected.is_empty() && selected.len() == known.len() && matches!(emptied, Emptied::Removed) {
+        if !selected.is_empty() && selected.len() == known.len() && entry != Entry::Auth {
             parents.insert(index);
         } else {
             splices.extend(removals(&member.value, &spans(&known), |index| selected.contains(&index)));
         }
     }
     splices.extend(removals(&root, &spans(&all), |index| parents.contains(&index)));
-    Ok(Edited { text: spliced(text, splices), count: names.len() })
+    Ok(Edited::new(spliced(text, splices), [Effect::Removed(names.len(), entry)]))
 }
 
-/// Replaces the string `old` by `new` where the member `name` of the object `text` has it.
-pub fn replace(text: &str, name: &str, old: &str, new: &str) -> Result<String, Failure> {
-    if text.trim().is_empty() {
-        return Ok(text.to_owned());
-    }
-    let is_meant =
-        |member: &Member| member.name.eq_ignore_ascii_case(name) && string(text, &member.value).as_deref() == Some(old);
-    let members = Document::parse(text)?.members.into_iter().filter(is_meant);
-    Ok(spliced(text, members.map(|member| (member.value, quoted(new))).collect()))
-}
-
-/// What happens to an object that loses its last member.
-#[derive(Clone, Copy)]
-pub enum Emptied {
-    Kept,
-    Removed,
+/// Corrects `credsStore` where it has the program's whole name: docker would find no helper for any other registry.
+pub fn correct_store(text: &str) -> Result<Edited, Failure> {
+    let is_wrong = |member: &Member| {
+        member.name.eq_ignore_ascii_case("credsStore") && string(text, &member.value).as_deref() == Some(crate::NAME)
+    };
+    let members = Document::parse(text)?.members.into_iter().filter(is_wrong);
+    Ok(Edited::new(spliced(text, members.map(|member| (member.value, quoted(HELPER_NAME))).collect()), []))
 }
 
 /// Returns the text for people to see: without its strings, since some are secrets, except those in `credHelpers`.
 pub fn masked(text: &str) -> String {
     let Ok(Document { members, .. }) = Document::parse(text) else { return String::new() };
-    let hidden = members.iter().filter(|member| !member.name.eq_ignore_ascii_case("credHelpers"));
+    let hidden = members.iter().filter(|member| !member.name.eq_ignore_ascii_case(HELPERS));
     let mut splices = Vec::new();
     hidden.for_each(|member| mask_strings(text, &member.value, &mut splices));
     spliced(text, splices)
-}
-
-/// Refuses a text that docker does not read. The failure names the position and quotes nothing, since the text may hold
-/// passwords.
-pub fn check(text: &str) -> Result<(), Failure> {
-    let Err(error) = serde_json::from_str::<Map<String, Value>>(text) else { return Ok(()) };
-    if error.is_data() {
-        return Err(invalid("not a JSON object".to_owned()));
-    }
-    let position = format!("line {}, column {}", error.line(), error.column());
-    let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    let (before, at) = text.split_at_checked(line + error.column().saturating_sub(1)).unwrap_or((text, ""));
-    let why = if at.starts_with("//") || at.starts_with("/*") {
-        ": a comment, which docker does not read"
-    } else if at.starts_with(['}', ']']) && before.trim_end().ends_with(',') {
-        ": a comma after the last member, which docker does not read"
-    } else {
-        ""
-    };
-    Err(invalid(format!("{position}: not JSON{why}")))
 }
 
 fn invalid(what: String) -> Failure {
     Failure::new(Code::ClientConfigInvalid, what, "correct it; setup left the file unchanged")
 }
 
-/// A text that is one JSON object.
+/// A text that is one JSON object, or blank.
 struct Document {
-    /// The place of the object.
+    /// The place of the object; empty in a blank text.
     root: Range<usize>,
     members: Vec<Member>,
 }
 
 impl Document {
     fn parse(text: &str) -> Result<Self, Failure> {
-        check(text)?;
+        client_config::parse(text).map_err(invalid)?;
         let start = text.len() - text.trim_start().len();
         let root = start..start + text.trim().len();
         Ok(Self { members: members(text, &root).unwrap_or_default(), root })
@@ -178,14 +135,17 @@ fn is_null(text: &str, member: &Member) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Emptied, check, cut, masked, set};
+    use super::{cut, masked, set};
+    use crate::commands::setup::effect::{Effect, Entry};
 
     fn set_one(text: &str) -> String {
-        set(text, "credHelpers", &["h"], "v").expect("an object").text
+        // The helper's name is short here.
+        let (short, long) = ("\"v\"", "\"ecr-login\"");
+        set(&text.replace(short, long), &["h"]).expect("an object").text.replace(long, short)
     }
 
-    fn cut_h(text: &str, emptied: Emptied) -> String {
-        cut(text, "credHelpers", emptied, |name, value| name == "h" && value == Some("v")).expect("an object").text
+    fn cut_h(text: &str, entry: Entry) -> String {
+        cut(text, entry, |name, value| name == "h" && value == Some("v")).expect("an object").text
     }
 
     #[test]
@@ -199,15 +159,18 @@ mod tests {
             (r#"{"credHelpers":{"h":"w"}}"#, 2),
             (r#"{"credHelpers":{"h":"v","i":"v"}}"#, 0),
         ] {
-            assert_eq!(set(text, "credHelpers", &["h", "i"], "v").expect("an object").count, count, "{text}");
+            let set = set(&text.replace("\"v\"", "\"ecr-login\""), &["h", "i"]).expect("an object");
+            let added = (count > 0).then_some(Effect::Added(count, Entry::CredHelper));
+            assert_eq!(set.effects, Vec::from_iter(added), "{text}");
         }
         for (text, count) in [
             ("", 0),
             (r#"{"credHelpers":{"h":"v","i":"w"}}"#, 1),
             (r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v","i":"v"}}"#, 2),
         ] {
-            let cut = cut(text, "credHelpers", Emptied::Removed, |_, value| value == Some("v"));
-            assert_eq!(cut.expect("an object").count, count, "{text}");
+            let cut = cut(text, Entry::CredHelper, |_, value| value == Some("v")).expect("an object");
+            let removed = (count > 0).then_some(Effect::Removed(count, Entry::CredHelper));
+            assert_eq!(cut.effects, Vec::from_iter(removed), "{text}");
         }
     }
 
@@ -250,24 +213,24 @@ mod tests {
             "{\n  \"a\": 12345678901234567890123\n}\n\n",
             "{\r\n\t\"a\": \"\\u00e9\"\r\n}",
         ] {
-            assert_eq!(cut_h(&set_one(text), Emptied::Removed), text);
+            assert_eq!(cut_h(&set_one(text), Entry::CredHelper), text);
         }
     }
 
     #[test]
     fn cut_removes_the_selected_members_alone() {
-        for (emptied, before, after) in [
-            (Emptied::Removed, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1}"#),
-            (Emptied::Kept, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1,"credHelpers":{}}"#),
-            (Emptied::Removed, r#"{"credHelpers":{"h":"v","b":"v"}}"#, r#"{"credHelpers":{"b":"v"}}"#),
-            (Emptied::Removed, r#"{"credHelpers":{"h":"w"}}"#, r#"{"credHelpers":{"h":"w"}}"#),
-            (Emptied::Removed, r#"{"credHelpers":{"h":1}}"#, r#"{"credHelpers":{"h":1}}"#),
-            (Emptied::Removed, r#"{"credHelpers":{}}"#, r#"{"credHelpers":{}}"#),
-            (Emptied::Removed, r#"{"credHelpers":null}"#, r#"{"credHelpers":null}"#),
-            (Emptied::Removed, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#, "{}"),
-            (Emptied::Removed, " \n", " \n"),
+        for (entry, before, after) in [
+            (Entry::CredHelper, r#"{"a":1,"credHelpers":{"h":"v"}}"#, r#"{"a":1}"#),
+            (Entry::Auth, r#"{"a":1,"auths":{"h":"v"}}"#, r#"{"a":1,"auths":{}}"#),
+            (Entry::CredHelper, r#"{"credHelpers":{"h":"v","b":"v"}}"#, r#"{"credHelpers":{"b":"v"}}"#),
+            (Entry::CredHelper, r#"{"credHelpers":{"h":"w"}}"#, r#"{"credHelpers":{"h":"w"}}"#),
+            (Entry::CredHelper, r#"{"credHelpers":{"h":1}}"#, r#"{"credHelpers":{"h":1}}"#),
+            (Entry::CredHelper, r#"{"credHelpers":{}}"#, r#"{"credHelpers":{}}"#),
+            (Entry::CredHelper, r#"{"credHelpers":null}"#, r#"{"credHelpers":null}"#),
+            (Entry::CredHelper, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#, "{}"),
+            (Entry::CredHelper, " \n", " \n"),
         ] {
-            assert_eq!(cut_h(before, emptied), after, "{before}");
+            assert_eq!(cut_h(before, entry), after, "{before}");
         }
     }
 
@@ -282,11 +245,11 @@ mod tests {
                 "{\"a\": \"secret\",\n}",
                 "line 2, column 1: not JSON: a comma after the last member, which docker does not read",
             ),
-            ("\u{feff}{}", "line 1, column 1: not JSON"),
+            ("\u{feff}{}", "line 1, column 1: not JSON: a byte-order mark, which docker does not read"),
         ] {
-            assert_eq!(check(text).expect_err("a refusal").what, expected, "{text}");
+            assert_eq!(set(text, &["h"]).expect_err("a refusal").what, expected, "{text}");
         }
-        let failure = set(r#"{"credHelpers":["secret"]}"#, "credHelpers", &["h"], "v").expect_err("a refusal");
+        let failure = set(r#"{"credHelpers":["secret"]}"#, &["h"]).expect_err("a refusal");
         assert_eq!(failure.what, "\"credHelpers\" is not an object");
     }
 

@@ -15,6 +15,12 @@ impl Edited {
         let is_real = |effect: &Effect| !matches!(effect, Effect::Added(0, _) | Effect::Removed(0, _));
         Self { text: text.into(), effects: effects.into_iter().filter(is_real).collect() }
     }
+
+    /// The result of this edit and another one after it.
+    pub(super) fn then<E>(self, edit: impl FnOnce(&str) -> Result<Self, E>) -> Result<Self, E> {
+        let Self { text, effects } = edit(&self.text)?;
+        Ok(Self { text, effects: [self.effects, effects].concat() })
+    }
 }
 
 /// What an edit did to a file.

@@ -8,23 +8,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile, shell_word};
-
-/// The kinds of files that `setup` changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// docker's config.json or podman's auth.json.
-    AuthFile,
-    /// The drop-in for registries.conf.
-    RegistriesConf,
-    /// The helper's configuration file.
-    Configuration,
-    /// kubelet's configuration of image credential providers.
-    Providers,
-}
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -32,27 +20,27 @@ const MOST_ATTEMPTS: usize = 100;
 /// The time limit for the lock. Another `setup` holds it for milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The text of a file before and after an edit.
+/// An edit of a file's text.
+pub(super) type Edit<'a> = dyn Fn(&str) -> Result<Edited, Error> + 'a;
+
+/// The text of a file before and after an edit, and what the edit did.
 pub(super) struct TextChange {
     pub(super) old: String,
     pub(super) new: String,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl TextChange {
     /// Reads the file and edits its text.
-    pub(super) fn read(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
         Self::read_at(find(path)?.as_ref(), path, edit)
     }
 
     /// The same in a directory that was opened.
-    fn read_at(
-        destination: Option<&Destination>,
-        path: &Path,
-        edit: impl Fn(&str) -> Result<String, Error>,
-    ) -> Result<Self, Error> {
+    fn read_at(destination: Option<&Destination>, path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
         let old = destination.map_or(Ok(String::new()), |destination| client_config::text_at(destination, path))?;
-        let new = edit(&old)?;
-        Ok(Self { old, new })
+        let Edited { text: new, effects } = edit(&old)?;
+        Ok(Self { old, new, effects })
     }
 
     /// Reports whether the edit leaves the text as it is.
@@ -63,12 +51,12 @@ impl TextChange {
 
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
 /// a file whose new text is empty is removed.
-pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) -> Result<TextChange, Error> {
+pub(super) fn change(path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> {
     let found = find(path)?;
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
     let locked = found.as_ref().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
-    let mut change = TextChange::read_at(found.as_ref(), path, &edit)?;
+    let mut change = TextChange::read_at(found.as_ref(), path, edit)?;
     if change.is_empty() {
         return Ok(change);
     }
@@ -85,7 +73,7 @@ pub(super) fn change(path: &Path, edit: impl Fn(&str) -> Result<String, Error>) 
         if is_as_before && replace(&destination, new).map_err(failed)? == Replacement::Done {
             return Ok(change);
         }
-        change = TextChange::read_at(Some(&destination), path, &edit)?;
+        change = TextChange::read_at(Some(&destination), path, edit)?;
         if change.is_empty() {
             return Ok(change);
         }
@@ -171,7 +159,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::change;
+    use super::{Edited, change};
 
     #[test]
     fn the_old_text_is_that_of_the_directory_that_is_written_whatever_the_path_names_meanwhile() {
@@ -183,9 +171,9 @@ mod tests {
         let edit = |old: &str| {
             assert_eq!(old, "{}");
             fs::rename(at("way"), at("aside")).and_then(|()| symlink(at("roots"), at("way"))).expect("a swap");
-            Ok("{\"a\":1}".to_owned())
+            Ok(Edited::new("{\"a\":1}", []))
         };
-        change(&at("way/config.json"), edit).expect("a change");
+        change(&at("way/config.json"), &edit).expect("a change");
         let read = |path: &str| fs::read_to_string(at(path)).expect("a file");
         assert_eq!(
             (read("aside/config.json"), read("roots/config.json")),

@@ -111,10 +111,13 @@ pub(super) fn removals(
 /// Replaces places that do not overlap.
 pub(super) fn spliced(text: &str, mut splices: Vec<Splice>) -> String {
     splices.sort_by_key(|(place, _)| place.start);
-    splices.into_iter().rev().fold(text.to_owned(), |mut text, (place, new)| {
-        text.replace_range(place, &new);
-        text
-    })
+    let (mut result, mut end) = (String::with_capacity(text.len()), 0);
+    for (place, new) in splices {
+        result += &text[end..place.start];
+        result += &new;
+        end = place.end;
+    }
+    result + &text[end..]
 }
 
 /// Masks the strings in the value at a place of the text.

@@ -38,13 +38,13 @@ use clap::Args;
 use crate::NAME;
 use crate::client_config;
 use crate::code::Code;
+use crate::commands::cached_tokens::print_line;
 use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
-use crate::error::{Error, print_notice, printable};
+use crate::error::{Error, print_notice};
 use crate::registry::{Account, Host, Region, Registry};
-use changes::{Change, Changes, Edit, Mode, Takeover};
-use file::Kind;
+use changes::{Change, Changes};
 use profiles::Accounts;
 
 /// Arguments of `setup`.
@@ -107,17 +107,11 @@ impl Setup {
             Some(path) => self.set_up_kubelet(env, path)?,
             None => self.set_up_client(env)?,
         };
-        let written = writeln!(output, "{}", printable(&lines.join("\n"))).and_then(|()| output.flush());
-        written.map_err(Error::unwritten)?;
-        Ok(ExitCode::SUCCESS)
+        print_line(output, &lines.join("\n"))
     }
 
     fn client(&self) -> Client {
         if self.podman { Client::Podman } else { Client::Docker }
-    }
-
-    fn mode(&self) -> Mode {
-        if self.dry_run { Mode::DryRun } else { Mode::Write }
     }
 
     fn set_up_client(&self, env: &Env) -> Result<Vec<String>, Error> {
@@ -134,17 +128,14 @@ impl Setup {
             kept = lines;
         }
         let changes: Changes = changes.into_iter().collect();
-        let mut lines = changes.apply(self.mode())?;
+        let mut lines = changes.apply(self.dry_run)?;
         let warnings = self.warnings(env, hosts);
-        let next = match hosts.first() {
-            Some(host) if !lines.is_empty() && warnings.is_empty() => {
-                format!("next: {} pull {host}/REPOSITORY:TAG", self.client().name())
-            }
-            Some(host) => format!("check with: {NAME} doctor {host}"),
-            None => format!("check with: {NAME} doctor HOST"),
-        };
+        let works = !lines.is_empty() && warnings.is_empty();
+        let pull = hosts.first().filter(|_| works).and_then(|host| self.client().pull(env, host));
+        let doctor = || format!("check with: {NAME} doctor {}", hosts.first().map_or("HOST", |host| host));
+        let next = pull.map_or_else(doctor, |pull| format!("next: {pull}"));
         if lines.is_empty() {
-            lines.push(report::nothing_to_change(changes.files()));
+            lines.push(changes.nothing());
         }
         lines.extend(kept);
         if !self.dry_run && !self.remove {
@@ -178,14 +169,15 @@ impl Setup {
                  --image-credential-provider-bin-dir"
             ));
         }
-        let edit: Edit = Box::new(|text| {
+        let edit = Box::new(|text: &str| {
             let edited = if self.remove { kubelet::remove(text) } else { kubelet::add(text) };
             Ok(edited.map_err(|failure| failure.with_context(path.display()))?)
         });
-        let changes: Changes = [Change { path: path.to_owned(), kind: Kind::Providers, edit }].into_iter().collect();
-        let mut lines = changes.apply(self.mode())?;
+        let change = Change { path: path.to_owned(), masked: kubelet::masked, edit };
+        let changes = Changes::from_iter([change]);
+        let mut lines = changes.apply(self.dry_run)?;
         if lines.is_empty() {
-            lines.push(report::nothing_to_change(changes.files()));
+            lines.push(changes.nothing());
         } else if !self.dry_run {
             lines.push("next: restart kubelet, or k3s or RKE2, which reads the file when it starts".to_owned());
         }
@@ -243,8 +235,7 @@ impl Setup {
             let files = client.own_auth_files(env).into_iter();
             changes.extend(files.map(|path| changes::remove_entries(path, hosts)));
         } else if !hosts.is_empty() {
-            let takeover = if self.force { Takeover::Forced } else { Takeover::Refused };
-            changes.extend(changes::add_entries(env, client, hosts, takeover)?);
+            changes.extend(changes::add_entries(env, client, hosts, self.force)?);
         }
         if self.remove_auths {
             let files = client.auth_files(env).into_iter();
@@ -266,7 +257,7 @@ impl Setup {
         let mappings = accounts.choose(&self.profile)?;
         let name = path.clone();
         let edit = Box::new(move |text: &str| profiles::add(text, &name, &mappings));
-        Ok((Change { path, kind: Kind::Configuration, edit }, kept))
+        Ok((Change { path, masked: str::to_owned, edit }, kept))
     }
 
     /// Returns tables for the accounts of these registries, if profiles fit them and no table matches them.

@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 use diffy::DiffOptions;
 
 use super::effect::{Effect, Entry};
-use super::file::{Kind, TextChange};
-use super::{edit, kubelet};
+use super::file::TextChange;
 
 /// Describes the change of a file, a line for each kind of entry; none for a file that stays as it is.
-pub(super) fn describe(path: &Path, change: &TextChange, effects: &[Effect]) -> Vec<String> {
+pub(super) fn describe(path: &Path, change: &TextChange) -> Vec<String> {
     if change.is_empty() {
         return Vec::new();
     }
     let path = path.display();
     if change.new.is_empty() {
-        let was_last = effects.contains(&Effect::Removed(1, Entry::LastProvider));
+        let was_last = change.effects.contains(&Effect::Removed(1, Entry::LastProvider));
         let why = if was_last { ", which had no other provider" } else { "" };
         return vec![format!("removed {path}{why}")];
     }
@@ -26,7 +25,7 @@ pub(super) fn describe(path: &Path, change: &TextChange, effects: &[Effect]) -> 
         Effect::Added(count, entry) => format!("added {} to {path}", entry.counted(*count)),
         Effect::Removed(count, entry) => format!("removed {} from {path}", entry.counted(*count)),
     };
-    let lines: Vec<String> = effects.iter().map(line).collect();
+    let lines: Vec<String> = change.effects.iter().map(line).collect();
     // E.g. the value of credsStore was corrected.
     if lines.is_empty() { vec![format!("changed {path}")] } else { lines }
 }
@@ -43,12 +42,7 @@ pub(super) fn nothing_to_change<'a>(files: impl Iterator<Item = &'a PathBuf>) ->
 }
 
 /// Returns the diff of a file, without the secrets in it.
-pub(super) fn diff(path: &Path, kind: Kind, change: &TextChange) -> String {
-    let masked = |text: &str| match kind {
-        Kind::AuthFile => edit::masked(text),
-        Kind::Providers => kubelet::masked(text),
-        Kind::RegistriesConf | Kind::Configuration => text.to_owned(),
-    };
+pub(super) fn diff(path: &Path, masked: fn(&str) -> String, change: &TextChange) -> String {
     let name = path.display().to_string();
     let original = if change.old.is_empty() { "/dev/null" } else { &name };
     let mut options = DiffOptions::new();

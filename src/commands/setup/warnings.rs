@@ -3,67 +3,53 @@
 
 use std::collections::BTreeSet;
 
-use super::{Setup, podman};
+use super::Setup;
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings::{self, EnvironmentPassword};
 use crate::env::Env;
+use crate::error::Failure;
 use crate::registry::{Host, Registry};
 
 impl Setup {
     /// Returns the warnings to print after the changes.
     pub(super) fn warnings(&self, env: &Env, hosts: &BTreeSet<Host>) -> Vec<String> {
         let client = self.client();
-        let mut warnings = Vec::new();
+        let for_all = client == Client::Podman && hosts.is_empty();
+        let mut found = Vec::new();
         if !self.remove_auths {
-            let all = if client == Client::Podman && hosts.is_empty() { &ecr_hosts(env, client) } else { hosts };
-            let leftover = all.iter().flat_map(|host| findings::leftover_passwords(env, client, host));
-            warnings.extend(leftover.map(|failure| failure.to_string()));
+            let is_ecr = |host: &Host| Registry::parse(host).is_some();
+            let is_meant = |host: &Host| if for_all { is_ecr(host) } else { hosts.contains(host) };
+            found.extend(findings::leftover_passwords(env, client, is_meant));
         }
         if self.remove {
             let any = BTreeSet::from([Registry::PUBLIC.host()]);
             let left = if hosts.is_empty() { &any } else { hosts }.iter().filter(|_| !self.dry_run);
             // E.g. by credsStore, which setup does not write.
             let still = left.filter_map(|host| findings::calls_helper(env, client, host).ok());
-            warnings.extend(still.map(|how| format!("{} still {how}; remove it there", client.name())));
-            return warnings;
+            let still = still.map(|how| format!("{} still {how}; remove it there", client.name()));
+            return found.iter().map(Failure::to_string).chain(still).collect();
         }
         if client == Client::Docker {
             let passwords = hosts.iter().filter_map(|host| findings::environment_password(env, host));
-            warnings.extend(passwords.map(|found| match found {
-                EnvironmentPassword::ByDocker(failure) | EnvironmentPassword::ByOthers(failure) => failure.to_string(),
+            found.extend(passwords.map(|found| match found {
+                EnvironmentPassword::ByDocker(failure) | EnvironmentPassword::ByOthers(failure) => failure,
             }));
+            found.extend(findings::snap(env));
         }
         if !self.dry_run {
-            warnings.extend(hosts.iter().filter_map(|host| unused_entry(env, client, host)));
+            found.extend(hosts.iter().filter_map(|host| unused_entry(env, client, host)));
+            found.extend(findings::overridden(env).filter(|_| for_all));
         }
-        warnings.extend(hosts.iter().filter_map(|host| unknown_region(host)));
-        if client == Client::Podman && hosts.is_empty() && !self.dry_run {
-            warnings.extend(podman::overridden(env));
-        }
-        let not_found = findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath);
-        let snap = findings::snap(env).filter(|_| client == Client::Docker);
-        warnings
-            .extend(not_found.into_iter().chain(findings::sudo(env)).chain(snap).map(|failure| failure.to_string()));
-        warnings
+        found.extend(hosts.iter().filter_map(|host| findings::unknown_region(host)));
+        found.extend(findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath));
+        found.extend(findings::sudo(env));
+        found.iter().map(Failure::to_string).collect()
     }
 }
 
-/// Returns the ECR registries for which the files of a client have passwords.
-fn ecr_hosts(env: &Env, client: Client) -> BTreeSet<Host> {
-    let keys = client.read_auth_files(env).flat_map(|file| file.passwords().map(str::to_owned).collect::<Vec<_>>());
-    keys.filter_map(|key| Registry::parse(&key).map(|registry| registry.host())).collect()
-}
-
 /// Returns why a client does not use the entry of a host, if so. Passwords have their own warning.
-fn unused_entry(env: &Env, client: Client, host: &str) -> Option<String> {
+fn unused_entry(env: &Env, client: Client, host: &str) -> Option<Failure> {
     let failure = findings::calls_helper(env, client, host).err()?;
-    (failure.code != Code::ClientPassword)
-        .then(|| failure.with_context(format!("{} for {host}", client.name())).to_string())
-}
-
-fn unknown_region(host: &str) -> Option<String> {
-    let region = Registry::parse(host)?.region();
-    (!region.is_known())
-        .then(|| format!("this version does not know the region '{region}' of {host}; check its spelling"))
+    (failure.code != Code::ClientPassword).then(|| failure.with_context(format!("{} for {host}", client.name())))
 }
