@@ -3,19 +3,17 @@
 //! The keys in the answer, and the token in the request, travel over plain HTTP only to this machine and to the addresses of ECS and
 //! EKS. The token was read for the cache key, and is not read again.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_smithy_types::body::SdkBody;
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
 use super::dns;
-use super::http::{Answer, Limits, host, is_temporary};
+use super::http::{Answer, host};
 use super::key_document::KeyDocument;
-use super::sdk_setup::retry_config;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Container;
@@ -42,15 +40,8 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
     if let Some(token) = authorization(container, context)? {
         request = request.header(AUTHORIZATION, token);
     }
-    let request = request.body(SdkBody::empty()).map_err(|_| not_a_url())?;
-    let limits = Limits {
-        connect: CONNECT_TIMEOUT,
-        read: READ_TIMEOUT,
-        attempts: retry_config(context).max_attempts(),
-        is_temporary,
-        deadline: context.deadline,
-    };
-    match context.network.fetch(&request, &limits).await {
+    let request = request.body(()).map_err(|_| not_a_url())?;
+    match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
         Ok(answer) => keys(&answer, context),
         Err(error) => Err(context.no_answer(&error)),
     }
@@ -71,10 +62,10 @@ async fn check_host(uri: &Uri) -> Result<(), Failure> {
     }
     let name = host(uri);
     let addresses = match name.parse() {
-        Ok(address) => vec![address],
+        Ok(address) => vec![SocketAddr::new(address, 0)],
         Err(_) => dns::look_up(name).await.unwrap_or_default(),
     };
-    if !addresses.is_empty() && addresses.iter().all(|address| is_allowed(*address)) {
+    if !addresses.is_empty() && addresses.iter().all(|address| is_allowed(address.ip())) {
         return Ok(());
     }
     let what = if addresses.is_empty() { "has no address" } else { "is another machine, and the URL is not https" };
@@ -107,7 +98,7 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
 }
 
 fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
-    let endpoint = context.network.last_authority();
+    let endpoint = context.last.authority();
     let document = KeyDocument::parse(&answer.body);
     let status = answer.status.as_u16();
     if status != 200 {

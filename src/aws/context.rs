@@ -2,13 +2,18 @@
 
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::http::Network;
-use super::pending::{PendingRequest, timed_out};
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use log::debug;
+
+use super::endpoint::Endpoint;
+use super::http::{LastRequest, Limits, Network, is_temporary};
+use super::sdk_config::CONNECT_TIMEOUT;
 use crate::config::{DEFAULT_TIMEOUT, Role, Target};
 use crate::env::Env;
-use crate::error::Failure;
+use crate::error::{Failure, without_path};
 use crate::identity::{Identity, Source};
 
 /// What a request depends on, and what the message about its failure names.
@@ -16,15 +21,35 @@ pub(super) struct Context {
     pub(super) target: Target,
     pub(super) identity: Arc<Identity>,
     pub(super) network: Network,
-    pub(super) pending: PendingRequest,
-    /// Whether a failed request is not repeated.
-    pub(super) is_single: bool,
+    pub(super) last: LastRequest,
+    /// Everything that a client of the SDK needs except the credentials.
+    pub(super) config: SdkConfig,
+    pub(super) endpoint: Endpoint,
     pub(super) deadline: Instant,
     /// When the program that gave the credentials ended. It may have waited for a person, and services get their time after it.
     pub(super) asked_until: OnceLock<Instant>,
 }
 
 impl Context {
+    /// Begins the connection to ECR, so that it is open when the credentials are resolved.
+    pub(super) async fn preconnect(&self) {
+        if !self.names_endpoint() {
+            self.network.read_certificates().await;
+        }
+        if let Some(uri) = self.endpoint.resolve(&self.target).await {
+            let endpoint = without_path(&uri.to_string());
+            let proxy = self.network.proxy_for(&uri);
+            debug!(endpoint, proxy; "ECR will be asked");
+            self.network.preconnect(uri, CONNECT_TIMEOUT).await;
+        }
+    }
+
+    /// The limits of a request that is repeated as often as those of the SDK.
+    pub(super) fn limits(&self, connect: Duration, read: Duration) -> Limits {
+        let attempts = self.config.retry_config().map_or(1, RetryConfig::max_attempts);
+        Limits { connect, read, attempts, is_temporary, deadline: self.deadline }
+    }
+
     /// Runs a part of the work that waits for services alone. After a person was asked, they have no more time than without one.
     pub(super) async fn within_time_of_services<T>(
         &self,
@@ -33,7 +58,7 @@ impl Context {
         let Some(ended) = self.asked_until.get().filter(|_| !self.target.time_for_person.is_zero()) else {
             return work.await;
         };
-        let timed_out = |_| Err(timed_out(self.source(), &self.pending));
+        let timed_out = |_| Err(self.last.timed_out(self.source()));
         tokio::time::timeout_at((*ended + DEFAULT_TIMEOUT).into(), work).await.unwrap_or_else(timed_out)
     }
 
@@ -46,7 +71,7 @@ impl Context {
     }
 
     /// Whether the environment or the configuration names the URL of a service. Such a URL may be one without TLS.
-    pub(super) fn names_endpoint(&self) -> bool {
+    fn names_endpoint(&self) -> bool {
         let by_variable = |name: &OsStr| name.as_encoded_bytes().starts_with(b"AWS_ENDPOINT_URL");
         let is_set = self.env().iter().any(|(name, value)| by_variable(name) && !value.is_empty());
         self.target.endpoint_url.is_some() || is_set
@@ -64,13 +89,8 @@ impl Context {
 
     fn describe_after_roles(&self, count: usize) -> String {
         match self.identity.chain.roles[..count].last() {
-            Some(role) => format!("the role {}, assumed with {}", role.arn, self.describe_source()),
-            None => self.describe_source(),
+            Some(role) => format!("the role {}, assumed with {}", role.arn, self.source()),
+            None => self.source().to_string(),
         }
-    }
-
-    /// Describes the source of the credentials.
-    pub(super) fn describe_source(&self) -> String {
-        self.source().to_string()
     }
 }

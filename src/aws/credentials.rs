@@ -18,7 +18,7 @@ use aws_types::service_config::ServiceConfigKey;
 use log::debug;
 
 use super::context::Context;
-use super::sdk_setup::with_credentials;
+use super::sdk_config::with_credentials;
 use super::{container, github, instance, process, sso};
 use crate::code::Code;
 use crate::config::{Keys, Role};
@@ -42,15 +42,10 @@ impl MfaCode {
 }
 
 /// Resolves the credentials of the identity in `context`: those of its source, then those of its roles.
-pub(super) async fn resolve(
-    config: &SdkConfig,
-    provider_config: &ProviderConfig,
-    codes: &[MfaCode],
-    context: &Context,
-) -> Result<Credentials, Failure> {
-    let sts = sts_config(config, context);
-    let credentials = from_source(config, &sts, provider_config, context).await?;
-    context.pending.set_role(None);
+pub(super) async fn resolve(codes: &[MfaCode], context: &Context) -> Result<Credentials, Failure> {
+    let sts = sts_config(context);
+    let credentials = from_source(&sts, context).await?;
+    context.last.set_role(None);
     check_header_values(&credentials, context.source())?;
     let assumed = Box::pin(assume_roles(&sts, credentials, codes, context));
     context.within_time_of_services(assumed).await
@@ -58,7 +53,8 @@ pub(super) async fn resolve(
 
 /// The configuration of STS. For a dual-stack registry STS is asked at its dual-stack name too, since the network may have no
 /// IPv4, unless a setting names its URL, which the SDK does not combine with that.
-fn sts_config(config: &SdkConfig, context: &Context) -> SdkConfig {
+fn sts_config(context: &Context) -> SdkConfig {
+    let config = &context.config;
     let key = ServiceConfigKey::builder().service_id("STS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let url = config.service_config().zip(key.ok()).and_then(|(settings, key)| settings.load_config(key));
     if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || url.is_some() {
@@ -84,16 +80,11 @@ async fn assume_roles(
     Ok(credentials)
 }
 
-async fn from_source(
-    config: &SdkConfig,
-    sts: &SdkConfig,
-    provider_config: &ProviderConfig,
-    context: &Context,
-) -> Result<Credentials, Failure> {
+async fn from_source(sts: &SdkConfig, context: &Context) -> Result<Credentials, Failure> {
     match context.source() {
         Source::Keys(keys) => Ok(from_keys(&keys.keys)),
-        Source::Sso(sso) => sso::credentials(config, sso, context).await,
-        Source::Login(login) => from_login(provider_config, login, context).await,
+        Source::Sso(sso) => sso::credentials(sso, context).await,
+        Source::Login(login) => from_login(login, context).await,
         Source::Process(process) => process::credentials(process, context).await,
         Source::WebIdentity(of) => from_web_identity(sts, of, context).await,
         Source::Container(container) => container::credentials(container, context).await,
@@ -102,12 +93,18 @@ async fn from_source(
 }
 
 /// Gets the keys of an `aws login` session from the SDK's provider, which renews it.
-async fn from_login(
-    provider_config: &ProviderConfig,
-    Login { profile, arn, .. }: &Login,
-    context: &Context,
-) -> Result<Credentials, Failure> {
-    let provider = LoginCredentialsProvider::builder(arn).configure(provider_config).build();
+async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Result<Credentials, Failure> {
+    let config = &context.config;
+    let mut settings = ProviderConfig::without_region()
+        .with_region(config.region().cloned())
+        .with_use_fips(config.use_fips())
+        .with_use_dual_stack(config.use_dual_stack())
+        .with_behavior_version(config.behavior_version())
+        .with_http_client(context.network.client());
+    if let Some((retries, timeouts)) = config.retry_config().cloned().zip(config.timeout_config().cloned()) {
+        settings = settings.with_retry_config(retries).with_timeout_config(timeouts);
+    }
+    let provider = LoginCredentialsProvider::builder(arn).configure(&settings).build();
     provider.provide_credentials().await.map_err(|error| {
         context.transport_failure(&error).unwrap_or_else(|| {
             Failure::new(
@@ -126,7 +123,7 @@ async fn user_session(
     code: &MfaCode,
     context: &Context,
 ) -> Result<Credentials, Failure> {
-    let call = aws_sdk_sts::Client::new(&with_credentials(config.clone(), credentials)).get_session_token();
+    let call = aws_sdk_sts::Client::new(&with_credentials(config, credentials)).get_session_token();
     let call = call.serial_number(&code.device.serial).token_code(code.digits.expose());
     from_sts(call.send().await.map_err(|error| context.user_session_failure(&error))?.credentials)
 }
@@ -170,12 +167,12 @@ async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Conte
     };
     let role = context.source().role_arn();
     debug!(role; "assuming the role");
-    context.pending.set_role(role);
+    context.last.set_role(role);
     // STS requires no signature for this call.
     let call = sts_client(config, of.region.as_deref()).assume_role_with_web_identity();
     let call = call.role_arn(&of.role_arn).role_session_name(&of.session_name).web_identity_token(token.expose());
     let answer = call.send().await;
-    context.pending.set_role(None);
+    context.last.set_role(None);
     from_sts(answer.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials)
 }
 
@@ -189,14 +186,14 @@ async fn assume(
 ) -> Result<Credentials, Failure> {
     debug!(role = role.arn; "assuming the role");
     let started = Instant::now();
-    context.pending.set_role(Some(&role.arn));
-    let call = sts_client(&with_credentials(config.clone(), credentials), role.region.as_deref()).assume_role();
+    context.last.set_role(Some(&role.arn));
+    let call = sts_client(&with_credentials(config, credentials), role.region.as_deref()).assume_role();
     let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
     let call = call.set_serial_number(code.map(|code| code.device.serial.clone()));
     let call = call.set_token_code(code.map(|code| code.digits.expose().to_owned()));
     let answer = call.send().await.map_err(|error| context.role_failure(&error, role))?;
-    context.pending.set_role(None);
-    let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
+    context.last.set_role(None);
+    let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
     from_sts(answer.credentials)
 }

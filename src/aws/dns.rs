@@ -7,17 +7,34 @@
 //! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
 //! LDAP; a dynamic build with glibc does.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
-pub(super) use system::Resolver;
+/// The addresses of a host name, with any port.
+pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, UnknownName> {
+    system::look_up(name).await.map_err(|error| UnknownName(error.to_string()))
+}
 
-/// The addresses of a host name.
-pub(super) async fn look_up(name: &str) -> Result<Vec<IpAddr>, UnknownName> {
-    let name: Name = name.parse().map_err(|_| UnknownName(format!("'{name}' is no host name")))?;
-    Ok(Resolver::new().call(name).await?.map(|address| address.ip()).collect())
+/// The resolver of hyper-util's connector.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver;
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = UnknownName;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UnknownName>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(async move { Ok(look_up(name.as_str()).await?.into_iter()) })
+    }
 }
 
 /// A name without an address. It is one of the causes of a connection error.
@@ -34,37 +51,12 @@ impl std::error::Error for UnknownName {}
 
 #[cfg(not(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static"))))]
 mod system {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::io;
+    use std::net::SocketAddr;
 
-    use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
-    use tower_service::Service;
-
-    use super::UnknownName;
-
-    /// The C library's resolver. It blocks a thread of its own, which no deadline waits for.
-    #[derive(Clone, Debug)]
-    pub(in super::super) struct Resolver(GaiResolver);
-
-    impl Resolver {
-        pub(in super::super) fn new() -> Self {
-            Self(GaiResolver::new())
-        }
-    }
-
-    impl Service<Name> for Resolver {
-        type Response = GaiAddrs;
-        type Error = UnknownName;
-        type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, UnknownName>> + Send>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, name: Name) -> Self::Future {
-            let found = self.0.call(name);
-            Box::pin(async { found.await.map_err(|error| UnknownName(error.to_string())) })
-        }
+    /// By the C library, which blocks a thread of its own, for which no deadline waits.
+    pub(super) async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((name, 0)).await?.collect())
     }
 }
 
@@ -73,57 +65,25 @@ mod system {
     use std::fs::{self, File};
     use std::io::{self, BufRead, BufReader, ErrorKind};
     use std::net::{IpAddr, SocketAddr};
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
 
     use hickory_resolver::TokioResolver;
     use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::NetError;
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::system_conf::parse_resolv_conf;
-    use hyper_util::client::legacy::connect::dns::Name;
-    use tower_service::Service;
 
-    use super::UnknownName;
-
-    /// The resolver in Rust. It reads the system's settings for each name: a process resolves one or two.
-    #[derive(Clone, Debug)]
-    pub(in super::super) struct Resolver;
-
-    impl Resolver {
-        pub(in super::super) fn new() -> Self {
-            Self
-        }
-    }
-
-    impl Service<Name> for Resolver {
-        type Response = std::vec::IntoIter<SocketAddr>;
-        type Error = UnknownName;
-        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UnknownName>> + Send>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, name: Name) -> Self::Future {
-            Box::pin(async move {
-                let found = look_up(name.as_str()).await.map_err(|error| UnknownName(error.to_string()))?;
-                Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
-            })
-        }
-    }
-
-    async fn look_up(name: &str) -> Result<Vec<IpAddr>, NetError> {
+    /// In Rust. The system's settings are read for each name: a process resolves one or two.
+    pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NetError> {
         // For a name in the hosts file, no server is queried, not even for the other kind of address: the name may be in the
         // file because no server can be reached.
-        let listed = listed(name).unwrap_or_default();
-        if !listed.is_empty() {
-            return Ok(listed);
+        let mut found = listed(name).unwrap_or_default();
+        if found.is_empty() {
+            let (config, mut options) = servers()?;
+            options.use_hosts_file = ResolveHosts::Never;
+            let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            found = builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect();
         }
-        let (config, mut options) = servers()?;
-        options.use_hosts_file = ResolveHosts::Never;
-        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 
     /// The addresses of a name in the hosts file, IPv4 first. Those that block advertisements have hundreds of thousands of lines,

@@ -11,9 +11,8 @@ use log::debug;
 use super::context::Context;
 use super::credentials::{self, MfaCode};
 use super::endpoint::Endpoint;
-use super::http::Network;
-use super::pending::PendingRequest;
-use super::sdk_setup::SdkSetup;
+use super::http::{LastRequest, Network};
+use super::sdk_config::sdk_config;
 use super::session::Session;
 use super::settings::Settings;
 use super::sso::{self, Renewal};
@@ -21,27 +20,28 @@ use super::tls::Trust;
 use super::worker::Worker;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity, Source, credentials_key};
+use crate::identity::{CacheKey, Identity, credentials_key};
 
 /// The steps towards a token. Clones share the worker and its connections.
 #[derive(Clone, Default)]
 pub struct Exchange {
     worker: Worker,
     network: Arc<Mutex<Option<Network>>>,
-    pending: PendingRequest,
-    is_single: bool,
+    last: LastRequest,
+    /// How often a request is sent, if the settings do not decide it.
+    attempts: Option<u32>,
 }
 
 impl Exchange {
     /// An exchange that repeats no failed request.
     pub fn without_retries() -> Self {
-        Self { is_single: true, ..Self::default() }
+        Self { attempts: Some(1), ..Self::default() }
     }
 
     /// An exchange on the same worker, over connections of its own, for a target with other settings.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self { worker: self.worker.clone(), is_single: self.is_single, ..Self::default() }
+        Self { worker: self.worker.clone(), attempts: self.attempts, ..Self::default() }
     }
 
     /// Renews the sign-in of `identity`, if it has one.
@@ -51,21 +51,13 @@ impl Exchange {
         identity: &Arc<Identity>,
         deadline: Instant,
     ) -> Result<Renewal, Failure> {
-        let Source::Sso(sso) = identity.source() else { return Ok(Renewal::Unchanged) };
-        let sso = sso.clone();
-        self.step(target, identity, deadline, |context| async move {
-            let setup = SdkSetup::new(context);
-            sso::renew(&setup.config, &sso, &setup.context).await
-        })
+        self.step(target, identity, deadline, |context| async move { sso::renew(&context).await })
     }
 
     /// Opens a connection to ECR, while credentials are resolved.
     pub fn preconnect(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<(), Failure> {
         self.step(target, identity, deadline, |context| async move {
-            if !context.names_endpoint() {
-                context.network.read_certificates().await;
-            }
-            SdkSetup::new(context).preconnect().await;
+            context.preconnect().await;
             Ok(())
         })
     }
@@ -79,9 +71,12 @@ impl Exchange {
         deadline: Instant,
     ) -> Result<Session, Failure> {
         let (worker, codes) = (self.worker.clone(), codes.to_vec());
-        self.step(target, identity, deadline, |context| async move {
-            Box::pin(open_session(SdkSetup::new(context), &codes, worker)).await
-        })
+        self.step(
+            target,
+            identity,
+            deadline,
+            |context| async move { Box::pin(open_session(context, &codes, worker)).await },
+        )
     }
 
     /// Runs a step in a context for `target` and `identity`.
@@ -97,12 +92,13 @@ impl Exchange {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let (exchange, target, shared) = (self.clone(), target.clone(), identity.clone());
-        self.worker.run(identity, &self.pending, deadline, async move {
+        self.worker.run(identity, &self.last, deadline, async move {
             Settings::new(&shared).check_endpoints(&target)?;
             let network = exchange.network(&target, &shared, deadline)?;
-            let Self { pending, is_single, .. } = exchange;
-            let asked_until = OnceLock::new();
-            work(Context { target, identity: shared, network, pending, is_single, deadline, asked_until }).await
+            let config = sdk_config(&target, &shared, &network, exchange.attempts, deadline);
+            let endpoint = Endpoint::new(&config, &target);
+            let (identity, last, asked_until) = (shared, exchange.last, OnceLock::new());
+            work(Context { target, identity, network, last, config, endpoint, deadline, asked_until }).await
         })
     }
 
@@ -113,27 +109,26 @@ impl Exchange {
             return Ok(network.clone());
         }
         let trust = Trust::new(target, identity, deadline)?;
-        Ok(network.insert(Network::new(&identity.env, trust, self.pending.clone())).clone())
+        Ok(network.insert(Network::new(&identity.env, trust, self.last.clone())).clone())
     }
 }
 
 /// Resolves the credentials, with the codes of MFA devices.
-async fn open_session(setup: SdkSetup, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
-    let SdkSetup { config, provider_config, endpoint, context } = setup;
+async fn open_session(context: Context, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
     let started = Instant::now();
-    let credentials = Box::pin(credentials::resolve(&config, &provider_config, codes, &context)).await?;
+    let credentials = Box::pin(credentials::resolve(codes, &context)).await?;
     let took_ms = started.elapsed().as_millis();
     debug!(credentials = context.describe_caller(), took_ms; "credentials found");
-    let cache_key = cache_key(&endpoint, &credentials, &context).await;
-    Ok(Session { worker, config, endpoint, credentials, context: Arc::new(context), cache_key })
+    let cache_key = cache_key(&credentials, &context).await;
+    Ok(Session { worker, credentials, context: Arc::new(context), cache_key })
 }
 
 /// The key of the token that these credentials request, if other settings may lead to them too.
-async fn cache_key(endpoint: &Endpoint, credentials: &Credentials, context: &Context) -> Option<CacheKey> {
+async fn cache_key(credentials: &Credentials, context: &Context) -> Option<CacheKey> {
     if !context.identity.may_give_same_credentials() {
         return None;
     }
-    let uri = endpoint.resolve(&context.target).await?;
+    let uri = context.endpoint.resolve(&context.target).await?;
     let token = credentials.session_token().unwrap_or_default();
     let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
     let proxy = context.network.proxy_for(&uri);

@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use aws_smithy_types::body::SdkBody;
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use log::debug;
@@ -13,9 +12,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::context::Context;
-use super::http::{Answer, Limits, is_temporary};
-use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, retry_config};
-use super::worker::GRACE;
+use super::http::Answer;
+use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
+use super::worker::time_left;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::secret::Secret;
@@ -61,7 +60,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     }
     let answer: Option<TokenAnswer> = serde_json::from_slice(&answer.body).ok();
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
-    let (endpoint, took_ms) = (context.network.last_authority(), started.elapsed().as_millis());
+    let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(endpoint, took_ms; "requested the identity token of the job from GitHub");
     token.ok_or_else(|| {
         Failure::new(
@@ -79,14 +78,7 @@ fn is_token(text: &str) -> bool {
 /// Sends the request, and repeats it after errors of the server and of the connection.
 async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<Answer, Failure> {
     let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
-    let request = request.header(USER_AGENT, crate::NAME).body(SdkBody::empty()).expect("made of valid parts");
-    let left = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-    let limits = Limits {
-        connect: CONNECT_TIMEOUT,
-        read: READ_TIMEOUT.min(left),
-        attempts: retry_config(context).max_attempts(),
-        is_temporary,
-        deadline: context.deadline,
-    };
+    let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
+    let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT.min(time_left(context.deadline)));
     context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))
 }

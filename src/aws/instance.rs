@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_smithy_types::body::SdkBody;
 use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
@@ -74,14 +73,12 @@ fn limits(context: &Context) -> Limits {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 3600")]
     let attempts = attempts.map(|attempts| attempts.ceil() as u32);
     Limits {
-        connect: timeout,
-        read: timeout,
         attempts: attempts.unwrap_or(ATTEMPTS),
         is_temporary: match attempts {
             Some(_) => |result| result.as_ref().map_or(true, Answer::is_overloaded),
             None => |result| result.as_ref().is_ok_and(Answer::is_overloaded),
         },
-        deadline: context.deadline,
+        ..context.limits(timeout, timeout)
     }
 }
 
@@ -152,12 +149,12 @@ impl Service<'_> {
         HeaderValue: TryFrom<V, Error: Into<http::Error>>,
     {
         let request = Request::builder().method(method).uri(format!("{}{path}", self.base)).header(name, value);
-        let request = request.body(SdkBody::empty()).map_err(TransportError::BadRequest)?;
+        let request = request.body(()).map_err(TransportError::BadRequest)?;
         self.context.network.fetch(&request, &self.limits).await
     }
 
     fn unreachable(&self, error: &TransportError) -> Failure {
-        let at = self.context.network.last_authority();
+        let at = self.context.last.authority();
         let why = match error {
             TransportError::SlowConnection => format!("nothing answers at {at}"),
             error => format!("{at}: {error}"),

@@ -1,10 +1,9 @@
 //! Requests of `doctor`, and of `setup` for the account: the route to the API, the principal, the clock, the registry itself.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
-use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::exchange::Exchange;
 use super::http::{Answer, Limits};
-use super::sdk_setup::{CONNECT_TIMEOUT, READ_TIMEOUT, SdkSetup, with_credentials};
+use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT, with_credentials};
 use super::session::Session;
 use super::settings::Settings;
 use crate::code::Code;
@@ -39,8 +38,7 @@ impl Exchange {
     /// The route of a request for `target`. Sends nothing.
     pub fn route(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
         self.step(target, identity, deadline, |context| async move {
-            let SdkSetup { endpoint, context, .. } = SdkSetup::new(context);
-            let uri = endpoint.resolve(&context.target).await.ok_or_else(|| {
+            let uri = context.endpoint.resolve(&context.target).await.ok_or_else(|| {
                 Failure::new(
                     Code::NoEndpoint,
                     format!("there is no endpoint for these settings in {}", context.target.registry.region()),
@@ -97,20 +95,17 @@ impl Session {
 
     /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
-        let Self { worker, config, credentials, context, .. } = self.clone();
-        let asked = context.clone();
-        worker.run(&asked.identity, &asked.pending, deadline, async move {
+        let (context, credentials) = (self.context.clone(), self.credentials.clone());
+        self.step(deadline, async move {
             Settings::new(&context.identity).check_endpoint("STS")?;
-            let client = aws_sdk_sts::Client::new(&with_credentials(config, credentials));
+            let client = aws_sdk_sts::Client::new(&with_credentials(&context.config, credentials));
             client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
         })
     }
 
     /// How many seconds the clock of this machine was ahead of the clock of AWS at the last answer.
     pub fn clock_ahead(&self) -> i64 {
-        let (here, there) = (SystemTime::now(), self.context.network.time_at_aws());
-        let seconds = |ahead: std::time::Duration| i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX);
-        here.duration_since(there).map_or_else(|behind| -seconds(behind.duration()), seconds)
+        self.context.last.clock_ahead()
     }
 }
 
@@ -163,22 +158,16 @@ async fn send(
     url: &str,
     authorization: Option<&HeaderValue>,
 ) -> Result<Answer, Failure> {
-    let mut request =
-        Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(SdkBody::empty()).map_err(|_| {
-            Failure::new(
-                Code::RegistryAnswer,
-                "the registry names a token service with an invalid URL",
-                "check whether a proxy or a captive portal answers for the registry",
-            )
-        })?;
+    let request = Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(());
+    let mut request = request.map_err(|_| {
+        Failure::new(
+            Code::RegistryAnswer,
+            "the registry names a token service with an invalid URL",
+            "check whether a proxy or a captive portal answers for the registry",
+        )
+    })?;
     request.headers_mut().extend(authorization.map(|authorization| (AUTHORIZATION, authorization.clone())));
-    let limits = Limits {
-        connect: CONNECT_TIMEOUT,
-        read: READ_TIMEOUT,
-        attempts: 1,
-        is_temporary: |_| false,
-        deadline: context.deadline,
-    };
+    let limits = Limits { attempts: 1, ..context.limits(CONNECT_TIMEOUT, READ_TIMEOUT) };
     context.network.fetch(&request, &limits).await.map_err(|error| context.no_answer(&error))
 }
 

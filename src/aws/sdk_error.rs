@@ -2,18 +2,12 @@
 
 use std::error::Error;
 use std::io;
-use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{one_line, without_secrets};
-
-/// The SDK and the services tolerate clocks that differ by some minutes. A smaller skew is not the cause of a refusal.
-const TOLERATED: Duration = Duration::from_mins(4);
 
 /// A service's refusal.
 pub(super) struct Refusal<'a> {
@@ -21,8 +15,6 @@ pub(super) struct Refusal<'a> {
     pub(super) message: &'a str,
     /// The HTTP status.
     pub(super) status: u16,
-    /// How far the local clock is ahead of the service's, in seconds.
-    pub(super) skew: Option<i64>,
 }
 
 impl Refusal<'_> {
@@ -47,17 +39,11 @@ impl Refusal<'_> {
     }
 }
 
-/// The refusal in an error of operation `E`, if it is one.
-pub(super) fn refusal<'a, E>(error: &'a (dyn Error + 'static)) -> Option<Refusal<'a>>
-where
-    E: Error + ProvideErrorMetadata + 'static,
-{
-    let SdkError::ServiceError(answer) = error.downcast_ref::<SdkError<E, HttpResponse>>()? else { return None };
+/// The refusal in an error of the SDK, if it is one.
+pub(super) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal<'_>> {
+    let SdkError::ServiceError(answer) = error else { return None };
     let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
-    let date = answer.raw().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-    let now = DateTime::from(SystemTime::now());
-    let skew = date.map(|date| now.secs() - date.secs()).filter(|skew| skew.unsigned_abs() > TOLERATED.as_secs());
-    Some(Refusal { code, message, status: answer.raw().status().as_u16(), skew })
+    Some(Refusal { code, message, status: answer.raw().status().as_u16() })
 }
 
 /// An error and its causes. `source` of an `io::Error` leaves out its payload.

@@ -1,7 +1,7 @@
 //! Resolved credentials, and the call to ECR that exchanges them for a token.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
@@ -9,8 +9,7 @@ use aws_smithy_types::DateTime;
 use log::debug;
 
 use super::context::Context;
-use super::endpoint::Endpoint;
-use super::sdk_setup::with_credentials;
+use super::sdk_config::with_credentials;
 use super::worker::Worker;
 use crate::code::Code;
 use crate::error::Failure;
@@ -34,8 +33,6 @@ pub struct Issued {
 #[derive(Clone)]
 pub struct Session {
     pub(super) worker: Worker,
-    pub(super) config: SdkConfig,
-    pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
     pub(super) context: Arc<Context>,
     pub(super) cache_key: Option<CacheKey>,
@@ -67,24 +64,32 @@ impl Session {
     }
 
     /// Requests the token from ECR, by `deadline`.
-    pub fn request_token(self, deadline: Instant) -> Result<Issued, Failure> {
-        let (worker, context) = (self.worker.clone(), self.context.clone());
-        worker.run(&context.identity, &context.pending, deadline, self.ecr_token())
+    pub fn request_token(&self, deadline: Instant) -> Result<Issued, Failure> {
+        self.step(deadline, self.clone().ecr_token())
+    }
+
+    /// Runs a call with these credentials.
+    pub(super) fn step<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.worker.run(&self.context.identity, &self.context.last, deadline, call)
     }
 
     async fn ecr_token(self) -> Result<Issued, Failure> {
-        let Self { worker: _, config, endpoint, credentials, context, cache_key } = self;
-        let config = with_credentials(config, credentials);
+        let Self { credentials, context, cache_key, .. } = self;
+        let config = with_credentials(&context.config, credentials);
         let started = Instant::now();
         let authorization = async {
             if context.target.registry.is_public() {
-                public_authorization(&config, endpoint, &context).await
+                public_authorization(&config, &context).await
             } else {
-                private_authorization(&config, endpoint, &context).await
+                private_authorization(&config, &context).await
             }
         };
         let data = context.within_time_of_services(authorization).await?;
-        let answered_by = context.network.last_authority();
+        let answered_by = context.last.authority();
         let mut token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
                 Code::AnswerInvalid,
@@ -95,18 +100,16 @@ impl Session {
         token.registry =
             data.registry.and_then(|url| Registry::parse(&url)).map(|registry| registry.host().to_string());
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
-        let expires_at = data.expires_at.and_then(|at| SystemTime::try_from(at).ok());
-        let valid_for = expires_at.and_then(|at| at.duration_since(context.network.time_at_aws()).ok());
+        // What ends before it begins has no duration.
+        let seconds = data.expires_at.map(|at| at.as_secs_f64() - context.last.time_at_aws().as_secs_f64());
+        let valid_for = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let valid_for = valid_for.map(|life| life.min(LONGEST_LIFE));
         Ok(Issued { token, valid_for, credentials: cache_key })
     }
 }
 
-async fn private_authorization(
-    config: &SdkConfig,
-    endpoint: Endpoint,
-    context: &Context,
-) -> Result<AuthorizationData, Failure> {
+async fn private_authorization(config: &SdkConfig, context: &Context) -> Result<AuthorizationData, Failure> {
+    let endpoint = context.endpoint.clone();
     let mut builder = aws_sdk_ecr::config::Builder::from(config);
     builder.set_endpoint_url(endpoint.url).set_use_fips(endpoint.fips).set_use_dual_stack(endpoint.dual_stack);
     let client = aws_sdk_ecr::Client::from_conf(builder.build());
@@ -119,11 +122,8 @@ async fn private_authorization(
     }))
 }
 
-async fn public_authorization(
-    config: &SdkConfig,
-    endpoint: Endpoint,
-    context: &Context,
-) -> Result<AuthorizationData, Failure> {
+async fn public_authorization(config: &SdkConfig, context: &Context) -> Result<AuthorizationData, Failure> {
+    let endpoint = context.endpoint.clone();
     let mut builder = aws_sdk_ecrpublic::config::Builder::from(config);
     builder.set_endpoint_url(endpoint.url).set_use_dual_stack(endpoint.dual_stack);
     let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());

@@ -12,40 +12,36 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use aws_sdk_sso::operation::get_role_credentials::GetRoleCredentialsError;
 use aws_types::region::Region;
 use log::{debug, warn};
 
 use super::context::Context;
-use super::sdk_error::{causes, refusal};
+use super::sdk_error::causes;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
 /// Gets the credentials of the role that the sign-in is for.
-pub(super) async fn credentials(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentials, Failure> {
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
-    let client = aws_sdk_sso::Client::new(&in_region(config, of));
+    let client = aws_sdk_sso::Client::new(&in_region(of, context));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
-    let answer =
-        call.set_access_token(sign_in.text("accessToken").map(str::to_owned)).send().await.map_err(|error| {
-            match refusal::<GetRoleCredentialsError>(&error) {
-                Some(refusal) if refusal.code == "UnauthorizedException" => expired(of),
-                Some(refusal) => {
-                    context.common_refusal(&refusal, "SSO", &context.describe_source()).unwrap_or_else(|| {
-                        Failure::new(
-                            Code::SsoDenied,
-                            format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
-                            "check sso_account_id and sso_role_name, and that the role is assigned to you",
-                        )
-                        // The account or the role is gone.
-                        .refused(refusal.is_of_identity() || refusal.code == "ResourceNotFoundException")
-                    })
-                }
-                None => context.service_failure("SSO", &error),
+    let call = call.set_access_token(sign_in.text("accessToken").map(str::to_owned));
+    let answer = call.send().await.map_err(|error| {
+        context.failure("SSO", &context.source().to_string(), &error, |refusal| {
+            if refusal.code == "UnauthorizedException" {
+                return expired(of);
             }
-        })?;
+            Failure::new(
+                Code::SsoDenied,
+                format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
+                "check sso_account_id and sso_role_name, and that the role is assigned to you",
+            )
+            // The account or the role is gone.
+            .refused(refusal.is_of_identity() || refusal.code == "ResourceNotFoundException")
+        })
+    })?;
     let found = answer.role_credentials.and_then(|found| {
         let (id, secret) = (found.access_key_id?, found.secret_access_key?);
         // Without an expiry, since the credentials sign one request or two.
@@ -70,7 +66,8 @@ pub enum Renewal {
 }
 
 /// Renews the sign-in in its file. When the service refuses, the old sign-in is used until it expires.
-pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Result<Renewal, Failure> {
+pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
+    let Some(of) = context.source().sso() else { return Ok(Renewal::Unchanged) };
     let (Some(sign_in), Some(old)) = (of.sign_in(), of.file.content.bytes()) else { return Ok(Renewal::Unchanged) };
     let path = &of.file.path;
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
@@ -79,7 +76,7 @@ pub(super) async fn renew(config: &SdkConfig, of: &Sso, context: &Context) -> Re
         return Ok(Renewal::Unchanged);
     }
     let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
-    let client = aws_sdk_ssooidc::Client::new(&in_region(config, of));
+    let client = aws_sdk_ssooidc::Client::new(&in_region(of, context));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
     let answer = match answer {
@@ -119,8 +116,8 @@ fn write(path: &Path, old: &[u8], bytes: &[u8]) -> io::Result<()> {
     new.put()
 }
 
-fn in_region(config: &SdkConfig, of: &Sso) -> SdkConfig {
-    config.to_builder().region(Region::new(of.region.clone())).build()
+fn in_region(of: &Sso, context: &Context) -> SdkConfig {
+    context.config.to_builder().region(Region::new(of.region.clone())).build()
 }
 
 fn expired(of: &Sso) -> Failure {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::pending::{PendingRequest, timed_out};
+use super::http::LastRequest;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Identity;
@@ -18,6 +18,11 @@ use crate::platform;
 
 /// How long after the deadline the caller still waits for the worker to report the timeout itself.
 pub(super) const GRACE: Duration = Duration::from_millis(200);
+
+/// The time that an answer may take whose lack is to be reported by the request itself.
+pub(super) fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).saturating_sub(GRACE)
+}
 
 /// A worker. Clones share it.
 #[derive(Clone, Default)]
@@ -30,7 +35,7 @@ impl Worker {
     pub(super) fn run<T: Send + 'static>(
         &self,
         identity: &Identity,
-        pending: &PendingRequest,
+        last: &LastRequest,
         deadline: Instant,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -43,7 +48,7 @@ impl Worker {
         };
         let sent = self.steps()?.send(Box::pin(step)).is_ok();
         let answer = if sent { receive.recv_timeout(left() + GRACE).ok().flatten() } else { None };
-        answer.unwrap_or_else(|| Err(timed_out(identity.source(), pending)))
+        answer.unwrap_or_else(|| Err(last.timed_out(identity.source())))
     }
 
     /// Where the worker takes its steps from.

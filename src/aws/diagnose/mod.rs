@@ -22,6 +22,9 @@ use std::error::Error;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_sdk_sts::operation::get_session_token::GetSessionTokenError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::context::Context;
 use super::sdk_error::{Refusal, causes, refusal};
@@ -32,22 +35,39 @@ use crate::identity::{IdentityToken, WebIdentity};
 use crate::secret::Secret;
 
 impl Context {
+    /// The failure for an error of `service`: one that means the same from every call, or for another refusal what `of_call` says.
+    /// `caller` describes the credentials that signed the request.
+    pub(super) fn failure<E>(
+        &self,
+        service: &str,
+        caller: &str,
+        error: &SdkError<E, HttpResponse>,
+        of_call: impl FnOnce(&Refusal) -> Failure,
+    ) -> Failure
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+    {
+        match refusal(error) {
+            Some(refusal) => self.common_refusal(&refusal, service, caller).unwrap_or_else(|| of_call(&refusal)),
+            None => self
+                .transport_failure(error)
+                .unwrap_or_else(|| unreadable_answer(&format!("{service}'s answer"), error)),
+        }
+    }
+
     /// Why STS gave no credentials for a web identity.
     pub(super) fn web_identity_failure(
         &self,
-        error: &(dyn Error + 'static),
+        error: &SdkError<AssumeRoleWithWebIdentityError, HttpResponse>,
         of: &WebIdentity,
         token: &Secret,
     ) -> Failure {
-        let Some(refusal) = refusal::<AssumeRoleWithWebIdentityError>(error) else {
-            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("STS's answer", error));
-        };
         // The common message would be that a session has expired, with the advice to sign in.
-        if refusal.is_expired_token() {
+        if let Some(refusal) = refusal(error).filter(Refusal::is_expired_token) {
             return web_identity_expired(of, &refusal).unwrap_or_else(|| self.web_identity_denied(of, &refusal, token));
         }
-        self.common_refusal(&refusal, "STS", &self.describe_source())
-            .unwrap_or_else(|| self.web_identity_denied(of, &refusal, token))
+        let denied = |refusal: &Refusal| self.web_identity_denied(of, refusal, token);
+        self.failure("STS", &self.source().to_string(), error, denied)
     }
 
     fn web_identity_denied(&self, of: &WebIdentity, refusal: &Refusal, token: &Secret) -> Failure {
@@ -62,19 +82,19 @@ impl Context {
                 "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(),
             ),
             IdentityToken::Variable { name, .. } => (
-                self.describe_source(),
+                self.source().to_string(),
                 format!(
                     "check that the role's trust policy trusts the issuer of the token in {name}, and its audience"
                 ),
             ),
             IdentityToken::GitHub { .. } => (
-                self.describe_source(),
+                self.source().to_string(),
                 "check that the role's trust policy trusts token.actions.githubusercontent.com \
                  for this repository and ref, with the audience sts.amazonaws.com"
                     .to_owned(),
             ),
             IdentityToken::ServiceAccount(_) => (
-                format!("the token of {}", self.describe_source()),
+                format!("the token of {}", self.source().to_string()),
                 "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
                  and the token's audience"
                     .to_owned(),
@@ -92,17 +112,17 @@ impl Context {
     }
 
     /// Why STS gave no credentials for a role.
-    pub(super) fn role_failure(&self, error: &(dyn Error + 'static), role: &Role) -> Failure {
-        if let Some(refusal) = refusal::<AssumeRoleError>(error) {
+    pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
+        if let Some(refusal) = refusal(error) {
             return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).map_or_else(
                 || self.role_denied(&refusal, role),
                 |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
             );
         }
-        if let Some(failure) = self.transport_failure(error) {
-            return failure.with_context(format!("cannot request the role {} from STS", role.arn));
+        match self.transport_failure(error) {
+            Some(failure) => failure.with_context(format!("cannot request the role {} from STS", role.arn)),
+            None => unreadable_answer(&format!("STS's answer about the role {}", role.arn), error),
         }
-        unreadable_answer(&format!("STS's answer about the role {}", role.arn), error)
     }
 
     fn role_denied(&self, refusal: &Refusal, role: &Role) -> Failure {
@@ -132,15 +152,12 @@ impl Context {
     }
 
     /// Why STS gave a user no session for the code of an MFA device.
-    pub(super) fn user_session_failure(&self, error: &(dyn Error + 'static)) -> Failure {
-        let Some(refusal) = refusal::<GetSessionTokenError>(error) else {
-            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("STS's answer", error));
-        };
-        if refusal.message.contains(WRONG_CODE) {
-            return wrong_code();
-        }
-        let user = self.describe_source();
-        self.common_refusal(&refusal, "STS", &user).unwrap_or_else(|| {
+    pub(super) fn user_session_failure(&self, error: &SdkError<GetSessionTokenError, HttpResponse>) -> Failure {
+        let user = self.source().to_string();
+        self.failure("STS", &user, error, |refusal| {
+            if refusal.message.contains(WRONG_CODE) {
+                return wrong_code();
+            }
             Failure::new(
                 Code::MfaRequired,
                 format!("STS gives {user} no session with MFA: {}", refusal.code),

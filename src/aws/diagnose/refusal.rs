@@ -1,5 +1,7 @@
 //! Refusals that mean the same from every service: by their code, and by AWS's text where the code is the same for two causes.
 
+use std::time::Duration;
+
 use crate::aws::context::Context;
 use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
@@ -17,11 +19,14 @@ const THROTTLED: &[&str] = &[
     "SlowDown",
 ];
 
+/// The SDK and the services tolerate clocks that differ by some minutes. A smaller difference is not the cause of a refusal.
+const TOLERATED: Duration = Duration::from_mins(4);
+
 impl Context {
     /// The message for a refusal by `service`, unless its meaning depends on the call. `caller` describes the credentials
     /// that signed the request.
     pub(in crate::aws) fn common_refusal(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
-        clock_skew(refusal, service)
+        clock_skew(refusal, service, self.last.clock_ahead())
             .or_else(|| throttled(refusal, service))
             .or_else(|| self.region_disabled(refusal))
             .or_else(|| self.bad_credentials(refusal, service, caller))
@@ -71,8 +76,8 @@ impl Context {
         if !refusal.code.is_empty() {
             return None;
         }
-        let (authority, status) = (self.network.last_authority(), refusal.status);
-        if let Some(proxy) = self.network.last_proxy() {
+        let (authority, status) = (self.last.authority(), refusal.status);
+        if let Some(proxy) = self.last.proxy() {
             return Some(Failure::new(
                 Code::Proxy,
                 format!(
@@ -92,21 +97,22 @@ impl Context {
     }
 }
 
-fn clock_skew(refusal: &Refusal, service: &str) -> Option<Failure> {
-    let Refusal { code, message, skew, .. } = *refusal;
+/// `ahead` says by how many seconds the local clock is ahead of the service's.
+fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
+    let Refusal { code, message, .. } = *refusal;
     let is_about_time = || code.contains("Signature") || code.contains("Skewed") || code.starts_with("Request");
     let names_time = || {
         message.starts_with("Signature expired")
             || message.starts_with("Signature not yet current")
             || matches!(code, "RequestExpired" | "RequestTimeTooSkewed")
     };
-    let why = match skew {
-        Some(skew) if is_about_time() => {
-            let side = if skew > 0 { "ahead of" } else { "behind" };
-            format!("this machine's clock is {} s {side} AWS's", skew.unsigned_abs())
-        }
-        _ if names_time() => "this machine's clock is wrong".to_owned(),
-        _ => return None,
+    let why = if ahead.unsigned_abs() > TOLERATED.as_secs() && is_about_time() {
+        let side = if ahead > 0 { "ahead of" } else { "behind" };
+        format!("this machine's clock is {} s {side} AWS's", ahead.unsigned_abs())
+    } else if names_time() {
+        "this machine's clock is wrong".to_owned()
+    } else {
+        return None;
     };
     Some(Failure::new(
         Code::ClockSkew,
@@ -132,29 +138,29 @@ mod tests {
     use crate::aws::sdk_error::Refusal;
     use crate::code::Code;
 
-    fn refusal<'a>(code: &'a str, message: &'a str, skew: Option<i64>) -> Refusal<'a> {
-        Refusal { code, message, status: 400, skew }
+    fn refusal<'a>(code: &'a str, message: &'a str) -> Refusal<'a> {
+        Refusal { code, message, status: 400 }
     }
 
     #[test]
     fn a_wrong_clock_is_told_by_its_distance_where_the_answer_says_it() {
-        let what = |code, message, skew| clock_skew(&refusal(code, message, skew), "ECR").map(|failure| failure.what);
-        let ahead = what("InvalidSignatureException", "Signature not yet current", Some(400)).expect("a failure");
+        let what = |code, message, ahead| clock_skew(&refusal(code, message), "ECR", ahead).map(|failure| failure.what);
+        let ahead = what("InvalidSignatureException", "Signature not yet current", 400).expect("a failure");
         assert!(ahead.contains("400 s ahead of"), "{ahead}");
-        let behind = what("RequestTimeTooSkewed", "", Some(-3600)).expect("a failure");
+        let behind = what("RequestTimeTooSkewed", "", -3600).expect("a failure");
         assert!(behind.contains("3600 s behind"), "{behind}");
         let unknown =
-            what("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2", None).expect("a failure");
+            what("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2", 0).expect("a failure");
         assert!(unknown.ends_with("clock is wrong"), "{unknown}");
         // A clock that is wrong explains no refusal of another kind, and a right one no signature.
-        assert_eq!(what("AccessDeniedException", "no", Some(400)), None);
-        assert_eq!(what("SignatureDoesNotMatch", "the secret key is another", None), None);
+        assert_eq!(what("AccessDeniedException", "no", 400), None);
+        assert_eq!(what("SignatureDoesNotMatch", "the secret key is another", 0), None);
     }
 
     #[test]
     fn throttling_is_told_by_its_code_alone() {
-        let failure = throttled(&refusal("ThrottlingException", "Rate exceeded", None), "ECR").expect("a failure");
+        let failure = throttled(&refusal("ThrottlingException", "Rate exceeded"), "ECR").expect("a failure");
         assert_eq!(failure.code, Code::Throttled);
-        assert!(throttled(&refusal("AccessDeniedException", "Rate exceeded", None), "ECR").is_none());
+        assert!(throttled(&refusal("AccessDeniedException", "Rate exceeded"), "ECR").is_none());
     }
 }

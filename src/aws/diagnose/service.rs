@@ -1,16 +1,14 @@
 //! Failures of calls to ECR, to other services, to GitHub and to the registry itself.
 
 use std::error::Error;
-use std::fmt::Debug;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::unreadable_answer;
 use crate::aws::context::Context;
 use crate::aws::http::TransportError;
-use crate::aws::sdk_error::{Refusal, refusal};
+use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
 use crate::error::Failure;
 
@@ -18,26 +16,19 @@ impl Context {
     /// Why ECR issued no token.
     pub(in crate::aws) fn ecr_failure<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
     where
-        E: Error + ProvideErrorMetadata + Debug + 'static,
+        E: Error + ProvideErrorMetadata + 'static,
     {
-        let Some(refusal) = refusal::<E>(error) else {
-            return self.transport_failure(error).unwrap_or_else(|| unreadable_answer("ECR's answer", error));
-        };
-        if let Some(failure) = self.common_refusal(&refusal, "ECR", &self.describe_caller()) {
-            return failure;
-        }
-        if refusal.code.starts_with("AccessDenied") {
-            return self.ecr_denied(&refusal);
-        }
-        Failure::new(
-            Code::ServiceError,
-            format!("ECR refused: {}", refusal.describe()),
-            if refusal.status >= 500 {
+        self.failure("ECR", &self.describe_caller(), error, |refusal| {
+            if refusal.code.starts_with("AccessDenied") {
+                return self.ecr_denied(refusal);
+            }
+            let hint = if refusal.status >= 500 {
                 "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
             } else {
                 "try again; if the error persists, check the endpoint settings"
-            },
-        )
+            };
+            Failure::new(Code::ServiceError, format!("ECR refused: {}", refusal.describe()), hint)
+        })
     }
 
     fn ecr_denied(&self, refusal: &Refusal) -> Failure {
@@ -57,17 +48,13 @@ impl Context {
     /// Why another service gave no result.
     pub(in crate::aws) fn service_failure<E>(&self, service: &str, error: &SdkError<E, HttpResponse>) -> Failure
     where
-        E: Error + ProvideErrorMetadata + Debug + 'static,
+        E: Error + ProvideErrorMetadata + 'static,
     {
-        let refused = refusal::<E>(error).map(|refusal| {
-            self.common_refusal(&refusal, service, &self.describe_caller()).unwrap_or_else(|| {
-                let what = format!("{service} refused: {}", refusal.code);
-                let failure = Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message);
-                failure.refused(refusal.is_of_identity())
-            })
-        });
-        let failure = refused.or_else(|| self.transport_failure(error));
-        failure.unwrap_or_else(|| unreadable_answer(&format!("{service}'s answer"), error))
+        self.failure(service, &self.describe_caller(), error, |refusal| {
+            let what = format!("{service} refused: {}", refusal.code);
+            let failure = Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message);
+            failure.refused(refusal.is_of_identity())
+        })
     }
 
     /// Why GitHub gave no identity token.

@@ -25,8 +25,8 @@ impl Context {
 
     /// The message for a request that got no answer.
     pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
-        let authority = self.network.last_authority();
-        match (cause, self.network.last_proxy()) {
+        let authority = self.last.authority();
+        match (cause, self.last.proxy()) {
             (TransportError::Tls(rustls::Error::InvalidCertificate(_)), _) if self.network.has_no_roots() => {
                 Failure::new(
                     Code::TlsUntrusted,

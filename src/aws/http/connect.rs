@@ -4,70 +4,64 @@ use std::time::Duration;
 
 use aws_smithy_types::body::SdkBody;
 use http::header::{HOST, PROXY_AUTHORIZATION};
-use http::uri::Scheme;
 use http::{Request, Uri};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use super::{Network, TransportError, host};
+use super::{Network, TransportError, host, is_https};
 
 /// A connection over which requests can be sent.
 pub(super) type Connection = SendRequest<SdkBody>;
 
 impl Network {
     /// Opens a connection for requests to `uri`, through the proxy for it if there is one.
+    #[cfg_attr(fuzzing, expect(unreachable_code, unused_variables, reason = "no fuzz target opens a socket"))]
     pub(super) async fn connect(&self, uri: &Uri) -> Result<Connection, TransportError> {
-        let https = uri.scheme() == Some(&Scheme::HTTPS);
-        match self.0.proxies.proxy_for(uri) {
-            #[cfg(fuzzing)]
-            _ => handshake(super::in_memory::connection()).await,
-            None if https => handshake(self.connect_tls(uri).await?).await,
-            None => handshake(self.connect_tcp(uri).await?).await,
-            Some(proxy) if proxy.uri().scheme() == Some(&Scheme::HTTPS) => {
-                let stream = self.connect_tls(proxy.uri()).await.map_err(TransportError::of_proxy)?;
-                if https { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
-            }
-            Some(proxy) => {
-                let stream = self.connect_tcp(proxy.uri()).await.map_err(TransportError::of_proxy)?;
-                if https { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
-            }
-        }
+        #[cfg(fuzzing)]
+        return handshake(Box::new(super::in_memory::connection())).await;
+        let Some(proxy) = self.0.proxies.proxy_for(uri) else { return handshake(self.open(uri).await?).await };
+        let stream = self.open(proxy.uri()).await.map_err(|error| TransportError::NoProxy(Box::new(error)))?;
+        if is_https(uri) { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
     }
 
-    async fn connect_tcp(&self, uri: &Uri) -> Result<TcpStream, TransportError> {
-        match self.0.tcp.clone().call(uri.clone()).await {
-            Ok(stream) => Ok(stream.into_inner()),
-            Err(error) => Err(TransportError::from_connecting(&error)),
+    /// Connects to the host of `uri`, with TLS if its scheme says so.
+    async fn open(&self, uri: &Uri) -> Result<Box<dyn Stream>, TransportError> {
+        let tcp = async {
+            let stream = self.0.tcp.clone().call(uri.clone()).await;
+            Ok(Box::new(stream.map_err(|error| TransportError::from_connecting(&error))?.into_inner()))
+        };
+        if !is_https(uri) {
+            return Ok(tcp.await?);
         }
-    }
-
-    async fn connect_tls(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, TransportError> {
         // Reads the certificates while the connection is opened.
-        let (stream, _) = tokio::join!(self.connect_tcp(uri), self.0.trust.config());
+        let (stream, _) = tokio::join!(tcp, self.0.trust.config());
         self.secure(stream?, uri).await
     }
 
-    async fn secure<S: Stream>(&self, stream: S, uri: &Uri) -> Result<TlsStream<S>, TransportError> {
+    async fn secure(&self, stream: Box<dyn Stream>, uri: &Uri) -> Result<Box<dyn Stream>, TransportError> {
         let no_name = |_| TransportError::Tls(rustls::Error::General("the host's name is not one for TLS".to_owned()));
         let name = ServerName::try_from(host(uri).to_owned()).map_err(no_name)?;
         let config = self.0.trust.config().await;
         if cfg!(feature = "fips") && !config.fips() {
             return Err(TransportError::NotFips);
         }
-        let connector = TlsConnector::from(config);
-        connector.connect(name, stream).await.map_err(TransportError::from_io)
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        Ok(Box::new(stream.map_err(TransportError::from_io)?))
     }
 
     /// Opens a connection to `uri` through the proxy at the other end of `stream` (RFC 9110, section 9.3.6).
-    async fn tunnel<S: Stream>(&self, stream: S, proxy: &Intercept, uri: &Uri) -> Result<Connection, TransportError> {
+    async fn tunnel(
+        &self,
+        stream: Box<dyn Stream>,
+        proxy: &Intercept,
+        uri: &Uri,
+    ) -> Result<Connection, TransportError> {
         let to = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
         let mut request =
             Request::connect(&to).header(HOST, &to).body(SdkBody::empty()).expect("made of a URL's parts");
@@ -77,16 +71,16 @@ impl Network {
             return Err(TransportError::RefusedByProxy(answer.status()));
         }
         let tunnel = hyper::upgrade::on(answer).await.map_err(TransportError::Http)?;
-        handshake(self.secure(TokioIo::new(tunnel), uri).await?).await
+        handshake(self.secure(Box::new(TokioIo::new(tunnel)), uri).await?).await
     }
 }
 
 /// A stream of bytes: a TCP connection, TLS over one, or a tunnel.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Begins HTTP/1.1 on `stream`. A task drives the connection until the sender or the answer is dropped.
-async fn handshake<S: Stream>(stream: S) -> Result<Connection, TransportError> {
+async fn handshake(stream: Box<dyn Stream>) -> Result<Connection, TransportError> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(TransportError::Http)?;
     tokio::spawn(connection.with_upgrades());
     Ok(sender)

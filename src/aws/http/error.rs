@@ -52,10 +52,6 @@ impl TransportError {
         Self::Connect(io::Error::other(error.to_string()))
     }
 
-    pub(super) fn of_proxy(self) -> Self {
-        Self::NoProxy(Box::new(self))
-    }
-
     /// Classifies an error of a body with a size limit.
     pub(super) fn from_body(error: Box<dyn Error + Send + Sync>) -> Self {
         if error.is::<LengthLimitError>() {

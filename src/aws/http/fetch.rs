@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::connect::within;
-use super::{Network, TransportError, authority, copy_of};
+use super::{Network, TransportError, authority};
 
 /// The pause before the second attempt. Each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -55,15 +55,10 @@ impl Answer {
 
 impl Network {
     /// Sends a request without a body, and reads the whole answer.
-    pub(in crate::aws) async fn fetch(
-        &self,
-        request: &Request<SdkBody>,
-        limits: &Limits,
-    ) -> Result<Answer, TransportError> {
+    pub(in crate::aws) async fn fetch(&self, request: &Request<()>, limits: &Limits) -> Result<Answer, TransportError> {
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let copy = copy_of(request).expect("an empty body can be copied");
-            let result = self.fetch_once(copy, limits).await;
+            let result = self.fetch_once(request.clone().map(|()| SdkBody::empty()), limits).await;
             if attempt >= limits.attempts || !(limits.is_temporary)(&result) {
                 return result;
             }

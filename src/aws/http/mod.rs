@@ -11,10 +11,11 @@ mod error;
 mod fetch;
 #[cfg(fuzzing)]
 mod in_memory;
+mod last_request;
 mod proxy;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
@@ -34,7 +35,6 @@ use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 
 use super::dns::Resolver;
-use super::pending::PendingRequest;
 use super::tls::Trust;
 use crate::env::Env;
 use connect::{Connection, within};
@@ -42,6 +42,7 @@ pub(super) use error::TransportError;
 pub(super) use fetch::{Answer, Limits, fitting, is_temporary};
 #[cfg(fuzzing)]
 pub use in_memory::answer_with;
+pub(super) use last_request::LastRequest;
 use proxy::Proxies;
 pub(super) use proxy::{NamedProxy, is_local};
 
@@ -51,7 +52,7 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// The times that are believed in an answer, in seconds since 1970: the years 2000 to 2199.
 const DATES: std::ops::Range<i64> = 946_684_800..7_258_118_400;
 
-/// The client, and what it remembers of the last request. Clones share it.
+/// The client. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Network(Arc<Shared>);
 
@@ -60,12 +61,11 @@ struct Shared {
     trust: Trust,
     tcp: Tcp<Resolver>,
     proxies: Proxies,
-    pending: PendingRequest,
+    last: LastRequest,
     /// A connection that is opened before there is a request for it.
     preconnect: Mutex<Option<(Origin, Connecting)>>,
     /// The connection of the last answer.
     kept: Mutex<Option<(Origin, Connection)>>,
-    last: Mutex<LastExchange>,
 }
 
 type Connecting = JoinHandle<Result<Connection, TransportError>>;
@@ -81,24 +81,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last request and its answer.
-#[derive(Debug, Default)]
-struct LastExchange {
-    /// Host and port that the request went to.
-    authority: String,
-    proxy: Option<NamedProxy>,
-    /// The `Date` header of the answer.
-    date: Option<SystemTime>,
-}
-
 impl Network {
-    /// A client that uses the proxies of `env`.
-    pub(super) fn new(env: &Env, trust: Trust, pending: PendingRequest) -> Self {
-        let mut tcp = Tcp::new_with_resolver(Resolver::new());
+    /// A client that uses the proxies of `env`, and keeps account of its requests in `last`.
+    pub(super) fn new(env: &Env, trust: Trust, last: LastRequest) -> Self {
+        let mut tcp = Tcp::new_with_resolver(Resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let (preconnect, kept, last) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { trust, tcp, proxies: Proxies::from_env(env), pending, preconnect, kept, last }))
+        let (preconnect, kept) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { trust, tcp, proxies: Proxies::from_env(env), last, preconnect, kept }))
     }
 
     /// Starts to read the certificates that TLS connections will need.
@@ -121,14 +111,13 @@ impl Network {
     /// The preconnected connection if it leads to `uri` and is still open, else a new one.
     async fn connection(&self, uri: &Uri) -> Result<Connection, TransportError> {
         let preconnect = locked(&self.0.preconnect).take_if(|(to, _)| *to == origin(uri));
-        match preconnect {
-            Some((_, connecting)) => match connecting.await {
-                Ok(Ok(connection)) if connection.is_closed() => self.connect(uri).await,
-                Ok(result) => result,
-                Err(_) => self.connect(uri).await,
-            },
-            None => self.connect(uri).await,
+        if let Some((_, connecting)) = preconnect
+            && let Ok(result) = connecting.await
+            && !result.as_ref().is_ok_and(Connection::is_closed)
+        {
+            return result;
         }
+        self.connect(uri).await
     }
 
     /// The connection of the last answer, if it leads to `uri`, is open, and its answer was read to the end.
@@ -137,10 +126,6 @@ impl Network {
         // The task of the connection notices the end of an answer after its reader does.
         tokio::task::yield_now().await;
         connection.is_ready().then_some(connection)
-    }
-
-    fn keep(&self, uri: &Uri, connection: Connection) {
-        *locked(&self.0.kept) = Some((origin(uri), connection));
     }
 
     /// The client in the SDK's terms.
@@ -163,25 +148,6 @@ impl Network {
         self.0.proxies.named_proxy_for(uri).map(|proxy| proxy.authority)
     }
 
-    /// Host and port that the last request went to; empty before the first.
-    pub(super) fn last_authority(&self) -> String {
-        self.last().authority.clone()
-    }
-
-    /// The proxy that the last request went through.
-    pub(super) fn last_proxy(&self) -> Option<NamedProxy> {
-        self.last().proxy.clone()
-    }
-
-    /// The time at AWS when it last answered; the local time when the answer had no date.
-    pub(super) fn time_at_aws(&self) -> SystemTime {
-        self.last().date.unwrap_or_else(SystemTime::now)
-    }
-
-    fn last(&self) -> MutexGuard<'_, LastExchange> {
-        locked(&self.0.last)
-    }
-
     /// Sends one request and receives its answer, whose body has a size limit.
     async fn exchange(
         &self,
@@ -193,8 +159,7 @@ impl Network {
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        self.0.pending.set_host(&authority);
-        *self.last() = LastExchange { authority, proxy: self.0.proxies.named_proxy_for(&uri), date: None };
+        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri));
         self.set_request_target(&mut request);
         let mut answer = Box::pin(self.send(request, &uri, connect_timeout, read_timeout)).await?;
         let date = date(answer.headers());
@@ -202,7 +167,7 @@ impl Network {
             // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
             answer.headers_mut().remove(DATE);
         }
-        self.last().date = date;
+        self.0.last.set_date(date);
         let limited = |body| Limited::new(body, LARGEST_ANSWER).map_err(TransportError::from_body);
         Ok(answer.map(|body| SdkBody::from_body_1_x(limited(body))))
     }
@@ -215,36 +180,31 @@ impl Network {
         connect_timeout: Option<Duration>,
         read_timeout: Option<Duration>,
     ) -> Result<Response<Incoming>, TransportError> {
-        let send_over = async |connection: &mut Connection, request| {
+        let send_over = async |mut connection: Connection, request| {
             let answer = async { connection.send_request(request).await.map_err(TransportError::Http) };
-            within(read_timeout, TransportError::SlowAnswer, answer).await
+            let answer = within(read_timeout, TransportError::SlowAnswer, answer).await?;
+            *locked(&self.0.kept) = Some((origin(uri), connection));
+            Ok(answer)
         };
-        if let Some(mut connection) = self.kept_connection(uri).await
-            && let Some(copy) = copy_of(&request)
+        let (head, body) = request.into_parts();
+        if let Some(connection) = self.kept_connection(uri).await
+            && let Some(body) = body.try_clone()
         {
-            match send_over(&mut connection, copy).await {
+            match send_over(connection, Request::from_parts(head.clone(), body)).await {
                 Err(TransportError::Http(error))
                     if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
-                answer => {
-                    let answer = answer?;
-                    self.keep(uri, connection);
-                    return Ok(answer);
-                }
+                answer => return answer,
             }
         }
         let connecting = within(connect_timeout, TransportError::SlowConnection, self.connection(uri));
-        let mut connection = connecting.await?;
-        let answer = send_over(&mut connection, request).await?;
-        self.keep(uri, connection);
-        Ok(answer)
+        send_over(connecting.await?, Request::from_parts(head, body)).await
     }
 
     /// Reduces the request's URI to its path, except for a proxy without a tunnel, which needs the whole URI and its password
     /// (RFC 9112, section 3.2).
     fn set_request_target(&self, request: &mut Request<SdkBody>) {
         let uri = request.uri();
-        let is_http = uri.scheme() == Some(&Scheme::HTTP);
-        if let Some(proxy) = self.0.proxies.proxy_for(uri).filter(|_| is_http) {
+        if let Some(proxy) = self.0.proxies.proxy_for(uri).filter(|_| !is_https(uri)) {
             let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));
             request.headers_mut().extend(password);
         } else {
@@ -278,19 +238,10 @@ impl HttpConnector for Connector {
     }
 }
 
-/// A copy of a request; `None` if its body can be read only once.
-fn copy_of(request: &Request<SdkBody>) -> Option<Request<SdkBody>> {
-    let mut copy = Request::new(request.body().try_clone()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
 /// The `Date` header; `None` for a time that no clock of a service shows.
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
+fn date(headers: &HeaderMap) -> Option<DateTime> {
     let date = DateTime::from_str(headers.get(DATE)?.to_str().ok()?, Format::HttpDate).ok()?;
-    SystemTime::try_from(date).ok().filter(|_| DATES.contains(&date.secs()))
+    DATES.contains(&date.secs()).then_some(date)
 }
 
 /// The host, and the port unless it is the scheme's default: the value of the header `Host` that the SDK signs.
@@ -300,6 +251,10 @@ fn authority(uri: &Uri) -> String {
         (None, _) | (Some(443), Some("https")) | (Some(80), Some("http")) => host.to_owned(),
         (Some(port), _) => format!("{host}:{port}"),
     }
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
 }
 
 /// The host without the brackets of an IPv6 address.

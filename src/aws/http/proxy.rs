@@ -4,10 +4,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
-use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::{authority, host};
+use super::{authority, host, is_https};
 use crate::env::Env;
 
 /// The proxies that the environment names.
@@ -47,16 +46,14 @@ impl Proxies {
     /// proxy, which answers for another machine or not at all.
     pub(super) fn proxy_for(&self, uri: &Uri) -> Option<Intercept> {
         let host = host(uri).trim_end_matches('.').to_ascii_lowercase();
-        let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default);
+        let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
         let is_direct = is_local(&host) || self.bypassed.iter().any(|bypass| bypass.includes(&host, port));
         if is_direct { None } else { self.matcher.intercept(uri) }
     }
 
     /// The same proxy, for messages.
     pub(super) fn named_proxy_for(&self, uri: &Uri) -> Option<NamedProxy> {
-        let is_https = uri.scheme() == Some(&Scheme::HTTPS);
-        let variable = if is_https { self.https_variable } else { self.http_variable };
+        let variable = if is_https(uri) { self.https_variable } else { self.http_variable };
         self.proxy_for(uri).map(|proxy| NamedProxy { authority: authority(proxy.uri()), variable })
     }
 }

@@ -1,0 +1,89 @@
+//! The last request and its answer, which messages name.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use aws_smithy_types::DateTime;
+
+use super::{NamedProxy, locked};
+use crate::code::Code;
+use crate::error::Failure;
+use crate::identity::Source;
+
+/// The last request and its answer. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::aws) struct LastRequest(Arc<Mutex<Last>>);
+
+#[derive(Debug, Default)]
+struct Last {
+    /// Host and port that it went to; empty before the first request.
+    authority: String,
+    proxy: Option<NamedProxy>,
+    /// The role that is requested from STS.
+    role: Option<String>,
+    /// The `Date` header of the answer.
+    date: Option<DateTime>,
+}
+
+impl LastRequest {
+    /// Begins a request to `authority`.
+    pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>) {
+        let role = self.last().role.take();
+        *self.last() = Last { authority, proxy, role, date: None };
+    }
+
+    pub(super) fn set_date(&self, date: Option<DateTime>) {
+        self.last().date = date;
+    }
+
+    /// Sets the role that is requested next.
+    pub(in crate::aws) fn set_role(&self, arn: Option<&str>) {
+        self.last().role = arn.map(str::to_owned);
+    }
+
+    /// Host and port that the last request went to; empty before the first.
+    pub(in crate::aws) fn authority(&self) -> String {
+        self.last().authority.clone()
+    }
+
+    /// The proxy that the last request went through.
+    pub(in crate::aws) fn proxy(&self) -> Option<NamedProxy> {
+        self.last().proxy.clone()
+    }
+
+    /// The time at AWS when it last answered; the local time when the answer had no date.
+    pub(in crate::aws) fn time_at_aws(&self) -> DateTime {
+        self.last().date.unwrap_or_else(|| SystemTime::now().into())
+    }
+
+    /// How many seconds the clock of this machine was ahead of the clock of AWS at the last answer.
+    pub(in crate::aws) fn clock_ahead(&self) -> i64 {
+        DateTime::from(SystemTime::now()).secs() - self.time_at_aws().secs()
+    }
+
+    /// The failure when the time is over, and the last request has no answer.
+    pub(in crate::aws) fn timed_out(&self, source: &Source) -> Failure {
+        let (who, check) = match source.asks_before_aws() {
+            Some(service) => (format!("{service} and AWS"), "the network and HTTPS_PROXY"),
+            None => (self.to_string(), "the network, HTTPS_PROXY and a VPC endpoint if there is one"),
+        };
+        let hint = format!("check {check}, or raise AWS_ECR_TIMEOUT");
+        Failure::new(Code::Timeout, format!("{who} did not answer in time"), hint)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        locked(&self.0)
+    }
+}
+
+impl fmt::Display for LastRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Last { authority, role, .. } = &*self.last();
+        match role {
+            _ if authority.is_empty() => f.write_str("AWS"),
+            Some(role) => write!(f, "STS at {authority}, asked for the role {role},"),
+            None => write!(f, "AWS at {authority}"),
+        }
+    }
+}
