@@ -471,6 +471,28 @@ fn a_file_is_refreshed_through_failures_until_a_signal() {
     kept.end(Signal::SIGTERM);
 }
 
+/// A failed refresh postpones the next one by minutes, and that ends with the token.
+#[test]
+fn a_token_that_expires_while_its_refresh_is_postponed_is_renewed_at_once() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_MAX_ATTEMPTS", "1");
+    let cached = helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(7));
+    aws.change(|plan| plan.failures = usize::MAX);
+    assert_eq!((helper.get(HOST).password_for(HOST), aws.count()), (cached.clone(), 2), "the refresh fails");
+    let helper = helper.var("AWS_ECR_LOG", "info");
+    let mut kept = Kept::start(&helper, "1s", &["--format", "user-password"]);
+    kept.until("it is written again and again", |kept| kept.errors().matches("written").count() > 1);
+    assert_eq!((kept.text(), aws.count()), (format!("AWS:{cached}\n"), 2), "without another request");
+
+    make_older(&helper, Duration::from_hours(13));
+    kept.until("AWS is asked", |kept| aws.count() > 3 && kept.errors().contains("trying again in"));
+    assert_eq!(kept.text(), format!("AWS:{cached}\n"), "the old file stays");
+    aws.change(|plan| plan.failures = 0);
+    kept.until("it recovers", |kept| !kept.text().contains(&cached));
+    kept.end(Signal::SIGTERM);
+}
+
 #[test]
 fn a_refreshed_password_outlives_the_interval() {
     let aws = Aws::start();
