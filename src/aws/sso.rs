@@ -117,7 +117,7 @@ fn write(path: &Path, old: &[u8], bytes: &[u8]) -> io::Result<()> {
 }
 
 fn in_region(of: &Sso, context: &Context) -> SdkConfig {
-    context.config.to_builder().region(Region::new(of.region.clone())).build()
+    context.config.to_builder().region(Region::new(of.region.to_string())).build()
 }
 
 fn expired(of: &Sso) -> Failure {

@@ -21,14 +21,11 @@ use crate::config::{self, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{Profiles, Selected};
-use crate::registry::{Account, Registry};
+use crate::registry::{Account, Region, Registry};
 use crate::{log, token_provider};
 
 /// The command's name, as in the AWS CLI.
 pub const COMMAND: &str = "get-login-password";
-
-/// The only region in which ECR Public's API issues passwords (Amazon ECR Public user guide, "Registry authentication").
-const PUBLIC_REGION: &str = "us-east-1";
 
 /// The service of which the command is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +108,7 @@ pub struct GetLoginPassword {
     host: Option<String>,
     /// The region; default as in the AWS CLI
     #[arg(long)]
-    region: Option<String>,
+    region: Option<Region>,
     /// The AWS profile, instead of that of the configuration or the environment
     #[arg(long)]
     profile: Option<String>,
@@ -180,26 +177,24 @@ impl GetLoginPassword {
 
     /// Returns the host of the registry that the arguments name or imply.
     fn registry(&self, service: Service, env: &Env, started: Instant) -> Result<String, Error> {
-        let region = self.region.as_deref();
-        if let Some(region) = region.filter(|region| service == Service::EcrPublic && *region != PUBLIC_REGION) {
-            return Err(Error::usage(format!(
-                "ECR Public issues passwords in {PUBLIC_REGION} only, not in '{region}'; pass --region \
-                 {PUBLIC_REGION} or leave --region out"
-            )));
-        }
-        match (&self.host, region) {
+        // The only region in which ECR Public's API issues passwords (Amazon ECR Public user guide, "Registry authentication").
+        let public = Region::public();
+        match (&self.host, &self.region) {
+            (_, Some(region)) if service == Service::EcrPublic && *region != public => Err(Error::usage(format!(
+                "ECR Public issues passwords in {public} only, not in '{region}'; pass --region {public} or leave --region out"
+            ))),
             (Some(host), region) => {
-                check_region(host, region)?;
-                Ok(host.clone())
+                let own = Registry::parse(host).map(|registry| registry.region());
+                match own.zip(region.as_ref()).filter(|(own, region)| own != *region) {
+                    Some((own, region)) => {
+                        Err(Error::usage(format!("{host} is in {own}, not in {region}; leave --region out")))
+                    }
+                    None => Ok(host.clone()),
+                }
             }
             (None, _) if service == Service::EcrPublic => Ok(Registry::PUBLIC.host().to_string()),
-            (None, Some(region)) => any_in(region).ok_or_else(|| Error::usage(not_a_region(region))),
-            (None, None) => {
-                let region = default_region(env, self.profile.as_deref(), started)?;
-                any_in(&region).ok_or_else(|| {
-                    Error::failed(Code::RegionMissing, not_a_region(&region), "name one with --region or AWS_REGION")
-                })
-            }
+            (None, Some(region)) => Ok(any_in(region.clone())),
+            (None, None) => default_region(env, self.profile.as_deref(), started).map(any_in),
         }
     }
 }
@@ -219,28 +214,13 @@ impl Service {
     }
 }
 
-/// Refuses a region that is not the one of the host.
-fn check_region(host: &str, region: Option<&str>) -> Result<(), Error> {
-    match (Registry::parse(host), region) {
-        (Some(registry), Some(region)) if *registry.region() != *region => {
-            let own = registry.region();
-            Err(Error::usage(format!("{host} is in {own}, not in {region}; leave --region out")))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The host that stands for all registries of a region.
-fn any_in(region: &str) -> Option<String> {
-    Some(Registry::private(Account::ANY, region.parse().ok()?).host().to_string())
-}
-
-fn not_a_region(region: &str) -> String {
-    format!("'{region}' is not an AWS region")
+fn any_in(region: Region) -> String {
+    Registry::private(Account::ANY, region).host().to_string()
 }
 
 /// Returns the default region, by the order of the AWS CLI.
-fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<String, Error> {
+fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<Region, Error> {
     let named = profile.map(MappedProfile::by_option);
     if let Some(MappedProfile { name, .. }) = &named {
         let profiles = Profiles::read(env, config::deadline(env, started))?;
@@ -249,10 +229,10 @@ fn default_region(env: &Env, profile: Option<&str>, started: Instant) -> Result<
             return Err(Error::failed(Code::ProfileMissing, what, "correct the name"));
         }
     }
-    token_provider::default_region(env, &Selected::new(env, named.as_ref()), config::deadline(env, started)).ok_or_else(
-        || {
-            let hint = "name one with --region or AWS_REGION, or name a registry";
-            Error::failed(Code::RegionMissing, "no region is set", hint)
-        },
-    )
+    let missing = |what: String| {
+        Error::failed(Code::RegionMissing, what, "name one with --region or AWS_REGION, or name a registry")
+    };
+    let region =
+        token_provider::default_region(env, &Selected::new(env, named.as_ref()), config::deadline(env, started));
+    region.map_err(|wrong| missing(wrong.to_string()))?.ok_or_else(|| missing("no region is set".to_owned()))
 }

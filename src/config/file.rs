@@ -1,23 +1,22 @@
 //! Parses the text of the configuration file, with the line of every value for messages.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::registry_entry::{BLANK, RegistryEntry, Table};
+use super::registry_entry::{RegistryEntry, Table};
 use super::source_text::SourceText;
-use super::values::{age, is_helper_name, time_limit};
+use super::values::{BLANK, Text, age, is_helper_name, time_limit};
 use super::{AGE_FORM, Config, TIME_LIMIT_FORM};
 use crate::error::Failure;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    timeout: Option<Spanned<String>>,
-    max_age: Option<Spanned<String>>,
-    fallback: Option<Spanned<String>>,
+    timeout: Option<Spanned<Text>>,
+    max_age: Option<Spanned<Text>>,
+    fallback: Option<Spanned<Text>>,
     #[serde(default)]
     registry: Vec<Spanned<Table>>,
 }
@@ -32,32 +31,23 @@ impl Config {
             let hint = if error.message() == BLANK { "remove the key instead" } else { "correct the line" };
             source.failure_at(offset, error.message(), hint)
         })?;
-        let timeout = file.timeout.as_ref().map(|value| timeout(value, &source)).transpose()?;
-        let max_age = file.max_age.as_ref().map(|value| max_age(value, &source)).transpose()?;
-        let fallback = file.fallback.map(|name| fallback(name, &source)).transpose()?;
-        let registries = registries(file.registry, source)?;
+        let File { timeout, max_age, fallback, registry } = file;
+        let timeout = source.parse(timeout.as_ref(), time_limit, "timeout: not a time limit", TIME_LIMIT_FORM)?;
+        let max_age = source.parse(max_age.as_ref(), age, "max_age: not an age", AGE_FORM)?;
+        let fallback = fallback.map(|name| helper(name, &source)).transpose()?;
+        let registries = registries(registry, source)?;
         Ok(Self { timeout, max_age, fallback, registries, path, source: None })
     }
 }
 
-fn timeout(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Failure> {
-    let limit = time_limit(value.get_ref());
-    limit.ok_or_else(|| source.failure(value, "timeout: not a time limit", TIME_LIMIT_FORM))
-}
-
-fn max_age(value: &Spanned<String>, source: &SourceText) -> Result<Duration, Failure> {
-    let age = age(value.get_ref());
-    age.ok_or_else(|| source.failure(value, "max_age: not an age", AGE_FORM))
-}
-
-fn fallback(name: Spanned<String>, source: &SourceText) -> Result<String, Failure> {
+fn helper(name: Spanned<Text>, source: &SourceText) -> Result<String, Failure> {
     if !is_helper_name(name.get_ref()) {
         return Err(source.failure(&name, "fallback: not the name of a helper", "write e.g. 'desktop'"));
     }
-    if name.get_ref() == "ecr-login" {
+    if **name.get_ref() == "ecr-login" {
         return Err(source.failure(&name, "fallback: ecr-login is this helper", "name another one"));
     }
-    Ok(name.into_inner())
+    Ok(name.into_inner().0)
 }
 
 fn registries(tables: Vec<Spanned<Table>>, mut source: SourceText) -> Result<Vec<RegistryEntry>, Failure> {

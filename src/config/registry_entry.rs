@@ -1,17 +1,15 @@
 //! A `[[registry]]` table of the configuration file: its keys, checked one by one, and the entry that they make.
 
-use std::ops::Deref;
-
 use glob::Pattern;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::source_text::SourceText;
 use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
-use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, ends_in_domain, is_role_arn, is_url, is_variable_name};
+use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, Text, ends_in_domain, is_role_arn, is_url, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::error::Failure;
-use crate::registry::{Account, Registry};
+use crate::registry::{Account, Region, Registry};
 
 /// The keys of a table, as written.
 #[derive(Deserialize)]
@@ -23,35 +21,11 @@ pub(super) struct Table {
     role_arn: Option<Spanned<Text>>,
     external_id: Option<Spanned<Text>>,
     role_session_name: Option<Spanned<Text>>,
-    region: Option<Spanned<Text>>,
+    region: Option<Spanned<Region>>,
     web_identity: Option<Spanned<Text>>,
     web_identity_token_env: Option<Spanned<Text>>,
     registry: Option<Spanned<Text>>,
     endpoint_url: Option<Spanned<Text>>,
-}
-
-/// What is wrong with a blank value. Its fix is to leave the key out.
-pub(super) const BLANK: &str = "the value is empty";
-
-/// A value that is not blank.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Text(String);
-
-impl TryFrom<String> for Text {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.trim().is_empty() { Err(BLANK) } else { Ok(Self(text)) }
-    }
-}
-
-impl Deref for Text {
-    type Target = String;
-
-    fn deref(&self) -> &String {
-        &self.0
-    }
 }
 
 /// The fix for a pattern, for messages.
@@ -65,8 +39,11 @@ pub(super) struct RegistryEntry {
     pub(super) line: usize,
     /// The registry behind a custom domain.
     pub(super) registry: Option<Registry>,
-    /// Who calls. The ARN of the role may be a template; see [`Self::caller_for`].
-    caller: Caller,
+    profile: Option<MappedProfile>,
+    /// The ARN may be a template; see [`Self::caller_for`].
+    role: Option<Role>,
+    /// Where the token comes from that the role is assumed with; `None` for AWS credentials.
+    token: Option<TokenOrigin>,
     /// Where `role_arn` is, for messages.
     role_setting: String,
     pub(super) endpoint_url: Option<String>,
@@ -76,23 +53,31 @@ impl RegistryEntry {
     /// Checks the keys of a table.
     pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Failure> {
         table.refuse_keys_without_role(source)?;
-        let web_identity = table.web_identity(source)?;
-        let host = table.pattern.get_ref().to_ascii_lowercase();
-        let pattern = table.glob(&host, source)?;
+        let token = table.web_identity(source)?;
+        let pattern = table.glob(source)?;
         table.check_role_arn(source)?;
-        table.check_endpoint_url(source)?;
+        let url = |url: &str| is_url(url).then(|| url.to_owned());
+        let form = "write e.g. https://host";
+        let endpoint_url = source.parse(table.endpoint_url.as_ref(), url, "endpoint_url: not a URL", form)?;
         let registry = table.registry(&pattern, source)?;
-        table.refuse_template_for_public(registry.as_ref(), source)?;
-        let role_line = table.role_arn.as_ref().map_or(source.line(), |arn| source.line_of(arn));
-        let endpoint_url = table.endpoint_url.as_ref().map(|url| url.get_ref().to_string());
-        Ok(Self {
-            pattern,
-            line: source.line(),
-            registry,
-            caller: table.into_caller(web_identity, source),
-            role_setting: source.setting_in(role_line),
-            endpoint_url,
-        })
+        let role_setting = table.role_arn.as_ref().map(|arn| source.setting_of(arn)).unwrap_or_default();
+        let profile = table.profile.map(|name| {
+            let setting = source.setting_of(&name);
+            MappedProfile { name: name.into_inner().0, setting }
+        });
+        let text = |value: Option<Spanned<Text>>| value.map(|value| value.into_inner().0);
+        let role = text(table.role_arn).map(|arn| Role {
+            arn,
+            external_id: text(table.external_id),
+            session_name: text(table.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
+            region: table.region.map(Spanned::into_inner),
+            mfa_serial: None,
+        });
+        let entry = Self { pattern, line: source.line(), registry, profile, role, token, role_setting, endpoint_url };
+        if let Some(registry) = &entry.registry {
+            entry.caller_for(registry)?;
+        }
+        Ok(entry)
     }
 
     /// Whether the entry is for a registry of this name. Only a pattern that names a port matches one: whatever else listens
@@ -103,8 +88,8 @@ impl RegistryEntry {
 
     /// Who calls for `registry`: the account of the registry fills in the template of a role.
     pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Failure> {
-        let mut caller = self.caller.clone();
-        if let Some(role) = caller.role_mut().filter(|role| role.arn.contains(ACCOUNT)) {
+        let mut role = self.role.clone();
+        if let Some(role) = role.as_mut().filter(|role| role.arn.contains(ACCOUNT)) {
             let Some(account) = registry.account() else {
                 let (setting, host) = (&self.role_setting, registry.host());
                 return Err(invalid(
@@ -114,7 +99,10 @@ impl RegistryEntry {
             };
             role.arn = role.arn.replace(ACCOUNT, &account.to_string());
         }
-        Ok(caller)
+        Ok(match self.token.clone() {
+            Some(token) => Caller::WebIdentity { token, role },
+            None => Caller::AwsSettings { profile: self.profile.clone(), role },
+        })
     }
 }
 
@@ -124,24 +112,22 @@ impl Table {
             return Ok(());
         }
         let keys = [
-            ("external_id", &self.external_id),
-            ("role_session_name", &self.role_session_name),
-            ("region", &self.region),
-            ("web_identity", &self.web_identity),
-            ("web_identity_token_env", &self.web_identity_token_env),
+            ("external_id", place(self.external_id.as_ref())),
+            ("role_session_name", place(self.role_session_name.as_ref())),
+            ("region", place(self.region.as_ref())),
+            ("web_identity", place(self.web_identity.as_ref())),
+            ("web_identity_token_env", place(self.web_identity_token_env.as_ref())),
         ];
-        match first_of(&keys) {
-            None => Ok(()),
-            Some((key, value)) => {
-                let what = format!("{key}: requires role_arn in the same table");
-                Err(source.failure(value, &what, "add role_arn, or remove the key"))
-            }
-        }
+        first_of(&keys).map_or(Ok(()), |(key, place)| {
+            let what = format!("{key}: requires role_arn in the same table");
+            Err(source.failure_at(place, &what, "add role_arn, or remove the key"))
+        })
     }
 
     /// Parses the pattern of hosts, without the port that names of registries omit.
-    fn glob(&self, host: &str, source: &SourceText) -> Result<Pattern, Failure> {
-        match Pattern::new(host.strip_suffix(":443").unwrap_or(host)) {
+    fn glob(&self, source: &SourceText) -> Result<Pattern, Failure> {
+        let host = self.pattern.get_ref().to_ascii_lowercase();
+        match Pattern::new(host.strip_suffix(":443").unwrap_or(&host)) {
             Ok(glob) if glob.as_str().is_empty() => {
                 Err(source.failure(&self.pattern, "match: the pattern is empty", GLOB))
             }
@@ -175,10 +161,11 @@ impl Table {
                 return Err(source.failure(name, what, "write e.g. ECR_ID_TOKEN"));
             }
         };
-        if let Some((other, value)) = first_of(&[("profile", &self.profile), ("external_id", &self.external_id)]) {
-            return Err(source.failure(value, &format!("{other}: contradicts {key}"), "remove one of the two"));
+        let others = [("profile", place(self.profile.as_ref())), ("external_id", place(self.external_id.as_ref()))];
+        if let Some((other, place)) = first_of(&others) {
+            return Err(source.failure_at(place, &format!("{other}: contradicts {key}"), "remove one of the two"));
         }
-        let setting = format!("{key} in {}", source.setting_in(source.line_of(value)));
+        let setting = format!("{key} in {}", source.setting_of(value));
         Ok(Some(TokenOrigin { provider, setting }))
     }
 
@@ -196,18 +183,11 @@ impl Table {
         Ok(())
     }
 
-    fn check_endpoint_url(&self, source: &SourceText) -> Result<(), Failure> {
-        match self.endpoint_url.as_ref().filter(|url| !is_url(url.get_ref())) {
-            None => Ok(()),
-            Some(url) => Err(source.failure(url, "endpoint_url: not a URL", "write e.g. https://host")),
-        }
-    }
-
     /// The registry behind a custom domain.
     fn registry(&self, pattern: &Pattern, source: &SourceText) -> Result<Option<Registry>, Failure> {
-        let Some(host) = &self.registry else { return Ok(None) };
-        let registry = Registry::parse(host.get_ref())
-            .ok_or_else(|| source.failure(host, "registry: not the host of an ECR registry", "correct the host"))?;
+        let what = "registry: not the host of an ECR registry";
+        let registry = source.parse(self.registry.as_ref(), Registry::parse, what, "correct the host")?;
+        let (Some(host), Some(registry)) = (&self.registry, registry) else { return Ok(None) };
         // Only hosts below a domain that the user chose may get the token.
         if !ends_in_domain(pattern.as_str()) {
             let what = "registry: any host that 'match' matches could get the token";
@@ -222,38 +202,14 @@ impl Table {
         }
         Ok(Some(registry))
     }
-
-    fn refuse_template_for_public(&self, registry: Option<&Registry>, source: &SourceText) -> Result<(), Failure> {
-        match (registry, &self.role_arn) {
-            (Some(registry), Some(arn)) if registry.is_public() && arn.get_ref().contains(ACCOUNT) => {
-                let what = format!("role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host());
-                Err(source.failure(arn, &what, "write the account"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn into_caller(self, web_identity: Option<TokenOrigin>, source: &SourceText) -> Caller {
-        let text = |value: Option<Spanned<Text>>| value.map(|value| value.into_inner().0);
-        let profile = self.profile.map(|name| {
-            let setting = source.setting_in(source.line_of(&name));
-            MappedProfile { name: name.into_inner().0, setting }
-        });
-        let role = text(self.role_arn).map(|arn| Role {
-            arn,
-            external_id: text(self.external_id),
-            session_name: text(self.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
-            region: text(self.region),
-            mfa_serial: None,
-        });
-        match web_identity {
-            None => Caller::AwsSettings { profile, role },
-            Some(token) => Caller::WebIdentity { token, role },
-        }
-    }
 }
 
-/// The first of these keys that the table has.
-fn first_of<'a>(keys: &[(&'static str, &'a Option<Spanned<Text>>)]) -> Option<(&'static str, &'a Spanned<Text>)> {
-    keys.iter().find_map(|(key, value)| Some((*key, value.as_ref()?)))
+/// Where a value stands in the text, if the table has it.
+fn place<T>(value: Option<&Spanned<T>>) -> Option<usize> {
+    value.map(|value| value.span().start)
+}
+
+/// The first of these keys that the table has, and the place of its value.
+fn first_of(keys: &[(&'static str, Option<usize>)]) -> Option<(&'static str, usize)> {
+    keys.iter().find_map(|(key, place)| Some((*key, (*place)?)))
 }

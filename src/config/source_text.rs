@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 
 use super::invalid;
+use super::values::Text;
 use crate::error::Failure;
 
 /// The text of a file, which turns the offset of a value into its line.
@@ -38,14 +39,25 @@ impl<'a> SourceText<'a> {
         self.line
     }
 
-    /// The line of a value.
-    pub(super) fn line_of<T>(&self, value: &Spanned<T>) -> usize {
-        self.line_at(value.span().start)
+    /// The file and the line of a value, as the setting that a message names.
+    pub(super) fn setting_of<T>(&self, value: &Spanned<T>) -> String {
+        self.setting_at(value.span().start)
     }
 
-    /// The file and a line, as the setting that a message names.
-    pub(super) fn setting_in(&self, line: usize) -> String {
-        format!("{}, line {line}", self.path.display())
+    fn setting_at(&self, offset: usize) -> String {
+        format!("{}, line {}", self.path.display(), self.line_at(offset))
+    }
+
+    /// Parses a value; `None` if the key is absent.
+    pub(super) fn parse<T>(
+        &self,
+        value: Option<&Spanned<Text>>,
+        parse: impl FnOnce(&str) -> Option<T>,
+        what: &str,
+        hint: &str,
+    ) -> Result<Option<T>, Failure> {
+        let Some(value) = value else { return Ok(None) };
+        parse(value.get_ref()).map(Some).ok_or_else(|| self.failure(value, what, hint))
     }
 
     /// The failure for a value.
@@ -55,6 +67,6 @@ impl<'a> SourceText<'a> {
 
     /// The failure for what stands at an offset.
     pub(super) fn failure_at(&self, offset: usize, what: &str, hint: &str) -> Failure {
-        invalid(format!("{}: {what}", self.setting_in(self.line_at(offset))), hint)
+        invalid(format!("{}: {what}", self.setting_at(offset)), hint)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::registry::{Account, Host, Registry};
+use crate::registry::{Account, Host, Region, Registry};
 use crate::secret::Secret;
 
 /// A registry that a client named, and how its token is requested.
@@ -94,16 +94,6 @@ impl Caller {
             Self::ServiceAccount(_) => None,
         }
     }
-
-    /// The same as [`Self::role`], to change it.
-    pub(super) fn role_mut(&mut self) -> Option<&mut Role> {
-        match self {
-            Self::AwsSettings { role, .. } | Self::AccountKeys { role, .. } | Self::WebIdentity { role, .. } => {
-                role.as_mut()
-            }
-            Self::ServiceAccount(_) => None,
-        }
-    }
 }
 
 /// Who calls AWS, and the setting that says so.
@@ -177,7 +167,7 @@ pub struct Role {
     /// The session name that CloudTrail shows.
     pub session_name: String,
     /// The region of STS; `None` for the registry's.
-    pub region: Option<String>,
+    pub region: Option<Region>,
     /// The MFA device whose code `login` prompts for.
     pub mfa_serial: Option<String>,
 }

@@ -1,6 +1,33 @@
 //! The formats of values that variables, options and the configuration file share.
 
+use std::ops::Deref;
 use std::time::Duration;
+
+use serde::Deserialize;
+
+/// What is wrong with a blank value. Its fix is to leave the key out.
+pub(super) const BLANK: &str = "the value is empty";
+
+/// A value that is not blank.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Text(pub(super) String);
+
+impl TryFrom<String> for Text {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.trim().is_empty() { Err(BLANK) } else { Ok(Self(text)) }
+    }
+}
+
+impl Deref for Text {
+    type Target = String;
+
+    fn deref(&self) -> &String {
+        &self.0
+    }
+}
 
 /// The name of the one provider of CI tokens that is no variable.
 pub(super) const GITHUB: &str = "github";

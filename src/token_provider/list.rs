@@ -25,7 +25,7 @@ use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{CacheKey, Identity, Profiles, Selected, request_key};
-use crate::registry::{Account, Host, Region, Registry};
+use crate::registry::{Account, Host, Region, Registry, Wrong};
 
 /// The time limit of the request for the caller's own registry.
 const OWN_REGISTRY_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -58,13 +58,14 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, S
 }
 
 /// The default region of the AWS settings, by the order of the AWS CLI.
-pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Option<String> {
+pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Result<Option<Region>, Wrong> {
     let of_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.text(name));
     let of_profile = || {
         let profiles = Profiles::read(env, deadline).ok()?;
         profiles.profile(selected.name())?.get("region").map(str::to_owned)
     };
-    of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty())
+    let named = of_environment.map(str::to_owned).or_else(of_profile).filter(|region| !region.is_empty());
+    named.map(|region| region.parse()).transpose()
 }
 
 /// The hosts for which the files of docker and of podman name the helper.
@@ -162,15 +163,14 @@ impl Check<'_> {
 
 /// The caller's own registry in the default region.
 fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String> {
-    let Some(region) = default_region(env, &Selected::new(env, None), deadline) else {
+    let region = default_region(env, &Selected::new(env, None), deadline);
+    let region =
+        region.inspect_err(|wrong| warn!("{wrong}; AWS cannot be asked for the caller's own registry")).ok()?;
+    let Some(region) = region else {
         debug!("no registry is known, and no region is configured in which to ask AWS for the caller's own");
         return None;
     };
-    let Ok(known) = region.parse::<Region>() else {
-        warn!(region; "not an AWS region; AWS cannot be asked for the caller's own registry");
-        return None;
-    };
-    let host = Registry::private(Account::ANY, known).host();
+    let host = Registry::private(Account::ANY, region.clone()).host();
     let target = config.target(env, &host).inspect_err(|error| warn!("{error}")).ok()?;
     if target.caller.role().is_some_and(|role| role.arn.contains(&Account::ANY.to_string())) {
         debug!(region; "the role of a registry depends on its account; AWS cannot be asked for the caller's own registry");

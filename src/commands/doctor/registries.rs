@@ -85,7 +85,7 @@ fn check_group(mut checker: Checker, Group { mut access, members }: Group) {
 pub(super) fn check_without_registry(mut checker: Checker) {
     let Ok(config) = checker.config else { return };
     let region = default_region(checker.env, &Selected::new(checker.env, None), checker.for_credentials());
-    let region = region.and_then(|region| region.parse().ok()).unwrap_or_else(Region::public);
+    let region = region.ok().flatten().unwrap_or_else(Region::public);
     let Ok(target) = config.target(checker.env, &Registry::private(Account::ANY, region).host()) else { return };
     let mut report = RegistryReport::default();
     let access = settings::check_identity(checker, &target, &mut report)

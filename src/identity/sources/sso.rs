@@ -14,6 +14,7 @@ use super::super::profiles::Profile;
 use super::super::source_file::SourceFile;
 use crate::error::Failure;
 use crate::platform::shell_word;
+use crate::registry::Region;
 
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
@@ -26,7 +27,7 @@ pub struct Sso {
     /// The name of the `[sso-session …]`; `None` in the legacy form.
     pub session: Option<String>,
     /// The region of the service.
-    pub region: String,
+    pub region: Region,
     /// The account of the role.
     pub account_id: String,
     /// The role, a permission set.
@@ -61,6 +62,7 @@ impl Sso {
         let account_id = required("sso_account_id", account_id, &own)?;
         let role_name = required("sso_role_name", role_name, &own)?;
         let region = required("sso_region", found.get("sso_region"), &place)?;
+        let region = region.parse().map_err(|wrong| section.wrong(&format!("sso_region: {wrong}"), "correct it"))?;
         let start_url = required("sso_start_url", found.get("sso_start_url"), &place)?;
         // The AWS CLI names the file by the SHA-1 of the session's name; in the legacy form, of the start URL.
         let name = format!("{:x}.json", Sha1::digest(session.unwrap_or(&start_url)));

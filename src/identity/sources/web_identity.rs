@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::config::{Role, SESSION_NAME, ServiceAccount, TokenOrigin, TokenProvider, is_url};
 use crate::error::Failure;
 use crate::input::Content;
-use crate::registry::Registry;
+use crate::registry::{Region, Registry};
 use crate::secret::Secret;
 
 /// The variable with the path of a token file.
@@ -32,7 +32,7 @@ pub struct WebIdentity {
     /// The session name that CloudTrail shows.
     pub session_name: String,
     /// The region of STS; `None` for the registry's.
-    pub region: Option<String>,
+    pub region: Option<Region>,
 }
 
 /// The token of another identity provider.
