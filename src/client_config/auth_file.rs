@@ -1,13 +1,16 @@
 //! A file in the format of docker's config.json, which podman and others share with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::settings_file::{invalid, text};
 use crate::NAME;
 use crate::error::Failure;
+use crate::platform;
 use crate::registry::Host;
 
 /// The helper's name in the settings of clients.
@@ -17,23 +20,43 @@ pub const HELPER_NAME: &str = "ecr-login";
 pub const DOCKERCFG: &str = ".dockercfg";
 
 /// A settings file in docker's format.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AuthFile {
     /// The path that it was read from.
     pub path: PathBuf,
-    content: Map<String, Value>,
+    content: Arc<Map<String, Value>>,
 }
 
+/// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
+static READ: Mutex<BTreeMap<PathBuf, ([u64; 5], AuthFile)>> = Mutex::new(BTreeMap::new());
+
 impl AuthFile {
-    /// Reads the file. A file that does not exist counts as empty. `.dockercfg` holds what other files have below `auths`.
+    /// Reads the file, unless it is as it was when it was read before. A file that does not exist counts as empty.
     pub fn read(path: PathBuf) -> Result<Self, Failure> {
+        let Ok(state) = fs::metadata(&path).map(|metadata| platform::file_state(&metadata)) else {
+            return Self::read_anew(path);
+        };
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        match read.get(&path) {
+            Some((before, file)) if *before == state => Ok(file.clone()),
+            _ => {
+                let file = Self::read_anew(path.clone())?;
+                read.insert(path, (state, file.clone()));
+                Ok(file)
+            }
+        }
+    }
+
+    /// Reads the file. `.dockercfg` holds what other files have below `auths`.
+    fn read_anew(path: PathBuf) -> Result<Self, Failure> {
         let text = text(&path)?;
         let content = parse(&text).map_err(|what| invalid(&path, format!("{}: {what}", path.display())))?;
         if path.file_name().is_some_and(|name| name == DOCKERCFG) {
-            return Ok(Self { path, content: Map::from_iter([("auths".to_owned(), Value::Object(content))]) });
+            let content = Arc::new(Map::from_iter([("auths".to_owned(), Value::Object(content))]));
+            return Ok(Self { path, content });
         }
         match wrong_type(&content) {
-            None => Ok(Self { path, content }),
+            None => Ok(Self { path, content: Arc::new(content) }),
             Some(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
         }
     }

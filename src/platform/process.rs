@@ -1,7 +1,9 @@
 //! This process: standard streams, signals, core dumps, threads.
 
 use std::io::{self, Read};
-use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{JoinHandle, Scope};
 use std::time::Instant;
 
 /// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
@@ -146,11 +148,38 @@ pub fn spawn_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 }
 
 /// Starts a thread of a scope.
-pub fn spawn_scoped<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> ScopedJoinHandle<'scope, T> {
-    std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).expect("the system starts a thread")
+pub fn spawn_scoped<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Send + 'scope) -> io::Result<()> {
+    std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(drop)
+}
+
+/// The threads that [`for_each`] may start, in all calls together: their stacks fit into little memory.
+static SPARE_THREADS: AtomicUsize = AtomicUsize::new(6);
+
+/// Does the work for each item: in this thread, and in others while there are some to spare.
+pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+    let mut items = items.into_iter();
+    let Some(own) = items.next() else { return };
+    let items = Mutex::new(items);
+    let left = || items.lock().unwrap_or_else(PoisonError::into_inner);
+    let work_off = || {
+        let next = || left().next();
+        std::iter::from_fn(next).for_each(&work);
+    };
+    std::thread::scope(|scope| {
+        let one_less = |spare: usize| spare.checked_sub(1);
+        while left().len() > 0 && SPARE_THREADS.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
+            let work_off_and_end = || {
+                work_off();
+                SPARE_THREADS.fetch_add(1, Relaxed);
+            };
+            if spawn_scoped(scope, work_off_and_end).is_err() {
+                SPARE_THREADS.fetch_add(1, Relaxed);
+                break;
+            }
+        }
+        work(own);
+        work_off();
+    });
 }
 
 /// Makes a write beyond the limit on file sizes fail instead of ending the process. Call it before a file is written, not at

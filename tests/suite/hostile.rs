@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -18,6 +17,7 @@ use crate::HOST;
 use crate::doctor::{Healthy, check, report};
 use crate::helper::{Helper, Ran, lacks_kernel, program};
 use crate::namespace::{Namespace, missing, skip};
+use crate::process::run;
 use crate::support::aws::{Aws, Plan};
 
 /// Starts an AWS that answers every request with this text.
@@ -195,10 +195,14 @@ fn names_are_resolved_without_random_devices() {
 /// Runs `get` with 20 seconds of a processor and 64 MiB of memory: for everything that it writes to, and with the packaged program
 /// also for all that it maps, as the stacks of threads and the program itself.
 fn get_with_little_memory(helper: &Helper) -> Ran {
+    with_little_memory(helper, &["get"], HOST)
+}
+
+fn with_little_memory(helper: &Helper, args: &[&str], input: &str) -> Ran {
     // A program for development alone has more.
     let mapped = if crate::dns::is_static(&program()) { "ulimit -v 65536; " } else { "" };
     let script = format!("ulimit -t 20; ulimit -d 65536; {mapped}exec \"$@\"");
-    Ran::new(helper.under("sh", &["-c", &script, "sh"], &[], HOST), Duration::ZERO)
+    run(helper.tool("sh").args(["-c", &script, "sh"]).arg(program()).args(args), input)
 }
 
 /// An environment in which the file that the variable names is read.
@@ -319,6 +323,32 @@ fn aws_files_of_a_million_parts_are_one_line_under_limits_on_time_and_memory() {
             assert!(line.lines().count() == 1 && line.contains(words), "{what}: {}", &line[..line.len().min(1000)]);
         }
     }
+}
+
+/// The registries of a token are many, and each has its line; of the lines of a file that have no effect, the first are shown.
+#[test]
+fn doctor_reports_on_thousands_of_registries_and_lines_under_a_limit_on_memory() {
+    const HOSTS: usize = 1500;
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let helper = naming("AWS_CONFIG_FILE");
+    let hosts = (1..=HOSTS).map(|account| format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com"));
+    let entries: serde_json::Map<_, _> = hosts.map(|host| (host, json!("ecr-login"))).collect();
+    helper.write(".docker/config.json", &json!({"credHelpers": entries}).to_string());
+    let lines = format!("a = {}\n", "x".repeat(50)).repeat(130_000);
+    let settings = helper.write("settings", &format!("[default]\n{lines}"));
+    let ran = with_little_memory(&helper, &["doctor"], "");
+    let registries = ran.stdout.lines().filter(|line| line.contains(".dkr.ecr.us-east-1.amazonaws.com  ")).count();
+    assert_eq!((registries, ran.code, ran.stderr.as_str()), (HOSTS, Some(1), ""));
+    let ran = with_little_memory(&helper, &["doctor", "--json"], "");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(report["registries"].as_array().map(Vec::len), Some(HOSTS));
+
+    let helper = helper.var("AWS_CONFIG_FILE", settings.to_str().expect("UTF-8"));
+    let ran = with_little_memory(&helper, &["doctor", HOST], "");
+    let is_told = ran.stdout.contains("and 129996 more") && ran.stdout.contains("For a bug report");
+    assert!(is_told && ran.stderr.is_empty(), "{ran:?}");
 }
 
 /// Starts a server that answers every connection with `start`, and with `more` for ever.

@@ -36,7 +36,7 @@ pub(super) struct Access {
     principal: Arc<Principal>,
     token: Option<Token>,
     expires_at: Option<OffsetDateTime>,
-    checks: Vec<Check>,
+    checks: Vec<Arc<Check>>,
 }
 
 /// An endpoint of the ECR API.
@@ -151,6 +151,7 @@ impl Access {
     }
 
     fn send(&mut self, checker: Checker, check: Check) {
+        let check = Arc::new(check);
         checker.send(Event::Shared(self.index, check.clone()));
         self.checks.push(check);
     }

@@ -1,5 +1,7 @@
 //! Checks whether docker and podman call the helper for a host.
 
+use std::sync::Arc;
+
 use super::check::{Check, Name, Place, Status};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
@@ -9,7 +11,7 @@ use crate::env::Env;
 use crate::registry::Registry;
 
 /// The checks of one host. Those that fail as one of the machine did have its place: they are about the same file.
-pub(super) fn check_all(env: &Env, host: &str, machine: &[Check]) -> Vec<Check> {
+pub(super) fn check_all(env: &Env, host: &str, machine: &[Arc<Check>]) -> Vec<Check> {
     let password = findings::environment_password(env, host);
     let docker = match &password {
         Some(EnvironmentPassword::ByDocker(failure)) => Some(Check::failed(Name::Docker, failure.clone())),
@@ -22,7 +24,8 @@ pub(super) fn check_all(env: &Env, host: &str, machine: &[Check]) -> Vec<Check> 
         checks.push(Check::warned(Name::Docker, failure));
     }
     for check in checks.iter_mut().filter(|check| check.code.is_some()) {
-        let is_same = |above: &&Check| (above.name, above.status, above.code) == (check.name, check.status, check.code);
+        let is_same =
+            |above: &&Arc<Check>| (above.name, above.status, above.code) == (check.name, check.status, check.code);
         check.place = machine.iter().find(is_same).map_or(Place::Registry, |above| above.place);
     }
     checks

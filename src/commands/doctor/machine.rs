@@ -1,6 +1,7 @@
 //! Checks what all registries share: the helper on the PATH, the variables, the configuration, the settings of clients, and the
 //! clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Name, Place};
@@ -33,11 +34,11 @@ pub(super) enum Scope {
 }
 
 /// Sends the result of each check as soon as it is known, since podman takes a while to print its version. Returns all.
-pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Check> {
+pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Arc<Check>> {
     let env = checker.env;
-    let mut machine: Vec<Check> = Vec::new();
+    let mut machine: Vec<Arc<Check>> = Vec::new();
     let mut add = |check: Check| {
-        let check = check.at(Place::Machine(machine.len()));
+        let check = Arc::new(check.at(Place::Machine(machine.len())));
         checker.send(Event::Shared(0, check.clone()));
         machine.push(check);
     };
@@ -75,11 +76,12 @@ fn check_configuration(checker: Checker) -> Option<Check> {
 fn check_aws_files(checker: Checker) -> Option<Check> {
     const SHOWN: usize = 3;
     let profiles = Profiles::read(checker.env, checker.until(AWS_FILES)).ok()?;
-    let lines: Vec<String> = profiles.passed_over().collect();
-    let more = if lines.len() > SHOWN { format!("; and {} more", lines.len() - SHOWN) } else { String::new() };
-    let what = format!("passed over {}{more}", lines[..lines.len().min(SHOWN)].join("; "));
+    let mut lines = profiles.passed_over();
+    let shown: Vec<String> = lines.by_ref().take(SHOWN).collect();
+    let more = Some(lines.count()).filter(|more| *more > 0).map(|more| format!("; and {more} more"));
+    let what = format!("passed over {}{}", shown.join("; "), more.unwrap_or_default());
     let failure = Failure::new(Code::SettingPassedOver, what, "correct or remove the lines");
-    (!lines.is_empty()).then(|| Check::warned(Name::Profiles, failure))
+    (!shown.is_empty()).then(|| Check::warned(Name::Profiles, failure))
 }
 
 /// Checks the settings of docker and podman.

@@ -23,8 +23,10 @@ mod report;
 mod screen;
 mod settings;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,7 +84,7 @@ enum Event {
     /// A check waits for this.
     Waiting(String),
     /// The result of a check that registries share, made for the one with this index among the arguments.
-    Shared(usize, Check),
+    Shared(usize, Arc<Check>),
     /// The results for one registry, with its index among the arguments.
     Registry(usize, Box<RegistryReport>),
 }
@@ -103,18 +105,19 @@ impl Doctor {
         let versions = bug_report::versions(env);
         thread::scope(|scope| {
             let (send, events) = mpsc::channel();
-            platform::spawn_scoped(scope, move || {
+            let check = move || {
                 let config = Config::load(env, started + Duration::from_secs(5));
                 // A failed request is a finding.
                 let (exchange, deadline) = (&Exchange::without_retries(), started + LONGEST);
                 let checker = Checker { env, config: config.as_ref(), local_time, deadline, exchange, events: &send };
                 self.check_all(checker);
-            });
+            };
+            platform::spawn_scoped(scope, check).expect("the system starts a thread");
             for event in events {
                 match event {
                     Event::Waiting(what) => screen.waiting(&what)?,
                     Event::Shared(index, check) => {
-                        if results.add_check(index, check.clone()) {
+                        if results.add_check(index, &check) {
                             screen.check(&check)?;
                         }
                     }
@@ -134,12 +137,9 @@ impl Doctor {
     /// Checks the machine, and the registries that the arguments name, else those for which clients call the helper.
     fn check_all(&self, checker: Checker) {
         let found = if self.hosts.is_empty() { containers::hosts(checker.env) } else { Vec::new() };
-        let mut reports: Vec<RegistryReport> = Vec::new();
-        for report in self.hosts.iter().chain(&found).map(|text| RegistryReport::new(text)) {
-            if reports.iter().all(|known| known.name() != report.name()) {
-                reports.push(report);
-            }
-        }
+        let mut reports: Vec<_> = self.hosts.iter().chain(&found).map(|text| RegistryReport::new(text)).collect();
+        let mut names = HashSet::new();
+        reports.retain(|report| names.insert(report.name()));
         let scope = if reports.is_empty() { Scope::Machine } else { Scope::Registries };
         let machine = machine::check_all(checker, scope);
         match scope {
@@ -153,6 +153,11 @@ impl Checker<'_> {
     /// The deadline of a step with this time limit.
     fn until(self, limit: Duration) -> Instant {
         self.deadline.min(Instant::now() + limit)
+    }
+
+    /// The same for a check that had to wait for others since `started`.
+    fn waiting_since(self, started: Instant) -> Self {
+        Self { deadline: self.deadline + started.elapsed(), ..self }
     }
 
     /// The deadline for credentials.

@@ -1,11 +1,14 @@
 //! Checks each registry, and once what several registries share; without any, the default credentials.
 
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use super::access::Access;
 use super::check::{Check, Name, Place};
 use super::report::RegistryReport;
 use super::{Checker, Event, clients, image, settings};
+use crate::code::Code;
 use crate::identity::Selected;
 use crate::platform;
 use crate::registry::{Account, Region, Registry};
@@ -19,19 +22,18 @@ struct Group {
 }
 
 /// Checks all registries and sends the results.
-pub(super) fn check_all(checker: Checker, reports: Vec<RegistryReport>, machine: &[Check]) {
+pub(super) fn check_all(checker: Checker, reports: Vec<RegistryReport>, machine: &[Arc<Check>]) {
+    let started = Instant::now();
     let groups = group(checker, reports, machine);
-    thread::scope(|scope| {
-        for group in groups {
-            platform::spawn_scoped(scope, move || check_group(checker, group));
-        }
-    });
+    platform::for_each(groups, |group| check_group(checker.waiting_since(started), group));
 }
 
 /// Reads the settings for each registry, and groups those that share a token. Sends the reports of those that get none.
-fn group(checker: Checker, reports: Vec<RegistryReport>, machine: &[Check]) -> Vec<Group> {
+fn group(checker: Checker, reports: Vec<RegistryReport>, machine: &[Arc<Check>]) -> Vec<Group> {
+    let started = Instant::now();
     let mut groups: Vec<Group> = Vec::new();
     for (index, mut report) in reports.into_iter().enumerate() {
+        let checker = checker.waiting_since(started);
         let Some(access) = access(checker, index, machine, &mut report) else {
             checker.send(Event::Registry(index, Box::new(report.finish())));
             continue;
@@ -46,18 +48,18 @@ fn group(checker: Checker, reports: Vec<RegistryReport>, machine: &[Check]) -> V
 }
 
 /// Checks what needs no request: the configuration for the host, the clients, and the settings of its credentials.
-fn access(checker: Checker, index: usize, machine: &[Check], report: &mut RegistryReport) -> Option<Access> {
-    let is_of_client = |check: &&Check| matches!(check.name, Name::Docker | Name::Podman);
+fn access(checker: Checker, index: usize, machine: &[Arc<Check>], report: &mut RegistryReport) -> Option<Access> {
+    let is_of_client = |check: &&Arc<Check>| matches!(check.name, Name::Docker | Name::Podman);
     report.checks.extend(machine.iter().filter(|check| !is_of_client(check)).cloned());
     let target = settings::check_mapping(checker, report);
     if target.is_some() || checker.config.is_err() {
-        report.checks.extend(clients::check_all(checker.env, &report.host, machine));
+        clients::check_all(checker.env, &report.host, machine).into_iter().for_each(|check| report.add(check));
     }
     let target = target?;
     match settings::check_identity(checker, &target, report) {
         Ok((exchange, identity)) => Some(Access::new(checker, index, target, identity, exchange)),
         Err(failure) => {
-            report.checks.push(Check::failed(Name::Credentials, failure));
+            report.add(Check::failed(Name::Credentials, failure));
             None
         }
     }
@@ -66,18 +68,18 @@ fn access(checker: Checker, index: usize, machine: &[Check], report: &mut Regist
 /// Checks what the registries of a group share, then each registry.
 fn check_group(mut checker: Checker, Group { mut access, members }: Group) {
     access.check(&mut checker);
-    let access = &access;
-    thread::scope(|scope| {
-        for (index, mut report) in members {
-            access.describe(checker, &mut report);
-            platform::spawn_scoped(scope, move || {
-                if report.can_go_on() {
-                    checker.send(Event::Waiting(format!("the registry {}", report.host)));
-                    report.checks.push(image::check(checker, access, &report));
-                }
-                checker.send(Event::Registry(index, Box::new(report.finish())));
-            });
+    let (started, is_one_silent) = (Instant::now(), AtomicBool::new(false));
+    platform::for_each(members, |(index, mut report)| {
+        access.describe(checker, &mut report);
+        if report.can_go_on() {
+            // As long as all have answered, the others get their time too, however many they are.
+            let checker = if is_one_silent.load(Relaxed) { checker } else { checker.waiting_since(started) };
+            checker.send(Event::Waiting(format!("the registry {}", report.host)));
+            let check = image::check(checker, &access, &report);
+            is_one_silent.fetch_or(check.code.is_some_and(Code::is_of_network), Relaxed);
+            report.add(check);
         }
+        checker.send(Event::Registry(index, Box::new(report.finish())));
     });
 }
 
@@ -90,9 +92,10 @@ pub(super) fn check_without_registry(mut checker: Checker) {
     let mut report = RegistryReport::default();
     let access = settings::check_identity(checker, &target, &mut report)
         .map(|(exchange, identity)| Access::new(checker, 0, target, identity, exchange))
-        .map_err(|failure| report.checks.push(Check::failed(Name::Credentials, failure)));
+        .map_err(|failure| report.add(Check::failed(Name::Credentials, failure)));
     for check in report.checks {
-        checker.send(Event::Shared(0, check.at(Place::Shared(0))));
+        let check = Check::clone(&check).at(Place::Shared(0));
+        checker.send(Event::Shared(0, Arc::new(check)));
     }
     let Ok(mut access) = access else { return };
     if let Some(session) = access.check_credentials(&mut checker) {

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::bug_report::BugReport;
 use super::check::{Check, Name, Place, Status};
@@ -21,7 +22,8 @@ pub(super) struct Report {
     version: &'static str,
     pub(super) ok: bool,
     pub(super) summary: Summary,
-    checks: Vec<Check>,
+    #[serde(serialize_with = "each")]
+    checks: Vec<Arc<Check>>,
     registries: Vec<RegistryReport>,
     pub(super) environment: BugReport,
 }
@@ -55,7 +57,13 @@ pub(super) struct RegistryReport {
     /// How long the token is valid and until when, for people.
     #[serde(skip)]
     pub(super) valid: Option<String>,
-    pub(super) checks: Vec<Check>,
+    /// Most are those of other registries too, of which there may be thousands.
+    #[serde(serialize_with = "each")]
+    pub(super) checks: Vec<Arc<Check>>,
+}
+
+fn each<S: Serializer>(checks: &[Arc<Check>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(checks.iter().map(Arc::as_ref))
 }
 
 impl RegistryReport {
@@ -73,6 +81,11 @@ impl RegistryReport {
     /// The host, and the image if there is one.
     pub(super) fn name(&self) -> String {
         self.image.as_ref().map_or_else(|| self.host.clone(), |image| format!("{}/{image}", self.host))
+    }
+
+    /// Adds a check of this registry.
+    pub(super) fn add(&mut self, check: Check) {
+        self.checks.push(Arc::new(check));
     }
 
     /// Whether all checks passed that later steps depend on. Checks of clients do not count.
@@ -100,22 +113,22 @@ type Key = (Place, Name, Status, Option<&'static str>);
 #[derive(Default)]
 pub(super) struct Results {
     /// Each check with the index of the registry that it was made for.
-    shared: BTreeMap<Key, (usize, Check)>,
+    shared: BTreeMap<Key, (usize, Arc<Check>)>,
     registries: BTreeMap<usize, RegistryReport>,
 }
 
 impl Results {
     /// Adds a check that was made for the registry at this index. Returns whether it is new. The texts of a check differ in times
     /// and access keys; that for the first registry remains, whichever is done first.
-    pub(super) fn add_check(&mut self, index: usize, check: Check) -> bool {
+    pub(super) fn add_check(&mut self, index: usize, check: &Arc<Check>) -> bool {
         let key = (check.place, check.name, check.status, check.code.map(Code::name));
         match self.shared.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert((index, check));
+                entry.insert((index, check.clone()));
                 return true;
             }
             Entry::Occupied(mut entry) if index < entry.get().0 => {
-                entry.insert((index, check));
+                entry.insert((index, check.clone()));
             }
             Entry::Occupied(_) => {}
         }
@@ -127,7 +140,7 @@ impl Results {
     }
 
     pub(super) fn into_report(self, environment: BugReport) -> Report {
-        let checks: Vec<Check> = self.shared.into_values().map(|(_, check)| check).collect();
+        let checks: Vec<Arc<Check>> = self.shared.into_values().map(|(_, check)| check).collect();
         let registries: Vec<RegistryReport> = self.registries.into_values().collect();
         let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| check.is_own());
         let warnings = checks.iter().chain(own).filter(|check| check.status == Status::Warning).count();
@@ -157,6 +170,8 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::super::bug_report::BugReport;
@@ -174,7 +189,7 @@ mod tests {
     fn report<'a>(checks: impl Iterator<Item = &'a (usize, Check)>, registries: &[RegistryReport]) -> Value {
         let mut results = Results::default();
         for (index, check) in checks {
-            results.add_check(*index, check.clone());
+            results.add_check(*index, &Arc::new(check.clone()));
         }
         for (index, registry) in registries.iter().enumerate().rev() {
             results.add_registry(index, registry.clone());
@@ -183,7 +198,7 @@ mod tests {
     }
 
     fn registry(name: &str, checks: impl IntoIterator<Item = Check>) -> RegistryReport {
-        RegistryReport { checks: checks.into_iter().collect(), ..RegistryReport::new(name) }.finish()
+        RegistryReport { checks: checks.into_iter().map(Arc::new).collect(), ..RegistryReport::new(name) }.finish()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Prints the results of `doctor`: as lines for people, each as soon as it is known, or as JSON at the end.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::Arc;
 
 use super::check::{Check, Name, Status};
 use super::report::{RegistryReport, Report};
@@ -89,8 +90,10 @@ impl<W: Write> Screen<W> {
     /// Prints the details for a bug report and the verdict, or the whole report as JSON.
     pub(super) fn end(&mut self, report: &Report) -> Result<(), Error> {
         if self.format == Format::Json {
-            let text = serde_json::to_string_pretty(report).expect("texts always serialise");
-            return self.write(&format!("{}\n", printable_json(&text)));
+            // The report of thousands of registries takes much memory as one text.
+            let mut output = BufWriter::new(Printable(&mut self.output));
+            let written = serde_json::to_writer_pretty(&mut output, report).map_err(io::Error::from);
+            return written.and_then(|()| writeln!(output)).and_then(|()| output.flush()).map_err(Error::unwritten);
         }
         self.print(&format!("\n{}\n\n{}\n", report.environment, report.summary))
     }
@@ -130,10 +133,26 @@ impl<W: Write> Screen<W> {
     }
 }
 
+/// Gets JSON in pieces of whole characters, and writes it as [`printable_json`].
+struct Printable<W>(W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(piece).map_err(io::Error::other)?;
+        self.0.write_all(printable_json(text).as_bytes())?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// The words beside the name of a registry.
 fn conclusion(registry: &RegistryReport, status: Status) -> String {
     // A mapping that failed follows from the configuration.
-    let is_above = |check: &&Check| check.status == Status::Failure && !check.is_own() && check.name != Name::Mapping;
+    let is_above =
+        |check: &&Arc<Check>| check.status == Status::Failure && !check.is_own() && check.name != Name::Mapping;
     let has_image = registry.checks.iter().any(|check| check.name == Name::Image && check.status == Status::Ok);
     match (status, &registry.valid) {
         (Status::Failure, _) => {

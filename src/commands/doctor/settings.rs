@@ -22,7 +22,7 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
         Ok(config) => config,
         // Already reported with the machine.
         Err(failure) => {
-            report.checks.push(Check::failed(Name::Mapping, failure.clone()).at(Place::Machine(0)));
+            report.add(Check::failed(Name::Mapping, failure.clone()).at(Place::Machine(0)));
             return None;
         }
     };
@@ -30,21 +30,21 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
         Ok(target) => {
             report.account = target.registry.account().map(|account| account.to_string());
             report.region = Some(target.registry.region().to_string());
-            report.checks.push(Check::ok(Name::Host, describe_registry(&target)));
-            report.checks.push(Check::ok(Name::Mapping, describe_mapping(&target)));
+            report.add(Check::ok(Name::Host, describe_registry(&target)));
+            report.add(Check::ok(Name::Mapping, describe_mapping(&target)));
             Some(target)
         }
         Err(Error::NotFound) => {
-            report.checks.push(Check::of(Name::Host, describe_other(checker.env, config, &report.host)));
+            report.add(Check::of(Name::Host, describe_other(checker.env, config, &report.host)));
             None
         }
         Err(Error::Failed(failure)) => {
-            report.checks.push(Check::failed(Name::Mapping, failure));
+            report.add(Check::failed(Name::Mapping, failure));
             None
         }
         Err(error) => {
             let failure = Failure::new(Code::Internal, error.to_string(), "please report it");
-            report.checks.push(Check::failed(Name::Mapping, failure));
+            report.add(Check::failed(Name::Mapping, failure));
             None
         }
     }
@@ -132,11 +132,11 @@ pub(super) fn check_identity(
     report.source = Some(identity.source().to_string());
     report.role = identity.chain.role_arn().map(str::to_owned);
     report.profile = profile(&identity);
-    report.checks.push(check_cache(checker, target, &identity));
+    report.add(check_cache(checker, target, &identity));
     if !identity.chain.passed_over.is_empty() {
         let what = format!("from {}", identity.chain.with_passed_over());
         let hint = "unset or remove what should not count, or add what is missing";
-        report.checks.push(Check::warned(Name::Credentials, Failure::new(Code::SettingPassedOver, what, hint)));
+        report.add(Check::warned(Name::Credentials, Failure::new(Code::SettingPassedOver, what, hint)));
     }
     Ok((exchange, identity))
 }
