@@ -36,8 +36,12 @@ impl Proxies {
         let https = first(["HTTPS_PROXY", "https_proxy"]);
         let http = first(["HTTP_PROXY", "http_proxy"]);
         let no = first(["NO_PROXY", "no_proxy"]);
-        let matcher = Matcher::builder().https(value(https)).http(value(http)).build();
-        let bypassed = value(no).split(',').filter_map(Bypass::parse).collect();
+        // hyper-util reads addresses and networks as Go does, and other entries in its own way.
+        let is_address = |entry: &&str| entry.parse::<IpAddr>().is_ok() || entry.contains('/');
+        let entries = value(no).split(',').map(str::trim);
+        let (addresses, others): (Vec<&str>, Vec<&str>) = entries.partition(is_address);
+        let matcher = Matcher::builder().https(value(https)).http(value(http)).no(addresses.join(",")).build();
+        let bypassed = others.into_iter().filter_map(Bypass::parse).collect();
         let (https_variable, http_variable) = (https.unwrap_or("HTTPS_PROXY"), http.unwrap_or("HTTP_PROXY"));
         Self { matcher, bypassed, https_variable, http_variable }
     }
@@ -45,7 +49,7 @@ impl Proxies {
     /// The proxy for a request to `uri`, if there is one. The SDK itself would send requests for the metadata services to the
     /// proxy, which answers for another machine or not at all.
     pub(super) fn proxy_for(&self, uri: &Uri) -> Option<Intercept> {
-        let host = host(uri).trim_end_matches('.').to_ascii_lowercase();
+        let host = canonical(host(uri).trim_end_matches('.'));
         let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
         let is_direct = is_local(&host) || self.bypassed.iter().any(|bypass| bypass.includes(&host, port));
         if is_direct { None } else { self.matcher.intercept(uri) }
@@ -58,71 +62,48 @@ impl Proxies {
     }
 }
 
-/// An entry of `NO_PROXY`: what is reached without a proxy.
+/// An entry of `NO_PROXY` for hosts, or for an address with a port: what is reached without a proxy.
 #[derive(Debug)]
-enum Bypass {
-    /// `*`
-    All,
-    /// The addresses that have these first bits, e.g. 10.0.0.0/8.
-    Network(IpAddr, u8),
-    /// An address, with a port or with every port.
-    Address(IpAddr, Option<u16>),
-    /// The hosts below a domain, e.g. `.example.com` or `*.example.com`; without the leading dot, the domain too.
-    Domain { suffix: String, itself: bool, port: Option<u16> },
+struct Bypass {
+    /// The end of the names, from a dot on. Empty for every host.
+    suffix: String,
+    /// Whether the domain itself is meant too, and not only the hosts below it.
+    itself: bool,
+    /// `None` for every port.
+    port: Option<u16>,
 }
 
 impl Bypass {
-    /// Parses an entry; `None` when it has no meaning.
+    /// Parses an entry, e.g. `*`, `example.com`, `.example.com`, `*.example.com` or `example.com:443`; `None` when it has no
+    /// meaning.
     fn parse(entry: &str) -> Option<Self> {
-        let entry = entry.trim().to_ascii_lowercase();
         if entry == "*" {
-            return Some(Self::All);
-        }
-        if let Some((address, bits)) = entry.split_once('/') {
-            let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
-            let longest = if address.is_ipv4() { 32 } else { 128 };
-            return (bits <= longest).then_some(Self::Network(address, bits));
-        }
-        if let Ok(address) = entry.parse() {
-            return Some(Self::Address(address, None));
+            return Some(Self { suffix: String::new(), itself: false, port: None });
         }
         let (host, port) = match entry.rsplit_once(':').filter(|_| !entry.ends_with(']')) {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
-            None => (entry.as_str(), None),
+            None => (entry, None),
         };
-        let host = host.trim_matches(['[', ']']);
-        if let Ok(address) = host.parse() {
-            return Some(Self::Address(address, port));
-        }
-        let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
+        let host = canonical(host.trim_matches(['[', ']']));
+        let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(&host);
         let itself = !host.starts_with('.');
         let suffix = if itself { format!(".{host}") } else { host.to_owned() };
-        (suffix.len() > 1).then_some(Self::Domain { suffix, itself, port })
+        (suffix.len() > 1).then_some(Self { suffix, itself, port })
     }
 
     fn includes(&self, host: &str, port: u16) -> bool {
-        let is_port = |wanted: &Option<u16>| wanted.is_none_or(|wanted| wanted == port);
-        match self {
-            Self::All => true,
-            Self::Network(network, bits) => host.parse().is_ok_and(|address| shares_bits(*network, address, *bits)),
-            Self::Address(wanted, port) => {
-                host.parse().is_ok_and(|address: IpAddr| address == *wanted) && is_port(port)
-            }
-            Self::Domain { suffix, itself, port } => {
-                (host.ends_with(suffix.as_str()) || (*itself && host == &suffix[1..])) && is_port(port)
-            }
-        }
+        let Self { suffix, itself, port: wanted } = self;
+        let is_host = host.ends_with(suffix.as_str()) || (*itself && host == &suffix[1..]);
+        is_host && wanted.is_none_or(|wanted| wanted == port)
     }
 }
 
-/// Whether two addresses of one kind have the same first bits.
-fn shares_bits(one: IpAddr, other: IpAddr, bits: u8) -> bool {
-    let (one, other, length) = match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => (u128::from(one.to_bits()), u128::from(other.to_bits()), 32),
-        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits(), other.to_bits(), 128),
-        _ => return false,
-    };
-    (one ^ other).checked_shr(length - u32::from(bits)).unwrap_or(0) == 0
+/// A host as it is compared: an address in its shortest form, a name in lower case.
+fn canonical(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    }
 }
 
 /// Whether `host` is loopback, the instance metadata service, or a credential endpoint of ECS or EKS.
@@ -218,7 +199,9 @@ mod tests {
         for no_proxy in ["10.0.0.0/16", "10.1.2.4", "10.1.2.3:80", "10.0.0.0/33", "::/0", "10.1.2."] {
             assert!(!is_direct(no_proxy, "https://10.1.2.3"), "{no_proxy}");
         }
-        for no_proxy in ["2001:db8::/32", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443", "::/0"] {
+        for no_proxy in
+            ["2001:db8::/32", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443", "[2001:DB8:0::1]:443", "::/0"]
+        {
             assert!(is_direct(no_proxy, "https://[2001:db8::1]"), "{no_proxy}");
         }
         assert!(!is_direct("2001:db9::/32", "https://[2001:db8::1]"));
