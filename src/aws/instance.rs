@@ -29,6 +29,10 @@ const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// The attempts while the service is overloaded.
 const ATTEMPTS: u32 = 3;
 
+const CHECK_ENDPOINT: &str =
+    "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address";
+const CHECK_OPTIONS: &str = "check the instance's metadata options, and what guards the service on this node";
+
 /// Why version 2 gave no session token.
 #[derive(Clone, Copy, Debug)]
 enum NoToken {
@@ -169,40 +173,28 @@ impl Service<'_> {
             (401 | 403, Some(no_token)) => {
                 return self.without_token(no_token, &format!("version 1 is refused (HTTP {number})"));
             }
-            (400, _) => (
-                "does not understand the request (HTTP 400)".to_owned(),
-                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
-            ),
-            (401, None) => ("rejects its own session token (HTTP 401)".to_owned(), "try again"),
-            (403, None) => (
-                "denies access (HTTP 403)".to_owned(),
-                "check the instance's metadata options, and what guards the service on this node",
-            ),
-            (404, _) => (
-                "knows no role of this instance".to_owned(),
-                "attach a role to the instance: 'aws ec2 associate-iam-instance-profile'",
-            ),
-            (405, _) => (
-                "does not support the request (HTTP 405)".to_owned(),
-                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
-            ),
-            (429, _) => ("limits the rate of requests (HTTP 429)".to_owned(), "try again later"),
-            (500.., _) => (format!("has an error of its own (HTTP {number})"), "try again later"),
-            _ => (
-                format!("gives none (HTTP {number})"),
-                "check AWS_EC2_METADATA_SERVICE_ENDPOINT, and whether another program answers at that address",
-            ),
+            (404, _) => {
+                let what = "the instance metadata service knows no role of this instance";
+                let hint = "attach a role to the instance: 'aws ec2 associate-iam-instance-profile'";
+                return self.context.no_credentials(what, Some(hint));
+            }
+            (400, _) => ("does not understand the request", CHECK_ENDPOINT),
+            (401, None) => ("rejects its own session token", "try again"),
+            (403, None) => ("denies access", CHECK_OPTIONS),
+            (405, _) => ("does not support the request", CHECK_ENDPOINT),
+            (429, _) => ("limits the rate of requests", "try again later"),
+            (500.., _) => ("has an error of its own", "try again later"),
+            _ => ("gives none", CHECK_ENDPOINT),
         };
-        self.context.no_credentials(&format!("the instance metadata service {what}"), Some(hint))
+        self.context.no_credentials(&format!("the instance metadata service {what} (HTTP {number})"), Some(hint))
     }
 
     /// The failure when version 2 gave no token and version 1 no answer, for this reason.
     fn without_token(&self, no_token: NoToken, version_1: &str) -> Failure {
         let (what, hint) = match no_token {
-            NoToken::Refused(status) => (
-                format!("refuses to give a session token (HTTP {})", status.as_u16()),
-                "check the instance's metadata options, and what guards the service on this node",
-            ),
+            NoToken::Refused(status) => {
+                (format!("refuses to give a session token (HTTP {})", status.as_u16()), CHECK_OPTIONS)
+            }
             NoToken::NoAnswer => (
                 "accepts connections but does not answer".to_owned(),
                 "in a container, raise the instance's metadata hop limit to 2: \
