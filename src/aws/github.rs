@@ -12,7 +12,6 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::context::Context;
-use super::http::Answer;
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use super::worker::time_left;
 use crate::code::Code;
@@ -49,7 +48,10 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     })?;
     bearer.set_sensitive(true);
     let started = Instant::now();
-    let answer = ask(&uri, &bearer, context).await?;
+    let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
+    let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
+    let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT.min(time_left(context.deadline)));
+    let answer = context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))?;
     let status = answer.status.as_u16();
     if status != 200 {
         return Err(Failure::new(
@@ -73,12 +75,4 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Sends the request, and repeats it after errors of the server and of the connection.
-async fn ask(uri: &Uri, bearer: &HeaderValue, context: &Context) -> Result<Answer, Failure> {
-    let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
-    let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
-    let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT.min(time_left(context.deadline)));
-    context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))
 }
