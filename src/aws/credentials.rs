@@ -14,16 +14,16 @@ use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_types::region::Region;
-use aws_types::service_config::ServiceConfigKey;
 use log::debug;
 
 use super::context::Context;
 use super::sdk_config::with_credentials;
+use super::settings::Settings;
 use super::{container, github, instance, process, sso};
 use crate::code::Code;
 use crate::config::{Keys, Role};
 use crate::error::Failure;
-use crate::identity::{IdentityToken, Login, MfaDevice, Source, WebIdentity};
+use crate::identity::{IdentityToken, Login, MfaDevice, Source, StaticKeys, WebIdentity};
 use crate::platform::shell_word;
 use crate::secret::Secret;
 
@@ -55,9 +55,9 @@ pub(super) async fn resolve(codes: &[MfaCode], context: &Context) -> Result<Cred
 /// IPv4, unless a setting names its URL, which the SDK does not combine with that.
 fn sts_config(context: &Context) -> SdkConfig {
     let config = &context.config;
-    let key = ServiceConfigKey::builder().service_id("STS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let url = config.service_config().zip(key.ok()).and_then(|(settings, key)| settings.load_config(key));
-    if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || url.is_some() {
+    let settings = Settings::new(&context.identity);
+    let has_url = settings.endpoint_url("STS").is_some();
+    if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || has_url {
         return config.clone();
     }
     config.to_builder().use_dual_stack(true).build()
@@ -82,7 +82,10 @@ async fn assume_roles(
 
 async fn from_source(sts: &SdkConfig, context: &Context) -> Result<Credentials, Failure> {
     match context.source() {
-        Source::Keys(keys) => Ok(from_keys(&keys.keys)),
+        Source::Keys(StaticKeys { keys: Keys { id, secret, token }, .. }) => {
+            let token = token.as_ref().map(|token| token.expose().to_owned());
+            Ok(Credentials::new(id, secret.expose(), token, None, "settings"))
+        }
         Source::Sso(sso) => sso::credentials(sso, context).await,
         Source::Login(login) => from_login(login, context).await,
         Source::Process(process) => process::credentials(process, context).await,
@@ -149,11 +152,6 @@ fn check_header_values(credentials: &Credentials, source: &Source) -> Result<(),
         format!("the access key or the session token of {source} holds invalid characters"),
         "correct it at its source; in an AWS file, a line that begins with a blank continues the value before it",
     ))
-}
-
-fn from_keys(Keys { id, secret, token }: &Keys) -> Credentials {
-    let token = token.as_ref().map(|token| token.expose().to_owned());
-    Credentials::new(id, secret.expose(), token, None, "settings")
 }
 
 /// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.

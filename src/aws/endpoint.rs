@@ -2,8 +2,8 @@
 
 use ::http::Uri;
 use aws_config::SdkConfig;
-use aws_types::service_config::ServiceConfigKey;
 
+use super::settings::{Settings, service_id};
 use crate::config::Target;
 
 /// Which endpoint of the service is asked, in the terms of the SDK.
@@ -17,16 +17,12 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(config: &SdkConfig, target: &Target) -> Self {
+    pub(super) fn new(config: &SdkConfig, settings: &Settings, target: &Target) -> Self {
         let Target { registry, endpoint_url, .. } = target;
         if endpoint_url.is_some() {
             return Self { url: endpoint_url.clone(), fips: None, dual_stack: None };
         }
-        let service_id = if registry.is_public() { "ECR PUBLIC" } else { "ECR" };
-        let key =
-            ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-        let key = key.expect("all three parts are set");
-        let url = config.service_config().and_then(|settings| settings.load_config(key));
+        let url = settings.endpoint_url(service_id(target)).map(str::to_owned);
         let follows_host = url.is_none();
         let by_host = |is_in_host: bool| (follows_host && is_in_host).then_some(true);
         Self {

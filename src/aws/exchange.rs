@@ -93,10 +93,11 @@ impl Exchange {
     {
         let (exchange, target, shared) = (self.clone(), target.clone(), identity.clone());
         self.worker.run(identity, &self.last, deadline, async move {
-            Settings::new(&shared).check_endpoints(&target)?;
+            let settings = Settings::new(&shared);
+            settings.check_endpoints(&target)?;
             let network = exchange.network(&target, &shared, deadline)?;
             let config = sdk_config(&target, &shared, &network, exchange.attempts, deadline);
-            let endpoint = Endpoint::new(&config, &target);
+            let endpoint = Endpoint::new(&config, &settings, &target);
             let (identity, last, asked_until) = (shared, exchange.last, OnceLock::new());
             work(Context { target, identity, network, last, config, endpoint, deadline, asked_until }).await
         })

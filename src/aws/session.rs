@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use aws_smithy_types::DateTime;
+use aws_sdk_ecr::types::AuthorizationData;
 use log::debug;
 
 use super::context::Context;
+use super::endpoint::Endpoint;
 use super::sdk_config::with_credentials;
 use super::worker::Worker;
 use crate::code::Code;
@@ -41,15 +42,6 @@ pub struct Session {
 /// No token is valid for longer (Amazon ECR API reference, GetAuthorizationToken). An emulator may answer with milliseconds or with
 /// a time that no calendar has.
 const LONGEST_LIFE: Duration = Duration::from_hours(12);
-
-/// What ECR answers to GetAuthorizationToken.
-#[derive(Default)]
-struct AuthorizationData {
-    token: Option<String>,
-    expires_at: Option<DateTime>,
-    /// The URL of the caller's own registry.
-    registry: Option<String>,
-}
 
 impl Session {
     /// The id of the access key that was resolved.
@@ -90,7 +82,7 @@ impl Session {
         };
         let data = context.within_time_of_services(authorization).await?;
         let answered_by = context.last.authority();
-        let mut token = data.token.as_deref().and_then(Token::decode).ok_or_else(|| {
+        let mut token = data.authorization_token.as_deref().and_then(Token::decode).ok_or_else(|| {
             Failure::new(
                 Code::AnswerInvalid,
                 format!("the answer of {answered_by} holds no valid token"),
@@ -98,7 +90,7 @@ impl Session {
             )
         })?;
         token.registry =
-            data.registry.and_then(|url| Registry::parse(&url)).map(|registry| registry.host().to_string());
+            data.proxy_endpoint.and_then(|url| Registry::parse(&url)).map(|registry| registry.host().to_string());
         debug!(endpoint = answered_by, took_ms = started.elapsed().as_millis(); "ECR gave a token");
         // What ends before it begins has no duration.
         let seconds = data.expires_at.map(|at| at.as_secs_f64() - context.last.time_at_aws().as_secs_f64());
@@ -109,28 +101,22 @@ impl Session {
 }
 
 async fn private_authorization(config: &SdkConfig, context: &Context) -> Result<AuthorizationData, Failure> {
-    let endpoint = context.endpoint.clone();
+    let Endpoint { url, fips, dual_stack } = context.endpoint.clone();
     let mut builder = aws_sdk_ecr::config::Builder::from(config);
-    builder.set_endpoint_url(endpoint.url).set_use_fips(endpoint.fips).set_use_dual_stack(endpoint.dual_stack);
+    builder.set_endpoint_url(url).set_use_fips(fips).set_use_dual_stack(dual_stack);
     let client = aws_sdk_ecr::Client::from_conf(builder.build());
     let output = client.get_authorization_token().send().await.map_err(|error| context.ecr_failure(&error))?;
-    let data = output.authorization_data.and_then(|data| data.into_iter().next());
-    Ok(data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
-        token: data.authorization_token,
-        expires_at: data.expires_at,
-        registry: data.proxy_endpoint,
-    }))
+    Ok(output.authorization_data.unwrap_or_default().pop().unwrap_or_else(|| AuthorizationData::builder().build()))
 }
 
+/// The answer of ECR Public in the terms of ECR. It names no registry.
 async fn public_authorization(config: &SdkConfig, context: &Context) -> Result<AuthorizationData, Failure> {
-    let endpoint = context.endpoint.clone();
+    let Endpoint { url, dual_stack, .. } = context.endpoint.clone();
     let mut builder = aws_sdk_ecrpublic::config::Builder::from(config);
-    builder.set_endpoint_url(endpoint.url).set_use_dual_stack(endpoint.dual_stack);
+    builder.set_endpoint_url(url).set_use_dual_stack(dual_stack);
     let client = aws_sdk_ecrpublic::Client::from_conf(builder.build());
     let output = client.get_authorization_token().send().await.map_err(|error| context.ecr_failure(&error))?;
-    Ok(output.authorization_data.map_or_else(AuthorizationData::default, |data| AuthorizationData {
-        token: data.authorization_token,
-        expires_at: data.expires_at,
-        registry: None,
-    }))
+    let (token, expires_at) = output.authorization_data.map(|data| (data.authorization_token, data.expires_at)).unzip();
+    let data = AuthorizationData::builder().set_authorization_token(token.flatten());
+    Ok(data.set_expires_at(expires_at.flatten()).build())
 }

@@ -33,23 +33,23 @@ impl Settings {
             .or_else(|| self.identity.setting(variable, key))
     }
 
+    /// The URL that is set for one service, unless the settings are to be ignored.
+    pub(super) fn endpoint_url(&self, service: &str) -> Option<&str> {
+        let ignored = self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
+        if ignored == Some(true) { None } else { self.of_service(service, "AWS_ENDPOINT_URL", "endpoint_url") }
+    }
+
     /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
     pub(super) fn check_endpoints(&self, target: &Target) -> Result<(), Failure> {
-        let ignored = self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
-        if ignored == Some(true) {
-            return Ok(());
-        }
-        let ecr = if target.registry.is_public() { "ECR PUBLIC" } else { "ECR" };
         let of_roles: &[&str] = if self.identity.chain.roles.is_empty() { &[] } else { &["STS"] };
-        let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[ecr] };
+        let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[service_id(target)] };
         let all = own.iter().chain(self.identity.source().services()).chain(of_roles);
         all.copied().try_for_each(|service| self.check_endpoint(service))
     }
 
     /// Rejects an invalid URL of one service.
-    pub(super) fn check_endpoint(&self, service: &'static str) -> Result<(), Failure> {
-        let url = self.of_service(service, "AWS_ENDPOINT_URL", "endpoint_url");
-        let Some(url) = url.filter(|url| !is_url(url)) else { return Ok(()) };
+    pub(super) fn check_endpoint(&self, service: &str) -> Result<(), Failure> {
+        let Some(url) = self.endpoint_url(service).filter(|url| !is_url(url)) else { return Ok(()) };
         let own = variable_of("AWS_ENDPOINT_URL", service);
         let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.identity.env.text(name).is_some());
         let profile = self.identity.selected.name();
@@ -88,12 +88,16 @@ impl fmt::Debug for Settings {
 
 impl LoadServiceConfig for Settings {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
-        let ignored = || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
-        if key.env() == "AWS_ENDPOINT_URL" && ignored() == Some(true) {
-            return None;
+        if key.env() == "AWS_ENDPOINT_URL" {
+            return self.endpoint_url(key.service_id()).map(str::to_owned);
         }
         self.of_service(key.service_id(), key.env(), key.profile()).map(str::to_owned)
     }
+}
+
+/// The id of the service in the SDKs that issues tokens for `target`.
+pub(super) fn service_id(target: &Target) -> &'static str {
+    if target.registry.is_public() { "ECR PUBLIC" } else { "ECR" }
 }
 
 /// The name of a variable for one service, by the id of the service in the SDKs.
