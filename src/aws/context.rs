@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use log::debug;
 
 use super::endpoint::Endpoint;
@@ -47,7 +48,8 @@ impl Context {
     /// The limits of a request that is repeated as often as those of the SDK.
     pub(super) fn limits(&self, connect: Duration, read: Duration) -> Limits {
         let attempts = self.config.retry_config().map_or(1, RetryConfig::max_attempts);
-        Limits { connect, read, attempts, is_temporary, deadline: self.deadline }
+        let of_attempt = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(read).build();
+        Limits { of_attempt, attempts, is_temporary, deadline: self.deadline }
     }
 
     /// Runs a part of the work that waits for services alone. After a person was asked, they have no more time than without one.

@@ -46,7 +46,11 @@ impl Exchange {
                 )
             })?;
             let proxy = context.network.proxy_for(&uri);
-            Ok(Route { endpoint: without_path(&uri.to_string()), proxy, roots: context.network.describe_roots() })
+            Ok(Route {
+                endpoint: without_path(&uri.to_string()),
+                proxy,
+                roots: context.network.describe_roots().to_owned(),
+            })
         })
     }
 

@@ -11,7 +11,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustls::client::Resumption;
@@ -44,21 +43,23 @@ const BUNDLES: &[&str] = &[
 /// The certificates that are trusted.
 #[derive(Debug)]
 pub(super) struct Trust {
+    /// Names them, as the object of a sentence.
+    description: String,
     roots: Roots,
-    config: OnceCell<Arc<ClientConfig>>,
-    /// Whether the certificates were read and there is none.
-    is_empty: Arc<AtomicBool>,
+    loaded: OnceCell<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ClientConfig>,
+    /// Whether there is no certificate.
+    is_empty: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Roots {
     /// Those of a CA bundle that was read already.
-    Bundle {
-        store: Arc<RootCertStore>,
-        path: PathBuf,
-        /// The setting that names it.
-        setting: String,
-    },
+    Bundle(Arc<RootCertStore>),
     /// Those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, one of which is set.
     SslCert {
         file: Option<PathBuf>,
@@ -79,55 +80,50 @@ impl Trust {
                 of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'")))
             }
         };
-        let roots = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
-            (Some((path, setting)), ..) => {
-                let store = Arc::new(read_bundle(&path, &setting, deadline)?);
-                Roots::Bundle { store, path, setting }
+        let named = |(path, setting): &(PathBuf, String)| format!("{} ({setting})", path.display());
+        let (description, roots) = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
+            (Some(bundle), ..) => {
+                let store = read_bundle(&bundle, deadline)?;
+                (named(&bundle), Roots::Bundle(Arc::new(store)))
             }
-            (None, None, None) => Roots::System,
-            (None, file, dir) => Roots::SslCert { file, dir },
+            (None, None, None) => ("the system's certificates".to_owned(), Roots::System),
+            (None, file, dir) => {
+                let set = [("SSL_CERT_FILE", &file), ("SSL_CERT_DIR", &dir)].into_iter();
+                let set = set.filter_map(|(setting, path)| Some(named(&(path.clone()?, setting.to_owned()))));
+                (set.collect::<Vec<_>>().join(" and "), Roots::SslCert { file, dir })
+            }
         };
-        Ok(Self { roots, config: OnceCell::new(), is_empty: Arc::default() })
+        Ok(Self { description, roots, loaded: OnceCell::new() })
     }
 
-    /// Describes the certificates, as the object of a sentence.
-    pub(super) fn describe(&self) -> String {
-        match &self.roots {
-            Roots::Bundle { path, setting, .. } => format!("{} ({setting})", path.display()),
-            Roots::SslCert { file, dir } => {
-                let file = file.iter().map(|file| format!("{} (SSL_CERT_FILE)", file.display()));
-                let dir = dir.iter().map(|dir| format!("{} (SSL_CERT_DIR)", dir.display()));
-                file.chain(dir).collect::<Vec<_>>().join(" and ")
-            }
-            Roots::System => "the system's certificates".to_owned(),
-        }
+    /// Names the certificates, as the object of a sentence.
+    pub(super) fn describe(&self) -> &str {
+        &self.description
     }
 
     /// Whether there are no certificates at all, as in an empty image.
     pub(super) fn is_empty(&self) -> bool {
-        self.is_empty.load(Ordering::Relaxed)
+        self.loaded.get().is_some_and(|loaded| loaded.is_empty)
     }
 
     /// The configuration of TLS connections. The first call reads the certificates.
     pub(super) async fn config(&self) -> Arc<ClientConfig> {
-        let config = self.config.get_or_init(|| async {
-            let (roots, is_empty) = (self.roots.clone(), self.is_empty.clone());
+        let loaded = self.loaded.get_or_init(|| async {
+            let roots = self.roots.clone();
             let load = move || {
                 let store = roots.load();
-                is_empty.store(store.is_empty(), Ordering::Relaxed);
-                client_config(store)
+                Loaded { is_empty: store.is_empty(), config: Arc::new(client_config(store)) }
             };
-            let loaded = tokio::task::spawn_blocking(load).await;
-            Arc::new(loaded.expect("reading certificates does not panic"))
+            tokio::task::spawn_blocking(load).await.expect("reading certificates does not panic")
         });
-        Arc::clone(config.await)
+        loaded.await.config.clone()
     }
 }
 
 impl Roots {
     fn load(self) -> Arc<RootCertStore> {
         match self {
-            Self::Bundle { store, .. } => store,
+            Self::Bundle(store) => store,
             Self::SslCert { file, dir } => parsable(load_certs_from_paths(file.as_deref(), dir.as_deref()).certs),
             Self::System => {
                 let bundle = BUNDLES.iter().map(Path::new).find(|path| cfg!(target_os = "linux") && path.exists());
@@ -148,7 +144,7 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
 }
 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
-fn read_bundle(path: &Path, setting: &str, deadline: Instant) -> Result<RootCertStore, Failure> {
+fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<RootCertStore, Failure> {
     let unusable = |why: String| {
         let hint = format!("correct or unset {setting}: it must be a file of PEM certificates");
         Failure::new(

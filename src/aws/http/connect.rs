@@ -22,12 +22,15 @@ pub(super) type Connection = SendRequest<SdkBody>;
 impl Network {
     /// Opens a connection for requests to `uri`, through the proxy for it if there is one.
     #[cfg_attr(fuzzing, expect(unreachable_code, unused_variables, reason = "no fuzz target opens a socket"))]
-    pub(super) async fn connect(&self, uri: &Uri) -> Result<Connection, TransportError> {
+    pub(super) async fn connect(&self, uri: &Uri, limit: Option<Duration>) -> Result<Connection, TransportError> {
         #[cfg(fuzzing)]
         return handshake(Box::new(super::in_memory::connection())).await;
-        let Some(proxy) = self.0.proxies.proxy_for(uri) else { return handshake(self.open(uri).await?).await };
-        let stream = self.open(proxy.uri()).await.map_err(|error| TransportError::NoProxy(Box::new(error)))?;
-        if is_https(uri) { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
+        let connecting = async {
+            let Some(proxy) = self.0.proxies.proxy_for(uri) else { return handshake(self.open(uri).await?).await };
+            let stream = self.open(proxy.uri()).await.map_err(|error| TransportError::NoProxy(Box::new(error)))?;
+            if is_https(uri) { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
+        };
+        within(limit, TransportError::SlowConnection, connecting).await
     }
 
     /// Connects to the host of `uri`, with TLS if its scheme says so.

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http_body_util::LengthLimitError;
 
 use crate::aws::dns::UnknownName;
+use crate::aws::sdk_error::chain;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -40,16 +41,12 @@ pub(in crate::aws) enum TransportError {
 impl TransportError {
     /// Classifies an error of hyper-util's connector by its causes.
     pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
-        let causes = std::iter::successors(Some(error), |&error| error.source());
-        for cause in causes {
-            if cause.is::<UnknownName>() {
-                return Self::UnknownName;
-            }
-            if let Some(error) = cause.downcast_ref::<io::Error>() {
-                return Self::Connect(io::Error::new(error.kind(), error.to_string()));
-            }
-        }
-        Self::Connect(io::Error::other(error.to_string()))
+        let io = |error: &io::Error| Self::Connect(io::Error::new(error.kind(), error.to_string()));
+        let of_cause = |cause: &(dyn Error + 'static)| match cause.is::<UnknownName>() {
+            true => Some(Self::UnknownName),
+            false => cause.downcast_ref().map(io),
+        };
+        chain(error).find_map(of_cause).unwrap_or_else(|| Self::Connect(io::Error::other(error.to_string())))
     }
 
     /// Classifies an error of a body with a size limit.

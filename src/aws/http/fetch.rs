@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::body::SdkBody;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -18,10 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The limits of a request.
 #[derive(Clone, Debug)]
 pub(in crate::aws) struct Limits {
-    /// How long a connection may take.
-    pub(in crate::aws) connect: Duration,
-    /// How long the head of the answer may take, and its body.
-    pub(in crate::aws) read: Duration,
+    /// How long a connection may take, and the head and the body of the answer each.
+    pub(in crate::aws) of_attempt: HttpConnectorSettings,
     /// The number of attempts while the results are temporary.
     pub(in crate::aws) attempts: u32,
     /// Whether another attempt may have another result.
@@ -71,9 +70,9 @@ impl Network {
     }
 
     async fn fetch_once(&self, request: Request<SdkBody>, limits: &Limits) -> Result<Answer, TransportError> {
-        let (head, body) = self.exchange(request, Some(limits.connect), Some(limits.read)).await?.into_parts();
+        let (head, body) = self.exchange(request, &limits.of_attempt).await?.into_parts();
         let body = async { body.collect().await.map_err(TransportError::from_body) };
-        let body = within(Some(limits.read), TransportError::SlowAnswer, body).await?.to_bytes();
+        let body = within(limits.of_attempt.read_timeout(), TransportError::SlowAnswer, body).await?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body: Zeroizing::new(body.to_vec()) })
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! It combines hyper and rustls for a process that makes a few requests and exits: HTTP/1.1, no pool. It keeps the
 //! connection of the last answer for the next request to the same authority, e.g. for the three requests to an instance's
-//! metadata service. The SDK's own client is made for long-lived servers: its start-up would take a third of the CPU time of
-//! a request that the cache cannot answer, and it panics over a certificate that it cannot parse. [`Network::preconnect`] opens a
-//! connection before there is a request for it, while credentials are resolved elsewhere.
+//! metadata service. [`Network::preconnect`] opens a connection before there is a request for it, while credentials are resolved
+//! elsewhere. The SDK's own client cannot; CONTRIBUTING.md has the figures of both.
 
 mod connect;
 mod error;
@@ -18,11 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
@@ -101,15 +99,14 @@ impl Network {
     /// Starts to open a connection for a later request to `uri`.
     pub(super) async fn preconnect(&self, uri: Uri, limit: Duration) {
         let (network, origin) = (self.clone(), origin(&uri));
-        let connecting =
-            async move { within(Some(limit), TransportError::SlowConnection, network.connect(&uri)).await };
-        *locked(&self.0.preconnect) = Some((origin, tokio::spawn(connecting)));
+        let connecting = tokio::spawn(async move { network.connect(&uri, Some(limit)).await });
+        *locked(&self.0.preconnect) = Some((origin, connecting));
         // Without this the task would not start before the caller waits for something else.
         tokio::task::yield_now().await;
     }
 
     /// The preconnected connection if it leads to `uri` and is still open, else a new one.
-    async fn connection(&self, uri: &Uri) -> Result<Connection, TransportError> {
+    async fn connection(&self, uri: &Uri, limit: Option<Duration>) -> Result<Connection, TransportError> {
         let preconnect = locked(&self.0.preconnect).take_if(|(to, _)| *to == origin(uri));
         if let Some((_, connecting)) = preconnect
             && let Ok(result) = connecting.await
@@ -117,7 +114,7 @@ impl Network {
         {
             return result;
         }
-        self.connect(uri).await
+        self.connect(uri, limit).await
     }
 
     /// The connection of the last answer, if it leads to `uri`, is open, and its answer was read to the end.
@@ -130,11 +127,14 @@ impl Network {
 
     /// The client in the SDK's terms.
     pub(super) fn client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(self.clone())
+        let network = self.clone();
+        http_client_fn(move |limits, _| {
+            SharedHttpConnector::new(Connector { network: network.clone(), limits: limits.clone() })
+        })
     }
 
     /// Describes which certificates are trusted.
-    pub(super) fn describe_roots(&self) -> String {
+    pub(super) fn describe_roots(&self) -> &str {
         self.0.trust.describe()
     }
 
@@ -152,8 +152,7 @@ impl Network {
     async fn exchange(
         &self,
         mut request: Request<SdkBody>,
-        connect_timeout: Option<Duration>,
-        read_timeout: Option<Duration>,
+        limits: &HttpConnectorSettings,
     ) -> Result<Response<SdkBody>, TransportError> {
         let uri = request.uri().clone();
         let authority = authority(&uri);
@@ -161,7 +160,7 @@ impl Network {
         request.headers_mut().entry(HOST).or_insert(named);
         self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri));
         self.set_request_target(&mut request);
-        let mut answer = Box::pin(self.send(request, &uri, connect_timeout, read_timeout)).await?;
+        let mut answer = Box::pin(self.send(request, &uri, limits)).await?;
         let date = date(answer.headers());
         if date.is_none() {
             // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
@@ -177,12 +176,11 @@ impl Network {
         &self,
         request: Request<SdkBody>,
         uri: &Uri,
-        connect_timeout: Option<Duration>,
-        read_timeout: Option<Duration>,
+        limits: &HttpConnectorSettings,
     ) -> Result<Response<Incoming>, TransportError> {
         let send_over = async |mut connection: Connection, request| {
             let answer = async { connection.send_request(request).await.map_err(TransportError::Http) };
-            let answer = within(read_timeout, TransportError::SlowAnswer, answer).await?;
+            let answer = within(limits.read_timeout(), TransportError::SlowAnswer, answer).await?;
             *locked(&self.0.kept) = Some((origin(uri), connection));
             Ok(answer)
         };
@@ -196,8 +194,8 @@ impl Network {
                 answer => return answer,
             }
         }
-        let connecting = within(connect_timeout, TransportError::SlowConnection, self.connection(uri));
-        send_over(connecting.await?, Request::from_parts(head, body)).await
+        let connection = self.connection(uri, limits.connect_timeout()).await?;
+        send_over(connection, Request::from_parts(head, body)).await
     }
 
     /// Reduces the request's URI to its path, except for a proxy without a tunnel, which needs the whole URI and its password
@@ -214,25 +212,19 @@ impl Network {
     }
 }
 
-impl HttpClient for Network {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector { network: self.clone(), settings: settings.clone() })
-    }
-}
-
 /// The client under the time limits of one of the SDK's clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Connector {
     network: Network,
-    settings: HttpConnectorSettings,
+    limits: HttpConnectorSettings,
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (network, settings) = (self.network.clone(), self.settings.clone());
+        let Self { network, limits } = self.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let answer = network.exchange(request, settings.connect_timeout(), settings.read_timeout()).await?;
+            let answer = network.exchange(request, &limits).await?;
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
