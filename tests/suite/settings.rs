@@ -225,6 +225,23 @@ fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {
     assert_eq!(who(&get_with(&sso, &endpoints, sso.home())), "ASIA-sso-Developer");
 }
 
+/// Neither that of ECR nor, for doctor, that of STS.
+#[test]
+fn a_url_that_is_to_be_ignored_is_not_checked() {
+    let aws = Aws::start();
+    let helper = Helper::without_registry(&aws).var("AWS_ENDPOINT_URL", "no").var("AWS_MAX_ATTEMPTS", "1");
+    let ran = helper.get(HOST);
+    assert!(ran.error().contains("AWS_ENDPOINT_URL is not a URL"), "{ran:?}");
+    let helper = helper.var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    let refused = |service| format!("the proxy 127.0.0.1:1 does not connect to {service}.us-east-1.amazonaws.com");
+    let ran = helper.get(HOST);
+    assert!(ran.error().contains(&refused("api.ecr")), "{ran:?}");
+    let config = format!("[[registry]]\nmatch = \"*\"\nendpoint_url = \"{}\"\n", aws.url());
+    helper.write(".config/docker-credential-ecr-login/config.toml", &config);
+    let report = helper.run(&["doctor", HOST], "").stdout;
+    assert!(report.contains(&refused("sts")), "{report}");
+}
+
 #[test]
 fn keys_that_no_header_can_hold_cause_no_panic() {
     let aws = Aws::start();

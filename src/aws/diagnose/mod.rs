@@ -94,7 +94,7 @@ impl Context {
                     .to_owned(),
             ),
             IdentityToken::ServiceAccount(_) => (
-                format!("the token of {}", self.source().to_string()),
+                format!("the token of {}", self.source()),
                 "check the role that eks.amazonaws.com/ecr-role-arn or AWS_ECR_ROLE_ARN names, its trust policy, \
                  and the token's audience"
                     .to_owned(),

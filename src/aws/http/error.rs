@@ -41,12 +41,13 @@ pub(in crate::aws) enum TransportError {
 impl TransportError {
     /// Classifies an error of hyper-util's connector by its causes.
     pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
-        let io = |error: &io::Error| Self::Connect(io::Error::new(error.kind(), error.to_string()));
-        let of_cause = |cause: &(dyn Error + 'static)| match cause.is::<UnknownName>() {
-            true => Some(Self::UnknownName),
-            false => cause.downcast_ref().map(io),
-        };
-        chain(error).find_map(of_cause).unwrap_or_else(|| Self::Connect(io::Error::other(error.to_string())))
+        if chain(error).any(<dyn Error>::is::<UnknownName>) {
+            return Self::UnknownName;
+        }
+        Self::Connect(match chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
+            Some(error) => io::Error::new(error.kind(), error.to_string()),
+            None => io::Error::other(error.to_string()),
+        })
     }
 
     /// Classifies an error of a body with a size limit.
