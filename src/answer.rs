@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
@@ -55,6 +56,15 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         io::stdout().flush()
     }
+}
+
+/// An answer in JSON, on a line.
+pub fn line(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    // Large enough, since growing would leave copies of a password in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    serde_json::to_writer(&mut *bytes, answer).map_err(|error| Error::unanswered(&error.into()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Prints a failure. Ignores closed streams.

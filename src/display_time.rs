@@ -1,7 +1,8 @@
-//! Formats times and durations for people.
+//! Formats times and durations.
 
 use std::time::Duration;
 
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
@@ -12,6 +13,11 @@ pub fn describe_duration(duration: Duration) -> String {
         seconds @ 60..3600 => format!("{} min", seconds / 60),
         seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+/// Formats a time for programs, to the second.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.truncate_to_second().format(&Rfc3339).expect("years of four digits are within RFC 3339")
 }
 
 /// The user's offset from UTC.

@@ -30,6 +30,16 @@ impl Token {
         token.is_usable().then_some(token)
     }
 
+    /// User name and password as `user:password`.
+    pub fn pair(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}:{}", self.username, self.password.expose()))
+    }
+
+    /// The same in base64, as clients write it into files and send it in headers.
+    pub fn encode(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64_STANDARD.encode(self.pair().as_bytes()))
+    }
+
     /// Whether clients can log in with it: both parts are visible ASCII characters, as those of AWS are. Others would act on a
     /// terminal, end a line of an env file, or be sent in an HTTP header that no registry reads. Clients use the password of
     /// the user `<token>` as an OAuth identity token.

@@ -15,13 +15,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use zeroize::Zeroizing;
 
+use crate::display_time::rfc3339;
 use crate::registry::Registry;
 use crate::secret::Secret;
 use crate::token_provider::IssuedToken;
@@ -63,13 +59,10 @@ impl Request {
 impl Response {
     /// The headers for a request, with the token that its registry takes.
     pub fn new(request: &Request, issued: &IssuedToken) -> Self {
-        let pair = Zeroizing::new(format!("{}:{}", issued.token.username, issued.token.password.expose()));
-        let token = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
         let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
         let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
-        let value = Secret::from(format!("{scheme} {}", *token));
-        let expires = issued.valid_for.and_then(|left| OffsetDateTime::now_utc().checked_add(left.try_into().ok()?));
-        let expires = expires.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
+        let value = Secret::from(format!("{scheme} {}", *issued.token.encode()));
+        let expires = issued.expires_at().map(rfc3339);
         Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
     }
 }

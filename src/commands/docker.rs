@@ -78,9 +78,9 @@ enum Destination {
 pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<ExitCode, Error> {
     let started = Instant::now();
     let Answer { output: answer, code } = match action {
-        Action::Get => get(env, read(input)?, started)?,
-        Action::Store => store(env, read(input)?, started)?,
-        Action::Erase => erase(env, read(input)?, started)?,
+        Action::Get => get(env, request(input)?, started)?,
+        Action::Store => store(env, request(input)?, started)?,
+        Action::Erase => erase(env, request(input)?, started)?,
         // The input is the word `unused` or nothing, and is not read: on a terminal that would wait.
         Action::List => list(env, started)?,
     };
@@ -108,7 +108,7 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
     let server_url = server_url(&input)?;
     let answer = |token: &Token| {
         let server_url = server_url.unwrap_or_default();
-        Ok(success(line(&Credential { server_url, username: &token.username, secret: &token.password })?))
+        Ok(success(answer::line(&Credential { server_url, username: &token.username, secret: &token.password })?))
     };
     config::timeout(env)?;
     if let Some(issued) = server_url.and_then(|url| token_provider::cached_answer(env, url)) {
@@ -147,7 +147,7 @@ fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Resul
             Destination::Fallback(..) | Destination::None => bazel::Response::default(),
         },
     };
-    Ok(success(line(&response)?))
+    Ok(success(answer::line(&response)?))
 }
 
 fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
@@ -253,6 +253,24 @@ const BY_PROTOCOL: &str = "send a server URL or credentials in JSON";
 
 const NO_SERVER_URL: &str = "no credentials server URL";
 
+fn request(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
+    read_request(input.take(LONGEST_INPUT), 8 * 1024, BY_PROTOCOL)
+}
+
+/// Reads a request to its end. `capacity` is enough for any, since growing would leave copies of a password in freed memory.
+pub(super) fn read_request(mut input: impl Read, capacity: usize, hint: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    let failed =
+        |what: String, hint| Error::failed(Code::RequestInvalid, format!("the request on standard input {what}"), hint);
+    match input.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(failed("did not end in time".to_owned(), "close it after the request, or raise AWS_ECR_TIMEOUT"))
+        }
+        Err(error) => Err(failed(format!("cannot be read: {error}"), hint)),
+    }
+}
+
 /// The request without surrounding white space; `None` if it is not UTF-8.
 fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     match str::from_utf8(input.trim_ascii()) {
@@ -278,30 +296,4 @@ fn read_stored(input: &[u8]) -> Result<StoredCredential, Error> {
         Some(_) => Err(unreadable(format!("{wanted} is not a string"))),
     };
     Ok(StoredCredential { server_url: field("ServerURL")?, username: field("Username")? })
-}
-
-fn read(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
-    // Large enough for any request, since growing would leave copies of a password in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
-    match input.take(LONGEST_INPUT).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::failed(
-            Code::RequestInvalid,
-            "the request on standard input did not end in time",
-            "close it after the server URL, or raise AWS_ECR_TIMEOUT",
-        )),
-        Err(error) => {
-            let what = format!("cannot read standard input: {error}");
-            Err(Error::failed(Code::RequestInvalid, what, BY_PROTOCOL))
-        }
-    }
-}
-
-fn line(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
-    serde_json::to_writer(&mut *bytes, answer)
-        .map_err(io::Error::from)
-        .and_then(|()| bytes.write_all(b"\n"))
-        .map_err(|error| Error::unanswered(&error))?;
-    Ok(bytes)
 }

@@ -16,7 +16,7 @@
 //! role and annotation optional, kubelet sends the token of every pod's account, and system pods have no role.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use log::info;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::docker::read_request;
+use crate::answer;
 use crate::code::Code;
 use crate::config::{self, Caller, Config, ROLE_ARN_FORM, SESSION_NAME, ServiceAccount, is_role_arn};
 use crate::env::Env;
@@ -113,7 +115,8 @@ impl Kubelet {
         let started = Instant::now();
         let config = Config::load(env, config::deadline(env, started))?;
         let deadline = started + config.timeout();
-        let answer = self.answer(env, &config, &read(deadline)?, deadline)?;
+        let input = StandardInput::until(deadline).take(LONGEST_INPUT);
+        let answer = self.answer(env, &config, &read_request(input, 64 * 1024, BY_KUBELET)?, deadline)?;
         output.write_all(&answer).and_then(|()| output.flush()).map_err(|error| Error::unanswered(&error))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -129,7 +132,7 @@ impl Kubelet {
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let request = Request::decode(input)?;
         let issued = self.token(env, config, &request, deadline)?;
-        Response::new(&request, issued.as_ref()).encode()
+        answer::line(&Response::new(&request, issued.as_ref()))
     }
 
     /// The token for the image; `None` if it is pulled anonymously.
@@ -229,10 +232,13 @@ impl Request {
     }
 }
 
+/// The fix for a request of another form.
+const BY_KUBELET: &str = "let kubelet call the helper, or send a CredentialProviderRequest";
+
 /// The error for a request that kubelet would not send.
 fn wrong(what: impl std::fmt::Display) -> Error {
     let what = format!("the request on standard input {what}");
-    Error::failed(Code::RequestInvalid, what, "let kubelet call the helper, or send a CredentialProviderRequest")
+    Error::failed(Code::RequestInvalid, what, BY_KUBELET)
 }
 
 /// `<namespace>.<name>` in the characters that STS allows; a namespace has no dots.
@@ -258,14 +264,6 @@ impl<'a> Response<'a> {
             auth: issued.map(auth).into_iter().collect(),
         }
     }
-
-    fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // Large enough, since growing would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        serde_json::to_writer(&mut *bytes, self).map_err(|error| Error::unanswered(&error.into()))?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
 }
 
 /// Whole seconds as Go writes them, for `metav1.Duration`.
@@ -275,15 +273,5 @@ fn go_duration(duration: Duration) -> String {
         (0, 0, seconds) => format!("{seconds}s"),
         (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
         (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
-    }
-}
-
-/// Reads standard input to its end, until `deadline`.
-fn read(deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
-    match StandardInput::until(deadline).take(LONGEST_INPUT).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(wrong("did not end in time")),
-        Err(error) => Err(wrong(format!("cannot be read: {error}"))),
     }
 }

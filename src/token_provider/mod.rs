@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, log_enabled, warn};
+use time::OffsetDateTime;
 
 use crate::aws::{Exchange, Issued};
 use crate::cache::{Cache, Decided, Entry, Freshness};
@@ -215,6 +216,11 @@ fn log_identity(target: &Target, identity: &Identity) {
 }
 
 impl IssuedToken {
+    /// When it expires, by the clock of this machine.
+    pub fn expires_at(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::now_utc().checked_add(self.valid_for?.try_into().ok()?)
+    }
+
     /// A new token. Clients that keep it themselves, such as kubelet, may do so for `max_age`.
     fn new(Issued { token, valid_for, .. }: Issued, max_age: Option<Duration>) -> Self {
         Self { token, valid_for: valid_for.map(|left| max_age.map_or(left, |max_age| left.min(max_age))) }

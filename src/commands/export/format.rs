@@ -19,12 +19,12 @@ use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum;
 use serde_json::json;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::NAME;
 use crate::code::Code;
 use crate::config::Target;
+use crate::display_time::rfc3339;
 use crate::error::Error;
 use crate::registry::Host;
 use crate::secret::Secret;
@@ -59,9 +59,7 @@ pub(super) struct Password {
 
 impl Password {
     pub(super) fn new(target: &Target, issued: IssuedToken) -> Self {
-        let left = issued.valid_for.and_then(|left| time::Duration::try_from(left).ok());
-        let expires_at = left.and_then(|left| OffsetDateTime::now_utc().checked_add(left));
-        Self { host: target.host.clone(), token: issued.token, expires_at }
+        Self { host: target.host.clone(), expires_at: issued.expires_at(), token: issued.token }
     }
 }
 
@@ -104,7 +102,7 @@ impl Format {
                 }
                 Ok(format!("{name}={value}"))
             })?,
-            Self::UserPassword => joined(passwords.iter().map(pair), "\n"),
+            Self::UserPassword => joined(passwords.iter().map(|password| password.token.pair()), "\n"),
         })
     }
 }
@@ -118,8 +116,7 @@ fn joined(parts: impl Iterator<Item = Zeroizing<String>>, separator: &str) -> Ze
 pub(super) fn mask_commands(passwords: &[Password]) -> Zeroizing<String> {
     let mut commands = Zeroizing::new(String::new());
     for password in passwords {
-        let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair(password).as_bytes()));
-        for secret in [password.token.password.expose(), &encoded] {
+        for secret in [password.token.password.expose(), &password.token.encode()] {
             // What spans lines would be cut, and no variable holds it.
             for line in secret.lines() {
                 commands.push_str("::add-mask::");
@@ -136,22 +133,12 @@ pub(super) fn earliest_expiry(passwords: &[Password]) -> Option<OffsetDateTime> 
     passwords.iter().filter_map(|password| password.expires_at).min()
 }
 
-/// Formats a time to the second.
-pub(super) fn rfc3339(time: OffsetDateTime) -> String {
-    let time = time.truncate_to_second();
-    time.format(&Rfc3339).expect("years of four digits are within RFC 3339")
-}
-
-fn pair(Password { token, .. }: &Password) -> Zeroizing<String> {
-    Zeroizing::new(format!("{}:{}", token.username, token.password.expose()))
-}
-
 fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
     #[derive(serde::Serialize)]
     struct Auth {
         auth: Secret,
     }
-    let auth = |password: &Password| Auth { auth: BASE64_STANDARD.encode(pair(password).as_bytes()).into() };
+    let auth = |password: &Password| Auth { auth: password.token.encode().to_string().into() };
     let auths: std::collections::BTreeMap<&str, Auth> =
         passwords.iter().map(|password| (&*password.host, auth(password))).collect();
     let config = std::collections::BTreeMap::from([("auths", auths)]);

@@ -20,6 +20,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Target};
+use crate::display_time::rfc3339;
 use crate::env::Env;
 use crate::error::{Error, print_notice};
 use crate::platform;
@@ -145,7 +146,7 @@ impl Export {
             return;
         }
         let expiry = format::earliest_expiry(passwords);
-        let at = expiry.map(|expiry| format!(" at {}", format::rfc3339(expiry))).unwrap_or_default();
+        let at = expiry.map(|expiry| format!(" at {}", rfc3339(expiry))).unwrap_or_default();
         print_notice(&format!(
             "warning: docker 28.3 and later takes passwords from DOCKER_AUTH_CONFIG and does not call the helper, \
              whatever 'setup' has written; unset the variable before the password in it expires{at}"

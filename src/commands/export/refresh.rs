@@ -18,10 +18,11 @@ use log::{info, warn};
 use time::OffsetDateTime;
 
 use super::file::OutputFile;
-use super::format::{Password, earliest_expiry, rfc3339};
+use super::format::{Password, earliest_expiry};
 use super::{Export, request};
 use crate::code::Code;
 use crate::config::duration;
+use crate::display_time::rfc3339;
 use crate::env::Env;
 use crate::error::{Error, print_notice};
 use crate::identity::Identity;

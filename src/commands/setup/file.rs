@@ -70,7 +70,7 @@ pub(super) fn change(path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> 
             Some(new) => new.replaces(change.old.as_bytes()).map_err(failed)?,
             None => client_config::text_at(&destination, path)? == change.old,
         };
-        if is_as_before && replace(&destination, new).map_err(failed)? == Replacement::Done {
+        if is_as_before && replace(&destination, new).map_err(failed)? {
             return Ok(change);
         }
         change = TextChange::read_at(Some(&destination), path, edit)?;
@@ -124,14 +124,6 @@ fn hint(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// The result of one attempt to replace a file.
-#[derive(PartialEq, Eq)]
-enum Replacement {
-    Done,
-    /// Another program has created or removed the file meanwhile.
-    Conflict,
-}
-
 /// Writes a temporary file in the same directory; `None` for an empty text, which removes the file.
 fn new_file(destination: &Destination, text: &str) -> io::Result<Option<NewFile>> {
     if text.is_empty() {
@@ -143,13 +135,11 @@ fn new_file(destination: &Destination, text: &str) -> io::Result<Option<NewFile>
     Ok(Some(new))
 }
 
-/// Replaces the file by a new one, or removes it.
-fn replace(destination: &Destination, new: Option<NewFile>) -> io::Result<Replacement> {
+/// Replaces the file by a new one, or removes it. Returns `false` if another program has created or removed it meanwhile.
+fn replace(destination: &Destination, new: Option<NewFile>) -> io::Result<bool> {
     match new.map_or_else(|| destination.remove(), NewFile::put) {
-        Ok(()) => Ok(Replacement::Done),
-        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-            Ok(Replacement::Conflict)
-        }
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::effect::{Edited, Effect, Entry};
+use super::json::quoted;
 use crate::code::Code;
 use crate::config::Config;
 use crate::env::Env;
@@ -43,11 +44,8 @@ struct Fitting {
     role: String,
 }
 
-/// The profile that an account gets.
-pub(super) struct Mapping {
-    account: Account,
-    profile: String,
-}
+/// The profile that each account gets.
+pub(super) type Mappings = BTreeMap<Account, String>;
 
 impl Accounts {
     /// Reads the AWS files, by `deadline`.
@@ -113,23 +111,18 @@ impl Accounts {
     }
 
     /// Chooses one profile for each account: the only one that fits, else one of the `chosen`, else the answer to a question.
-    pub(super) fn choose(&self, chosen: &[String]) -> Result<Vec<Mapping>, Error> {
-        let mut mappings = Vec::new();
-        let mut undecided: BTreeMap<Account, &[Fitting]> = BTreeMap::new();
+    pub(super) fn choose(&self, chosen: &[String]) -> Result<Mappings, Error> {
+        let mut mappings = Mappings::new();
+        let mut undecided = Vec::new();
         for (account, fitting) in &self.fitting {
             let named: Vec<&Fitting> = fitting.iter().filter(|one| chosen.contains(&one.profile)).collect();
             match (fitting.as_slice(), named.as_slice()) {
-                ([one], _) | (_, &[one]) => {
-                    mappings.push(Mapping { account: *account, profile: one.profile.clone() });
-                }
-                (_, []) => {
-                    undecided.insert(*account, fitting);
-                }
+                ([one], _) | (_, &[one]) => _ = mappings.insert(*account, one.profile.clone()),
+                (_, []) => undecided.push((*account, fitting.as_slice())),
                 _ => {
-                    return Err(Error::usage(format!(
-                        "--profile names {} for the account {account}; name one",
-                        list_profiles(&named)
-                    )));
+                    let profiles = list_profiles(&named);
+                    let what = format!("--profile names {profiles} for the account {account}; name one");
+                    return Err(Error::usage(what));
                 }
             }
         }
@@ -138,10 +131,8 @@ impl Accounts {
             return Err(cannot_ask(&undecided));
         }
         for (account, fitting) in undecided {
-            let profile = ask(account, fitting)?;
-            mappings.push(Mapping { account, profile });
+            mappings.insert(account, ask(account, fitting)?);
         }
-        mappings.sort_by_key(|one| one.account);
         Ok(mappings)
     }
 
@@ -169,11 +160,11 @@ impl Accounts {
 }
 
 /// Adds a table for each mapping whose account no table matches.
-pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edited, Error> {
+pub(super) fn add(text: &str, path: &Path, mappings: &Mappings) -> Result<Edited, Error> {
     let read = |text: &str| Config::read(text, PathBuf::from(path));
     let config = read(text)?;
     let (mut new, mut count) = (text.to_owned(), 0);
-    for Mapping { account, profile } in mappings.iter().filter(|one| config.line_for_account(one.account).is_none()) {
+    for (account, profile) in mappings.iter().filter(|(account, _)| config.line_for_account(**account).is_none()) {
         count += 1;
         if !new.is_empty() {
             new += if new.ends_with('\n') { "\n" } else { "\n\n" };
@@ -189,12 +180,8 @@ pub(super) fn add(text: &str, path: &Path, mappings: &[Mapping]) -> Result<Edite
 
 /// Returns a table whose glob matches the hosts of every form: dkr.ecr, dkr.ecr-fips, dkr-ecr and dkr-ecr-fips.
 fn table(account: Account, profile: &str) -> String {
+    // A basic string of TOML has the syntax of a JSON string.
     format!("[[registry]]\nmatch = \"{account}.dkr*\"\nprofile = {}", quoted(profile))
-}
-
-/// Writes a basic string of TOML, which has the syntax of a JSON string.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Refuses links on the way to the AWS files in another user's home directory: what root reads there gets into a file of that
@@ -220,7 +207,7 @@ fn list_profiles(fitting: &[&Fitting]) -> String {
     format!("the profiles {} and {last}", others.join(", "))
 }
 
-fn cannot_ask(undecided: &BTreeMap<Account, &[Fitting]>) -> Error {
+fn cannot_ask(undecided: &[(Account, &[Fitting])]) -> Error {
     let texts = undecided.iter().take(MOST_PROPOSED).map(|(account, fitting)| {
         format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
     });
