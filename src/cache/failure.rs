@@ -1,8 +1,6 @@
 //! The report of a request that failed: the answer of all processes that needed the same token meanwhile, and the time until which no
 //! process refreshes the cached token again.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::time::Duration;
 
@@ -62,8 +60,7 @@ impl Cache {
         let Failure { code, what, hint, is_refusal, quote: _ } = failure.clone();
         let at = OffsetDateTime::now_utc();
         let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();
-        // The standard library seeds its hash maps at random.
-        let random = Duration::from_secs(RandomState::new().build_hasher().finish() % (spread + 1));
+        let random = Duration::from_secs(platform::random() % (spread + 1));
         let refresh_after = postpones.then(|| at + SHORTEST_POSTPONEMENT + random);
         let (uptime, code) = (platform::seconds_since_boot(), code.name().to_owned());
         let report = FailureReport { at, uptime, refresh_after, is_refusal, is_shared, code, what, hint };

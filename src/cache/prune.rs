@@ -5,9 +5,7 @@
 //! all are examined. Files that are not the cache's cost no more than their names.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +15,7 @@ use super::lock::Lock;
 use super::protocol::{self, Sweep};
 use super::{ENTRY, MANIFEST, Manifest, read};
 use crate::identity::CacheKey;
-use crate::platform::{Destination, TEMPORARY};
+use crate::platform::{self, Destination, TEMPORARY};
 
 /// How many keys each write examines.
 const MOST: usize = 96;
@@ -53,9 +51,7 @@ pub(super) fn sweep(dir: &Path) {
     }
     // The name stands for any file.
     let (false, Ok(open)) = (keys.is_empty(), Destination::in_private_dir(&dir.join("lock"))) else { return };
-    // The standard library seeds its hash maps at random.
-    let random = RandomState::new().build_hasher().finish();
-    let start = usize::try_from(random % keys.len() as u64).unwrap_or(0);
+    let start = usize::try_from(platform::random() % keys.len() as u64).unwrap_or(0);
     for (stem, endings) in keys.iter().cycle().skip(start).take(MOST.min(keys.len())) {
         if started.elapsed() > LONGEST {
             return;

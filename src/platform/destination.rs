@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs2::FileExt;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -26,27 +26,11 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::way::{self, DIRECTORY, LastLink, Missing, is_foreign, refused};
+use super::writing::retry;
 use super::{check_private_dir, own_id, read_within};
-
-/// The start of the names of temporary files.
-pub const TEMPORARY: &str = ".ecr-login-";
 
 /// The mode of files that only this user reads and writes.
 pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
-/// The pause between two attempts to lock a directory.
-const BETWEEN_TRIES: Duration = Duration::from_millis(2);
-
-/// The owner and the mode of a file that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// This user alone reads and writes it, whatever was there and whatever the umask.
-    Private,
-    /// Those of the file that it replaces. A new file is private, and in a directory of another user it is that user's.
-    AsBefore,
-    /// Everybody reads it, and this user writes it.
-    Public,
-}
 
 /// The place of a file: a name in an open directory.
 #[derive(Debug)]
@@ -195,16 +179,10 @@ impl Destination {
     /// where that is not possible, or another process holds the lock for `longest`. The lock is on the directory itself, so
     /// that no lock file remains.
     pub fn lock_dir(&self, longest: Duration) -> Option<File> {
-        let until = Instant::now() + longest;
         let dir = File::from(openat(&self.dir, ".", DIRECTORY, Mode::empty()).ok()?);
-        loop {
-            match FileExt::try_lock_exclusive(&dir) {
-                Ok(()) => return Some(dir),
-                Err(error) if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() => return None,
-                Err(_) if Instant::now() >= until => return None,
-                Err(_) => std::thread::sleep(BETWEEN_TRIES),
-            }
-        }
+        let is_held = |error: &io::Error| error.raw_os_error() == fs2::lock_contended_error().raw_os_error();
+        retry(longest, is_held, || FileExt::try_lock_exclusive(&dir)).ok()?;
+        Some(dir)
     }
 }
 
@@ -223,7 +201,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::{Access, Destination};
+    use super::super::Access;
+    use super::Destination;
 
     #[test]
     fn a_new_text_replaces_only_the_very_file_that_has_the_old_one() {

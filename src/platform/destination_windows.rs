@@ -6,21 +6,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::read_within;
-
-/// The start of the names of temporary files.
-pub const TEMPORARY: &str = ".ecr-login-";
-
-/// The pause between two attempts on a file that another process uses.
-const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+use super::writing::{Access, TEMPORARY, retry, temporary_name};
 
 /// The time limit for attempts on a file that another process has open.
 const LONGEST_USE: Duration = Duration::from_secs(2);
@@ -28,19 +22,8 @@ const LONGEST_USE: Duration = Duration::from_secs(2);
 /// The lock file of a directory.
 const LOCK_FILE: &str = ".ecr-login.lock";
 
-/// The owner and the mode of a file that is written, which the directory decides on this system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// This user alone reads and writes it.
-    Private,
-    /// Those of the file that it replaces.
-    AsBefore,
-    /// Everybody reads it.
-    Public,
-}
-
 /// The place of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Destination(PathBuf);
 
 impl Destination {
@@ -90,7 +73,12 @@ impl Destination {
 
     /// Reads the file; `None` if there is none. A larger one than `limit` is an error of the kind `FileTooLarge`.
     pub fn read(&self, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-        read_there(&self.0, limit)
+        match fs::metadata(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(metadata) if metadata.is_file() => Ok(Some(read_within(&File::open(&self.0)?, limit)?)),
+            Ok(_) => Err(io::Error::other("it is not a regular file")),
+        }
     }
 
     /// Opens the file, or creates it, to write at its end.
@@ -117,13 +105,11 @@ impl Destination {
     /// The same with a name that begins with `prefix`.
     pub fn create_named(&self, _: Access, prefix: &str) -> io::Result<NewFile> {
         loop {
-            // The standard library seeds its hash maps at random.
-            let name = format!("{prefix}{:016x}.tmp", RandomState::new().hash_one(0));
-            let path = directory(&self.0).join(name);
+            let path = directory(&self.0).join(temporary_name(prefix));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 file => {
-                    let (destination, existed) = (self.0.clone(), self.exists());
+                    let (destination, existed) = (self.clone(), self.exists());
                     return Ok(NewFile { destination, existed, path, file: Some(file?) });
                 }
             }
@@ -139,7 +125,7 @@ impl Destination {
 
     /// Removes the file.
     pub fn remove(&self) -> io::Result<()> {
-        unless_in_use(|| fs::remove_file(&self.0))
+        retry(LONGEST_USE, is_in_use, || fs::remove_file(&self.0))
     }
 
     /// The size of the file, if it is one that [`Self::append`] opens.
@@ -151,20 +137,15 @@ impl Destination {
     /// where that is not possible, or another process holds the lock for `longest`. Windows cannot lock a directory, so the
     /// lock is a file that no other process can open and that is removed with its last handle.
     pub fn lock_dir(&self, longest: Duration) -> Option<File> {
-        let until = Instant::now() + longest;
-        loop {
-            match open_alone(&directory(&self.0).join(LOCK_FILE)) {
-                Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
-                opened => return opened.ok(),
-            }
-        }
+        let path = directory(&self.0).join(LOCK_FILE);
+        retry(longest, is_in_use, || open_alone(&path)).ok()
     }
 }
 
 /// A finished or unfinished file beside the one that it is to replace. It is removed unless it gets there.
 #[derive(Debug)]
 pub struct NewFile {
-    destination: PathBuf,
+    destination: Destination,
     existed: bool,
     path: PathBuf,
     file: Option<File>,
@@ -178,7 +159,7 @@ impl NewFile {
 
     /// Whether the file that it replaces is still there with this content, or there is none and the content is empty.
     pub fn replaces(&self, content: &[u8]) -> io::Result<bool> {
-        match read_there(&self.destination, content.len() as u64) {
+        match self.destination.read(content.len() as u64) {
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(false),
             now => Ok(now?.map_or(content.is_empty() && !self.existed, |now| *now == content && self.existed)),
         }
@@ -187,7 +168,7 @@ impl NewFile {
     /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, is
     /// an error of the kind `AlreadyExists`.
     pub fn put(self) -> io::Result<()> {
-        if !self.existed && self.destination.symlink_metadata().is_ok() {
+        if !self.existed && self.destination.exists() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.replace()
@@ -196,7 +177,7 @@ impl NewFile {
     /// Chooses another place for it in the same directory.
     #[must_use]
     pub fn renamed(mut self, name: &OsStr) -> Self {
-        self.destination.set_file_name(name);
+        self.destination.0.set_file_name(name);
         self
     }
 
@@ -204,7 +185,7 @@ impl NewFile {
     /// first, which NTFS supports.
     pub fn replace(mut self) -> io::Result<()> {
         self.file = None;
-        unless_in_use(|| fs::rename(&self.path, &self.destination))
+        retry(LONGEST_USE, is_in_use, || fs::rename(&self.path, &self.destination.0))
     }
 }
 
@@ -212,15 +193,6 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         self.file = None;
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn read_there(path: &Path, limit: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-        Ok(metadata) if metadata.is_file() => Ok(Some(read_within(&File::open(path)?, limit)?)),
-        Ok(_) => Err(io::Error::other("it is not a regular file")),
     }
 }
 
@@ -237,17 +209,6 @@ fn resolve_links(path: &Path) -> io::Result<PathBuf> {
 
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Repeats `act` while it fails because another process has the file open.
-fn unless_in_use(act: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    let until = Instant::now() + LONGEST_USE;
-    loop {
-        match act() {
-            Err(error) if is_in_use(&error) && Instant::now() < until => std::thread::sleep(BETWEEN_TRIES),
-            result => return result,
-        }
-    }
 }
 
 /// Whether an error may mean that another process has the file open. Windows reports it as a sharing violation, or as denied

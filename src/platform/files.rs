@@ -140,10 +140,8 @@ pub fn is_same_file(file: &File, path: &Path) -> bool {
     {
         use std::os::unix::fs::MetadataExt;
         let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        match (file.metadata(), std::fs::symlink_metadata(path)) {
-            (Ok(open), Ok(there)) => identity(open) == identity(there),
-            _ => false,
-        }
+        let open = file.metadata().map(identity);
+        open.is_ok_and(|open| std::fs::symlink_metadata(path).is_ok_and(|there| identity(there) == open))
     }
     #[cfg(not(unix))]
     {

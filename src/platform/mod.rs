@@ -26,6 +26,7 @@ mod trust;
 mod users;
 #[cfg(unix)]
 mod way;
+mod writing;
 
 pub use child::*;
 pub use destination::*;
@@ -37,3 +38,4 @@ pub use process::*;
 pub use shell::*;
 pub use trust::*;
 pub use users::*;
+pub use writing::*;

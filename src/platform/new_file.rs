@@ -2,15 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
 use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::destination::{Access, Destination, PRIVATE, TEMPORARY, is_regular};
+use super::destination::{Destination, PRIVATE, is_regular};
 use super::way::{give, is_foreign, refused};
+use super::writing::{Access, TEMPORARY, temporary_name};
 
 impl Destination {
     /// Creates a temporary file in the directory, which is to replace the file.
@@ -31,8 +31,7 @@ impl Destination {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            // The standard library seeds its hash maps at random.
-            let name = OsString::from(format!("{prefix}{:016x}.tmp", RandomState::new().hash_one(0)));
+            let name = OsString::from(temporary_name(prefix));
             match openat(&self.dir, &name, flags, PRIVATE) {
                 Err(Errno::EXIST) => {}
                 file => {
@@ -89,13 +88,11 @@ impl NewFile {
     /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, or
     /// has removed, is an error of the kind `AlreadyExists` or `NotFound`.
     pub fn put(mut self) -> io::Result<()> {
-        self.set_owner_and_mode()?;
-        let Destination { dir, name, .. } = &self.destination;
         if self.existing.is_some() {
-            renameat(dir, &self.name, dir, name)?;
-        } else {
-            self.put_where_nothing_is()?;
+            return self.replace();
         }
+        self.set_owner_and_mode()?;
+        self.put_where_nothing_is()?;
         self.is_in_place = true;
         Ok(())
     }

@@ -1,0 +1,48 @@
+//! What writing a file has in common on all systems.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The start of the names of temporary files.
+pub const TEMPORARY: &str = ".ecr-login-";
+
+/// The pause between two attempts on a file that another process uses.
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+
+/// The owner and the mode of a file that is written. On Windows the directory decides about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// This user alone reads and writes it, whatever was there and whatever the umask.
+    Private,
+    /// Those of the file that it replaces. A new file is private, and in a directory of another user it is that user's.
+    AsBefore,
+    /// Everybody reads it, and this user writes it.
+    Public,
+}
+
+/// A random number: the standard library seeds its hash maps at random.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// A new name for a temporary file.
+pub(super) fn temporary_name(prefix: &str) -> String {
+    format!("{prefix}{:016x}.tmp", random())
+}
+
+/// Repeats `act` for `longest` while its error says that another process uses the file.
+pub(super) fn retry<T>(
+    longest: Duration,
+    is_in_use: impl Fn(&io::Error) -> bool,
+    act: impl Fn() -> io::Result<T>,
+) -> io::Result<T> {
+    let until = Instant::now() + longest;
+    loop {
+        match act() {
+            Err(error) if is_in_use(&error) && Instant::now() < until => thread::sleep(BETWEEN_TRIES),
+            result => return result,
+        }
+    }
+}
