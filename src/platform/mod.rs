@@ -16,6 +16,7 @@
 mod child;
 #[cfg_attr(not(unix), path = "destination_windows.rs")]
 mod destination;
+mod family;
 mod files;
 mod machine;
 #[cfg(unix)]
@@ -30,6 +31,7 @@ mod writing;
 
 pub use child::*;
 pub use destination::*;
+pub use family::*;
 pub use files::*;
 pub use machine::*;
 #[cfg(unix)]
