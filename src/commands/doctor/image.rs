@@ -23,7 +23,7 @@ pub(super) fn check(checker: Checker, access: &Access, report: &RegistryReport) 
     let (host, deadline) = (&report.host, checker.until(LIMIT));
     match &report.image {
         None => Check::of(Name::Registry, check_registry(access, host, deadline)),
-        Some(image) => Check::of(Name::Image, check_image(access, host, &Reference::parse(image), deadline)),
+        Some(image) => Check::of(Name::Image, check_image(access, host, parse(image), deadline)),
     }
 }
 
@@ -40,8 +40,12 @@ fn check_registry(access: &Access, host: &str, deadline: Instant) -> Result<Stri
     })
 }
 
-fn check_image(access: &Access, host: &str, reference: &Reference, deadline: Instant) -> Result<String, Failure> {
-    let Reference { repository, tag } = reference;
+fn check_image(
+    access: &Access,
+    host: &str,
+    (repository, tag): (&str, &str),
+    deadline: Instant,
+) -> Result<String, Failure> {
     if !(is_repository(repository) && is_tag(tag)) {
         return Err(Failure::new(
             Code::RepositoryMissing,
@@ -52,7 +56,7 @@ fn check_image(access: &Access, host: &str, reference: &Reference, deadline: Ins
     let answer = access.ask(host, &format!("/v2/{repository}/manifests/{tag}"), deadline)?;
     match answer.status {
         StatusCode::OK => Ok(format!("{repository}:{tag} can be pulled")),
-        _ => Err(image_refused(access.target(), host, &answer, reference)),
+        _ => Err(image_refused(access.target(), host, &answer, repository, tag)),
     }
 }
 
@@ -61,23 +65,11 @@ fn quote(answer: &RegistryAnswer) -> String {
     if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) }
 }
 
-/// A repository, and a tag or digest in it.
-struct Reference {
-    repository: String,
-    /// A tag or a digest.
-    tag: String,
-}
-
-impl Reference {
-    /// Parses `REPOSITORY[:TAG][@DIGEST]`. A digest takes precedence over a tag; the default is `latest`, as in docker.
-    fn parse(image: &str) -> Self {
-        let (name, digest) = match image.split_once('@') {
-            Some((name, digest)) => (name, Some(digest)),
-            None => (image, None),
-        };
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
-        Self { repository: repository.to_owned(), tag: digest.unwrap_or(tag).to_owned() }
-    }
+/// The repository in `REPOSITORY[:TAG][@DIGEST]`, and the digest or else the tag; the default is `latest`, as in docker.
+fn parse(image: &str) -> (&str, &str) {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+    (repository, digest.unwrap_or(tag))
 }
 
 /// Whether a name can be that of a repository (OCI distribution specification, "Pulling manifests").
@@ -114,8 +106,7 @@ const CHECK_POLICY: &str =
 const CHECK_HOST: &str = "check the spelling of the host, and whether a proxy or a captive portal answers";
 
 /// Why the image cannot be pulled.
-fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, reference: &Reference) -> Failure {
-    let Reference { repository, tag } = reference;
+fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repository: &str, tag: &str) -> Failure {
     let (said, word, options) = (quote(answer), shell_word(repository), options(target));
     let is_of_pull_through = {
         let message = answer.message.to_ascii_lowercase();
@@ -170,7 +161,7 @@ fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, reference
 
 #[cfg(test)]
 mod tests {
-    use super::{Reference, is_repository, is_tag};
+    use super::{is_repository, is_tag, parse};
 
     #[test]
     fn an_image_has_a_tag_or_a_digest_and_latest_without_either() {
@@ -180,8 +171,7 @@ mod tests {
             ("app@sha256:00", "app", "sha256:00"),
             ("app:1@sha256:00", "app", "sha256:00"),
         ] {
-            let reference = Reference::parse(image);
-            assert_eq!((reference.repository.as_str(), reference.tag.as_str()), (repository, tag), "{image}");
+            assert_eq!(parse(image), (repository, tag), "{image}");
         }
     }
 

@@ -144,11 +144,10 @@ impl Results {
         let registries: Vec<RegistryReport> = self.registries.into_values().collect();
         let own = registries.iter().flat_map(|registry| &registry.checks).filter(|check| check.is_own());
         let warnings = checks.iter().chain(own).filter(|check| check.status == Status::Warning).count();
-        let count = |ok: bool, status| {
-            let shared = checks.iter().filter(|check| check.status == status).count();
-            (registries.iter().filter(|registry| registry.ok == ok).count(), shared)
-        };
-        let ((healthy, shared_ok), (broken, shared_failed)) = (count(true, Status::Ok), count(false, Status::Failure));
+        let shared = |status| checks.iter().filter(|check| check.status == status).count();
+        let (shared_ok, shared_failed) = (shared(Status::Ok), shared(Status::Failure));
+        let healthy = registries.iter().filter(|registry| registry.ok).count();
+        let broken = registries.len() - healthy;
         // A shared check counts if a registry depends on it.
         let ok = if registries.is_empty() { shared_failed == 0 } else { broken == 0 };
         let summary = Summary { ok: healthy + shared_ok, warnings, failed: broken + shared_failed };

@@ -38,13 +38,9 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
             report.add(Check::of(Name::Host, describe_other(checker.env, config, &report.host)));
             None
         }
-        Err(Error::Failed(failure)) => {
-            report.add(Check::failed(Name::Mapping, failure));
-            None
-        }
         Err(error) => {
-            let failure = Failure::new(Code::Internal, error.to_string(), "please report it");
-            report.add(Check::failed(Name::Mapping, failure));
+            let unexpected = || Failure::new(Code::Internal, error.to_string(), "please report it");
+            report.add(Check::failed(Name::Mapping, error.failure().cloned().unwrap_or_else(unexpected)));
             None
         }
     }
