@@ -7,7 +7,6 @@
 //! the devcontainers CLI drop the former and show the latter. The line that means "not found" goes to standard output alone, since
 //! it is no failure to the user. On a terminal, which shows both, each line goes to standard error alone.
 
-use std::any::Any;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +114,7 @@ const MEMORY: (&str, &str) = ("out of memory", "free some, or raise the limit ('
 
 /// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
 fn describe(panic: &PanicHookInfo) -> Error {
-    let text = text(panic.payload());
+    let text = panic.payload_as_str().unwrap_or_default();
     for (pattern, (cause, hint)) in [
         ("Too many open files", OPEN_FILES),
         // The text of musl.
@@ -133,9 +132,4 @@ fn describe(panic: &PanicHookInfo) -> Error {
     }
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     Error::failed(Code::Internal, format!("internal error at {location}"), "please report it")
-}
-
-fn text(payload: &(dyn Any + Send)) -> &str {
-    let owned = payload.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default()
 }

@@ -78,11 +78,9 @@ fn relay() -> Relay {
 
 /// How many bytes at the end are the beginning of a character whose other bytes are still to come.
 fn begun_character(bytes: &[u8]) -> usize {
-    let is_begun = |length: &usize| {
-        let end = bytes.len().checked_sub(*length).map(|start| str::from_utf8(&bytes[start..]));
-        end.is_some_and(|end| end.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none()))
-    };
-    (1..=3).find(is_begun).unwrap_or(0)
+    let end = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let is_begun = str::from_utf8(end).is_err_and(|error| error.error_len().is_none());
+    if is_begun { end.len() } else { 0 }
 }
 
 /// One cleaned line; nothing for white space.
