@@ -62,7 +62,9 @@ const DIMENSIONS: &[Dimension] = &[
     dimension("source", Maybe, SOURCES),
     dimension("user", Maybe, &["ALICE", "BOB"]),
     dimension("profile", Maybe, &["DEFAULT", "ONE", "TWO"]),
+    // In files, and in the variables that a job, a container or a person sets.
     dimension("who", Maybe, &["A", "B"]),
+    dimension("who in variables", Maybe, &["A", "B"]),
     dimension(
         "mapping",
         Maybe,
@@ -241,7 +243,7 @@ impl Scene {
         let mapped_to_profile = self.is_mapped("profile in file") || self.is_mapped("profile variable");
         let role = self.is_mapped("role variable");
         let mut who = if self.is_mapped("keys variable") {
-            format!("AKIAACCOUNT{}", self.at("who"))
+            format!("AKIAACCOUNT{}", self.at("who in variables"))
         } else if self.is_of_profile() {
             self.of_profile(if mapped_to_profile { "TWO" } else { self.at("profile") })
         } else if mapped_to_profile {
@@ -281,7 +283,7 @@ impl Scene {
     }
 
     fn of_machine(&self, place: &str, role: &str) -> String {
-        let who = self.at("who");
+        let who = self.at("who in variables");
         let by = |token: &str| format!("with {}", holder(token, By::Sts));
         match self.source() {
             "environment" => format!("AKIAENVIRONMENT{who}"),
@@ -301,7 +303,7 @@ impl Scene {
     /// The environment, with the witness at `url`.
     pub fn vars(&self, root: &Path, url: &str) -> Vec<(String, String)> {
         let at = |path: &str| root.join(path).display().to_string();
-        let (who, user) = (self.at("who"), self.at("user"));
+        let (who, user) = (self.at("who in variables"), self.at("user"));
         let mut vars: Vec<(&str, String)> = vec![
             ("HOME", at(user)),
             ("PATH", "/usr/bin:/bin".to_owned()),
