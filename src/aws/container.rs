@@ -18,7 +18,6 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Container;
 
-const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
 /// The addresses of ECS and EKS, besides loopback.
@@ -34,25 +33,16 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the keys of the container's role.
 pub(super) async fn credentials(container: &Container, context: &Context) -> Result<Credentials, Failure> {
-    let uri = container.url.parse().map_err(|_| not_a_url())?;
-    check_host(&uri).await?;
-    let mut request = Request::get(&uri).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
+    check_host(&container.url).await?;
+    let mut request = Request::get(&container.url).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
     if let Some(token) = authorization(container, context)? {
         request = request.header(AUTHORIZATION, token);
     }
-    let request = request.body(()).map_err(|_| not_a_url())?;
+    let request = request.body(()).expect("made of valid parts");
     match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
         Ok(answer) => keys(&answer, context),
         Err(error) => Err(context.no_answer(&error)),
     }
-}
-
-fn not_a_url() -> Failure {
-    Failure::new(
-        Code::SettingInvalid,
-        format!("{RELATIVE} or {FULL} is not a URL"),
-        "correct or unset it: ECS and EKS set it themselves",
-    )
 }
 
 /// Refuses an endpoint that would see the token, or send the keys, over a network without TLS.
@@ -99,8 +89,8 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
 
 fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
     let endpoint = context.last.authority();
-    let document = KeyDocument::parse(&answer.body);
-    let status = answer.status.as_u16();
+    let document = KeyDocument::parse(answer.body());
+    let status = answer.status().as_u16();
     if status != 200 {
         let (code, hint) = match status {
             401 | 403 => (Code::CredentialsInvalid, "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),

@@ -169,6 +169,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
         }
         Source::Container(Container { url, .. }) => {
             let hosts = [site.address(CONTAINER).to_owned(), "http://169.254.170.2".to_owned()];
+            let url = url.to_string();
             let path = hosts.iter().find_map(|host| url.strip_prefix(host.trim_end_matches('/')))?;
             let authorization = match var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
                 Some(file) => fs::read(file).ok()?,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use http::Uri;
+
 use super::super::dependency::Dependency;
 use super::super::inputs::Inputs;
 use super::super::jwt::Acceptor;
@@ -25,7 +27,7 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     /// Its URL.
-    pub url: String,
+    pub url: Uri,
     /// The file with the token for the request. Without one, the token may be in a variable.
     token_file: Option<SourceFile>,
 }
@@ -46,13 +48,11 @@ impl Container {
         let env = inputs.env;
         let set = in_order.into_iter().find_map(|name| Some((name, env.text(name)?)));
         let (name, value) = set.unwrap_or_default();
-        let is_path = || value.starts_with('/') && value.parse::<http::Uri>().is_ok();
-        let (url, form) = if name == RELATIVE {
-            (is_path().then(|| format!("{ECS}{value}")), "a path")
-        } else {
-            (is_url(value).then(|| value.to_owned()), "a URL")
+        let (url, form) = match name {
+            RELATIVE => (value.starts_with('/').then(|| format!("{ECS}{value}")), "a path"),
+            _ => (is_url(value).then(|| value.to_owned()), "a URL"),
         };
-        let url = url.ok_or_else(|| {
+        let url = url.and_then(|url| url.parse().ok()).ok_or_else(|| {
             let what = format!("{name} is not {form}");
             Failure::new(Code::SettingInvalid, what, "correct or unset it: ECS and EKS set it themselves")
         })?;
