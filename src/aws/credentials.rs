@@ -17,6 +17,7 @@ use aws_types::region::Region;
 use log::debug;
 
 use super::context::Context;
+use super::diagnose::without_credentials;
 use super::sdk_config::with_credentials;
 use super::settings::Settings;
 use super::{container, github, instance, process, sso};
@@ -45,10 +46,8 @@ impl MfaCode {
 pub(super) async fn resolve(codes: &[MfaCode], context: &Context) -> Result<Credentials, Failure> {
     let sts = sts_config(context);
     let credentials = from_source(&sts, context).await?;
-    context.last.set_role(None);
     check_header_values(&credentials, context.source())?;
-    let assumed = Box::pin(assume_roles(&sts, credentials, codes, context));
-    context.within_time_of_services(assumed).await
+    context.within_time_of_services(Box::pin(assume_roles(&sts, credentials, codes, context))).await
 }
 
 /// The configuration of STS. For a dual-stack registry STS is asked at its dual-stack name too, since the network may have no
@@ -132,10 +131,7 @@ async fn user_session(
 }
 
 fn from_sts(answer: Option<aws_sdk_sts::types::Credentials>) -> Result<Credentials, Failure> {
-    let answer = answer.ok_or_else(|| {
-        let what = "the answer of STS holds no credentials";
-        Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
-    })?;
+    let answer = answer.ok_or_else(|| without_credentials("STS"))?;
     let (id, secret, token) = (answer.access_key_id, answer.secret_access_key, Some(answer.session_token));
     // Without an expiry, since the credentials sign one request or two.
     Ok(Credentials::new(id, secret, token, None, "STS"))

@@ -52,7 +52,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
     let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT.min(time_left(context.deadline)));
     let answer = context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))?;
-    let status = answer.status.as_u16();
+    let status = answer.status().as_u16();
     if status != 200 {
         return Err(Failure::new(
             Code::WebIdentityDenied,
@@ -60,7 +60,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
             "check 'permissions: id-token: write', and that the job still runs; or try again",
         ));
     }
-    let answer: Option<TokenAnswer> = serde_json::from_slice(&answer.body).ok();
+    let answer: Option<TokenAnswer> = serde_json::from_slice(answer.body()).ok();
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));
     let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(endpoint, took_ms; "requested the identity token of the job from GitHub");

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
-use super::http::{Answer, Limits, TransportError};
+use super::http::{Answer, Limits, TransportError, is_overloaded};
 use super::key_document::KeyDocument;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
@@ -79,8 +79,8 @@ fn limits(context: &Context) -> Limits {
     Limits {
         attempts: attempts.unwrap_or(ATTEMPTS),
         is_temporary: match attempts {
-            Some(_) => |result| result.as_ref().map_or(true, Answer::is_overloaded),
-            None => |result| result.as_ref().is_ok_and(Answer::is_overloaded),
+            Some(_) => |result| result.as_ref().map_or(true, is_overloaded),
+            None => |result| result.as_ref().is_ok_and(is_overloaded),
         },
         ..context.limits(timeout, timeout)
     }
@@ -90,16 +90,16 @@ impl Service<'_> {
     /// Requests a session token.
     async fn session(&self) -> Result<Session, Failure> {
         let no_token = match self.send(Method::PUT, "/latest/api/token", (TOKEN_TTL, "21600")).await {
-            Ok(answer) if answer.status == StatusCode::OK => {
-                let token = HeaderValue::from_bytes(answer.body.trim_ascii()).ok();
+            Ok(answer) if answer.status() == StatusCode::OK => {
+                let token = HeaderValue::from_bytes(answer.body().trim_ascii()).ok();
                 let Some(mut token) = token.filter(|token| !token.is_empty()) else {
                     return Err(no_keys("its session token holds invalid characters"));
                 };
                 token.set_sensitive(true);
                 return Ok(Session::Version2(token));
             }
-            Ok(answer) if answer.status == StatusCode::BAD_REQUEST => return Err(self.refused(answer.status, None)),
-            Ok(answer) => NoToken::Refused(answer.status),
+            Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => return Err(self.refused(answer.status(), None)),
+            Ok(answer) => NoToken::Refused(answer.status()),
             Err(TransportError::SlowAnswer) => NoToken::NoAnswer,
             Err(error) => return Err(self.unreachable(&error)),
         };
@@ -138,8 +138,8 @@ impl Service<'_> {
             Session::Version1(no_token) => (("accept", HeaderValue::from_static("*/*")), Some(*no_token)),
         };
         match self.send(Method::GET, path, header).await {
-            Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body.to_vec()),
-            Ok(answer) => Err(self.refused(answer.status, no_token)),
+            Ok(answer) if answer.status() == StatusCode::OK => Ok(answer.body().to_vec()),
+            Ok(answer) => Err(self.refused(answer.status(), no_token)),
             Err(TransportError::SlowAnswer) => {
                 Err(self.without_token(NoToken::NoAnswer, "neither version of it answers"))
             }

@@ -78,7 +78,7 @@ impl Exchange {
                 answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
             }
             // An answer to HEAD has no body, and only the body describes an error.
-            if answer.status != StatusCode::OK {
+            if answer.status() != StatusCode::OK {
                 answer = send(&context, Method::GET, &url, authorization.as_ref()).await?;
             }
             Ok(registry_answer(&answer))
@@ -126,10 +126,10 @@ pub struct RegistryAnswer {
 
 /// The answer and, of an error, what the body says.
 fn registry_answer(answer: &Answer) -> RegistryAnswer {
-    let body = if answer.status == StatusCode::OK { Value::Null } else { json(answer) };
+    let body = if answer.status() == StatusCode::OK { Value::Null } else { json(answer) };
     let error = body.pointer("/errors/0").unwrap_or(&Value::Null);
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-    RegistryAnswer { status: answer.status, code: text("code"), message: without_secrets(&text("message")) }
+    RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&text("message")) }
 }
 
 /// Exchanges the token for a bearer token, as the value of an `Authorization` header.
@@ -177,13 +177,13 @@ async fn send(
 
 /// The body of an answer; null when it is not JSON.
 fn json(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.body).unwrap_or_default()
+    serde_json::from_slice(answer.body()).unwrap_or_default()
 }
 
 /// The URL of the token service that a `WWW-Authenticate` header names. `None` for a service on another host, which must not get
 /// the registry's token.
 fn token_url(answer: &Answer, host: &str) -> Option<String> {
-    let challenge = answer.headers.get(WWW_AUTHENTICATE).filter(|_| answer.status == StatusCode::UNAUTHORIZED)?;
+    let challenge = answer.headers().get(WWW_AUTHENTICATE).filter(|_| answer.status() == StatusCode::UNAUTHORIZED)?;
     let parameters = challenge.to_str().ok()?.strip_prefix("Bearer ")?;
     let parameter = |name: &str| {
         let (_, rest) = parameters.split_once(&format!("{name}=\""))?;

@@ -16,6 +16,7 @@ use aws_types::region::Region;
 use log::{debug, warn};
 
 use super::context::Context;
+use super::diagnose::without_credentials;
 use super::sdk_error::causes;
 use crate::code::Code;
 use crate::error::Failure;
@@ -47,13 +48,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
         // Without an expiry, since the credentials sign one request or two.
         Some(Credentials::new(id, secret, found.session_token, None, "SSO"))
     });
-    found.ok_or_else(|| {
-        Failure::new(
-            Code::AnswerInvalid,
-            "the answer of SSO holds no credentials",
-            "check AWS_ENDPOINT_URL and the proxy",
-        )
-    })
+    found.ok_or_else(|| without_credentials("SSO"))
 }
 
 /// Whether a sign-in was renewed, so that the settings have changed.

@@ -187,6 +187,12 @@ fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Option<Failure> 
     }
 }
 
+/// An answer that holds no credentials.
+pub(super) fn without_credentials(service: &str) -> Failure {
+    let what = format!("the answer of {service} holds no credentials");
+    Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
+}
+
 /// An answer of AWS that is neither a result nor a refusal.
 fn unreadable_answer(answer: &str, error: &(dyn Error + 'static)) -> Failure {
     Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), "try again; check AWS_ENDPOINT_URL")

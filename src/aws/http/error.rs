@@ -55,10 +55,6 @@ impl TransportError {
         if error.is::<LengthLimitError>() {
             return Self::TooLarge;
         }
-        let error = match error.downcast::<Self>() {
-            Ok(error) => return *error,
-            Err(error) => error,
-        };
         match error.downcast::<hyper::Error>() {
             Ok(error) => Self::Http(*error),
             Err(error) => Self::Connect(io::Error::other(error)),

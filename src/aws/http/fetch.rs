@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::body::SdkBody;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use log::debug;
 use tokio::time::sleep;
@@ -30,26 +30,16 @@ pub(in crate::aws) struct Limits {
 }
 
 /// An answer that was read to its end.
-#[derive(Debug)]
-pub(in crate::aws) struct Answer {
-    pub(in crate::aws) status: StatusCode,
-    pub(in crate::aws) headers: HeaderMap,
-    pub(in crate::aws) body: Zeroizing<Vec<u8>>,
-}
+pub(in crate::aws) type Answer = Response<Zeroizing<Vec<u8>>>;
 
 /// Whether another attempt may have another result: after an error of the server or of the connection.
 pub(in crate::aws) fn is_temporary(result: &Result<Answer, TransportError>) -> bool {
-    match result {
-        Ok(answer) => answer.is_overloaded(),
-        Err(error) => error.is_temporary(),
-    }
+    result.as_ref().map_or_else(TransportError::is_temporary, is_overloaded)
 }
 
-impl Answer {
-    /// Whether the server limits the rate of requests or has a problem of its own.
-    pub(in crate::aws) fn is_overloaded(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()
-    }
+/// Whether the server limits the rate of requests or has a problem of its own.
+pub(in crate::aws) fn is_overloaded(answer: &Answer) -> bool {
+    answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.status().is_server_error()
 }
 
 impl Network {
@@ -61,7 +51,8 @@ impl Network {
             if attempt >= limits.attempts || !(limits.is_temporary)(&result) {
                 return result;
             }
-            let (endpoint, why) = (authority(request.uri()), describe(&result));
+            let why = result.map_or_else(|error| error.to_string(), |answer| answer.status().to_string());
+            let endpoint = authority(request.uri());
             debug!(endpoint, attempt, why; "asking again");
             sleep(fitting(pause, limits.deadline)).await;
             pause *= 2;
@@ -73,18 +64,11 @@ impl Network {
         let (head, body) = self.exchange(request, &limits.of_attempt).await?.into_parts();
         let body = async { body.collect().await.map_err(TransportError::from_body) };
         let body = within(limits.of_attempt.read_timeout(), TransportError::SlowAnswer, body).await?.to_bytes();
-        Ok(Answer { status: head.status, headers: head.headers, body: Zeroizing::new(body.to_vec()) })
+        Ok(Response::from_parts(head, Zeroizing::new(body.to_vec())))
     }
 }
 
 /// A pause before another attempt that leaves half of the time for the attempt: a result after the deadline is none.
 pub(in crate::aws) fn fitting(pause: Duration, deadline: Instant) -> Duration {
     pause.min(deadline.saturating_duration_since(Instant::now()) / 2)
-}
-
-fn describe(result: &Result<Answer, TransportError>) -> String {
-    match result {
-        Ok(answer) => answer.status.to_string(),
-        Err(error) => error.to_string(),
-    }
 }

@@ -37,7 +37,7 @@ use super::tls::Trust;
 use crate::env::Env;
 use connect::{Connection, within};
 pub(super) use error::TransportError;
-pub(super) use fetch::{Answer, Limits, fitting, is_temporary};
+pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary};
 #[cfg(fuzzing)]
 pub use in_memory::answer_with;
 pub(super) use last_request::LastRequest;
@@ -153,7 +153,7 @@ impl Network {
         &self,
         mut request: Request<SdkBody>,
         limits: &HttpConnectorSettings,
-    ) -> Result<Response<SdkBody>, TransportError> {
+    ) -> Result<Response<Limited<Incoming>>, TransportError> {
         let uri = request.uri().clone();
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
@@ -167,8 +167,7 @@ impl Network {
             answer.headers_mut().remove(DATE);
         }
         self.0.last.set_date(date);
-        let limited = |body| Limited::new(body, LARGEST_ANSWER).map_err(TransportError::from_body);
-        Ok(answer.map(|body| SdkBody::from_body_1_x(limited(body))))
+        Ok(answer.map(|body| Limited::new(body, LARGEST_ANSWER)))
     }
 
     /// Sends a request over the kept connection, or over another if there is none or the server has just closed it.
@@ -225,6 +224,7 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
+            let answer = answer.map(|body| SdkBody::from_body_1_x(body.map_err(TransportError::from_body)));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
