@@ -9,9 +9,9 @@ use std::time::Instant;
 /// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
 pub struct StandardInput {
     deadline: Instant,
-    /// Whether the other end is closed, so that no further read waits.
+    /// Whether nothing more comes, as far as it is known without another read.
     #[cfg(unix)]
-    is_closed: bool,
+    is_at_end: bool,
     #[cfg(not(unix))]
     whole: Option<io::Cursor<zeroize::Zeroizing<Vec<u8>>>>,
 }
@@ -22,7 +22,7 @@ impl StandardInput {
         Self {
             deadline,
             #[cfg(unix)]
-            is_closed: false,
+            is_at_end: false,
             #[cfg(not(unix))]
             whole: None,
         }
@@ -35,9 +35,17 @@ impl Read for StandardInput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         use rustix::io::Errno;
+        // Sockets report it, and may hold more than one read gives.
+        #[cfg(target_os = "linux")]
+        const OF_SOCKET: PollFlags = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        const OF_SOCKET: PollFlags = PollFlags::HUP;
+        if self.is_at_end {
+            return Ok(0);
+        }
         let input = io::stdin();
-        let mut polled = [PollFd::new(&input, PollFlags::IN)];
-        while !self.is_closed {
+        let mut polled = [PollFd::new(&input, PollFlags::IN | OF_SOCKET)];
+        loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let left = Timespec::try_from(left).map_err(io::Error::other)?;
             match poll(&mut polled, Some(&left)) {
@@ -47,9 +55,12 @@ impl Read for StandardInput {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Most clients have closed their end by now: one call less in each hit.
-        self.is_closed = self.is_closed || polled[0].revents().contains(PollFlags::HUP);
-        Ok(rustix::io::read(&input, buffer)?)
+        let count = rustix::io::read(&input, &mut *buffer)?;
+        // Without a writer, a pipe gives all that is left in one read, if there is room for it. Most clients have closed their end by
+        // now: two calls less in each hit.
+        let found = polled[0].revents();
+        self.is_at_end = found.contains(PollFlags::HUP) && !found.contains(OF_SOCKET) && count < buffer.len();
+        Ok(count)
     }
 }
 
