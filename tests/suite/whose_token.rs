@@ -459,6 +459,20 @@ fn no_token_is_served_that_is_older_than_the_greatest_age() {
     assert!(wrong.error().contains("AWS_ECR_MAX_AGE is 'soon'"), "{wrong:?}");
 }
 
+/// It once asked AWS in each `get` who calls, and a role has another access key each time.
+#[test]
+fn a_role_has_its_hits_whatever_a_former_variable_says() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
+    let first = helper.get(HOST).password_for(HOST);
+    let calls = aws.count();
+    let helper = helper.var("AWS_ECR_VERIFY_IDENTITY", "1");
+    for _ in 0..2 {
+        assert_eq!(helper.get(HOST).password_for(HOST), first);
+    }
+    assert_eq!(aws.count(), calls, "{:?}", aws.calls());
+}
+
 /// Bazel and kubelet keep what they are given.
 #[test]
 fn clients_that_keep_a_token_are_told_no_more_than_the_greatest_age() {
