@@ -148,7 +148,7 @@ impl Entry {
 
     /// The same, requested by the credentials of this key.
     #[must_use]
-    pub fn of_credentials(self, credentials: Option<&CacheKey>) -> Self {
+    pub fn requested_by(self, credentials: Option<&CacheKey>) -> Self {
         Self { credentials: credentials.copied(), ..self }
     }
 

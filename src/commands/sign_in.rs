@@ -14,7 +14,7 @@ use clap::Args;
 use time::OffsetDateTime;
 
 use crate::NAME;
-use crate::aws::{Exchange, MfaCode, Session};
+use crate::aws::{Exchange, MfaCode};
 use crate::code::Code;
 use crate::commands::cached_tokens::print_line;
 use crate::config::{Config, Target};
@@ -24,7 +24,7 @@ use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Watch};
 use crate::platform::shell_word;
 use crate::terminal;
-use crate::token_provider::{self, Authenticator, MOST_CHANGES, Proof, Stop};
+use crate::token_provider::{self, Authenticator, MOST_CHANGES, Resolved, Stop};
 
 /// How often the user may try another MFA code.
 const MOST_CODES: usize = 3;
@@ -42,9 +42,9 @@ impl Login {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
-        let (identity, session, proof) = open_session(env, &config, &target)?;
+        let (identity, resolved) = open_session(env, &config, &target)?;
         let deadline = Instant::now() + config.timeout();
-        let issued = token_provider::log_in(env, &config, &target, &identity, (session, proof), deadline)?;
+        let issued = token_provider::log_in(env, &config, &target, &identity, resolved, deadline)?;
         let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
         let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Login {
 }
 
 /// Resolves the credentials, with MFA codes and sign-ins where needed.
-fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Session, Proof), Error> {
+fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Identity>, Resolved), Error> {
     let failed = |failure| token_provider::in_context(target, failure);
     let deadline = || Instant::now() + config.timeout();
     let authenticator = Authenticator::new(env, target, Exchange::default());
@@ -68,7 +68,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
         codes_asked += 1;
         match authenticator.resolve(&identity, &codes, identity.deadline(target, deadline())) {
-            Ok((session, proof)) => return Ok((identity, session, proof)),
+            Ok(resolved) => return Ok((identity, resolved)),
             Err(Stop::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
             Err(Stop::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
             Err(Stop::Failed(failure)) if is_expired(failure.code) && !signed_in => {

@@ -5,12 +5,12 @@
 //! [`protocol`](crate::cache::protocol)'s.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::authenticator::{Authenticator, Stop};
-use super::stored::{new_entry, proven};
+use super::authenticator::{Authenticator, Resolved, Stop};
+use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
@@ -70,13 +70,12 @@ impl TokenRequest<'_> {
     /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached.
     fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
         let host = &self.target.host;
-        let (session, proof) = self.authenticator.resolve(self.identity, &[], deadline)?;
+        let Resolved { session, key } = self.authenticator.resolve(self.identity, &[], deadline)?;
         let cached = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
         let cached = cached.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh);
         let (token, entry) = if let Some(entry) = cached {
             debug!(host; "the credentials are those of a cached token");
-            let own = entry.under(&self.identity.key);
-            (IssuedToken::cached(entry, self.target.max_age), Some(own))
+            (IssuedToken::cached(entry.clone(), self.target.max_age), Some(entry))
         } else {
             let issued = session.request_token(deadline)?;
             let entry = new_entry(self.identity, self.target, &issued);
@@ -85,18 +84,13 @@ impl TokenRequest<'_> {
             }
             (IssuedToken::new(issued, self.target.max_age), entry)
         };
-        Ok((token, entry.and_then(|entry| proven(entry, proof))))
+        Ok((token, entry.zip(key).map(|(entry, key)| entry.under(&key))))
     }
 
     /// Reads the cached token.
     fn look_up(&self, cache: &Cache) -> Option<(Cached, IssuedToken)> {
         let entry = cache.look_up(&self.identity.key)?;
-        let cached = match entry.freshness_within(self.target.max_age) {
-            Freshness::Fresh => Cached::Fresh,
-            Freshness::Stale if entry.expires_soon() => Cached::ExpiresSoon,
-            Freshness::Stale => Cached::Stale,
-            Freshness::Expired => return None,
-        };
+        let cached = cached(&entry, self.target.max_age)?;
         let token = IssuedToken::cached(entry, self.target.max_age);
         if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
             on_stale(&token.token);
@@ -113,6 +107,16 @@ impl TokenRequest<'_> {
     }
 }
 
+/// What the protocol has to know of an entry; `None` when it may not be served.
+fn cached(entry: &Entry, max_age: Option<Duration>) -> Option<Cached> {
+    match entry.freshness_within(max_age) {
+        Freshness::Fresh => Some(Cached::Fresh),
+        Freshness::Stale if entry.expires_soon() => Some(Cached::ExpiresSoon),
+        Freshness::Stale => Some(Cached::Stale),
+        Freshness::Expired => None,
+    }
+}
+
 /// Another process was requesting the token until the deadline.
 pub(super) fn busy() -> Failure {
     Failure::new(
@@ -120,4 +124,59 @@ pub(super) fn busy() -> Failure {
         "another process was requesting this token from AWS until the time limit",
         "try again; with AWS_ECR_DISABLE_CACHE=1 the helper does not wait for other processes",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use time::OffsetDateTime;
+
+    use super::cached;
+    use crate::cache::{Cached, Entry};
+    use crate::identity::CacheKey;
+    use crate::registry::Registry;
+    use crate::token::Token;
+    use crate::token_provider::IssuedToken;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// An entry that lives for ten minutes, and was created this long ago.
+    fn entry(age: Duration) -> Entry {
+        let token = Token::decode("QVdTOnBhc3N3b3Jk").expect("AWS:password");
+        let registry = Registry::parse("111122223333.dkr.ecr.us-east-1.amazonaws.com").expect("a registry");
+        let created_at = OffsetDateTime::now_utc() - age;
+        Entry::new(&CacheKey::of("identity"), &registry, token, 10 * MINUTE, created_at).expect("an entry")
+    }
+
+    #[test]
+    fn an_entry_is_served_as_long_as_it_and_the_settings_allow_and_refreshed_from_half_its_life_on() {
+        for (minutes, max_age, expected) in [
+            (0, None, Some(Cached::Fresh)),
+            (4, None, Some(Cached::Fresh)),
+            (6, None, Some(Cached::Stale)),
+            (8, None, Some(Cached::Stale)),
+            (9, None, Some(Cached::ExpiresSoon)),
+            (10, None, None),
+            (3, Some(4), Some(Cached::Fresh)),
+            (4, Some(4), None),
+            (6, Some(7), Some(Cached::Stale)),
+            (6, Some(60), Some(Cached::Stale)),
+            (10, Some(60), None),
+        ] {
+            let max_age = max_age.map(|minutes| minutes * MINUTE);
+            assert_eq!(cached(&entry(minutes * MINUTE), max_age), expected, "{minutes} minutes of {max_age:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_what_is_left_of_the_token_or_of_the_greatest_age() {
+        for (minutes, max_age, left) in
+            [(0, None, 10), (4, None, 6), (4, Some(5), 1), (4, Some(60), 6), (4, Some(2), 0)]
+        {
+            let token = IssuedToken::cached(entry(minutes * MINUTE), max_age.map(|minutes| minutes * MINUTE));
+            let valid_for = token.valid_for.expect("a time");
+            assert!(valid_for <= left * MINUTE && valid_for + MINUTE > left * MINUTE, "{minutes}: {valid_for:?}");
+        }
+    }
 }

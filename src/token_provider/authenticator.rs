@@ -12,7 +12,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{Identity, Touched, Watch};
+use crate::identity::{CacheKey, Identity, Touched, Watch};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
@@ -31,13 +31,22 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Whose credentials they are for certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// Those of the identity.
-    OfIdentity,
-    /// Those that were resolved: the settings changed meanwhile, or no hash describes them.
-    OfCredentials,
+/// Credentials, and what their token may be cached for.
+pub struct Resolved {
+    pub(super) session: Session,
+    /// The key of the identity, or, if it is not proven whose credentials they are, that of the credentials themselves.
+    pub(super) key: Option<CacheKey>,
+}
+
+/// Whether credentials are those of their identity for certain, by what happened to its files while they were resolved.
+fn is_proven(is_cacheable: bool, renews_itself: bool, touched: Touched) -> Result<bool, Stop> {
+    match touched {
+        _ if !is_cacheable => Ok(false),
+        Touched::No => Ok(true),
+        // The SDK has renewed the session.
+        Touched::Yes if renews_itself => Err(Stop::SettingsChanged),
+        Touched::Yes | Touched::Unknown => Ok(false),
+    }
 }
 
 /// The settings changed during each attempt.
@@ -93,12 +102,7 @@ impl<'a> Authenticator<'a> {
     }
 
     /// Resolves the credentials of an identity, with the codes of MFA devices.
-    pub fn resolve(
-        &self,
-        identity: &Arc<Identity>,
-        codes: &[MfaCode],
-        deadline: Instant,
-    ) -> Result<(Session, Proof), Stop> {
+    pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
         if self.renew(identity, deadline)? == Renewal::Renewed {
             return Err(Stop::SettingsChanged);
         }
@@ -106,18 +110,15 @@ impl<'a> Authenticator<'a> {
         self.exchange.preconnect(self.target, identity, deadline)?;
         let session = self.exchange.open_session(self.target, identity, codes, deadline)?;
         let touched = watch.map_or(Touched::No, |watch| watch.touched());
-        let proof = match touched {
-            _ if identity.uncacheable.is_some() => Proof::OfCredentials,
-            Touched::No => Proof::OfIdentity,
-            // The SDK has renewed the session.
-            Touched::Yes if identity.source().renews_itself() => return Err(Stop::SettingsChanged),
-            Touched::Yes | Touched::Unknown => {
-                let when = if touched == Touched::Yes { "while they were resolved" } else { "a moment ago" };
-                info!(host = self.target.host; "not cached: the settings of the credentials changed {when}");
-                Proof::OfCredentials
-            }
-        };
-        Ok((session, proof))
+        let is_cacheable = identity.uncacheable.is_none();
+        if is_proven(is_cacheable, identity.source().renews_itself(), touched)? {
+            return Ok(Resolved { session, key: Some(identity.key) });
+        }
+        if is_cacheable {
+            let when = if touched == Touched::Yes { "while they were resolved" } else { "a moment ago" };
+            info!(host = self.target.host; "not cached: the settings of the credentials changed {when}");
+        }
+        Ok(Resolved { key: session.cache_key().copied(), session })
     }
 
     fn read(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
@@ -134,5 +135,29 @@ impl<'a> Authenticator<'a> {
             return Ok(Renewal::Renewed);
         }
         self.exchange.renew_sign_in(self.target, identity, deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stop, is_proven};
+    use crate::identity::Touched::{No, Unknown, Yes};
+
+    #[test]
+    fn credentials_are_the_identity_s_if_nobody_touched_its_files_and_a_session_that_was_renewed_is_read_again() {
+        for (is_cacheable, renews_itself, touched, expected) in [
+            (true, false, No, Some(true)),
+            (true, true, No, Some(true)),
+            (true, false, Unknown, Some(false)),
+            (true, true, Unknown, Some(false)),
+            (true, false, Yes, Some(false)),
+            (true, true, Yes, None),
+            (false, false, No, Some(false)),
+            (false, true, Yes, Some(false)),
+        ] {
+            let proven = is_proven(is_cacheable, renews_itself, touched);
+            assert!(!matches!(proven, Err(Stop::Failed(_))));
+            assert_eq!(proven.ok(), expected, "{is_cacheable} {renews_itself} {touched:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::{Fetched, Purpose, fetch, in_context, stored};
+use super::{Purpose, fetch, in_context, stored};
 use crate::cache::{Cache, Freshness, Manifest};
 use crate::client_config::{self, AuthFile};
 use crate::config::{Config, Target};
@@ -78,7 +78,7 @@ fn hosts_of_clients(env: &Env) -> Vec<String> {
 
 /// The hosts with a cached token that would be served now, each with its user name.
 fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, String)> {
-    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Vec::new() };
+    let Some(cache) = stored::trusted_cache(env) else { return Vec::new() };
     let files = cache.manifest_files();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let of_part = |files: &[PathBuf]| {
@@ -179,7 +179,7 @@ fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String>
     let deadline = deadline.min(Instant::now() + OWN_REGISTRY_TIMEOUT);
     let fetched = fetch(env, &target, deadline, Purpose::List);
     let fetched = fetched.map_err(|failure| in_context(&target, failure).without_quote());
-    let Fetched { token, identity } = fetched.inspect_err(|failure| warn!("{failure}")).ok()?;
+    let (token, identity) = fetched.inspect_err(|failure| warn!("{failure}")).ok()?;
     let host = token.token.registry?;
     // The next `get` of this host finds the token without a look at the settings.
     let own = config.target(env, &host).ok()?;

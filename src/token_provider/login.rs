@@ -5,16 +5,16 @@ use std::io;
 use std::time::Instant;
 
 use super::attempt::busy;
-use super::authenticator::Proof;
+use super::authenticator::Resolved;
 use super::in_context;
-use super::stored::{new_entry, open_cache_for, proven, save_manifest, unwritable};
-use crate::aws::{Issued, Session};
+use super::stored::{new_entry, open_cache_for, save_manifest, unwritable};
+use crate::aws::Issued;
 use crate::cache::{Cached, Entry, Flight, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{CacheKey, Identity};
 
 /// Requests a token for a `login`, until `deadline`, and caches it, so that the next `get` finds it. A failure names the registry.
 pub fn log_in(
@@ -22,7 +22,7 @@ pub fn log_in(
     config: &Config,
     target: &Target,
     identity: &Identity,
-    (session, proof): (Session, Proof),
+    Resolved { session, key }: Resolved,
     deadline: Instant,
 ) -> Result<Issued, Failure> {
     let cache = open_cache_for(env, identity)?;
@@ -35,7 +35,7 @@ pub fn log_in(
         look_up: &|| cache.look_up(&identity.key).map(|_| (Cached::Stale, None)),
         request: &mut |deadline| match session.take().expect("a process asks once").request_token(deadline) {
             Ok(issued) => {
-                let entry = login_entry(identity, target, &issued, proof);
+                let entry = login_entry(identity, key, target, &issued);
                 Reply::Issued(Some((issued, entry.as_ref().err().cloned())), entry.ok())
             }
             Err(failure) => Reply::Failed(failure),
@@ -57,12 +57,12 @@ pub fn log_in(
     Err(why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host)))
 }
 
-fn login_entry(identity: &Identity, target: &Target, issued: &Issued, proof: Proof) -> Result<Entry, Failure> {
+fn login_entry(identity: &Identity, key: Option<CacheKey>, target: &Target, issued: &Issued) -> Result<Entry, Failure> {
     let entry = new_entry(identity, target, issued).ok_or_else(|| {
         let what = "it came expired or without an expiry time";
         Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
     })?;
-    proven(entry, proof).ok_or_else(|| {
+    key.map(|key| entry.under(&key)).ok_or_else(|| {
         let what = "the settings changed while the credentials were resolved";
         Failure::new(Code::CacheUnused, what, "run the command again")
     })

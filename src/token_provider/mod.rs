@@ -35,7 +35,7 @@ use crate::identity::{CacheKey, Identity, request_key};
 use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
-pub use authenticator::{Authenticator, MOST_CHANGES, Proof, Stop, unsettled};
+pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, Stop, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
 pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, writable_cache};
@@ -60,16 +60,10 @@ enum Purpose<'a> {
     New,
 }
 
-/// A token, and the identity that it was issued to.
-struct Fetched {
-    token: IssuedToken,
-    identity: Arc<Identity>,
-}
-
 /// The fresh token for a request that was answered before under the same settings. Reads no settings.
 pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     let host = Host::parse(server_url)?;
-    let cache = Cache::open(env.cache_dir()?).ok()?;
+    let cache = stored::trusted_cache(env)?;
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: if it is not fresh, the settings do not matter.
     let is_fresh = |entry: &Entry| entry.freshness_within(manifest.max_age) == Freshness::Fresh;
@@ -94,7 +88,7 @@ pub fn get(
     on_stale: &dyn Fn(&Token),
 ) -> Result<IssuedToken, Error> {
     match fetch(env, target, deadline, Purpose::Answer(on_stale)) {
-        Ok(Fetched { token, identity }) => {
+        Ok((token, identity)) => {
             stored::save_manifest(env, config, target, &identity);
             Ok(token)
         }
@@ -109,14 +103,17 @@ pub fn get(
 
 /// Gets a token for `target`, by `deadline`. A failure names the registry.
 pub fn issue(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
-    let fetched = fetch(env, target, deadline, Purpose::Answer(&|_| ()));
-    fetched.map(|fetched| fetched.token).map_err(|failure| in_context(target, failure))
+    issue_for(env, target, deadline, Purpose::Answer(&|_| ()))
 }
 
 /// The same for a token that comes neither from the cache nor into it.
 pub fn issue_new(env: &Env, target: &Target, deadline: Instant) -> Result<IssuedToken, Failure> {
-    let fetched = fetch(env, target, deadline, Purpose::New);
-    fetched.map(|fetched| fetched.token).map_err(|failure| in_context(target, failure))
+    issue_for(env, target, deadline, Purpose::New)
+}
+
+fn issue_for(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) -> Result<IssuedToken, Failure> {
+    let (token, _) = fetch(env, target, deadline, purpose).map_err(|failure| in_context(target, failure))?;
+    Ok(token)
 }
 
 /// Names the registry in a failure.
@@ -178,10 +175,15 @@ pub fn unknown_host(named: &str) -> Error {
     )
 }
 
-/// Gets a token, from the cache or from AWS.
-fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) -> Result<Fetched, Failure> {
+/// Gets a token, from the cache or from AWS, and the identity that it was issued to.
+fn fetch(
+    env: &Env,
+    target: &Target,
+    deadline: Instant,
+    purpose: Purpose<'_>,
+) -> Result<(IssuedToken, Arc<Identity>), Failure> {
     let authenticator = Authenticator::new(env, target, Exchange::default());
-    let (token, identity) = authenticator.repeat(deadline, |identity| {
+    authenticator.repeat(deadline, |identity| {
         log_identity(target, identity);
         let deadline = match purpose {
             Purpose::Answer(_) | Purpose::New => identity.deadline(target, deadline),
@@ -191,15 +193,13 @@ fn fetch(env: &Env, target: &Target, deadline: Instant, purpose: Purpose<'_>) ->
         if matches!(purpose, Purpose::New) {
             return request.without_entry(None);
         }
-        let (cache, why) = match (stored::open_cache(env), &identity.uncacheable) {
-            (Ok(cache), None) => return request.with_cache(&cache),
-            (Ok(cache), Some(why)) => (Some(cache), why.clone()),
-            (Err(why), _) => (None, why),
-        };
-        warn!(host = target.host; "not cached: {why}");
-        request.without_entry(cache.as_ref())
-    })?;
-    Ok(Fetched { token, identity })
+        let cache = stored::open_cache(env);
+        match (&cache, &identity.uncacheable) {
+            (Ok(cache), None) => return request.with_cache(cache),
+            (Ok(_), Some(why)) | (Err(why), _) => warn!(host = target.host; "not cached: {why}"),
+        }
+        request.without_entry(cache.ok().as_ref())
+    })
 }
 
 /// The limit on logged lines of the AWS files that were passed over.

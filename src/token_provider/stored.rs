@@ -7,7 +7,6 @@ use std::time::Instant;
 use log::debug;
 use time::OffsetDateTime;
 
-use super::authenticator::Proof;
 use super::short;
 use crate::aws::Issued;
 use crate::cache::{Cache, Decided, Entry, Manifest};
@@ -42,7 +41,7 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> 
 
 /// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.
 pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
-    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(()) };
+    let Some(cache) = trusted_cache(env) else { return Ok(()) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, target, &identity.key)
@@ -50,7 +49,7 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
 
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
 pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
-    let Some(cache) = env.cache_dir().and_then(|dir| Cache::open(dir).ok()) else { return Ok(0) };
+    let Some(cache) = trusted_cache(env) else { return Ok(0) };
     // Tokens that are being requested meanwhile: their hosts are not known yet.
     if let Err(error) = cache.cancel_saves() {
         debug!(error:%; "a token that is being requested may still be cached");
@@ -77,15 +76,7 @@ fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Err
 pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -> Option<Entry> {
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
     let entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
-    Some(entry.of_credentials(issued.credentials.as_ref()))
-}
-
-/// The same entry as far as it is proven whose token it is; `None` when nothing is.
-pub(super) fn proven(entry: Entry, proof: Proof) -> Option<Entry> {
-    match proof {
-        Proof::OfIdentity => Some(entry),
-        Proof::OfCredentials => Some(entry.under(entry.credentials()?)),
-    }
+    Some(entry.requested_by(issued.credentials.as_ref()))
 }
 
 /// Opens the cache for a token of this identity, and checks that it can be written.
@@ -105,8 +96,12 @@ pub(super) fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Fa
     identity.uncacheable.clone().map_or_else(|| open_cache(env), Err)
 }
 
-/// Opens the cache. Fails with the reason why no token is cached. [`cached_answer`](super::cached_answer) skips these checks,
-/// since it only reads.
+/// The cache for what writes nothing to it; `None` when there is none that can be trusted.
+pub(super) fn trusted_cache(env: &Env) -> Option<Cache> {
+    Cache::open(env.cache_dir()?).ok()
+}
+
+/// Opens the cache for a token. Fails with the reason why no token is cached.
 pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
     let dir = Cache::dir_of(env)?;
     if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(&dir, kaniko)) {
