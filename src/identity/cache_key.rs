@@ -3,13 +3,10 @@
 //! [`identity_key`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
-use std::ffi::OsStr;
-
 use super::dependency::Observed;
 use super::hash::{CacheKey, KeyHasher};
-use super::profiles;
 use super::selected::Selected;
-use super::variables::{is_irrelevant_of_helper, is_relevant};
+use super::{profiles, variables};
 use crate::config::Target;
 use crate::env::Env;
 use crate::registry::Registry;
@@ -21,14 +18,7 @@ pub fn request_key(env: &Env, host: &str) -> CacheKey {
     parts.add("version", crate::VERSION);
     parts.add("host", host);
     add_home(&mut parts, env);
-    // The request of a GitHub Actions job is not in it, but observed: the jobs of a machine share one manifest.
-    let is_own = |name: &OsStr| {
-        let name = name.to_str().unwrap_or_default();
-        name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !is_irrelevant_of_helper(name))
-    };
-    for (name, value) in env.iter().filter(|(name, _)| is_relevant(name) || is_own(name)) {
-        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
-    }
+    parts.add_variables(variables::for_request(env));
     // Any variable may be a part of these paths.
     for path in profiles::paths(env) {
         parts.add("AWS file", path.unwrap_or_default().as_os_str().as_encoded_bytes());
@@ -63,12 +53,8 @@ pub(super) fn identity_key(
     parts.add("mapped", if selected.is_mapped { "yes" } else { "no" });
     parts.add("source and roles", settings.into_key().to_string());
     add_home(&mut parts, env);
-    for (name, value) in env.iter().filter(|(name, _)| is_relevant(name)) {
-        parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
-    }
-    for one in observed {
-        one.add_to(&mut parts);
-    }
+    parts.add_variables(variables::for_identity(env));
+    observed.iter().for_each(|one| one.add_to(&mut parts));
     parts.into_key()
 }
 

@@ -71,13 +71,11 @@ impl CredentialChain {
 
     /// Describes it as the object of a sentence. Keys from settings add the end of the access key.
     pub fn with_access_key(&self) -> String {
-        match &self.source {
-            Source::Keys(keys) => match keys.end_of_id() {
-                Some(end) => format!("{self}, access key …{end}"),
-                None => self.to_string(),
-            },
-            _ => self.to_string(),
-        }
+        let end = match &self.source {
+            Source::Keys(keys) => keys.end_of_id(),
+            _ => None,
+        };
+        end.map_or_else(|| self.to_string(), |end| format!("{self}, access key …{end}"))
     }
 }
 

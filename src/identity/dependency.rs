@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::hash::KeyHasher;
 use super::jwt::{self, Acceptor};
-use super::variables::{is_irrelevant_of_helper, made_up};
+use super::variables;
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::platform;
@@ -44,8 +44,8 @@ pub enum Dependency {
     Directory,
     /// The names and states of the files in a directory.
     Folder(PathBuf),
-    /// All variables except those that are [made up](made_up) for each run, and those of the helper that do not change
-    /// which token a registry gets.
+    /// All variables except those that are [made up](variables::for_programs) for each run, and those of the helper that do
+    /// not change which token a registry gets.
     Environment,
     /// This boot of this machine.
     Boot,
@@ -78,12 +78,12 @@ impl Observed {
 
     /// The observation of a file whose content was read already.
     pub fn file(path: &Path, content: &Content) -> Self {
-        Self { dependency: Dependency::File(path.to_owned()), digest: digest_of(content) }
+        Self::read(Dependency::File(path.to_owned()), content)
     }
 
-    /// The observation of a token file whose content was read already.
-    pub(super) fn token(path: &Path, content: &Content, acceptor: Acceptor) -> Self {
-        Self { dependency: Dependency::Token(path.to_owned(), acceptor), digest: digest_of_token(content, acceptor) }
+    /// The observation of a file or a token whose content was read already.
+    pub(super) fn read(dependency: Dependency, content: &Content) -> Self {
+        Self { digest: dependency.digest_of(content), dependency }
     }
 
     /// Whether the dependency still has the same digest.
@@ -130,11 +130,11 @@ impl Dependency {
                 let mut hash = Sha256::new();
                 Some(match input::pieces(path, |piece| hash.update(piece))? {
                     Ok(()) => BASE64_STANDARD_NO_PAD.encode(hash.finalize()),
-                    Err(content) => digest_of(&content),
+                    Err(content) => self.digest_of(&content),
                 })
             }
-            Self::Token(path, acceptor) => {
-                Some(digest_of_token(&input::regular_file(path, input::LARGEST_TOKEN).ok()??.content, *acceptor))
+            Self::Token(path, _) => {
+                Some(self.digest_of(&input::regular_file(path, input::LARGEST_TOKEN).ok()??.content))
             }
             Self::TokenOfVariable(name) => Some(
                 env.os(name)
@@ -160,13 +160,8 @@ impl Dependency {
                 listing(path, MOST_FILES, |file| Some(format!("{:?} {}", file.file_name(), state(&file.path()))))
             }
             Self::Environment => {
-                let (mut parts, made_up) = (KeyHasher::default(), made_up());
-                let is_irrelevant = |name: &str| {
-                    made_up.contains(name) || is_irrelevant_of_helper(name) || name.starts_with(platform::MARK)
-                };
-                for (name, value) in env.iter().filter(|(name, _)| !name.to_str().is_some_and(is_irrelevant)) {
-                    parts.add(name.as_encoded_bytes(), value.as_encoded_bytes());
-                }
+                let mut parts = KeyHasher::default();
+                parts.add_variables(variables::for_programs(env));
                 Some(parts.into_key().to_string())
             }
             Self::Boot => Some(KeyHasher::digest([platform::boot()?])),
@@ -174,20 +169,15 @@ impl Dependency {
             Self::SandboxOfPrograms => Some(KeyHasher::digest([platform::sandbox_of_programs()?])),
         }
     }
-}
 
-fn digest_of_token(content: &Content, acceptor: Acceptor) -> String {
-    match content {
-        Content::Bytes(token) => jwt::digest(token, acceptor),
-        _ => digest_of(content),
-    }
-}
-
-fn digest_of(content: &Content) -> String {
-    match content {
-        Content::Bytes(bytes) => BASE64_STANDARD_NO_PAD.encode(Sha256::digest(bytes)),
-        Content::Absent => "absent".to_owned(),
-        Content::Unreadable(why) => format!("unreadable: {why}"),
+    /// The digest of the content of its file.
+    fn digest_of(&self, content: &Content) -> String {
+        match (self, content) {
+            (Self::Token(_, acceptor), Content::Bytes(token)) => jwt::digest(token, *acceptor),
+            (_, Content::Bytes(bytes)) => BASE64_STANDARD_NO_PAD.encode(Sha256::digest(bytes)),
+            (_, Content::Absent) => "absent".to_owned(),
+            (_, Content::Unreadable(why)) => format!("unreadable: {why}"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hashes lists of parts, and names files of the cache by these hashes.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,6 +64,10 @@ impl KeyHasher {
             self.0.update((part.len() as u64).to_le_bytes());
             self.0.update(part);
         }
+    }
+
+    pub(super) fn add_variables<'a>(&mut self, variables: impl Iterator<Item = (&'a OsStr, &'a OsStr)>) {
+        variables.for_each(|(name, value)| self.add(name.as_encoded_bytes(), value.as_encoded_bytes()));
     }
 
     pub(super) fn into_key(self) -> CacheKey {

@@ -87,6 +87,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
+use dependency::Dependency;
 use inputs::Inputs;
 use observations::Observations;
 
@@ -117,7 +118,7 @@ impl Identity {
         let profiles = Profiles::read(env, deadline)?;
         let chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
         let mut observations = Observations::new(env);
-        profiles.files().for_each(|file| observations.add_file(file));
+        profiles.files().for_each(|file| observations.add_file(file, Dependency::File));
         chain.source.observe(&mut observations);
         chain.roles.iter().for_each(|role| observations.add_role(role));
         let Observations { env, all: observed, uncacheable, settings } = observations;

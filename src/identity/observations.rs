@@ -1,8 +1,9 @@
 //! Collects what an identity follows from: what a later `get` must find unchanged, and the settings in its key.
 
+use std::path::PathBuf;
+
 use super::dependency::{Dependency, Observed};
 use super::hash::KeyHasher;
-use super::jwt::Acceptor;
 use super::source_file::SourceFile;
 use crate::code::Code;
 use crate::config::Role;
@@ -38,19 +39,10 @@ impl<'a> Observations<'a> {
         }
     }
 
-    /// Adds a file whose content counts.
-    pub(super) fn add_file(&mut self, file: &SourceFile) {
-        self.add_read(file, Observed::file(&file.path, &file.content));
-    }
-
-    /// Adds a file with a token, whose claims count.
-    pub(super) fn add_token_file(&mut self, file: &SourceFile, acceptor: Acceptor) {
-        self.add_read(file, Observed::token(&file.path, &file.content, acceptor));
-    }
-
-    fn add_read(&mut self, file: &SourceFile, observed: Observed) {
+    /// Adds a file that was read, of which `dependency` says what counts.
+    pub(super) fn add_file(&mut self, file: &SourceFile, dependency: impl FnOnce(PathBuf) -> Dependency) {
         file.unsteady.clone().into_iter().for_each(|why| self.refuse(why));
-        self.all.push(observed);
+        self.all.push(Observed::read(dependency(file.path.clone()), &file.content));
     }
 
     /// Adds a setting to the key alone.

@@ -1,11 +1,14 @@
 //! Which variables of the environment count for an identity.
 //!
-//! A `credential_process` gets the whole environment, so all of it counts for it, except what is [made up](made_up) for each
+//! A `credential_process` gets the whole environment, so all of it counts for it, except what is [made up](for_programs) for each
 //! run: it differs from one run, window or job to the next, and says nothing about who runs it. Tokens that CI systems set are
 //! not among it, nor are the sockets of agents that hold keys.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+
+use crate::env::Env;
+use crate::platform;
 
 /// `AWS_*` variables that change neither who calls nor which endpoint.
 const IRRELEVANT: &[&str] =
@@ -70,18 +73,28 @@ const MADE_UP: &[&str] = &[
          CODEBUILD_BUILD_NUMBER CODEBUILD_LOG_PATH CODEBUILD_START_TIME",
 ];
 
-/// The names of all variables that are made up for each run.
-pub(super) fn made_up() -> BTreeSet<&'static str> {
-    MADE_UP.iter().flat_map(|names| names.split(' ')).collect()
+/// The variables that can change who calls or which endpoint.
+pub(super) fn for_identity(env: &Env) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    env.iter().filter(|(name, _)| is_relevant(name))
 }
 
-/// Whether a variable is one of the helper's that does not change which token a registry gets.
-pub(super) fn is_irrelevant_of_helper(name: &str) -> bool {
-    OWN_IRRELEVANT.contains(&name)
+/// The variables that can change which identity a request has. The request of a GitHub Actions job is not in it, but observed: the
+/// jobs of a machine share one manifest.
+pub(super) fn for_request(env: &Env) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    let is_own =
+        |name: &str| name == "XDG_CONFIG_HOME" || (name.starts_with("AWS_ECR_") && !OWN_IRRELEVANT.contains(&name));
+    env.iter().filter(move |(name, _)| is_relevant(name) || name.to_str().is_some_and(is_own))
 }
 
-/// Whether a variable can change who calls or which endpoint.
-pub(super) fn is_relevant(name: &OsStr) -> bool {
+/// The variables that a program may read, without those that are made up for each run.
+pub(super) fn for_programs(env: &Env) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    let made_up: BTreeSet<&str> = MADE_UP.iter().flat_map(|names| names.split(' ')).collect();
+    let is_irrelevant =
+        move |name: &str| made_up.contains(name) || OWN_IRRELEVANT.contains(&name) || name.starts_with(platform::MARK);
+    env.iter().filter(move |(name, _)| !name.to_str().is_some_and(&is_irrelevant))
+}
+
+fn is_relevant(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return true };
     RELEVANT.contains(&name)
         || (name.starts_with("AWS_") && !name.starts_with("AWS_ECR_") && !IRRELEVANT.contains(&name))

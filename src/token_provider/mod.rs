@@ -4,7 +4,7 @@
 //!    counts if nothing that the manifest lists has changed.
 //! 2. Otherwise the settings determine the [`identity`](crate::identity), and its cache key. A fresh entry of this key is
 //!    served ([`attempt`]); [`Entry::freshness`] decides the token's age.
-//! 3. Otherwise one process at a time asks AWS ([`Cache::single_flight`]). The others wait for its result, or serve a stale
+//! 3. Otherwise one process at a time asks AWS ([`single_flight`](crate::cache::Cache::single_flight)). The others wait for its result, or serve a stale
 //!    token that is still valid.
 //!
 //! Every wait ends at one deadline. When the cache cannot be used, each process asks AWS.
@@ -25,7 +25,7 @@ use log::{Level, debug, info, log_enabled, warn};
 use time::OffsetDateTime;
 
 use crate::aws::{Exchange, Issued};
-use crate::cache::{Cache, Decided, Entry, Freshness};
+use crate::cache::{Decided, Entry, Freshness};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::display_time::describe_duration;

@@ -74,7 +74,7 @@ impl Container {
 
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match &self.token_file {
-            Some(file) => observations.add_token_file(file, Acceptor::Container),
+            Some(file) => observations.add_file(file, |path| Dependency::Token(path, Acceptor::Container)),
             // A token in a variable is in the key. Without a token, the endpoint gives each sandbox its own role.
             None if observations.env.os(TOKEN).is_none() => return observations.add(Dependency::Sandbox),
             None => {}

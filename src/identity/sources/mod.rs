@@ -48,7 +48,7 @@ impl Source {
         match self {
             Self::Keys(keys) => keys.observe(observations),
             Self::Sso(sso) => {
-                observations.add_file(&sso.file);
+                observations.add_file(&sso.file, Dependency::File);
                 observations.add(Dependency::Boot);
             }
             Self::Login(login) => {

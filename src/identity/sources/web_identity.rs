@@ -126,7 +126,9 @@ impl WebIdentity {
         observations.add_setting("session name", &self.session_name);
         observations.add_setting("region of STS", self.region.as_deref().unwrap_or_default());
         match &self.token {
-            IdentityToken::File { file, .. } => observations.add_token_file(file, Acceptor::Sts),
+            IdentityToken::File { file, .. } => {
+                observations.add_file(file, |path| Dependency::Token(path, Acceptor::Sts));
+            }
             IdentityToken::Variable { name, .. } => observations.add(Dependency::TokenOfVariable(name.clone())),
             IdentityToken::GitHub { .. } => observations.add(Dependency::GitHubJob),
             // It comes with the request.
