@@ -54,7 +54,9 @@ pub(super) fn identity_key(
     parts.add("source and roles", settings.into_key().to_string());
     add_home(&mut parts, env);
     parts.add_variables(variables::for_identity(env));
-    observed.iter().for_each(|one| one.add_to(&mut parts));
+    for one in observed {
+        one.add_to(&mut parts);
+    }
     parts.into_key()
 }
 

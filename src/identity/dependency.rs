@@ -156,9 +156,9 @@ impl Dependency {
                 let inode = directory.metadata().map_or_else(|_| String::new(), |metadata| inode(&metadata));
                 Some(KeyHasher::digest([path_bytes(&directory), inode.as_bytes()]))
             }
-            Self::Folder(path) => {
-                listing(path, MOST_FILES, |file| Some(format!("{:?} {}", file.file_name(), state(&file.path()))))
-            }
+            Self::Folder(path) => listing(path, MOST_FILES, |file| {
+                Some(KeyHasher::digest([file.file_name().as_encoded_bytes(), state(&file.path()).as_bytes()]))
+            }),
             Self::Environment => {
                 let mut parts = KeyHasher::default();
                 parts.add_variables(variables::for_programs(env));

@@ -68,7 +68,8 @@ impl ProfileSection<'_> {
 
     /// The source in the profile itself: keys, a sign-in, an `aws login` session or a process.
     fn own_source(&self, has_link: bool) -> Result<Option<Source>, Failure> {
-        let kinds: [fn(&Self) -> Result<Option<Source>, Failure>; 4] = [
+        type InProfile = fn(&ProfileSection<'_>) -> Result<Option<Source>, Failure>;
+        let kinds: [InProfile; 4] = [
             |section| Ok(section.source_of_keys()),
             |section| Ok(Sso::in_profile(section)?.map(Source::Sso)),
             |section| Ok(Login::in_profile(section)?.map(Source::Login)),

@@ -98,7 +98,9 @@ impl Found<'_> {
                 self.add_program(&word);
             }
         }
-        files.iter().for_each(|file| self.add_path(file));
+        for file in &files {
+            self.add_path(file);
+        }
         Ok(())
     }
 
