@@ -59,7 +59,7 @@ const DEFAULT_TIMEOUT_WITH_PERSON: Duration = Duration::from_mins(2);
 pub(crate) const SESSION_NAME: &str = crate::NAME;
 
 /// The settings of the helper for one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Config {
     /// `None` when no setting changes it.
     timeout: Option<Duration>,
@@ -75,7 +75,7 @@ impl Config {
     /// Reads the settings, by `deadline`. A file that `AWS_ECR_CONFIG_FILE` names must exist; the default one need not.
     pub fn load(env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let mut config = match Self::path(env) {
-            None => Self::empty(PathBuf::new()),
+            None => Self::default(),
             Some(path) => Self::load_file(path, env, deadline)?,
         };
         if let Some(timeout) = timeout(env)? {
@@ -103,7 +103,7 @@ impl Config {
                 );
                 return Err(invalid(what, "create it, or correct or unset AWS_ECR_CONFIG_FILE"));
             }
-            Content::Absent => Self::empty(path),
+            Content::Absent => Self { path, ..Self::default() },
             Content::Unreadable(why) => return Err(unreadable(&path, why)),
         };
         Ok(Self { source: Some(reading), ..config })
@@ -112,10 +112,6 @@ impl Config {
     /// The path of the file, whether or not it exists; `None` when the platform has none.
     pub fn path(env: &Env) -> Option<PathBuf> {
         env.path("AWS_ECR_CONFIG_FILE").or_else(|| Some(env.config_dir()?.join("config.toml")))
-    }
-
-    fn empty(path: PathBuf) -> Self {
-        Self { timeout: None, max_age: None, fallback: None, registries: Vec::new(), path, source: None }
     }
 
     /// The path and the content of the file; `None` when the platform has no path for it.

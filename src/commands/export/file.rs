@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::code::Code;
 use crate::error::Error;
@@ -16,19 +16,10 @@ use crate::platform::{Access, Destination, NewFile};
 /// The destination of the text.
 #[derive(Debug)]
 pub(super) struct OutputFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl OutputFile {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
-    }
-
-    /// Returns the path, for messages.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Checks the path before there is a text to write: creates the new file and removes it again.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.begin().map(drop)

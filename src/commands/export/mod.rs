@@ -56,7 +56,7 @@ pub struct Export {
 impl Export {
     /// Prints or writes the passwords: those of all registries, or none.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let file = self.output.as_deref().filter(|path| *path != Path::new("-")).map(OutputFile::new);
+        let file = self.output.clone().filter(|path| path != Path::new("-")).map(|path| OutputFile { path });
         self.check(env, file.as_ref())?;
         let Some(file) = file else {
             let passwords = self.fetch(env)?;
@@ -67,10 +67,10 @@ impl Export {
         if let Some(every) = self.every {
             return refresh::run(&self, env, &file, every);
         }
-        if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(file.path(), kaniko)) {
+        if let Some(kaniko) = env.kaniko_dir().filter(|kaniko| !platform::is_below(&file.path, kaniko)) {
             print_notice(&format!(
                 "warning: kaniko pushes {} as part of the image that it builds, unless it lies in {}",
-                file.path().display(),
+                file.path.display(),
                 kaniko.display()
             ));
         }
@@ -88,7 +88,7 @@ impl Export {
             ));
         }
         if let Some(file) = file {
-            if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, file.path())) {
+            if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
                 let what = format!("--output replaces ${name} and would lose the lines of earlier steps");
                 return Err(Error::usage(format!(
                     "{what}; append instead: leave --output out and write >> \"${name}\""

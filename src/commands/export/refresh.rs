@@ -100,7 +100,7 @@ impl Refresher<'_> {
             let pause = match self.write() {
                 Ok(lives_for) => {
                     failures = 0;
-                    info!(file:% = self.file.path().display(); "written");
+                    info!(file:% = self.file.path.display(); "written");
                     next_write(self.every, lives_for)
                 }
                 Err(error) => {
@@ -180,7 +180,7 @@ fn next_retry(every: Duration, failures: u32) -> Duration {
 }
 
 fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, pause: Duration) {
-    let path = file.path().display();
+    let path = file.path.display();
     let state = match expires_at {
         Some(at) if at <= OffsetDateTime::now_utc() => format!("the password in {path} expired at {}", rfc3339(at)),
         Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),

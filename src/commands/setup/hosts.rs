@@ -3,7 +3,6 @@
 //! An argument is a host, a URL or an image reference. Without an account, STS reports the caller's: GetCallerIdentity requires no
 //! permission (AWS STS API reference).
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::aws::Exchange;
@@ -38,7 +37,7 @@ pub(super) fn account_of_caller(
     deadline: Instant,
 ) -> Result<Account, Error> {
     let host = Registry::private(Account::ANY, region).host();
-    let mut target = Config::read("", PathBuf::new())?.target(env, &host)?;
+    let mut target = Config::default().target(env, &host)?;
     target.call_as_profile(profile.map(MappedProfile::by_option));
     let exchange = Exchange::default();
     let identity = Authenticator::new(env, &target, exchange.clone()).identity(deadline);

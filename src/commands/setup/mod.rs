@@ -219,7 +219,7 @@ impl Setup {
             let path = config_path(env)?;
             Ok(Config::read(&client_config::text(&path)?, path)?)
         } else if self.remove || (self.hosts.is_empty() && self.region.is_empty()) {
-            Ok(Config::read("", PathBuf::new())?)
+            Ok(Config::default())
         } else {
             Ok(Config::load(env, deadline)?)
         }
