@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::display_time::rfc3339;
 use crate::registry::Registry;
 use crate::secret::Secret;
+use crate::token::Token;
 use crate::token_provider::IssuedToken;
 
 /// A request. Unknown fields of later versions are ignored.
@@ -58,11 +59,11 @@ impl Request {
 
 impl Response {
     /// The headers for a request, with the token that its registry takes.
-    pub fn new(request: &Request, issued: &IssuedToken) -> Self {
+    pub fn new(request: &Request, token: &Token, issued: Option<&IssuedToken>) -> Self {
         let public = Registry::parse(&request.uri).is_some_and(|registry| registry.is_public());
         let scheme = if public && request.uri.contains("/v2/") { "Bearer" } else { "Basic" };
-        let value = Secret::from(format!("{scheme} {}", *issued.token.encode()));
-        let expires = issued.expires_at().map(rfc3339);
+        let value = Secret::from(format!("{scheme} {}", *token.encode()));
+        let expires = issued.and_then(IssuedToken::expires_at).map(rfc3339);
         Self { headers: BTreeMap::from([("Authorization", [value])]), expires }
     }
 }

@@ -101,53 +101,41 @@ fn repeat(answer: &[u8]) {
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
-    if let Some(request) = bazel::Request::read(&input) {
+    let by_bazel = bazel::Request::read(&input);
+    if by_bazel.is_some() {
         answer::fail_on_standard_error();
-        return get_for_bazel(env, &request, started);
     }
-    let server_url = server_url(&input)?;
-    let answer = |token: &Token| {
-        let server_url = server_url.unwrap_or_default();
-        Ok(success(answer::line(&Credential { server_url, username: &token.username, secret: &token.password })?))
+    let server_url = by_bazel.as_ref().map_or_else(|| server_url(&input), |request| Ok(request.server_url()))?;
+    let answer = |token: &Token, issued: Option<&IssuedToken>| {
+        let (server_url, username) = (server_url.unwrap_or_default(), &*token.username);
+        Ok(success(match &by_bazel {
+            Some(request) => answer::line(&bazel::Response::new(request, token, issued))?,
+            None => answer::line(&Credential { server_url, username, secret: &token.password })?,
+        }))
     };
     config::timeout(env)?;
     if let Some(issued) = server_url.and_then(|url| token_provider::cached_answer(env, url)) {
-        return answer(&issued.token);
+        return answer(&issued.token, Some(&issued));
     }
-    match route(env, server_url, started)? {
+    let found = match route(env, server_url, started)? {
         Destination::Here(config, target, deadline) => {
             // After a panic during the refresh, the valid token can still be served.
             let hold = |token: &Token| {
-                if let Ok(answer) = answer(token) {
+                if let Ok(answer) = answer(token, None) {
                     answer::set_answer_on_panic(answer.output);
                 }
             };
-            answer(&token_provider::get(env, &config, &target, deadline, &hold)?.token)
+            let issued = token_provider::get(env, &config, &target, deadline, &hold);
+            issued.and_then(|issued| answer(&issued.token, Some(&issued)))
         }
-        Destination::Fallback(name, deadline) => forward(env, &name, "get", input, deadline),
-        Destination::None => Err(Error::NotFound),
-    }
-}
-
-/// The headers are empty where the URI is not a registry's, or where there is no token for ECR Public.
-fn get_for_bazel(env: &Env, request: &bazel::Request, started: Instant) -> Result<Answer, Error> {
-    let found = |issued: &IssuedToken| bazel::Response::new(request, issued);
-    config::timeout(env)?;
-    let server_url = request.server_url();
-    let response = match server_url.and_then(|url| token_provider::cached_answer(env, url)) {
-        Some(issued) => found(&issued),
-        None => match route(env, server_url, started)? {
-            Destination::Here(config, target, deadline) => {
-                match token_provider::get(env, &config, &target, deadline, &|_| ()) {
-                    Ok(issued) => found(&issued),
-                    Err(Error::NotFound) => bazel::Response::default(),
-                    Err(error) => return Err(error),
-                }
-            }
-            Destination::Fallback(..) | Destination::None => bazel::Response::default(),
-        },
+        Destination::Fallback(name, deadline) if by_bazel.is_none() => forward(env, &name, "get", input, deadline),
+        Destination::Fallback(..) | Destination::None => Err(Error::NotFound),
     };
-    Ok(success(answer::line(&response)?))
+    match found {
+        // Bazel goes on without headers.
+        Err(Error::NotFound) if by_bazel.is_some() => Ok(success(answer::line(&bazel::Response::default())?)),
+        found => found,
+    }
 }
 
 fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
