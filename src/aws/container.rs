@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
 use super::dns;
-use super::http::{Answer, host};
+use super::http::{Answer, host, secret_value};
 use super::key_document::KeyDocument;
 use crate::code::Code;
 use crate::error::Failure;
@@ -74,17 +74,15 @@ fn is_allowed(address: IpAddr) -> bool {
 /// The value of the header `Authorization`, if a setting has a token.
 fn authorization(container: &Container, context: &Context) -> Result<Option<HeaderValue>, Failure> {
     let Some((token, place)) = container.token(context.env()) else { return Ok(None) };
-    let value = HeaderValue::from_bytes(token).ok().filter(|value| !value.is_empty());
-    let Some(mut value) = value else {
-        let (what, hint) = match token {
-            [] => ("is empty", "check the program that writes it"),
-            [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
-            _ => ("holds characters that are invalid in a token", "check the program that writes it"),
-        };
-        return Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint));
+    if let Some(value) = secret_value(token) {
+        return Ok(Some(value));
+    }
+    let (what, hint) = match token {
+        [] => ("is empty", "check the program that writes it"),
+        [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
+        _ => ("holds characters that are invalid in a token", "check the program that writes it"),
     };
-    value.set_sensitive(true);
-    Ok(Some(value))
+    Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint))
 }
 
 fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {

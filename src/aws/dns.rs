@@ -11,12 +11,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 /// The addresses of a host name, with any port.
-pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, UnknownName> {
-    system::look_up(name).await.map_err(|error| UnknownName(error.to_string()))
+pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, ResolveDnsError> {
+    system::look_up(name).await.map_err(ResolveDnsError::new)
 }
 
 /// The resolver of hyper-util's connector.
@@ -25,10 +26,10 @@ pub(super) struct Resolver;
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = UnknownName;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, UnknownName>> + Send>>;
+    type Error = ResolveDnsError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveDnsError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UnknownName>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveDnsError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -36,18 +37,6 @@ impl Service<Name> for Resolver {
         Box::pin(async move { Ok(look_up(name.as_str()).await?.into_iter()) })
     }
 }
-
-/// A name without an address. It is one of the causes of a connection error.
-#[derive(Debug)]
-pub(super) struct UnknownName(String);
-
-impl std::fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UnknownName {}
 
 #[cfg(not(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static"))))]
 mod system {

@@ -6,12 +6,13 @@
 use std::time::Instant;
 
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
-use http::{HeaderValue, Request, Uri};
+use http::{Request, Uri};
 use log::debug;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::context::Context;
+use super::http::secret_value;
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use super::worker::time_left;
 use crate::code::Code;
@@ -30,23 +31,14 @@ struct TokenAnswer {
 /// Requests the token of the job from GitHub.
 pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Result<Secret, Failure> {
     let separator = if url.contains('?') { '&' } else { '?' };
-    let unusable = |_| {
-        Failure::new(
-            Code::SettingInvalid,
-            "ACTIONS_ID_TOKEN_REQUEST_URL is not a URL",
-            "leave it as GitHub Actions sets it",
-        )
-    };
-    let uri: Uri = format!("{url}{separator}audience={AUDIENCE}").parse().map_err(unusable)?;
+    let invalid = |what| Failure::new(Code::SettingInvalid, what, "leave it as GitHub Actions sets it");
+    let uri: Uri = format!("{url}{separator}audience={AUDIENCE}")
+        .parse()
+        .map_err(|_| invalid("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL"))?;
     let bearer = Zeroizing::new(format!("bearer {}", bearer.expose()));
-    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
-        Failure::new(
-            Code::SettingInvalid,
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that are invalid in a token",
-            "leave it as GitHub Actions sets it",
-        )
-    })?;
-    bearer.set_sensitive(true);
+    let bearer = secret_value(bearer.as_bytes())
+        .filter(|_| bearer.is_ascii())
+        .ok_or_else(|| invalid("ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that are invalid in a token"))?;
     let started = Instant::now();
     let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
     let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
-use super::http::{Answer, Limits, TransportError, is_overloaded};
+use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
 use super::key_document::KeyDocument;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
@@ -91,12 +91,9 @@ impl Service<'_> {
     async fn session(&self) -> Result<Session, Failure> {
         let no_token = match self.send(Method::PUT, "/latest/api/token", (TOKEN_TTL, "21600")).await {
             Ok(answer) if answer.status() == StatusCode::OK => {
-                let token = HeaderValue::from_bytes(answer.body().trim_ascii()).ok();
-                let Some(mut token) = token.filter(|token| !token.is_empty()) else {
-                    return Err(no_keys("its session token holds invalid characters"));
-                };
-                token.set_sensitive(true);
-                return Ok(Session::Version2(token));
+                let token = secret_value(answer.body().trim_ascii());
+                let invalid = || no_keys("its session token holds invalid characters");
+                return token.map(Session::Version2).ok_or_else(invalid);
             }
             Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => return Err(self.refused(answer.status(), None)),
             Ok(answer) => NoToken::Refused(answer.status()),

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exchange::Exchange;
-use super::http::{Answer, Limits};
+use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT, with_credentials};
 use super::session::Session;
 use super::settings::Settings;
@@ -65,21 +65,21 @@ impl Exchange {
         deadline: Instant,
     ) -> Result<RegistryAnswer, Failure> {
         let path = path.to_owned();
-        let basic = token.and_then(|token| {
+        let authorization = token.and_then(|token| {
             let pair = Zeroizing::new(format!("{}:{}", token.username, token.password.expose()));
-            header_value(&Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))))
+            secret_value(Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))).as_bytes())
         });
         self.beside().step(target, identity, deadline, |context| async move {
             let url = format!("https://{}{path}", context.target.host);
-            let mut authorization = basic;
-            let mut answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
-            if let Some(token_url) = token_url(&answer, &context.target.host) {
-                authorization = bearer(&context, &token_url, authorization.as_ref()).await?;
-                answer = send(&context, Method::HEAD, &url, authorization.as_ref()).await?;
+            let mut client = RegistryClient { context, authorization };
+            let mut answer = client.send(Method::HEAD, &url).await?;
+            if let Some(token_url) = token_url(&answer, &client.context.target.host) {
+                client.authorize(&token_url).await?;
+                answer = client.send(Method::HEAD, &url).await?;
             }
             // An answer to HEAD has no body, and only the body describes an error.
             if answer.status() != StatusCode::OK {
-                answer = send(&context, Method::GET, &url, authorization.as_ref()).await?;
+                answer = client.send(Method::GET, &url).await?;
             }
             Ok(registry_answer(&answer))
         })
@@ -132,47 +132,37 @@ fn registry_answer(answer: &Answer) -> RegistryAnswer {
     RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&text("message")) }
 }
 
-/// Exchanges the token for a bearer token, as the value of an `Authorization` header.
-async fn bearer(
-    context: &Context,
-    token_url: &str,
-    authorization: Option<&HeaderValue>,
-) -> Result<Option<HeaderValue>, Failure> {
-    let issued = json(&send(context, Method::GET, token_url, authorization).await?);
-    let Some(bearer) = issued["token"].as_str().or_else(|| issued["access_token"].as_str()) else { return Ok(None) };
-    header_value(&format!("Bearer {bearer}")).map(Some).ok_or_else(|| {
-        Failure::new(
-            Code::RegistryAnswer,
-            "the registry's token service gives a token with invalid characters",
-            "check whether a proxy or a captive portal answers for the registry",
-        )
-    })
+/// A client of a registry.
+struct RegistryClient {
+    context: Context,
+    /// The value of the header with the token.
+    authorization: Option<HeaderValue>,
 }
 
-/// The value of a header with a secret; `None` when the text is no such value.
-fn header_value(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii())?;
-    value.set_sensitive(true);
-    Some(value)
+impl RegistryClient {
+    /// Exchanges the token for a bearer token.
+    async fn authorize(&mut self, token_url: &str) -> Result<(), Failure> {
+        let issued = json(&self.send(Method::GET, token_url).await?);
+        let bearer = issued["token"].as_str().or_else(|| issued["access_token"].as_str());
+        let value = |bearer: &str| secret_value(Zeroizing::new(format!("Bearer {bearer}")).as_bytes());
+        let invalid = || wrong_answer("the registry's token service gives a token with invalid characters");
+        self.authorization =
+            bearer.map(|bearer| value(bearer).filter(|_| bearer.is_ascii()).ok_or_else(invalid)).transpose()?;
+        Ok(())
+    }
+
+    async fn send(&self, method: Method, url: &str) -> Result<Answer, Failure> {
+        let request = Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(());
+        let mut request =
+            request.map_err(|_| wrong_answer("the registry names a token service with an invalid URL"))?;
+        request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let limits = Limits { attempts: 1, ..self.context.limits(CONNECT_TIMEOUT, READ_TIMEOUT) };
+        self.context.network.fetch(&request, &limits).await.map_err(|error| self.context.no_answer(&error))
+    }
 }
 
-async fn send(
-    context: &Context,
-    method: Method,
-    url: &str,
-    authorization: Option<&HeaderValue>,
-) -> Result<Answer, Failure> {
-    let request = Request::builder().method(method).uri(url).header(ACCEPT, MANIFESTS).body(());
-    let mut request = request.map_err(|_| {
-        Failure::new(
-            Code::RegistryAnswer,
-            "the registry names a token service with an invalid URL",
-            "check whether a proxy or a captive portal answers for the registry",
-        )
-    })?;
-    request.headers_mut().extend(authorization.map(|authorization| (AUTHORIZATION, authorization.clone())));
-    let limits = Limits { attempts: 1, ..context.limits(CONNECT_TIMEOUT, READ_TIMEOUT) };
-    context.network.fetch(&request, &limits).await.map_err(|error| context.no_answer(&error))
+fn wrong_answer(what: &str) -> Failure {
+    Failure::new(Code::RegistryAnswer, what, "check whether a proxy or a captive portal answers for the registry")
 }
 
 /// The body of an answer; null when it is not JSON.

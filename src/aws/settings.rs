@@ -53,16 +53,13 @@ impl Settings {
         let own = variable_of("AWS_ENDPOINT_URL", service);
         let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.identity.env.text(name).is_some());
         let profile = self.identity.selected.name();
-        let setting = set.map_or_else(
-            || {
-                format!(
-                    "the endpoint_url for {service} of profile '{profile}' in {}",
-                    self.identity.profiles.file_of(profile)
-                )
-            },
-            str::to_owned,
-        );
-        let unset = set.map_or_else(|| "remove it".to_owned(), |name| format!("unset {name}"));
+        let (setting, unset) = match set {
+            Some(name) => (name.to_owned(), format!("unset {name}")),
+            None => {
+                let file = self.identity.profiles.file_of(profile);
+                (format!("the endpoint_url for {service} of profile '{profile}' in {file}"), "remove it".to_owned())
+            }
+        };
         let kind = if url.contains("://") { "is not an HTTP URL with a host" } else { "is not a URL" };
         Err(Failure::new(
             Code::SettingInvalid,

@@ -9,6 +9,7 @@
 //! these two names is read at once, so that a mistake in it is an error; the others are read once, for the first connection
 //! with TLS, in another thread while it connects.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -145,28 +146,24 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
 fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<RootCertStore, Failure> {
-    let unusable = |why: String| {
+    let read = || -> Result<RootCertStore, Box<dyn Error>> {
+        let file = input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?;
+        let pem = match file.content {
+            Content::Bytes(pem) => pem,
+            Content::Absent => return Err("it does not exist".into()),
+            Content::Unreadable(why) => return Err(why.into()),
+        };
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            store.add(certificate?)?;
+        }
+        if store.is_empty() { Err("it contains no certificate".into()) } else { Ok(store) }
+    };
+    read().map_err(|why| {
+        let what = format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display());
         let hint = format!("correct or unset {setting}: it must be a file of PEM certificates");
-        Failure::new(
-            Code::CaBundle,
-            format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display()),
-            hint,
-        )
-    };
-    let pem = match input::file(path, input::LARGEST, deadline).map_err(|error| unusable(error.to_string()))?.content {
-        Content::Bytes(pem) => pem,
-        Content::Absent => return Err(unusable("it does not exist".to_owned())),
-        Content::Unreadable(why) => return Err(unusable(why)),
-    };
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        store.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    if store.is_empty() {
-        return Err(unusable("it contains no certificate".to_owned()));
-    }
-    Ok(store)
+        Failure::new(Code::CaBundle, what, hint)
+    })
 }
 
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {

@@ -27,48 +27,8 @@ impl Context {
     /// that signed the request.
     pub(in crate::aws) fn common_refusal(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
         clock_skew(refusal, service, self.last.clock_ahead())
-            .or_else(|| throttled(refusal, service))
-            .or_else(|| self.region_disabled(refusal))
-            .or_else(|| self.bad_credentials(refusal, service, caller))
+            .or_else(|| by_code(refusal, service, caller, &self.target.registry.region()))
             .or_else(|| self.answer_of_another(refusal))
-    }
-
-    fn region_disabled(&self, refusal: &Refusal) -> Option<Failure> {
-        let (code, region) = (refusal.code, self.target.registry.region());
-        (code == "RegionDisabledException" || code.starts_with("OptInRequired")).then(|| {
-            Failure::new(
-                Code::RegionDisabled,
-                format!("the region {region} is not enabled for this account ({code})"),
-                format!("enable {region} for the account, or correct the registry's host"),
-            )
-        })
-    }
-
-    fn bad_credentials(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
-        let region = self.target.registry.region();
-        let code = refusal.code;
-        if refusal.is_expired_token() {
-            return Some(Failure::new(
-                Code::CredentialsExpired,
-                format!("the session token of {caller} has expired"),
-                "sign in again, or refresh the credentials",
-            ));
-        }
-        if matches!(code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId") {
-            let failure = Failure::new(
-                Code::CredentialsInvalid,
-                format!("{service} in {region} does not know the access key of {caller}"),
-                "check that the key exists in this partition, and that the region is enabled for its account",
-            );
-            return Some(failure.refused(refusal.is_of_identity()));
-        }
-        code.contains("Signature").then(|| {
-            Failure::new(
-                Code::CredentialsInvalid,
-                format!("{service} rejects the secret key of {caller} ({code})"),
-                "correct the secret access key; it must belong to the access key id",
-            )
-        })
     }
 
     /// The message for an error without a code of AWS, which a proxy, a captive portal or another server sent.
@@ -121,20 +81,42 @@ fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
     ))
 }
 
-fn throttled(refusal: &Refusal, service: &str) -> Option<Failure> {
-    let code = refusal.code;
-    THROTTLED.contains(&code).then(|| {
-        Failure::new(
+/// What a refusal means by its code alone.
+fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Option<Failure> {
+    let failure = match refusal.code {
+        code if THROTTLED.contains(&code) => Failure::new(
             Code::Throttled,
             format!("{service} is throttling this account's requests ({code})"),
             "try again later; jobs that share a cache directory make one request together",
-        )
-    })
+        ),
+        code if code == "RegionDisabledException" || code.starts_with("OptInRequired") => Failure::new(
+            Code::RegionDisabled,
+            format!("the region {region} is not enabled for this account ({code})"),
+            format!("enable {region} for the account, or correct the registry's host"),
+        ),
+        _ if refusal.is_expired_token() => Failure::new(
+            Code::CredentialsExpired,
+            format!("the session token of {caller} has expired"),
+            "sign in again, or refresh the credentials",
+        ),
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" => Failure::new(
+            Code::CredentialsInvalid,
+            format!("{service} in {region} does not know the access key of {caller}"),
+            "check that the key exists in this partition, and that the region is enabled for its account",
+        ),
+        code if code.contains("Signature") => Failure::new(
+            Code::CredentialsInvalid,
+            format!("{service} rejects the secret key of {caller} ({code})"),
+            "correct the secret access key; it must belong to the access key id",
+        ),
+        _ => return None,
+    };
+    Some(failure.refused(refusal.is_of_identity()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{clock_skew, throttled};
+    use super::{by_code, clock_skew};
     use crate::aws::sdk_error::Refusal;
     use crate::code::Code;
 
@@ -159,8 +141,8 @@ mod tests {
 
     #[test]
     fn throttling_is_told_by_its_code_alone() {
-        let failure = throttled(&refusal("ThrottlingException", "Rate exceeded"), "ECR").expect("a failure");
-        assert_eq!(failure.code, Code::Throttled);
-        assert!(throttled(&refusal("AccessDeniedException", "Rate exceeded"), "ECR").is_none());
+        let failure = |code| by_code(&refusal(code, "Rate exceeded"), "ECR", "the caller", "us-east-1");
+        assert_eq!(failure("ThrottlingException").expect("a failure").code, Code::Throttled);
+        assert!(failure("AccessDeniedException").is_none());
     }
 }

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
 use http_body_util::LengthLimitError;
 
-use crate::aws::dns::UnknownName;
 use crate::aws::sdk_error::chain;
 
 /// Why a request got no answer.
@@ -41,7 +41,7 @@ pub(in crate::aws) enum TransportError {
 impl TransportError {
     /// Classifies an error of hyper-util's connector by its causes.
     pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
-        if chain(error).any(<dyn Error>::is::<UnknownName>) {
+        if chain(error).any(<dyn Error>::is::<ResolveDnsError>) {
             return Self::UnknownName;
         }
         Self::Connect(match chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::body::SdkBody;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use log::debug;
 use tokio::time::sleep;
@@ -31,6 +31,13 @@ pub(in crate::aws) struct Limits {
 
 /// An answer that was read to its end.
 pub(in crate::aws) type Answer = Response<Zeroizing<Vec<u8>>>;
+
+/// The value of a header that holds a secret. `None` when it is empty or has characters that no header has.
+pub(in crate::aws) fn secret_value(secret: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(secret).ok().filter(|value| !value.is_empty())?;
+    value.set_sensitive(true);
+    Some(value)
+}
 
 /// Whether another attempt may have another result: after an error of the server or of the connection.
 pub(in crate::aws) fn is_temporary(result: &Result<Answer, TransportError>) -> bool {

@@ -1,6 +1,5 @@
 //! The last request and its answer, which messages name.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -64,9 +63,17 @@ impl LastRequest {
 
     /// The failure when the time is over, and the last request has no answer.
     pub(in crate::aws) fn timed_out(&self, source: &Source) -> Failure {
-        let (who, check) = match source.asks_before_aws() {
-            Some(service) => (format!("{service} and AWS"), "the network and HTTPS_PROXY"),
-            None => (self.to_string(), "the network, HTTPS_PROXY and a VPC endpoint if there is one"),
+        let Last { authority, role, .. } = &*self.last();
+        let first = source.asks_before_aws();
+        let who = match (first, role) {
+            (Some(service), _) => format!("{service} and AWS"),
+            (None, _) if authority.is_empty() => "AWS".to_owned(),
+            (None, Some(role)) => format!("STS at {authority}, asked for the role {role},"),
+            (None, None) => format!("AWS at {authority}"),
+        };
+        let check = match first {
+            Some(_) => "the network and HTTPS_PROXY",
+            None => "the network, HTTPS_PROXY and a VPC endpoint if there is one",
         };
         let hint = format!("check {check}, or raise AWS_ECR_TIMEOUT");
         Failure::new(Code::Timeout, format!("{who} did not answer in time"), hint)
@@ -74,16 +81,5 @@ impl LastRequest {
 
     fn last(&self) -> MutexGuard<'_, Last> {
         locked(&self.0)
-    }
-}
-
-impl fmt::Display for LastRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Last { authority, role, .. } = &*self.last();
-        match role {
-            _ if authority.is_empty() => f.write_str("AWS"),
-            Some(role) => write!(f, "STS at {authority}, asked for the role {role},"),
-            None => write!(f, "AWS at {authority}"),
-        }
     }
 }

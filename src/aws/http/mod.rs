@@ -37,7 +37,7 @@ use super::tls::Trust;
 use crate::env::Env;
 use connect::{Connection, within};
 pub(super) use error::TransportError;
-pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary};
+pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary, secret_value};
 #[cfg(fuzzing)]
 pub use in_memory::answer_with;
 pub(super) use last_request::LastRequest;
