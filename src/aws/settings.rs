@@ -53,12 +53,11 @@ impl Settings {
         let own = variable_of("AWS_ENDPOINT_URL", service);
         let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.identity.env.text(name).is_some());
         let profile = self.identity.selected.name();
-        let (setting, unset) = match set {
-            Some(name) => (name.to_owned(), format!("unset {name}")),
-            None => {
-                let file = self.identity.profiles.file_of(profile);
-                (format!("the endpoint_url for {service} of profile '{profile}' in {file}"), "remove it".to_owned())
-            }
+        let (setting, unset) = if let Some(name) = set {
+            (name.to_owned(), format!("unset {name}"))
+        } else {
+            let file = self.identity.profiles.file_of(profile);
+            (format!("the endpoint_url for {service} of profile '{profile}' in {file}"), "remove it".to_owned())
         };
         let kind = if url.contains("://") { "is not an HTTP URL with a host" } else { "is not a URL" };
         Err(Failure::new(
