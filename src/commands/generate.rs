@@ -38,17 +38,14 @@ impl Generate {
             )
         };
         fs::create_dir_all(&self.dir).map_err(failed)?;
-        let mut files = vec![
+        for (name, text) in [
             (format!("{NAME}.1"), program_page(command).map_err(failed)?),
             (format!("{NAME}-config.5"), configuration_page().map_err(failed)?),
-        ];
-        files.extend([
             (format!("{NAME}.bash"), completions(Shell::Bash, command)),
             (format!("_{NAME}"), completions(Shell::Zsh, command)),
             (format!("{NAME}.fish"), completions(Shell::Fish, command)),
             (format!("{NAME}.ps1"), completions(Shell::PowerShell, command)),
-        ]);
-        for (name, text) in files {
+        ] {
             write(&self.dir.join(name), &text).map_err(failed)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -94,11 +91,15 @@ fn program_page(command: &Command) -> io::Result<Vec<u8>> {
     Man::new(command.clone()).render_synopsis_section(&mut page)?;
     let mut roff = Roff::new();
     section(&mut roff, "DESCRIPTION");
-    paragraphs(&mut roff, DESCRIPTION);
+    let [what, others] = DESCRIPTION;
+    roff.text([roman(what)]);
+    roff.control("PP", []);
+    roff.text([roman(others)]);
     roff.to_writer(&mut page)?;
     commands(&mut page, command)?;
     let mut roff = Roff::new();
-    environment(&mut roff);
+    entries(&mut roff, "ENVIRONMENT", VARIABLES);
+    entry(&mut roff, "AWS_*", [roman("The variables of the AWS SDKs: credentials, profile, region, endpoints.")]);
     entries(&mut roff, "FILES", FILES);
     entries(&mut roff, "EXIT STATUS", EXIT_STATUS);
     codes(&mut roff);
@@ -133,22 +134,17 @@ fn commands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     Ok(())
 }
 
-fn environment(roff: &mut Roff) {
-    entries(roff, "ENVIRONMENT", VARIABLES);
-    entry(roff, "AWS_*", [roman("The variables of the AWS SDKs: credentials, profile, region, endpoints.")]);
-}
-
 fn codes(roff: &mut Roff) {
     section(roff, "CODES");
-    paragraphs(roff, CODES);
+    roff.text([roman(CODES)]);
     for code in Code::ALL {
         entry(roff, code.name(), [roman(format!("{} {}", code.cause(), code.fix()))]);
     }
     section(roff, "REPORT OF DOCTOR IN JSON");
-    paragraphs(roff, REPORT);
+    roff.text([roman(REPORT)]);
 }
 
-const DESCRIPTION: &[&str] = &[
+const DESCRIPTION: [&str; 2] = [
     "A credential helper for Amazon ECR. Clients find it on the PATH by the name ecr-login in their configuration, and call it \
      with one argument and a request on standard input. It exchanges AWS credentials for an ECR token, stores the token in a \
      cache that only its user can read, and returns it until half of its lifetime has passed.",
@@ -177,18 +173,14 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("other", "The exit status of a fallback helper."),
 ];
 
-const CODES: &[&str] = &[
-    "The line of a failure ends with its code in brackets, in the answer and in the log; doctor shows a code beside each finding, \
-     in brackets and in JSON. Codes stay the same from version to version; E marks a problem that fails a pull, W one that does \
-     not. A finding about one client is a warning while another client calls the helper.",
-];
+const CODES: &str = "The line of a failure ends with its code in brackets, in the answer and in the log; doctor shows a code beside each \
+                     finding, in brackets and in JSON. Codes stay the same from version to version; E marks a problem that fails a \
+                     pull, W one that does not. A finding about one client is a warning while another client calls the helper.";
 
-const REPORT: &[&str] = &[
-    "doctor --json prints one object. Its schema, in JSON Schema, is doctor-report.schema.json beside this program's README: \
-     schema, version, ok, summary (ok, warnings, failed), checks, registries and environment. A check has check, status (ok, \
-     warning or failure), code, what and fix; a registry has host, image, ok, account, region, profile, role, principal, \
-     source, expiry (RFC 3339) and checks. Texts may change, and members may be added.",
-];
+const REPORT: &str = "doctor --json prints one object. Its schema, in JSON Schema, is doctor-report.schema.json beside this program's \
+                      README: schema, version, ok, summary (ok, warnings, failed), checks, registries and environment. A check has \
+                      check, status (ok, warning or failure), code, what and fix; a registry has host, image, ok, account, region, \
+                      profile, role, principal, source, expiry (RFC 3339) and checks. Texts may change, and members may be added.";
 
 const EXAMPLES: &[(&str, &str)] = &[
     (
@@ -223,13 +215,10 @@ fn configuration_page() -> io::Result<Vec<u8>> {
         [roman("or the same file in the system's directory for configuration.")],
     );
     section(&mut roff, "DESCRIPTION");
-    paragraphs(
-        &mut roff,
-        &[
-            "A TOML file. Without it, the helper uses for every registry of Amazon ECR the identity that the AWS CLI would use. \
-             A mistake in it fails every request, with a message that names the file, the line and the key.",
-        ],
-    );
+    roff.text([roman(
+        "A TOML file. Without it, the helper uses for every registry of Amazon ECR the identity that the AWS CLI would use. \
+         A mistake in it fails every request, with a message that names the file, the line and the key.",
+    )]);
     for (title, keys) in [("KEYS", KEYS), ("KEYS OF A [[REGISTRY]] TABLE", REGISTRY_KEYS)] {
         section(&mut roff, title);
         for ConfigKey { name, kind, default, what, example } in keys {
@@ -266,15 +255,6 @@ fn entries(roff: &mut Roff, title: &str, entries: &[(&str, &str)]) {
     section(roff, title);
     for (name, what) in entries {
         entry(roff, name, [roman(*what)]);
-    }
-}
-
-fn paragraphs(roff: &mut Roff, texts: &[&str]) {
-    for (number, text) in texts.iter().enumerate() {
-        if number > 0 {
-            roff.control("PP", []);
-        }
-        roff.text([roman(*text)]);
     }
 }
 

@@ -45,18 +45,10 @@ const VERSIONS: [&str; 3] = [
 /// Arguments of `kubelet`.
 #[derive(Args, Debug)]
 pub struct Kubelet {
+    /// Whether a service account for which neither its annotation nor the environment names a role gets the node's identity,
+    /// and no error.
     #[arg(skip)]
-    roleless: Roleless,
-}
-
-/// What a service account gets if neither its annotation nor the environment names a role.
-#[derive(Clone, Copy, Debug, Default)]
-enum Roleless {
-    /// An error.
-    #[default]
-    Refused,
-    /// The node's identity.
-    AsNode,
+    roleless_as_node: bool,
 }
 
 /// The annotation with the role of a service account.
@@ -107,7 +99,7 @@ impl Kubelet {
         let name = if cfg!(windows) { name.to_ascii_lowercase() } else { name.to_owned() };
         // The releases of that plugin have the platform in the names of their files.
         let rest = name.strip_suffix(".exe").unwrap_or(&name).strip_prefix("ecr-credential-provider")?;
-        (rest.is_empty() || rest.starts_with('-')).then_some(Self { roleless: Roleless::AsNode })
+        (rest.is_empty() || rest.starts_with('-')).then_some(Self { roleless_as_node: true })
     }
 
     /// Answers the request on standard input.
@@ -148,7 +140,7 @@ impl Kubelet {
             Err(Error::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let issued = request.service_account(env, self.roleless).and_then(|account| {
+        let issued = request.service_account(env, self.roleless_as_node).and_then(|account| {
             if let Some(account) = account {
                 target.call_as(Caller::ServiceAccount(account), "the request of kubelet");
             }
@@ -190,7 +182,7 @@ impl Request {
     }
 
     /// The service account that pulls; `None` for the node. Errors contain neither the token nor the annotations.
-    fn service_account(&self, env: &Env, roleless: Roleless) -> Result<Option<ServiceAccount>, Error> {
+    fn service_account(&self, env: &Env, roleless_as_node: bool) -> Result<Option<ServiceAccount>, Error> {
         let annotations = self.service_account_annotations.as_ref();
         let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
@@ -206,7 +198,7 @@ impl Request {
         };
         let by_variable = || Some((ROLE_VARIABLE, env.setting(ROLE_VARIABLE)?));
         let role = annotation.map(|arn| (ROLE_ANNOTATION, arn.as_str())).or_else(by_variable);
-        if role.is_none() && matches!(roleless, Roleless::AsNode) {
+        if role.is_none() && roleless_as_node {
             info!("the service account names no role in {ROLE_ANNOTATION}; answering with the node's identity");
             return Ok(None);
         }

@@ -58,9 +58,40 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
         let identity = Identity::read(env, target, Instant::now() + config.timeout());
         identity.map_err(|failure| token_provider::in_context(target, failure))?;
     }
-    let mut refresher =
-        Refresher { export, env, file, every, write_lock: stop_on_signal()?, expires_at: None, has_warned: false };
-    refresher.run()
+    let write_lock = stop_on_signal()?;
+    // When the first password in the file expires.
+    let mut expires_at = None;
+    let (mut failures, mut has_warned) = (0, false);
+    loop {
+        // An error may follow a write of passwords that are older than they should be.
+        let written = export.renew(env, every).and_then(|Renewed { passwords, lives_for, failure }| {
+            export.mask(env, &passwords)?;
+            let text = export.text(&passwords)?;
+            {
+                let _writing = write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+                file.write(&text)?;
+            }
+            expires_at = earliest_expiry(&passwords);
+            if !std::mem::replace(&mut has_warned, true) {
+                export.warn(&passwords);
+            }
+            failure.map_or(Ok(lives_for), Err)
+        });
+        let pause = match written {
+            Ok(lives_for) => {
+                failures = 0;
+                info!(file:% = file.path.display(); "written");
+                next_write(every, lives_for)
+            }
+            Err(error) => {
+                failures += 1;
+                let pause = next_retry(every, failures);
+                report(file, &error, expires_at, pause);
+                pause
+            }
+        };
+        wait(pause);
+    }
 }
 
 /// Ends the process on a signal, after the write that holds the returned lock.
@@ -78,58 +109,6 @@ fn stop_on_signal() -> Result<Arc<Mutex<()>>, Error> {
         Error::failed(Code::SystemLimits, what, "raise the limit on open files ('ulimit -n')")
     })?;
     Ok(write_lock)
-}
-
-struct Refresher<'a> {
-    export: &'a Export,
-    env: &'a Env,
-    file: &'a OutputFile,
-    every: Duration,
-    /// Held during a write.
-    write_lock: Arc<Mutex<()>>,
-    /// The time at which the first password in the file expires.
-    expires_at: Option<OffsetDateTime>,
-    /// Whether the warning about the variables was printed, which happens once.
-    has_warned: bool,
-}
-
-impl Refresher<'_> {
-    fn run(&mut self) -> ! {
-        let mut failures = 0;
-        loop {
-            let pause = match self.write() {
-                Ok(lives_for) => {
-                    failures = 0;
-                    info!(file:% = self.file.path.display(); "written");
-                    next_write(self.every, lives_for)
-                }
-                Err(error) => {
-                    failures += 1;
-                    let pause = next_retry(self.every, failures);
-                    report(self.file, &error, self.expires_at, pause);
-                    pause
-                }
-            };
-            wait(pause);
-        }
-    }
-
-    /// Writes the file; returns for how long its passwords are valid, if AWS reports it. An error may follow a write of
-    /// passwords that are older than they should be.
-    fn write(&mut self) -> Result<Option<Duration>, Error> {
-        let Renewed { passwords, lives_for, failure } = self.export.renew(self.env, self.every)?;
-        self.export.mask(self.env, &passwords)?;
-        let text = self.export.text(&passwords)?;
-        {
-            let _writing = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.file.write(&text)?;
-        }
-        self.expires_at = earliest_expiry(&passwords);
-        if !std::mem::replace(&mut self.has_warned, true) {
-            self.export.warn(&passwords);
-        }
-        failure.map_or(Ok(lives_for), Err)
-    }
 }
 
 /// The passwords for one write.
