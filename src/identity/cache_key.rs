@@ -3,7 +3,6 @@
 //! [`identity_key`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
-use super::dependency::Observed;
 use super::hash::{CacheKey, KeyHasher};
 use super::selected::Selected;
 use super::{profiles, variables};
@@ -12,7 +11,7 @@ use crate::env::Env;
 use crate::registry::Registry;
 
 /// The key of what the cache knows about a request, made from the environment and the host. Two processes with the
-/// same environment that find everything [`Observed`] unchanged have the same identity.
+/// same environment that find everything [`Observed`](super::Observed) unchanged have the same identity.
 pub fn request_key(env: &Env, host: &str) -> CacheKey {
     let mut parts = KeyHasher::default();
     parts.add("version", crate::VERSION);
@@ -31,14 +30,8 @@ fn add_home(parts: &mut KeyHasher, env: &Env) {
     parts.add("home", env.home().unwrap_or_default().as_os_str().as_encoded_bytes());
 }
 
-/// The key of an identity's cache entry.
-pub(super) fn identity_key(
-    env: &Env,
-    target: &Target,
-    selected: &Selected,
-    settings: KeyHasher,
-    observed: &[Observed],
-) -> CacheKey {
+/// Begins the key of an identity's cache entry. What is observed for its source and its roles follows.
+pub(super) fn identity_key(env: &Env, target: &Target, selected: &Selected) -> KeyHasher {
     let mut parts = KeyHasher::default();
     // Names every field, so that the compiler reports a new one. The hosts of a region share its token, and the settings of the caller
     // are those of its source and roles.
@@ -51,13 +44,9 @@ pub(super) fn identity_key(
     }
     parts.add("profile", selected.name());
     parts.add("mapped", if selected.is_mapped { "yes" } else { "no" });
-    parts.add("source and roles", settings.into_key().to_string());
     add_home(&mut parts, env);
     parts.add_variables(variables::for_identity(env));
-    for one in observed {
-        one.add_to(&mut parts);
-    }
-    parts.into_key()
+    parts
 }
 
 /// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them.

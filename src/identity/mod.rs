@@ -117,13 +117,12 @@ impl Identity {
         let selected = Selected::new(env, target.caller.profile());
         let profiles = Profiles::read(env, deadline)?;
         let chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
-        let mut observations = Observations::new(env);
+        let mut observations = Observations::new(env, cache_key::identity_key(env, target, &selected));
         profiles.files().for_each(|file| observations.add_file(file, Dependency::File));
         chain.source.observe(&mut observations);
         chain.roles.iter().for_each(|role| observations.add_role(role));
-        let Observations { env, all: observed, uncacheable, settings } = observations;
-        let key = cache_key::identity_key(env, target, &selected, settings, &observed);
-        Ok(Self { key, env: env.clone(), chain, selected, profiles, observed, uncacheable })
+        let Observations { env, key, all: observed, uncacheable } = observations;
+        Ok(Self { key: key.into_key(), env: env.clone(), chain, selected, profiles, observed, uncacheable })
     }
 
     /// A setting that has a variable and a key in the profile. A variable that is set and empty counts as unset.

@@ -17,20 +17,21 @@ pub struct Observations<'a> {
     pub(super) all: Vec<Observed>,
     /// Why tokens of the identity are not cached, if so: the first reason.
     pub(super) uncacheable: Option<Failure>,
-    /// Settings that are not among what is observed.
-    pub(super) settings: KeyHasher,
+    /// The key.
+    pub(super) key: KeyHasher,
 }
 
 impl<'a> Observations<'a> {
-    pub(super) fn new(env: &'a Env) -> Self {
-        Self { env, all: Vec::new(), uncacheable: None, settings: KeyHasher::default() }
+    /// Continues `key` by what is observed.
+    pub(super) fn new(env: &'a Env, key: KeyHasher) -> Self {
+        Self { env, all: Vec::new(), uncacheable: None, key }
     }
 
     /// Observes a dependency now.
     pub(super) fn add(&mut self, dependency: Dependency) {
         let name = dependency.describe();
         match Observed::now(dependency, self.env) {
-            Some(observed) => self.all.push(observed),
+            Some(observed) => self.push(observed),
             None => self.refuse(Failure::new(
                 Code::CacheUnused,
                 format!("the helper cannot detect a change of {name} on this system"),
@@ -42,12 +43,17 @@ impl<'a> Observations<'a> {
     /// Adds a file that was read, of which `dependency` says what counts.
     pub(super) fn add_file(&mut self, file: &SourceFile, dependency: impl FnOnce(PathBuf) -> Dependency) {
         file.unsteady.clone().into_iter().for_each(|why| self.refuse(why));
-        self.all.push(Observed::read(dependency(file.path.clone()), &file.content));
+        self.push(Observed::read(dependency(file.path.clone()), &file.content));
+    }
+
+    fn push(&mut self, observed: Observed) {
+        observed.add_to(&mut self.key);
+        self.all.push(observed);
     }
 
     /// Adds a setting to the key alone.
     pub(super) fn add_setting(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        self.settings.add(name, value);
+        self.key.add(name, value);
     }
 
     /// Adds a role that is assumed.

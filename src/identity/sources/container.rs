@@ -56,10 +56,7 @@ impl Container {
             let what = format!("{name} is not {form}");
             Failure::new(Code::SettingInvalid, what, "correct or unset it: ECS and EKS set it themselves")
         })?;
-        let token_file = match env.os(TOKEN_FILE) {
-            Some(path) => Some(token_file(Path::new(path), inputs)?),
-            None => None,
-        };
+        let token_file = env.os(TOKEN_FILE).map(|path| token_file(Path::new(path), inputs)).transpose()?;
         Ok(Self { url, token_file })
     }
 
