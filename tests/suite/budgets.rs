@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -19,11 +20,15 @@ use crate::HOST;
 use crate::dns::is_static;
 use crate::helper::{Helper, many, program};
 use crate::namespace::{missing, skip};
+use crate::process::settle;
 use crate::support::aws::Aws;
 
 const LARGEST: u64 = 6_000_000;
 /// Of the plain set-up and of the large one, as the next two. One of them is root's, which looks whose home directory it is in.
-const SYSTEM_CALLS: [usize; 2] = [56, 61];
+const SYSTEM_CALLS: [usize; 2] = [54, 60];
+/// Of sources whose identity the machine gives: its role by the metadata service, by an endpoint without a token, and a process,
+/// for which every program that it names is looked at. Two more where the board of the machine has a tag.
+const SYSTEM_CALLS_BY_MACHINE: [usize; 3] = [62, 62, 81];
 /// Of memory of its own (`RssAnon`): four fifths are pages with addresses that the loader adjusts. The pages of the program's
 /// file, which all processes share, are not in there.
 const KILOBYTES: [u64; 2] = [400, 440];
@@ -81,8 +86,7 @@ fn a_hit_makes_few_system_calls_opens_what_it_must_and_has_one_thread() {
     for (((name, user), files), limit) in users(&aws).into_iter().zip(files).zip(SYSTEM_CALLS) {
         let (ran, trace) = user.traced(HOST, &[]);
         ran.password_for(HOST);
-        let calls = trace.lines().filter(|line| !line.contains("+++")).count();
-        assert!(calls <= limit, "{name}: {calls} system calls: {trace}");
+        assert_few_calls(name, &trace, limit);
         let home = user.home().display().to_string();
         let opened: Vec<&str> = trace
             .lines()
@@ -103,6 +107,40 @@ fn a_hit_makes_few_system_calls_opens_what_it_must_and_has_one_thread() {
         for word in ["socket", "connect", "clone", "fork", "epoll", "eventfd", "timerfd", "pipe", "execveat"] {
             assert!(!trace.contains(&format!(" {word}")), "{name}: {word} in {trace}");
         }
+    }
+}
+
+fn assert_few_calls(name: &str, trace: &str, limit: usize) {
+    let calls = trace.lines().filter(|line| !line.contains("+++")).count();
+    println!("{name}: {calls} system calls");
+    assert!(calls <= limit, "{name}: {calls} system calls: {trace}");
+}
+
+#[test]
+fn a_hit_of_an_identity_that_the_machine_gives_makes_few_system_calls_too() {
+    if !possible("system calls of the machine's identities", "strace") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = || Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let instance = helper().var("AWS_EC2_METADATA_DISABLED", "");
+    let instance = instance.var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url());
+    let container = helper().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/sidecar", aws.url()));
+    let process = helper();
+    let keys = r#"{"Version":1,"AccessKeyId":"AKIAPROCESS","SecretAccessKey":"s"}"#;
+    let script = process.write("process", &format!("#!/bin/sh\necho '{keys}'\n"));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let config = process.write(".aws/config", &format!("[default]\ncredential_process = {}\n", script.display()));
+    settle(&[&script, &config]);
+    let tag = if Path::new("/sys/devices/virtual/dmi/id/board_asset_tag").exists() { 2 } else { 0 };
+    let users = [("instance", instance), ("container", container), ("process", process)];
+    for ((name, user), limit) in users.into_iter().zip(SYSTEM_CALLS_BY_MACHINE) {
+        user.get(HOST).password_for(HOST);
+        let before = aws.count();
+        let (ran, trace) = user.traced(HOST, &[]);
+        ran.password_for(HOST);
+        assert_eq!(aws.count(), before, "{name}: a hit");
+        assert_few_calls(name, &trace, limit + tag);
     }
 }
 
