@@ -177,7 +177,7 @@ impl UserCommand {
             Self::Logout(options) => options.run(env, output),
             Self::Cache(options) => options.run(env, output),
             Self::Kubelet(options) => options.run(env, output),
-            Self::Generate(options) => options.run(&Arguments::command()),
+            Self::Generate(options) => options.run(env, &Arguments::command()),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! They are made from the definitions that the program itself uses: commands and options from clap's, variables from
 //! [`VARIABLES`], keys from [`KEYS`] and [`REGISTRY_KEYS`]. This module holds the text that only the manual has.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +14,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::code::Code;
 use crate::config::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
-use crate::env::VARIABLES;
+use crate::env::{Env, VARIABLES};
 use crate::error::Error;
 use crate::platform::{Access, Destination};
 use crate::{NAME, VERSION};
@@ -29,7 +28,7 @@ pub struct Generate {
 
 impl Generate {
     /// Writes all files. `command` defines the whole program.
-    pub fn run(&self, command: &Command) -> Result<ExitCode, Error> {
+    pub fn run(&self, env: &Env, command: &Command) -> Result<ExitCode, Error> {
         let failed = |error| {
             Error::failed(
                 Code::WriteFailed,
@@ -37,7 +36,7 @@ impl Generate {
                 "name another directory",
             )
         };
-        fs::create_dir_all(&self.dir).map_err(failed)?;
+        let home = env.home();
         for (name, text) in [
             (format!("{NAME}.1"), program_page(command).map_err(failed)?),
             (format!("{NAME}-config.5"), configuration_page().map_err(failed)?),
@@ -46,7 +45,7 @@ impl Generate {
             (format!("{NAME}.fish"), completions(Shell::Fish, command)),
             (format!("{NAME}.ps1"), completions(Shell::PowerShell, command)),
         ] {
-            write(&self.dir.join(name), &text).map_err(failed)?;
+            write(&self.dir.join(name), home.as_deref(), &text).map_err(failed)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -77,8 +76,8 @@ fn shown(command: &Command) -> Command {
 }
 
 /// Writes a file atomically.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut new = Destination::at(path)?.create(Access::Public)?;
+fn write(path: &Path, home: Option<&Path>, text: &[u8]) -> io::Result<()> {
+    let mut new = Destination::asked_for_public(path, home)?.create(Access::Public)?;
     new.file().write_all(text)?;
     new.replace()
 }

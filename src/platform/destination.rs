@@ -7,8 +7,9 @@
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
 //! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
 //! - A file that another user owns, or that has a second name, is neither appended to nor replaced by a private one.
-//! - In a directory of another user, e.g. in the home directory under `sudo -E`, nothing is created, except what the user
-//!   asks for by name.
+//! - In a directory of another user, nothing is created: its owner could exchange it. root may write what it was asked for by
+//!   name below its own `HOME`, where that is another user's, as under `sudo -E` and in container jobs. What it creates there
+//!   is that user's.
 //!
 //! A file with content appears by a rename of a finished temporary file, so that readers see the old one or the new one.
 
@@ -25,12 +26,15 @@ use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::way::{self, DIRECTORY, LastLink, Missing, is_foreign, refused};
+use super::way::{self, DIRECTORY, Dirs, LastLink, is_foreign, refused};
 use super::writing::retry;
-use super::{check_private_dir, own_id, read_within};
+use super::{check_private_dir, own_id, owner_of_home, read_within};
 
 /// The mode of files that only this user reads and writes.
 pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// The mode of directories whose files everybody may read.
+const PUBLIC_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 /// The place of a file: a name in an open directory.
 #[derive(Debug)]
@@ -43,17 +47,30 @@ pub struct Destination {
 impl Destination {
     /// The place at `path`, in a directory that exists. A link there is not followed.
     pub fn at(path: &Path) -> io::Result<Self> {
-        Self::find(path, LastLink::Kept, Missing::Refused)
+        Self::find(path, LastLink::Kept, Dirs::Existing)
     }
 
     /// The place to which symbolic links at `path` lead, in a directory that exists.
     pub fn behind(path: &Path) -> io::Result<Self> {
-        Self::find(path, LastLink::Followed, Missing::Refused)
+        Self::find(path, LastLink::Followed, Dirs::Existing)
     }
 
-    /// The same, with the directory created where it is missing.
-    pub fn behind_created(path: &Path) -> io::Result<Self> {
-        Self::find(path, LastLink::Followed, Missing::CreatedForOwner)
+    /// The place of a file that the user asked for by name, with links followed. Its directory exists, and is one of this user or
+    /// of root, or for root one of the owner of `home`, the home directory, below that.
+    pub fn asked_for(path: &Path, home: Option<&Path>) -> io::Result<Self> {
+        Self::find(path, LastLink::Followed, Dirs::Judged { guest_of: owner_of_home(path, home), created: None })
+    }
+
+    /// The same, with the directory created where it is missing, with mode 0700.
+    pub fn asked_for_created(path: &Path, home: Option<&Path>) -> io::Result<Self> {
+        let guest_of = owner_of_home(path, home);
+        Self::find(path, LastLink::Followed, Dirs::Judged { guest_of, created: Some(Mode::RWXU) })
+    }
+
+    /// The same for a file that everybody may read: the directory is created with mode 0755. A link at the path is not followed.
+    pub fn asked_for_public(path: &Path, home: Option<&Path>) -> io::Result<Self> {
+        let guest_of = owner_of_home(path, home);
+        Self::find(path, LastLink::Kept, Dirs::Judged { guest_of, created: Some(PUBLIC_DIR) })
     }
 
     /// The place at `path` in a directory that only this user can write to. It is created where it is missing, as its parents
@@ -62,7 +79,8 @@ impl Destination {
         if let Some(dir) = path.parent() {
             check_private_dir(dir).map_err(|why| refused(why.to_string()))?;
         }
-        let found = Self::find(path, LastLink::Kept, Missing::Created)?;
+        let created = Some(Mode::RWXU);
+        let found = Self::find(path, LastLink::Kept, Dirs::Judged { guest_of: None, created })?;
         if found.is_private() {
             Ok(found)
         } else {
@@ -70,8 +88,8 @@ impl Destination {
         }
     }
 
-    fn find(path: &Path, last: LastLink, missing: Missing) -> io::Result<Self> {
-        let (dir, of_dir, name) = way::follow(path, last, missing)?;
+    fn find(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Self> {
+        let (dir, of_dir, name) = way::follow(path, last, dirs)?;
         Ok(Self { dir, of_dir, name })
     }
 

@@ -50,9 +50,19 @@ impl Destination {
         Self::at(&resolve_links(path)?)
     }
 
+    /// The same for a file that the user asked for by name.
+    pub fn asked_for(path: &Path, _: Option<&Path>) -> io::Result<Self> {
+        Self::behind(path)
+    }
+
     /// The same, with the directory created where it is missing.
-    pub fn behind_created(path: &Path) -> io::Result<Self> {
+    pub fn asked_for_created(path: &Path, _: Option<&Path>) -> io::Result<Self> {
         Self::in_private_dir(&resolve_links(path)?)
+    }
+
+    /// The same for a file that everybody may read. A link at the path is not followed.
+    pub fn asked_for_public(path: &Path, _: Option<&Path>) -> io::Result<Self> {
+        Self::in_private_dir(path)
     }
 
     /// The place at `path`, in a directory that is created where it is missing.

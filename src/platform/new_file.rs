@@ -25,7 +25,8 @@ impl Destination {
             if !is_regular(&existing) {
                 return Err(io::Error::other("it is not a regular file"));
             }
-            if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() {
+            let is_of_dir = self.is_foreign() && existing.st_uid == self.of_dir.st_uid;
+            if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() && !is_of_dir {
                 return Err(refused("it belongs to another user; remove it, or name another file".to_owned()));
             }
         }
@@ -126,11 +127,11 @@ impl NewFile {
 
     fn set_owner_and_mode(&self) -> io::Result<()> {
         let of_dir = &self.destination.of_dir;
+        let owner_of_new = Some(of_dir).filter(|_| self.destination.is_foreign());
         let (owner, mode) = match (self.access, &self.existing) {
             (Access::AsBefore, Some(old)) => (Some(old), Mode::from_raw_mode(old.st_mode as RawMode)),
-            (Access::AsBefore, None) if self.destination.is_foreign() => (Some(of_dir), PRIVATE),
-            (Access::Public, _) => (None, PRIVATE | Mode::RGRP | Mode::ROTH),
-            _ => (None, PRIVATE),
+            (Access::Public, _) => (owner_of_new, PRIVATE | Mode::RGRP | Mode::ROTH),
+            _ => (owner_of_new, PRIVATE),
         };
         if let Some(owner) = owner {
             give(&self.file, owner)?;

@@ -30,6 +30,15 @@ pub fn home_in_user_database() -> Option<PathBuf> {
     None
 }
 
+/// The owner of the home directory, where this process is root's, the directory is another user's, and `path` leads below it. Whether
+/// it does is asked by name: what matters is judged later, that the directory of the file is this user's.
+#[cfg(unix)]
+pub(super) fn owner_of_home(path: &Path, home: Option<&Path>) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let home = home.filter(|home| super::own_id() == 0 && super::is_below(path, home))?;
+    home.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0)
+}
+
 /// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home
 /// directory under `sudo -E` and in container jobs.
 pub fn is_root_elsewhere(path: &Path) -> bool {

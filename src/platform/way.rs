@@ -29,15 +29,14 @@ const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW
 #[cfg(not(target_os = "linux"))]
 const WAY: OFlags = DIRECTORY;
 
-/// What happens to directories on the way that do not exist.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// They are an error.
-    Refused,
-    /// They are created with mode 0700, below directories of this user or of root.
-    Created,
-    /// They are created with mode 0700, below directories of another user for that user.
-    CreatedForOwner,
+/// In which directories a file may be.
+#[derive(Clone, Copy)]
+pub(super) enum Dirs {
+    /// In any that exists.
+    Existing,
+    /// In those of this user, of root, and of the user whose home directory this user is a guest in. Those that are missing are
+    /// created with a mode, for the owner of the one above, or are an error.
+    Judged { guest_of: Option<u32>, created: Option<Mode> },
 }
 
 /// Whether the path itself may be a symbolic link.
@@ -48,7 +47,7 @@ pub(super) enum LastLink {
 }
 
 /// Follows a path to the directory of its last name, which is opened.
-pub(super) fn follow(path: &Path, last: LastLink, missing: Missing) -> io::Result<(OwnedFd, Stat, OsString)> {
+pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<(OwnedFd, Stat, OsString)> {
     let mut way = Way::start(path)?;
     loop {
         let Some(name) = way.rest.pop_front() else {
@@ -56,14 +55,16 @@ pub(super) fn follow(path: &Path, last: LastLink, missing: Missing) -> io::Resul
         };
         let is_last = way.rest.is_empty() && name != "..";
         if is_last && last == LastLink::Kept {
-            return Ok((way.dir, way.of_dir, name));
+            return way.arrive(name, dirs);
         }
         match way.look(&name)? {
             Found::Link(target) => way.follow(&target)?,
-            _ if is_last => return Ok((way.dir, way.of_dir, name)),
+            _ if is_last => return way.arrive(name, dirs),
             Found::Directory(dir, of_dir) => way.enter(name, dir, of_dir),
-            Found::Nothing if missing == Missing::Refused => return Err(way.is_missing(&name)),
-            Found::Nothing => way.create(name, missing)?,
+            Found::Nothing => match dirs {
+                Dirs::Judged { guest_of, created: Some(mode) } => way.create(name, guest_of, mode)?,
+                _ => return Err(way.is_missing(&name)),
+            },
             Found::Other => {
                 let why = format!("{} is not a directory; name another file", way.path.join(name).display());
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
@@ -175,12 +176,28 @@ impl Way {
         self.path.push(name);
     }
 
-    /// Creates a directory in this one, and goes on to it.
-    fn create(&mut self, name: OsString, missing: Missing) -> io::Result<()> {
-        let is_foreign = is_foreign(self.of_dir.st_uid);
-        if is_foreign && missing == Missing::Created {
-            return Err(refused(format!("{} belongs to another user", self.path.display())));
+    /// Ends the way at a name in the directory.
+    fn arrive(self, name: OsString, dirs: Dirs) -> io::Result<(OwnedFd, Stat, OsString)> {
+        if let Dirs::Judged { guest_of, .. } = dirs {
+            self.check_owner(guest_of)?;
         }
+        Ok((self.dir, self.of_dir, name))
+    }
+
+    /// Refuses a directory that another user owns.
+    fn check_owner(&self, guest_of: Option<u32>) -> io::Result<()> {
+        let owner = self.of_dir.st_uid;
+        if !is_foreign(owner) || guest_of == Some(owner) {
+            return Ok(());
+        }
+        let dir = std::path::absolute(Path::new(".").join(&self.path)).unwrap_or_else(|_| self.path.clone());
+        let dir = dir.display();
+        Err(refused(format!("the directory {dir} belongs to another user, {owner}, who can run this command there")))
+    }
+
+    /// Creates a directory in this one, and goes on to it.
+    fn create(&mut self, name: OsString, guest_of: Option<u32>, mode: Mode) -> io::Result<()> {
+        self.check_owner(guest_of)?;
         let is_new = match mkdirat(&self.dir, &name, Mode::RWXU) {
             // Another process may have created it at the same moment.
             Err(Errno::EXIST) => false,
@@ -188,11 +205,11 @@ impl Way {
         };
         let dir = openat(&self.dir, &name, DIRECTORY, Mode::empty())?;
         if is_new {
-            if is_foreign {
+            if is_foreign(self.of_dir.st_uid) {
                 give(&dir, &self.of_dir)?;
             }
             // The umask may have removed bits of the mode.
-            fchmod(&dir, Mode::RWXU)?;
+            fchmod(&dir, mode)?;
         }
         let of_dir = fstat(&dir)?;
         self.enter(name, dir, of_dir);

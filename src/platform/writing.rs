@@ -14,7 +14,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 /// The owner and the mode of a file that is written. On Windows the directory decides about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// This user alone reads and writes it, whatever was there and whatever the umask.
+    /// Its owner alone reads and writes it, whatever was there and whatever the umask: this user, and in a directory of another
+    /// user that one.
     Private,
     /// Those of the file that it replaces. A new file is private, and in a directory of another user it is that user's.
     AsBefore,

@@ -144,11 +144,71 @@ fn export_and_setup_refuse_what_another_user_has_put_behind_a_link_of_ones_own()
     let ran = helper.run(&["setup", HOST], "");
     assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
     assert_eq!((tree(&own), tree(&theirs)), before);
-    // A new file in a directory of another user is what was asked for. It is private to who wrote it.
-    let new = theirs.join("new");
-    helper.run(&["export", "--output", new.to_str().expect("UTF-8"), HOST], "").silent();
-    let metadata = fs::metadata(new).expect("a file");
-    assert_eq!((metadata.uid(), metadata.mode() & 0o777), (0, 0o600));
+}
+
+/// Another user could exchange every file in a directory of their own.
+#[test]
+fn nothing_is_written_into_a_directory_of_another_user() {
+    if needs_root("directories of others") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let theirs = dir(helper.home().join("theirs"));
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).expect("a mode");
+    let kubelet = helper.write("theirs/kubelet.json", "{}");
+    give(&kubelet);
+    give(&theirs);
+    let (theirs, before) = (theirs.display().to_string(), tree(&theirs));
+    let expected =
+        format!("the directory {theirs} belongs to another user, {}, who can run this command there", OTHER.0);
+    let (output, pages) = (format!("{theirs}/new"), format!("{theirs}/pages/man"));
+    let kubelet = kubelet.display().to_string();
+    for args in [
+        &["export", "--output", &output, HOST][..],
+        &["export", "--output", &output, "--every", "1h", HOST],
+        &["generate", &theirs],
+        &["generate", &pages],
+        &["setup", HOST],
+        &["setup", "--kubelet", &kubelet],
+    ] {
+        for below in ["", "/.docker"] {
+            let mut command = helper.command();
+            command.args(args).env("DOCKER_CONFIG", format!("{theirs}{below}"));
+            let ran = crate::process::run(&mut command, "");
+            assert!(complaint(&ran).contains(&expected), "{args:?}: {ran:?}");
+            assert_eq!(tree(Path::new(&theirs)), before, "{args:?}");
+        }
+    }
+    assert_eq!(aws.count(), 0, "it is refused before the request");
+    // A directory in which everybody may create files, and nobody may exchange those of others.
+    let shared = dir(helper.home().join("shared"));
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("a mode");
+    helper.run(&["export", "--output", shared.join("new").to_str().expect("UTF-8"), HOST], "").silent();
+}
+
+#[test]
+fn generate_creates_no_directory_behind_a_link_of_another_user() {
+    if needs_root("links of others") {
+        return;
+    }
+    let helper = Helper::bare();
+    let (own, shared) = (dir(helper.home().join("own")), dir(helper.home().join("shared")));
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("a mode");
+    link_of_other(&own, &shared.join("man"));
+    for path in ["man", "man/a", "man/a/b/c", "new/../man/a"] {
+        let ran = helper.run(&["generate", shared.join(path).to_str().expect("UTF-8")], "");
+        assert!(complaint(&ran).contains("man belongs to another user"), "{path}: {ran:?}");
+        assert_eq!(tree(&own), BTreeMap::new(), "{path}");
+    }
+    // What it creates elsewhere is for everybody, like the pages themselves.
+    let new = shared.join("a/b");
+    helper.run(&["generate", new.to_str().expect("UTF-8")], "").silent();
+    for made in tree(&shared.join("a")).into_keys().chain([shared.join("a")]) {
+        let metadata = fs::metadata(&made).expect("metadata");
+        let mode = if metadata.is_dir() { 0o755 } else { 0o644 };
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (0, mode), "{made:?}");
+    }
 }
 
 /// Whoever swaps a directory for a link between two steps of the helper gets nothing written elsewhere.
@@ -158,13 +218,12 @@ fn a_link_that_is_swapped_in_meanwhile_is_not_followed() {
         return;
     }
     let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    let (own, theirs) = (dir(helper.home().join("own")), dir(helper.home().join("theirs")));
-    let precious = helper.write("own/config.json", "precious");
+    let SudoE { helper, root: own } = SudoE::new(Helper::of(&aws));
+    let theirs = helper.home().join("user");
+    let precious = helper.write("root/config.json", "precious");
     let way = theirs.join("way");
-    dir(theirs.join("dir"));
+    give(&dir(theirs.join("dir")));
     link_of_other(&own, &theirs.join("link"));
-    give(&theirs);
     symlink(theirs.join("dir"), &way).expect("a link");
     fs::remove_file(&way).expect("a link");
     fs::rename(theirs.join("dir"), &way).expect("a move");
@@ -186,7 +245,12 @@ fn a_link_that_is_swapped_in_meanwhile_is_not_followed() {
         assert!(written > 0, "the directory is there sometimes");
     });
     assert_eq!(fs::read_to_string(precious).expect("a file"), "precious");
-    assert_eq!(fs::read_dir(own).expect("a directory").count(), 1);
+    assert_eq!(fs::read_dir(own).expect("a directory").filter(|one| !is_cache(one)).count(), 1);
+}
+
+/// root's own cache.
+fn is_cache(entry: &std::io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().is_ok_and(|entry| entry.file_name() == ".cache")
 }
 
 /// Exchanges a directory of a user and a link, as fast as possible, until `work` has ended.
@@ -352,6 +416,53 @@ fn what_root_sets_up_in_the_home_of_another_user_is_that_users() {
     assert_eq!(sudo.helper.run(&["setup", HOST], "").code, Some(0));
     let metadata = fs::metadata(&file).expect("metadata");
     assert_eq!(((metadata.uid(), metadata.gid()), metadata.mode() & 0o777), (OTHER, 0o664));
+}
+
+#[test]
+fn what_root_writes_below_its_home_is_that_of_the_user_whose_home_it_is() {
+    if needs_root("homes of others") {
+        return;
+    }
+    let aws = Aws::start();
+    let sudo = SudoE::new(Helper::of(&aws));
+    let at = |path: &str| sudo.home().join(path).display().to_string();
+    let owner_and_mode = |path: &str| {
+        let metadata = fs::symlink_metadata(path).expect("metadata");
+        ((metadata.uid(), metadata.gid()), metadata.mode() & 0o777)
+    };
+    // As in a job of GitHub Actions in a container. The second time replaces a file of the user.
+    for _ in 0..2 {
+        sudo.helper.run(&["export", "--output", &at("password"), HOST], "").silent();
+        assert_eq!(owner_and_mode(&at("password")), (OTHER, 0o600));
+    }
+    sudo.helper.run(&["generate", &at("a/man")], "").silent();
+    for made in ["a", "a/man"] {
+        assert_eq!(owner_and_mode(&at(made)), (OTHER, 0o755), "{made}");
+    }
+    assert_eq!(owner_and_mode(&at("a/man/docker-credential-ecr-login.1")), (OTHER, 0o644));
+    // Directories of that user elsewhere, and of a third user below the home directory, are others'.
+    let elsewhere = dir(sudo.helper.home().join("elsewhere"));
+    give(&elsewhere);
+    let third = dir(sudo.home().join("third"));
+    chown(&third, Some(12346), Some(54322)).expect("an owner");
+    link_of_other(&sudo.root, &sudo.home().join("link"));
+    for path in [elsewhere.join("f"), third.join("f"), sudo.home().join("link/f"), sudo.home().join("../elsewhere/f")] {
+        let ran = sudo.helper.run(&["export", "--output", path.to_str().expect("UTF-8"), HOST], "");
+        assert!(complaint(&ran).contains("belongs to another user"), "{path:?}: {ran:?}");
+        assert!(!path.exists(), "{path:?}");
+    }
+    let mut command = sudo.helper.command();
+    let ran = crate::process::run(command.args(["setup", HOST]).env("DOCKER_CONFIG", &elsewhere), "");
+    assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
+}
+
+#[test]
+fn setup_follows_no_link_of_the_user_whose_home_it_is() {
+    if needs_root("links of others") {
+        return;
+    }
+    let sudo = SudoE::new(Helper::bare());
+    let file = sudo.write(".docker/config.json", "{}", 0o600);
     // A link of the user's could lead anywhere.
     let victim = sudo.helper.write("root/victim", "{}");
     fs::remove_file(&file).expect("a file");

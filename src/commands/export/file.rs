@@ -2,8 +2,8 @@
 //!
 //! Readers see the old file or the new one, never a part: a temporary file in the same directory gets the text and replaces
 //! the old file. The new file has mode 0600, whatever the umask and the mode of the old file, and belongs to the user who runs
-//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A link or a file of another user than
-//! root is refused. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
+//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A link, a
+//! file or a directory of another user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,6 +17,8 @@ use crate::platform::{Access, Destination, NewFile};
 #[derive(Debug)]
 pub(super) struct OutputFile {
     pub(super) path: PathBuf,
+    /// The home directory.
+    pub(super) home: Option<PathBuf>,
 }
 
 impl OutputFile {
@@ -51,7 +53,8 @@ impl OutputFile {
             }
             _ => {}
         }
-        let new = Destination::behind(&self.path).and_then(|destination| destination.create(Access::Private));
+        let new = Destination::asked_for(&self.path, self.home.as_deref())
+            .and_then(|destination| destination.create(Access::Private));
         new.map_err(|error| self.failed(error, OTHER_FILE))
     }
 

@@ -56,7 +56,8 @@ pub struct Export {
 impl Export {
     /// Prints or writes the passwords: those of all registries, or none.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let file = self.output.clone().filter(|path| path != Path::new("-")).map(|path| OutputFile { path });
+        let at = |path| OutputFile { path, home: env.home() };
+        let file = self.output.clone().filter(|path| path != Path::new("-")).map(at);
         self.check(env, file.as_ref())?;
         let Some(file) = file else {
             let passwords = self.fetch(env)?;

@@ -39,10 +39,12 @@ impl<'a> FromIterator<Change<'a>> for Changes<'a> {
 
 impl Changes<'_> {
     /// Makes the changes, or shows them. Returns lines to print, none for files that stay as they are.
-    pub(super) fn apply(&self, dry_run: bool) -> Result<Vec<String>, Error> {
+    pub(super) fn apply(&self, env: &Env, dry_run: bool) -> Result<Vec<String>, Error> {
+        let home = env.home();
+        let home = home.as_deref();
         let mut diffs = Vec::new();
         for (path, changes) in &self.0 {
-            let change = TextChange::read(path, &|text| edit_all(changes, text))?;
+            let change = TextChange::read(path, home, &|text| edit_all(changes, text))?;
             if dry_run && !change.is_empty() {
                 diffs.push(report::diff(path, changes[0].masked, &change));
             }
@@ -52,7 +54,7 @@ impl Changes<'_> {
         }
         let mut lines = Vec::new();
         for (path, changes) in &self.0 {
-            lines.extend(report::describe(path, &file::change(path, &|text| edit_all(changes, text))?));
+            lines.extend(report::describe(path, &file::change(path, home, &|text| edit_all(changes, text))?));
         }
         Ok(lines)
     }

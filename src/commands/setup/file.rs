@@ -32,8 +32,8 @@ pub(super) struct TextChange {
 
 impl TextChange {
     /// Reads the file and edits its text.
-    pub(super) fn read(path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
-        Self::read_at(find(path)?.as_ref(), path, edit)
+    pub(super) fn read(path: &Path, home: Option<&Path>, edit: &Edit<'_>) -> Result<Self, Error> {
+        Self::read_at(find(path, home)?.as_ref(), path, edit)
     }
 
     /// The same in a directory that was opened.
@@ -50,9 +50,9 @@ impl TextChange {
 }
 
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
-/// a file whose new text is empty is removed.
-pub(super) fn change(path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> {
-    let found = find(path)?;
+/// a file whose new text is empty is removed. `home` is the home directory.
+pub(super) fn change(path: &Path, home: Option<&Path>, edit: &Edit<'_>) -> Result<TextChange, Error> {
+    let found = find(path, home)?;
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
     let locked = found.as_ref().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
@@ -61,7 +61,7 @@ pub(super) fn change(path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> 
         return Ok(change);
     }
     let failed = |error| failed(path, &error);
-    let destination = found.map_or_else(|| Destination::behind_created(path), Ok).map_err(failed)?;
+    let destination = found.map_or_else(|| Destination::asked_for_created(path, home), Ok).map_err(failed)?;
     // The directory may have been created just now.
     let _locked = locked.or_else(|| destination.lock_dir(LOCK_TIMEOUT));
     for _ in 0..MOST_ATTEMPTS {
@@ -84,8 +84,8 @@ pub(super) fn change(path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> 
 
 /// The place of the file; `None` if its directory does not exist. The text is read where it is written: between two looks at the
 /// path, another user could exchange a directory on the way for a link to a file that only this user may read.
-fn find(path: &Path) -> Result<Option<Destination>, Error> {
-    match Destination::behind(path) {
+fn find(path: &Path, home: Option<&Path>) -> Result<Option<Destination>, Error> {
+    match Destination::asked_for(path, home) {
         Ok(destination) => Ok(Some(destination)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) if error.raw_os_error().is_some() => Err(client_config::unreadable(path, &error).into()),
@@ -163,7 +163,7 @@ mod tests {
             fs::rename(at("way"), at("aside")).and_then(|()| symlink(at("roots"), at("way"))).expect("a swap");
             Ok(Edited::new("{\"a\":1}", []))
         };
-        change(&at("way/config.json"), &edit).expect("a change");
+        change(&at("way/config.json"), None, &edit).expect("a change");
         let read = |path: &str| fs::read_to_string(at(path)).expect("a file");
         assert_eq!(
             (read("aside/config.json"), read("roots/config.json")),

@@ -128,7 +128,7 @@ impl Setup {
             kept = lines;
         }
         let changes: Changes = changes.into_iter().collect();
-        let mut lines = changes.apply(self.dry_run)?;
+        let mut lines = changes.apply(env, self.dry_run)?;
         let warnings = self.warnings(env, hosts);
         let works = !lines.is_empty() && warnings.is_empty();
         let pull = hosts.first().filter(|_| works).and_then(|host| self.client().pull(env, host));
@@ -175,7 +175,7 @@ impl Setup {
         });
         let change = Change { path: path.to_owned(), masked: kubelet::masked, edit };
         let changes = Changes::from_iter([change]);
-        let mut lines = changes.apply(self.dry_run)?;
+        let mut lines = changes.apply(env, self.dry_run)?;
         if lines.is_empty() {
             lines.push(changes.nothing());
         } else if !self.dry_run {
