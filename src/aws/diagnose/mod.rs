@@ -62,12 +62,26 @@ impl Context {
         of: &WebIdentity,
         token: &Secret,
     ) -> Failure {
-        // The common message would be that a session has expired, with the advice to sign in.
-        if let Some(refusal) = refusal(error).filter(Refusal::is_expired_token) {
-            return web_identity_expired(of, &refusal).unwrap_or_else(|| self.web_identity_denied(of, &refusal, token));
-        }
         let denied = |refusal: &Refusal| self.web_identity_denied(of, refusal, token);
-        self.failure("STS", &self.source().to_string(), error, denied)
+        // The common message would be that a session has expired, with the advice to sign in.
+        let Some(refusal) = refusal(error).filter(Refusal::is_expired_token) else {
+            return self.failure("STS", &self.source().to_string(), error, denied);
+        };
+        match &of.token {
+            IdentityToken::Variable { name, .. } => Failure::new(
+                Code::CredentialsExpired,
+                format!("the web identity token in {name} has expired"),
+                "get a new one from the CI system, or have it issue a token that is valid for the whole job",
+            ),
+            IdentityToken::ServiceAccount(_) => denied(&refusal),
+            IdentityToken::File { .. } | IdentityToken::GitHub { .. } => {
+                let role = &of.role_arn;
+                let what = format!("STS gives no credentials for the role {role}: the web identity token has expired");
+                let hint =
+                    "check the program that renews the token, and that the settings name the file that it writes";
+                Failure::new(Code::WebIdentityDenied, what, hint).quoting(refusal.message)
+            }
+        }
     }
 
     fn web_identity_denied(&self, of: &WebIdentity, refusal: &Refusal, token: &Secret) -> Failure {
@@ -165,25 +179,6 @@ impl Context {
             )
             .quoting(refusal.message)
         })
-    }
-}
-
-fn web_identity_expired(of: &WebIdentity, refusal: &Refusal) -> Option<Failure> {
-    match &of.token {
-        IdentityToken::Variable { name, .. } => Some(Failure::new(
-            Code::CredentialsExpired,
-            format!("the web identity token in {name} has expired"),
-            "get a new one from the CI system, or have it issue a token that is valid for the whole job",
-        )),
-        IdentityToken::ServiceAccount(_) => None,
-        IdentityToken::File { .. } | IdentityToken::GitHub { .. } => Some(
-            Failure::new(
-                Code::WebIdentityDenied,
-                format!("STS gives no credentials for the role {}: the web identity token has expired", of.role_arn),
-                "check the program that renews the token, and that the settings name the file that it writes",
-            )
-            .quoting(refusal.message),
-        ),
     }
 }
 

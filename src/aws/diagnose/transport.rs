@@ -27,26 +27,22 @@ impl Context {
     pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
         let authority = self.last.authority();
         match (cause, self.last.proxy()) {
-            (TransportError::Tls(rustls::Error::InvalidCertificate(_)), _) if self.network.has_no_roots() => {
-                Failure::new(
-                    Code::TlsUntrusted,
-                    format!(
-                        "the certificate of {authority} cannot be checked: {} hold no CA certificate at all",
-                        self.network.describe_roots()
-                    ),
-                    "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a PEM file in \
-                 AWS_CA_BUNDLE",
-                )
+            (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => {
+                let roots = self.network.describe_roots();
+                let (what, hint) = if self.network.has_no_roots() {
+                    (
+                        format!("cannot be checked: {roots} hold no CA certificate at all"),
+                        "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a PEM \
+                         file in AWS_CA_BUNDLE",
+                    )
+                } else {
+                    (
+                        format!("is not trusted by {roots}: {}", describe_certificate_error(reason)),
+                        "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
+                    )
+                };
+                Failure::new(Code::TlsUntrusted, format!("the certificate of {authority} {what}"), hint)
             }
-            (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => Failure::new(
-                Code::TlsUntrusted,
-                format!(
-                    "the certificate of {authority} is not trusted by {}: {}",
-                    self.network.describe_roots(),
-                    describe_certificate_error(reason)
-                ),
-                "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
-            ),
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
                 format!("the TLS handshake with {authority} failed: {cause}"),
