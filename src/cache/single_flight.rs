@@ -171,19 +171,14 @@ impl<T> Run<'_, T> {
     }
 
     fn try_lock(&mut self, number: u8) -> Locked {
-        let path = self.lock_path(number);
-        match self.cache.destination(&path).and_then(|destination| Lock::try_take(&destination, &path)) {
-            Ok(Some(lock)) => {
+        match take_lock(self.cache, &self.lock_path(number)) {
+            Ok(lock) => {
                 // The file may be that of a leader that was killed.
                 lock.touch();
                 self.lock = Some(Arc::new(lock));
                 Locked::Taken
             }
-            Ok(None) => held(&path),
-            Err(error) => {
-                debug!(path:% = path.display(), error:%; "the cache cannot be locked; asking AWS without it");
-                Locked::Failed
-            }
+            Err(why) => why,
         }
     }
 
@@ -192,13 +187,12 @@ impl<T> Run<'_, T> {
         if path.symlink_metadata().is_err() {
             return Locked::Taken;
         }
-        match self.cache.destination(&path).and_then(|destination| Lock::try_take(&destination, &path)) {
-            Ok(Some(unused)) => {
+        match take_lock(self.cache, &path) {
+            Ok(unused) => {
                 unused.remove_file();
                 Locked::Taken
             }
-            Ok(None) => held(&path),
-            Err(_) => Locked::Failed,
+            Err(why) => why,
         }
     }
 
@@ -266,7 +260,13 @@ impl<T> Run<'_, T> {
     }
 }
 
-/// That another process has the lock, with its last heartbeat.
-fn held(path: &Path) -> Locked {
-    Locked::Held(fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
+/// Takes a lock, or says why not: another process has it, with its last heartbeat, or locks do not work here.
+fn take_lock(cache: &Cache, path: &Path) -> Result<Lock, Locked> {
+    match cache.destination(path).and_then(|destination| Lock::try_take(&destination, path)) {
+        Ok(lock) => lock.ok_or_else(|| Locked::Held(fs::metadata(path).and_then(|file| file.modified()).ok())),
+        Err(error) => {
+            debug!(path:% = path.display(), error:%; "the cache cannot be locked; asking AWS without it");
+            Err(Locked::Failed)
+        }
+    }
 }

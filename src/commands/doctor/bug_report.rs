@@ -1,8 +1,8 @@
 //! Versions and variables for a bug report, without secrets.
 
 use std::fmt;
-use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 use serde::Serialize;
 
@@ -15,9 +15,6 @@ use crate::identity::issuer_and_subject;
 use crate::platform;
 use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
-
-/// The time limit for a client to print its version.
-const LIMIT: Duration = Duration::from_secs(2);
 
 /// Clients whose versions matter.
 const CLIENTS: [&str; 2] = ["docker", "podman"];
@@ -55,29 +52,22 @@ pub(super) struct BugReport {
     variables: Vec<String>,
 }
 
-/// The versions of clients that run in the background.
-pub(super) struct Versions(Receiver<String>);
+/// The version of a client, once it has printed it.
+pub(super) type Version = JoinHandle<Option<String>>;
 
 /// Starts the clients to print their versions, in the background.
-pub(super) fn versions(env: &Env) -> Versions {
-    let (send, receive) = mpsc::channel();
-    for program in CLIENTS.into_iter().filter_map(|name| env.find_program(name)) {
-        let (send, env) = (send.clone(), env.clone());
-        let _ = platform::spawn_thread(move || {
-            if let Some(text) = containers::version_output(&env, &program) {
-                let _ = send.send(one_line(&text));
-            }
-        });
-    }
-    Versions(receive)
+pub(super) fn versions(env: &Env) -> Vec<Version> {
+    let start = |program: PathBuf| {
+        let env = env.clone();
+        platform::spawn_thread(move || containers::version_output(&env, &program)).ok()
+    };
+    CLIENTS.into_iter().filter_map(|name| env.find_program(name)).filter_map(start).collect()
 }
 
 impl BugReport {
-    pub(super) fn new(env: &Env, versions: &Versions) -> Self {
-        let mut clients: Vec<String> = Vec::new();
-        while let Ok(version) = versions.0.recv_timeout(LIMIT) {
-            clients.extend(Some(version).filter(|version| !version.is_empty()));
-        }
+    pub(super) fn new(env: &Env, versions: Vec<Version>) -> Self {
+        let printed = versions.into_iter().filter_map(|version| version.join().ok()?);
+        let mut clients: Vec<String> = printed.map(|text| one_line(&text)).filter(|text| !text.is_empty()).collect();
         clients.sort();
         let variables = env.iter().filter_map(|(name, value)| describe(name.to_str()?, &value.to_string_lossy()));
         let variables = variables.collect();

@@ -51,7 +51,7 @@ pub(super) enum Place {
 }
 
 /// One step.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     #[serde(rename = "check")]
     pub(super) name: Name,

@@ -129,7 +129,7 @@ impl Doctor {
             }
             Ok::<_, Error>(())
         })?;
-        let report = results.into_report(BugReport::new(env, &versions));
+        let report = results.into_report(BugReport::new(env, versions));
         screen.end(&report)?;
         Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -137,10 +137,10 @@ impl Doctor {
     /// Checks the machine, and the registries that the arguments name, else those for which clients call the helper.
     fn check_all(&self, checker: Checker) {
         let found = if self.hosts.is_empty() { containers::hosts(checker.env) } else { Vec::new() };
-        let mut reports: Vec<_> = self.hosts.iter().chain(&found).map(|text| RegistryReport::new(text)).collect();
         let mut names = HashSet::new();
-        reports.retain(|report| names.insert(report.name()));
-        let scope = if reports.is_empty() { Scope::Machine } else { Scope::Registries };
+        let reports = self.hosts.iter().chain(&found).map(|text| RegistryReport::new(text));
+        let mut reports = reports.filter(move |report| names.insert(report.name())).peekable();
+        let scope = if reports.peek().is_none() { Scope::Machine } else { Scope::Registries };
         let machine = machine::check_all(checker, scope);
         match scope {
             Scope::Machine => registries::check_without_registry(checker),

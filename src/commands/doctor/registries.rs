@@ -18,27 +18,31 @@ use crate::token_provider::default_region;
 struct Group {
     access: Access,
     /// Each with its index among the arguments.
-    members: Vec<(usize, RegistryReport)>,
+    members: Vec<(usize, Box<RegistryReport>)>,
 }
 
 /// Checks all registries and sends the results.
-pub(super) fn check_all(checker: Checker, reports: Vec<RegistryReport>, machine: &[Arc<Check>]) {
+pub(super) fn check_all(checker: Checker, reports: impl Iterator<Item = RegistryReport>, machine: &[Arc<Check>]) {
     let started = Instant::now();
     let groups = group(checker, reports, machine);
     platform::for_each(groups, |group| check_group(checker.waiting_since(started), group));
 }
 
 /// Reads the settings for each registry, and groups those that share a token. Sends the reports of those that get none.
-fn group(checker: Checker, reports: Vec<RegistryReport>, machine: &[Arc<Check>]) -> Vec<Group> {
+fn group(checker: Checker, reports: impl Iterator<Item = RegistryReport>, machine: &[Arc<Check>]) -> Vec<Group> {
     let started = Instant::now();
     let mut groups: Vec<Group> = Vec::new();
-    for (index, mut report) in reports.into_iter().enumerate() {
+    let mut before = Vec::new();
+    for (index, mut report) in reports.enumerate() {
         let checker = checker.waiting_since(started);
-        let Some(access) = access(checker, index, machine, &mut report) else {
+        let access = access(checker, index, machine, &mut report);
+        report.share(&before);
+        before.clone_from(&report.checks);
+        let Some(access) = access else {
             checker.send(Event::Registry(index, Box::new(report.finish())));
             continue;
         };
-        let members = vec![(index, report)];
+        let members = vec![(index, Box::new(report))];
         match groups.iter_mut().find(|group| group.access.gives_same_token(&access)) {
             Some(group) => group.members.extend(members),
             None => groups.push(Group { access: access.sharing(groups.iter().map(|group| &group.access)), members }),

@@ -88,6 +88,15 @@ impl RegistryReport {
         self.checks.push(Arc::new(check));
     }
 
+    /// Takes the checks that are the same as those of another registry from there.
+    pub(super) fn share(&mut self, others: &[Arc<Check>]) {
+        for check in &mut self.checks {
+            if let Some(same) = others.iter().find(|other| *other == check) {
+                *check = same.clone();
+            }
+        }
+    }
+
     /// Whether all checks passed that later steps depend on. Checks of clients do not count.
     pub(super) fn can_go_on(&self) -> bool {
         let is_of_client = |name| matches!(name, Name::Program | Name::Docker | Name::Podman);
