@@ -57,7 +57,7 @@ fn access(checker: Checker, index: usize, machine: &[Arc<Check>], report: &mut R
     report.checks.extend(machine.iter().filter(|check| !is_of_client(check)).cloned());
     let target = settings::check_mapping(checker, report);
     if target.is_some() || checker.config.is_err() {
-        clients::check_all(checker.env, &report.host, machine).into_iter().for_each(|check| report.add(check));
+        report.checks.extend(clients::check_all(checker.env, &report.host, machine).into_iter().map(Arc::new));
     }
     let target = target?;
     match settings::check_identity(checker, &target, report) {
