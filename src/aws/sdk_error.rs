@@ -25,7 +25,7 @@ impl Refusal<'_> {
 
     /// Whether the service refuses this identity itself, so that trying again cannot help and its earlier tokens must not be used
     /// either. SSO calls it `ForbiddenException`.
-    pub(super) fn is_of_identity(&self) -> bool {
+    pub(super) fn refuses_identity(&self) -> bool {
         let is_denied = self.code.starts_with("AccessDenied") || self.code == "ForbiddenException";
         self.status < 500
             && (is_denied

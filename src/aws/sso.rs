@@ -40,7 +40,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
             // The account or the role is gone.
-            .refused(refusal.is_of_identity() || refusal.code == "ResourceNotFoundException")
+            .refused(refusal.refuses_identity() || refusal.code == "ResourceNotFoundException")
         })
     })?;
     let found = answer.role_credentials.and_then(|found| {

@@ -33,21 +33,14 @@ pub struct Profile<'a> {
 /// The paths of the config and the credentials file; `None` for a path that would need a home directory when there is
 /// none.
 pub fn paths(env: &Env) -> [Option<PathBuf>; 2] {
-    [(Kind::Config, "config"), (Kind::Credentials, "credentials")].map(|(kind, name)| {
-        let path = match env.aws_file(kind.variable()) {
-            Some(named) => named,
-            None => env.home()?.join(".aws").join(name),
-        };
-        (path.is_absolute() || env.home().is_some()).then_some(path)
-    })
+    [Kind::Config, Kind::Credentials].map(|kind| kind.path(env))
 }
 
 impl Profiles {
     /// Reads the files that `env` names, by `deadline`. Fails when one of them cannot be read to its end.
     pub fn read(env: &Env, deadline: Instant) -> Result<Self, Failure> {
-        let [config, credentials] = paths(env);
-        let read = |kind: Kind, path| SharedFile::read(kind, path, env.os(kind.variable()).is_some(), deadline);
-        Ok(Self { files: [read(Kind::Config, config)?, read(Kind::Credentials, credentials)?] })
+        let read = |kind| SharedFile::read(kind, env, deadline);
+        Ok(Self { files: [read(Kind::Config)?, read(Kind::Credentials)?] })
     }
 
     /// The profiles in these contents of a config and a credentials file.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::ini::{Defect, Ini, Section, without_quotes};
 use super::source_file::SourceFile;
 use crate::code::Code;
+use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content};
 
@@ -28,6 +29,13 @@ impl Kind {
             Self::Credentials => "AWS_SHARED_CREDENTIALS_FILE",
         }
     }
+
+    /// The path that its variable names, or else the one in the home directory.
+    pub(super) fn path(self, env: &Env) -> Option<PathBuf> {
+        let default = if self == Self::Config { "config" } else { "credentials" };
+        let path = env.aws_file(self.variable()).or_else(|| Some(env.home()?.join(".aws").join(default)))?;
+        (path.is_absolute() || env.home().is_some()).then_some(path)
+    }
 }
 
 /// An AWS file with its sections.
@@ -44,15 +52,16 @@ pub(super) struct SharedFile {
 }
 
 impl SharedFile {
-    /// Reads the file, by `deadline`. `is_named` says that its variable names it. Fails when it cannot be read to its end.
-    pub(super) fn read(kind: Kind, path: Option<PathBuf>, is_named: bool, deadline: Instant) -> Result<Self, Failure> {
+    /// Reads the file, by `deadline`. Fails when it cannot be read to its end.
+    pub(super) fn read(kind: Kind, env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let read = |path: PathBuf| {
             SourceFile::read_within(&path, input::LARGEST, deadline).map_err(|why| {
                 let what = format!("the AWS file {} cannot be used: {why}", path.display());
                 Failure::new(Code::AwsFileInvalid, what, "correct the file, or the variable that names it")
             })
         };
-        Ok(Self { is_named, ..Self::new(kind, path.map(read).transpose()?) })
+        let is_named = env.os(kind.variable()).is_some();
+        Ok(Self { is_named, ..Self::new(kind, kind.path(env).map(read).transpose()?) })
     }
 
     pub(super) fn new(kind: Kind, file: Option<SourceFile>) -> Self {

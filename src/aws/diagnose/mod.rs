@@ -122,7 +122,7 @@ impl Context {
             None => quote = quote.replace(&of.role_arn, "…"),
         }
         let what = format!("STS does not accept {token_name}{role}: {}", refusal.code);
-        Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.is_of_identity())
+        Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
     }
 
     /// Why STS gave no credentials for a role.
@@ -162,7 +162,7 @@ impl Context {
             "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
         )
         .quoting(refusal.message)
-        .refused(refusal.is_of_identity())
+        .refused(refusal.refuses_identity())
     }
 
     /// Why STS gave a user no session for the code of an MFA device.

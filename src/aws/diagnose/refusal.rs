@@ -111,7 +111,7 @@ fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Opti
         ),
         _ => return None,
     };
-    Some(failure.refused(refusal.is_of_identity()))
+    Some(failure.refused(refusal.refuses_identity()))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Context {
             None => format!("allow this identity {actions} on resource *"),
         };
         let what = format!("ECR denies access to {}: {}", self.describe_caller(), refusal.describe());
-        Failure::new(Code::EcrDenied, what, hint).refused(refusal.is_of_identity())
+        Failure::new(Code::EcrDenied, what, hint).refused(refusal.refuses_identity())
     }
 
     /// Why another service gave no result.
@@ -53,7 +53,7 @@ impl Context {
         self.failure(service, &self.describe_caller(), error, |refusal| {
             let what = format!("{service} refused: {}", refusal.code);
             let failure = Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message);
-            failure.refused(refusal.is_of_identity())
+            failure.refused(refusal.refuses_identity())
         })
     }
 
