@@ -94,6 +94,10 @@ mod tests {
             ("[[registry]]\nmatch = '1*'\nexternal_id = 'x'", &["line 3", "external_id", "role_arn"]),
             ("[[registry]]\nmatch = '1*'\nrole_arn = 'EcrPull'", &["line 3", "role_arn"]),
             (
+                "[[registry]]\nmatch = '1*'\nrole_arn = 'arn:aws:iam::111122223333:role/a'\nregion = 'eu-west'",
+                &["line 4", "the region 'eu-west'"],
+            ),
+            (
                 "[[registry]]\nmatch = '1*'\nrole_arn = 'arn:aws:iam::{acount}:role/a'",
                 &["line 3", "role_arn", "{acount}", "{account}"],
             ),
