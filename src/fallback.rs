@@ -16,6 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use log::debug;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
@@ -108,13 +109,13 @@ fn check_credential(output: &[u8]) -> Result<(), String> {
     let fields = str::from_utf8(output)
         .ok()
         .filter(|text| !text.contains(|c| acts_on_terminal(c) && !is_white(c)))
-        .and_then(|text| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).ok())
+        .and_then(|text| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text).ok())
         .ok_or("printed no credentials in JSON")?;
     for (name, value) in &fields {
         // The key of a service account of Google is a password of several lines.
         let is_secret = name.eq_ignore_ascii_case("Secret");
         let is_bad = |c: char| acts_on_terminal(c) && !(is_secret && is_white(c));
-        if value.as_str().is_some_and(|text| text.contains(is_bad)) {
+        if serde_json::from_str(value.get()).is_ok_and(|text: String| text.contains(is_bad)) {
             return Err(format!("printed a {} with control or invisible characters", one_line(name)));
         }
     }

@@ -12,8 +12,8 @@ use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
 use super::dns;
+use super::fields::Fields;
 use super::http::{Answer, host, secret_value};
-use super::key_document::KeyDocument;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Container;
@@ -87,7 +87,7 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
 
 fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
     let endpoint = context.last.authority();
-    let document = KeyDocument::parse(answer.body());
+    let document = Fields::parse(answer.body());
     let status = answer.status().as_u16();
     if status != 200 {
         let (code, hint) = match status {
@@ -98,7 +98,7 @@ fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
         };
         let what = format!("the container's endpoint {endpoint} gives no credentials: HTTP status {status}");
         let message = document.as_ref().and_then(|document| document.text("message"));
-        return Err(Failure::new(code, what, hint).quoting(message.unwrap_or_default()));
+        return Err(Failure::new(code, what, hint).quoting(&message.unwrap_or_default()));
     }
     let unusable = |why: &str| {
         Failure::new(

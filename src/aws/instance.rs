@@ -15,8 +15,8 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
+use super::fields::Fields;
 use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
-use super::key_document::KeyDocument;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
 
@@ -118,12 +118,12 @@ impl Service<'_> {
 
     async fn keys(&self, role: &str, session: &Session) -> Result<Credentials, Failure> {
         let answer = self.get(&format!("{ROLES}{role}"), session).await?;
-        let document = KeyDocument::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
+        let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
         document.credentials("Token", "instance").map_err(|why| match document.text("Code") {
             // E.g. a role that does not trust EC2.
             Some(code) if code != "Success" => {
-                let why = format!("for the role {}, it answers {}", one_line(role), one_line(code));
-                no_keys(&why).quoting(document.text("Message").unwrap_or_default())
+                let why = format!("for the role {}, it answers {}", one_line(role), one_line(&code));
+                no_keys(&why).quoting(&document.text("Message").unwrap_or_default())
             }
             _ => no_keys(&format!("its answer {why}")),
         })

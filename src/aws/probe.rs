@@ -8,11 +8,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exchange::Exchange;
+use super::fields::Fields;
 use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT, with_credentials};
 use super::session::Session;
@@ -126,9 +126,10 @@ pub struct RegistryAnswer {
 
 /// The answer and, of an error, what the body says.
 fn registry_answer(answer: &Answer) -> RegistryAnswer {
-    let body = if answer.status() == StatusCode::OK { Value::Null } else { json(answer) };
-    let error = body.pointer("/errors/0").unwrap_or(&Value::Null);
-    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    let is_error = answer.status() != StatusCode::OK;
+    let errors = is_error.then(|| Fields::parse(answer.body())?.get::<Vec<Fields>>("errors")).flatten();
+    let error = errors.and_then(|errors| errors.into_iter().next());
+    let text = |name: &str| error.as_ref().and_then(|error| error.text(name)).unwrap_or_default();
     RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&text("message")) }
 }
 
@@ -142,12 +143,12 @@ struct RegistryClient {
 impl RegistryClient {
     /// Exchanges the token for a bearer token.
     async fn authorize(&mut self, token_url: &str) -> Result<(), Failure> {
-        let issued = json(&self.send(Method::GET, token_url).await?);
-        let bearer = issued["token"].as_str().or_else(|| issued["access_token"].as_str());
+        let issued = Fields::parse(self.send(Method::GET, token_url).await?.body());
+        let bearer = issued.and_then(|issued| issued.text("token").or_else(|| issued.text("access_token")));
         let value = |bearer: &str| secret_value(Zeroizing::new(format!("Bearer {bearer}")).as_bytes());
         let invalid = || wrong_answer("the registry's token service gives a token with invalid characters");
         self.authorization =
-            bearer.map(|bearer| value(bearer).filter(|_| bearer.is_ascii()).ok_or_else(invalid)).transpose()?;
+            bearer.map(|bearer| value(&bearer).filter(|_| bearer.is_ascii()).ok_or_else(invalid)).transpose()?;
         Ok(())
     }
 
@@ -163,11 +164,6 @@ impl RegistryClient {
 
 fn wrong_answer(what: &str) -> Failure {
     Failure::new(Code::RegistryAnswer, what, "check whether a proxy or a captive portal answers for the registry")
-}
-
-/// The body of an answer; null when it is not JSON.
-fn json(answer: &Answer) -> Value {
-    serde_json::from_slice(answer.body()).unwrap_or_default()
 }
 
 /// The URL of the token service that a `WWW-Authenticate` header names. `None` for a service on another host, which must not get

@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use tokio::task::spawn_blocking;
 
 use super::context::Context;
-use super::key_document::KeyDocument;
+use super::fields::Fields;
 use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
@@ -59,8 +59,8 @@ fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
         return Err(failed(profile, &format!("{status}{nothing}")).quoting_program(&errors));
     }
     let invalid = |why: &str| failed(profile, &format!("it printed no valid credentials: its output {why}"));
-    let document = KeyDocument::parse(output).ok_or_else(|| invalid("is not a JSON object"))?;
-    if document.get("Version").and_then(serde_json::Value::as_u64) != Some(VERSION) {
+    let document = Fields::parse(output).ok_or_else(|| invalid("is not a JSON object"))?;
+    if document.get("Version") != Some(VERSION) {
         return Err(invalid("does not have Version 1"));
     }
     let credentials = document.credentials("SessionToken", "process").map_err(invalid)?;

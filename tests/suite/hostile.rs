@@ -367,6 +367,61 @@ fn endless(start: &'static str, more: &'static str) -> String {
     url
 }
 
+/// Starts a server that answers every request with these bytes, head and body.
+fn answering_with_bytes(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+/// Valid answers below the limit on answers whose parts are so many that a value for each would fill the memory.
+#[test]
+fn answers_of_many_parts_are_an_answer_under_a_limit_on_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let answer = |status: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.1\r\nConnection: close\r\n\r\n{body}")
+    };
+    let tokens = r#"{"authorizationToken":"QVdTOmE=","expiresAt":4070908800},"#.repeat(15_000);
+    let tokens = format!(r#"{{"authorizationData":[{}]}}"#, tokens.trim_end_matches(','));
+    let objects: String = (0..40_000).map(|number| format!(r#""k{number}":{{"a":[1,2]}},"#)).collect();
+    let objects = format!("{{{}}}", objects.trim_end_matches(','));
+    let ran = get_with_little_memory(
+        &Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &answering_with_bytes(answer("200 OK", &tokens))),
+    );
+    assert_eq!(ran.password_for(HOST), "a");
+    let urls = [&tokens, &objects]
+        .map(|body| ["200 OK", "400 Bad Request"].map(|status| answering_with_bytes(answer(status, body))));
+    for url in urls.as_flattened() {
+        for variable in
+            ["AWS_ENDPOINT_URL_STS", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+        {
+            let helper = if variable == "AWS_ENDPOINT_URL_STS" {
+                Helper::of(&Aws::start()).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/R")
+            } else {
+                Helper::bare()
+            };
+            let helper = helper.var("AWS_MAX_ATTEMPTS", "1").var("AWS_EC2_METADATA_DISABLED", "");
+            let ran = get_with_little_memory(&helper.var(variable, url));
+            let line = ran.error();
+            assert!(line.lines().count() == 1 && !line.contains("internal error"), "{variable}: {ran:?}");
+        }
+    }
+    // The program of a profile, too.
+    let helper = Helper::bare();
+    let output = helper.write("output", &objects);
+    helper.write(".aws/config", &format!("[default]\ncredential_process = cat {}\n", output.display()));
+    let ran = get_with_little_memory(&helper);
+    assert!(ran.error().contains("does not have Version 1"), "{ran:?}");
+}
+
 /// What a service says about an error, up to the limit on answers, and what is no HTTP.
 #[test]
 fn errors_of_a_megabyte_are_one_short_line_under_a_limit_on_memory() {
@@ -388,14 +443,7 @@ fn errors_of_a_megabyte_are_one_short_line_under_a_limit_on_memory() {
         ("no HTTP", "SSH-2.0-OpenSSH\r\n".to_owned()),
         ("no status", "HTTP/1.1 99 \u{1b}[2J\r\n\r\n".to_owned()),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        std::thread::spawn(move || {
-            for mut connection in listener.incoming().flatten() {
-                let _ = connection.read(&mut [0; 4096]);
-                let _ = connection.write_all(answer.as_bytes());
-            }
-        });
+        let url = answering_with_bytes(answer);
         for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
         {
             let helper = if variable == "AWS_ENDPOINT_URL" { Helper::of(&Aws::start()) } else { Helper::bare() };

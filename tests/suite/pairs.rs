@@ -14,6 +14,9 @@
 //! | pod and node not counted for the endpoint of a container | another pod, source container |
 //! | what docker and CI systems make up counted | another made up for a run, source process: no hit |
 //! | the AWS files not observed (profiles, `[services]`) | another endpoint, user, profile, and 60 more |
+//! | the keys of an account left out of the key | another who in variables, every source |
+//! | the pair of a GitHub job left out of the key | another who in variables, source github |
+//! | the network left out of the sandbox | another network, source container |
 //! | the role that a variable maps left out of the key | another mapping, source variable |
 //! | the region left out of the key | another registry, every source |
 //! | the boot left out of the sandbox | another boot, source instance |
