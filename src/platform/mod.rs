@@ -11,7 +11,7 @@
 //!   file. Locks therefore have files of their own. Both kinds end with the process.
 //! - Ctrl-C reaches all processes of a console or terminal. It may leave a temporary file behind.
 //! - On Windows, `cmd.exe` runs a `credential_process`. A job object ends it at the deadline with its descendants, and it
-//!   inherits none of the streams that a client reads. [`run_child`] describes the other systems.
+//!   inherits none of the streams that a client reads. `family` describes the other systems.
 
 mod child;
 #[cfg_attr(not(unix), path = "destination_windows.rs")]

@@ -204,3 +204,18 @@ pub fn survive_file_size_limit() {
         let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AtomicUsize, Relaxed, SPARE_THREADS, for_each};
+
+    #[test]
+    fn each_item_is_done_once_and_the_threads_for_them_are_given_back() {
+        let (spare, done) = (SPARE_THREADS.load(Relaxed), AtomicUsize::new(0));
+        let count = |_| {
+            done.fetch_add(1, Relaxed);
+        };
+        for_each((0..50).collect(), |_| for_each((0..50).collect(), count));
+        assert_eq!((done.load(Relaxed), SPARE_THREADS.load(Relaxed)), (2500, spare));
+    }
+}
