@@ -234,8 +234,8 @@ fn functions_of_a_hit() {
         functions.extend(names.filter_map(|(_, name)| without_hashes(name)));
     }
     assert!(functions.len() > 200, "{functions:?}");
-    let lines: String = functions.iter().map(|name| format!("*(.text.*{name})\n")).collect();
-    fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hit.ld"), lines).expect("a write");
+    let lines: Vec<String> = functions.iter().map(|name| format!("*(.text.*{name})\n")).collect();
+    fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hit.ld"), lines.concat()).expect("a write");
 }
 
 /// A function's name in the program, of either of Rust's manglings, as a pattern: what another compiler or another version of a

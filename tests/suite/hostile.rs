@@ -391,8 +391,8 @@ fn answers_of_many_parts_are_an_answer_under_a_limit_on_memory() {
     };
     let tokens = r#"{"authorizationToken":"QVdTOmE=","expiresAt":4070908800},"#.repeat(15_000);
     let tokens = format!(r#"{{"authorizationData":[{}]}}"#, tokens.trim_end_matches(','));
-    let objects: String = (0..40_000).map(|number| format!(r#""k{number}":{{"a":[1,2]}},"#)).collect();
-    let objects = format!("{{{}}}", objects.trim_end_matches(','));
+    let objects: Vec<String> = (0..40_000).map(|number| format!(r#""k{number}":{{"a":[1,2]}}"#)).collect();
+    let objects = format!("{{{}}}", objects.join(","));
     let ran = get_with_little_memory(
         &Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &answering_with_bytes(answer("200 OK", &tokens))),
     );
