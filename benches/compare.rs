@@ -35,7 +35,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
-const PASSWORD: &str = "a password as long as it is, for the sake of the same answer";
+const PASSWORD: &str = "a-password-as-long-as-it-is-for-the-sake-of-the-same-answer";
 const INCUMBENT: &str = "/usr/bin/docker-credential-ecr-login";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const NAMES: &[&str] = &[
