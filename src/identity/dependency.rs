@@ -91,12 +91,27 @@ impl Observed {
         self.dependency.digest(env).as_ref() == Some(&self.digest)
     }
 
-    /// The path that the dependency is about.
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    /// The paths that the dependency is about: of a program, all that the PATH leads to until it is found.
+    pub(super) fn paths(&self, env: &Env) -> Vec<PathBuf> {
         match &self.dependency {
-            Dependency::Directory => Env::current_dir(),
-            other => other.named_path().map(Path::to_owned),
+            Dependency::Directory => Env::current_dir().into_iter().collect(),
+            Dependency::Program(name) => {
+                let mut paths = Vec::new();
+                for dir in env.search_path() {
+                    paths.push(dir.join(name));
+                    if env.program_in(&dir, name).is_some() {
+                        break;
+                    }
+                }
+                paths
+            }
+            other => other.named_path().map(Path::to_owned).into_iter().collect(),
         }
+    }
+
+    /// Whether it is about the files in a directory.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(self.dependency, Dependency::Absent(..) | Dependency::Folder(_))
     }
 
     pub(super) fn add_to(&self, parts: &mut KeyHasher) {

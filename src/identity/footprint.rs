@@ -7,13 +7,16 @@
 //!
 //! A directory on the way may be exchanged for another one and back. A move leaves its change time, too. Files that come and go
 //! in a directory leave the same time as the one of its content, so that they do not count.
+//!
+//! They do count where it matters that something is absent: a file that comes and goes leaves another time of the nearest directory on
+//! its way that exists. The same is true of a directory whose files are listed, and of those that the PATH has before a program. So an
+//! unrelated file that somebody creates there at the same time, e.g. in the home directory, costs the caching of this one exchange.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Identity;
-use super::dependency::Observed;
 use crate::platform;
 
 /// How long ago a file must have changed, so that its next change leaves another time.
@@ -26,6 +29,8 @@ const MOST_LINKS: usize = 40;
 #[derive(Default, PartialEq, Eq)]
 struct Footprint {
     states: Vec<Option<[u64; 5]>>,
+    /// The states of directories in which something is absent, or whose files are listed.
+    directories: Vec<Option<[u64; 5]>>,
     /// The last change of all.
     changed_at: Option<SystemTime>,
     /// The last move of a directory on the way.
@@ -44,7 +49,7 @@ pub struct Watch {
 pub enum Touched {
     /// Nobody touched them.
     No,
-    /// They are the same, but changed too shortly before to tell.
+    /// They are the same, but they or what is around them changed too shortly before, or meanwhile, to tell.
     Unknown,
     /// The identity is another one now, or its files were replaced.
     Yes,
@@ -76,7 +81,7 @@ impl Watch {
         }
         // A change in the future is one by another clock.
         let settled = |changed_at| started_at.duration_since(changed_at).is_ok_and(|age| age >= SETTLED);
-        let was_moved = after.moved_at > before.moved_at;
+        let was_moved = after.moved_at > before.moved_at || after.directories != before.directories;
         if !was_moved && after.last_change().is_none_or(settled) { Touched::No } else { Touched::Unknown }
     }
 }
@@ -84,8 +89,13 @@ impl Watch {
 impl Footprint {
     fn now(identity: &Identity) -> Self {
         let mut footprint = Self::default();
-        for path in identity.observed.iter().filter_map(Observed::path) {
-            footprint.add(&path, MOST_LINKS);
+        for observed in &identity.observed {
+            for path in observed.paths(&identity.env) {
+                let end = footprint.add(&path, MOST_LINKS);
+                if observed.is_listing() {
+                    footprint.add_directory(&end);
+                }
+            }
         }
         footprint
     }
@@ -102,6 +112,7 @@ impl Footprint {
             }
             let Ok(metadata) = walked.symlink_metadata() else {
                 self.states.push(None);
+                self.add_directory(walked.parent().unwrap_or(&walked));
                 return walked;
             };
             if metadata.is_dir() && walked.parent().is_some() {
@@ -120,6 +131,14 @@ impl Footprint {
             self.push(&metadata);
         }
         walked
+    }
+
+    /// Adds a directory in which something is absent, or whose files are listed.
+    fn add_directory(&mut self, dir: &Path) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let metadata = dir.metadata().ok();
+        self.directories.push(metadata.as_ref().map(platform::file_state));
+        self.changed_at = self.changed_at.max(metadata.as_ref().and_then(platform::changed_at));
     }
 
     fn last_change(&self) -> Option<SystemTime> {

@@ -115,8 +115,8 @@ impl<'a> Authenticator<'a> {
             return Ok(Resolved { session, key: Some(identity.key) });
         }
         if is_cacheable {
-            let when = if touched == Touched::Yes { "while they were resolved" } else { "a moment ago" };
-            info!(host = self.target.host; "not cached: the settings of the credentials changed {when}");
+            let when = "while they were resolved or a moment before";
+            info!(host = self.target.host; "not cached: settings of the credentials or files beside them changed {when}");
         }
         Ok(Resolved { key: session.cache_key().copied(), session })
     }

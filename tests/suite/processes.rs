@@ -45,6 +45,10 @@ impl Printing {
         let aws = Aws::start();
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         let path = format!("{0}/first:{0}/second:/usr/bin:/bin", helper.home().display());
+        // What a get makes in the home would count as a change around the files of the command.
+        for dir in ["logs", ".cache"] {
+            fs::create_dir(helper.home().join(dir)).expect("a directory");
+        }
         Self { helper, _aws: aws, path }
     }
 
@@ -57,9 +61,9 @@ impl Printing {
     fn run(&self, command: &str, dir: &Path) -> (String, bool) {
         let config = self.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
         settle(&[&config]);
-        let log = self.at("log");
+        let log = self.at("logs/log");
         let _ = fs::remove_file(&log);
-        let vars = [("PATH", self.path.as_str()), ("AWS_ECR_LOG", "debug"), ("AWS_ECR_LOG_FILE", "~/log")];
+        let vars = [("PATH", self.path.as_str()), ("AWS_ECR_LOG", "debug"), ("AWS_ECR_LOG_FILE", "~/logs/log")];
         let get = || get_with(&self.helper, &vars, dir);
         let who = self::who(&get());
         assert_eq!(self::who(&get()), who);
@@ -178,6 +182,69 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
     // The output of a command that reads a directory is not cached.
     let (who, cached) = user.run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), user.helper.home());
     assert!(!cached, "{who}");
+}
+
+/// The process itself has a file appear that is absent before and after. Only the time of a directory, or of the file's mode, tells.
+#[test]
+fn what_appears_while_a_process_runs_and_goes_again_leaves_no_token_behind() {
+    const CASES: [(&str, &str, &str); 8] = [
+        (".aws/credentials", "", ""),
+        (".aws/cli/cache/a.json", "", ""),
+        (".aws/sso/cache/b.json", "", ""),
+        ("words/absent", "HOME/words/absent", ""),
+        ("words/absent/below", "HOME/words/absent/below", ""),
+        ("target/of-link", "HOME/words/link", ""),
+        ("first/creds", "creds", ""),
+        ("first/creds", "creds", "chmod +x ~/first/creds"),
+    ];
+    let worlds = CASES.map(|(appears, word, instead)| {
+        let user = Printing::new();
+        let at = |path: &str| user.at(path);
+        let print = |id: &str| format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+        user.helper.write("kept/usual", &print("AKIAUSUAL1"));
+        user.helper.write("kept/other", &print("AKIAOTHER1"));
+        program(&at("second/creds"), "AKIANONE");
+        for dir in [".aws/sso/cache", "words", "target", "first", "work"] {
+            user.helper.write(&format!("{dir}/is-there"), "");
+        }
+        symlink("../target/of-link", at("words/link")).expect("a link");
+        let dir = Path::new(appears).parent().expect("a parent").display();
+        let flip = if instead.is_empty() {
+            format!(
+                "mkdir -p ~/{dir}; mv ~/kept/other ~/{appears}; cat ~/{appears}; mv ~/{appears} ~/kept/other\n\
+                 rmdir -p ~/{dir} 2>/dev/null || true\n"
+            )
+        } else {
+            user.helper.write(appears, "");
+            format!("{instead}; cat ~/kept/other; chmod -x ~/{appears}\n")
+        };
+        // The helper does not know the file from which the script takes its steps.
+        user.helper.write("kept/steps", &flip);
+        let script = user.helper.write("script", "echo run >> ~/kept/runs\n. ~/kept/steps\n").display().to_string();
+        let word = word.replace("HOME", &user.helper.home().display().to_string());
+        let command = format!("/bin/sh {script} {word}");
+        let config = user.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+        (appears, user, config)
+    });
+    settle(&worlds.each_ref().map(|(.., config)| config.as_path()));
+    let get = |user: &Printing| {
+        let ran = get_with(&user.helper, &[("PATH", &user.path)], &user.at("work"));
+        let runs = fs::read_to_string(user.at("kept/runs")).expect("runs");
+        (who(&ran), runs.lines().count())
+    };
+    for (appears, user, _) in &worlds {
+        assert_eq!(get(user), ("AKIAOTHER1".to_owned(), 1), "{appears}");
+        user.helper.write("kept/steps", "cat ~/kept/usual\n");
+        assert_eq!(get(user), ("AKIAUSUAL1".to_owned(), 2), "{appears}: it runs again");
+    }
+    let watched = ["", ".aws", ".aws/sso/cache", "words", "target", "first", "first/creds"];
+    let at_rest: Vec<PathBuf> = worlds.iter().flat_map(|(_, user, _)| watched.map(|path| user.at(path))).collect();
+    settle(&at_rest.iter().map(PathBuf::as_path).filter(|path| path.exists()).collect::<Vec<_>>());
+    for (appears, user, _) in &worlds {
+        for _ in 0..2 {
+            assert_eq!(get(user), ("AKIAUSUAL1".to_owned(), 3), "{appears}: hits, when the directories are at rest");
+        }
+    }
 }
 
 #[test]

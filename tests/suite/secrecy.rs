@@ -94,9 +94,9 @@ fn the_words_of_a_process_are_in_no_file_of_the_cache() {
         "--password=hunter1 -phunter2 hunter3 header:hunter4 @hunter5 /hunter6/x /etc/hunter7 a/hunter8 hunter9/b=/c";
     let command = format!("credential_process = sh {} {} {words}\n", script.display(), input.display());
     let config = helper.write(".aws/config", &format!("[default]\n{command}"));
-    settle(&[&config, &script, &input]);
     let dir = helper.home().join("dir");
     fs::create_dir(&dir).expect("a directory");
+    settle(&[&config, &script, &input, &dir]);
     let runs = || fs::read_to_string(helper.home().join("runs")).unwrap_or_default().lines().count();
     let get = || crate::process::run(helper.command().arg("get").current_dir(&dir), HOST).password_for(HOST);
     for _ in 0..3 {
