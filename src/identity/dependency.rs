@@ -51,7 +51,7 @@ pub enum Dependency {
     Boot,
     /// This boot, and what tells this sandbox from its neighbours: the machine gives each of them its own identity.
     Sandbox,
-    /// The same, and the mounts, user and groups of this process: they decide what a program sees.
+    /// The same, and the user and groups of this process: they decide what a program sees.
     SandboxOfPrograms,
 }
 

@@ -47,10 +47,10 @@ pub fn boot() -> Option<String> {
 /// A text that tells this boot and this sandbox from other ones; `None` where the system does not report them.
 ///
 /// Linux counts the start of process 1 in ticks since the boot. It differs for each container that has processes of its own,
-/// and practically never comes again within a boot, while the numbers of namespaces do. For a container with the processes of the
-/// machine, its root file system says as much: no other container writes to the same directory. On the machine itself all of
-/// them stay the same for a boot. The mount namespace does not count: tools without root have another one in each run, on one
-/// host, and the address of the machine's role is the same.
+/// and practically never comes again within a boot, while the numbers of namespaces do. The mounts have an id that never comes again,
+/// see [`root_mount`]. On an older kernel the root file system says nearly as much: no other container writes to the same directory. On
+/// the machine itself all of them stay the same for a boot. A tool without root that has mounts of its own in each run is another sandbox
+/// each time. Then the machine is asked again, which costs no call to ECR while it gives the same keys.
 pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
@@ -58,7 +58,8 @@ pub fn sandbox() -> Option<String> {
         let processes = namespace("pid")?;
         // The machine's own start with the boot, and it may hide those of other users (proc(5), hidepid).
         let started_at = if processes == OF_MACHINE { String::new() } else { start_of_first_process()? };
-        Some(format!("{boot} {} {processes} {started_at} {}", namespace("net")?, root_file_system()))
+        let root = root_mount().unwrap_or_else(root_file_system);
+        Some(format!("{boot} {} {processes} {started_at} {root}", namespace("net")?))
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
@@ -87,6 +88,17 @@ fn line(path: &str) -> Option<String> {
 #[cfg(target_os = "linux")]
 fn namespace(kind: &str) -> Option<String> {
     Some(std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?.display().to_string())
+}
+
+/// The mount at the root, and the directory there, which a chroot may change alone. Since version 6.8, Linux has an id of mounts that it
+/// gives no second time. A new mount namespace has copies of all mounts, with ids of their own. `None` for an older kernel.
+#[cfg(target_os = "linux")]
+fn root_mount() -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    // `STATX_MNT_ID_UNIQUE` in include/uapi/linux/stat.h.
+    let id = StatxFlags::from_bits_retain(0x4000);
+    let root = statx(CWD, "/", AtFlags::empty(), id | StatxFlags::INO).ok()?;
+    (root.stx_mask & id.bits() != 0).then(|| format!("{} {}", root.stx_mnt_id, root.stx_ino))
 }
 
 /// As much of the list of mounts is read, which may have thousands of them.

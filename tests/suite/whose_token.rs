@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::HOST;
 use crate::helper::{Helper, lacks_unix, make_older, many, program};
 use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
-use crate::namespace::{note, skip};
+use crate::namespace::{Namespace, note, skip};
 use crate::process::{run, settle};
 use crate::support::aws::Aws;
 
@@ -137,14 +137,73 @@ fn a_container_with_processes_of_its_own_is_another_sandbox() {
     assert!(inside.contains("Secret") && !inside.contains(&here), "{inside}");
 }
 
+/// Whether the kernel gives the number of a mount again, so that a test of that is left out.
+fn reuses_mounts(test: &str) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let is_older = (numbers.next(), numbers.next()) < (Some(6), Some(8));
+    if is_older {
+        skip(test, &format!("Linux {release} has no ids of mounts that it never gives again"));
+    }
+    is_older
+}
+
+/// One after the other, each with the numbers of namespaces of the one before, and none of them with a view of its own processes.
+#[test]
+fn containers_with_the_list_of_processes_of_the_machine_are_other_sandboxes() {
+    if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
+        skip("containers with the machine's /proc", "namespaces need root");
+        return;
+    }
+    if reuses_mounts("containers with the machine's /proc") {
+        return;
+    }
+    let aws = Aws::start();
+    let url = format!("{}/v1/sidecar", aws.url());
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+    for (index, session) in ["of-one", "of-two", "of-three", "of-four"].into_iter().enumerate() {
+        aws.change(|plan| plan.session = session);
+        let inside = helper.under("unshare", &["--pid", "--fork", "--mount"], &[], HOST);
+        assert!(String::from_utf8_lossy(&inside.stdout).contains("Secret"), "{inside:?}");
+        assert_eq!(aws.count_of("ecr"), index + 1, "{session}");
+    }
+}
+
+/// One after the other, each with the number of the one before. The process reads a file that its command does not name.
+#[test]
+fn a_process_is_asked_again_in_mounts_that_have_the_number_of_earlier_ones() {
+    if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
+        skip("mounts one after the other", "namespaces need root");
+        return;
+    }
+    if reuses_mounts("mounts one after the other") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    for id in ["AKIAONE", "AKIATWO"] {
+        let keys = format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
+        helper.write(&format!("{id}/keys"), &keys);
+    }
+    helper.write("mounted/keys", "");
+    let script = helper.write("script", "cat ~/mounted/keys\n").display().to_string();
+    let config = helper.write(".aws/config", &format!("[default]\ncredential_process = /bin/sh {script}\n"));
+    settle(&[&config]);
+    for id in ["AKIAONE", "AKIATWO", "AKIAONE", "AKIATWO"] {
+        let mount = format!("mount --bind ~/{id} ~/mounted && exec \"$@\"");
+        let ran = helper.under("unshare", &["--mount", "sh", "-c", &mount, "sh"], &[], HOST);
+        let answer = String::from_utf8_lossy(&ran.stdout);
+        assert!(answer.contains(&format!("\"Secret\":\"{id}.")), "{id}: {answer}");
+    }
+}
+
 /// Containers with the processes of the machine, one after the other, whose network has the number of the one before.
 #[test]
 fn a_container_with_another_root_is_another_sandbox() {
-    const INTO: &str = "PATH=$PATH:/usr/sbin:/sbin; mount -t tmpfs tmpfs \"$1\"; cd \"$1\"; mkdir upper work root\n\
-        mount -t overlay overlay -o \"lowerdir=/,upperdir=$1/upper,workdir=$1/work\" root\n\
+    const ROOT: &str = "PATH=$PATH:/usr/sbin:/sbin; mkdir -p ROOT; mount -t tmpfs tmpfs ROOT; cd ROOT; mkdir upper work root\n\
+        mount -t overlay overlay -o lowerdir=/,upperdir=ROOT/upper,workdir=ROOT/work root\n\
         mount -t proc proc root/proc\n\
-        for dir in \"$HOME\" \"${2%/*}\"; do mkdir -p \"root$dir\"; mount --bind \"$dir\" \"root$dir\"; done\n\
-        shift; exec chroot root \"$@\"";
+        for dir in HOME PROGRAM; do mkdir -p root$dir; mount --bind $dir root$dir; done\n";
     if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
         skip("containers with roots of their own", "namespaces need root");
         return;
@@ -153,20 +212,24 @@ fn a_container_with_another_root_is_another_sandbox() {
     let url = format!("{}/v1/sidecar", aws.url());
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
     let roots = tempfile::tempdir().expect("a directory");
-    let get_in = |name: &str, session: &'static str| {
-        let root = roots.path().join(name);
-        fs::create_dir_all(&root).expect("a directory");
-        aws.change(|plan| plan.session = session);
-        let into = ["--mount", "--propagation", "private", "sh", "-ec", INTO, "sh", root.to_str().expect("UTF-8")];
-        let ran = helper.under("unshare", &into, &[], HOST);
-        let answer = String::from_utf8(ran.stdout).expect("UTF-8");
-        assert!(answer.contains("Secret"), "{answer} {}", String::from_utf8_lossy(&ran.stderr));
-        answer
+    let start = |name: &str| {
+        let root = roots.path().join(name).display().to_string();
+        let program_dir = program().parent().expect("a directory").display().to_string();
+        let setup = ROOT.replace("HOME", &helper.home().display().to_string()).replace("PROGRAM", &program_dir);
+        (Namespace::of_mounts(&setup.replace("ROOT", &root)), format!("{root}/root"))
     };
-    let first = get_in("one", "of-the-first");
-    let second = get_in("two", "of-the-second");
+    let get_in = |(container, root): &(Namespace, String), session: &'static str| {
+        aws.change(|plan| plan.session = session);
+        let mut command = container.command("/usr/sbin/chroot");
+        command.arg(root).arg(program()).arg("get");
+        command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(&mut command, HOST).password_for(HOST)
+    };
+    let (one, two) = (start("one"), start("two"));
+    let first = get_in(&one, "of-the-first");
+    let second = get_in(&two, "of-the-second");
     assert!(first != second && aws.count_of("ecr") == 2, "{first}");
-    assert_eq!((get_in("one", "none"), get_in("two", "none")), (first, second), "each hits again");
+    assert_eq!((get_in(&one, "none"), get_in(&two, "none")), (first, second), "each hits again");
     assert_eq!(aws.count_of("ecr"), 2);
 }
 
