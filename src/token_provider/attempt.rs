@@ -12,11 +12,13 @@ use log::{debug, info, warn};
 use super::authenticator::{Authenticator, Resolved, Stop};
 use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
+use crate::aws::Session;
+use crate::cache::protocol::Timing;
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{CacheKey, Identity};
 
 /// A request for a token, as one identity.
 pub(super) struct TokenRequest<'a> {
@@ -44,7 +46,10 @@ impl TokenRequest<'_> {
             key: &self.identity.key,
             deadline: self.deadline,
             need: if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer },
-            look_up: &|| self.look_up(cache),
+            look_up: &|| {
+                let (cached, entry) = self.look_up(cache, &self.identity.key)?;
+                Some((cached, IssuedToken::cached(entry, self.target.max_age)))
+            },
             request: &mut |deadline| match self.request(Some(cache), deadline) {
                 Ok((token, entry)) => Reply::Issued(token, entry),
                 Err(Stop::SettingsChanged) => Reply::SettingsChanged,
@@ -69,33 +74,66 @@ impl TokenRequest<'_> {
 
     /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached.
     fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
-        let host = &self.target.host;
         let Resolved { session, key } = self.authenticator.resolve(self.identity, &[], deadline)?;
-        let cached = cache.zip(session.cache_key()).and_then(|(cache, key)| cache.look_up(key));
-        let cached = cached.filter(|entry| entry.freshness_within(self.target.max_age) == Freshness::Fresh);
-        let (token, entry) = if let Some(entry) = cached {
-            debug!(host; "the credentials are those of a cached token");
-            (IssuedToken::cached(entry.clone(), self.target.max_age), Some(entry))
-        } else {
-            let issued = session.request_token(deadline)?;
-            let entry = new_entry(self.identity, self.target, &issued);
-            if entry.is_none() {
-                info!(host; "not cached: the token came expired or without an expiry time");
+        let shared = cache.zip(session.cache_key()).and_then(|(cache, key)| Some((cache, self.look_up(cache, key)?)));
+        let (token, entry) = match shared {
+            Some((_, (Cached::Fresh, entry))) => {
+                debug!(host = self.target.host; "the credentials are those of a cached token");
+                self.shared(entry)
             }
-            (IssuedToken::new(issued, self.target.max_age), entry)
+            Some((cache, (_, entry))) => self.refresh(&session, cache, entry, deadline)?,
+            None => self.issue(&session, deadline)?,
         };
         Ok((token, entry.zip(key).map(|(entry, key)| entry.under(&key))))
     }
 
-    /// Reads the cached token.
-    fn look_up(&self, cache: &Cache) -> Option<(Cached, IssuedToken)> {
-        let entry = cache.look_up(&self.identity.key)?;
-        let cached = cached(&entry, self.target.max_age)?;
-        let token = IssuedToken::cached(entry, self.target.max_age);
-        if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
-            on_stale(&token.token);
+    /// A token that the same credentials requested, perhaps for another identity.
+    fn shared(&self, entry: Entry) -> (IssuedToken, Option<Entry>) {
+        (IssuedToken::cached(entry.clone(), self.target.max_age), Some(entry))
+    }
+
+    /// Requests a token while the one of `entry`, which the same credentials requested, is to be refreshed.
+    fn refresh(
+        &self,
+        session: &Session,
+        cache: &Cache,
+        entry: Entry,
+        deadline: Instant,
+    ) -> Result<(IssuedToken, Option<Entry>), Failure> {
+        match self.issue(session, deadline.min(Instant::now() + Timing::REAL.refresh)) {
+            Err(refusal) if refusal.is_refusal => {
+                if let Err(error) = cache.erase(entry.key()) {
+                    warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");
+                }
+                Err(refusal)
+            }
+            // The single flight serves the token of this identity's own entry, and postpones its next refresh.
+            Err(why) if self.look_up(cache, &self.identity.key).is_none() => {
+                let host = &self.target.host;
+                warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
+                Ok(self.shared(entry))
+            }
+            result => result,
         }
-        Some((cached, token))
+    }
+
+    fn issue(&self, session: &Session, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Failure> {
+        let issued = session.request_token(deadline)?;
+        let entry = new_entry(self.identity, self.target, &issued);
+        if entry.is_none() {
+            info!(host = self.target.host; "not cached: the token came expired or without an expiry time");
+        }
+        Ok((IssuedToken::new(issued, self.target.max_age), entry))
+    }
+
+    /// Reads the cached token of a key.
+    fn look_up(&self, cache: &Cache, key: &CacheKey) -> Option<(Cached, Entry)> {
+        let entry = cache.look_up(key)?;
+        let cached = cached(&entry, self.target.max_age)?;
+        if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
+            on_stale(&entry.clone().into_token());
+        }
+        Some((cached, entry))
     }
 
     fn log_cached(&self, cache: &Cache) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::HOST;
-use crate::helper::{Helper, lacks_unix, make_older, many, program};
+use crate::helper::{Helper, lacks_unix, make_older, many, outlive_failures, program};
 use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
 use crate::namespace::{Namespace, note, skip};
 use crate::process::{run, settle};
@@ -74,6 +74,36 @@ fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
     }
     let far = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
     assert!(helper.get(far).password_for(far).contains(".eu-west-1."), "another region");
+}
+
+/// The settings are new, and the keys are those of a cached token, which is to be refreshed.
+#[test]
+fn in_an_outage_a_valid_token_of_the_same_keys_is_served_and_after_a_refusal_it_is_not() {
+    for command in ["sh SCRIPT", "sh SCRIPT $NOTHING"] {
+        let aws = Aws::start();
+        let helper = with_process(&aws, command).var("AWS_MAX_ATTEMPTS", "1");
+        let script = helper.home().join("process");
+        settle(&[&script, &helper.home().join(".aws/config")]);
+        let first = helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_hours(7));
+        let elsewhere = helper.var("A_NEW_VARIABLE", "1");
+        aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (500, "InternalFailure", "later")));
+        for count in [2, 3, 3] {
+            assert_eq!(elsewhere.get(HOST).password_for(HOST), first, "{command}");
+            let is_postponed = command == "sh SCRIPT";
+            assert!(!is_postponed || aws.count() == count, "{command}: {} calls, not {count}", aws.count());
+        }
+        let aged = elsewhere.var("AWS_ECR_MAX_AGE", "6h");
+        aged.get(HOST).error();
+        let again = aged.var("AWS_ECR_MAX_AGE", "").var("A_NEW_VARIABLE", "2");
+        outlive_failures(&again);
+        aws.change(|plan| plan.failure = (400, "AccessDeniedException", "not any more"));
+        assert!(again.get(HOST).error().contains("AccessDeniedException"), "{command}");
+        aws.change(|plan| plan.failure = (500, "InternalFailure", "later"));
+        let last = again.var("A_NEW_VARIABLE", "3");
+        outlive_failures(&last);
+        assert!(last.get(HOST).error().contains("InternalFailure"), "{command}: the token of the keys is gone");
+    }
 }
 
 #[test]
