@@ -143,11 +143,14 @@ fn check_header_values(credentials: &Credentials, source: &Source) -> Result<(),
     if is_valid(credentials.access_key_id()) && credentials.session_token().is_none_or(is_valid) {
         return Ok(());
     }
-    Err(Failure::new(
-        Code::CredentialsInvalid,
-        format!("the access key or the session token of {source} holds invalid characters"),
-        "correct it at its source; in an AWS file, a line that begins with a blank continues the value before it",
-    ))
+    let hint = match source {
+        // The SDK's provider has stored what the service answered.
+        Source::Login(Login { profile, .. }) => format!("run 'aws login --profile {}'", shell_word(profile)),
+        _ => "correct it at its source; in an AWS file, a line that begins with a blank continues the value before it"
+            .to_owned(),
+    };
+    let what = format!("the access key or the session token of {source} holds invalid characters");
+    Err(Failure::new(Code::CredentialsInvalid, what, hint))
 }
 
 /// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.

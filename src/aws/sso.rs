@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::region::Region;
 use log::{debug, warn};
 
@@ -28,7 +30,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
     let client = aws_sdk_sso::Client::new(&in_region(of, context));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
-    let call = call.set_access_token(sign_in.text("accessToken").map(str::to_owned));
+    let call = call.set_access_token(sign_in.token("accessToken").map(str::to_owned));
     let answer = call.send().await.map_err(|error| {
         context.failure("SSO", &context.source().to_string(), &error, |refusal| {
             if refusal.code == "UnauthorizedException" {
@@ -70,13 +72,13 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
         warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
         return Ok(Renewal::Unchanged);
     }
-    let field = |name: &str| sign_in.text(name).unwrap_or_default().to_owned();
+    let field = |name: &str| sign_in.token(name).unwrap_or_default().to_owned();
     let client = aws_sdk_ssooidc::Client::new(&in_region(of, context));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) if sign_in.is_expired() && error.as_service_error().is_none() => {
+        Err(error) if sign_in.is_expired() && !is_refusal(&error) => {
             return Err(context.service_failure("SSO", &error));
         }
         Err(error) => {
@@ -84,9 +86,14 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
             return Ok(Renewal::Unchanged);
         }
     };
-    let Some(access_token) = answer.access_token else { return Ok(Renewal::Unchanged) };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
-    let text = sign_in.renewed(access_token, life, answer.refresh_token);
+    // A sign-in that no request can hold would be in the way of every other until its time.
+    let is_expired = sign_in.is_expired();
+    let renewed = answer.access_token.and_then(|token| sign_in.renewed(token, life, answer.refresh_token));
+    let Some(text) = renewed else {
+        debug!("the answer to the renewal holds no valid sign-in");
+        return if is_expired { Err(without_credentials("SSO")) } else { Ok(Renewal::Unchanged) };
+    };
     match write(path, old, text.as_bytes()) {
         Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
@@ -95,6 +102,11 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
             Ok(Renewal::Unchanged)
         }
     }
+}
+
+/// Whether the service refuses the refresh token or the client (RFC 6749, section 5.2), rather than that something else answers.
+fn is_refusal<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 400 | 401))
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under

@@ -22,9 +22,14 @@ use crate::support::aws::{Aws, Plan};
 
 /// Starts an AWS that answers every request with this text.
 fn answering(text: String) -> String {
+    answering_with(StatusCode::OK, text)
+}
+
+/// The same with a status.
+fn answering_with(status: StatusCode, text: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let answer = move |_: Request| std::future::ready(text.clone());
+    let answer = move |_: Request| std::future::ready((status, text.clone()));
     crate::support::serve(listener, Router::new().fallback(answer));
     url
 }
@@ -100,6 +105,61 @@ fn times_in_the_answers_of_sts_sso_and_a_process() {
             survives(&helper, number);
         }
     }
+}
+
+/// What is stored over a sign-in would be in the way of every later one.
+#[test]
+fn nonsense_from_the_renewal_of_a_sign_in_is_said_and_not_stored() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_MAX_ATTEMPTS", "1");
+    let helper = helper.var("AWS_ECR_DISABLE_CACHE", "1");
+    let get_from = |url: &str| {
+        let mut command = helper.command();
+        run(command.arg("get").env("AWS_ENDPOINT_URL_SSO_OIDC", url), HOST)
+    };
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+    let renewal = |token: &str, life: &str, refresh: &str| {
+        format!(r#"{{"accessToken":"{token}","expiresIn":{life},"refreshToken":"{refresh}"}}"#)
+    };
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(2);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
+    for (status, text) in [
+        (200, renewal("new\\nX: y", "3600", "again")),
+        (200, renewal("n\u{e9}w", "3600", "again")),
+        (200, renewal("", "3600", "again")),
+        (200, renewal("new", "3600", "again\\u001b[2J")),
+        (200, renewal("new", "0", "again")),
+        (200, renewal("new", "-1", "again")),
+        (200, renewal("new", "2147483647", "again")),
+        (200, renewal("new", "1e300", "again")),
+        (200, r#"{"expiresIn":3600}"#.to_owned()),
+        (200, format!(r#"{{"accessToken":{}"#, "[".repeat(100_000))),
+        (307, String::new()),
+        (500, "<html>".to_owned()),
+    ] {
+        let what = format!("{status} {}", text.chars().take(80).collect::<String>());
+        let url = answering_with(StatusCode::from_u16(status).expect("a status"), text);
+        let file = crate::issuers::sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+        let before = std::fs::read_to_string(&file).expect("a sign-in");
+        let line = get_from(&url).error().to_owned();
+        assert!(line.contains("[E-ANSWER-INVALID]") && !line.contains("Redacted"), "{what}: {line}");
+        assert_eq!(std::fs::read_to_string(&file).expect("a sign-in"), before, "{what}");
+        // Until it expires, the old one is used.
+        crate::issuers::sign_in(&helper, "corp", &soon);
+        get_from(&url).password_for(HOST);
+        helper.get(HOST).password_for(HOST);
+        assert!(std::fs::read_to_string(&file).expect("a sign-in").contains("refreshed"), "{what}");
+    }
+    let refused = answering_with(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#.to_owned());
+    crate::issuers::sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+    assert!(get_from(&refused).error().contains("[E-SSO-EXPIRED]"));
+    // One that another program has stored.
+    let file = crate::issuers::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+    let text = std::fs::read_to_string(&file).expect("a sign-in").replace("sso-access", "a\\nX: y");
+    std::fs::write(&file, text).expect("a sign-in");
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("aws sso login") && !line.contains("Redacted"), "{line}");
 }
 
 /// The SDK corrects its clock by the date of an error, and states the corrected time in the retry.

@@ -188,8 +188,16 @@ pub(super) fn without_credentials(service: &str) -> Failure {
     Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
 }
 
-/// An answer of AWS that is neither a result nor a refusal.
-fn unreadable_answer(answer: &str, error: &(dyn Error + 'static)) -> Failure {
+/// An answer of AWS that is neither a result nor a refusal. What the SDK says about a request that it could not even make is
+/// about its own code.
+fn unreadable_answer<E: Error + 'static>(answer: &str, error: &SdkError<E, HttpResponse>) -> Failure {
+    if matches!(error, SdkError::ConstructionFailure(_)) {
+        return Failure::new(
+            Code::CredentialsInvalid,
+            format!("{answer} was not asked for: no request can hold one of the credentials or settings"),
+            "sign in again, and check the profile for characters that do not belong there",
+        );
+    }
     Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), "try again; check AWS_ENDPOINT_URL")
         .quoting(&one_line(&causes(error)))
 }

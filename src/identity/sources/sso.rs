@@ -19,6 +19,9 @@ use crate::registry::Region;
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
+/// No sign-in is valid for longer (IAM Identity Center User Guide, "Configure session duration").
+const LONGEST_LIFE: Duration = Duration::from_hours(90 * 24);
+
 /// A sign-in, and the role that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sso {
@@ -75,7 +78,7 @@ impl Sso {
     /// The sign-in, as it was read; `None` when the file holds none.
     pub fn sign_in(&self) -> Option<SignIn> {
         let sign_in = SignIn(serde_json::from_slice(self.file.content.bytes()?).ok()?);
-        (sign_in.text("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
+        (sign_in.token("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
     }
 }
 
@@ -99,13 +102,18 @@ fn sso_session<'a>(section: &ProfileSection<'a>, session: &str) -> Result<Profil
     Ok(found)
 }
 
+/// Whether a request can hold it: a token is visible ASCII.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The content of a file that `aws sso login` wrote.
 pub struct SignIn(Map<String, Value>);
 
 impl SignIn {
     /// Whether it expires soon and can be renewed.
     pub(super) fn needs_renewal(&self) -> bool {
-        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.text(name).is_some());
+        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.token(name).is_some());
         let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
         can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
     }
@@ -119,8 +127,13 @@ impl SignIn {
         self.time("expiresAt").is_none_or(|at| at <= time)
     }
 
+    /// The token or the secret in a field; `None` for one that no request can hold.
+    pub fn token(&self, wanted: &str) -> Option<&str> {
+        self.text(wanted).filter(|text| is_token(text))
+    }
+
     /// The text in a field; `None` when it is absent or empty. Names are matched without case, as the SDK does.
-    pub fn text(&self, wanted: &str) -> Option<&str> {
+    fn text(&self, wanted: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
         value.as_str().filter(|text| !text.is_empty())
     }
@@ -131,16 +144,26 @@ impl SignIn {
     }
 
     /// The content of the file after a renewal: a token that is valid for `life`, and the token of the next renewal, if it is
-    /// another one.
-    pub fn renewed(mut self, access_token: String, life: Duration, refresh_token: Option<String>) -> Zeroizing<String> {
-        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
-        let expires_at = now.and_then(|now| now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok());
+    /// another one. `None` if one of them is no token, or the time none of a sign-in.
+    pub fn renewed(
+        mut self,
+        access_token: String,
+        life: Duration,
+        refresh_token: Option<String>,
+    ) -> Option<Zeroizing<String>> {
+        if !is_token(&access_token) || !refresh_token.as_deref().is_none_or(is_token) {
+            return None;
+        }
+        if life.is_zero() || life > LONGEST_LIFE {
+            return None;
+        }
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok()?;
         self.set("accessToken", access_token);
-        self.set("expiresAt", expires_at.unwrap_or_default());
+        self.set("expiresAt", now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?);
         if let Some(refresh_token) = refresh_token {
             self.set("refreshToken", refresh_token);
         }
-        Zeroizing::new(Value::Object(self.0).to_string())
+        Some(Zeroizing::new(Value::Object(self.0).to_string()))
     }
 
     fn set(&mut self, wanted: &str, value: String) {
