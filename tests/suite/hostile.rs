@@ -194,6 +194,15 @@ fn small_stacks_of_threads_are_not_those_of_the_helper() {
     helper.get(HOST).password_for(HOST);
 }
 
+/// A token that looks like a word.
+#[test]
+fn what_the_helper_sent_to_a_containers_endpoint_is_not_quoted() {
+    let refused = answering_with(StatusCode::FORBIDDEN, r#"{"message":"no role for opensesame here"}"#.to_owned());
+    let helper = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &refused);
+    let line = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN", "opensesame").get(HOST).error().to_owned();
+    assert!(line.contains("no role for … here") && !line.contains("opensesame"), "{line}");
+}
+
 /// A registry's challenge, and the bearer token of its token service, become headers and a URL of the next request.
 #[test]
 fn tokens_and_challenges_of_a_registry_that_fit_into_no_header() {
