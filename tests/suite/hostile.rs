@@ -511,6 +511,9 @@ fn errors_of_a_megabyte_are_one_short_line_under_a_limit_on_memory() {
         ("a code of words", json(&long("y "), &long("\\u202e"))),
         ("no HTTP", "SSH-2.0-OpenSSH\r\n".to_owned()),
         ("no status", "HTTP/1.1 99 \u{1b}[2J\r\n\r\n".to_owned()),
+        ("no size of a chunk", format!("{CHUNKED}-1\r\nxx")),
+        ("no chunk of a gigabyte of gigabytes", format!("{CHUNKED}fffffffffffffffff\r\nxx")),
+        ("no end", "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n{}".to_owned()),
     ] {
         let url = answering_with_bytes(answer);
         for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
@@ -527,6 +530,9 @@ fn errors_of_a_megabyte_are_one_short_line_under_a_limit_on_memory() {
         }
     }
 }
+
+/// The head of an answer in chunks.
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]
 fn output_and_answers_without_end_are_one_line_under_a_limit_on_memory() {

@@ -63,12 +63,14 @@ impl TransportError {
 
     /// Whether another attempt may have another result.
     pub(in crate::aws) fn is_temporary(&self) -> bool {
-        matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_) | Self::Http(_))
+        matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_))
+            || matches!(self, Self::Http(error) if !has_broken_body(error))
     }
 
     /// Whether there was an answer, which is too large or not HTTP.
     pub(in crate::aws) fn is_of_answer(&self) -> bool {
-        matches!(self, Self::TooLarge) || matches!(self, Self::Http(error) if error.is_parse())
+        matches!(self, Self::TooLarge)
+            || matches!(self, Self::Http(error) if error.is_parse() || has_broken_body(error))
     }
 
     /// tokio-rustls wraps its errors in `io::Error`.
@@ -78,6 +80,12 @@ impl TransportError {
             Err(error) => Self::Connect(error),
         }
     }
+}
+
+/// Whether the parts of a body are not as HTTP prescribes, rather than that the connection ended before them.
+fn has_broken_body(error: &hyper::Error) -> bool {
+    let kind = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 impl fmt::Display for TransportError {
@@ -93,6 +101,7 @@ impl fmt::Display for TransportError {
             Self::NotFips => f.write_str("the cryptography is not in FIPS mode"),
             Self::RefusedByProxy(status) => status.fmt(f),
             Self::NoProxy(error) => error.fmt(f),
+            Self::Http(error) if has_broken_body(error) => f.write_str("its body is not what HTTP prescribes"),
             Self::Http(error) => error.fmt(f),
             Self::TooLarge => f.write_str("its answer is larger than 1 MiB, the limit"),
             Self::BadRequest(error) => error.fmt(f),

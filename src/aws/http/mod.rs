@@ -28,7 +28,7 @@ use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 
@@ -167,6 +167,10 @@ impl Network {
             answer.headers_mut().remove(DATE);
         }
         self.0.last.set_date(date);
+        // One that says so itself may never come.
+        if answer.body().size_hint().lower() > LARGEST_ANSWER as u64 {
+            return Err(TransportError::TooLarge);
+        }
         Ok(answer.map(|body| Limited::new(body, LARGEST_ANSWER)))
     }
 
