@@ -72,7 +72,7 @@ pub fn run_child(
     relay: Option<Relay>,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
-    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let stdin = if input.is_some() { Stdio::piped() } else { no_input().map_err(ChildError::NotStarted)? };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, family) = Family::start(&mut command).map_err(ChildError::NotStarted)?;
     let finished = converse(&mut child, &family, input, relay, deadline);
@@ -88,6 +88,12 @@ pub fn run_child(
         }
     }
     finished
+}
+
+/// The end of a pipe that nobody writes to. There may be no /dev/null, e.g. in a chroot or an image with nothing but the helper.
+fn no_input() -> io::Result<Stdio> {
+    let (reader, _) = io::pipe()?;
+    Ok(reader.into())
 }
 
 /// A stream of the program that was read to its end or to the limit.
