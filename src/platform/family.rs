@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
 use rustix::process::{WaitOptions, waitpid};
 
+#[cfg(unix)]
+use super::process::{ignores, on_signal};
 use super::random;
 
 /// Begins the name of the variable that marks a program and its descendants. The rest of the name differs for each program, so
@@ -43,9 +45,33 @@ fn running() -> MutexGuard<'static, Vec<Running>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills the programs that run now, with their descendants, since they would outlive this process.
-pub fn kill_children() {
-    running().iter_mut().for_each(Running::kill);
+/// Kills the programs that run now, with their descendants, since they would outlive this process, which `end` ends. Meanwhile no
+/// other thread notices that a program has ended, and says that it failed.
+pub fn end_with_children(end: impl FnOnce()) {
+    let mut all = running();
+    all.iter_mut().for_each(Running::kill);
+    end();
+}
+
+/// Has a signal that ends this process end the programs too.
+#[cfg(unix)]
+fn listen() {
+    let signals = [Signal::TERM, Signal::INT, Signal::HUP].into_iter().filter(|signal| !ignores(*signal));
+    let end = |signal: Signal| {
+        if !running().is_empty() {
+            // A terminal sends the signal to its programs too. They get a moment, e.g. to show again what is typed.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        end_with_children(|| {
+            // As process 1, a process cannot end by such a signal.
+            if rustix::process::getpid() != Pid::INIT {
+                let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
+            }
+            std::process::exit(128 + signal.as_raw());
+        });
+    };
+    // Without it, the programs end by themselves.
+    let _ = on_signal(&signals.collect::<Vec<_>>(), end);
 }
 
 /// A program that was started, with its descendants, by its mark.
@@ -54,6 +80,8 @@ pub(super) struct Family(String);
 impl Family {
     /// Starts a program.
     pub(super) fn start(command: &mut Command) -> io::Result<(Child, Self)> {
+        #[cfg(unix)]
+        listen();
         let mark = format!("{MARK}{}_{:016x}", std::process::id(), random());
         // Held until the program is in the list, where a signal's handler finds it.
         let mut all = running();

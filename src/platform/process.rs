@@ -6,6 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{JoinHandle, Scope};
 use std::time::Instant;
 
+#[cfg(unix)]
+use rustix::process::Signal;
+
 /// Standard input with a deadline. A read that does not end by then fails with the kind `TimedOut`.
 pub struct StandardInput {
     deadline: Instant,
@@ -116,38 +119,62 @@ pub fn keep_streams() {
 /// Calls `stop`, once and in another thread, on SIGTERM or SIGINT, on Windows on Ctrl-C. Without a handler, a process with
 /// the id 1, e.g. in a container, would ignore SIGTERM.
 pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[cfg(unix)]
+    return on_signal(&[Signal::TERM, Signal::INT], |_| stop());
+    #[cfg(not(unix))]
+    in_thread(
+        || {
+            let mut interrupt = tokio::signal::windows::ctrl_c()?;
+            Ok(async move { interrupt.recv().await })
+        },
+        |_| stop(),
+    )
+}
+
+/// Calls `act`, once and in another thread, with the first of these signals that comes, except those for which this was called before.
+#[cfg(unix)]
+pub(super) fn on_signal(signals: &[Signal], act: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
+    use std::task::Poll;
+    use tokio::signal::unix::{SignalKind, signal};
+    static TAKEN: Mutex<Vec<Signal>> = Mutex::new(Vec::new());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let new: Vec<Signal> = signals.iter().copied().filter(|signal| !taken.contains(signal)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    taken.extend(&new);
+    let listen = move || {
+        let listen_to = |one: Signal| Ok((one, signal(SignalKind::from_raw(one.as_raw()))?));
+        let mut all = new.into_iter().map(listen_to).collect::<io::Result<Vec<_>>>()?;
+        Ok(std::future::poll_fn(move |context| {
+            let came = all.iter_mut().find_map(|(one, signal)| signal.poll_recv(context).is_ready().then_some(*one));
+            came.map_or(Poll::Pending, Poll::Ready)
+        }))
+    };
+    in_thread(listen, act)
+}
+
+/// Calls `act` in another thread when what `listen` returns has come.
+fn in_thread<F: Future + Send + 'static>(
+    listen: impl FnOnce() -> io::Result<F>,
+    act: impl FnOnce(F::Output) + Send + 'static,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let asked = {
         // Listens from here on, before the caller starts work that must not be interrupted.
         let _inside = runtime.enter();
-        stop_signals()?
+        listen()?
     };
-    let wait = move || {
-        runtime.block_on(asked);
-        stop();
-    };
-    spawn_thread(wait)?;
+    spawn_thread(move || act(runtime.block_on(asked)))?;
     Ok(())
 }
 
+/// Whether this process was started to ignore a signal, e.g. by nohup. Where the system does not tell, it counts as ignored.
 #[cfg(unix)]
-fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop_signals() -> io::Result<impl Future<Output = ()> + Send> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
+pub(super) fn ignores(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_none_or(|ignored| ignored >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// The stack of a thread. Set for each, since otherwise `RUST_MIN_STACK` sets it, and with a small one the process would abort.

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::HOST;
 use crate::helper::{Helper, lacks_kernel, limit, program};
-use crate::namespace::{missing, skip};
-use crate::process::{SOON, end, wait_until};
+use crate::namespace::{Namespace, missing, skip};
+use crate::process::{SOON, end, send, start, wait_until};
 use crate::support::aws::Aws;
 
 /// A helper whose `credential_process` is this script.
@@ -56,6 +60,19 @@ fn a_process_has_no_standard_input_and_shows_the_end_of_standard_error() {
     assert!(line.contains("exit status: 3: …") && line.contains("starting vault is sealed"), "{line}");
 }
 
+/// E.g. a chroot, or an image with nothing but the helper and a shell.
+#[test]
+fn programs_start_where_there_is_no_dev_null() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "nsenter"]).is_some() {
+        return skip("no /dev/null", "mounts need root");
+    }
+    let aws = Aws::start();
+    let empty = Rc::new(Namespace::of_mounts("mount -t tmpfs tmpfs /dev"));
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).inside(&empty);
+    let script = "read line || echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    assert!(with_process(helper, script).get(HOST).password_for(HOST).starts_with("AKIAP."));
+}
+
 #[test]
 fn wrong_answers_of_a_process_are_told_apart() {
     for (answer, words) in [
@@ -95,6 +112,50 @@ fn a_process_that_hangs_ends_with_all_its_descendants() {
         let pid = pid_in(&helper, name);
         wait_until(&format!("{name} ({pid}) ends"), SOON, || !runs(&pid));
     }
+}
+
+/// A client that is interrupted, or a job that is cancelled, ends the helper.
+#[test]
+fn a_signal_ends_the_helper_with_the_process_that_it_runs() {
+    if lacks_kernel("signals that are ignored") {
+        return;
+    }
+    let hang = "sh -c 'sleep 300 & echo $! >\"$HOME/orphan\"'\n\
+                setsid sh -c 'echo $$ >\"$HOME/session\"; exec sleep 300' &\n\
+                while [ ! -s \"$HOME/session\" ]; do sleep 0.01; done\n\
+                echo $$ >\"$HOME/own\"\nsleep 300\n";
+    let password = ["get-login-password", "--region", "us-east-1"];
+    for (args, signal) in [
+        (&["get"][..], Signal::SIGTERM),
+        (&password, Signal::SIGINT),
+        (&["doctor", HOST], Signal::SIGHUP),
+        (&["export", HOST, "--output", "/dev/shm/none/none", "--every", "1h"], Signal::SIGHUP),
+    ] {
+        let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "60s"), hang);
+        let output = helper.home().join("output").display().to_string();
+        let args: Vec<&str> = args.iter().map(|arg| if arg.starts_with("/dev") { &output } else { *arg }).collect();
+        let child = start(helper.command().args(&args), HOST);
+        wait_until("the process runs", SOON, || {
+            fs::read_to_string(helper.home().join("own")).is_ok_and(|own| own.ends_with('\n'))
+        });
+        send(child.id(), signal);
+        let status = end(child).status;
+        assert_eq!(status.signal(), Some(signal as i32), "{args:?}: {status}");
+        for name in ["own", "orphan", "session"] {
+            let pid = pid_in(&helper, name);
+            wait_until(&format!("{name} ({pid}) of {args:?} ends"), SOON, || !runs(&pid));
+        }
+    }
+    // Under nohup, neither ends.
+    let script = "while [ ! -e \"$HOME/sent\" ]; do : >\"$HOME/own\"; sleep 0.01; done; sleep 0.5; exit 3";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "60s"), script);
+    let mut command = helper.tool("sh");
+    let child = start(command.args(["-c", "trap '' HUP; exec \"$0\" get"]).arg(program()), HOST);
+    wait_until("the process runs", SOON, || helper.home().join("own").exists());
+    send(child.id(), Signal::SIGHUP);
+    helper.write("sent", "");
+    let output = end(child);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("exit status: 3"), "{output:?}");
 }
 
 /// An entrypoint that starts a daemon and then becomes the helper: the daemon is a child of the helper. Its own child, whose parent

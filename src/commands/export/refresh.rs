@@ -101,8 +101,7 @@ fn stop_on_signal() -> Result<Arc<Mutex<()>>, Error> {
     platform::on_stop_signal(move || {
         let _written = at_stop.lock().unwrap_or_else(PoisonError::into_inner);
         // A credential_process would outlive this process.
-        platform::kill_children();
-        std::process::exit(0);
+        platform::end_with_children(|| std::process::exit(0));
     })
     .map_err(|error| {
         let what = format!("cannot listen for signals: {error}");
