@@ -206,12 +206,12 @@ impl Inputs<'_> {
 
     /// The failure for a profile that is in neither file; `named_by` is the profile that has it as its `source_profile`.
     fn missing_profile(&self, name: &str, named_by: Option<&str>) -> Failure {
-        if let Some(failure) = self.profiles.misspelt(name) {
+        if let Some(failure) = self.guesses.then(|| self.profiles.misspelt(name)).flatten() {
             return failure;
         }
         let word = shell_word(name);
-        let meant =
-            spelling::nearest(name, self.profiles.names().into_iter()).map(|meant| format!(": is '{meant}' meant?"));
+        let nearest = || spelling::nearest(name, self.profiles.names().into_iter());
+        let meant = self.guesses.then(nearest).flatten().map(|meant| format!(": is '{meant}' meant?"));
         let hint = format!(
             "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
             meant.unwrap_or_default()
@@ -234,8 +234,7 @@ impl Inputs<'_> {
 pub fn profile_failure(env: &Env, profiles: &Profiles, name: &str) -> Option<Failure> {
     let mapped = MappedProfile { name: name.to_owned(), setting: "the [[registry]] table".to_owned() };
     let selected = Selected::new(env, Some(&mapped));
-    Inputs::new(env, profiles, &selected, Instant::now())
-        .chain()
-        .err()
-        .filter(|failure| failure.code != Code::SourceFile)
+    // A file may have thousands of profiles without the one that they name: a guess for each would take minutes.
+    let inputs = Inputs { guesses: false, ..Inputs::new(env, profiles, &selected, Instant::now()) };
+    inputs.chain().err().filter(|failure| failure.code != Code::SourceFile)
 }

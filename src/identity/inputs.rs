@@ -18,6 +18,8 @@ pub(super) struct Inputs<'a> {
     pub(super) selected: &'a Selected,
     /// When reading what the settings name has to end.
     pub(super) deadline: Instant,
+    /// Whether to look for the profile that is meant where one is missing: in all of them.
+    pub(super) guesses: bool,
     /// Settings that were passed over, a clause each.
     pub(super) passed_over: RefCell<Vec<String>>,
 }
@@ -35,7 +37,7 @@ pub(super) struct ProfileSection<'a> {
 
 impl<'a> Inputs<'a> {
     pub(super) fn new(env: &'a Env, profiles: &'a Profiles, selected: &'a Selected, deadline: Instant) -> Self {
-        Self { env, profiles, selected, deadline, passed_over: RefCell::default() }
+        Self { env, profiles, selected, deadline, guesses: true, passed_over: RefCell::default() }
     }
 
     /// Notes a setting that was passed over.

@@ -219,3 +219,28 @@ fn profiles_that_are_left_out_are_named() {
     let tables = [table("111122223333", "good"), table("222233334444", "with blanks")];
     assert_eq!(read(&helper, TABLES), tables.join("\n"));
 }
+
+#[test]
+fn where_no_profile_can_be_used_the_reason_is_said() {
+    let config = "[profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = gone\n";
+    let helper = with_profiles(config);
+    let line = crate::helper::complaint(&helper.run(&["setup", "--profiles", "--dry-run"], "")).to_owned();
+    assert!(line.contains("left the profile 'dev' out: the profile 'gone', which profile 'dev' names"), "{line}");
+    assert!(!line.contains("names an account by"), "{line}");
+}
+
+/// A file that a program has made of all accounts of a company, without the profile with the keys.
+#[test]
+fn thousands_of_profiles_are_looked_at_in_a_moment() {
+    let profile = |number: u64| {
+        format!(
+            "[profile account-{number}]\nrole_arn = arn:aws:iam::{number:012}:role/R\nsource_profile = gone-{number}\n"
+        )
+    };
+    let helper = with_profiles(&(0..5000).map(profile).collect::<String>());
+    crate::process::best_of_three(std::time::Duration::from_secs(10), || {
+        let ran = helper.run(&["setup", "--profiles", "--dry-run"], "");
+        assert!(crate::helper::complaint(&ran).contains("and so on for 4995 more"), "{ran:?}");
+        ran.took
+    });
+}

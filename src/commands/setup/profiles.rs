@@ -93,6 +93,10 @@ impl Accounts {
     /// Refuses profiles that cannot be chosen, and files in which no profile names an account.
     pub(super) fn check(&self, chosen: &[String]) -> Result<(), Error> {
         const KEYS: &str = "sso_account_id or role_arn";
+        if self.fitting.is_empty() && !self.left_out.is_empty() {
+            let what = format!("no profile that names an account can be used: {}", first(&self.left_out, "; "));
+            return Err(Error::failed(Code::ProfileInvalid, what, "correct the profiles"));
+        }
         if self.fitting.is_empty() {
             let what = format!("neither {} has a profile that names an account by {KEYS}", self.files);
             return Err(Error::failed(Code::ProfileMissing, what, "write the [[registry]] tables by hand"));
@@ -207,14 +211,20 @@ fn list_profiles(fitting: &[&Fitting]) -> String {
     format!("the profiles {} and {last}", others.join(", "))
 }
 
+/// The first texts, and how many there are more.
+fn first(texts: &[String], separator: &str) -> String {
+    let mut first = texts[..texts.len().min(MOST_PROPOSED)].join(separator);
+    if let Some(more) = texts.len().checked_sub(MOST_PROPOSED).filter(|more| *more > 0) {
+        let _ = write!(first, "{separator}and so on for {more} more");
+    }
+    first
+}
+
 fn cannot_ask(undecided: &[(Account, &[Fitting])]) -> Error {
-    let texts = undecided.iter().take(MOST_PROPOSED).map(|(account, fitting)| {
+    let texts = undecided.iter().map(|(account, fitting)| {
         format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
     });
-    let mut texts = texts.collect::<Vec<_>>().join(", ");
-    if let Some(more) = undecided.len().checked_sub(MOST_PROPOSED).filter(|more| *more > 0) {
-        let _ = write!(texts, ", and so on for {more} more");
-    }
+    let texts = first(&texts.collect::<Vec<_>>(), ", ");
     let hint = "choose with --profile NAME, once for each account, or run this on a terminal";
     Error::failed(Code::Unanswered, texts, hint)
 }
