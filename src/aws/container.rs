@@ -40,7 +40,7 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
     }
     let request = request.body(()).expect("made of valid parts");
     match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
-        Ok(answer) => keys(&answer, container, context),
+        Ok(answer) => keys(&answer, context),
         Err(error) => Err(context.no_answer(&error)),
     }
 }
@@ -85,7 +85,7 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
     Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint))
 }
 
-fn keys(answer: &Answer, container: &Container, context: &Context) -> Result<Credentials, Failure> {
+fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
     let endpoint = context.last.authority();
     let document = Fields::parse(answer.body());
     let status = answer.status().as_u16();
@@ -97,13 +97,8 @@ fn keys(answer: &Answer, container: &Container, context: &Context) -> Result<Cre
             _ => (Code::CredentialsInvalid, "check the role of the task or pod, and the URI that names the endpoint"),
         };
         let what = format!("the container's endpoint {endpoint} gives no credentials: HTTP status {status}");
-        let mut message = document.as_ref().and_then(|document| document.text("message")).unwrap_or_default();
-        // A short token is no word that a mask takes for a secret.
-        let token = container.token(context.env()).map(|(token, _)| String::from_utf8_lossy(token));
-        if let Some(token) = token.filter(|token| !token.is_empty()) {
-            message = message.replace(&*token, "…");
-        }
-        return Err(Failure::new(code, what, hint).quoting(&message));
+        let message = document.as_ref().and_then(|document| document.text("message"));
+        return Err(Failure::new(code, what, hint).quoting(&message.unwrap_or_default()));
     }
     let unusable = |why: &str| {
         Failure::new(

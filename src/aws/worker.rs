@@ -48,7 +48,8 @@ impl Worker {
         };
         let sent = self.steps()?.send(Box::pin(step)).is_ok();
         let answer = if sent { receive.recv_timeout(left() + GRACE).ok().flatten() } else { None };
-        answer.unwrap_or_else(|| Err(last.timed_out(identity.source())))
+        let result = answer.unwrap_or_else(|| Err(last.timed_out(identity.source())));
+        result.map_err(|failure| last.without_tokens(failure))
     }
 
     /// Where the worker takes its steps from.

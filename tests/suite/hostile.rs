@@ -194,13 +194,30 @@ fn small_stacks_of_threads_are_not_those_of_the_helper() {
     helper.get(HOST).password_for(HOST);
 }
 
-/// A token that looks like a word.
+/// Tokens that look like words.
 #[test]
-fn what_the_helper_sent_to_a_containers_endpoint_is_not_quoted() {
-    let refused = answering_with(StatusCode::FORBIDDEN, r#"{"message":"no role for opensesame here"}"#.to_owned());
-    let helper = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &refused);
-    let line = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN", "opensesame").get(HOST).error().to_owned();
-    assert!(line.contains("no role for … here") && !line.contains("opensesame"), "{line}");
+fn a_token_that_the_helper_sent_is_not_quoted() {
+    let refusing = |code: &str, token: &str| {
+        let text = format!(r#"{{"__type":"{code}","message":"nothing for {token} here"}}"#);
+        answering_with(StatusCode::FORBIDDEN, text)
+    };
+    let aws = Aws::start();
+    let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &refusing("", "opensesame"));
+    let sso = Helper::bare().var("AWS_ENDPOINT_URL_SSO", &refusing("ForbiddenException", "sso-access"));
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    sso.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+    crate::issuers::sign_in(&sso, "corp", "2099-01-01T00:00:00Z");
+    let ecr = Helper::of(&aws).var("AWS_ENDPOINT_URL", &refusing("AccessDeniedException", "opensesame"));
+    for helper in [
+        container.var("AWS_CONTAINER_AUTHORIZATION_TOKEN", "opensesame"),
+        sso,
+        ecr.var("AWS_SESSION_TOKEN", "opensesame"),
+    ] {
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("nothing for … here"), "{line}");
+        let doctor = helper.var("HTTPS_PROXY", "http://127.0.0.1:1").run(&["doctor", HOST], "").stdout;
+        assert!(!doctor.contains("opensesame") && !doctor.contains("sso-access"), "{doctor}");
+    }
 }
 
 /// A registry's challenge, and the bearer token of its token service, become headers and a URL of the next request.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
+use http::{HeaderMap, HeaderValue};
 
 use super::{NamedProxy, locked};
 use crate::code::Code;
@@ -23,13 +24,36 @@ struct Last {
     role: Option<String>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
+    /// The tokens that it sent.
+    tokens: Vec<HeaderValue>,
 }
 
+/// The headers that hold a token.
+const TOKENS: [&str; 3] = ["authorization", "x-amz-security-token", "x-amz-sso_bearer_token"];
+
+/// The shortest token that is hidden, in bytes: a shorter one is part of many words.
+const SHORTEST_TOKEN: usize = 4;
+
 impl LastRequest {
-    /// Begins a request to `authority`.
-    pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>) {
+    /// Begins a request to `authority` with these headers.
+    pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, headers: &HeaderMap) {
         let role = self.last().role.take();
-        *self.last() = Last { authority, proxy, role, date: None };
+        let mut tokens: Vec<HeaderValue> = TOKENS.iter().filter_map(|name| headers.get(*name).cloned()).collect();
+        tokens.iter_mut().for_each(|token| token.set_sensitive(true));
+        *self.last() = Last { authority, proxy, role, date: None, tokens };
+    }
+
+    /// Hides the tokens of the last request in a failure, which may quote an answer that quotes them. A token that looks like a word
+    /// is none that the mask of a quote takes for a secret.
+    pub(in crate::aws) fn without_tokens(&self, mut failure: Failure) -> Failure {
+        let last = self.last();
+        // Without the scheme before it.
+        let tokens = last.tokens.iter().filter_map(|token| token.to_str().ok()?.rsplit(' ').next());
+        for token in tokens.filter(|token| token.len() >= SHORTEST_TOKEN) {
+            failure.what = failure.what.replace(token, "…");
+            failure.quote = failure.quote.map(|quote| quote.replace(token, "…"));
+        }
+        failure
     }
 
     pub(super) fn set_date(&self, date: Option<DateTime>) {

@@ -158,7 +158,7 @@ impl Network {
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri));
+        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri), request.headers());
         self.set_request_target(&mut request);
         let mut answer = Box::pin(self.send(request, &uri, limits)).await?;
         let date = date(answer.headers());
