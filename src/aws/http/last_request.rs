@@ -39,7 +39,9 @@ impl LastRequest {
     pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, headers: &HeaderMap) {
         let role = self.last().role.take();
         let mut tokens: Vec<HeaderValue> = TOKENS.iter().filter_map(|name| headers.get(*name).cloned()).collect();
-        tokens.iter_mut().for_each(|token| token.set_sensitive(true));
+        for token in &mut tokens {
+            token.set_sensitive(true);
+        }
         *self.last() = Last { authority, proxy, role, date: None, tokens };
     }
 
