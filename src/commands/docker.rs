@@ -78,9 +78,9 @@ enum Destination {
 pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<ExitCode, Error> {
     let started = Instant::now();
     let Answer { output: answer, code } = match action {
-        Action::Get => get(env, request(input)?, started)?,
-        Action::Store => store(env, request(input)?, started)?,
-        Action::Erase => erase(env, request(input)?, started)?,
+        Action::Get => get(env, request(input, action)?, started)?,
+        Action::Store => store(env, request(input, action)?, started)?,
+        Action::Erase => erase(env, request(input, action)?, started)?,
         // The input is the word `unused` or nothing, and is not read: on a terminal that would wait.
         Action::List => list(env, started)?,
     };
@@ -241,8 +241,10 @@ const BY_PROTOCOL: &str = "send a server URL or credentials in JSON";
 
 const NO_SERVER_URL: &str = "no credentials server URL";
 
-fn request(input: impl Read) -> Result<Zeroizing<Vec<u8>>, Error> {
-    read_request(input.take(LONGEST_INPUT), 8 * 1024, BY_PROTOCOL)
+fn request(input: impl Read, action: Action) -> Result<Zeroizing<Vec<u8>>, Error> {
+    // All of it is zeroed twice. Only credentials to store have a password.
+    let capacity = if action == Action::Store { 8 * 1024 } else { 1024 };
+    read_request(input.take(LONGEST_INPUT), capacity, BY_PROTOCOL)
 }
 
 /// Reads a request to its end. `capacity` is enough for any, since growing would leave copies of a password in freed memory.
