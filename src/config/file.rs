@@ -25,6 +25,10 @@ impl Config {
     /// Parses the text of a file; `path` is for messages.
     pub fn read(text: &str, path: PathBuf) -> Result<Self, Failure> {
         let source = SourceText::new(text, &path);
+        if let Some(offset) = starts_of_tokens(text).nth(MOST_TOKENS) {
+            let what = "more than 400000 words and marks up to here";
+            return Err(source.failure_at(offset, what, "remove what no registry needs"));
+        }
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             // The error's own Display also draws the line, over several lines.
@@ -38,6 +42,21 @@ impl Config {
         let registries = registries(registry, source)?;
         Ok(Self { timeout, max_age, fallback, registries, path, source: None })
     }
+}
+
+/// As many tokens may be in a file; ten thousand tables have 240,000. The parser's list of them grows by copies, which do
+/// not fit into 64 MiB for the smallest tokens that a file can hold.
+const MOST_TOKENS: usize = 400_000;
+
+/// Where the tokens of a TOML text start, roughly: words, runs of blanks, and all other characters one by one.
+fn starts_of_tokens(text: &str) -> impl Iterator<Item = usize> {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_-".contains(&byte);
+    let is_blank = |byte: u8| b" \t".contains(&byte);
+    let bytes = text.as_bytes();
+    (0..bytes.len()).filter(move |&at| {
+        let continues = |is: &dyn Fn(u8) -> bool| at > 0 && is(bytes[at]) && is(bytes[at - 1]);
+        !continues(&is_word) && !continues(&is_blank)
+    })
 }
 
 fn helper(name: Spanned<Text>, source: &SourceText) -> Result<String, Failure> {
@@ -77,6 +96,15 @@ mod tests {
 
     fn read(text: &str) -> Result<Config, Failure> {
         Config::read(text, PathBuf::from("/c.toml"))
+    }
+
+    #[test]
+    fn ten_thousand_tables_are_read_and_half_a_million_marks_are_not() {
+        let table = |number| format!("[[registry]]\nmatch = '{number:012}.*'\nprofile = 'p{number}'\n");
+        let tables: Vec<String> = (0..10_000).map(table).collect();
+        assert_eq!(super::starts_of_tokens(&tables.concat()).count(), 240_000);
+        let failure = read(&format!("[[registry]]\n{}", "[ ".repeat(250_000))).expect_err("too many");
+        assert!(failure.what.contains("line 2") && failure.what.contains("more than 400000"), "{failure:?}");
     }
 
     #[test]
