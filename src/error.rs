@@ -221,10 +221,22 @@ fn mask(word: &str) -> String {
     if bare.contains("arn:aws") || (bare.starts_with(['/', '~']) && !bare.contains('=')) {
         return word.to_owned();
     }
-    if word.contains("://") {
-        return mask_user_info(word);
+    if let Some((scheme, rest)) = word.split_once("://") {
+        // Presigned URLs have tokens in the query, services of companies also in the path.
+        let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let path: String = path.split_inclusive('/').map(mask_segment).collect();
+        let hidden = query.chars().next().map(|mark| format!("{mark}…")).unwrap_or_default();
+        return mask_user_info(&format!("{scheme}://{authority}{path}{hidden}"));
     }
     word.split_inclusive([',', '&', ';']).map(mask_part).collect()
+}
+
+/// Masks a part of a path in a URL that may be a secret, or has encoded bytes as secrets in URLs do.
+fn mask_segment(segment: &str) -> String {
+    let (name, end) = segment.strip_suffix('/').map_or((segment, ""), |name| (name, "/"));
+    let is_secret = name.contains('%') || name.split(['.', '~', ':', ',']).any(is_random);
+    format!("{}{end}", if is_secret { "…" } else { name })
 }
 
 /// Masks one setting, or one word.
@@ -311,6 +323,16 @@ mod tests {
             ),
             ("key wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, too".to_owned(), "key …, too".to_owned()),
             ("at http://me:pass@proxy:3128/x".to_owned(), "at http://…@proxy:3128/x".to_owned()),
+            (
+                "POST https://api.ecr.eu-west-1.amazonaws.com/?X-Amz-Security-Token=IQoJb3Jp%2Fabc failed".to_owned(),
+                "POST https://api.ecr.eu-west-1.amazonaws.com/?… failed".to_owned(),
+            ),
+            (format!("see http://a.example/v1/{jwt}/x#{jwt}"), "see http://a.example/v1/…/x#…".to_owned()),
+            ("at https://a.example/role/wJalr%2FK7MDENG".to_owned(), "at https://a.example/role/…".to_owned()),
+            (
+                "see https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html".to_owned(),
+                "see https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html".to_owned(),
+            ),
             (
                 "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
                 "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),

@@ -26,7 +26,7 @@ use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::way::{self, DIRECTORY, Dirs, LastLink, is_foreign, refused};
+use super::way::{self, DIRECTORY, Dirs, LastLink, is_foreign_dir, refused};
 use super::writing::retry;
 use super::{check_private_dir, own_id, owner_of_home, read_within};
 
@@ -105,7 +105,7 @@ impl Destination {
 
     /// Whether the directory belongs to another user than this one and root.
     pub(super) fn is_foreign(&self) -> bool {
-        is_foreign(self.of_dir.st_uid)
+        is_foreign_dir(&self.of_dir)
     }
 
     /// What is there; `None` if nothing is.

@@ -187,7 +187,7 @@ impl Way {
     /// Refuses a directory that another user owns.
     fn check_owner(&self, guest_of: Option<u32>) -> io::Result<()> {
         let owner = self.of_dir.st_uid;
-        if !is_foreign(owner) || guest_of == Some(owner) {
+        if !is_foreign_dir(&self.of_dir) || guest_of == Some(owner) {
             return Ok(());
         }
         let dir = std::path::absolute(Path::new(".").join(&self.path)).unwrap_or_else(|_| self.path.clone());
@@ -246,6 +246,14 @@ pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<()
 
 pub(super) fn is_foreign(owner: u32) -> bool {
     owner != own_id() && owner != 0
+}
+
+/// Whether another user could exchange what this one puts into the directory. In a sticky one, such as /tmp, only its owner could.
+/// Where that is the machine's root, a container without root sees the owner as one from outside (user_namespaces(7)).
+pub(super) fn is_foreign_dir(dir: &Stat) -> bool {
+    const OUTSIDE: u32 = 65534;
+    let is_sticky = Mode::from_raw_mode(dir.st_mode).contains(Mode::SVTX);
+    is_foreign(dir.st_uid) && !(is_sticky && dir.st_uid == OUTSIDE)
 }
 
 fn is_link(stat: &Stat) -> bool {

@@ -187,6 +187,37 @@ fn nothing_is_written_into_a_directory_of_another_user() {
     helper.run(&["export", "--output", shared.join("new").to_str().expect("UTF-8"), HOST], "").silent();
 }
 
+/// A container without root sees the machine's root, who owns /tmp, as a user from outside.
+#[test]
+fn a_sticky_directory_of_a_user_from_outside_a_container_takes_files() {
+    if needs_root("user namespaces") {
+        return;
+    }
+    let (aws, shared) = (Aws::start(), tempfile::tempdir().expect("a directory"));
+    let (program, sticky) = (shared.path().join("docker-credential-ecr-login"), dir(shared.path().join("sticky")));
+    fs::copy(crate::helper::program(), &program).expect("a copy that everybody may run");
+    for (path, mode) in [(shared.path(), 0o755), (&sticky, 0o1777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    let helper = Helper::of(&aws).var("AWS_ECR_DISABLE_CACHE", "1");
+    let inside = |command: &[&str]| {
+        let mut setpriv = helper.tool("setpriv");
+        setpriv.args(["--reuid=1001", "--regid=1001", "--clear-groups", "unshare", "--map-root-user"]).args(command);
+        crate::process::run(&mut setpriv, "")
+    };
+    if inside(&["true"]).code != Some(0) {
+        return skip("user namespaces", "ordinary users may not make them here");
+    }
+    let output = sticky.join("config.json");
+    let program = program.display().to_string();
+    inside(&[&program, "export", "--output", output.to_str().expect("UTF-8"), HOST]).silent();
+    assert!(output.exists());
+    // Of one that is not sticky, the owner is not the only one who could exchange the file.
+    fs::set_permissions(&sticky, fs::Permissions::from_mode(0o777)).expect("a mode");
+    let ran = inside(&[&program, "export", "--output", output.to_str().expect("UTF-8"), HOST]);
+    assert!(complaint(&ran).contains("belongs to another user, 65534"), "{ran:?}");
+}
+
 #[test]
 fn generate_creates_no_directory_behind_a_link_of_another_user() {
     if needs_root("links of others") {
