@@ -483,6 +483,10 @@ fn answers_of_many_parts_are_an_answer_under_a_limit_on_memory() {
         &Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &answering_with_bytes(answer("200 OK", &tokens))),
     );
     assert_eq!(ran.password_for(HOST), "a");
+    let empty = format!(r#"{{"authorizationData":[{}{{}}]}}"#, "{},".repeat(300_000));
+    let helper = Helper::of(&Aws::start()).var("AWS_MAX_ATTEMPTS", "1");
+    let ran = get_with_little_memory(&helper.var("AWS_ENDPOINT_URL", &answering_with_bytes(answer("200 OK", &empty))));
+    assert!(ran.error().lines().count() == 1 && ran.error().contains("[E-ANSWER-INVALID]"), "{ran:?}");
     let urls = [&tokens, &objects]
         .map(|body| ["200 OK", "400 Bad Request"].map(|status| answering_with_bytes(answer(status, body))));
     for url in urls.as_flattened() {

@@ -28,7 +28,7 @@ use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 
@@ -46,6 +46,10 @@ pub(super) use proxy::{NamedProxy, is_local};
 
 /// The size limit of an answer, in bytes. The largest answers of AWS have about 4 KiB.
 const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// As many JSON objects may be in an answer for the SDK, which has a value for each in a list that grows by copies: a megabyte of empty
+/// ones takes 57 MB.
+const MOST_OBJECTS: usize = 100_000;
 
 /// The times that are believed in an answer, in seconds since 1970: the years 2000 to 2199.
 const DATES: std::ops::Range<i64> = 946_684_800..7_258_118_400;
@@ -228,7 +232,16 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
-            let answer = answer.map(|body| SdkBody::from_body_1_x(body.map_err(TransportError::from_body)));
+            let mut objects = 0;
+            // What is cut off cannot be parsed, and is refused as that.
+            let mut within_limit = move |data: Bytes| {
+                objects += data.iter().filter(|byte| **byte == b'{').count();
+                if objects > MOST_OBJECTS { Bytes::new() } else { data }
+            };
+            let answer = answer.map(|body| {
+                let body = body.map_err(TransportError::from_body);
+                SdkBody::from_body_1_x(body.map_frame(move |frame| frame.map_data(&mut within_limit)))
+            });
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
