@@ -28,7 +28,7 @@ use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 
@@ -233,15 +233,14 @@ impl HttpConnector for Connector {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
             let mut objects = 0;
-            // What is cut off cannot be parsed, and is refused as that.
-            let mut within_limit = move |data: Bytes| {
-                objects += data.iter().filter(|byte| **byte == b'{').count();
-                if objects > MOST_OBJECTS { Bytes::new() } else { data }
+            let within_limit = move |frame: Frame<Bytes>| {
+                let data = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
+                objects += data.split(|byte: &u8| *byte == b'{').count() - 1;
+                // What is cut off cannot be parsed, and is refused as that.
+                if objects > MOST_OBJECTS { Frame::data(Bytes::new()) } else { frame }
             };
-            let answer = answer.map(|body| {
-                let body = body.map_err(TransportError::from_body);
-                SdkBody::from_body_1_x(body.map_frame(move |frame| frame.map_data(&mut within_limit)))
-            });
+            let limited = |body: Limited<Incoming>| body.map_err(TransportError::from_body).map_frame(within_limit);
+            let answer = answer.map(|body| SdkBody::from_body_1_x(limited(body)));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
