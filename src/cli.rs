@@ -233,7 +233,7 @@ impl Invocation {
     /// The answer to a first word that is no command: a client's unknown action, or what a person mistyped.
     fn refuse(words: &[&str], first: &str) -> Self {
         let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
-        let meant = meant(word).map(|name| format!("; is '{name}' meant?")).unwrap_or_default();
+        let meant = meant(word).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
         match (words.len(), words[0].starts_with('-')) {
             (1, _) => Self::WrongUsage(Error::Protocol(format!("{NAME}: unknown action: {first}{meant}"))),
             (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),

@@ -68,11 +68,11 @@ pub(super) fn misspelt(name: &str) -> Option<String> {
     if is_account(account) {
         let stems = VARIABLES.iter().filter_map(|(known, _)| known.strip_suffix("<account>"));
         let nearest = spelling::nearest(stem, stems.map(|known| known.trim_start_matches(PREFIX)))?;
-        return Some(format!("{name} has no effect; is {PREFIX}{nearest}{account} meant?"));
+        return Some(format!("{name} has no effect; did you mean {PREFIX}{nearest}{account}?"));
     }
     let nearest = spelling::nearest(rest, VARIABLES.iter().map(|(known, _)| known.trim_start_matches(PREFIX)))?;
     let (nearest, _) = VARIABLES.iter().find(|(known, _)| known.ends_with(nearest))?;
-    Some(format!("{name} has no effect; is {nearest} meant?"))
+    Some(format!("{name} has no effect; did you mean {nearest}?"))
 }
 
 fn is_account(text: &str) -> bool {

@@ -211,7 +211,7 @@ impl Inputs<'_> {
         }
         let word = shell_word(name);
         let nearest = || spelling::nearest(name, self.profiles.names().into_iter());
-        let meant = self.guesses.then(nearest).flatten().map(|meant| format!(": is '{meant}' meant?"));
+        let meant = self.guesses.then(nearest).flatten().map(|meant| format!(": did you mean '{meant}'?"));
         let hint = format!(
             "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
             meant.unwrap_or_default()

@@ -80,7 +80,7 @@ fn misspelt_variables_are_reported_in_the_log() {
     assert_eq!(helper.get(HOST).stderr, "");
     let helper = helper.var("AWS_ECR_CACHEDIR", "/x").var("AWS_ECR_PROFILE_1234", "p").var("AWS_ECR_REGISTRY", HOST);
     let log = helper.get(HOST).stderr;
-    assert!(log.contains("AWS_ECR_CACHEDIR has no effect; is AWS_ECR_CACHE_DIR meant?"), "{log}");
+    assert!(log.contains("AWS_ECR_CACHEDIR has no effect; did you mean AWS_ECR_CACHE_DIR?"), "{log}");
     assert!(log.contains("AWS_ECR_PROFILE_1234 has no effect: it must be AWS_ECR_PROFILE_<account>"), "{log}");
     assert!(!log.contains("AWS_ECR_REGISTRY"), "{log}");
 }

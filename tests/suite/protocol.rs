@@ -18,7 +18,7 @@ fn wrong_arguments_print_the_usage_on_stdout_and_fail() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     assert!(ran.stdout.starts_with(USAGE) && ran.stdout.contains("Commands:"), "{ran:?}");
     for (arg, line) in [
-        ("docter", "docker-credential-ecr-login: unknown action: docter; is 'doctor' meant?"),
+        ("docter", "docker-credential-ecr-login: unknown action: docter; did you mean 'doctor'?"),
         ("frob", "docker-credential-ecr-login: unknown action: frob"),
         ("GET", "docker-credential-ecr-login: unknown action: GET"),
         ("--frob", "docker-credential-ecr-login: unknown action: --frob"),
@@ -197,10 +197,10 @@ fn every_command_has_help_and_a_mistyped_one_is_an_error() {
         assert!(ran.code == Some(0) && ran.stdout.contains("Usage:") && ran.stderr.is_empty(), "{words:?}: {ran:?}");
     }
     let other = helper.run(&["configure", HOST], "");
-    assert!(other.code == Some(2) && other.stderr.contains("is 'setup' meant?"), "{other:?}");
+    assert!(other.code == Some(2) && other.stderr.contains("did you mean 'setup'?"), "{other:?}");
     let slip = helper.run(&["docter", HOST], "");
     assert_eq!((slip.code, slip.stdout.as_str()), (Some(2), ""), "{slip:?}");
-    assert!(slip.stderr.contains("is 'doctor' meant?"), "{slip:?}");
+    assert!(slip.stderr.contains("did you mean 'doctor'?"), "{slip:?}");
     let slip = helper.run(&["doctor", "--jsn"], "");
     assert!(slip.code == Some(2) && slip.stderr.contains("--json"), "{slip:?}");
 }
