@@ -14,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::HOST;
 use crate::helper::{Helper, complaint, entries};
 use crate::issuers::{SSO, sign_in};
-use crate::namespace::{Namespace, skip};
+use crate::namespace::{Namespace, note, skip};
 use crate::support::aws::Aws;
 
 /// The user whose files they are, and the group.
@@ -206,7 +206,7 @@ fn a_sticky_directory_of_a_user_from_outside_a_container_takes_files() {
         crate::process::run(&mut setpriv, "")
     };
     if inside(&["true"]).code != Some(0) {
-        return skip("user namespaces", "ordinary users may not make them here");
+        return note("a container without root: ordinary users may not make user namespaces here");
     }
     let output = sticky.join("config.json");
     let program = program.display().to_string();

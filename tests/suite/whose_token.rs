@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::HOST;
 use crate::helper::{Helper, lacks_unix, make_older, many, outlive_failures, program};
 use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
-use crate::namespace::{Namespace, note, skip};
+use crate::namespace::{Namespace, has_unique_mounts, note, skip};
 use crate::process::{run, settle};
 use crate::support::aws::Aws;
 
@@ -167,17 +167,6 @@ fn a_container_with_processes_of_its_own_is_another_sandbox() {
     assert!(inside.contains("Secret") && !inside.contains(&here), "{inside}");
 }
 
-/// Whether the kernel gives the number of a mount again, so that a test of that is left out.
-fn reuses_mounts(test: &str) -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    let is_older = (numbers.next(), numbers.next()) < (Some(6), Some(8));
-    if is_older {
-        skip(test, &format!("Linux {release} has no ids of mounts that it never gives again"));
-    }
-    is_older
-}
-
 /// One after the other, each with the numbers of namespaces of the one before, and none of them with a view of its own processes.
 #[test]
 fn containers_with_the_list_of_processes_of_the_machine_are_other_sandboxes() {
@@ -185,8 +174,8 @@ fn containers_with_the_list_of_processes_of_the_machine_are_other_sandboxes() {
         skip("containers with the machine's /proc", "namespaces need root");
         return;
     }
-    if reuses_mounts("containers with the machine's /proc") {
-        return;
+    if !has_unique_mounts() {
+        return note("containers with the machine's /proc: this Linux has no ids of mounts that it never gives again");
     }
     let aws = Aws::start();
     let url = format!("{}/v1/sidecar", aws.url());
@@ -206,8 +195,8 @@ fn a_process_is_asked_again_in_mounts_that_have_the_number_of_earlier_ones() {
         skip("mounts one after the other", "namespaces need root");
         return;
     }
-    if reuses_mounts("mounts one after the other") {
-        return;
+    if !has_unique_mounts() {
+        return note("mounts one after the other: this Linux has no ids of mounts that it never gives again");
     }
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());

@@ -121,6 +121,13 @@ pub fn skip(test: &str, reason: &str) {
     note(&format!("{test}: {reason}"));
 }
 
+/// Whether the kernel gives mounts ids that it never gives again, as Linux does since 6.8.
+pub fn has_unique_mounts() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(8))
+}
+
 /// Puts a line on the list of what was left out, which `tests/run` and `tests/summary.rs` print at the end.
 pub fn note(line: &str) {
     // Not by a macro, whose output the test harness hides where a test passes.
