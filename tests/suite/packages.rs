@@ -474,3 +474,11 @@ fn gets(root: &Path, aws: &Aws) {
 fn text(command: &mut Command) -> String {
     String::from_utf8(command.output().expect("it runs").stdout).expect("UTF-8")
 }
+
+/// A build by hand has no address of the project; a release has.
+#[test]
+fn the_workflow_of_a_release_gives_images_the_address_of_the_project() {
+    let workflow = fs::read_to_string(".github/workflows/release.yml").expect("a workflow");
+    let step = workflow.split("\n      - ").find(|step| step.contains("packaging/image/build")).expect("a step");
+    assert!(step.contains("HOMEPAGE: ${{ github.server_url }}/${{ github.repository }}"), "{step}");
+}
