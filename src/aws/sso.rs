@@ -30,7 +30,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
     let client = aws_sdk_sso::Client::new(&in_region(of, context));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
-    let call = call.set_access_token(sign_in.token("accessToken").map(str::to_owned));
+    let call = call.set_access_token(sign_in.token("accessToken"));
     let answer = call.send().await.map_err(|error| {
         context.failure("SSO", &context.source().to_string(), &error, |refusal| {
             if refusal.code == "UnauthorizedException" {
@@ -72,7 +72,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
         warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
         return Ok(Renewal::Unchanged);
     }
-    let field = |name: &str| sign_in.token(name).unwrap_or_default().to_owned();
+    let field = |name: &str| sign_in.token(name).unwrap_or_default();
     let client = aws_sdk_ssooidc::Client::new(&in_region(of, context));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::settings_file::{invalid, text};
 use crate::NAME;
@@ -24,7 +25,24 @@ pub const DOCKERCFG: &str = ".dockercfg";
 pub struct AuthFile {
     /// The path that it was read from.
     pub path: PathBuf,
-    content: Arc<Map<String, Value>>,
+    content: Arc<Content>,
+}
+
+/// The members of an object by name, of two with one name the last. Their values are text, which takes a hundredth of the memory
+/// that small values take when they are parsed.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// What clients read of a file, and nothing else, since that may be anything.
+#[derive(Debug, Default)]
+struct Content {
+    /// `credHelpers`.
+    helpers: BTreeMap<String, Option<String>>,
+    /// `credsStore`.
+    store: String,
+    /// The keys of `auths` with a password.
+    passwords: Vec<String>,
+    /// A member that no client reads, and the one that its name is meant for.
+    misspelt: Option<(String, &'static str)>,
 }
 
 /// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
@@ -47,40 +65,24 @@ impl AuthFile {
         }
     }
 
-    /// Reads the file. `.dockercfg` holds what other files have below `auths`.
+    /// Reads the file.
     fn read_anew(path: PathBuf) -> Result<Self, Failure> {
         let text = text(&path)?;
-        let content = parse(&text).map_err(|what| invalid(&path, format!("{}: {what}", path.display())))?;
-        if path.file_name().is_some_and(|name| name == DOCKERCFG) {
-            let content = Arc::new(Map::from_iter([("auths".to_owned(), Value::Object(content))]));
-            return Ok(Self { path, content });
+        let is_old = path.file_name().is_some_and(|name| name == DOCKERCFG);
+        match parse(&text).and_then(|members| if is_old { Ok(Content::old(members)) } else { Content::new(&members) }) {
+            Ok(content) => Ok(Self { path, content: Arc::new(content) }),
+            Err(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
         }
-        match wrong_type(&content) {
-            None => Ok(Self { path, content: Arc::new(content) }),
-            Some(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
-        }
-    }
-
-    /// Returns a member. Clients match its name without case, as Go's decoder does.
-    fn field(&self, name: &str) -> Option<&Value> {
-        let other = || self.content.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-        self.content.get(name).or_else(other)
-    }
-
-    /// Returns the entries of a member that is an object.
-    fn entries(&self, name: &str) -> impl Iterator<Item = (&str, &Value)> {
-        let entries = self.field(name).and_then(Value::as_object).into_iter().flatten();
-        entries.map(|(key, value)| (key.as_str(), value))
     }
 
     /// Returns the helper that `credHelpers` names for the host.
     pub fn helper(&self, host: &str) -> Option<&str> {
-        self.field("credHelpers")?.get(host)?.as_str().filter(|name| !name.is_empty())
+        self.content.helpers.get(host)?.as_deref().filter(|name| !name.is_empty())
     }
 
     /// Returns the helper that `credsStore` names for all registries without an entry of their own.
     pub fn store(&self) -> Option<&str> {
-        self.field("credsStore")?.as_str().filter(|name| !name.is_empty())
+        Some(self.content.store.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
@@ -90,39 +92,33 @@ impl AuthFile {
 
     /// Returns a member that no client reads, and the one that its name is meant for.
     pub fn misspelt_member(&self) -> Option<(&str, &'static str)> {
-        self.content.keys().find_map(|key| {
-            let lower = key.to_ascii_lowercase();
-            let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
-            let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
-            (lower.starts_with("cred") && !is_read).then_some((key.as_str(), meant))
-        })
+        self.content.misspelt.as_ref().map(|(name, meant)| (name.as_str(), *meant))
     }
 
     /// Returns the keys of all entries of `credHelpers`.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.entries("credHelpers").map(|(key, _)| key)
+        self.content.helpers.keys().map(String::as_str)
+    }
+
+    /// Returns the keys of the entries of `credHelpers` that name one of these helpers.
+    fn keys_of(&self, helpers: &'static [&str]) -> impl Iterator<Item = &str> {
+        let entries = self.content.helpers.iter();
+        entries.filter(|(_, name)| name.as_deref().is_some_and(|name| helpers.contains(&name))).map(|(key, _)| &**key)
     }
 
     /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.
     pub fn helper_keys(&self) -> impl Iterator<Item = &str> {
-        self.entries("credHelpers")
-            .filter(|(_, name)| [HELPER_NAME, NAME].map(Some).contains(&name.as_str()))
-            .map(|(key, _)| key)
+        self.keys_of(&[HELPER_NAME, NAME])
     }
 
     /// Returns the keys for which clients call the helper. No client looks up a key with a scheme, a path or capital letters.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let entries = self.entries("credHelpers").filter(|(_, name)| name.as_str() == Some(HELPER_NAME));
-        entries.map(|(key, _)| key).filter(|key| Host::parse(key).as_deref() == Some(key))
+        self.keys_of(&[HELPER_NAME]).filter(|key| Host::parse(key).as_deref() == Some(key))
     }
 
     /// Returns the keys of the passwords.
     pub fn passwords(&self) -> impl Iterator<Item = &str> {
-        let holds = |entry: &Value, field: &str| entry[field].as_str().is_some_and(|text| !text.is_empty());
-        let fields = ["auth", "password", "identitytoken"];
-        self.entries("auths")
-            .filter(move |(_, entry)| fields.iter().any(|field| holds(entry, field)))
-            .map(|(key, _)| key)
+        self.content.passwords.iter().map(String::as_str)
     }
 
     /// Returns the hosts that the file holds passwords for, in any of the spellings that docker uses.
@@ -133,9 +129,9 @@ impl AuthFile {
 
 /// Parses the text of a file, which may be blank. The error says what docker does not read, and quotes nothing, since the
 /// text may hold passwords.
-pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
+pub fn parse(text: &str) -> Result<Members<'_>, String> {
     if text.trim_ascii().is_empty() {
-        return Ok(Map::new());
+        return Ok(Members::new());
     }
     let error = match serde_json::from_str(text) {
         Ok(content) => return Ok(content),
@@ -156,21 +152,49 @@ pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
     Err(format!("line {}, column {}: not JSON{why}", error.line(), error.column()))
 }
 
-/// Finds a member with a type that clients refuse, since they decode the file into Go types.
-fn wrong_type(content: &Map<String, Value>) -> Option<String> {
-    let is_map_of = |value: &Value, is_right: fn(&Value) -> bool| match value {
-        Value::Object(members) => members.values().all(|member| member.is_null() || is_right(member)),
-        value => value.is_null(),
-    };
-    content.iter().find_map(|(key, value)| {
-        let (is_right, kind) = match key.to_ascii_lowercase().as_str() {
-            "credhelpers" => (is_map_of(value, Value::is_string), "an object of texts"),
-            "auths" => (is_map_of(value, Value::is_object), "an object of objects"),
-            "credsstore" => (value.is_string() || value.is_null(), "a text"),
-            _ => return None,
-        };
-        (!is_right).then(|| format!("{key} is not {kind}"))
-    })
+impl Content {
+    fn new(members: &Members<'_>) -> Result<Self, String> {
+        let auths: Members = field(members, "auths", "an object of objects")?;
+        let mut passwords = Vec::new();
+        for (key, entry) in auths {
+            if holds_password(entry).ok_or("auths is not an object of objects")? {
+                passwords.push(key);
+            }
+        }
+        let misspelt = members.keys().find_map(|key| {
+            let lower = key.to_ascii_lowercase();
+            let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
+            let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
+            (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
+        });
+        let helpers = field(members, "credHelpers", "an object of texts")?;
+        Ok(Self { helpers, store: field(members, "credsStore", "a text")?, passwords, misspelt })
+    }
+
+    /// Of `.dockercfg`, which holds what other files have below `auths`.
+    fn old(mut members: Members<'_>) -> Self {
+        members.retain(|_, entry| holds_password(entry) == Some(true));
+        Self { passwords: members.into_keys().collect(), ..Self::default() }
+    }
+}
+
+/// Returns a member. Clients match its name without case and decode its value into a Go type, and so refuse other types.
+fn field<'a, T: Deserialize<'a> + Default>(members: &Members<'a>, name: &str, kind: &str) -> Result<T, String> {
+    let mut found = None;
+    for (key, value) in members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
+        let value: Option<T> = serde_json::from_str(value.get()).map_err(|_| format!("{key} is not {kind}"))?;
+        if found.is_none() || key == name {
+            found = Some(value.unwrap_or_default());
+        }
+    }
+    Ok(found.unwrap_or_default())
+}
+
+/// Whether an entry of `auths` holds a password; `None` if it is no object.
+fn holds_password(entry: &RawValue) -> Option<bool> {
+    let fields = serde_json::from_str::<Option<Members>>(entry.get()).ok()?.unwrap_or_default();
+    let text = |field: &str| serde_json::from_str::<String>(fields.get(field)?.get()).ok();
+    Some(["auth", "password", "identitytoken"].iter().any(|field| text(field).is_some_and(|text| !text.is_empty())))
 }
 
 /// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters or a

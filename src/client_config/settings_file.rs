@@ -8,7 +8,7 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::platform::{Destination, shell_word};
 
-/// The size limit of a settings file, which has hundreds of passwords in that. Parsing it takes up to 32 times as much memory.
+/// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Reads the text of a settings file. A file that does not exist counts as empty.

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use log::{debug, warn};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::bazel;
@@ -276,14 +277,15 @@ fn read_stored(input: &[u8]) -> Result<StoredCredential, Error> {
         Error::failed(Code::RequestInvalid, what, BY_PROTOCOL)
     };
     let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
-    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).map_err(|error| {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|error| {
         // The parser's message may quote the input, which has a password.
         unreadable(format!("not a JSON object at line {} column {}", error.line(), error.column()))
     })?;
     let field = |wanted: &str| match fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
-        None | Some((_, serde_json::Value::Null)) => Ok(String::new()),
-        Some((_, serde_json::Value::String(text))) => Ok(text.clone()),
-        Some(_) => Err(unreadable(format!("{wanted} is not a string"))),
+        None => Ok(String::new()),
+        Some((_, value)) => serde_json::from_str(value.get())
+            .map(Option::unwrap_or_default)
+            .map_err(|_| unreadable(format!("{wanted} is not a string"))),
     };
     Ok(StoredCredential { server_url: field("ServerURL")?, username: field("Username")? })
 }

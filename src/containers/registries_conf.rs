@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,11 @@ use crate::client_config::invalid;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::input;
 use crate::platform;
+
+/// The size limit of one of the files, whose parser takes up to 120 times as much memory.
+const LARGEST: u64 = 256 * 1024;
 
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
@@ -60,9 +65,10 @@ pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelpe
 pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Result<Vec<CredentialHelper>, Failure> {
     let mut helpers = Vec::new();
     for path in registries_conf(env, rules)?.into_iter().filter(|path| path != without) {
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let conf: toml::Table = toml::from_str(&text)
-            .map_err(|error| invalid(&path, format!("{}: {}", path.display(), error.message())))?;
+        let wrong = |what: &dyn Display| invalid(&path, format!("{}: {what}", path.display()));
+        let reading = input::regular_file(&path, LARGEST).map_err(|why| wrong(&why))?;
+        let text = reading.as_ref().and_then(|reading| std::str::from_utf8(reading.content.bytes()?).ok());
+        let conf: toml::Table = toml::from_str(text.unwrap_or_default()).map_err(|error| wrong(&error.message()))?;
         if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
             let names = names.iter().filter_map(toml::Value::as_str);
             helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();

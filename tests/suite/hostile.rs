@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
+use sha1::{Digest, Sha1};
 
 use crate::HOST;
 use crate::doctor::{Healthy, check, report};
@@ -408,6 +409,77 @@ fn aws_files_of_a_million_parts_are_one_line_under_limits_on_time_and_memory() {
             let line = ran.error();
             assert!(line.lines().count() == 1 && line.contains(words), "{what}: {}", &line[..line.len().min(1000)]);
         }
+    }
+}
+
+/// A JSON text of 1 MiB, the limit: `head`, as often as it fits, and `tail`.
+fn full_of(head: &str, part: &str, tail: &str) -> String {
+    let parts = vec![part; ((1 << 20) - head.len() - tail.len()) / (part.len() + 1)];
+    format!("{head}{}{tail}", parts.join(","))
+}
+
+/// Settings of clients whose small parts take a hundred times the memory of their text when they are parsed into values.
+#[test]
+fn settings_of_a_million_parts_are_answered_under_limits_on_time_and_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let deep = |start: &str, end: &str| start.repeat(100) + "0" + &end.repeat(100);
+    for text in [
+        full_of(r#"{"x":["#, "[0]", "]}"),
+        full_of(r#"{"x":["#, r#"{"":0}"#, "]}"),
+        full_of(r#"{"x":["#, r#""""#, "]}"),
+        full_of(r#"{"x":["#, &deep("[", "]"), "]}"),
+        full_of(r#"{"x":["#, &deep(r#"{"":"#, "}"), "]}"),
+        full_of(r#"{"x":["#, "\n0", "]}"),
+        full_of("{", r#""":0"#, "}"),
+        full_of(r#"{"auths":{"h":{"auth":"a"},"i":{"x":["#, "[0]", "]}}}"),
+        format!(r#"{{"x":{}0{}}}"#, "[".repeat(50_000), "]".repeat(50_000)),
+        format!("{{{}}}", "\n".repeat(1_000_000)),
+    ] {
+        let helper = naming("AWS_CONFIG_FILE");
+        helper.write(".docker/config.json", &text);
+        helper.write("run/containers/auth.json", &text);
+        let runtime = helper.home().join("run").display().to_string();
+        let helper = helper.var("XDG_RUNTIME_DIR", &runtime);
+        for args in ["HOST --remove-auths", "--remove", "--podman HOST"] {
+            let args = format!("setup --dry-run {args}").replace("HOST", HOST);
+            let ran = with_little_memory(&helper, &args.split(' ').collect::<Vec<_>>(), "");
+            assert!(ran.code == Some(0), "{args}: {}: {:?} {}", &text[..50], ran.code, ran.stderr);
+        }
+        let ran = with_little_memory(&helper, &["doctor", HOST], "");
+        assert!(ran.code == Some(1) && ran.stderr.is_empty(), "{}: {:?} {}", &text[..50], ran.code, ran.stderr);
+    }
+    let kubelet = r#"{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":["#;
+    for part in ["{}", r#"{"name":"a"}"#, r#"{"env":0}"#] {
+        let helper = naming("AWS_CONFIG_FILE");
+        let file = helper.write("kubelet.json", &full_of(kubelet, part, "]}")).display().to_string();
+        let ran = with_little_memory(&helper, &["setup", "--dry-run", "--kubelet", &file], "");
+        assert!(ran.code == Some(0), "{part}: {:?} {}", ran.code, ran.stderr);
+    }
+    let helper = naming("AWS_CONFIG_FILE");
+    helper.write(".config/containers/registries.conf", &full_of("a=[", "[0]", "]"));
+    let ran = with_little_memory(&helper, &["setup", "--dry-run", "--podman"], "");
+    let is_refused = ran.stderr.contains("registries.conf: it is larger than 256 KiB, the limit");
+    assert!(ran.code == Some(1) && is_refused && ran.stderr.lines().count() == 1, "{ran:?}");
+}
+
+/// The same for the sign-in that a get reads.
+#[test]
+fn a_sign_in_of_a_million_parts_is_one_line_under_a_limit_on_memory() {
+    if lacks_kernel("a limit on memory") {
+        return;
+    }
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", "https://127.0.0.1:1").var("AWS_MAX_ATTEMPTS", "1");
+    let profile = "[default]\nsso_session=s\nsso_account_id=111122223333\nsso_role_name=r\n[sso-session s]\n";
+    helper.write(".aws/config", &format!("{profile}sso_region=us-east-1\nsso_start_url=https://s.test\n"));
+    let name = format!(".aws/sso/cache/{:x}.json", Sha1::digest("s"));
+    let head = r#"{"accessToken":"a","expiresAt":"2100-01-01T00:00:00Z","x":["#;
+    for part in ["[0]", r#"{"":0}"#] {
+        helper.write(&name, &full_of(head, part, "]}"));
+        let ran = get_with_little_memory(&helper);
+        let line = ran.error();
+        assert!(line.lines().count() == 1 && line.contains("127.0.0.1:1"), "{part}: {ran:?}");
     }
 }
 

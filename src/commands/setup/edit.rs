@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::effect::{Edited, Effect, Entry};
-use super::json::{DOCKER, Layout, Member, Splice, mask_strings, members, quoted, removals, spliced, string};
+use super::json::{DOCKER, Layout, Member, Splice, masked_strings, members, quoted, removals, spliced, string};
 use crate::client_config::{self, HELPER_NAME};
 use crate::code::Code;
 use crate::error::Failure;
@@ -96,9 +96,7 @@ pub fn correct_store(text: &str) -> Result<Edited, Failure> {
 pub fn masked(text: &str) -> String {
     let Ok(Document { members, .. }) = Document::parse(text) else { return String::new() };
     let hidden = members.iter().filter(|member| !member.name.eq_ignore_ascii_case(HELPERS));
-    let mut splices = Vec::new();
-    hidden.for_each(|member| mask_strings(text, &member.value, &mut splices));
-    spliced(text, splices)
+    spliced(text, hidden.map(|member| (member.value.clone(), masked_strings(&text[member.value.clone()]))).collect())
 }
 
 fn invalid(what: String) -> Failure {
@@ -245,6 +243,7 @@ mod tests {
                 "{\"a\": \"secret\",\n}",
                 "line 2, column 1: not JSON: a comma after the last member, which docker does not read",
             ),
+            (r#"{"\ud800": "secret"}"#, "line 1, column 9: not JSON"),
             ("\u{feff}{}", "line 1, column 1: not JSON: a byte-order mark, which docker does not read"),
         ] {
             assert_eq!(set(text, &["h"]).expect_err("a refusal").what, expected, "{text}");
@@ -255,8 +254,9 @@ mod tests {
 
     #[test]
     fn masked_shows_no_string_but_the_names_of_helpers() {
-        let text = r#"{"auths":{"h":{"auth":"secret"}},"x":["secret",1],"credHelpers":{"h":"v"}}"#;
-        assert_eq!(masked(text), r#"{"auths":{"h":{"auth":…}},"x":[…,1],"credHelpers":{"h":"v"}}"#);
+        let text =
+            r#"{"auths":{"h":{"auth":"secret"}},"x":["se\"cr\\",{"\"":"et"},1],"credHelpers":{"h":"v"},"y":"z"}"#;
+        assert_eq!(masked(text), r#"{"auths":{"h":{"auth":…}},"x":[…,{"\"":…},1],"credHelpers":{"h":"v"},"y":…}"#);
         assert_eq!(masked("secret"), "");
     }
 }

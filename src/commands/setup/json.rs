@@ -120,19 +120,30 @@ pub(super) fn spliced(text: &str, mut splices: Vec<Splice>) -> String {
     result + &text[end..]
 }
 
-/// Masks the strings in the value at a place of the text.
-pub(super) fn mask_strings(text: &str, at: &Range<usize>, splices: &mut Vec<Splice>) {
-    if let Some(members) = members(text, at) {
-        for member in &members {
-            mask_strings(text, &member.value, splices);
-        }
-    } else if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(&text[at.clone()]) {
-        for element in elements {
-            mask_strings(text, &span(text, element), splices);
-        }
-    } else if text[at.clone()].starts_with('"') {
-        splices.push((at.clone(), "…".to_owned()));
+/// Masks the strings in the text of a value, except the names of members. Not by recursion: a value may be nested as deeply as it is
+/// long.
+pub(super) fn masked_strings(value: &str) -> String {
+    let (mut masked, mut rest) = (String::with_capacity(value.len()), value);
+    while let Some((before, string)) = rest.split_once('"') {
+        let (string, after) = string.split_at(string_end(string));
+        let is_name = after.trim_start().starts_with(':');
+        masked.extend(if is_name { [before, "\"", string] } else { [before, "…", ""] });
+        rest = after;
     }
+    masked + rest
+}
+
+/// Where a string ends, from behind its first quotation mark to behind its last.
+fn string_end(text: &str) -> usize {
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => _ = bytes.next(),
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// The members of an object as they are written, each of a name that is there twice too.

@@ -81,11 +81,11 @@ pub fn add(text: &str) -> Result<Edited, Failure> {
         let list = format!("\"providers\": [\n    {entry}\n  ]");
         return added(format!("{{\n  \"apiVersion\": \"{GROUP}v1\",\n  \"kind\": \"{KIND}\",\n  {list}\n}}\n"));
     }
-    let Parsed { version, list, providers } = Parsed::parse(text)?;
-    if providers.iter().any(|(provider, _)| provider.name == NAME) {
+    let Parsed { version, list, providers, own, .. } = Parsed::parse(text)?;
+    if own.is_some() {
         return Ok(Edited::new(text, []));
     }
-    let Some((_, first)) = providers.first() else {
+    let Some(first) = providers.first() else {
         return replaced(list, format!("[\n    {}\n  ]", entry(&version, "  ", "\n    ")));
     };
     // The new entry gets the layout of the existing list.
@@ -106,25 +106,20 @@ pub fn remove(text: &str) -> Result<Edited, Failure> {
     if text.trim().is_empty() {
         return unchanged();
     }
-    let Parsed { list, providers, .. } = Parsed::parse(text)?;
-    let Some(index) = providers.iter().position(|(provider, _)| provider.name == NAME) else {
-        return unchanged();
-    };
+    let Parsed { list, providers, own: Some(index), .. } = Parsed::parse(text)? else { return unchanged() };
     let entry = if providers.len() == 1 { Entry::LastProvider } else { Entry::Provider };
     let removed = |text| Ok(Edited::new(text, [Effect::Removed(1, entry)]));
     // The file that `setup` had created.
     if text == add("")?.text {
         return removed(String::new());
     }
-    let spans: Vec<_> = providers.into_iter().map(|(_, span)| span).collect();
-    removed(spliced(text, removals(&list, &spans, |removed| removed == index)))
+    removed(spliced(text, removals(&list, &providers, |removed| removed == index)))
 }
 
 /// Returns the text for people to see: without the variables of providers, since some are secrets.
 pub fn masked(text: &str) -> String {
-    let Ok(Parsed { providers, .. }) = Parsed::parse(text) else { return String::new() };
-    let variables = providers.iter().filter_map(|(provider, _)| provider.env);
-    spliced(text, variables.map(|raw| (span(text, raw), "…".to_owned())).collect())
+    let Ok(Parsed { variables, .. }) = Parsed::parse(text) else { return String::new() };
+    spliced(text, variables.into_iter().map(|place| (place, "…".to_owned())).collect())
 }
 
 /// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
@@ -136,15 +131,19 @@ pub fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
 }
 
 /// A configuration, with the positions of its parts in the text.
-struct Parsed<'a> {
+struct Parsed {
     /// The part of `apiVersion` after the group.
     version: String,
     list: Range<usize>,
-    providers: Vec<(Provider<'a>, Range<usize>)>,
+    providers: Vec<Range<usize>>,
+    /// The index of the first provider that is the helper.
+    own: Option<usize>,
+    /// The variables of the providers that have some.
+    variables: Vec<Range<usize>>,
 }
 
-impl<'a> Parsed<'a> {
-    fn parse(text: &'a str) -> Result<Self, Failure> {
+impl Parsed {
+    fn parse(text: &str) -> Result<Self, Failure> {
         // The message names the position alone, since the text may hold secrets.
         let wrong = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
@@ -156,10 +155,15 @@ impl<'a> Parsed<'a> {
         let version = config.api_version.strip_prefix(GROUP).filter(|_| config.kind == KIND);
         let version = version.ok_or_else(|| invalid(format!("not a {KIND} of {GROUP}")))?.to_owned();
         let Some(list) = config.providers else { return Err(invalid("it has no list of providers".to_owned())) };
-        let raws: Vec<&'a RawValue> = serde_json::from_str(list.get()).map_err(wrong)?;
-        let provider = |raw: &'a RawValue| Ok((serde_json::from_str(raw.get())?, span(text, raw)));
-        let providers = raws.into_iter().map(provider).collect::<Result<_, _>>().map_err(wrong)?;
-        Ok(Self { version, list: span(text, list), providers })
+        let raws: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(wrong)?;
+        let (mut own, mut variables) = (None, Vec::new());
+        for (index, raw) in raws.iter().enumerate() {
+            let provider: Provider = serde_json::from_str(raw.get()).map_err(wrong)?;
+            own = own.or_else(|| (provider.name == NAME).then_some(index));
+            variables.extend(provider.env.map(|env| span(text, env)));
+        }
+        let providers = raws.into_iter().map(|raw| span(text, raw)).collect();
+        Ok(Self { version, list: span(text, list), providers, own, variables })
     }
 }
 

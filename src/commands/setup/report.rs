@@ -7,6 +7,9 @@ use diffy::DiffOptions;
 use super::effect::{Effect, Entry};
 use super::file::TextChange;
 
+/// The limit on the lines of a diff: the time that it takes grows with their square.
+const MOST_LINES: usize = 20_000;
+
 /// Describes the change of a file, a line for each kind of entry; none for a file that stays as it is.
 pub(super) fn describe(path: &Path, change: &TextChange) -> Vec<String> {
     if change.is_empty() {
@@ -43,6 +46,9 @@ pub(super) fn nothing_to_change<'a>(files: impl Iterator<Item = &'a PathBuf>) ->
 
 /// Returns the diff of a file, without the secrets in it.
 pub(super) fn diff(path: &Path, masked: fn(&str) -> String, change: &TextChange) -> String {
+    if [&change.old, &change.new].iter().any(|text| text.lines().count() > MOST_LINES) {
+        return format!("too many lines for a diff; setup would have {}", describe(path, change).join(", "));
+    }
     let name = path.display().to_string();
     let original = if change.old.is_empty() { "/dev/null" } else { &name };
     let mut options = DiffOptions::new();

@@ -1,9 +1,10 @@
 //! A sign-in through IAM Identity Center: the file that `aws sso login` writes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -107,8 +108,9 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The content of a file that `aws sso login` wrote.
-pub struct SignIn(Map<String, Value>);
+/// The content of a file that `aws sso login` wrote. A field is parsed when it is asked for: as values, a file at the limit takes a
+/// hundred times its size.
+pub struct SignIn(BTreeMap<String, Box<RawValue>>);
 
 impl SignIn {
     /// Whether it expires soon and can be renewed.
@@ -128,14 +130,14 @@ impl SignIn {
     }
 
     /// The token or the secret in a field; `None` for one that no request can hold.
-    pub fn token(&self, wanted: &str) -> Option<&str> {
+    pub fn token(&self, wanted: &str) -> Option<String> {
         self.text(wanted).filter(|text| is_token(text))
     }
 
     /// The text in a field; `None` when it is absent or empty. Names are matched without case, as the SDK does.
-    fn text(&self, wanted: &str) -> Option<&str> {
+    fn text(&self, wanted: &str) -> Option<String> {
         let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        value.as_str().filter(|text| !text.is_empty())
+        serde_json::from_str(value.get()).ok().filter(|text: &String| !text.is_empty())
     }
 
     fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
@@ -158,16 +160,17 @@ impl SignIn {
             return None;
         }
         let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok()?;
-        self.set("accessToken", access_token);
-        self.set("expiresAt", now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?);
+        self.set("accessToken", &access_token)?;
+        self.set("expiresAt", &now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?)?;
         if let Some(refresh_token) = refresh_token {
-            self.set("refreshToken", refresh_token);
+            self.set("refreshToken", &refresh_token)?;
         }
-        Some(Zeroizing::new(Value::Object(self.0).to_string()))
+        Some(Zeroizing::new(serde_json::to_string(&self.0).ok()?))
     }
 
-    fn set(&mut self, wanted: &str, value: String) {
+    fn set(&mut self, wanted: &str, value: &str) -> Option<()> {
         let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), value.into());
+        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), to_raw_value(value).ok()?);
+        Some(())
     }
 }
