@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::process::{WaitOptions, waitpid};
 
 #[cfg(unix)]
-use super::process::{ignores, on_signal};
+use super::process::{heeded, on_signal};
 use super::random;
 
 /// Begins the name of the variable that marks a program and its descendants. The rest of the name differs for each program, so
@@ -56,7 +56,20 @@ pub fn end_with_children(end: impl FnOnce()) {
 /// Has a signal that ends this process end the programs too.
 #[cfg(unix)]
 fn listen() {
-    let signals = [Signal::TERM, Signal::INT, Signal::HUP].into_iter().filter(|signal| !ignores(*signal));
+    // All that end a process and that no fault of its own sends: a supervisor or a limit does.
+    let signals = heeded(&[
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::ABORT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::TERM,
+        Signal::XCPU,
+        Signal::VTALARM,
+        Signal::PROF,
+    ]);
     let end = |signal: Signal| {
         if !running().is_empty() {
             // A terminal sends the signal to its programs too. They get a moment, e.g. to show again what is typed.
@@ -71,7 +84,7 @@ fn listen() {
         });
     };
     // Without it, the programs end by themselves.
-    let _ = on_signal(&signals.collect::<Vec<_>>(), end);
+    let _ = on_signal(&signals, end);
 }
 
 /// A program that was started, with its descendants, by its mark.

@@ -169,12 +169,14 @@ fn in_thread<F: Future + Send + 'static>(
     Ok(())
 }
 
-/// Whether this process was started to ignore a signal, e.g. by nohup. Where the system does not tell, it counts as ignored.
+/// Those of these signals that this process was not started to ignore, e.g. by nohup. Where the system does not tell, it counts as
+/// started to ignore all.
 #[cfg(unix)]
-pub(super) fn ignores(signal: Signal) -> bool {
+pub(super) fn heeded(signals: &[Signal]) -> Vec<Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    ignored.is_none_or(|ignored| ignored >> (signal.as_raw() - 1) & 1 == 1)
+    let ignored = ignored.unwrap_or(u64::MAX);
+    signals.iter().copied().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0).collect()
 }
 
 /// The stack of a thread. Set for each, since otherwise `RUST_MIN_STACK` sets it, and with a small one the process would abort.

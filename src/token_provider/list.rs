@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Error;
 use crate::identity::{CacheKey, Identity, Profiles, Selected, request_key};
+use crate::platform;
 use crate::registry::{Account, Host, Region, Registry, Wrong};
 
 /// The time limit of the request for the caller's own registry.
@@ -81,21 +83,15 @@ fn cached_hosts(env: &Env, config: &Config, deadline: Instant) -> Vec<(String, S
     let Some(cache) = stored::trusted_cache(env) else { return Vec::new() };
     let files = cache.manifest_files();
     let threads = thread::available_parallelism().map_or(1, usize::from);
+    let hosts = Mutex::new(Vec::new());
     let of_part = |files: &[PathBuf]| {
         let manifests = files.iter().filter_map(|path| Cache::manifest_in(path));
-        hosts_of(&cache, manifests, Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() })
+        let check = Check { env, config, deadline, manifests: Vec::new(), targets: Vec::new() };
+        let found = hosts_of(&cache, manifests, check);
+        hosts.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
     };
-    let (own, others) = files.split_at(files.len().div_ceil(threads).max(FEWEST).min(files.len()));
-    thread::scope(|scope| {
-        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, move || of_part(part)));
-        let started: Vec<_> = others.chunks(own.len().max(1)).map(start).collect();
-        let mut hosts = of_part(own);
-        for (part, thread) in started {
-            // The system may have no thread for it.
-            hosts.extend(thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| of_part(part)));
-        }
-        hosts
-    })
+    platform::for_each(files.chunks(files.len().div_ceil(threads).max(FEWEST)).collect(), of_part);
+    hosts.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The hosts of these manifests, each with its user name.

@@ -130,13 +130,19 @@ fn a_signal_ends_the_helper_with_the_process_that_it_runs() {
         (&password, Signal::SIGINT),
         (&["doctor", HOST], Signal::SIGHUP),
         (&["export", HOST, "--output", "/dev/shm/none/none", "--every", "1h"], Signal::SIGHUP),
+        (&["get"], Signal::SIGQUIT),
+        (&["get"], Signal::SIGUSR1),
+        (&password, Signal::SIGUSR2),
+        (&["get"], Signal::SIGALRM),
+        (&["get"], Signal::SIGABRT),
+        (&["get"], Signal::SIGXCPU),
     ] {
         let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "60s"), hang);
         let output = helper.home().join("output").display().to_string();
         let args: Vec<&str> = args.iter().map(|arg| if arg.starts_with("/dev") { &output } else { *arg }).collect();
         // A shell's background job, as a test run may be one, ignores SIGINT and passes that on.
         let mut command = helper.tool("env");
-        let child = start(command.arg("--default-signal=INT,TERM,HUP").arg(program()).args(&args), HOST);
+        let child = start(command.arg("--default-signal").arg(program()).args(&args), HOST);
         wait_until("the process runs", SOON, || {
             fs::read_to_string(helper.home().join("own")).is_ok_and(|own| own.ends_with('\n'))
         });
