@@ -207,6 +207,18 @@ fn ten_thousand_cached_registries_are_listed_within_fractions_of_a_second() {
     }
 }
 
+/// Several threads read the manifests of many registries, and the settings since those have changed.
+#[test]
+fn a_long_list_has_threads_with_stacks_of_their_own_size() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    multiply(&helper, &aws, 1500, false);
+    helper.write(".aws/config", "[default]\nregion = us-east-1\n");
+    let expected = list(&helper);
+    assert!(list(&helper.var("RUST_MIN_STACK", "16384")) == expected);
+}
+
 /// Copies the newest manifest for other accounts, each with the same entry or with one of its own. Returns the hosts.
 fn multiply(helper: &Helper, aws: &Aws, count: u64, own_entries: bool) -> Vec<String> {
     let env: Env = [
