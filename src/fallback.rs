@@ -100,11 +100,8 @@ fn silent_failure(program: &str, code: i32, errors: &[u8]) -> Zeroizing<Vec<u8>>
     Zeroizing::new(format!("{error}\n").into_bytes())
 }
 
-/// Refuses credentials that a terminal or an environment file would take for something else. Nothing at all is left to the client.
+/// Refuses what is no credentials, or what a terminal or an environment file would take for something else.
 fn check_credential(output: &[u8]) -> Result<(), String> {
-    if output.trim_ascii().is_empty() {
-        return Ok(());
-    }
     let is_white = |c: char| matches!(c, '\n' | '\r' | '\t');
     let fields = str::from_utf8(output)
         .ok()

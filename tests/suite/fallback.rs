@@ -93,7 +93,7 @@ fn requests_and_credentials_pass_byte_for_byte_and_other_text_as_one_line() {
     let json = r#"{"ServerURL":"ghcr.io","Username":"me","Secret":"s"}"#;
     // What it prints, what is passed on unless that is an answer to `get`, and its code.
     let outputs: [(&[u8], Vec<u8>, u8); 6] = [
-        (b"", Vec::new(), 0),
+        (b"{}", line("{}"), 0),
         (json.as_bytes(), line(json), 0),
         (b" {\"Secret\" : \"s\"}\r\n\n", line("{\"Secret\" : \"s\"}"), 0),
         (b"credentials not found in native keychain\n", line(NOT_FOUND), 1),
@@ -165,6 +165,16 @@ fn one_that_cannot_answer_is_named_in_one_line() {
     named("the interpreter in its first line does not exist");
     fs::remove_file(&path).expect("a file");
     named("not on the PATH");
+}
+
+#[test]
+fn an_answer_without_credentials_is_a_failure() {
+    let helper = with(Helper::bare(), "");
+    for script in ["exit 0", "echo", "printf ' \\n\\t\\r\\n'", "echo no password"] {
+        install(&helper, script);
+        let ran = helper.get("ghcr.io");
+        assert!(ran.error().contains("docker-credential-fake printed no credentials in JSON"), "{script}: {ran:?}");
+    }
 }
 
 #[test]
@@ -314,7 +324,7 @@ fn nothing_about_ecr_reaches_it() {
         helper.get("ghcr.io").error();
         assert!(!helper.home().join("called").exists(), "{works}");
         helper.write(".config/docker-credential-ecr-login/config.toml", &config);
-        helper.get("ghcr.io").silent();
+        helper.get("ghcr.io").error();
         assert!(helper.home().join("called").exists(), "and it would have been seen");
     }
 }
