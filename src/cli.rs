@@ -35,7 +35,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             let started = Instant::now();
             let env = prepare_process();
             let input = StandardInput::until(config::deadline(&env, started));
-            docker::serve(action, &env, input, Output)
+            docker::serve(action, &env, input, Output).map(platform::end)
         }
         Invocation::WrongUsage(line) => {
             answer::fail_on_both_streams();

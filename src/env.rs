@@ -7,6 +7,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::platform;
@@ -123,11 +124,16 @@ impl Env {
 
     /// Finds a program on the PATH.
     pub fn find_program(&self, name: &str) -> Option<PathBuf> {
+        self.program_with_metadata(name).map(|(path, _)| path)
+    }
+
+    /// The same, with the metadata of the file.
+    pub fn program_with_metadata(&self, name: &str) -> Option<(PathBuf, Metadata)> {
         self.search_path().find_map(|dir| self.program_in(&dir, name))
     }
 
     /// Finds a program in a directory. On Windows its name may have one of the endings in PATHEXT.
-    pub fn program_in(&self, dir: &Path, name: &str) -> Option<PathBuf> {
+    pub fn program_in(&self, dir: &Path, name: &str) -> Option<(PathBuf, Metadata)> {
         let endings = if cfg!(windows) { self.text("PATHEXT").unwrap_or(".COM;.EXE;.BAT;.CMD") } else { "" };
         let endings = endings.split(';').filter(|ending| ending.len() > 1 && ending.starts_with('.'));
         platform::executable(&dir.join(name), &endings.map(str::to_lowercase).collect::<Vec<_>>())

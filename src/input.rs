@@ -127,8 +127,11 @@ pub fn regular_file(path: &Path, limit: u64) -> Result<Option<Reading>, ReadErro
         Ok(metadata) => metadata,
         Err(error) => return steady(missing(path, &error)),
     };
-    let read = platform::open_without_waiting(path)
-        .and_then(|file| Ok((read_all(&file, before.len(), limit)?, platform::file_state(&file.metadata()?))));
+    let read = platform::open_without_waiting(path).and_then(|file| {
+        let (bytes, after) = (read_all(&file, before.len(), limit)?, platform::file_state(&file.metadata()?));
+        platform::close_later(file);
+        Ok((bytes, after))
+    });
     match read {
         Ok((bytes, _)) if bytes.len() as u64 > limit => Err(ReadError::TooLarge(limit)),
         Ok((bytes, after)) => {
@@ -167,11 +170,11 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
     let read = platform::open_without_waiting(path).and_then(|mut file| {
         loop {
             match file.read(&mut piece) {
-                Ok(0) => return Ok(()),
                 Ok(count) => {
                     take(&piece[..count]);
                     (filled, taken) = (filled.max(count), taken + count as u64);
-                    if (taken >= size && size > 0) || taken > MOST_HASHED {
+                    if count == 0 || (taken >= size && size > 0) || taken > MOST_HASHED {
+                        platform::close_later(file);
                         return Ok(());
                     }
                 }
@@ -192,7 +195,8 @@ fn missing(path: &Path, error: &io::Error) -> Content {
     if is_absent || is_out_of_sight() { Content::Absent } else { Content::Unreadable(error.to_string()) }
 }
 
-/// Reads up to one byte more than `limit`. A buffer that a larger one replaces is zeroed.
+/// Reads up to one byte more than `limit`, or no further than an expected size that is not 0: who asks for one compares the states
+/// before and after. A buffer that a larger one replaces is zeroed.
 fn read_all(mut file: impl Read, expected: u64, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX - 1) + 1;
     let room = usize::try_from(expected).map_or(FIRST, |expected| expected.saturating_add(1).max(FIRST)).min(most);
@@ -205,7 +209,7 @@ fn read_all(mut file: impl Read, expected: u64, limit: u64) -> io::Result<Zeroiz
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        if filled == most {
+        if filled == most || (expected > 0 && filled as u64 >= expected) {
             break;
         }
         if filled == bytes.len() {

@@ -170,5 +170,6 @@ fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     // The buffer has its final size: one that grows leaves copies of the token in freed memory.
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).ok()?]);
     file.read_exact(&mut bytes).ok()?;
+    platform::close_later(file);
     Some(bytes)
 }

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use log::{debug, warn};
@@ -76,7 +75,7 @@ enum Destination {
 }
 
 /// Performs `action`. The exit code is that of the helper that answered.
-pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<ExitCode, Error> {
+pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write) -> Result<u8, Error> {
     let started = Instant::now();
     let Answer { output: answer, code } = match action {
         Action::Get => get(env, request(input, action)?, started)?,
@@ -90,7 +89,7 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         repeat(&answer);
     }
     debug!(took_ms = started.elapsed().as_millis(); "answered");
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// Repeats a fallback helper's failure on standard error, since many clients show nothing else. Does not repeat the line

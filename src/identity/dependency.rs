@@ -36,7 +36,7 @@ pub enum Dependency {
     GitHubJob,
     /// The state of a path: device, inode, size and change time.
     Path(PathBuf),
-    /// The path that the PATH resolves a program to.
+    /// The path that the PATH resolves a program to, and its state.
     Program(String),
     /// That a directory has none of some names, which are hashes of words of a command.
     Absent(PathBuf, Vec<String>),
@@ -160,9 +160,10 @@ impl Dependency {
                 Some(KeyHasher::digest([GITHUB_URL, GITHUB_TOKEN].map(value)))
             }
             Self::Path(path) => Some(state(path)),
-            Self::Program(name) => Some(
-                env.find_program(name).map_or_else(|| "none".to_owned(), |path| KeyHasher::digest([path_bytes(&path)])),
-            ),
+            Self::Program(name) => Some(env.program_with_metadata(name).map_or_else(
+                || "none".to_owned(),
+                |(path, metadata)| KeyHasher::digest([path_bytes(&path), state_of(&metadata).as_bytes()]),
+            )),
             Self::Absent(dir, names) => listing(dir, MOST_NAMES, |file| {
                 Some(name_digest(&file.file_name())).filter(|name| names.contains(name))
             }),
@@ -220,11 +221,12 @@ fn path_bytes(path: &Path) -> &[u8] {
 /// The device, inode, size and change time of a path. For device files only the first two, since each use changes the change
 /// time.
 fn state(path: &Path) -> String {
-    match path.metadata() {
-        Ok(metadata) if metadata.is_file() || metadata.is_dir() => format!("{:?}", platform::file_state(&metadata)),
-        Ok(metadata) => inode(&metadata),
-        Err(error) => format!("{:?}", error.kind()),
-    }
+    path.metadata().map_or_else(|error| format!("{:?}", error.kind()), |metadata| state_of(&metadata))
+}
+
+fn state_of(metadata: &Metadata) -> String {
+    let is_device = !metadata.is_file() && !metadata.is_dir();
+    if is_device { inode(metadata) } else { format!("{:?}", platform::file_state(metadata)) }
 }
 
 /// The device and the inode.

@@ -1,8 +1,9 @@
 //! Opens, creates and compares files and directories.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -31,6 +32,44 @@ fn open(path: &Path, follows: bool) -> io::Result<File> {
     options.open(path)
 }
 
+/// The files that were read for an answer, and whether more are kept.
+static KEPT: Mutex<(Vec<File>, bool)> = Mutex::new((Vec::new(), false));
+
+/// Keeps the files that are read open. A cached answer ends the process, which closes them without a system call for each.
+pub struct KeptOpen(());
+
+impl KeptOpen {
+    /// Keeps those that are read from here on, and closes them when it is dropped.
+    pub fn start() -> Self {
+        *kept() = (Vec::new(), true);
+        Self(())
+    }
+
+    /// Leaves them to the end of the process.
+    pub fn until_the_end(self) {
+        kept().1 = false;
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for KeptOpen {
+    fn drop(&mut self) {
+        *kept() = (Vec::new(), false);
+    }
+}
+
+/// Closes a file that was read: now, or with the others that are kept.
+pub fn close_later(file: File) {
+    let mut kept = kept();
+    if kept.1 {
+        kept.0.push(file);
+    }
+}
+
+fn kept() -> MutexGuard<'static, (Vec<File>, bool)> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads a regular file. A larger one than `limit` is an error of the kind `FileTooLarge`.
 pub(super) fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
@@ -47,7 +86,7 @@ pub(super) fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u
 
 /// The state of a file, without its content, for comparison with a later state: on Unix device, inode, size and the change
 /// time in nanoseconds, which no program can set.
-pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
+pub fn file_state(metadata: &Metadata) -> [u64; 5] {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -63,7 +102,7 @@ pub fn file_state(metadata: &std::fs::Metadata) -> [u64; 5] {
 }
 
 /// When a file last changed, by the clock that [`file_state`] has.
-pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+pub fn changed_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -77,7 +116,7 @@ pub fn changed_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime>
 
 /// When a directory was last moved or given another owner or mode; `None` when its content has changed since, or the system does
 /// not tell.
-pub fn moved_at(metadata: &std::fs::Metadata) -> Option<std::time::SystemTime> {
+pub fn moved_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -107,14 +146,14 @@ pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Opti
     }
 }
 
-/// The path of an executable file: `path` itself, or on Windows `path` with one of the `endings` of programs.
-pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
+/// An executable file: `path` itself, or on Windows `path` with one of the `endings` of programs.
+pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let _ = endings;
         let metadata = std::fs::metadata(path).ok()?;
-        (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| path.to_owned())
+        (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| (path.to_owned(), metadata))
     }
     #[cfg(not(unix))]
     {
@@ -129,7 +168,8 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<PathBuf> {
             PathBuf::from(path)
         };
         let as_it_is = Some(path.to_owned()).filter(|path| has_ending(path));
-        as_it_is.into_iter().chain(endings.iter().map(with)).find(|path| path.is_file())
+        let file = |path: PathBuf| path.metadata().ok().filter(Metadata::is_file).map(|metadata| (path, metadata));
+        as_it_is.into_iter().chain(endings.iter().map(with)).find_map(file)
     }
 }
 
@@ -139,7 +179,7 @@ pub fn is_same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let open = file.metadata().map(identity);
         open.is_ok_and(|open| std::fs::symlink_metadata(path).is_ok_and(|there| identity(there) == open))
     }

@@ -46,20 +46,15 @@ pub fn boot() -> Option<String> {
 
 /// A text that tells this boot and this sandbox from other ones; `None` where the system does not report them.
 ///
-/// Linux counts the start of process 1 in ticks since the boot. It differs for each container that has processes of its own,
-/// and practically never comes again within a boot, while the numbers of namespaces do. The mounts have an id that never comes again,
-/// see [`root_mount`]. On an older kernel the root file system says nearly as much: no other container writes to the same directory. On
-/// the machine itself all of them stay the same for a boot. A tool without root that has mounts of its own in each run is another sandbox
-/// each time. Then the machine is asked again, which costs no call to ECR while it gives the same keys.
+/// On Linux each container has mounts of its own, with an id that never comes again: [`root_mount`]. What [`root_of_older_kernel`] says
+/// instead is nearly as much. On the machine itself all of it stays the same for a boot. A tool without root that has mounts of its
+/// own in each run is another sandbox each time. Then the machine is asked again, which costs no call to ECR while it gives the same keys.
 pub fn sandbox() -> Option<String> {
     let boot = boot()?;
     #[cfg(target_os = "linux")]
     {
-        let processes = namespace("pid")?;
-        // The machine's own start with the boot, and it may hide those of other users (proc(5), hidepid).
-        let started_at = if processes == OF_MACHINE { String::new() } else { start_of_first_process()? };
-        let root = root_mount().unwrap_or_else(root_file_system);
-        Some(format!("{boot} {} {processes} {started_at} {root}", namespace("net")?))
+        let root = root_mount().or_else(root_of_older_kernel)?;
+        Some(format!("{boot} {} {root}", namespace("net")?))
     }
     #[cfg(not(target_os = "linux"))]
     Some(boot)
@@ -81,7 +76,9 @@ fn start_of_first_process() -> Option<String> {
 fn line(path: &str) -> Option<String> {
     use std::io::Read;
     let mut bytes = [0; 1024];
-    let length = std::fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).ok()?;
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.read(&mut bytes).ok()?;
+    super::close_later(file);
     Some(String::from_utf8_lossy(&bytes[..length]).trim().to_owned())
 }
 
@@ -99,6 +96,17 @@ fn root_mount() -> Option<String> {
     let id = StatxFlags::from_bits_retain(0x4000);
     let root = statx(CWD, "/", AtFlags::empty(), id | StatxFlags::INO).ok()?;
     (root.stx_mask & id.bits() != 0).then(|| format!("{} {}", root.stx_mnt_id, root.stx_ino))
+}
+
+/// What tells the sandboxes of an older kernel apart. Linux counts the start of process 1 in ticks since the boot. It differs for each
+/// container that has processes of its own, and practically never comes again within a boot, while the numbers of namespaces do. No other
+/// container writes to the same directory as its root.
+#[cfg(target_os = "linux")]
+fn root_of_older_kernel() -> Option<String> {
+    let processes = namespace("pid")?;
+    // The machine's own start with the boot, and it may hide those of other users (proc(5), hidepid).
+    let started_at = if processes == OF_MACHINE { String::new() } else { start_of_first_process()? };
+    Some(format!("{processes} {started_at} {} {}", namespace("mnt")?, root_file_system()))
 }
 
 /// As much of the list of mounts is read, which may have thousands of them.
@@ -124,17 +132,17 @@ fn described_root(line: &str) -> Option<String> {
     (point == "/").then(|| format!("{directory} {file_system}"))
 }
 
-/// A text that tells apart what programs of this process see: this sandbox, its mounts, and the user and groups that they run as;
+/// A text that tells apart what programs of this process see: this sandbox with its mounts, and the user and groups that they run as;
 /// `None` where the system does not report it.
 pub fn sandbox_of_programs() -> Option<String> {
     let sandbox = sandbox()?;
     #[cfg(target_os = "linux")]
-    let sandbox = format!("{sandbox} {} {}", namespace("mnt")?, namespace("user")?);
+    let sandbox = format!("{sandbox} {}", namespace("user")?);
     #[cfg(unix)]
     let sandbox = {
-        use rustix::process::{getegid, geteuid, getgroups};
+        use rustix::process::{getegid, getgroups};
         let groups: Vec<u32> = getgroups().ok()?.into_iter().map(rustix::process::Gid::as_raw).collect();
-        format!("{sandbox} {} {} {groups:?}", geteuid().as_raw(), getegid().as_raw())
+        format!("{sandbox} {} {} {groups:?}", super::own_id(), getegid().as_raw())
     };
     Some(sandbox)
 }

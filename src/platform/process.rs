@@ -1,6 +1,7 @@
 //! This process: standard streams, signals, core dumps, threads.
 
 use std::io::{self, Read};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{JoinHandle, Scope};
@@ -232,6 +233,15 @@ pub fn survive_file_size_limit() {
         // Any handler of the signal is enough: the write then fails with EFBIG (setrlimit(2)).
         let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)));
     }
+}
+
+/// Ends this process, whose output is written, with an exit code. On Unix at once: what Rust does at the end for its stacks takes system
+/// calls. Elsewhere the caller has to return the result.
+pub fn end(code: u8) -> ExitCode {
+    #[cfg(unix)]
+    signal_hook::low_level::exit(code.into());
+    #[cfg(not(unix))]
+    ExitCode::from(code)
 }
 
 #[cfg(test)]

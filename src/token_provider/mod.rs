@@ -32,6 +32,7 @@ use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure, mask_user_info};
 use crate::identity::{CacheKey, Identity, request_key};
+use crate::platform::KeptOpen;
 use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
@@ -64,6 +65,7 @@ enum Purpose<'a> {
 pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     let host = Host::parse(server_url)?;
     let cache = stored::trusted_cache(env)?;
+    let files = KeptOpen::start();
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
     // The entry first: if it is not fresh, the settings do not matter.
     let is_fresh = |entry: &Entry| entry.freshness_within(manifest.max_age) == Freshness::Fresh;
@@ -76,6 +78,7 @@ pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
     debug!(host, region, credentials, chosen_by; "settings unchanged since this registry's last token");
     log_entry(&entry);
     debug!(host; "token served from the cache");
+    files.until_the_end();
     Some(IssuedToken::cached(entry, manifest.max_age))
 }
 

@@ -19,18 +19,22 @@ use serde_json::{Value, json};
 use crate::HOST;
 use crate::dns::is_static;
 use crate::helper::{Helper, many, program};
+use crate::issuers::{SSO, sign_in};
 use crate::namespace::{has_unique_mounts, missing, skip};
 use crate::process::settle;
 use crate::support::aws::Aws;
 
 const LARGEST: u64 = 6_000_000;
-/// Of the plain set-up and of the large one, as the next two: 53 and 59, and one or two more where the path of the program is long,
-/// which the kernel's list of its mappings repeats. One of them is root's, which looks whose home directory it is in.
-const SYSTEM_CALLS: [usize; 2] = [56, 62];
-/// Of sources whose identity the machine gives: its role by the metadata service, by an endpoint without a token, and a process,
-/// for which every program that it names is looked at: 60, 60 and 79, and as many more for a long path. Two more where the board of
-/// the machine has a tag, three more on Linux before 6.8, which has no ids of mounts that it never gives again.
-const SYSTEM_CALLS_BY_MACHINE: [usize; 3] = [62, 62, 81];
+/// Of every source, with all the files that it can have. Some take one or two more where the path of the program is long, which the
+/// kernel's list of its mappings repeats. One of them is root's, which looks whose home directory it is in.
+const SYSTEM_CALLS: usize = 62;
+/// What nothing else depends on than a process: of the one in the test three programs, a directory of the PATH that lacks one of them, the
+/// current directory, which takes two, and the three folders of the AWS CLI's sessions.
+const SYSTEM_CALLS_OF_PROCESS: usize = 9;
+/// What only a machine with a tag of its board takes, and what a sandbox takes on Linux before 6.8, which has no ids of mounts that it
+/// never gives again.
+const SYSTEM_CALLS_OF_TAG: usize = 1;
+const SYSTEM_CALLS_OF_OLDER_KERNEL: usize = 5;
 /// Of memory of its own (`RssAnon`): four fifths are pages with addresses that the loader adjusts. The pages of the program's
 /// file, which all processes share, are not in there.
 const KILOBYTES: [u64; 2] = [400, 440];
@@ -85,10 +89,10 @@ fn a_hit_makes_few_system_calls_opens_what_it_must_and_has_one_thread() {
     }
     let aws = Aws::start();
     let files = [&[][..], &[".config/docker-credential-ecr-login/config.toml", ".aws/config"]];
-    for (((name, user), files), limit) in users(&aws).into_iter().zip(files).zip(SYSTEM_CALLS) {
+    for ((name, user), files) in users(&aws).into_iter().zip(files) {
         let (ran, trace) = user.traced(HOST, &[]);
         ran.password_for(HOST);
-        assert_few_calls(name, &trace, limit);
+        assert_few_calls(name, &trace, SYSTEM_CALLS);
         let home = user.home().display().to_string();
         let opened: Vec<&str> = trace
             .lines()
@@ -119,8 +123,8 @@ fn assert_few_calls(name: &str, trace: &str, limit: usize) {
 }
 
 #[test]
-fn a_hit_of_an_identity_that_the_machine_gives_makes_few_system_calls_too() {
-    if !possible("system calls of the machine's identities", "strace") {
+fn a_hit_of_every_other_source_makes_few_system_calls_too() {
+    if !possible("system calls of all sources", "strace") {
         return;
     }
     let aws = Aws::start();
@@ -134,16 +138,33 @@ fn a_hit_of_an_identity_that_the_machine_gives_makes_few_system_calls_too() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
     let config = process.write(".aws/config", &format!("[default]\ncredential_process = {}\n", script.display()));
     settle(&[&script, &config]);
-    let tag = if Path::new("/sys/devices/virtual/dmi/id/board_asset_tag").exists() { 2 } else { 0 };
-    let mounts = if has_unique_mounts() { 0 } else { 3 };
-    let users = [("instance", instance), ("container", container), ("process", process)];
-    for ((name, user), limit) in users.into_iter().zip(SYSTEM_CALLS_BY_MACHINE) {
+    let sso = helper();
+    sso.write(".aws/config", &format!("[default]\n{SSO}sso_region = eu-west-1\nsso_start_url = u\n"));
+    sign_in(&sso, "u", "2099-01-01T00:00:00Z");
+    let web_identity = helper().var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R");
+    let token = web_identity.write("token", "token").display().to_string();
+    let web_identity = web_identity.var("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+    web_identity.write(".aws/config", "[default]\nregion = us-east-1\n");
+    for user in [&sso, &web_identity] {
+        user.write(".aws/credentials", "[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = s\n");
+        user.write(".config/docker-credential-ecr-login/config.toml", "timeout = \"9s\"\n");
+    }
+    let has_tag = Path::new("/sys/devices/virtual/dmi/id/board_asset_tag").exists();
+    let tag = if has_tag { SYSTEM_CALLS_OF_TAG } else { 0 };
+    let sandbox = tag + if has_unique_mounts() { 0 } else { SYSTEM_CALLS_OF_OLDER_KERNEL };
+    for (name, user, more) in [
+        ("instance", instance, sandbox),
+        ("container", container, sandbox),
+        ("process", process, sandbox + SYSTEM_CALLS_OF_PROCESS),
+        ("SSO", sso, tag),
+        ("web identity", web_identity, tag),
+    ] {
         user.get(HOST).password_for(HOST);
         let before = aws.count();
         let (ran, trace) = user.traced(HOST, &[]);
         ran.password_for(HOST);
         assert_eq!(aws.count(), before, "{name}: a hit");
-        assert_few_calls(name, &trace, limit + tag + mounts);
+        assert_few_calls(name, &trace, SYSTEM_CALLS + more);
     }
 }
 

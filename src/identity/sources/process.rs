@@ -58,7 +58,6 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
     let always = [Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
     let mut found = Found { env, known: always.into(), absent: BTreeMap::new() };
-    found.add_program(shell);
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
     found.known.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     for word in split(command, env)? {
@@ -108,7 +107,6 @@ impl Found<'_> {
     fn add_program(&mut self, name: &str) -> Option<PathBuf> {
         let path = self.env.find_program(name)?;
         self.known.insert(Dependency::Program(name.to_owned()));
-        self.add_path(&path);
         Some(path)
     }
 
