@@ -9,7 +9,7 @@ use std::fmt;
 macro_rules! codes {
     ($($variant:ident $name:literal $cause:literal $fix:literal)*) => {
         /// The kind of a problem.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[expect(missing_docs, reason = "the table has their causes")]
         pub enum Code { $($variant),* }
 

@@ -1,6 +1,6 @@
 //! A file in the format of docker's config.json, which podman and others share with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,10 +39,12 @@ struct Content {
     helpers: BTreeMap<String, Option<String>>,
     /// `credsStore`.
     store: String,
-    /// The keys of `auths` with a password.
-    passwords: Vec<String>,
+    /// The keys of `auths` with a password, by the host that they mean. Of thousands of hosts, each is looked up.
+    passwords: BTreeMap<Host, Vec<String>>,
+    /// A key of `credHelpers` that names the helper for the host and that no client finds.
+    misspelt_keys: BTreeMap<Host, String>,
     /// A member that no client reads, and the one that its name is meant for.
-    misspelt: Option<(String, &'static str)>,
+    misspelt_member: Option<(String, &'static str)>,
 }
 
 /// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
@@ -87,12 +89,12 @@ impl AuthFile {
 
     /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
     pub fn misspelt_key(&self, host: &str) -> Option<&str> {
-        self.helper_keys().find(|key| misspelt_host(key).as_deref() == Some(host))
+        self.content.misspelt_keys.get(host).map(String::as_str)
     }
 
     /// Returns a member that no client reads, and the one that its name is meant for.
     pub fn misspelt_member(&self) -> Option<(&str, &'static str)> {
-        self.content.misspelt.as_ref().map(|(name, meant)| (name.as_str(), *meant))
+        self.content.misspelt_member.as_ref().map(|(name, meant)| (name.as_str(), *meant))
     }
 
     /// Returns the keys of all entries of `credHelpers`.
@@ -100,30 +102,24 @@ impl AuthFile {
         self.content.helpers.keys().map(String::as_str)
     }
 
-    /// Returns the keys of the entries of `credHelpers` that name one of these helpers.
-    fn keys_of(&self, helpers: &'static [&str]) -> impl Iterator<Item = &str> {
-        let entries = self.content.helpers.iter();
-        entries.filter(|(_, name)| name.as_deref().is_some_and(|name| helpers.contains(&name))).map(|(key, _)| &**key)
-    }
-
     /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.
     pub fn helper_keys(&self) -> impl Iterator<Item = &str> {
-        self.keys_of(&[HELPER_NAME, NAME])
+        self.content.keys_of(&[HELPER_NAME, NAME])
     }
 
     /// Returns the keys for which clients call the helper. No client looks up a key with a scheme, a path or capital letters.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.keys_of(&[HELPER_NAME]).filter(|key| Host::parse(key).as_deref() == Some(key))
-    }
-
-    /// Returns the keys of the passwords.
-    pub fn passwords(&self) -> impl Iterator<Item = &str> {
-        self.content.passwords.iter().map(String::as_str)
+        self.content.keys_of(&[HELPER_NAME]).filter(|key| Host::parse(key).as_deref() == Some(key))
     }
 
     /// Returns the hosts that the file holds passwords for, in any of the spellings that docker uses.
-    pub fn password_hosts(&self) -> BTreeSet<Host> {
-        self.passwords().filter_map(Host::parse).collect()
+    pub fn password_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.content.passwords.keys()
+    }
+
+    /// Returns the keys of the passwords for a host.
+    pub fn passwords(&self, host: &str) -> &[String] {
+        self.content.passwords.get(host).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -155,26 +151,38 @@ pub fn parse(text: &str) -> Result<Members<'_>, String> {
 impl Content {
     fn new(members: &Members<'_>) -> Result<Self, String> {
         let auths: Members = field(members, "auths", "an object of objects")?;
-        let mut passwords = Vec::new();
-        for (key, entry) in auths {
-            if holds_password(entry).ok_or("auths is not an object of objects")? {
-                passwords.push(key);
-            }
+        if auths.values().any(|entry| holds_password(entry).is_none()) {
+            return Err("auths is not an object of objects".to_owned());
         }
-        let misspelt = members.keys().find_map(|key| {
+        let misspelt_member = members.keys().find_map(|key| {
             let lower = key.to_ascii_lowercase();
             let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
             let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
             (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
         });
-        let helpers = field(members, "credHelpers", "an object of texts")?;
-        Ok(Self { helpers, store: field(members, "credsStore", "a text")?, passwords, misspelt })
+        let (helpers, store) =
+            (field(members, "credHelpers", "an object of texts")?, field(members, "credsStore", "a text")?);
+        let mut content = Self { helpers, store, misspelt_member, ..Self::old(auths) };
+        let keys = content.keys_of(&[HELPER_NAME, NAME]);
+        content.misspelt_keys = keys.filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
+        Ok(content)
     }
 
     /// Of `.dockercfg`, which holds what other files have below `auths`.
-    fn old(mut members: Members<'_>) -> Self {
-        members.retain(|_, entry| holds_password(entry) == Some(true));
-        Self { passwords: members.into_keys().collect(), ..Self::default() }
+    fn old(auths: Members<'_>) -> Self {
+        let mut passwords: BTreeMap<Host, Vec<String>> = BTreeMap::new();
+        for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Some(true)) {
+            if let Some(host) = Host::parse(&key) {
+                passwords.entry(host).or_default().push(key);
+            }
+        }
+        Self { passwords, ..Self::default() }
+    }
+
+    /// Returns the keys of the entries of `credHelpers` that name one of these helpers.
+    fn keys_of(&self, names: &'static [&str]) -> impl Iterator<Item = &str> {
+        let is_named = |name: &Option<String>| name.as_deref().is_some_and(|name| names.contains(&name));
+        self.helpers.iter().filter(move |(_, name)| is_named(name)).map(|(key, _)| key.as_str())
     }
 }
 

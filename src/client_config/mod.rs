@@ -49,7 +49,7 @@ pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     Ok(match (file.helper(host), file.store()) {
         (Some(name), _) => found(name, "credHelpers"),
         (None, Some(name)) => found(name, "credsStore"),
-        (None, None) if file.password_hosts().iter().any(|known| **known == *host) => Lookup::Password(file.path),
+        (None, None) if !file.passwords(host).is_empty() => Lookup::Password(file.path),
         (None, None) => Lookup::Nothing,
     })
 }

@@ -54,7 +54,7 @@ fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failu
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
-        if file.passwords().any(|key| repository(key).is_none() && Host::parse(key).as_deref() == Some(host)) {
+        if file.passwords(host).iter().any(|key| repository(key).is_none()) {
             return Ok(Lookup::Password(file.path));
         }
     }
@@ -92,7 +92,8 @@ pub fn hosts(env: &Env) -> Vec<String> {
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let name = |key: &str| Host::parse(key).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
-    let others = files.iter().flat_map(|file| file.keys().chain(file.passwords()).filter(private));
+    let with_password = |file| AuthFile::password_hosts(file).map(|host| &**host);
+    let others = files.iter().flat_map(|file| file.keys().chain(with_password(file)).filter(private));
     let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).chain(others).map(name).collect();
     hosts.sort();
     hosts.dedup();

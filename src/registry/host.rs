@@ -1,5 +1,7 @@
 //! The name by which clients look up a registry.
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, Wrong};
@@ -35,6 +37,12 @@ impl Host {
 }
 
 parsed_text!(Host);
+
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
 
 impl TryFrom<String> for Host {
     type Error = Wrong;

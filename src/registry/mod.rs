@@ -82,15 +82,14 @@ impl Registry {
     }
 
     /// The hosts of `account` in every known region, in each form.
-    pub fn all_hosts(account: Account) -> Vec<Host> {
-        let mut hosts = Vec::new();
-        for region in Region::all_known() {
-            for Service { fips, dual_stack, .. } in region.partition().services() {
+    pub fn all_hosts(account: Account) -> impl Iterator<Item = Host> {
+        Region::all_known().flat_map(move |region| {
+            let services = region.partition().services();
+            services.map(move |Service { fips, dual_stack, .. }| {
                 let (region, fips, dual_stack) = (region.clone(), *fips, *dual_stack);
-                hosts.push(Self::Private { account, region, fips, dual_stack }.host());
-            }
-        }
-        hosts
+                Self::Private { account, region, fips, dual_stack }.host()
+            })
+        })
     }
 
     /// The host, as clients look it up.
@@ -275,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_hosts_of_an_account_are_its_registries() {
-        let hosts = Registry::all_hosts("111122223333".parse().expect("an account"));
+        let hosts: Vec<_> = Registry::all_hosts("111122223333".parse().expect("an account")).collect();
         for host in &hosts {
             let registry = Registry::parse(host).unwrap_or_else(|| panic!("{host}"));
             assert_eq!(registry.host(), *host);

@@ -244,3 +244,26 @@ fn thousands_of_profiles_are_looked_at_in_a_moment() {
         ran.took
     });
 }
+
+/// The helper reads what setup has written, and another setup finds each account in it.
+#[test]
+fn thousands_of_accounts_are_mapped_as_far_as_the_file_may_grow() {
+    let profile = |number: u64| {
+        format!("[profile p{number}]\nrole_arn = arn:aws:iam::{number:012}:role/R\nsource_profile = keys\n")
+    };
+    let profiles = |count| {
+        let keys = "[profile keys]\naws_access_key_id = AKIA\naws_secret_access_key = s\n";
+        (1..=count).map(profile).collect::<String>() + keys
+    };
+    let helper = with_profiles(&profiles(5000));
+    let added = setup(&helper, "--profiles").stdout;
+    assert!(added.starts_with("added 5000 [[registry]] tables to "), "{added}");
+    crate::process::best_of_three(std::time::Duration::from_secs(10), || {
+        let ran = setup(&helper, "--profiles");
+        assert!(ran.stdout.starts_with("nothing to change in "), "{}", &ran.stdout[..100]);
+        ran.took
+    });
+    helper.write(".aws/config", &profiles(10_000));
+    let line = fails(&helper, "--profiles --dry-run");
+    assert!(line.contains("with 5000 more tables, ") && line.contains("would exceed 512 KiB, the limit"), "{line}");
+}

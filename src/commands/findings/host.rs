@@ -48,8 +48,8 @@ pub(in crate::commands) fn leftover_passwords(
 ) -> Vec<Failure> {
     let mut found = Vec::new();
     for file in client.read_auth_files(env) {
-        for host in file.password_hosts().into_iter().filter(&is_meant) {
-            let use_ = if file.helper(&host).is_some() { "; it is not used" } else { "" };
+        for host in file.password_hosts().filter(|host| is_meant(host)) {
+            let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
             let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
             let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
             found.push(Failure::new(Code::ClientLeftoverPassword, what, hint));
@@ -68,11 +68,9 @@ pub(in crate::commands) fn unknown_region(host: &str) -> Option<Failure> {
 /// A password that podman uses for some repository of the registry.
 pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<Failure> {
     Client::Podman.program(env).filter(|_| containers::reads_auth_files(env))?;
-    let is_of_repository =
-        |key: &&str| containers::repository(key).is_some() && Host::parse(key).as_deref() == Some(host);
     let mut files = Client::Podman.read_auth_files(env);
     let (key, path) = files.find_map(|file| {
-        let key = file.passwords().find(is_of_repository)?.to_owned();
+        let key = file.passwords(host).iter().find(|key| containers::repository(key).is_some())?.clone();
         Some((key, file.path))
     })?;
     Some(Failure::new(

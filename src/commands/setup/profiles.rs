@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Failure, one_line};
 use crate::identity::{Profiles, paths, profile_failure};
+use crate::input;
 use crate::platform;
 use crate::registry::Account;
 use crate::terminal;
@@ -81,7 +82,9 @@ impl Accounts {
     pub(super) fn take_matched(&mut self, config: &Config) -> Vec<(Account, usize)> {
         let line = |account: &Account| Some((*account, config.line_for_account(*account)?));
         let matched: Vec<_> = self.fitting.keys().filter_map(line).collect();
-        self.fitting.retain(|account, _| matched.iter().all(|(known, _)| known != account));
+        for (account, _) in &matched {
+            self.fitting.remove(account);
+        }
         matched
     }
 
@@ -174,6 +177,15 @@ pub(super) fn add(text: &str, path: &Path, mappings: &Mappings) -> Result<Edited
             new += if new.ends_with('\n') { "\n" } else { "\n\n" };
         }
         new += &(table(*account, profile) + "\n");
+    }
+    if count > 0 && new.len() as u64 > input::LARGEST_SETTINGS {
+        let what = format!(
+            "with {count} more tables, {} would exceed {} KiB, the limit",
+            path.display(),
+            input::LARGEST_SETTINGS / 1024
+        );
+        let hint = "write one table for many accounts: with a pattern as 'match', and '{account}' in 'role_arn'";
+        return Err(Error::failed(Code::ConfigInvalid, what, hint));
     }
     read(&new).map_err(|_| {
         let what = format!("{} writes registry as a list, which no table can follow", path.display());

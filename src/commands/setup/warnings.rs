@@ -1,7 +1,7 @@
 //! What keeps a client from calling the helper, before or after the change, by the findings of
 //! [`doctor`](crate::commands::doctor).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Setup;
 use crate::code::Code;
@@ -10,6 +10,9 @@ use crate::commands::findings::{self, EnvironmentPassword};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::registry::{Host, Registry};
+
+/// The limit on warnings of one kind, so that others stay on the screen.
+const MOST_OF_A_KIND: usize = 5;
 
 impl Setup {
     /// Returns the warnings to print after the changes.
@@ -28,7 +31,7 @@ impl Setup {
             // E.g. by credsStore, which setup does not write.
             let still = left.filter_map(|host| findings::calls_helper(env, client, host).ok());
             let still = still.map(|how| format!("{} still {how}; remove it there", client.name()));
-            return found.iter().map(Failure::to_string).chain(still).collect();
+            return shortened(&found).into_iter().chain(still).collect();
         }
         if client == Client::Docker {
             let passwords = hosts.iter().filter_map(|host| findings::environment_password(env, host));
@@ -44,8 +47,21 @@ impl Setup {
         found.extend(hosts.iter().filter_map(|host| findings::unknown_region(host)));
         found.extend(findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath));
         found.extend(findings::sudo(env));
-        found.iter().map(Failure::to_string).collect()
+        shortened(&found)
     }
+}
+
+/// The first of each kind in words, and how many more there are: a file may have thousands.
+fn shortened(found: &[Failure]) -> Vec<String> {
+    let (mut texts, mut counts) = (Vec::new(), BTreeMap::<Code, usize>::new());
+    for failure in found {
+        let count = counts.entry(failure.code).or_default();
+        *count += 1;
+        texts.extend((*count <= MOST_OF_A_KIND).then(|| failure.to_string()));
+    }
+    let more = counts.into_iter().filter(|(_, count)| *count > MOST_OF_A_KIND);
+    texts.extend(more.map(|(code, count)| format!("and {} more like that [{code}]", count - MOST_OF_A_KIND)));
+    texts
 }
 
 /// Returns why a client does not use the entry of a host, if so. Passwords have their own warning.
