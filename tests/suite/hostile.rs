@@ -646,11 +646,24 @@ fn output_and_answers_without_end_are_one_line_under_a_limit_on_memory() {
     }
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
     let body = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{";
-    for (start, more) in [(body, " "), (head, "a: b\r\n"), ("", "HTTP"), (head, "x")] {
+    let (byte, extension) = ("1\r\n \r\n", "1;a=b\r\n \r\n");
+    for (start, more) in
+        [(body, " "), (head, "a: b\r\n"), ("", "HTTP"), (head, "x"), (CHUNKED, byte), (CHUNKED, extension)]
+    {
         let url = endless(start, more);
-        for variable in ["AWS_ENDPOINT_URL", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"]
-        {
-            let helper = if variable == "AWS_ENDPOINT_URL" { Helper::of(&Aws::start()) } else { Helper::bare() };
+        for variable in [
+            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_STS",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        ] {
+            let helper = match variable {
+                "AWS_ENDPOINT_URL" => Helper::of(&Aws::start()),
+                "AWS_ENDPOINT_URL_STS" => {
+                    Helper::of(&Aws::start()).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/R")
+                }
+                _ => Helper::bare(),
+            };
             let helper = helper.var("AWS_MAX_ATTEMPTS", "1").var("AWS_EC2_METADATA_DISABLED", "");
             let helper = helper.var("AWS_ECR_TIMEOUT", "20s");
             is_one_line(&format!("{variable}: {start}{more}"), &helper.var(variable, &url));

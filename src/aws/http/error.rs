@@ -7,7 +7,6 @@ use std::io;
 use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
-use http_body_util::LengthLimitError;
 
 use crate::aws::sdk_error::chain;
 
@@ -32,8 +31,8 @@ pub(in crate::aws) enum TransportError {
     NoProxy(Box<TransportError>),
     /// The answer is not HTTP, or the connection was closed before its end.
     Http(hyper::Error),
-    /// The answer is larger than [`LARGEST_ANSWER`](super::LARGEST_ANSWER).
-    TooLarge,
+    /// The answer exceeds a limit, as these words say.
+    TooLarge(&'static str),
     /// The request cannot be sent, e.g. because of its URL.
     BadRequest(http::Error),
 }
@@ -50,17 +49,6 @@ impl TransportError {
         })
     }
 
-    /// Classifies an error of a body with a size limit.
-    pub(super) fn from_body(error: Box<dyn Error + Send + Sync>) -> Self {
-        if error.is::<LengthLimitError>() {
-            return Self::TooLarge;
-        }
-        match error.downcast::<hyper::Error>() {
-            Ok(error) => Self::Http(*error),
-            Err(error) => Self::Connect(io::Error::other(error)),
-        }
-    }
-
     /// Whether another attempt may have another result.
     pub(in crate::aws) fn is_temporary(&self) -> bool {
         matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_))
@@ -69,7 +57,7 @@ impl TransportError {
 
     /// Whether there was an answer, which is too large or not HTTP.
     pub(in crate::aws) fn is_of_answer(&self) -> bool {
-        matches!(self, Self::TooLarge)
+        matches!(self, Self::TooLarge(_))
             || matches!(self, Self::Http(error) if error.is_parse() || has_broken_body(error))
     }
 
@@ -103,7 +91,7 @@ impl fmt::Display for TransportError {
             Self::NoProxy(error) => error.fmt(f),
             Self::Http(error) if has_broken_body(error) => f.write_str("its body is not what HTTP prescribes"),
             Self::Http(error) => error.fmt(f),
-            Self::TooLarge => f.write_str("its answer is larger than 1 MiB, the limit"),
+            Self::TooLarge(how) => write!(f, "its answer {how}, the limit"),
             Self::BadRequest(error) => error.fmt(f),
         }
     }

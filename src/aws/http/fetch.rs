@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use aws_smithy_types::body::SdkBody;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use log::debug;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::connect::within;
 use super::{Network, TransportError, authority};
 
 /// The pause before the second attempt. Each further pause is twice as long.
@@ -54,7 +52,7 @@ impl Network {
     pub(in crate::aws) async fn fetch(&self, request: &Request<()>, limits: &Limits) -> Result<Answer, TransportError> {
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let result = self.fetch_once(request.clone().map(|()| SdkBody::empty()), limits).await;
+            let result = self.exchange(request.clone().map(|()| SdkBody::empty()), &limits.of_attempt).await;
             if attempt >= limits.attempts || !(limits.is_temporary)(&result) {
                 return result;
             }
@@ -65,13 +63,6 @@ impl Network {
             pause *= 2;
         }
         unreachable!("the last attempt returns")
-    }
-
-    async fn fetch_once(&self, request: Request<SdkBody>, limits: &Limits) -> Result<Answer, TransportError> {
-        let (head, body) = self.exchange(request, &limits.of_attempt).await?.into_parts();
-        let body = async { body.collect().await.map_err(TransportError::from_body) };
-        let body = within(limits.of_attempt.read_timeout(), TransportError::SlowAnswer, body).await?.to_bytes();
-        Ok(Response::from_parts(head, Zeroizing::new(body.to_vec())))
     }
 }
 

@@ -27,10 +27,11 @@ use aws_smithy_types::date_time::Format;
 use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::dns::Resolver;
 use super::tls::Trust;
@@ -44,11 +45,14 @@ pub(super) use last_request::LastRequest;
 use proxy::Proxies;
 pub(super) use proxy::{NamedProxy, is_local};
 
-/// The size limit of an answer, in bytes. The largest answers of AWS have about 4 KiB.
+/// The size limit of an answer, in bytes.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
-/// As many JSON objects may be in an answer for the SDK, which has a value for each in a list that grows by copies: a megabyte of empty
-/// ones takes 57 MB.
+/// What the largest answers of AWS take, in bytes, so that no secret is left behind where a buffer was before it grew.
+const USUAL_ANSWER: usize = 4 * 1024;
+
+/// As many JSON objects may be in an answer. The SDK has a value for each in a list that grows by copies: a megabyte of empty ones takes
+/// 57 MB.
 const MOST_OBJECTS: usize = 100_000;
 
 /// The times that are believed in an answer, in seconds since 1970: the years 2000 to 2199.
@@ -152,30 +156,27 @@ impl Network {
         self.0.proxies.named_proxy_for(uri).map(|proxy| proxy.authority)
     }
 
-    /// Sends one request and receives its answer, whose body has a size limit.
+    /// Sends one request and reads the whole answer, whose size has a limit.
     async fn exchange(
         &self,
         mut request: Request<SdkBody>,
         limits: &HttpConnectorSettings,
-    ) -> Result<Response<Limited<Incoming>>, TransportError> {
+    ) -> Result<Answer, TransportError> {
         let uri = request.uri().clone();
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
         self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri), request.headers());
         self.set_request_target(&mut request);
-        let mut answer = Box::pin(self.send(request, &uri, limits)).await?;
-        let date = date(answer.headers());
+        let (mut head, body) = Box::pin(self.send(request, &uri, limits)).await?.into_parts();
+        let date = date(&head.headers);
         if date.is_none() {
             // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
-            answer.headers_mut().remove(DATE);
+            head.headers.remove(DATE);
         }
         self.0.last.set_date(date);
-        // One that says so itself may never come.
-        if answer.body().size_hint().lower() > LARGEST_ANSWER as u64 {
-            return Err(TransportError::TooLarge);
-        }
-        Ok(answer.map(|body| Limited::new(body, LARGEST_ANSWER)))
+        let body = within(limits.read_timeout(), TransportError::SlowAnswer, whole(body)).await?;
+        Ok(Response::from_parts(head, body))
     }
 
     /// Sends a request over the kept connection, or over another if there is none or the server has just closed it.
@@ -232,18 +233,29 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
-            let mut objects = 0;
-            let within_limit = move |frame: Frame<Bytes>| {
-                let data = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
-                objects += data.split(|byte: &u8| *byte == b'{').count() - 1;
-                // What is cut off cannot be parsed, and is refused as that.
-                if objects > MOST_OBJECTS { Frame::data(Bytes::new()) } else { frame }
-            };
-            let limited = |body: Limited<Incoming>| body.map_err(TransportError::from_body).map_frame(within_limit);
-            let answer = answer.map(|body| SdkBody::from_body_1_x(limited(body)));
+            let answer = answer.map(|mut body| SdkBody::from(std::mem::take(&mut *body)));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+/// Reads a body to its end into one buffer. Its parts may be of one byte each, and are not kept.
+async fn whole(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    // One that says so itself may never come.
+    if body.size_hint().lower() > LARGEST_ANSWER as u64 {
+        return Err(TransportError::TooLarge("is larger than 1 MiB"));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
+    while let Some(frame) = body.frame().await {
+        bytes.extend(frame.map_err(TransportError::Http)?.into_data().unwrap_or_default());
+        if bytes.len() > LARGEST_ANSWER {
+            return Err(TransportError::TooLarge("is larger than 1 MiB"));
+        }
+    }
+    if bytes.iter().filter(|byte| **byte == b'{').count() > MOST_OBJECTS {
+        return Err(TransportError::TooLarge("has more than 100,000 objects"));
+    }
+    Ok(bytes)
 }
 
 /// The `Date` header; `None` for a time that no clock of a service shows.
