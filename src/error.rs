@@ -129,6 +129,16 @@ impl Error {
         Self::Failed(Failure::new(code, what, hint))
     }
 
+    /// A file that cannot be written, with another way out. An error of this program ends in a fix of its own, which comes first.
+    pub fn unwritable(what: impl fmt::Display, error: &io::Error, other: &str) -> Self {
+        let text = error.to_string();
+        let (why, hint) = match text.rsplit_once("; ") {
+            Some((why, fix)) if error.raw_os_error().is_none() => (why, format!("{fix}, or {other}")),
+            _ => (text.as_str(), other.to_owned()),
+        };
+        Self::failed(Code::WriteFailed, format!("{what}: {why}"), hint)
+    }
+
     /// Wrong arguments.
     pub fn usage(text: impl Into<String>) -> Self {
         Self::Usage(text.into())

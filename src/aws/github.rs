@@ -49,7 +49,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
         return Err(Failure::new(
             Code::WebIdentityDenied,
             format!("GitHub gives this job no identity token: HTTP status {status}"),
-            "check 'permissions: id-token: write', and that the job still runs; or try again",
+            "check 'permissions: id-token: write', and that the job still runs, or try again",
         ));
     }
     let answer: Option<TokenAnswer> = serde_json::from_slice(answer.body()).ok();

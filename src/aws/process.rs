@@ -85,7 +85,7 @@ fn failed(profile: &str, what: &str) -> Failure {
 fn no_answer(profile: &str, error: &ChildError) -> Failure {
     let hint = match error {
         ChildError::TimedOut => {
-            "run it by hand to see what it waits for: it can ask at the terminal, and has no standard input; or raise \
+            "run it by hand to see what it waits for (it can ask at the terminal, and has no standard input), or raise \
              AWS_ECR_TIMEOUT"
         }
         ChildError::NotStarted(_) => "check the shell, which runs it, and the limits on processes",

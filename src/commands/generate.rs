@@ -30,11 +30,7 @@ impl Generate {
     /// Writes all files. `command` defines the whole program.
     pub fn run(&self, env: &Env, command: &Command) -> Result<ExitCode, Error> {
         let failed = |error| {
-            Error::failed(
-                Code::WriteFailed,
-                format!("cannot write to {}: {error}", self.dir.display()),
-                "name another directory",
-            )
+            Error::unwritable(format_args!("cannot write to {}", self.dir.display()), &error, "name another directory")
         };
         let home = env.home();
         for (name, text) in [

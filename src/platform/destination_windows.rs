@@ -33,7 +33,7 @@ impl Destination {
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => Ok(Self(path.to_owned())),
             Ok(_) => {
-                let why = format!("{} is not a directory; name another file", dir.display());
+                let why = format!("{} is not a directory", dir.display());
                 Err(io::Error::new(io::ErrorKind::NotADirectory, why))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

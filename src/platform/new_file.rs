@@ -27,7 +27,7 @@ impl Destination {
             }
             let is_of_dir = self.is_foreign() && existing.st_uid == self.of_dir.st_uid;
             if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() && !is_of_dir {
-                return Err(refused("it belongs to another user; remove it, or name another file".to_owned()));
+                return Err(refused("it belongs to another user; remove it".to_owned()));
             }
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

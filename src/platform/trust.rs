@@ -41,7 +41,7 @@ pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
         return not_private("it is a symbolic link", "set AWS_ECR_CACHE_DIR to the directory itself");
     }
     if !metadata.is_dir() {
-        return not_private("it is not a directory", "remove it, or set AWS_ECR_CACHE_DIR to a directory");
+        return not_private("it is not a directory", "remove it, or name another directory with AWS_ECR_CACHE_DIR");
     }
     #[cfg(unix)]
     {

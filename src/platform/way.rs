@@ -66,7 +66,7 @@ pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<(Own
                 _ => return Err(way.is_missing(&name)),
             },
             Found::Other => {
-                let why = format!("{} is not a directory; name another file", way.path.join(name).display());
+                let why = format!("{} is not a directory", way.path.join(name).display());
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
             }
         }

@@ -307,7 +307,10 @@ fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
     nix::unistd::mkfifo(path("pipe").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     symlink("circle", path("circle")).expect("a link");
     for (path, words) in [
-        (path("no/such/file"), &["there is no directory", "mkdir -p"][..]),
+        (
+            path("no/such/file"),
+            &["there is no directory", "; create it with 'mkdir -p ", "', or name another file with --output"][..],
+        ),
         (path("file/config.json"), &["is not a directory"]),
         (helper.home().display().to_string(), &["it is a directory"]),
         (path("pipe"), &["not a regular file", "--output -"]),

@@ -55,7 +55,7 @@ impl OutputFile {
         }
         let new = Destination::asked_for(&self.path, self.home.as_deref())
             .and_then(|destination| destination.create(Access::Private));
-        new.map_err(|error| self.failed(error, OTHER_FILE))
+        new.map_err(|error| Error::unwritable(format_args!("cannot write {}", self.path.display()), &error, OTHER_FILE))
     }
 
     fn failed(&self, why: impl std::fmt::Display, hint: &str) -> Error {

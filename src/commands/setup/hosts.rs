@@ -44,7 +44,7 @@ pub(super) fn account_of_caller(
     let account =
         identity.and_then(|identity| exchange.open_session(&target, &identity, &[], deadline)?.account(deadline));
     let account = account.map_err(|mut failure| {
-        failure.hint += "; or name the account with --account";
+        failure.hint += ", or name the account with --account";
         failure.with_context("the account of the caller is unknown")
     })?;
     account.parse().map_err(|_| {
