@@ -5,8 +5,8 @@
 //! way to them: a change leaves another change time, which no program can set. File systems count it in ticks of up to a second,
 //! so a file that changed within two seconds before it was looked at proves nothing (git calls such files racy).
 //!
-//! A directory on the way may be exchanged for another one and back. A move leaves its change time, too. Files that come and go
-//! in a directory leave the same time as the one of its content, so that they do not count.
+//! A directory on the way may be exchanged for another one and back. A move leaves its time at the directory and at the one above it, so
+//! that both have changed. Files that come and go in one of them alone do not count.
 //!
 //! They do count where it matters that something is absent: a file that comes and goes leaves another time of the nearest directory on
 //! its way that exists. The same is true of a directory whose files are listed, and of those that the PATH has before a program. So an
@@ -33,8 +33,10 @@ struct Footprint {
     directories: Vec<Option<[u64; 5]>>,
     /// The last change of all.
     changed_at: Option<SystemTime>,
-    /// The last move of a directory on the way.
+    /// The last move of a directory on the way, as far as its own times tell: files that come and go after it overwrite them.
     moved_at: Option<SystemTime>,
+    /// The last time at which one may have been moved.
+    may_have_moved_at: Option<SystemTime>,
 }
 
 /// Watches the files of an identity from its start on.
@@ -81,7 +83,7 @@ impl Watch {
         }
         // A change in the future is one by another clock.
         let settled = |changed_at| started_at.duration_since(changed_at).is_ok_and(|age| age >= SETTLED);
-        let was_moved = after.moved_at > before.moved_at || after.directories != before.directories;
+        let was_moved = after.may_have_moved_at > before.may_have_moved_at || after.directories != before.directories;
         if !was_moved && after.last_change().is_none_or(settled) { Touched::No } else { Touched::Unknown }
     }
 }
@@ -115,7 +117,11 @@ impl Footprint {
                 self.add_directory(walked.parent().unwrap_or(&walked));
                 return walked;
             };
-            if metadata.is_dir() && walked.parent().is_some() {
+            if let (true, Some(parent)) = (metadata.is_dir(), walked.parent()) {
+                let above = or_current(parent).metadata().ok();
+                let both_changed_at =
+                    platform::changed_at(&metadata).min(above.as_ref().and_then(platform::changed_at));
+                self.may_have_moved_at = self.may_have_moved_at.max(both_changed_at);
                 self.moved_at = self.moved_at.max(platform::moved_at(&metadata));
             }
             state = Some(metadata);
@@ -135,8 +141,7 @@ impl Footprint {
 
     /// Adds a directory in which something is absent, or whose files are listed.
     fn add_directory(&mut self, dir: &Path) {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        let metadata = dir.metadata().ok();
+        let metadata = or_current(dir).metadata().ok();
         self.directories.push(metadata.as_ref().map(platform::file_state));
         self.changed_at = self.changed_at.max(metadata.as_ref().and_then(platform::changed_at));
     }
@@ -155,6 +160,11 @@ impl Footprint {
             self.states.push(Some([device, inode, 0, 0, 0]));
         }
     }
+}
+
+/// A directory, which is the current one where a relative path has none.
+fn or_current(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
 #[cfg(all(test, unix))]
@@ -189,17 +199,18 @@ mod tests {
         assert!(footprint(&path) != first);
         flip("one");
         assert!(footprint(&path) != first, "there and back");
-        let moved_at = || footprint(&path).moved_at;
-        fs::create_dir(at("one/x")).and_then(|()| fs::write(at("y"), "")).expect("other files");
+        let moved_at = || footprint(&path).may_have_moved_at;
+        fs::write(at("y"), "").and_then(|()| fs::create_dir(at("one/x"))).expect("other files");
         let before = moved_at();
         fs::write(at("one/z"), "").expect("another file");
         assert!(moved_at() <= before, "files that come and go");
         let is_noticed = |_| {
             fs::rename(at("one"), at("away")).and_then(|()| fs::rename(at("away"), at("one"))).expect("a move");
+            fs::write(at("one/late"), "").and_then(|()| fs::remove_file(at("one/late"))).expect("another file");
             moved_at() > before
         };
         // The clock of a file system has ticks.
-        assert!((0..100_000).any(is_noticed), "away and back");
+        assert!((0..100_000).any(is_noticed), "away and back, and its content after that");
         symlink("loop", at("loop")).expect("a link");
         assert!(
             footprint(&at("loop")) == footprint(&at("loop")) && footprint(&at("none/x")) == footprint(&at("none/x"))
