@@ -15,6 +15,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_types::region::Region;
 use log::debug;
+use serde::Deserialize;
 
 use super::context::Context;
 use super::diagnose::without_credentials;
@@ -102,7 +103,7 @@ async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Re
         .with_use_fips(config.use_fips())
         .with_use_dual_stack(config.use_dual_stack())
         .with_behavior_version(config.behavior_version())
-        .with_http_client(context.network.client());
+        .with_http_client(context.network.client_with(check_renewed_login));
     if let Some((retries, timeouts)) = config.retry_config().cloned().zip(config.timeout_config().cloned()) {
         settings = settings.with_retry_config(retries).with_timeout_config(timeouts);
     }
@@ -116,6 +117,38 @@ async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Re
             )
         })
     })
+}
+
+/// No keys of an `aws login` session are valid for longer, in seconds (AWS CLI User Guide, "Sign in through the AWS CLI").
+const LONGEST_LOGIN: u32 = 12 * 60 * 60;
+
+/// The answer to a renewal of an `aws login` session, as far as it is checked.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RenewedLogin {
+    access_token: LoginKeys,
+    refresh_token: String,
+    expires_in: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LoginKeys {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+}
+
+/// Checks the answer before the SDK's provider sees it, which takes a default for what is missing, and stores what no request can hold
+/// in place of the user's session.
+fn check_renewed_login(answer: &[u8]) -> Result<(), &'static str> {
+    let is_token = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_valid = |RenewedLogin { access_token: keys, refresh_token, expires_in }: RenewedLogin| {
+        [keys.access_key_id, keys.secret_access_key, keys.session_token, refresh_token].iter().all(is_token)
+            && (1..=LONGEST_LOGIN).contains(&expires_in)
+    };
+    let is_valid = serde_json::from_slice(answer).is_ok_and(is_valid);
+    is_valid.then_some(()).ok_or("holds no valid session")
 }
 
 /// Gets a session for the user of the keys, with the code of an MFA device.
@@ -144,7 +177,7 @@ fn check_header_values(credentials: &Credentials, source: &Source) -> Result<(),
         return Ok(());
     }
     let hint = match source {
-        // The SDK's provider has stored what the service answered.
+        // They are in the file of the session, which no person edits.
         Source::Login(Login { profile, .. }) => format!("run 'aws login --profile {}'", shell_word(profile)),
         _ => "correct it at its source; in an AWS file, a line that begins with a blank continues the value before it"
             .to_owned(),

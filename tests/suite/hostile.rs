@@ -12,7 +12,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use crate::HOST;
 use crate::doctor::{Healthy, check, report};
@@ -480,6 +481,51 @@ fn a_sign_in_of_a_million_parts_is_one_line_under_a_limit_on_memory() {
         let ran = get_with_little_memory(&helper);
         let line = ran.error();
         assert!(line.lines().count() == 1 && line.contains("127.0.0.1:1"), "{part}: {ran:?}");
+    }
+}
+
+/// The SDK stores the answer to a renewal of an `aws login` session in place of the session.
+#[test]
+fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
+    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\n\
+        MHcCAQEEIL+/UqGmsXwyy8M3jJXMWFyolsmbt7BDq6GTEdFM1fLNoAoGCCqGSM49\n\
+        AwEHoUQDQgAEDu1zk3RoyhGwvhw4yRGXOMLHI+OgujyTBvrPyaOXL5kFRiDVK/Z7\n\
+        wN1S/vKlDaLKp7rcBJXF2TCfqe5j4bePhA==\n-----END EC PRIVATE KEY-----\n";
+    const ARN: &str = "arn:aws:iam::111122223333:user/Somebody";
+    let aws = Aws::start();
+    let answer = |key: &str, session: &str, refresh: &str, seconds: i64| {
+        let keys = json!({"accessKeyId": key, "secretAccessKey": "s", "sessionToken": session});
+        json!({"accessToken": keys, "tokenType": "aws_sigv4", "refreshToken": refresh, "expiresIn": seconds})
+            .to_string()
+    };
+    for (text, is_valid) in [
+        (answer("ASIA-new", "t", "r2", 900), true),
+        (answer("ASIA\nnew", "t", "r2", 900), false),
+        (answer("ASIA-new", "", "r2", 900), false),
+        (answer("ASIA-new", "t", "\u{1b}[2J", 900), false),
+        (answer("ASIA-new", "t", "r2", -1), false),
+        (answer("ASIA-new", "t", "r2", 2_000_000_000), false),
+        ("{}".to_owned(), false),
+        ("<html>".to_owned(), false),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
+        let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &answering(text.clone()));
+        helper.write(".aws/config", &format!("[default]\nlogin_session = {ARN}\n"));
+        let keys = json!({"accessKeyId": "ASIA-old", "secretAccessKey": "s", "sessionToken": "t",
+            "accountId": "111122223333", "expiresAt": "2020-01-01T00:00:00Z"});
+        let old = json!({"accessToken": keys, "tokenType": "aws_sigv4", "refreshToken": "r", "idToken": "i",
+            "clientId": "c", "dpopKey": KEY})
+        .to_string();
+        let file = helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(ARN)), &old);
+        let ran = helper.get(HOST);
+        let now = std::fs::read_to_string(file).expect("a file");
+        if is_valid {
+            assert!(ran.password_for(HOST).starts_with("ASIA-new."), "{ran:?}");
+            assert!(now.contains("ASIA-new") && now.contains("r2"), "{now}");
+        } else {
+            assert_eq!(now, old, "{text}");
+            assert!(ran.error().contains("its answer holds no valid session"), "{text}: {ran:?}");
+        }
     }
 }
 

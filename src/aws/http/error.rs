@@ -31,8 +31,8 @@ pub(in crate::aws) enum TransportError {
     NoProxy(Box<TransportError>),
     /// The answer is not HTTP, or the connection was closed before its end.
     Http(hyper::Error),
-    /// The answer exceeds a limit, as these words say.
-    TooLarge(&'static str),
+    /// The answer exceeds a limit or is not what was asked for, as these words say.
+    Unusable(&'static str),
     /// The request cannot be sent, e.g. because of its URL.
     BadRequest(http::Error),
 }
@@ -55,9 +55,9 @@ impl TransportError {
             || matches!(self, Self::Http(error) if !has_broken_body(error))
     }
 
-    /// Whether there was an answer, which is too large or not HTTP.
+    /// Whether there was an answer, which is unusable or not HTTP.
     pub(in crate::aws) fn is_of_answer(&self) -> bool {
-        matches!(self, Self::TooLarge(_))
+        matches!(self, Self::Unusable(_))
             || matches!(self, Self::Http(error) if error.is_parse() || has_broken_body(error))
     }
 
@@ -91,7 +91,7 @@ impl fmt::Display for TransportError {
             Self::NoProxy(error) => error.fmt(f),
             Self::Http(error) if has_broken_body(error) => f.write_str("its body is not what HTTP prescribes"),
             Self::Http(error) => error.fmt(f),
-            Self::TooLarge(how) => write!(f, "its answer {how}, the limit"),
+            Self::Unusable(how) => write!(f, "its answer {how}"),
             Self::BadRequest(error) => error.fmt(f),
         }
     }

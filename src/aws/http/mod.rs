@@ -76,6 +76,9 @@ struct Shared {
 
 type Connecting = JoinHandle<Result<Connection, TransportError>>;
 
+/// A check of the body of an answer.
+type Check = fn(&[u8]) -> Result<(), &'static str>;
+
 /// What connections lead to: the scheme, and the host and port.
 type Origin = (Option<Scheme>, String);
 
@@ -135,9 +138,14 @@ impl Network {
 
     /// The client in the SDK's terms.
     pub(super) fn client(&self) -> SharedHttpClient {
+        self.client_with(|_| Ok(()))
+    }
+
+    /// The same with a check of what a service answers that does not refuse. The error says what is wrong with it.
+    pub(super) fn client_with(&self, check: Check) -> SharedHttpClient {
         let network = self.clone();
         http_client_fn(move |limits, _| {
-            SharedHttpConnector::new(Connector { network: network.clone(), limits: limits.clone() })
+            SharedHttpConnector::new(Connector { network: network.clone(), limits: limits.clone(), check })
         })
     }
 
@@ -225,14 +233,18 @@ impl Network {
 struct Connector {
     network: Network,
     limits: HttpConnectorSettings,
+    check: Check,
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Self { network, limits } = self.clone();
+        let Self { network, limits, check } = self.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
+            if answer.status().is_success() {
+                check(answer.body()).map_err(TransportError::Unusable)?;
+            }
             let answer = answer.map(|mut body| SdkBody::from(std::mem::take(&mut *body)));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
@@ -243,17 +255,17 @@ impl HttpConnector for Connector {
 async fn whole(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, TransportError> {
     // One that says so itself may never come.
     if body.size_hint().lower() > LARGEST_ANSWER as u64 {
-        return Err(TransportError::TooLarge("is larger than 1 MiB"));
+        return Err(TransportError::Unusable("is larger than 1 MiB, the limit"));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
     while let Some(frame) = body.frame().await {
         bytes.extend(frame.map_err(TransportError::Http)?.into_data().unwrap_or_default());
         if bytes.len() > LARGEST_ANSWER {
-            return Err(TransportError::TooLarge("is larger than 1 MiB"));
+            return Err(TransportError::Unusable("is larger than 1 MiB, the limit"));
         }
     }
     if bytes.iter().filter(|byte| **byte == b'{').count() > MOST_OBJECTS {
-        return Err(TransportError::TooLarge("has more than 100,000 objects"));
+        return Err(TransportError::Unusable("has more than 100,000 objects, the limit"));
     }
     Ok(bytes)
 }
