@@ -13,7 +13,7 @@ use crate::identity::{CacheKey, Observed};
 use crate::registry::{Host, Region};
 
 /// Raised when the meaning of a field or a digest changes; manifests of another format are misses.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What one manifest file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ impl Config {
         let max_age = source.parse(max_age.as_ref(), age, "max_age: not an age", AGE_FORM)?;
         let fallback = fallback.map(|name| helper(name, &source)).transpose()?;
         let registries = registries(registry, source)?;
-        Ok(Self { timeout, max_age, fallback, registries, path, source: None })
+        Ok(Self { timeout, max_age, fallback, registries, path, ..Self::default() })
     }
 }
 

@@ -18,12 +18,14 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `file`, `registry_entry` | parse and check the file |
+//! | `absence` | tells a file that does not exist from one that cannot be reached |
 //! | `variables` | reads the variables for one account and for CI jobs |
 //! | `mapping` | resolves a server URL to its [`Target`] |
 //! | `target` | defines [`Target`] and its [`Caller`] |
 //! | `values` | checks the formats of values |
 //! | `keys` | describes every key for the manual page |
 
+mod absence;
 mod file;
 mod keys;
 mod mapping;
@@ -37,6 +39,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use log::warn;
+
+pub(crate) use absence::is_absent;
 pub use keys::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 pub use target::{AccountKeys, Caller, Keys, MappedProfile, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 pub(crate) use values::{ROLE_ARN_FORM, duration, is_role_arn, is_url};
@@ -45,6 +50,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content, Reading};
+use absence::Place;
 use registry_entry::RegistryEntry;
 use values::{age, time_limit};
 
@@ -69,6 +75,8 @@ pub struct Config {
     path: PathBuf,
     /// The file as it was read; `None` when the platform has no path for it.
     source: Option<Reading>,
+    /// Why what may be in the file does not count.
+    passed_over: Option<Failure>,
 }
 
 impl Config {
@@ -96,14 +104,20 @@ impl Config {
                 let text = std::str::from_utf8(bytes).map_err(|_| unreadable(&path, "it is not UTF-8"))?;
                 Self::read(text, path)?
             }
-            Content::Absent if is_named => {
-                let what = format!(
-                    "the configuration file {}, which AWS_ECR_CONFIG_FILE names, does not exist",
-                    path.display()
-                );
-                return Err(invalid(what, "create it, or correct or unset AWS_ECR_CONFIG_FILE"));
-            }
-            Content::Absent => Self { path, ..Self::default() },
+            Content::Absent => match absence::look(&path, env)? {
+                _ if is_named => {
+                    let what = format!(
+                        "the configuration file {}, which AWS_ECR_CONFIG_FILE names, does not exist",
+                        path.display()
+                    );
+                    return Err(invalid(what, "create it, or correct or unset AWS_ECR_CONFIG_FILE"));
+                }
+                Place::InClosedHome(why) => {
+                    warn!("{why}");
+                    Self { path, passed_over: Some(why), ..Self::default() }
+                }
+                Place::Empty | Place::Taken => Self { path, ..Self::default() },
+            },
             Content::Unreadable(why) => return Err(unreadable(&path, why)),
         };
         Ok(Self { source: Some(reading), ..config })
@@ -117,6 +131,11 @@ impl Config {
     /// The path and the content of the file; `None` when the platform has no path for it.
     pub fn source(&self) -> Option<(&Path, &Content)> {
         self.source.as_ref().map(|reading| (self.path.as_path(), &reading.content))
+    }
+
+    /// Why what may be in the file does not count, if it is so.
+    pub(crate) fn passed_over(&self) -> Option<&Failure> {
+        self.passed_over.as_ref()
     }
 
     /// Whether the next reading of the file gives the same content unless somebody edits the file.

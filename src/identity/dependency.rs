@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::hash::KeyHasher;
 use super::jwt::{self, Acceptor};
 use super::variables;
+use crate::config;
 use crate::env::Env;
 use crate::input::{self, Content};
 use crate::platform;
@@ -28,6 +29,8 @@ pub(super) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 pub enum Dependency {
     /// The content of a file, or that there is none.
     File(PathBuf),
+    /// That there is no configuration of the helper at a path.
+    NoConfiguration(PathBuf),
     /// The claims of the JWT in a file, which a rotation does not change; for other tokens, the whole token.
     Token(PathBuf, Acceptor),
     /// The same for a token in a variable.
@@ -76,9 +79,10 @@ impl Observed {
         Some(Self { dependency, digest })
     }
 
-    /// The observation of a file whose content was read already.
-    pub fn file(path: &Path, content: &Content) -> Self {
-        Self::read(Dependency::File(path.to_owned()), content)
+    /// The observation of the helper's configuration, whose content was read already.
+    pub fn configuration(path: &Path, content: &Content) -> Self {
+        let dependency = if *content == Content::Absent { Dependency::NoConfiguration } else { Dependency::File };
+        Self::read(dependency(path.to_owned()), content)
     }
 
     /// The observation of a file or a token whose content was read already.
@@ -122,9 +126,12 @@ impl Observed {
 impl Dependency {
     fn named_path(&self) -> Option<&Path> {
         match self {
-            Self::File(path) | Self::Token(path, _) | Self::Path(path) | Self::Absent(path, _) | Self::Folder(path) => {
-                Some(path)
-            }
+            Self::File(path)
+            | Self::NoConfiguration(path)
+            | Self::Token(path, _)
+            | Self::Path(path)
+            | Self::Absent(path, _)
+            | Self::Folder(path) => Some(path),
             _ => None,
         }
     }
@@ -148,6 +155,7 @@ impl Dependency {
                     Err(content) => self.digest_of(&content),
                 })
             }
+            Self::NoConfiguration(path) => config::is_absent(path, env).then(|| self.digest_of(&Content::Absent)),
             Self::Token(path, _) => {
                 Some(self.digest_of(&input::regular_file(path, input::LARGEST_TOKEN).ok()??.content))
             }

@@ -126,7 +126,7 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
         return;
     }
     let mut observed: Vec<Observed> =
-        config.source().map(|(path, content)| Observed::file(path, content)).into_iter().collect();
+        config.source().map(|(path, content)| Observed::configuration(path, content)).into_iter().collect();
     observed.extend(identity.observed.iter().cloned());
     let request = request_key(env, &target.host);
     let decided = Decided {

@@ -1,10 +1,14 @@
 //! The mapping of registries to profiles and roles, custom domains, and one token for all registries of a region.
 
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::helper::{Helper, Ran};
-use crate::process::{end, start};
+use crate::process::{self, end, start};
 use crate::support::aws::{Aws, Plan};
 use crate::{HOST, NOT_FOUND};
 
@@ -233,4 +237,91 @@ fn identities_in_parallel_are_never_mixed_up() {
         }
     }
     assert_eq!(aws.count_of("ecr"), identities.len());
+}
+
+/// A configuration that is out of reach may map the registry to another identity; only one that plainly does not exist maps it to none.
+#[test]
+fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
+    const SOMEBODY: u32 = 12345;
+    if crate::helper::lacks_unix("a way to the configuration") {
+        return;
+    }
+    let aws = Aws::start();
+    let base = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(base.path(), Permissions::from_mode(0o755)).expect("a mode");
+    let (program, home) = (base.path().join("program"), base.path().join("home"));
+    fs::copy(crate::helper::program(), &program).expect("a copy");
+    let (config, dir) = (home.join(".config"), home.join(CONFIG).parent().expect("a parent").to_owned());
+    fs::create_dir_all(&dir).expect("a directory");
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        chown(&home, Some(SOMEBODY), Some(SOMEBODY)).expect("a home");
+    } else {
+        crate::namespace::note("closed directories of a configuration: being another user needs root");
+    }
+    let helper = Helper::of(&aws);
+    let run = |args: &[&str], input: &str| {
+        let mut command = helper.tool(&program);
+        command.args(args).env("HOME", &home).current_dir("/");
+        if is_root {
+            command.uid(SOMEBODY).gid(SOMEBODY);
+        }
+        process::run(&mut command, input)
+    };
+    let is_default = |ran: Ran| assert!(ran.password_for(HOST).starts_with("AKIAEXAMPLE."), "{ran:?}");
+    let close = |dir: &Path| fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("a mode");
+    let open = |dir: &Path| fs::set_permissions(dir, Permissions::from_mode(0o755)).expect("a mode");
+    let away = |path: &Path| fs::rename(path, base.path().join("away")).expect("a move");
+    let back = |path: &Path| fs::rename(base.path().join("away"), path).expect("a move");
+    let file = dir.join("config.toml");
+    // What is in the way, which path a message has to name, whether it takes another user, how it comes, and how it goes.
+    let obstacles: [(&str, &Path, bool, &dyn Fn(), &dyn Fn()); 6] = [
+        ("a closed directory", &config, true, &|| close(&config), &|| open(&config)),
+        ("a closed directory of its own", &dir, true, &|| close(&dir), &|| open(&dir)),
+        ("a file", &config, false, &|| (away(&config), fs::write(&config, "").expect("a file")).1, &|| {
+            (fs::remove_file(&config).expect("a file"), back(&config)).1
+        }),
+        (
+            "a link to nothing",
+            &config,
+            false,
+            &|| (away(&config), symlink("gone", &config).expect("a link")).1,
+            &|| (fs::remove_file(&config).expect("a link"), back(&config)).1,
+        ),
+        (
+            "a link to itself",
+            &config,
+            false,
+            &|| (away(&config), symlink(&config, &config).expect("a link")).1,
+            &|| (fs::remove_file(&config).expect("a link"), back(&config)).1,
+        ),
+        ("a file that is a link to nothing", &file, false, &|| symlink("gone", &file).expect("a link"), &|| {
+            fs::remove_file(&file).expect("a link")
+        }),
+    ];
+    for (what, named, needs_root, come, go) in obstacles {
+        if needs_root && !is_root {
+            continue;
+        }
+        is_default(run(&["get"], HOST));
+        come();
+        let named = named.display().to_string();
+        for args in [&["get"][..], &["login", HOST], &["export", HOST]] {
+            let ran = run(args, HOST);
+            for words in ["E-CONFIG-INVALID", &named, "config.toml", "AWS_ECR_CONFIG_FILE"] {
+                assert!(ran.code == Some(1) && ran.stderr.contains(words), "{what}, {args:?}: {words} in {ran:?}");
+            }
+        }
+        go();
+    }
+    is_default(run(&["get"], HOST));
+    assert_eq!(aws.count(), 1, "an absent configuration costs no hit");
+    if is_root {
+        // The home of another user.
+        chown(&home, Some(0), Some(0)).expect("a home");
+        fs::set_permissions(&home, Permissions::from_mode(0o700)).expect("a mode");
+        is_default(run(&["get"], HOST));
+        let report = run(&["doctor", HOST], "").stdout;
+        assert!(report.contains("configuration") && report.contains("cannot be entered"), "{report}");
+    }
 }

@@ -66,6 +66,9 @@ fn check_configuration(checker: Checker) -> Option<Check> {
     match checker.config {
         Err(failure) => Some(Check::failed(Name::Configuration, failure.clone())),
         Ok(config) => {
+            if let Some(why) = config.passed_over() {
+                return Some(Check::warned(Name::Configuration, why.clone()));
+            }
             let (path, content) = config.source()?;
             matches!(content, Content::Bytes(_)).then(|| Check::ok(Name::Configuration, path.display().to_string()))
         }
