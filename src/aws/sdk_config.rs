@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
@@ -44,6 +45,8 @@ pub(super) fn sdk_config(
         .retry_config(RetryConfig::standard().with_max_attempts(attempts).with_max_backoff(LONGEST_BACKOFF))
         .timeout_config(timeouts(attempts, deadline))
         .sleep_impl(Pauses { deadline })
+        // It takes a name server or a proxy that hangs for a slow upload. The time limits are enough.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .time_source(SystemTimeSource::new())
         .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"));
     builder.set_use_fips(settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"));

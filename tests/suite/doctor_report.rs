@@ -57,6 +57,26 @@ fn with_an_endpoint_that_hangs_lines_appear_at_once_and_doctor_ends_in_time() {
     assert_eq!(verdict(&text), "2 ok, 5 failed", "{text}");
 }
 
+/// A TLS handshake or a proxy that hangs, for ECR and for STS. Each time limit has another part of the work end first.
+#[test]
+fn what_hangs_is_named_and_not_the_inside_of_a_library() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let (https, http) = (format!("https://{address}"), format!("http://{address}"));
+    let aws = Aws::start();
+    for limit in ["2s", "4s"] {
+        for (variable, url) in [("AWS_ENDPOINT_URL", &https), ("AWS_ENDPOINT_URL_STS", &https), ("HTTPS_PROXY", &http)]
+        {
+            let helper = if variable == "HTTPS_PROXY" { Helper::bare() } else { Helper::of(&aws) };
+            let helper = helper.var("AWS_ACCESS_KEY_ID", "AKIA").var("AWS_SECRET_ACCESS_KEY", "s");
+            let ran = helper.var(variable, url).var("AWS_ECR_TIMEOUT", limit).run(&["doctor", HOST], "");
+            let named = ran.stdout.lines().find(|line| line.contains("answer")).unwrap_or_default();
+            assert!(named.contains(&address.to_string()) && named.contains("not answer"), "{variable}: {}", ran.stdout);
+            assert!(!ran.stdout.contains("throughput"), "{variable}: {}", ran.stdout);
+        }
+    }
+}
+
 #[test]
 fn a_healthy_registry_is_one_line_and_all_steps_are_for_those_who_ask() {
     if lacks_kernel("doctor of the program on the PATH") {
