@@ -22,7 +22,7 @@ use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Watch};
-use crate::platform::shell_word;
+use crate::platform::{notice_children, shell_word};
 use crate::terminal;
 use crate::token_provider::{self, Authenticator, MOST_CHANGES, Resolved, Stop};
 
@@ -120,6 +120,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         return Err(Error::failed(failure.code, what, format!("install it: '{command}' renews the sign-in")));
     };
     print_notice(&format!("{}; running '{command}'", failure.what));
+    notice_children();
     let status = Command::new(program)
         .args(words.split(' '))
         .args(["--profile", profile])

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
 use rustix::process::{WaitOptions, waitpid};
 
+use super::process::notice_children;
 #[cfg(unix)]
 use super::process::{heeded, on_signal};
 use super::random;
@@ -95,6 +96,7 @@ impl Family {
     pub(super) fn start(command: &mut Command) -> io::Result<(Child, Self)> {
         #[cfg(unix)]
         listen();
+        notice_children();
         let mark = format!("{MARK}{}_{:016x}", std::process::id(), random());
         // Held until the program is in the list, where a signal's handler finds it.
         let mut all = running();

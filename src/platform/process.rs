@@ -226,13 +226,22 @@ pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
 /// Makes a write beyond the limit on file sizes fail instead of ending the process. Call it before a file is written, not at
 /// the start, since it costs system calls.
 pub fn survive_file_size_limit() {
+    // Any handler of the signal is enough: the write then fails with EFBIG (setrlimit(2)).
     #[cfg(unix)]
-    {
-        use std::sync::Arc;
-        use std::sync::atomic::AtomicBool;
-        // Any handler of the signal is enough: the write then fails with EFBIG (setrlimit(2)).
-        let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)));
-    }
+    handle(Signal::XFSZ);
+}
+
+/// Lets this process learn how its children end, even if it was started to ignore the signal: then the system would forget them at
+/// once (waitpid(2)). Call it before a child is started.
+pub fn notice_children() {
+    #[cfg(unix)]
+    handle(Signal::CHILD);
+}
+
+/// Has a handler for a signal, which does nothing.
+#[cfg(unix)]
+fn handle(signal: Signal) {
+    let _ = signal_hook::flag::register(signal.as_raw(), std::sync::Arc::default());
 }
 
 /// Ends this process, whose output is written, with an exit code. On Unix at once: what Rust does at the end for its stacks takes system
