@@ -24,7 +24,7 @@ pub const LONGEST_OUTPUT: usize = 1024 * 1024;
 /// The longest pause between two checks whether the program has ended, after the end of its output.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// How long the end of a relayed standard error is waited for once the program has ended: a daemon that it leaves behind may hold it.
+/// How long the end of standard error is waited for once the program has ended: a daemon that it leaves behind may hold it.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Gets standard error piece by piece.
@@ -34,7 +34,7 @@ pub type Relay = Box<dyn FnMut(&[u8]) + Send>;
 pub struct Finished {
     /// Its standard output.
     pub output: Zeroizing<Vec<u8>>,
-    /// Its standard error; empty if it is relayed and a process that the program left behind holds it open.
+    /// Its standard error; empty if a process that the program left behind holds it open.
     pub errors: Zeroizing<Vec<u8>>,
     /// Its exit code, or the signal that ended it.
     pub status: ExitStatus,
@@ -114,7 +114,6 @@ fn converse(
         let _ = spawn_thread(move || stdin.write_all(&input)).map_err(ChildError::Unreadable)?;
     }
     let (sender, receiver) = mpsc::channel();
-    let is_relayed = relay.is_some();
     read(child.stdout.take(), OUTPUT, None, &sender)?;
     read(child.stderr.take(), ERRORS, relay, &sender)?;
     // The channel ends with the last reader.
@@ -124,8 +123,7 @@ fn converse(
     let mut pause = Duration::from_millis(1);
     loop {
         let now = Instant::now();
-        let is_read = output.is_some() && (errors.is_some() || is_relayed);
-        if is_read && ended.is_none() {
+        if output.is_some() && ended.is_none() {
             let status = family.try_wait(child).map_err(ChildError::Unreadable)?;
             ended = status.map(|status| (status, deadline.min(now + LINGER)));
         }
@@ -135,7 +133,7 @@ fn converse(
             }
             Some((_, until)) => until - now,
             None if now >= deadline => return Err(ChildError::TimedOut),
-            None if is_read => pause,
+            None if output.is_some() => pause,
             None => deadline - now,
         };
         match receiver.recv_timeout(wait) {

@@ -60,6 +60,48 @@ fn a_process_has_no_standard_input_and_shows_the_end_of_standard_error() {
     assert!(line.contains("exit status: 3: …") && line.contains("starting vault is sealed"), "{line}");
 }
 
+/// E.g. an agent that is started for the next time.
+#[test]
+fn a_daemon_that_holds_standard_error_delays_no_answer() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "60s");
+    let script = "sleep 300 >/dev/null & echo $! >\"$HOME/daemon\"\n\
+                  echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let helper = with_process(helper, script);
+    let ran = helper.get(HOST);
+    let daemon = pid_in(&helper, "daemon");
+    assert!(runs(&daemon), "{ran:?}");
+    shell(&format!("kill {daemon}"));
+    assert!(ran.password_for(HOST).starts_with("AKIAP."));
+    assert!(ran.took < limit(Duration::from_secs(10)), "{:?}", ran.took);
+}
+
+/// Perl's `$SIG{CHLD} = 'IGNORE'`, and a shell's trap, are passed on to the programs that they start.
+#[test]
+fn programs_are_run_for_a_caller_that_ignores_the_ends_of_its_children() {
+    if lacks_kernel("signals that are ignored") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+    crate::fallback::install_as(&helper, "fake", "echo '{\"Username\":\"u\",\"Secret\":\"s\"}'");
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    let script = "grep SigIgn /proc/self/status >\"$HOME/ignored\"\n\
+                  echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let helper = with_process(helper.var("PATH", &path), script);
+    for host in [HOST, "ghcr.io"] {
+        let mut command = helper.tool("env");
+        command.args(["--ignore-signal=CHLD"]).arg(program()).arg("get");
+        let ran = crate::process::run(&mut command, host);
+        assert!(ran.code == Some(0) && ran.stdout.contains("Secret"), "{host}: {ran:?}");
+    }
+    // What it starts has the signal as it usually is.
+    let ignored = pid_in(&helper, "ignored");
+    let ignored = u64::from_str_radix(ignored.trim_start_matches("SigIgn:").trim(), 16).expect("a mask");
+    assert_eq!(ignored & 1 << (Signal::SIGCHLD as u32 - 1), 0, "{ignored:x}");
+}
+
 /// E.g. a chroot, or an image with nothing but the helper and a shell.
 #[test]
 fn programs_start_where_there_is_no_dev_null() {
