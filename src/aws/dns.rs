@@ -51,15 +51,24 @@ mod system {
 
 #[cfg(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
-    use std::fs::{self, File};
-    use std::io::{self, BufRead, BufReader, ErrorKind};
+    use std::io::{self, BufRead, BufReader, Read};
     use std::net::{IpAddr, SocketAddr};
+    use std::path::Path;
 
     use hickory_resolver::TokioResolver;
     use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::NetError;
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::system_conf::parse_resolv_conf;
+
+    use crate::input;
+    use crate::platform;
+
+    /// As much of the hosts file is read.
+    const MOST_OF_HOSTS: u64 = 64 * 1024 * 1024;
+
+    /// The longest line of it.
+    const LONGEST_LINE: u64 = 64 * 1024;
 
     /// In Rust. The system's settings are read for each name: a process resolves one or two.
     pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NetError> {
@@ -76,11 +85,14 @@ mod system {
     }
 
     /// The addresses of a name in the hosts file, IPv4 first. Those that block advertisements have hundreds of thousands of lines,
-    /// so that none is kept. A comment may have other characters than UTF-8.
+    /// so that none is kept. A comment may have other characters than UTF-8. What is there in place of a file is not waited for.
     fn listed(name: &str) -> io::Result<Vec<IpAddr>> {
-        let mut found = Vec::new();
-        for line in BufReader::new(File::open("/etc/hosts")?).split(b'\n') {
-            let line = line?;
+        let (mut found, mut line) = (Vec::new(), Vec::new());
+        let file = platform::open_without_waiting(Path::new("/etc/hosts"))?;
+        let is_file = file.metadata()?.is_file();
+        let mut lines = BufReader::new(file.take(if is_file { MOST_OF_HOSTS } else { 0 }));
+        while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
+            let line = std::mem::take(&mut line);
             let line = String::from_utf8_lossy(line.split(|byte| *byte == b'#').next().unwrap_or_default());
             let mut words = line.split_whitespace();
             let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
@@ -92,13 +104,12 @@ mod system {
         Ok(found)
     }
 
-    /// The servers and options of `/etc/resolv.conf`. Without the file or without a server in it, this machine is the server, as
+    /// The servers and options of `/etc/resolv.conf`. Without a file that can be read or without a server in it, this machine is the server, as
     /// in the C library (resolv.conf(5)).
     fn servers() -> Result<(ResolverConfig, ResolverOpts), NetError> {
-        let mut text = match fs::read("/etc/resolv.conf") {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            text => text?,
-        };
+        let reading = input::regular_file(Path::new("/etc/resolv.conf"), input::LARGEST_TOKEN);
+        let reading = reading.map_err(|why| format!("/etc/resolv.conf cannot be read: {why}"))?;
+        let mut text = reading.as_ref().and_then(|reading| reading.content.bytes()).unwrap_or_default().to_vec();
         parse_resolv_conf(&text).or_else(|_| {
             text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
             parse_resolv_conf(&text)

@@ -45,6 +45,10 @@ impl Exchange {
                     "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
                 )
             })?;
+            let needs_roots = uri.scheme_str() == Some("https");
+            if let Some(failure) = context.network.trust_failure().filter(|_| needs_roots) {
+                return Err(failure);
+            }
             let proxy = context.network.proxy_for(&uri);
             Ok(Route {
                 endpoint: without_path(&uri.to_string()),

@@ -5,11 +5,12 @@
 //! FIPS. SECURITY.md compares both with AWS-LC without FIPS, and explains the default.
 //!
 //! The roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either, those of
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. A file that one of
-//! these two names is read at once, so that a mistake in it is an error; the others are read once, for the first connection
-//! with TLS, in another thread while it connects.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. What a setting names
+//! is read at once. A mistake in one of the first two is an error; in the others only for TLS, since machines set them
+//! without need. The system's are read once, for the first connection with TLS, in another thread while it connects.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,26 +21,32 @@ use rustls::crypto::aws_lc_rs as cryptography;
 #[cfg(all(feature = "ring", not(feature = "fips")))]
 use rustls::crypto::ring as cryptography;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_native_certs::{load_certs_from_paths, load_native_certs};
+use rustls_native_certs::load_native_certs;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::Identity;
-use crate::input::{self, Content};
+use crate::input::{self, Content, ReadError, Reading};
 
 /// The files in which Linux distributions have all certificates. rustls-native-certs would also read the directory that
-/// holds the same certificates one by one, which takes 2 ms more.
+/// holds the same certificates one by one, which takes 2 ms more, and would read a file of any size.
 const BUNDLES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
     "/etc/ssl/cert.pem",
+    "/opt/etc/ssl/certs/ca-certificates.crt",
 ];
+
+/// The directories in which they have them one by one.
+const DIRS: &[&str] = &["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// The certificates that are trusted.
 #[derive(Debug)]
@@ -59,13 +66,10 @@ struct Loaded {
 
 #[derive(Clone, Debug)]
 enum Roots {
-    /// Those of a CA bundle that was read already.
-    Bundle(Arc<RootCertStore>),
-    /// Those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, one of which is set.
-    SslCert {
-        file: Option<PathBuf>,
-        dir: Option<PathBuf>,
-    },
+    /// Those that a setting names, which were read already.
+    Named(Arc<RootCertStore>),
+    /// None: why a setting names none.
+    None(Failure),
     System,
 }
 
@@ -81,17 +85,15 @@ impl Trust {
                 of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'")))
             }
         };
+        let ssl_cert = |setting: &str| Some((env.path(setting)?, setting.to_owned()));
+        let ssl_cert: Vec<_> = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(ssl_cert).collect();
         let named = |(path, setting): &(PathBuf, String)| format!("{} ({setting})", path.display());
-        let (description, roots) = match (bundle, env.path("SSL_CERT_FILE"), env.path("SSL_CERT_DIR")) {
-            (Some(bundle), ..) => {
-                let store = read_bundle(&bundle, deadline)?;
-                (named(&bundle), Roots::Bundle(Arc::new(store)))
-            }
-            (None, None, None) => ("the system's certificates".to_owned(), Roots::System),
-            (None, file, dir) => {
-                let set = [("SSL_CERT_FILE", &file), ("SSL_CERT_DIR", &dir)].into_iter();
-                let set = set.filter_map(|(setting, path)| Some(named(&(path.clone()?, setting.to_owned()))));
-                (set.collect::<Vec<_>>().join(" and "), Roots::SslCert { file, dir })
+        let (description, roots) = match bundle {
+            Some(bundle) => (named(&bundle), Roots::Named(read_bundle(&bundle, deadline)?)),
+            None if ssl_cert.is_empty() => ("the system's certificates".to_owned(), Roots::System),
+            None => {
+                let description = ssl_cert.iter().map(named).collect::<Vec<_>>().join(" and ");
+                (description, read_ssl_cert(&ssl_cert, deadline)?)
             }
         };
         Ok(Self { description, roots, loaded: OnceCell::new() })
@@ -102,9 +104,19 @@ impl Trust {
         &self.description
     }
 
-    /// Whether there are no certificates at all, as in an empty image.
-    pub(super) fn is_empty(&self) -> bool {
-        self.loaded.get().is_some_and(|loaded| loaded.is_empty)
+    /// Why no server can be trusted, where that is known: there are no certificates.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match &self.roots {
+            Roots::None(failure) => Some(failure.clone()),
+            // As in an empty image.
+            Roots::System if self.loaded.get().is_some_and(|loaded| loaded.is_empty) => {
+                let what = "the system's certificates hold no CA certificate at all";
+                let hint = "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a \
+                            PEM file in AWS_CA_BUNDLE";
+                Some(Failure::new(Code::TlsUntrusted, what, hint))
+            }
+            _ => None,
+        }
     }
 
     /// The configuration of TLS connections. The first call reads the certificates.
@@ -124,15 +136,17 @@ impl Trust {
 impl Roots {
     fn load(self) -> Arc<RootCertStore> {
         match self {
-            Self::Bundle(store) => store,
-            Self::SslCert { file, dir } => parsable(load_certs_from_paths(file.as_deref(), dir.as_deref()).certs),
-            Self::System => {
-                let bundle = BUNDLES.iter().map(Path::new).find(|path| cfg!(target_os = "linux") && path.exists());
-                let pem = bundle.and_then(|bundle| std::fs::read(bundle).ok()).unwrap_or_default();
-                let store = parsable(CertificateDer::pem_slice_iter(&pem).flatten());
-                let store = Some(store).filter(|store| !store.is_empty());
-                store.unwrap_or_else(|| parsable(load_native_certs().certs))
+            Self::Named(store) => store,
+            Self::None(_) => parsable([]),
+            Self::System if cfg!(target_os = "linux") => {
+                let bundle = BUNDLES.iter().map(Path::new).find(|path| path.exists()).and_then(regular_file);
+                let of_bundle = parsable(in_pem(&bundle.unwrap_or_default()));
+                if !of_bundle.is_empty() {
+                    return of_bundle;
+                }
+                parsable(DIRS.iter().flat_map(|dir| in_dir(Path::new(dir)).unwrap_or_default()))
             }
+            Self::System => parsable(load_native_certs().certs),
         }
     }
 }
@@ -144,26 +158,83 @@ fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> 
     Arc::new(store)
 }
 
-/// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
-fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<RootCertStore, Failure> {
-    let read = || -> Result<RootCertStore, Box<dyn Error>> {
-        let file = input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?;
-        let pem = match file.content {
-            Content::Bytes(pem) => pem,
-            Content::Absent => return Err("it does not exist".into()),
-            Content::Unreadable(why) => return Err(why.into()),
+fn in_pem(pem: &[u8]) -> impl Iterator<Item = CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).flatten()
+}
+
+/// The certificates in the regular files of a directory, which together are as large as one bundle at most.
+fn in_dir(dir: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let (mut certificates, mut left) = (Vec::new(), input::LARGEST);
+    let files = std::fs::read_dir(dir).map_err(|error| error.to_string())?.flatten();
+    for pem in files.filter_map(|file| regular_file(&file.path())) {
+        left = left.checked_sub(pem.len() as u64).ok_or_else(|| ReadError::TooLarge(input::LARGEST).to_string())?;
+        certificates.extend(in_pem(&pem));
+    }
+    Ok(certificates)
+}
+
+/// The content of a regular file that has a size of one bundle at most.
+fn regular_file(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    match input::regular_file(path, input::LARGEST) {
+        Ok(Some(Reading { content: Content::Bytes(pem), .. })) => Some(pem),
+        _ => None,
+    }
+}
+
+/// Reads what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, Failure> {
+    let (mut certificates, mut failure) = (Vec::new(), None);
+    for (path, setting) in set {
+        let found = if setting == "SSL_CERT_DIR" {
+            in_dir(path)
+        } else {
+            let reading = input::file(path, input::LARGEST, deadline);
+            bytes(reading.map_err(|why| unusable(path, setting, &why))?.content).map(|pem| in_pem(&pem).collect())
         };
+        match found {
+            Ok(found) => certificates.extend(found),
+            Err(why) => failure = failure.or_else(|| Some(unusable(path, setting, &why))),
+        }
+    }
+    let store = parsable(certificates);
+    if !store.is_empty() {
+        return Ok(Roots::Named(store));
+    }
+    let empty = || set.first().map(|(path, setting)| unusable(path, setting, &NO_CERTIFICATE));
+    Ok(failure.or_else(empty).map_or(Roots::Named(store), Roots::None))
+}
+
+/// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
+fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<Arc<RootCertStore>, Failure> {
+    let read = || -> Result<RootCertStore, Box<dyn Error>> {
+        let pem = bytes(input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?.content)?;
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             store.add(certificate?)?;
         }
-        if store.is_empty() { Err("it contains no certificate".into()) } else { Ok(store) }
+        if store.is_empty() { Err(NO_CERTIFICATE.into()) } else { Ok(store) }
     };
-    read().map_err(|why| {
-        let what = format!("the CA bundle {} ({setting}) cannot be used: {why}", path.display());
-        let hint = format!("correct or unset {setting}: it must be a file of PEM certificates");
-        Failure::new(Code::CaBundle, what, hint)
-    })
+    read().map(Arc::new).map_err(|why| unusable(path, setting, &why))
+}
+
+const NO_CERTIFICATE: &str = "it contains no certificate";
+
+/// The bytes of what was read, or why there are none.
+fn bytes(content: Content) -> Result<Zeroizing<Vec<u8>>, String> {
+    match content {
+        Content::Bytes(pem) => Ok(pem),
+        Content::Absent => Err("it does not exist".to_owned()),
+        Content::Unreadable(why) => Err(why),
+    }
+}
+
+fn unusable(path: &Path, setting: &str, why: &dyn Display) -> Failure {
+    let (kind, form) = match setting {
+        "SSL_CERT_DIR" => ("directory of CA certificates", "a directory of files of PEM certificates"),
+        _ => ("CA bundle", "a file of PEM certificates"),
+    };
+    let what = format!("the {kind} {} ({setting}) cannot be used: {why}", path.display());
+    Failure::new(Code::CaBundle, what, format!("correct or unset {setting}: it must be {form}"))
 }
 
 fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {

@@ -92,6 +92,31 @@ impl Names {
     }
 }
 
+/// Only a static program reads them itself.
+#[test]
+fn what_is_in_place_of_the_files_of_etc_is_neither_waited_for_nor_read_without_end() {
+    if !is_static(&program()) {
+        return skip("files of /etc", "this program is dynamic; packaging/build makes the static one");
+    }
+    let Some(names) = Names::start("files of /etc") else { return };
+    let path = |name: &str| names.dir.path().join("etc").join(name);
+    for name in ["hosts", "resolv.conf"] {
+        for kind in ["pipe", "device", "huge"] {
+            names.write("hosts", "127.83.0.1 listed.test\n");
+            names.write("resolv.conf", SERVER);
+            fs::remove_file(path(name)).expect("a file");
+            match kind {
+                "pipe" => nix::unistd::mkfifo(&path(name), nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
+                "device" => std::os::unix::fs::symlink("/dev/zero", path(name)).expect("a link"),
+                _ => fs::File::create(path(name)).and_then(|file| file.set_len(1 << 40)).expect("a file"),
+            }
+            let other = if name == "hosts" { "api.corp.test" } else { "listed.test" };
+            names.helper(other).get(HOST).password_for(HOST);
+            fs::remove_file(path(name)).expect("what is there");
+        }
+    }
+}
+
 #[test]
 fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
     let Some(names) = Names::start("names") else { return };

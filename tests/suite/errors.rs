@@ -36,6 +36,7 @@ const MARKS: &[&str] = &[
     "accept the web identity token",
     "hop limit",
     "in time;",
+    "PEM certificates",
 ];
 
 /// Asserts that a failing `get` and `doctor` report this cause and no other.
@@ -297,6 +298,56 @@ fn a_certificate_that_is_not_trusted() {
     }
     let named = with("AWS_CA_BUNDLE", &server).var("AWS_ENDPOINT_URL", &url.replace("localhost", "127.0.0.1"));
     fails(&named, "is not trusted", &["127.0.0.1:"]);
+}
+
+/// Whatever else is in the directory.
+#[cfg(unix)]
+#[test]
+fn a_directory_of_certificates_is_read_up_to_a_limit() {
+    let aws = Aws::start();
+    let server = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    let certificate = std::fs::read_to_string(server.bundle()).expect("a bundle");
+    server.serve(listener, aws.app());
+    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var("SSL_CERT_DIR", "~/certs");
+    helper.write("certs/a.pem", &format!("-----BEGIN CERTIFICATE-----\nAAAA\n{certificate}"));
+    helper.write("certs/b.pem", &certificate);
+    let certs = helper.home().join("certs");
+    let in_dir = |name: &str| certs.join(name);
+    nix::unistd::mkfifo(&in_dir("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    std::os::unix::fs::symlink("/dev/zero", in_dir("device")).expect("a link");
+    let huge = std::fs::File::create(in_dir("huge")).expect("a file");
+    huge.set_len(1 << 40).expect("a size");
+    helper.get(HOST).password_for(HOST);
+    let helper = helper.var("AWS_ECR_DISABLE_CACHE", "1");
+    for number in 0..9 {
+        let file = std::fs::File::create(in_dir(&number.to_string())).expect("a file");
+        file.set_len(1 << 20).expect("a size");
+    }
+    let why = "certs (SSL_CERT_DIR) cannot be used: it is larger than 8 MiB, the limit";
+    fails(&helper, "PEM certificates", &[why, "it must be a directory"]);
+}
+
+#[test]
+fn certificates_that_are_not_where_a_variable_says() {
+    let aws = Aws::start();
+    let server = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    server.serve(listener, aws.app());
+    for (variable, path, why) in [
+        ("SSL_CERT_FILE", "/nonexistent/file", "it does not exist"),
+        ("SSL_CERT_FILE", "/", "it is a directory"),
+        ("SSL_CERT_FILE", "/dev/null", "it contains no certificate"),
+        ("SSL_CERT_DIR", "/nonexistent/dir", "No such file"),
+    ] {
+        let helper = Helper::of(&aws).var(variable, path);
+        // Machines have these variables without need.
+        helper.get(HOST).password_for(HOST);
+        let expected = format!("{path} ({variable}) cannot be used: {why}");
+        fails(&Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var(variable, path), "PEM certificates", &[&expected]);
+    }
 }
 
 #[test]

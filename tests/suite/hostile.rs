@@ -315,6 +315,7 @@ fn files_without_end_and_large_ones_are_one_line_under_a_limit_on_memory() {
         ("AWS_CONFIG_FILE", "8 MiB", 8 << 10),
         ("AWS_SHARED_CREDENTIALS_FILE", "8 MiB", 8 << 10),
         ("AWS_CA_BUNDLE", "8 MiB", 8 << 10),
+        ("SSL_CERT_FILE", "8 MiB", 8 << 10),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "1 MiB", 1 << 10),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "1 MiB", 1 << 10),
     ] {

@@ -125,7 +125,9 @@ fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
         }
         name => Helper::of(&aws).var(name, path),
     };
-    for name in ["AWS_ECR_CONFIG_FILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "web identity", "container", "SSO"] {
+    for name in
+        ["AWS_ECR_CONFIG_FILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "SSL_CERT_FILE", "web identity", "container", "SSO"]
+    {
         for kind in ["pipe", "/dev/zero"] {
             let dir = tempfile::tempdir().expect("a directory");
             let mut path = kind.to_owned();

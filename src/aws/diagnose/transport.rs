@@ -28,20 +28,15 @@ impl Context {
         let authority = self.last.authority();
         match (cause, self.last.proxy()) {
             (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => {
-                let roots = self.network.describe_roots();
-                let (what, hint) = if self.network.has_no_roots() {
-                    (
-                        format!("cannot be checked: {roots} hold no CA certificate at all"),
-                        "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a PEM \
-                         file in AWS_CA_BUNDLE",
-                    )
-                } else {
-                    (
-                        format!("is not trusted by {roots}: {}", describe_certificate_error(reason)),
-                        "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
-                    )
-                };
-                Failure::new(Code::TlsUntrusted, format!("the certificate of {authority} {what}"), hint)
+                if let Some(failure) = self.network.trust_failure() {
+                    return failure.with_context(format!("the certificate of {authority} cannot be checked"));
+                }
+                let (roots, why) = (self.network.describe_roots(), describe_certificate_error(reason));
+                Failure::new(
+                    Code::TlsUntrusted,
+                    format!("the certificate of {authority} is not trusted by {roots}: {why}"),
+                    "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
+                )
             }
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,

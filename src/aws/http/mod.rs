@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 use super::dns::Resolver;
 use super::tls::Trust;
 use crate::env::Env;
+use crate::error::Failure;
 use connect::{Connection, within};
 pub(super) use error::TransportError;
 pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary, secret_value};
@@ -154,9 +155,9 @@ impl Network {
         self.0.trust.describe()
     }
 
-    /// Whether no certificates are trusted, since there are none.
-    pub(super) fn has_no_roots(&self) -> bool {
-        self.0.trust.is_empty()
+    /// Why no server can be trusted, where that is known: there are no certificates.
+    pub(super) fn trust_failure(&self) -> Option<Failure> {
+        self.0.trust.failure()
     }
 
     /// Host and port of the proxy that a request to `uri` would go through.
