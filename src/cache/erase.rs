@@ -41,6 +41,17 @@ impl Cache {
         Ok(was_there)
     }
 
+    /// Erases the entries that cannot be read, whose tokens nobody knows: they are served again once they can, e.g. with another mode.
+    pub fn erase_unreadable(&self) -> io::Result<()> {
+        for path in self.files(ENTRY) {
+            let key = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            if key.is_some_and(|key| self.look_up(&key).is_none() && !path.is_dir()) {
+                remove_if_there(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes all saves that have begun fail, whatever their keys.
     pub fn cancel_saves(&self) -> io::Result<()> {
         self.remove_temporary_files(TEMPORARY)

@@ -84,6 +84,20 @@ impl Cache {
         }
     }
 
+    /// Opens the cache to list or remove what is in it: one that cannot be trusted or read may have tokens, which are served again once
+    /// it can.
+    pub fn open_whole(dir: PathBuf) -> Result<Self, Failure> {
+        let cache = Self::open(dir)?;
+        match fs::read_dir(&cache.dir) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                let what = format!("the cache {} cannot be read: {error}", cache.dir.display());
+                let hint = "correct the owner and mode of that directory and of those above it";
+                Err(Failure::new(Code::CacheUnused, what, hint))
+            }
+            _ => Ok(cache),
+        }
+    }
+
     /// The directory, for messages.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -106,8 +120,12 @@ impl Cache {
 
     /// The paths of all manifests, in no order.
     pub fn manifest_files(&self) -> Vec<PathBuf> {
+        self.files(MANIFEST).collect()
+    }
+
+    fn files(&self, extension: &'static str) -> impl Iterator<Item = PathBuf> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter(|path| path.extension().is_some_and(|ending| ending == MANIFEST)).collect()
+        files.filter(move |path| path.extension().is_some_and(|ending| ending == extension))
     }
 
     /// The manifest in a file, if it decodes.
@@ -132,9 +150,8 @@ impl Cache {
 
     /// All entries that decode, each with the size of its file in bytes, in no order.
     fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
-        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter_map(|path| {
-            let key = path.file_name()?.to_str()?.strip_suffix(".json")?;
+        self.files(ENTRY).filter_map(|path| {
+            let key = path.file_stem()?.to_str()?;
             let bytes = read(&path)?;
             Some((Entry::decode(&bytes, &key.parse().ok()?)?, u64::try_from(bytes.len()).ok()?))
         })

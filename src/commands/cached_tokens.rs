@@ -139,7 +139,7 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
 }
 
 fn open(env: &Env) -> Result<Cache, Error> {
-    Ok(Cache::open(Cache::dir_of(env)?)?)
+    Ok(Cache::open_whole(Cache::dir_of(env)?)?)
 }
 
 /// Prints the result of a command.

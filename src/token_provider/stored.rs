@@ -41,7 +41,7 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> 
 
 /// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.
 pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
-    let Some(cache) = trusted_cache(env) else { return Ok(()) };
+    let Some(cache) = whole_cache(env)? else { return Ok(()) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, target, &identity.key)
@@ -49,7 +49,7 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
 
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
 pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
-    let Some(cache) = trusted_cache(env) else { return Ok(0) };
+    let Some(cache) = whole_cache(env)? else { return Ok(0) };
     // Tokens that are being requested meanwhile: their hosts are not known yet.
     if let Err(error) = cache.cancel_saves() {
         debug!(error:%; "a token that is being requested may still be cached");
@@ -59,15 +59,23 @@ pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
     for (entry, _) in &tokens {
         erase_entry(&cache, target, entry.key())?;
     }
+    cache.erase_unreadable().map_err(|error| not_erased(&cache, target, &error))?;
     Ok(tokens.len())
 }
 
+/// The cache for what removes tokens; `None` where tokens are not cached.
+fn whole_cache(env: &Env) -> Result<Option<Cache>, Failure> {
+    let cache = env.cache_dir().map(Cache::open_whole).transpose();
+    cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
+}
+
+fn not_erased(cache: &Cache, target: &Target, error: &io::Error) -> Error {
+    let what = format!("cannot remove the cached token of {} from {}: {error}", target.host, cache.dir().display());
+    Error::failed(Code::CacheNotCleared, what, "remove it by hand")
+}
+
 fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Error> {
-    let removed = cache.erase(key).map_err(|error| {
-        let dir = cache.dir().display();
-        let what = format!("cannot remove the cached token of {} from {dir}: {error}", target.host);
-        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
-    })?;
+    let removed = cache.erase(key).map_err(|error| not_erased(cache, target, &error))?;
     debug!(host = target.host, key = short(key), removed; "cached token");
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, entries, instant, lacks_kernel, make_older, program, set_times};
+use crate::helper::{Helper, Ran, complaint, entries, instant, lacks_kernel, make_older, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -400,6 +400,40 @@ fn what_others_could_have_written_is_ignored() {
     works_uncached(&aws, &helper, &["not trusted", "symbolic link"]);
     fs::remove_file(&dir).expect("the link");
     fs::rename(&elsewhere, &dir).expect("a move");
+}
+
+/// Their tokens are served again once it can be trusted.
+#[test]
+fn a_cache_that_cannot_be_trusted_or_read_is_no_empty_one_for_who_logs_out() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let (dir, elsewhere) = (helper.cache_dir(), helper.home().join("elsewhere"));
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    let fails = |words: &[&str]| {
+        for args in [&["logout", HOST][..], &["logout", "--all"], &["cache"], &["erase"]] {
+            let ran = helper.run(args, HOST);
+            let line = if args == ["erase"] { ran.error() } else { complaint(&ran) };
+            assert!(words.iter().all(|word| line.contains(word)), "{args:?}: {ran:?}");
+            let code = if args.contains(&HOST) || args == ["erase"] { "E-CACHE-NOT-CLEARED" } else { "W-CACHE-UNUSED" };
+            assert!(line.contains(code), "{args:?}: {ran:?}");
+        }
+        assert_eq!(helper.entries().len(), 1);
+    };
+    mode(&dir, 0o777);
+    fails(&["not trusted", "chmod 700"]);
+    mode(&dir, 0o700);
+    fs::rename(&dir, &elsewhere).expect("a move");
+    symlink(&elsewhere, &dir).expect("a link");
+    fails(&["not trusted", "symbolic link"]);
+    fs::remove_file(&dir).and_then(|()| fs::rename(&elsewhere, &dir)).expect("a move");
+    // One that is not read by its mode is gone with those of the host.
+    let path = helper.entries().remove(0);
+    mode(&path, 0o644);
+    helper.run(&["logout", HOST], "");
+    assert_eq!(helper.entries(), Vec::<std::path::PathBuf>::new());
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), 2);
 }
 
 #[test]
