@@ -89,7 +89,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
     // A sign-in that no request can hold would be in the way of every other until its time.
     let is_expired = sign_in.is_expired();
-    let renewed = answer.access_token.and_then(|token| sign_in.renewed(token, life, answer.refresh_token));
+    let renewed = answer.access_token.and_then(|token| sign_in.renewed(&token, life, answer.refresh_token.as_deref()));
     let Some(text) = renewed else {
         debug!("the answer to the renewal holds no valid sign-in");
         return if is_expired { Err(without_credentials("SSO")) } else { Ok(Renewal::Unchanged) };

@@ -149,21 +149,21 @@ impl SignIn {
     /// another one. `None` if one of them is no token, or the time none of a sign-in.
     pub fn renewed(
         mut self,
-        access_token: String,
+        access_token: &str,
         life: Duration,
-        refresh_token: Option<String>,
+        refresh_token: Option<&str>,
     ) -> Option<Zeroizing<String>> {
-        if !is_token(&access_token) || !refresh_token.as_deref().is_none_or(is_token) {
+        if !is_token(access_token) || !refresh_token.is_none_or(is_token) {
             return None;
         }
         if life.is_zero() || life > LONGEST_LIFE {
             return None;
         }
         let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok()?;
-        self.set("accessToken", &access_token)?;
+        self.set("accessToken", access_token)?;
         self.set("expiresAt", &now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?)?;
         if let Some(refresh_token) = refresh_token {
-            self.set("refreshToken", &refresh_token)?;
+            self.set("refreshToken", refresh_token)?;
         }
         Some(Zeroizing::new(serde_json::to_string(&self.0).ok()?))
     }
