@@ -202,13 +202,21 @@ const LONGEST_TEXT: usize = 10_000;
 /// A word of this length or more that mixes letters and digits may be a key or a token.
 const SHORTEST_SECRET: usize = 5;
 
+/// The length of a secret access key of AWS.
+const SECRET_KEY: usize = 40;
+
 /// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
-/// "password=" and the like, and a word of letters and digits that is neither a path nor part of an ARN.
+/// "password=" and the like, and a word of letters and digits that is neither a path, part of an ARN nor the id of a request, by
+/// which the support of AWS finds it.
 pub fn without_secrets(text: &str) -> String {
     let (mut quote, mut is_announced) = (String::new(), false);
     for word in words(text) {
         quote.extend((!quote.is_empty()).then_some(' '));
-        quote.push_str(&if is_announced { "…".to_owned() } else { mask(word) });
+        quote.push_str(&match is_announced {
+            true => "…".to_owned(),
+            false if is_request_id(&quote, word) => word.to_owned(),
+            false => mask(word),
+        });
         // An answer of a megabyte may have half a million words.
         if quote.len() > LONGEST_QUOTE * 4 {
             break;
@@ -223,12 +231,33 @@ pub fn without_secrets(text: &str) -> String {
 }
 
 /// Names that come before a secret.
-const SECRETS: &[&str] =
-    &["password", "passwd", "secret", "token", "bearer", "basic", "key", "credential", "authorization", "signature"];
+const SECRETS: &[&str] = &[
+    "password",
+    "passwd",
+    "pwd",
+    "pass",
+    "passphrase",
+    "secret",
+    "token",
+    "bearer",
+    "basic",
+    "key",
+    "credential",
+    "authorization",
+    "signature",
+];
+
+/// Whether a word is the id of a request, as errors of AWS give it.
+fn is_request_id(before: &str, word: &str) -> bool {
+    let is_announced = ["RequestId: ", "Request ID: ", "RequestID: "].iter().any(|name| before.ends_with(name));
+    let id = word.trim_end_matches([';', ',', ')', '.']);
+    let is_uuid = id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    is_announced && is_uuid && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
 
 fn mask(word: &str) -> String {
     let bare = word.trim_matches(|c: char| "\"'()[]{},.;:".contains(c));
-    if bare.contains("arn:aws") || (bare.starts_with(['/', '~']) && !bare.contains('=')) {
+    if bare.starts_with(['/', '~']) && !bare.contains('=') {
         return word.to_owned();
     }
     if let Some((scheme, rest)) = word.split_once("://") {
@@ -267,6 +296,11 @@ fn mask_part(word: &str) -> String {
     {
         return format!("{name}-…");
     }
+    if let Some((before, arn)) = word.find("arn:aws").map(|start| word.split_at(start)) {
+        let (arn, after) =
+            arn.split_at(arn.find(['"', '\'', '(', ')', '[', ']', '{', '}', '<', '>']).unwrap_or(arn.len()));
+        return format!("{}{arn}{}", mask_part(before), mask_part(after));
+    }
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=_.-~".contains(c);
     let mut masked = String::new();
     for part in word.split_inclusive(|c| !is_part(c)) {
@@ -280,13 +314,14 @@ fn mask_part(word: &str) -> String {
     masked
 }
 
-/// Whether letters and digits are mixed as in a key or token. Names of hosts, regions and files have lower-case letters, a dot
-/// or a hyphen, and few digits.
+/// Whether letters and digits are mixed as in a key or token, or it is as long as a secret key, which may have no digit. Names of
+/// hosts, regions and files have lower-case letters, a dot or a hyphen, and few digits.
 fn is_random(piece: &str) -> bool {
     let has = |test: fn(&u8) -> bool| piece.as_bytes().iter().any(test);
     let digits = piece.bytes().filter(u8::is_ascii_digit).count();
     let is_name = !has(u8::is_ascii_uppercase) && piece.contains(['.', '-']) && digits <= 4;
-    piece.len() >= SHORTEST_SECRET && digits > 0 && has(u8::is_ascii_alphabetic) && !is_name
+    let is_long = piece.len() >= SECRET_KEY && !piece.contains(['.', '-', '_']);
+    piece.len() >= SHORTEST_SECRET && has(u8::is_ascii_alphabetic) && (is_long || (digits > 0 && !is_name))
 }
 
 /// Masks the user and password of a URL, or of the URL in a text.
@@ -346,6 +381,16 @@ mod tests {
             (
                 "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
                 "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
+            ),
+            (
+                "arn:aws:iam::111122223333:role/R'hunter2x {\"r\":\"arn:aws:ecr:x:1:a/b2\",\"n\":\"abc123\"}".to_owned(),
+                "arn:aws:iam::111122223333:role/R'… {\"r\":\"arn:aws:ecr:x:1:a/b2\",\"n\":\"…\"}".to_owned(),
+            ),
+            ("got wJalrXUtnFEMI/KAMDENG/bPxRfiCYEXAMPLEKEY".to_owned(), "got …".to_owned()),
+            ("user:me pwd:letmein passphrase: opensesame".to_owned(), "user:me pwd=… passphrase: …".to_owned()),
+            (
+                "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10".to_owned(),
+                "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id …".to_owned(),
             ),
             (
                 "cannot open /home/me/.vault/session-0123456789".to_owned(),
