@@ -6,7 +6,8 @@
 //! - A symbolic link is followed if both it and its directory belong to this user or to root.
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
 //! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
-//! - A file that another user owns, or that has a second name, is neither appended to nor replaced by a private one.
+//! - A file that another user owns is not appended to, nor replaced where that user could have put it, and one with a second name
+//!   is not appended to.
 //! - In a directory of another user, nothing is created: its owner could exchange it. root may write what it was asked for by
 //!   name below its own `HOME`, where that is another user's, as under `sudo -E` and in container jobs. What it creates there
 //!   is that user's.
@@ -42,6 +43,8 @@ pub struct Destination {
     pub(super) dir: OwnedFd,
     pub(super) of_dir: Stat,
     pub(super) name: OsString,
+    /// The user in whose home directory this one, root, is a guest.
+    pub(super) guest_of: Option<u32>,
 }
 
 impl Destination {
@@ -90,7 +93,11 @@ impl Destination {
 
     fn find(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Self> {
         let (dir, of_dir, name) = way::follow(path, last, dirs)?;
-        Ok(Self { dir, of_dir, name })
+        let guest_of = match dirs {
+            Dirs::Existing => None,
+            Dirs::Judged { guest_of, .. } => guest_of,
+        };
+        Ok(Self { dir, of_dir, name, guest_of })
     }
 
     /// The place of another name in the same directory.

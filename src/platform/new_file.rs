@@ -26,8 +26,10 @@ impl Destination {
                 return Err(io::Error::other("it is not a regular file"));
             }
             let is_of_dir = self.is_foreign() && existing.st_uid == self.of_dir.st_uid;
-            if access == Access::Private && is_foreign(existing.st_uid) && !self.is_private() && !is_of_dir {
-                return Err(refused("it belongs to another user; remove it".to_owned()));
+            let is_of_host = is_of_dir || self.guest_of == Some(existing.st_uid);
+            // Into a private directory, only this user or root has put it.
+            if is_foreign(existing.st_uid) && !is_of_host && !self.is_private() {
+                return Err(refused(format!("it belongs to another user, {}; remove it", existing.st_uid)));
             }
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

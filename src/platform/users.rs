@@ -40,6 +40,20 @@ pub(super) fn owner_of_home(path: &Path, home: Option<&Path>) -> Option<u32> {
     home.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0)
 }
 
+/// The user to whom a path belongs, with links followed, if that is not this one.
+pub fn other_owner(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != super::own_id())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home
 /// directory under `sudo -E` and in container jobs.
 pub fn is_root_elsewhere(path: &Path) -> bool {

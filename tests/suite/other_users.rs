@@ -187,6 +187,50 @@ fn nothing_is_written_into_a_directory_of_another_user() {
     helper.run(&["export", "--output", shared.join("new").to_str().expect("UTF-8"), HOST], "").silent();
 }
 
+/// In directories where others may create files: one of another user there is neither taken over nor replaced, nor removed.
+#[test]
+fn a_file_that_another_user_has_put_into_a_shared_directory_is_refused() {
+    if needs_root("files of others") {
+        return;
+    }
+    let helper = Helper::bare();
+    let roles = "[profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\nsource_profile = keys\n\
+                 [profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n";
+    helper.write(".aws/config", roles);
+    let entry = format!(r#"{{"credHelpers":{{"{HOST}":"ecr-login"}}}}"#);
+    let provider = r#"{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[]}"#;
+    let shared = dir(helper.home().join("shared"));
+    chown(&shared, Some(0), Some(OTHER.1)).expect("a group");
+    let (at, dir) = (|name: &str| shared.join(name).display().to_string(), shared.display().to_string());
+    let helper = helper.var("DOCKER_CONFIG", &dir).var("REGISTRY_AUTH_FILE", &at("auth.json"));
+    for mode in [0o1777, 0o2775] {
+        fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("a mode");
+        for (name, text, args) in [
+            ("config.json", "{}", &["setup", HOST][..]),
+            ("config.json", &entry, &["setup", "--remove", HOST]),
+            ("auth.json", "{}", &["setup", "--podman", HOST]),
+            ("auth.json", &entry, &["setup", "--podman", "--remove", HOST]),
+            ("kubelet.json", provider, &["setup", "--kubelet", &at("kubelet.json")]),
+            ("config.toml", "# mine", &["setup", "--profiles"]),
+            ("docker-credential-ecr-login.1", "", &["generate", &dir]),
+        ] {
+            let file = helper.write(&format!("shared/{name}"), text);
+            give(&file);
+            let before = tree(&shared);
+            let mut command = helper.command();
+            command.args(args);
+            if name == "config.toml" {
+                command.env("AWS_ECR_CONFIG_FILE", &file);
+            }
+            let ran = crate::process::run(&mut command, "");
+            let words = format!("it belongs to another user, {}; remove it", OTHER.0);
+            assert!(complaint(&ran).contains(&words), "{args:?}: {ran:?}");
+            assert_eq!(tree(&shared), before, "{args:?}");
+            fs::remove_file(&file).expect("a file");
+        }
+    }
+}
+
 /// A container without root sees the machine's root, who owns /tmp, as a user from outside.
 #[test]
 fn a_sticky_directory_of_a_user_from_outside_a_container_takes_files() {
@@ -441,8 +485,14 @@ fn what_root_sets_up_in_the_home_of_another_user_is_that_users() {
         assert_eq!(((metadata.uid(), metadata.gid()), metadata.mode() & 0o777), (OTHER, mode), "{path:?}");
     }
     chown(&file, Some(12346), Some(54322)).expect("an owner");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).expect("a mode");
+    let before = tree(&sudo.home());
+    assert!(complaint(&sudo.helper.run(&["setup", "--remove", HOST], "")).contains("another user, 12346"));
+    assert_eq!(tree(&sudo.home()), before, "it is a third user's");
+    give(&file);
+    // In a directory of root, which another command under sudo may have made.
+    chown(sudo.home().join(".docker"), Some(0), Some(0)).expect("an owner");
     assert_eq!(sudo.helper.run(&["setup", "--remove", HOST], "").code, Some(0));
+    give(&sudo.home().join(".docker"));
     sudo.write(".docker/config.json", "{\"a\": 1}", 0o664);
     assert_eq!(sudo.helper.run(&["setup", HOST], "").code, Some(0));
     let metadata = fs::metadata(&file).expect("metadata");

@@ -12,7 +12,7 @@ use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::error::Error;
-use crate::platform::{Access, Destination, NewFile, shell_word};
+use crate::platform::{self, Access, Destination, NewFile, shell_word};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -94,8 +94,7 @@ fn find(path: &Path, home: Option<&Path>) -> Result<Option<Destination>, Error> 
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {
-    let what = format!("{} cannot be replaced: {error}", path.display());
-    Error::failed(Code::WriteFailed, what, hint(path, error))
+    Error::unwritable(format_args!("{} cannot be replaced", path.display()), error, &hint(path, error))
 }
 
 /// What to do about a file that cannot be replaced.
@@ -116,20 +115,29 @@ fn hint(path: &Path, error: &io::Error) -> String {
                     word(&target),
                     word(path)
                 ),
-                _ => "add the entry where that file is made, or name another directory, for docker with DOCKER_CONFIG"
-                    .to_owned(),
+                _ => format!("add the entry where that file is made, or {}", permission(path)),
             }
         }
-        _ => "try again when the path is as it should be".to_owned(),
+        _ => "name another file".to_owned(),
+    }
+}
+
+/// How to get the permission to write into the directory of a file.
+fn permission(path: &Path) -> String {
+    let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
+    match platform::other_owner(dir) {
+        Some(0) => format!("run this command as root, to whom {} belongs", dir.display()),
+        Some(owner) => format!("run this command as the user {owner}, to whom {} belongs", dir.display()),
+        None => format!("make {} writable for this user", dir.display()),
     }
 }
 
 /// Writes a temporary file in the same directory; `None` for an empty text, which removes the file.
 fn new_file(destination: &Destination, text: &str) -> io::Result<Option<NewFile>> {
+    let mut new = destination.create(Access::AsBefore)?;
     if text.is_empty() {
         return Ok(None);
     }
-    let mut new = destination.create(Access::AsBefore)?;
     new.file().write_all(text.as_bytes())?;
     new.file().sync_all()?;
     Ok(Some(new))
