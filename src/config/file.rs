@@ -32,7 +32,11 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             // The error's own Display also draws the line, over several lines.
-            let hint = if error.message() == BLANK { "remove the key instead" } else { "correct the line" };
+            let hint = match error.message() {
+                BLANK => "remove the key instead",
+                "invalid type: map, expected a sequence" => "write [[registry]], with two brackets",
+                _ => "correct the line",
+            };
             source.failure_at(offset, error.message(), hint)
         })?;
         let File { timeout, max_age, fallback, registry } = file;
@@ -60,8 +64,10 @@ fn starts_of_tokens(text: &str) -> impl Iterator<Item = usize> {
 }
 
 fn helper(name: Spanned<Text>, source: &SourceText) -> Result<String, Failure> {
-    if !is_helper_name(name.get_ref()) {
-        return Err(source.failure(&name, "fallback: not the name of a helper", "write e.g. 'desktop'"));
+    let of_program = name.get_ref().strip_prefix("docker-credential-").filter(|rest| is_helper_name(rest));
+    if of_program.is_some() || !is_helper_name(name.get_ref()) {
+        let hint = of_program.map_or_else(|| "write e.g. 'desktop'".to_owned(), |rest| format!("write '{rest}'"));
+        return Err(source.failure(&name, "fallback: not the name of a helper", &hint));
     }
     if **name.get_ref() == "ecr-login" {
         return Err(source.failure(&name, "fallback: ecr-login is this helper", "name another one"));
@@ -142,12 +148,59 @@ mod tests {
             ("[[registry]]\nmatch = 'a.example'\nregistry = 'docker.io'", &["line 3", "registry"]),
             ("[[registry]]\nmatch = '1*'\n[[registry]]\nmatch = '1*'", &["line 3", "match"]),
             ("[[registry]\n", &["line 1"]),
+            ("[registry]\nmatch = '1*'", &["line 1", "write [[registry]]"]),
+            ("fallback = 'docker-credential-desktop'", &["line 1", "write 'desktop'"]),
         ] {
             let error = read(text).expect_err(text).to_string();
             for word in ["/c.toml", "[E-CONFIG-INVALID]"].iter().chain(words) {
                 assert!(error.contains(word), "{word} in {error}");
             }
         }
+        for (glob, words) in [
+            ("https://ONE", &["'/'", "the host alone"][..]),
+            ("ONE/team", &["'/'"]),
+            ("ONE/*", &["'/'"]),
+            (" ONE", &["' '"]),
+            ("ONE ", &["' '"]),
+            ("ONE.", &["the dot"]),
+            ("1111..*", &["the dot"]),
+            ("ONE:443*", &["the port"]),
+            ("ONE:5000", &["leave the port out"]),
+            ("*.amazonaws.com:5000", &["leave the port out"]),
+            ("111122223333.dkr.ecr.{us-east-1,eu-west-1}.amazonaws.com", &["'{'", "a table for each"]),
+            ("ONE,ONE", &["','", "a table for each"]),
+            ("111122223333\\..*", &["'\\'"]),
+            ("111122223333", &["not the host of an ECR registry", "'registry'"]),
+            ("111122223333.dkr.ecr.eu-west-1.amazonaws.com.cn", &["registries in eu-west-1 end in"]),
+            ("docker.io", &["not the host of an ECR registry", "'registry'"]),
+            ("1111-2222-3333.*", &["12 digits"]),
+            ("11112222333.*", &["'11112222333'", "12 digits"]),
+        ] {
+            let text = format!("[[registry]]\nmatch = '{}'\nprofile = 'x'", glob.replace("ONE", ONE));
+            let error = read(&text).expect_err(glob).to_string();
+            assert!(error.contains("line 2: match: "), "{error}");
+            assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
+        }
+        for glob in ["http://a.example", "a.example:99999", "a.example:*", "a.example:", "a.example."] {
+            let text = format!("[[registry]]\nmatch = '{glob}'\nregistry = '{ONE}'");
+            assert!(read(&text).expect_err(glob).to_string().contains("line 2: match: "), "{glob}");
+        }
+        for glob in [
+            "*",
+            "1*",
+            "?1*",
+            "1111222233[34]*.*",
+            "3*.dkr*",
+            "*.dkr.ecr.*.amazonaws.com",
+            "public.*",
+            "ecr-public.aws.com",
+        ] {
+            let upper = glob.to_ascii_uppercase();
+            for glob in [glob, &upper] {
+                read(&format!("[[registry]]\nmatch = '{glob}'\nprofile = 'x'")).expect(glob);
+            }
+        }
+        read(&format!("[[registry]]\nmatch = '{ONE}:443'\nprofile = 'x'")).expect("the port of HTTPS");
         for glob in ["*", "images.*", "*.com", "?xample.com"] {
             let text = format!("[[registry]]\nmatch = '{glob}'\nregistry = '{ONE}'");
             assert!(read(&text).expect_err(glob).to_string().contains("line 3: registry"), "{glob}");

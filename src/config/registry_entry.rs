@@ -9,7 +9,7 @@ use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, Text, ends_in_domain, is_role_arn, is_url, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::error::Failure;
-use crate::registry::{Account, Region, Registry};
+use crate::registry::{self, Account, Region, Registry};
 
 /// The keys of a table, as written.
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub(super) struct Table {
 }
 
 /// The fix for a pattern, for messages.
-const GLOB: &str = "write the host, with * and ? for other characters";
+const GLOB: &str = "write the host alone, with * and ? for other characters, e.g. 111122223333.*";
 
 /// What a table says about the registries that it matches.
 #[derive(Debug)]
@@ -124,15 +124,47 @@ impl Table {
         })
     }
 
-    /// Parses the pattern of hosts, without the port that names of registries omit.
+    /// Parses the pattern of hosts, without the port that names of registries omit. Refuses one that cannot match: its
+    /// registry would get the default identity without a word.
     fn glob(&self, source: &SourceText) -> Result<Pattern, Failure> {
-        let host = self.pattern.get_ref().to_ascii_lowercase();
-        match Pattern::new(host.strip_suffix(":443").unwrap_or(&host)) {
-            Ok(glob) if glob.as_str().is_empty() => {
-                Err(source.failure(&self.pattern, "match: the pattern is empty", GLOB))
+        let wrong = |what: &str, hint: &str| Err(source.failure(&self.pattern, &format!("match: {what}"), hint));
+        let text = self.pattern.get_ref().to_ascii_lowercase();
+        if let Some(other) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !"-.:*?[!]".contains(*c)) {
+            let hint = if "{},".contains(other) { "write a table for each of the hosts" } else { GLOB };
+            return wrong(&format!("no host has '{other}' in it"), hint);
+        }
+        let pattern = match Pattern::new(text.strip_suffix(":443").unwrap_or(&text)) {
+            Ok(pattern) => pattern,
+            Err(error) => return wrong(&format!("not a glob: {}", error.msg), GLOB),
+        };
+        let (host, port) =
+            pattern.as_str().split_once(':').map_or((pattern.as_str(), None), |(host, port)| (host, Some(port)));
+        let account = host.split('.').next().unwrap_or_default();
+        let is_literal = |text: &str| !text.contains(['*', '?', '[']);
+        if host.split('.').any(str::is_empty) {
+            return wrong("a part of the host is empty", "remove the dot at its end, or the one too many");
+        }
+        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return wrong("the port is not a number of at most 65535", "write the number, or leave it out for 443");
+        }
+        if self.registry.is_some() {
+            return Ok(pattern);
+        }
+        if port.is_some() {
+            return wrong("a registry of ECR has no port of its own", "leave the port out, or add 'registry'");
+        }
+        if is_literal(host) && Registry::parse(host).is_none() {
+            let why = registry::wrong_part(host).map(|why| format!(": {why}")).unwrap_or_default();
+            return wrong(
+                &format!("not the host of an ECR registry{why}"),
+                "correct it, or add 'registry' for a custom domain",
+            );
+        }
+        match account.parse::<Account>() {
+            Err(why) if is_literal(account) && !["public", "ecr-public"].contains(&account) => {
+                wrong(&why.to_string(), GLOB)
             }
-            Ok(glob) => Ok(glob),
-            Err(error) => Err(source.failure(&self.pattern, &format!("match: not a glob: {}", error.msg), GLOB)),
+            _ => Ok(pattern),
         }
     }
 

@@ -100,7 +100,7 @@ fn the_existing_configuration_stays_byte_for_byte() {
         assert!(!before.contains("2222") || printed.contains(&format!("222233334444 alone: line 1 of {file}")));
     }
     for (text, named) in
-        [("registry = [{match = 'a.example', profile = 'x'}]\n", "registry as a list"), ("timeot = 1\n", "line 1")]
+        [("registry = [{match = '1*', profile = 'x'}]\n", "registry as a list"), ("timeot = 1\n", "line 1")]
     {
         let helper = with_profiles(TWO);
         helper.write(TABLES, text);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Name, Place};
-use super::{Checker, Event, clients};
+use super::{Checker, Event, clients, settings};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings;
@@ -68,6 +68,9 @@ fn check_configuration(checker: Checker) -> Option<Check> {
         Ok(config) => {
             if let Some(why) = config.passed_over() {
                 return Some(Check::warned(Name::Configuration, why.clone()));
+            }
+            if let Some(Err(failure)) = settings::fallback_program(checker.env, config) {
+                return Some(Check::failed(Name::Configuration, failure));
             }
             let (path, content) = config.source()?;
             matches!(content, Content::Bytes(_)).then(|| Check::ok(Name::Configuration, path.display().to_string()))

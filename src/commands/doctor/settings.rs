@@ -46,18 +46,23 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
     }
 }
 
+/// Returns the name of the fallback helper's program, if one is configured. Fails where the PATH has none.
+pub(super) fn fallback_program(env: &Env, config: &Config) -> Option<Result<String, Failure>> {
+    let program = format!("docker-credential-{}", config.fallback()?);
+    Some(match env.find_program(&program) {
+        Some(_) => Ok(program),
+        None => Err(Failure::new(
+            Code::FallbackMissing,
+            format!("{program}, the fallback helper, is not on the PATH"),
+            "install it, or remove 'fallback' from the configuration",
+        )),
+    })
+}
+
 /// Describes who serves a host that is no registry of ECR.
 fn describe_other(env: &Env, config: &Config, host: &str) -> Result<String, Failure> {
-    if let Some(name) = config.fallback() {
-        let program = format!("docker-credential-{name}");
-        return match env.find_program(&program) {
-            Some(_) => Ok(format!("not an ECR registry; {program}, the fallback helper, serves it")),
-            None => Err(Failure::new(
-                Code::FallbackMissing,
-                format!("not an ECR registry, and {program}, the fallback helper, is not on the PATH"),
-                "install it, or remove 'fallback' from the configuration",
-            )),
-        };
+    if let Some(program) = fallback_program(env, config) {
+        return Ok(format!("not an ECR registry; {}, the fallback helper, serves it", program?));
     }
     if host.contains('*') {
         let what = "a pattern, and clients look for the host itself in credHelpers";
