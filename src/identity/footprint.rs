@@ -6,7 +6,7 @@
 //! so a file that changed within two seconds before it was looked at proves nothing (git calls such files racy).
 //!
 //! A directory on the way may be exchanged for another one and back. A move leaves its time at the directory and at the one above it, so
-//! that both have changed. Files that come and go in one of them alone do not count.
+//! that both have changed. Files that come and go in one of them alone do not count, nor in one like /tmp, where they do all the time.
 //!
 //! They do count where it matters that something is absent: a file that comes and goes leaves another time of the nearest directory on
 //! its way that exists. The same is true of a directory whose files are listed, and of those that the PATH has before a program. So an
@@ -118,7 +118,7 @@ impl Footprint {
                 return walked;
             };
             if let (true, Some(parent)) = (metadata.is_dir(), walked.parent()) {
-                let above = or_current(parent).metadata().ok();
+                let above = or_current(parent).metadata().ok().filter(|above| !platform::is_for_everybody(above));
                 let both_changed_at =
                     platform::changed_at(&metadata).min(above.as_ref().and_then(platform::changed_at));
                 self.may_have_moved_at = self.may_have_moved_at.max(both_changed_at);

@@ -130,6 +130,17 @@ pub fn moved_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
     }
 }
 
+/// Whether everybody may put files into a directory, as into /tmp.
+pub fn is_for_everybody(dir: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&dir.permissions()) & 0o1002 == 0o1002;
+    #[cfg(not(unix))]
+    {
+        let _ = dir;
+        false
+    }
+}
+
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
 /// one; elsewhere one below the home directory.
 pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
