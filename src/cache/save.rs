@@ -6,7 +6,7 @@ use std::io::{self, Seek, Write};
 use std::path::Path;
 
 use fs2::FileExt;
-use log::{debug, warn};
+use log::warn;
 
 use super::protocol::{SAVING, Save};
 use super::{Cache, ENTRY, Entry, MANIFEST, Manifest, prune};
@@ -46,14 +46,6 @@ impl Cache {
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         let file = self.begin_save(entry.key())?;
         self.commit(file, entry)
-    }
-
-    /// Writes an entry, and logs a failure.
-    pub fn save_or_warn(&self, entry: &Entry) {
-        match self.save(entry) {
-            Ok(()) => debug!("token requested and cached"),
-            Err(error) => self.warn_unwritten(&error),
-        }
     }
 
     /// Begins to save an entry of this key. Fails if the cache has no room for one.

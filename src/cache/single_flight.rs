@@ -31,6 +31,8 @@ const LOCKS: [&str; super::protocol::LOCKS as usize] = ["lock", "lock2"];
 pub struct Flight<'a, T> {
     /// The key.
     pub key: &'a CacheKey,
+    /// The key whose erasure meanwhile leaves nothing to save.
+    pub saved_for: &'a CacheKey,
     /// When the answer is due.
     pub deadline: Instant,
     /// What the token is for.
@@ -130,7 +132,7 @@ impl<T> Run<'_, T> {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
             Step::BeginSave => {
-                let begun = self.save.insert(cache.begin_save(key)).as_ref();
+                let begun = self.save.insert(cache.begin_save(self.flight.saved_for)).as_ref();
                 if let (Err(error), true) = (begun, self.cached.is_some()) {
                     let dir = cache.dir().display();
                     warn!(dir:%, error:%; "the cache cannot be written; serving the cached token without a refresh");

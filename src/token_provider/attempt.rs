@@ -13,7 +13,6 @@ use super::authenticator::{Authenticator, Resolved, Stop};
 use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
 use crate::aws::Session;
-use crate::cache::protocol::Timing;
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
@@ -32,11 +31,7 @@ pub(super) struct TokenRequest<'a> {
 impl TokenRequest<'_> {
     /// Asks AWS. A token that is not cached for the identity may still be one that `cache` has for its credentials.
     pub(super) fn without_entry(&self, cache: Option<&Cache>) -> Result<IssuedToken, Stop> {
-        let (token, entry) = self.request(cache, self.deadline)?;
-        if let (Some(cache), Some(entry)) = (cache, entry) {
-            cache.save_or_warn(&entry);
-        }
-        Ok(token)
+        Ok(self.request(cache, self.deadline)?.0)
     }
 
     /// Serves the cached token, or requests a new one.
@@ -44,8 +39,9 @@ impl TokenRequest<'_> {
         self.log_cached(cache);
         let outcome = cache.single_flight(Flight {
             key: &self.identity.key,
+            saved_for: &self.identity.key,
             deadline: self.deadline,
-            need: if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer },
+            need: self.need(),
             look_up: &|| {
                 let (cached, entry) = self.look_up(cache, &self.identity.key)?;
                 Some((cached, IssuedToken::cached(entry, self.target.max_age)))
@@ -72,49 +68,54 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached.
+    /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached and
+    /// is not yet.
     fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
         let Resolved { session, key } = self.authenticator.resolve(self.identity, &[], deadline)?;
-        let shared = cache.zip(session.cache_key()).and_then(|(cache, key)| Some((cache, self.look_up(cache, key)?)));
-        let (token, entry) = match shared {
-            Some((_, (Cached::Fresh, entry))) => {
-                debug!(host = self.target.host; "the credentials are those of a cached token");
-                self.shared(entry)
-            }
-            Some((cache, (_, entry))) => self.refresh(&session, cache, entry, deadline)?,
-            None => self.issue(&session, deadline)?,
+        let under_key = |entry: Option<Entry>| entry.zip(key).map(|(entry, key)| entry.under(&key));
+        let Some((cache, credentials)) = cache.zip(session.cache_key()) else {
+            let (token, entry) = self.issue(&session, deadline)?;
+            return Ok((token, under_key(entry)));
         };
-        Ok((token, entry.zip(key).map(|(entry, key)| entry.under(&key))))
-    }
-
-    /// A token that the same credentials requested, perhaps for another identity.
-    fn shared(&self, entry: Entry) -> (IssuedToken, Option<Entry>) {
-        (IssuedToken::cached(entry.clone(), self.target.max_age), Some(entry))
-    }
-
-    /// Requests a token while the one of `entry`, which the same credentials requested, is to be refreshed.
-    fn refresh(
-        &self,
-        session: &Session,
-        cache: &Cache,
-        entry: Entry,
-        deadline: Instant,
-    ) -> Result<(IssuedToken, Option<Entry>), Failure> {
-        match self.issue(session, deadline.min(Instant::now() + Timing::REAL.refresh)) {
-            Err(refusal) if refusal.is_refusal => {
-                if let Err(error) = cache.erase(entry.key()) {
-                    warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");
-                }
-                Err(refusal)
+        // Of all identities with these credentials, one asks.
+        let outcome = cache.single_flight(Flight {
+            key: credentials,
+            saved_for: &self.identity.key,
+            deadline,
+            need: self.need(),
+            look_up: &|| {
+                self.look_up(cache, credentials).map(|(cached, entry)| (cached, Shared::Cached(cached, entry)))
+            },
+            request: &mut |deadline| match self.issue(&session, deadline) {
+                Ok((token, entry)) => Reply::Issued(Shared::Issued(token), under_key(entry)),
+                Err(failure) => Reply::Failed(failure),
+            },
+        });
+        match outcome {
+            Outcome::Issued(Shared::Issued(token), _) => Ok((token, None)),
+            // The flight of this identity serves its own token, and postpones its next refresh.
+            Outcome::Cached(Shared::Cached(Cached::Stale | Cached::ExpiresSoon, _), why)
+                if self.look_up(cache, &self.identity.key).is_some() =>
+            {
+                Err(why.unwrap_or_else(busy).into())
             }
-            // The single flight serves the token of this identity's own entry, and postpones its next refresh.
-            Err(why) if self.look_up(cache, &self.identity.key).is_none() => {
+            Outcome::Cached(Shared::Cached(_, entry), why) => {
                 let host = &self.target.host;
-                warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
-                Ok(self.shared(entry))
+                match why {
+                    None => debug!(host; "the credentials are those of a cached token"),
+                    Some(why) => {
+                        warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
+                    }
+                }
+                Ok((IssuedToken::cached(entry.clone(), self.target.max_age), under_key(Some(entry))))
             }
-            result => result,
+            Outcome::Failed(failure) => Err(failure.into()),
+            _ => Err(busy().into()),
         }
+    }
+
+    fn need(&self) -> Need {
+        if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer }
     }
 
     fn issue(&self, session: &Session, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Failure> {
@@ -143,6 +144,12 @@ impl TokenRequest<'_> {
             debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token");
         }
     }
+}
+
+/// A token of the same credentials.
+enum Shared {
+    Cached(Cached, Entry),
+    Issued(IssuedToken),
 }
 
 /// What the protocol has to know of an entry; `None` when it may not be served.

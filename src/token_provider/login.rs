@@ -29,6 +29,7 @@ pub fn log_in(
     let mut session = Some(session);
     let outcome = cache.single_flight(Flight {
         key: &identity.key,
+        saved_for: &identity.key,
         deadline,
         need: Need::Login,
         // The protocol asks for it after a refusal alone, which ends any token.
