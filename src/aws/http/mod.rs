@@ -265,7 +265,7 @@ async fn whole(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, TransportError>
             return Err(TransportError::Unusable("is larger than 1 MiB, the limit"));
         }
     }
-    if bytes.iter().filter(|byte| **byte == b'{').count() > MOST_OBJECTS {
+    if bytes.split(|byte| *byte == b'{').nth(MOST_OBJECTS + 1).is_some() {
         return Err(TransportError::Unusable("has more than 100,000 objects, the limit"));
     }
     Ok(bytes)
