@@ -132,12 +132,7 @@ impl<T> Run<'_, T> {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
             Step::BeginSave => {
-                let begun = self.save.insert(cache.begin_save(self.flight.saved_for)).as_ref();
-                if let (Err(error), true) = (begun, self.cached.is_some()) {
-                    let dir = cache.dir().display();
-                    warn!(dir:%, error:%; "the cache cannot be written; serving the cached token without a refresh");
-                }
-                return Seen::Begun(begun.is_ok());
+                return Seen::Begun(self.save.insert(cache.begin_save(self.flight.saved_for)).is_ok());
             }
             Step::Request(limit) => return Seen::Requested(self.request(limit)),
             Step::Save => self.save(),
@@ -249,7 +244,13 @@ impl<T> Run<'_, T> {
 
     fn answer(self, answer: Answer) -> Outcome<T> {
         match (answer, self.cached, self.issued, self.failure, self.reported) {
-            (Answer::Cached, Some(token), _, failure, _) => Outcome::Cached(token, failure),
+            (Answer::Cached, Some(token), _, failure, _) => {
+                if let (Some(Err(error)), None) = (&self.save, &failure) {
+                    let dir = self.cache.dir().display();
+                    warn!(dir:%, error:%; "the cache cannot be written; serving the cached token without a refresh");
+                }
+                Outcome::Cached(token, failure)
+            }
             (Answer::Issued, _, Some((token, _)), ..) => {
                 Outcome::Issued(token, self.save.map_or(self.saved, |begun| begun.map(drop)))
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, complaint, entries, instant, lacks_kernel, make_older, program, set_times};
+use crate::helper::{Helper, Ran, complaint, entries, instant, lacks_kernel, make_older, many, program, set_times};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -68,6 +68,26 @@ fn full_and_read_only_disks() {
     let log = helper.home().join("log");
     let helper = helper.var("HOME", &home).var("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8"));
     works_uncached(&aws, &helper, &["Read-only file system"]);
+}
+
+/// Nobody can share a token that is not saved, so nobody waits for it.
+#[test]
+fn on_a_full_disk_all_ask_at_once() {
+    if needs_root("many gets on a full disk") {
+        return;
+    }
+    let aws = Aws::with(Plan { delay: Duration::from_secs(2), ..Plan::default() });
+    let mount = tempfile::tempdir().expect("a directory");
+    let at = mount.path().display();
+    let namespace = std::rc::Rc::new(Namespace::of_mounts(&format!(
+        "mount -t tmpfs -o size=4k,mode=700 tmpfs {at}\nhead -c 4096 /dev/zero > {at}/filler"
+    )));
+    let helper = Helper::of(&aws).inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+    let helper = helper.var("AWS_ECR_CACHE_DIR", &at.to_string()).var("AWS_ECR_TIMEOUT", "20s");
+    for ran in many(&helper, 20, HOST).0 {
+        ran.password_for(HOST);
+    }
+    assert_eq!(aws.count(), 20);
 }
 
 #[test]
@@ -609,22 +629,44 @@ fn a_valid_token_is_served_whatever_its_refresh_runs_into() {
     assert!(password.starts_with("AKIAEXAMPLE"));
 }
 
-/// A read-only cache cannot record that a refresh failed. The token is served without a try each time.
+/// Asks for a token, and makes the cache read-only.
+fn with_read_only_cache(helper: Helper) -> Helper {
+    helper.get(HOST).password_for(HOST);
+    let dir = helper.cache_dir();
+    let at = dir.display();
+    let namespace =
+        std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}\nmount -o remount,ro,bind {at}")));
+    helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+/// No other token will be there when it expires.
+#[test]
+fn a_cache_that_cannot_be_written_does_not_keep_a_token_from_its_refresh_until_it_expires() {
+    if needs_root("a refresh beside a cache that cannot be written") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = with_read_only_cache(Helper::of(&aws)).var("AWS_MAX_ATTEMPTS", "1");
+    make_older(&helper, Duration::from_mins(11 * 60 + 30));
+    for number in [2, 3] {
+        assert!(helper.get(HOST).password_for(HOST).ends_with(&format!(".{number}")), "each get asks");
+    }
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (500, "InternalFailure", "later")));
+    assert!(helper.get(HOST).password_for(HOST).ends_with(".1"));
+    aws.change(|plan| plan.failure = (400, "AccessDeniedException", "not any more"));
+    assert!(helper.get(HOST).error().contains("AccessDeniedException"));
+}
+
+/// A read-only cache cannot record that a refresh failed. Until the last tenth of its life, the token is served without a try each time.
 #[test]
 fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
     if !nix::unistd::geteuid().is_root() {
         return skip("a cache that cannot be written", "mounts need root");
     }
     let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    helper.get(HOST).password_for(HOST);
+    let helper = with_read_only_cache(Helper::of(&aws));
     make_older(&helper, Duration::from_hours(7));
     aws.change(|plan| plan.delay = Duration::from_mins(10));
-    let dir = helper.cache_dir();
-    let at = dir.display();
-    let namespace =
-        std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}\nmount -o remount,ro,bind {at}")));
-    let helper = helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
     // Each refresh would delay the token by a second and a half.
     best_of_three(Duration::from_secs(5), || {
         let started = Instant::now();

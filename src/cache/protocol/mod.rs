@@ -9,7 +9,9 @@
 //! - Whoever has one of the locks looks at the other one: the leader waits while a successor asks, and the successor goes back where
 //!   the lock has another heartbeat than when it gave up waiting. So one process asks at a time, even if a leader that was stopped
 //!   goes on or dies at this moment.
-//! - A leader that gets a token saves it before it releases the lock, so that the others find it.
+//! - A leader that gets a token saves it before it releases the lock, so that the others find it. A save begins before the request, with
+//!   a temporary file. Where it cannot begin, as on a full disk, nobody could share the token: the leader releases the lock first, so
+//!   that all ask at once, and does not refresh a token before its last tenth, since it could not postpone that for the others.
 //! - A request that fails is reported, and the report is the answer of every process that has started before it was written, however
 //!   late that process reads it, and of every process that starts within about a second after it ([`counts`]). So many processes and a
 //!   failing AWS make one request, however slowly the machine starts them. Whoever comes later asks again.
@@ -17,8 +19,8 @@
 //!   of the token's lifetime. A refusal ([`Failure::is_refusal`](crate::error::Failure)) ends it: the entry goes, and the cause is the answer.
 //! - A `login` asks AWS whatever is cached, for a person who has just signed in. It does so as a leader, so that the others wait for
 //!   its token instead of asking, and no older request saves after it.
-//! - A save begins before the request, with a temporary file. Erasing a key removes these files first and the entry then, so that a
-//!   save that began before it has nothing left to rename.
+//! - Erasing a key removes the temporary files of saves first and the entry then, so that a save that began before it has nothing left
+//!   to rename.
 //! - A token may have a second entry, under the key of its credentials. Whoever erases it finds it by the first, which is why
 //!   the first one is saved first and removed last: [`SAVING`], [`ERASURE`].
 //! - Whoever has resolved credentials that other identities may have too goes the way of their key inside of that of its identity, and so

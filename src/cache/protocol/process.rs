@@ -70,12 +70,12 @@ impl Process {
             Seen::Tested(locked) => self.after_test(locked, now),
             Seen::Begun(can_save) => {
                 self.can_save = can_save;
-                // A new token could not be cached, and a failed refresh could not be postponed for the next process.
-                if !can_save && self.has_token() {
+                // A failed refresh could not be postponed for the next process.
+                if !can_save && self.cached == Cached::Stale {
                     return self.end(Answer::Cached);
                 }
-                let refresh = if self.has_token() { now + self.timing.refresh } else { self.deadline };
-                Step::Request(refresh.min(self.deadline))
+                // Nobody can share a token that is not saved.
+                if !can_save && std::mem::take(&mut self.holds_lock) { Step::Unlock } else { self.request(now) }
             }
             Seen::Requested(requested) => self.after_request(requested),
             Seen::Done => match self.phase {
@@ -91,7 +91,8 @@ impl Process {
                     Step::Unlock
                 }
                 Phase::Ending(answer) => Step::Answer(answer),
-                Phase::Start | Phase::Leading => unreachable!("no operation of this phase returns nothing"),
+                Phase::Leading => self.request(now),
+                Phase::Start => unreachable!("no operation of this phase returns nothing"),
             },
         }
     }
@@ -190,6 +191,11 @@ impl Process {
         }
         self.phase = Phase::Leading;
         Step::BeginSave
+    }
+
+    fn request(&self, now: Duration) -> Step {
+        let refresh = if self.has_token() { now + self.timing.refresh } else { self.deadline };
+        Step::Request(refresh.min(self.deadline))
     }
 
     fn after_request(&mut self, requested: Requested) -> Step {
@@ -301,17 +307,28 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_waits_for_no_other_process_and_is_not_tried_when_it_cannot_be_saved() {
+    fn a_refresh_waits_for_no_other_process() {
         let (stale, nothing) = (Seen::Cached(Cached::Stale), Seen::Report(None));
         let held = [stale, nothing, Seen::Lock(Locked::Held(None)), stale, nothing];
         assert_eq!(after(&held), Step::Answer(Answer::Cached));
-        assert_eq!(
-            after(&[stale, nothing, Seen::Lock(Locked::Failed), Seen::Begun(false)]),
-            Step::Answer(Answer::Cached)
-        );
         let missing = Seen::Cached(Cached::Missing);
         assert_eq!(after(&[missing, nothing, Seen::Lock(Locked::Held(None)), missing, nothing]), Step::Wait);
-        let limit = Step::Request(Duration::from_mins(1));
-        assert_eq!(after(&[missing, nothing, Seen::Lock(Locked::Failed), Seen::Begun(false)]), limit);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_asked_for_when_it_is_needed_and_without_a_lock() {
+        let (free, nothing, begun) = (Seen::Lock(Locked::Taken), Seen::Report(None), Seen::Begun(false));
+        for (cached, then) in [
+            (Cached::Missing, Step::Request(Duration::from_mins(1))),
+            (Cached::Stale, Step::Answer(Answer::Cached)),
+            (Cached::ExpiresSoon, Step::Request(NOW + Timing::REAL.refresh)),
+        ] {
+            let cached_now = Seen::Cached(cached);
+            let held = [cached_now, nothing, free, Seen::Tested(Locked::Taken), cached_now, nothing, begun];
+            let without = [cached_now, nothing, Seen::Lock(Locked::Failed), begun];
+            assert_eq!(after(&held), Step::Unlock, "{cached:?}");
+            assert_eq!(after(&[&held[..], &[Seen::Done]].concat()), then, "{cached:?}");
+            assert_eq!(after(&without), then, "{cached:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ pub enum Broken {
     TrustsAnyLockFile,
     IgnoresLastTenth,
     NoHeartbeat,
+    KeepsLockInVain,
     TrustsStopped,
     TestsNoOtherLock,
     SharesForever,
@@ -43,6 +44,7 @@ impl Broken {
                 // A heartbeat that seems to be another one each time.
                 Seen::Lock(Locked::Held(SystemTime::UNIX_EPOCH.checked_add(now)))
             }
+            (Self::KeepsLockInVain, Seen::Begun(false)) => Seen::Begun(true),
             (Self::TestsNoOtherLock, Seen::Tested(_)) => Seen::Tested(Locked::Taken),
             (Self::IgnoresLastTenth, Seen::Cached(Cached::ExpiresSoon)) => Seen::Cached(Cached::Stale),
             (Self::LooksOnce, Seen::Cached(Cached::Fresh)) => Seen::Cached(Cached::Missing),
@@ -61,11 +63,13 @@ pub const LOGIN: (u8, Need) = (0, Need::Login);
 pub const STALE: Before = Before::Token { age: 5, is_postponed: false };
 const POSTPONED: Before = Before::Token { age: 5, is_postponed: true };
 const LATE: Before = Before::Token { age: 9, is_postponed: true };
+const NEARLY_EXPIRED: Before = Before::Token { age: 9, is_postponed: false };
 const EXPIRED: Before = Before::Token { age: 10, is_postponed: false };
 
 const NONE: Faults = Faults::NONE;
 const STOP: Faults = Faults { stops: 1, any: 1, ..NONE };
 const KILL: Faults = Faults { kills: 1, any: 1, ..NONE };
+const FULL: Faults = Faults { full: 1, any: 1, ..NONE };
 const ERASURE: Faults = Faults { erasures: 1, any: 1, ..NONE };
 
 /// A wrong step, the processes, the cache before, the latest start, the faults, and the promise that the search finds broken.
@@ -79,6 +83,8 @@ pub const CASES: &[Case] = &[
     (Broken::IgnoresLocks, &[GET, GET], Before::Empty, 0, NONE, "while the leader lives, it alone asks"),
     (Broken::TrustsAnyLockFile, &[GET, GET, GET], Before::Empty, 0, NONE, "while the leader lives, it alone asks"),
     (Broken::NoHeartbeat, &[GET, GET], Before::Empty, 0, NONE, "while the leader lives, it alone asks"),
+    (Broken::KeepsLockInVain, &[GET], Before::Empty, 0, FULL, "nobody waits for a token that cannot be saved"),
+    (Broken::IgnoresLastTenth, &[GET], NEARLY_EXPIRED, 0, FULL, "a postponed refresh is tried when it is due, and in the last tenth"),
     (Broken::LooksOnce, &[GET, GET], Before::Empty, 0, NONE, "one request serves all who need the token at once"),
     (Broken::TrustsStopped, &[GET, GET], Before::Empty, 0, STOP, "after a leader dies or stops, another one asks within three seconds"),
     (Broken::TestsNoOtherLock, &[GET, GET, GET], Before::Empty, 0, STOP, "while the leader lives, it alone asks"),

@@ -20,7 +20,9 @@ impl World {
         let has_waited = actor.failures.is_some_and(|before| {
             files.report.is_some_and(|report| report.id > before && report.is_regular && report.is_shared)
         });
-        if actor.is_regular() && is_second {
+        if actor.past.could_not_save && actor.holds {
+            self.violate("nobody waits for a token that cannot be saved");
+        } else if actor.is_regular() && is_second {
             self.violate("while the leader lives, it alone asks");
         } else if actor.need == Need::Login {
             // It asks in any case.
@@ -66,7 +68,9 @@ impl World {
             let is_recent = self.now <= report.at + 1 && (self.clock_was_set || self.wall_now() <= report.wall + 1);
             is_recent || Some(report.id) != actor.failures
         });
-        if answer == Answer::Cached && is_due && !(asked || was_held || could_not_save || was_stopped || counts) {
+        // A failed refresh could not be postponed.
+        let is_spared = could_not_save && cached == Some(Cached::Stale);
+        if answer == Answer::Cached && is_due && !(asked || was_held || is_spared || was_stopped || counts) {
             self.violate("a postponed refresh is tried when it is due, and in the last tenth");
         }
         if was_refused && answer == Answer::Cached && cached != Some(Cached::Fresh) {
