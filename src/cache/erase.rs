@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use log::warn;
+
 use super::failure::FAILURE;
 use super::protocol::{ERASURE, Erase};
 use super::save::begun;
@@ -21,7 +23,7 @@ impl Cache {
     }
 
     /// The same without the report.
-    pub(super) fn remove_entry(&self, key: &CacheKey) -> io::Result<bool> {
+    fn remove_entry(&self, key: &CacheKey) -> io::Result<bool> {
         let mut was_there = false;
         let mut credentials = None;
         for step in ERASURE {
@@ -50,6 +52,20 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Removes a token that AWS no longer accepts: that of a key, and whatever its credentials were given for other identities.
+    /// Logs a failure.
+    pub fn remove_refused(&self, key: &CacheKey) {
+        let entry = self.look_up(key);
+        let credentials = entry.as_ref().and_then(Entry::credentials).unwrap_or(key);
+        let is_theirs = |entry: &Entry| entry.credentials() == Some(credentials);
+        let others = self.entries().map(|(entry, _)| entry).filter(is_theirs).map(|entry| *entry.key());
+        for key in others.chain([*key]) {
+            if let Err(error) = self.remove_entry(&key) {
+                warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");
+            }
+        }
     }
 
     /// Makes all saves that have begun fail, whatever their keys.

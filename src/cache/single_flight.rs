@@ -145,11 +145,7 @@ impl<T> Run<'_, T> {
                     debug!(error:%; "the failure cannot be reported to other processes; each asks AWS itself");
                 }
             }
-            Step::RemoveEntry => {
-                if let Err(error) = cache.remove_entry(key) {
-                    warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");
-                }
-            }
+            Step::RemoveEntry => cache.remove_refused(key),
             Step::RemoveReport => cache.remove_report(key),
             Step::Unlock => {
                 if let Some(lock) = self.lock.take() {

@@ -26,7 +26,6 @@ pub fn log_in(
     deadline: Instant,
 ) -> Result<Issued, Failure> {
     let cache = open_cache_for(env, identity)?;
-    let mut session = Some(session);
     let outcome = cache.single_flight(Flight {
         key: &identity.key,
         saved_for: &identity.key,
@@ -34,12 +33,17 @@ pub fn log_in(
         need: Need::Login,
         // The protocol asks for it after a refusal alone, which ends any token.
         look_up: &|| cache.look_up(&identity.key).map(|_| (Cached::Stale, None)),
-        request: &mut |deadline| match session.take().expect("a process asks once").request_token(deadline) {
+        request: &mut |deadline| match session.request_token(deadline) {
             Ok(issued) => {
                 let entry = login_entry(identity, key, target, &issued);
                 Reply::Issued(Some((issued, entry.as_ref().err().cloned())), entry.ok())
             }
-            Err(failure) => Reply::Failed(failure),
+            Err(failure) => {
+                if let (true, Some(key)) = (failure.is_refusal, session.cache_key()) {
+                    cache.remove_refused(key);
+                }
+                Reply::Failed(failure)
+            }
         },
     });
     let why = match outcome {

@@ -39,7 +39,7 @@ use attempt::TokenRequest;
 pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, Stop, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
-pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, writable_cache};
+pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
 
 /// A token and its remaining lifetime.
 #[derive(Debug)]

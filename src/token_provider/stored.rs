@@ -1,6 +1,7 @@
 //! What the cache holds for a registry: opens the cache, and reads, saves and erases tokens outside of a request.
 
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use log::debug;
 use time::OffsetDateTime;
 
 use super::short;
-use crate::aws::Issued;
+use crate::aws::{Issued, Session};
 use crate::cache::{Cache, Decided, Entry, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -45,6 +46,14 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, target, &identity.key)
+}
+
+/// Removes the cached token of an identity that AWS has refused, and those that other identities have of its credentials.
+pub fn remove_refused(env: &Env, identity: &Identity, session: Option<&Session>) {
+    let keys = iter::once(&identity.key).chain(session.and_then(Session::cache_key));
+    if let Some(cache) = trusted_cache(env) {
+        keys.for_each(|key| cache.remove_refused(key));
+    }
 }
 
 /// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.

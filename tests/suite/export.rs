@@ -496,6 +496,18 @@ fn a_token_that_expires_while_its_refresh_is_postponed_is_renewed_at_once() {
     kept.end(Signal::SIGTERM);
 }
 
+/// `max_age` ends before the token does.
+#[test]
+fn a_password_that_has_reached_the_greatest_age_is_not_said_to_have_expired() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_MAX_AGE", "2s");
+    let mut kept = Kept::start(&helper, "1s", &["--format", "user-password"]);
+    kept.until("it is written at once", |kept| !kept.text().is_empty());
+    aws.change(|plan| plan.failures = usize::MAX);
+    kept.until("its age is reported", |kept| kept.errors().contains(" expired or reached max_age at 2"));
+    kept.end(Signal::SIGTERM);
+}
+
 #[test]
 fn a_refreshed_password_outlives_the_interval() {
     let aws = Aws::start();

@@ -129,6 +129,58 @@ fn in_an_outage_a_valid_token_of_the_same_keys_is_served_and_after_a_refusal_it_
     }
 }
 
+/// Settings that accept no old token decide what they are served, and not how long a token lives that AWS refused.
+#[test]
+fn a_refusal_removes_the_token_for_everybody_whoever_learns_of_it() {
+    let refuse = |aws: &Aws, service| {
+        let failure = (403, "AccessDenied", "not any more");
+        aws.change(|plan| (plan.failures, plan.failure, plan.service) = (usize::MAX, failure, service));
+    };
+    for (args, service) in [
+        (&["get"][..], "ecr"),
+        (&["get"], "sts"),
+        (&["export", HOST], "ecr"),
+        (&["login", HOST], "ecr"),
+        (&["doctor", HOST], "ecr"),
+        (&["doctor", HOST], "sts"),
+    ] {
+        let aws = Aws::start();
+        let mut helper = Helper::without_registry(&aws);
+        if service == "sts" {
+            helper.set("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
+        }
+        helper.get(HOST).password_for(HOST);
+        make_older(&helper, Duration::from_hours(1));
+        refuse(&aws, service);
+        let ran = helper.var("AWS_ECR_MAX_AGE", "30m");
+        assert_eq!(ran.run(args, HOST).code, Some(1), "{args:?} {service}");
+        assert!(ran.entries().is_empty(), "{args:?} {service}");
+    }
+}
+
+/// The same keys have an entry for each directory in which their process ran.
+#[test]
+fn a_refusal_of_credentials_removes_their_token_from_every_identity() {
+    let aws = Aws::start();
+    for args in [&["get"][..], &["login", HOST], &["doctor", HOST]] {
+        let mut helper = with_process(&aws, "sh SCRIPT").var("HTTPS_PROXY", "http://127.0.0.1:1");
+        let script = helper.home().join("process");
+        for name in ["1", "2", "3"] {
+            settle(&[&script, &helper.home().join(".aws/config")]);
+            helper.set("A_NEW_VARIABLE", name);
+            helper.get(HOST).password_for(HOST);
+        }
+        assert_eq!(helper.entries().len(), 4, "three identities and the keys");
+        make_older(&helper, Duration::from_hours(7));
+        let failure = (400, "UnrecognizedClientException", "not any more");
+        aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, failure));
+        helper.set("A_NEW_VARIABLE", "4");
+        assert_eq!(helper.run(args, HOST).code, Some(1), "{args:?}");
+        assert!(helper.entries().is_empty(), "{args:?}: {:?}", helper.entries());
+        aws.change(|plan| plan.failures = 0);
+    }
+}
+
 #[test]
 fn one_token_of_a_source_that_was_asked_is_listed_once_and_erased_at_once() {
     let aws = Aws::start();

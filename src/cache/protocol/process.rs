@@ -101,7 +101,8 @@ impl Process {
         self.cached = cached;
         match self.phase {
             _ if cached == Cached::Fresh && self.need != Need::Login => self.end(Answer::Cached),
-            Phase::Failing { is_refusal: true } if self.has_token() => {
+            // Even if it reads none that it may serve: others accept older ones.
+            Phase::Failing { is_refusal: true } => {
                 self.phase = Phase::Ending(Answer::Failed);
                 self.is_reported = false;
                 Step::RemoveEntry
@@ -299,9 +300,10 @@ mod tests {
             assert_eq!(rest(cached, Requested::SettingsChanged), changed);
         }
         assert_eq!(rest(Cached::Missing, OUTAGE), [report(false), Step::LookUp, unlock, failed]);
-        assert_eq!(rest(Cached::Missing, REFUSED), [report(false), Step::LookUp, unlock, failed]);
         for cached in [Cached::Stale, Cached::ExpiresSoon] {
             assert_eq!(rest(cached, OUTAGE), [report(true), Step::LookUp, unlock, Step::Answer(Answer::Cached)]);
+        }
+        for cached in [Cached::Missing, Cached::Stale, Cached::ExpiresSoon] {
             assert_eq!(rest(cached, REFUSED), [report(false), Step::LookUp, Step::RemoveEntry, unlock, failed]);
         }
     }

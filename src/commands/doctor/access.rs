@@ -139,6 +139,7 @@ impl Access {
                 self.token = Some(issued.token);
             }
             Err(failure) => {
+                self.forget_if_refused(*checker, &failure, Some(&session));
                 let index = if is_silent { self.endpoint.index } else { self.index };
                 self.add(*checker, index, Check::failed(Name::Token, failure));
             }
@@ -174,7 +175,10 @@ impl Access {
                 let what = format!("an MFA code is required for {source}; 'login' has cached a token");
                 cached.as_ref().map(|_| what).ok_or_else(|| failure.clone())
             }
-            Err(failure) => Err(failure.clone()),
+            Err(failure) => {
+                self.forget_if_refused(*checker, failure, None);
+                Err(failure.clone())
+            }
         };
         self.add(*checker, self.principal.index, Check::of(Name::Credentials, result));
         if let Some(valid) = cached {
@@ -194,6 +198,13 @@ impl Access {
         self.expires_at = Some(expires_at);
         self.token = Some(entry.into_token());
         Some(describe_expiry(checker, expires_at))
+    }
+
+    /// Removes the cached token after a refusal, as a `get` does.
+    fn forget_if_refused(&self, checker: Checker, failure: &Failure, session: Option<&Session>) {
+        if failure.is_refusal {
+            token_provider::remove_refused(checker.env, &self.identity, session);
+        }
     }
 
     /// Requests a token. Of the groups of one endpoint, the first one asks alone: if it gets no answer, the others do not ask,

@@ -54,10 +54,13 @@ pub(super) fn interval(text: &str) -> Result<Duration, &'static str> {
 /// Refreshes `file` until a signal ends the process.
 pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration) -> Result<ExitCode, Error> {
     // Settings that lead to no identity would be reported again and again, from a process that seems to work.
-    for (config, target) in export.targets(env)?.values() {
+    let targets = export.targets(env)?;
+    for (config, target) in targets.values() {
         let identity = Identity::read(env, target, Instant::now() + config.timeout());
         identity.map_err(|failure| token_provider::in_context(target, failure))?;
     }
+    let has_max_age = targets.values().any(|(_, target)| target.max_age.is_some());
+    let ended = if has_max_age { "expired or reached max_age" } else { "expired" };
     let write_lock = stop_on_signal()?;
     // When the first password in the file expires.
     let mut expires_at = None;
@@ -86,7 +89,7 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
             Err(error) => {
                 failures += 1;
                 let pause = next_retry(every, failures);
-                report(file, &error, expires_at, pause);
+                report(file, &error, expires_at, ended, pause);
                 pause
             }
         };
@@ -157,10 +160,10 @@ fn next_retry(every: Duration, failures: u32) -> Duration {
     doubled.min(LONGEST_RETRY).min(every / 2)
 }
 
-fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, pause: Duration) {
+fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, ended: &str, pause: Duration) {
     let path = file.path.display();
     let state = match expires_at {
-        Some(at) if at <= OffsetDateTime::now_utc() => format!("the password in {path} expired at {}", rfc3339(at)),
+        Some(at) if at <= OffsetDateTime::now_utc() => format!("the password in {path} {ended} at {}", rfc3339(at)),
         Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),
         None => format!("{path} stays as it is"),
     };
