@@ -25,6 +25,9 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest pause before a retry. The SDK's 20 s are as long as the default deadline.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3);
 
+/// The most attempts. The SDK works out all pauses up to the last attempt beforehand, and no deadline leaves time for as many.
+const MOST_ATTEMPTS: u32 = 100;
+
 /// Everything that a client needs except the credentials, by the settings that the identity was derived from. The SDK's own loader
 /// would read them a second time. `attempts` overrides their number of attempts.
 pub(super) fn sdk_config(
@@ -37,7 +40,7 @@ pub(super) fn sdk_config(
     let settings = Settings::new(identity);
     // Three attempts unless the setting has another number. The SDK itself panics over a value that it cannot parse.
     let by_setting = || identity.env.text("AWS_MAX_ATTEMPTS")?.parse().ok().filter(|&attempts| attempts > 0);
-    let attempts = attempts.or_else(by_setting).unwrap_or(3);
+    let attempts = attempts.or_else(by_setting).unwrap_or(3).min(MOST_ATTEMPTS);
     let mut builder = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(target.registry.region().to_string()))
