@@ -17,7 +17,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::error::Error;
+use crate::error::{Error, system_limit};
 
 /// Whether failures go to standard output too.
 static PROTOCOL: AtomicBool = AtomicBool::new(false);
@@ -109,26 +109,11 @@ fn block_unless_first() {
     }
 }
 
-const OPEN_FILES: (&str, &str) = ("too many open files", "raise the limit ('ulimit -n'), or close some");
-const MEMORY: (&str, &str) = ("out of memory", "free some, or raise the limit ('ulimit -v')");
-
 /// Describes a panic by its location, or by the system's limit that caused it. The text of the panic may hold data.
 fn describe(panic: &PanicHookInfo) -> Error {
     let text = panic.payload_as_str().unwrap_or_default();
-    for (pattern, (cause, hint)) in [
-        ("Too many open files", OPEN_FILES),
-        // The text of musl.
-        ("No file descriptors available", OPEN_FILES),
-        (
-            "Resource temporarily unavailable",
-            ("no more threads or processes can be started", "raise the limit ('ulimit -u')"),
-        ),
-        ("Cannot allocate memory", MEMORY),
-        ("Out of memory", MEMORY),
-    ] {
-        if text.contains(pattern) {
-            return Error::failed(Code::SystemLimits, format!("the system's limits are too low: {cause}"), hint);
-        }
+    if let Some(failure) = system_limit(text) {
+        return failure.into();
     }
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     Error::failed(Code::Internal, format!("internal error at {location}"), "please report it")

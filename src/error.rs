@@ -120,6 +120,26 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The failure for an error of the system, if it is about a limit. The text tells, since not every library keeps the error itself.
+pub fn system_limit(error: &str) -> Option<Failure> {
+    const OPEN_FILES: (&str, &str) = ("too many open files", "raise the limit ('ulimit -n'), or close some");
+    const THREADS: (&str, &str) = (
+        "no more threads or processes can be started",
+        "raise the limit on them ('ulimit -u') or on memory ('ulimit -v', 'ulimit -d')",
+    );
+    const MEMORY: (&str, &str) = ("out of memory", "free some, or raise the limit ('ulimit -v')");
+    let limits = [
+        ("Too many open files", OPEN_FILES),
+        // The text of musl.
+        ("No file descriptors available", OPEN_FILES),
+        ("Resource temporarily unavailable", THREADS),
+        ("Cannot allocate memory", MEMORY),
+        ("Out of memory", MEMORY),
+    ];
+    let (_, (cause, hint)) = limits.into_iter().find(|(text, _)| error.contains(text))?;
+    Some(Failure::new(Code::SystemLimits, format!("the system's limits are too low: {cause}"), hint))
+}
+
 /// The line that clients compare for equality.
 pub const NOT_FOUND: &str = "credentials not found in native keychain";
 

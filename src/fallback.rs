@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::{Error, Failure, NOT_FOUND, acts_on_terminal, one_line, printable};
+use crate::error::{Error, Failure, NOT_FOUND, acts_on_terminal, one_line, printable, system_limit};
 use crate::platform::{ChildError, Finished, Relay, run_child};
 
 /// The variable that marks the call, with the name of the other helper.
@@ -136,6 +136,9 @@ fn find(env: &Env, program: &str) -> Result<PathBuf, Error> {
 }
 
 fn no_answer(program: &str, error: &ChildError) -> Failure {
+    if let Some(failure) = system_limit(&error.to_string()) {
+        return failure.with_context(format!("cannot run the fallback helper {program}"));
+    }
     let hint = match error {
         ChildError::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {
             let what = "cannot be started: the interpreter in its first line does not exist";

@@ -155,6 +155,13 @@ impl Service<'_> {
     }
 
     fn unreachable(&self, error: &TransportError) -> Failure {
+        if error.is_of_answer() {
+            return no_keys(&error.to_string());
+        }
+        let failure = self.context.no_answer(error);
+        if failure.code == Code::SystemLimits {
+            return failure;
+        }
         let at = self.context.last.authority();
         let why = match error {
             TransportError::SlowConnection => format!("nothing answers at {at}"),

@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::Failure;
+use crate::error::{Failure, system_limit};
 use crate::identity::Process;
 use crate::platform::{ChildError, Finished, run_child};
 
@@ -83,6 +83,9 @@ fn failed(profile: &str, what: &str) -> Failure {
 }
 
 fn no_answer(profile: &str, error: &ChildError) -> Failure {
+    if let Some(failure) = system_limit(&error.to_string()) {
+        return failure.with_context(format!("cannot run the credential_process of profile '{profile}'"));
+    }
     let hint = match error {
         ChildError::TimedOut => {
             "run it by hand to see what it waits for (it can ask at the terminal, and has no standard input), or raise \

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::http::LastRequest;
 use crate::code::Code;
-use crate::error::Failure;
+use crate::error::{Failure, system_limit};
 use crate::identity::Identity;
 use crate::platform;
 
@@ -78,9 +78,13 @@ fn start() -> io::Result<UnboundedSender<Step>> {
 }
 
 fn cannot_start(error: &io::Error) -> Failure {
-    Failure::new(
-        Code::SystemLimits,
-        format!("cannot start a thread or runtime for the request to AWS: {error}"),
-        "raise the limits on processes and open files ('ulimit -u', 'ulimit -n')",
-    )
+    let what = "cannot start a thread or runtime for the request to AWS";
+    match system_limit(&error.to_string()) {
+        Some(failure) => failure.with_context(what),
+        None => Failure::new(
+            Code::SystemLimits,
+            format!("{what}: {error}"),
+            "raise the limits on processes and open files ('ulimit -u', 'ulimit -n')",
+        ),
+    }
 }

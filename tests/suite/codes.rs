@@ -195,7 +195,6 @@ fn of_the_fallback_helper() {
 /// Codes that no line here or in another test of a process ends with, and why.
 const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Internal, "no input is known that leads to a defect; a test of src/error.rs prints it"),
-    (Code::SystemLimits, "root has no limit on processes; hostile tests that a low limit is a failure"),
     (Code::Busy, "it takes a process that stays at the head of a queue; waiting and concurrency test the time"),
     (Code::NoEndpoint, "the SDK knows an endpoint for each region of each partition"),
 ];

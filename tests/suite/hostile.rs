@@ -164,6 +164,78 @@ fn nonsense_from_the_renewal_of_a_sign_in_is_said_and_not_stored() {
     assert!(line.contains("aws sso login") && !line.contains("Redacted"), "{line}");
 }
 
+/// A service that fails or is busy says nothing about the sign-in.
+#[test]
+fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
+    let aws = Aws::start();
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    let config = format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO);
+    let cases = [
+        ("SSO", 500, r#"{"__type":"InternalFailure"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
+        ("SSO", 502, r#"{"__type":"Foo"}"#, "E-SERVICE-ERROR", "SSO refused: Foo"),
+        ("SSO", 503, r#"{"__type":"ServiceUnavailable"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
+        ("SSO", 403, r#"{"__type":"ForbiddenException"}"#, "E-SSO-DENIED", "sso_account_id"),
+        ("SSO", 200, "<html>", "E-ANSWER-INVALID", "an answer that cannot be read (HTTP 200)"),
+        ("SSO_OIDC", 400, r#"{"__type":"SlowDownException","error":"slow_down"}"#, "E-THROTTLED", "try again later"),
+        ("SSO_OIDC", 400, r#"{"__type":"Foo","error":"foo"}"#, "E-SERVICE-ERROR", "refused: Foo"),
+        ("SSO_OIDC", 500, r#"{"__type":"InternalServerException"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
+        ("SSO_OIDC", 400, r#"{"__type":"InvalidGrantException"}"#, "E-SSO-EXPIRED", "aws sso login"),
+        ("SSO_OIDC", 400, r#"{"error":"expired_token"}"#, "E-SSO-EXPIRED", "aws sso login"),
+        ("SSO_OIDC", 401, r#"{"error":"invalid_client"}"#, "E-SSO-EXPIRED", "aws sso login"),
+    ];
+    for (service, status, body, code, words) in cases {
+        let url = answering_with(StatusCode::from_u16(status).expect("a status"), body.to_owned());
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_MAX_ATTEMPTS", "1");
+        let helper = helper.var(&format!("AWS_ENDPOINT_URL_{service}"), &url);
+        helper.write(".aws/config", &config);
+        crate::issuers::sign_in(
+            &helper,
+            "corp",
+            if service == "SSO" { "2099-01-01T00:00:00Z" } else { "2020-01-01T00:00:00Z" },
+        );
+        let ran = helper.get(HOST);
+        let line = ran.error();
+        assert!(line.contains(&format!("[{code}]")) && line.contains(words), "{service} {status} {body}: {line}");
+    }
+}
+
+/// With one file less than a connection needs, or with no memory for one thread more.
+#[test]
+fn a_limit_of_the_system_is_named_wherever_it_is_met() {
+    if lacks_kernel("limits") {
+        return;
+    }
+    let aws = Aws::start();
+    let mut named = 0;
+    let mut check = |helper: &Helper, limit: &str| {
+        let script = format!("ulimit {limit}; exec \"$0\" get");
+        let ran = run(helper.tool("sh").args(["-c", &script]).arg(program()), HOST);
+        let line = ran.stdout.as_str();
+        if line.starts_with("ecr-login: ") {
+            assert!(line.contains("[E-SYSTEM-LIMITS]") && line.contains("ulimit"), "{limit}: {line}");
+            named += 1;
+        }
+    };
+    for files in 7..14 {
+        let helper = Helper::of(&aws).var("AWS_ECR_DISABLE_CACHE", "1").var("AWS_MAX_ATTEMPTS", "1");
+        check(&helper, &format!("-n {files}"));
+        // The metadata service too.
+        let helper =
+            Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url());
+        check(&helper.var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_DISABLE_CACHE", "1"), &format!("-n {files}"));
+    }
+    assert!(named > 2, "{named}");
+}
+
+/// A number of attempts without end costs no time.
+#[test]
+fn attempts_without_end_are_as_many_as_the_deadline_allows() {
+    let helper = Helper::of(&Aws::start()).var("AWS_MAX_ATTEMPTS", "2147483647").var("AWS_ECR_TIMEOUT", "60s");
+    let ran = helper.get(HOST);
+    ran.password_for(HOST);
+    assert!(ran.took < crate::helper::limit(std::time::Duration::from_secs(5)), "{:?}", ran.took);
+}
+
 /// The SDK corrects its clock by the date of an error, and states the corrected time in the retry.
 #[test]
 fn dates_of_answers_that_no_clock_shows() {

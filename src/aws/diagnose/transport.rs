@@ -8,7 +8,7 @@ use crate::aws::context::Context;
 use crate::aws::http::{NamedProxy, TransportError, is_local};
 use crate::aws::sdk_error::chain;
 use crate::code::Code;
-use crate::error::Failure;
+use crate::error::{Failure, system_limit};
 
 impl NamedProxy {
     /// The fix for a failure of this proxy.
@@ -26,6 +26,9 @@ impl Context {
     /// The message for a request that got no answer.
     pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
         let authority = self.last.authority();
+        if let Some(failure) = system_limit(&cause.to_string()) {
+            return failure.with_context(format!("no connection to {authority}"));
+        }
         match (cause, self.last.proxy()) {
             (TransportError::Tls(rustls::Error::InvalidCertificate(reason)), _) => {
                 if let Some(failure) = self.network.trust_failure() {

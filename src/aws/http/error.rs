@@ -8,7 +8,8 @@ use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
 
-use crate::aws::sdk_error::chain;
+use crate::aws::sdk_error::{causes, chain};
+use crate::error::system_limit;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -40,12 +41,13 @@ pub(in crate::aws) enum TransportError {
 impl TransportError {
     /// Classifies an error of hyper-util's connector by its causes.
     pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
-        if chain(error).any(<dyn Error>::is::<ResolveDnsError>) {
+        let text = causes(error);
+        if chain(error).any(<dyn Error>::is::<ResolveDnsError>) && system_limit(&text).is_none() {
             return Self::UnknownName;
         }
         Self::Connect(match chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
             Some(error) => io::Error::new(error.kind(), error.to_string()),
-            None => io::Error::other(error.to_string()),
+            None => io::Error::other(text),
         })
     }
 
