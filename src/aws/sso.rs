@@ -14,12 +14,14 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::region::Region;
 use log::{debug, warn};
 
 use super::context::Context;
-use super::diagnose::without_credentials;
-use super::sdk_error::causes;
+use super::diagnose::{service_error, without_credentials};
+use super::fields::Fields;
+use super::sdk_error::{causes, refusal};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Sso;
@@ -35,6 +37,9 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
         context.failure("SSO", &context.source().to_string(), &error, |refusal| {
             if refusal.code == "UnauthorizedException" {
                 return expired(of);
+            }
+            if refusal.status >= 500 {
+                return service_error("SSO", refusal);
             }
             Failure::new(
                 Code::SsoDenied,
@@ -104,9 +109,25 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     }
 }
 
-/// Whether the service refuses the refresh token or the client (RFC 6749, section 5.2), rather than that something else answers.
-fn is_refusal<E>(error: &SdkError<E, HttpResponse>) -> bool {
-    error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 400 | 401))
+/// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2, and the names of AWS for them).
+const REFUSALS: [&str; 10] = [
+    "access_denied",
+    "AccessDeniedException",
+    "expired_token",
+    "ExpiredTokenException",
+    "invalid_client",
+    "InvalidClientException",
+    "invalid_grant",
+    "InvalidGrantException",
+    "unauthorized_client",
+    "UnauthorizedClientException",
+];
+
+/// Whether the service refuses the refresh token or the client, rather than that it fails or something else answers.
+fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let body = error.raw_response().and_then(|answer| Fields::parse(answer.body().bytes()?));
+    let code = body.and_then(|body| body.text("error")).unwrap_or_default();
+    REFUSALS.contains(&code.as_str()) || refusal(error).is_some_and(|refusal| REFUSALS.contains(&refusal.code))
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under

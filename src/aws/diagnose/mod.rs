@@ -17,6 +17,7 @@ mod refusal;
 mod service;
 mod transport;
 
+pub(super) use service::service_error;
 use std::error::Error;
 
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;

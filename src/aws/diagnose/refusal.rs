@@ -17,6 +17,7 @@ const THROTTLED: &[&str] = &[
     "RequestLimitExceeded",
     "TooManyRequestsException",
     "SlowDown",
+    "SlowDownException",
 ];
 
 /// The SDK and the services tolerate clocks that differ by some minutes. A smaller difference is not the cause of a refusal.
@@ -37,20 +38,21 @@ impl Context {
             return None;
         }
         let (authority, status) = (self.last.authority(), refusal.status);
+        let what = match status {
+            200..300 => format!("an answer that cannot be read (HTTP {status})"),
+            _ => format!("an error that is not AWS's (HTTP {status})"),
+        };
         if let Some(proxy) = self.last.proxy() {
             return Some(Failure::new(
                 Code::Proxy,
-                format!(
-                    "the proxy {} answered for {authority} with an error that is not AWS's (HTTP {status})",
-                    proxy.authority
-                ),
+                format!("the proxy {} answered for {authority} with {what}", proxy.authority),
                 proxy.hint(),
             ));
         }
         refusal.message.is_empty().then(|| {
             Failure::new(
                 Code::AnswerInvalid,
-                format!("{authority} answered with an error that is not AWS's (HTTP {status})"),
+                format!("{authority} answered with {what}"),
                 "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
             )
         })

@@ -22,12 +22,7 @@ impl Context {
             if refusal.code.starts_with("AccessDenied") {
                 return self.ecr_denied(refusal);
             }
-            let hint = if refusal.status >= 500 {
-                "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
-            } else {
-                "try again; if the error persists, check the endpoint settings"
-            };
-            Failure::new(Code::ServiceError, format!("ECR refused: {}", refusal.describe()), hint)
+            service_error("ECR", refusal)
         })
     }
 
@@ -52,7 +47,7 @@ impl Context {
     {
         self.failure(service, &self.describe_caller(), error, |refusal| {
             let what = format!("{service} refused: {}", refusal.code);
-            let failure = Failure::new(Code::ServiceError, what, "check the credentials").quoting(refusal.message);
+            let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
             failure.refused(refusal.refuses_identity())
         })
     }
@@ -64,6 +59,19 @@ impl Context {
             "check the network and HTTPS_PROXY".clone_into(&mut failure.hint);
         }
         failure.with_context("GitHub gives this job no identity token")
+    }
+}
+
+/// A refusal that says nothing about the identity.
+pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
+    Failure::new(Code::ServiceError, format!("{service} refused: {}", refusal.describe()), advice(refusal))
+}
+
+fn advice(refusal: &Refusal) -> &'static str {
+    if refusal.status >= 500 {
+        "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
+    } else {
+        "try again; if the error persists, check the credentials and the endpoint settings"
     }
 }
 
