@@ -100,6 +100,15 @@ pub fn check(report: &Value, name: &str) -> (String, String) {
     (check["status"].as_str().expect("a status").to_owned(), what)
 }
 
+/// A variable or a service may give any text for the id of a key.
+#[test]
+fn an_access_key_id_without_end_is_cut() {
+    let helper = Helper::of(&Aws::start()).var("AWS_ACCESS_KEY_ID", &"A".repeat(100_000));
+    let ran = helper.run(&["doctor", HOST], "");
+    assert!(ran.stdout.contains("access key AAA") && ran.stdout.contains("user/AAA"));
+    assert!(ran.stdout.lines().all(|line| line.len() < 1200));
+}
+
 #[test]
 fn a_healthy_machine_is_ok_in_every_step() {
     let Some(Healthy { aws, helper }) = Healthy::start("doctor") else { return };

@@ -17,6 +17,7 @@ use crate::display_time::describe_duration;
 use crate::error::Failure;
 use crate::identity::Identity;
 use crate::registry::Host;
+use crate::text::beginning;
 use crate::token::Token;
 use crate::token_provider;
 
@@ -238,7 +239,7 @@ impl Access {
     pub(super) fn check_principal(&mut self, checker: Checker, session: &Session) {
         let principal = self.principal.arn.get_or_init(|| session.principal(checker.until(PRINCIPAL))).clone();
         let check = match principal {
-            Ok(arn) => Check::ok(Name::Principal, arn),
+            Ok(arn) => Check::ok(Name::Principal, beginning(&arn, LONGEST_NAME)),
             Err(failure) => {
                 let failure = Failure { code: Code::PrincipalUnknown, ..failure.with_context("unknown") };
                 Check::warned(Name::Principal, failure)
@@ -278,11 +279,14 @@ fn describe_route(route: &Result<Route, Failure>) -> Check {
     Check::of(Name::Endpoint, route.as_ref().map(describe).map_err(Clone::clone))
 }
 
+/// How much of an id or an ARN is shown, in characters. Those of AWS are shorter; other services may give any text.
+const LONGEST_NAME: usize = 1000;
+
 /// Names a lasting access key. A temporary one is another one each time.
 fn describe_key(session: &Session) -> String {
     match session.access_key_id() {
         id if id.starts_with("ASIA") => "a temporary access key".to_owned(),
-        id => format!("access key {id}"),
+        id => format!("access key {}", beginning(id, LONGEST_NAME)),
     }
 }
 
