@@ -199,6 +199,10 @@ fn a_github_job_is_told_to_mask_the_passwords_before_they_become_variables() {
             assert!(commands.lines().any(|mask| line.contains(&mask["::add-mask::".len()..])), "{line}");
         }
     }
+    // What a runner would decode.
+    let aws = Aws::with(Plan { password: Some("a%0Ab".to_owned()), ..Plan::default() });
+    let ran = Helper::of(&aws).var("GITHUB_ACTIONS", "true").run(&["export", "--format", "dotenv", HOST], "");
+    assert!(ran.stderr.starts_with("::add-mask::a%250Ab\n"), "{}", ran.stderr);
     // A file for programs is printed by none of them.
     assert_eq!(helper.run(&["export", HOST], "").stderr, "");
 }

@@ -120,7 +120,8 @@ pub(super) fn mask_commands(passwords: &[Password]) -> Zeroizing<String> {
             // What spans lines would be cut, and no variable holds it.
             for line in secret.lines() {
                 commands.push_str("::add-mask::");
-                commands.push_str(line);
+                // A runner decodes it.
+                commands.push_str(&Zeroizing::new(line.replace('%', "%25")));
                 commands.push('\n');
             }
         }
