@@ -26,13 +26,16 @@ pub fn beginning(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-/// Whether a character changes how others appear: a control character, or one of Unicode's invisible format characters, which
-/// reorder a line (UAX 9) or hide in it.
+/// Whether a character changes how others appear: a control character, or one of Unicode's format characters (category Cf) or of
+/// those without a glyph (`Default_Ignorable_Code_Point`), which reorder a line (UAX 9) or hide in it.
 pub fn acts_on_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+            | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// JSON with an escape for each character that acts on a terminal, which its reader decodes to the same text.
@@ -49,11 +52,14 @@ pub fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{printable, printable_json};
+    use super::{one_line, printable, printable_json};
 
     #[test]
     fn lines_stay_and_what_acts_on_a_terminal_goes() {
         assert_eq!(printable("a\tb\u{1b}[2J\r\nc\u{200f}"), "a\tb\u{fffd}[2J\u{fffd}\nc\u{fffd}");
+        for hidden in ['\u{34f}', '\u{605}', '\u{6dd}', '\u{3164}', '\u{fe0f}', '\u{1bca0}', '\u{1d17a}', '\u{e0100}'] {
+            assert_eq!(one_line(&format!("a{hidden}b")), "a b", "{hidden:?}");
+        }
         assert_eq!(printable_json("{\n \"\u{9b}\u{e0041}é\"}"), "{\n \"\\u009b\\udb40\\udc41é\"}");
     }
 }
