@@ -205,9 +205,10 @@ fn holds_password(entry: &RawValue) -> Option<bool> {
     Some(["auth", "password", "identitytoken"].iter().any(|field| text(field).is_some_and(|text| !text.is_empty())))
 }
 
-/// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters or a
-/// dot at the end. A port is part of the key that clients look up.
+/// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters, blanks
+/// or a dot at the end. A port is part of the key that clients look up.
 pub fn misspelt_host(key: &str) -> Option<Host> {
-    let is_ignored = key.contains('/') || key.ends_with('.') || key.bytes().any(|byte| byte.is_ascii_uppercase());
-    Host::parse(key).filter(|_| is_ignored)
+    let is_ignored =
+        key.ends_with('.') || key.contains(|c: char| c == '/' || c.is_ascii_uppercase() || c.is_whitespace());
+    Host::parse(key.trim()).filter(|_| is_ignored)
 }

@@ -26,6 +26,7 @@ use crate::config::{self, Config, Target};
 use crate::env::Env;
 use crate::error::{Error, NOT_FOUND, printable_json};
 use crate::fallback::{self, Answer};
+use crate::registry::Registry;
 use crate::secret::Secret;
 use crate::token::Token;
 use crate::token_provider::{self, IssuedToken};
@@ -212,6 +213,8 @@ fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destin
     let deadline = started + config.timeout();
     match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
         Ok(target) => Ok(Destination::Here(config, target, deadline)),
+        // ECR without TLS, which is no concern of another helper either.
+        Err(Error::NotFound) if server_url.is_some_and(|url| Registry::parse(url).is_some()) => Ok(Destination::None),
         Err(Error::NotFound) => {
             let deadline = started + config.timeout_with_person();
             Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))

@@ -13,7 +13,7 @@ impl Config {
     /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR
     /// registry nor named in the file.
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
-        let host = Host::parse(server_url).ok_or(Error::NotFound)?;
+        let host = Host::requested(server_url).ok_or(Error::NotFound)?;
         let entry = self.entry_for(&host);
         let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;

@@ -90,7 +90,7 @@ fn read(path: PathBuf) -> Result<AuthFile, Failure> {
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::installed(env)));
     let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    let name = |key: &str| Host::parse(key).map_or_else(|| key.to_owned(), |host| host.to_string());
+    let name = |key: &str| Host::parse(key.trim()).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
     let with_password = |file| AuthFile::password_hosts(file).map(|host| &**host);
     let others = files.iter().flat_map(|file| file.keys().chain(with_password(file)).filter(private));

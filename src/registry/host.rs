@@ -22,12 +22,16 @@ impl Host {
     /// The name of the registry in a server URL. `None` when the input is not the URL of a registry.
     pub fn parse(server_url: &str) -> Option<Self> {
         let (host, port) = host_and_port(server_url)?;
-        let is_plain = server_url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
-        let port = if is_plain { port.or(Some(80)) } else { port.filter(|port| *port != 443) };
+        let port = if is_plain(server_url) { port.or(Some(80)) } else { port.filter(|port| *port != 443) };
         match port {
             Some(port) if Registry::from_host(&host).is_none() => Some(Self(format!("{host}:{port}"))),
             _ => Some(Self(host)),
         }
+    }
+
+    /// The same in a request. `None` also for a registry of ECR without TLS: ECR has none, and the token would travel openly.
+    pub fn requested(server_url: &str) -> Option<Self> {
+        Self::parse(server_url).filter(|host| !is_plain(server_url) || Registry::from_host(host).is_none())
     }
 
     /// The host of a registry.
@@ -50,6 +54,10 @@ impl TryFrom<String> for Host {
     fn try_from(name: String) -> Result<Self, Wrong> {
         Self::parse(&name).filter(|host| **host == name).ok_or_else(|| Wrong("not the name of a registry".to_owned()))
     }
+}
+
+fn is_plain(server_url: &str) -> bool {
+    server_url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"))
 }
 
 /// The server URL in what a person typed or pasted: a host, a URL, or an image as docker, podman, skopeo or helm write it.

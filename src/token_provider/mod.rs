@@ -63,7 +63,7 @@ enum Purpose<'a> {
 
 /// The fresh token for a request that was answered before under the same settings. Reads no settings.
 pub fn cached_answer(env: &Env, server_url: &str) -> Option<IssuedToken> {
-    let host = Host::parse(server_url)?;
+    let host = Host::requested(server_url)?;
     let cache = stored::trusted_cache(env)?;
     let files = KeptOpen::start();
     let manifest = cache.manifest(&request_key(env, &host)).filter(|manifest| manifest.host == host)?;
@@ -149,26 +149,43 @@ fn short(key: &CacheKey) -> String {
 /// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
 /// reads a file.
 pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
-    Host::parse(server_url).ok_or(Error::NotFound)?;
+    Host::requested(server_url).ok_or(Error::NotFound)?;
     let config = Config::load(env, crate::config::deadline(env, started))?;
     let target = config.target(env, server_url)?;
     Ok((config, target))
 }
 
 /// The same for a registry that a person named, by a host, a URL or an image. A registry that is not ECR's is an error.
-pub fn named_target(env: &Env, host: &str, started: Instant) -> Result<(Config, Target), Error> {
-    target(env, registry::typed(host), started).map_err(|error| match error {
-        Error::NotFound => unknown_host(host),
+pub fn named_target(env: &Env, named: &str, started: Instant) -> Result<(Config, Target), Error> {
+    named_host(named)?;
+    target(env, registry::typed(named), started).map_err(|error| match error {
+        Error::NotFound => unknown_host(named),
         error => error,
     })
 }
 
-/// The error for a text in which a person named a registry, and that the helper does not serve.
+/// The name of a registry that a person named.
+pub fn named_host(named: &str) -> Result<Host, Error> {
+    check_named(named)?;
+    let not_a_host = || Error::usage(format!("{} is not the host of a registry", mask_user_info(named)));
+    Host::parse(registry::typed(named)).ok_or_else(not_a_host)
+}
+
+/// Refuses what a person did not mean as a registry: nothing, and one of ECR's without TLS.
+pub fn check_named(named: &str) -> Result<(), Error> {
+    if named.trim().is_empty() {
+        return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
+    }
+    let typed = registry::typed(named);
+    if Host::parse(typed) != Host::requested(typed) {
+        return Err(Error::usage(format!("{named}: ECR has no registry without TLS; leave 'http://' out")));
+    }
+    Ok(())
+}
+
+/// The error for a registry that a person named, and that the helper does not serve.
 pub fn unknown_host(named: &str) -> Error {
-    let Some(host) = Host::parse(registry::typed(named)) else {
-        return Error::usage(format!("{} is not the host of a registry", mask_user_info(named)));
-    };
-    if let Some(wrong) = registry::wrong_part(&host) {
+    if let Some(wrong) = Host::parse(registry::typed(named)).and_then(|host| registry::wrong_part(&host)) {
         return Error::usage(format!("{named} is not an ECR registry: {wrong}"));
     }
     Error::failed(

@@ -316,7 +316,7 @@ fn nothing_about_ecr_reaches_it() {
             helper.run(&["store"], stored).silent();
             helper.run(&["erase"], &url).silent();
         }
-        for bad in ["", " \n"] {
+        for bad in ["", " \n", &format!("http://{HOST}")] {
             helper.get(bad).error();
         }
         helper.run(&["store"], "hunter2").error();

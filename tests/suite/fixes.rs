@@ -151,6 +151,7 @@ fn of_docker() {
         ("E-CLIENT-HELPER-NAME", format!(r#"{{"credHelpers": {{"{HOST}": "docker-credential-ecr-login"}}}}"#)),
         ("E-CLIENT-HELPER-NAME", r#"{"credsStore": "docker-credential-ecr-login"}"#.to_owned()),
         ("E-CLIENT-KEY-SCHEME", format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#)),
+        ("E-CLIENT-KEY-SCHEME", format!(r#"{{"credHelpers": {{"{HOST} ": "ecr-login"}}}}"#)),
         ("E-CLIENT-CONFIG-INVALID", "{\n  \"credHelpers\": oops".to_owned()),
         // Whatever the clients do not take is no healthy file.
         ("E-CLIENT-CONFIG-INVALID", r#"{"credHelpers": []}"#.to_owned()),

@@ -64,6 +64,42 @@ fn what_is_not_ecr_is_not_found_without_a_call_or_a_file() {
 }
 
 #[test]
+fn a_registry_of_ecr_without_tls_gets_no_token_and_people_are_told_so() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    for url in [
+        "http://111122223333.dkr.ecr.us-east-1.amazonaws.com",
+        "HTTP://111122223333.DKR.ecr.us-east-1.amazonaws.com/v2/",
+        "http://111122223333.dkr.ecr.us-east-1.amazonaws.com:80",
+        "http://111122223333.dkr.ecr.us-east-1.amazonaws.com:443",
+        "http://public.ecr.aws",
+    ] {
+        assert_eq!(helper.get(url).error(), NOT_FOUND, "{url}");
+        assert_eq!(helper.run(&["erase"], url).error(), NOT_FOUND, "{url}");
+        for command in ["login", "logout", "export", "setup", "get-login-password", "doctor"] {
+            let ran = helper.run(&[command, url], "");
+            assert!(ran.code == Some(2) && ran.stderr.contains("leave 'http://' out"), "{command}: {ran:?}");
+        }
+    }
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(aws.count(), 1);
+}
+
+#[test]
+fn a_host_that_is_empty_is_called_empty() {
+    for command in ["login", "logout", "export", "setup", "get-login-password", "doctor"] {
+        for word in ["", " "] {
+            let ran = Helper::bare().run(&[command, word], "");
+            assert!(
+                ran.code == Some(2) && ran.stderr.contains("the host of the registry is empty"),
+                "{command}: {ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn hostile_input_is_answered_at_once() {
     let helper = Helper::bare();
     let cases: [Vec<u8>; 6] = [

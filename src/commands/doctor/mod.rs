@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::display_time::LocalTime;
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::{containers, platform};
+use crate::{containers, platform, token_provider};
 use bug_report::BugReport;
 use check::Check;
 use machine::Scope;
@@ -92,6 +92,7 @@ enum Event {
 impl Doctor {
     /// Runs the checks and prints the report.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
+        self.hosts.iter().try_for_each(|host| token_provider::check_named(host))?;
         // Must come before other threads start.
         let local_time = LocalTime::of_process();
         let started = Instant::now();

@@ -126,7 +126,7 @@ fn names_helper(value: Option<&str>) -> bool {
 
 /// Returns the edit that removes the entries that name the helper: those for `hosts`, or all if there are none.
 pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_> {
-    let is_meant = |key: &str| hosts.is_empty() || Host::parse(key).is_some_and(|host| hosts.contains(&host));
+    let is_meant = |key: &str| hosts.is_empty() || Host::parse(key.trim()).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| {
         edit::cut(text, Entry::CredHelper, |key, value| names_helper(value) && is_meant(key))
     })

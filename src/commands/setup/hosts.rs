@@ -10,16 +10,8 @@ use crate::code::Code;
 use crate::config::{Config, MappedProfile};
 use crate::env::Env;
 use crate::error::Error;
-use crate::registry::{self, Account, Host, Region, Registry};
+use crate::registry::{Account, Region, Registry};
 use crate::token_provider::{self, Authenticator};
-
-/// Returns the host that an argument names.
-pub(super) fn parse(word: &str) -> Result<Host, Error> {
-    if word.trim().is_empty() {
-        return Err(Error::usage("the host of the registry is empty; is the variable set that should name it?"));
-    }
-    Host::parse(registry::typed(word)).ok_or_else(|| token_provider::unknown_host(word))
-}
 
 /// Refuses a host for which the helper has no token.
 pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error> {

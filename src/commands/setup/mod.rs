@@ -44,6 +44,7 @@ use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, print_notice};
 use crate::registry::{Account, Host, Region, Registry};
+use crate::token_provider;
 use changes::{Change, Changes};
 use profiles::Accounts;
 
@@ -193,7 +194,8 @@ impl Setup {
             return Err(Error::usage("--region beside a host requires --account, since the host names its own region"));
         }
         let deadline = config::deadline(env, Instant::now());
-        let mut hosts = self.hosts.iter().map(|word| hosts::parse(word)).collect::<Result<BTreeSet<_>, _>>()?;
+        let mut hosts =
+            self.hosts.iter().map(|word| token_provider::named_host(word)).collect::<Result<BTreeSet<_>, _>>()?;
         let config = self.config(env, deadline)?;
         if !self.remove {
             hosts.iter().try_for_each(|host| hosts::check(env, &config, host))?;
