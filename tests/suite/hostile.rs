@@ -224,7 +224,14 @@ fn a_limit_of_the_system_is_named_wherever_it_is_met() {
             Helper::bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url());
         check(&helper.var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_DISABLE_CACHE", "1"), &format!("-n {files}"));
     }
-    assert!(named > 2, "{named}");
+    for kib in (3000..12_000).step_by(1000) {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let keys = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}'"#;
+        let script = helper.write("process", keys);
+        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+        check(&helper, &format!("-d {kib}"));
+    }
+    assert!(named > 4, "{named}");
 }
 
 /// A number of attempts without end costs no time.
