@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use ::log::error;
@@ -37,8 +37,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             let input = StandardInput::until(config::deadline(&env, started));
             docker::serve(action, &env, input, Output).map(platform::end)
         }
-        Invocation::WrongUsage(line) => {
+        Invocation::WrongUsage(line, notice) => {
             answer::fail_on_both_streams();
+            notice.into_iter().for_each(error::print_notice);
             Err(line)
         }
         Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
@@ -82,8 +83,8 @@ pub enum Invocation {
     Protocol(Action),
     /// Print this text and succeed.
     Print(String),
-    /// Print this line and fail.
-    WrongUsage(Error),
+    /// Print this line and fail; the notice is for people.
+    WrongUsage(Error, Option<&'static str>),
     /// Print this help and fail: there were no arguments.
     Help(String),
     /// Run a command for people.
@@ -210,8 +211,10 @@ impl Invocation {
             }
             [word, "help"] if is_known(word) => return Self::help_of(&[word]),
             ["help", word, ref more @ ..] if is_known(word) => return Self::help_of(&[&[word], more].concat()),
-            ["get" | "store" | "erase" | "list" | "version", ..] => {
-                return Self::WrongUsage(Error::Protocol(USAGE.to_owned()));
+            ["get" | "store" | "erase" | "list" | "version", ref more @ ..] => {
+                let notice = "the host goes to standard input: echo HOST | docker-credential-ecr-login get";
+                let notice = more.first().filter(|word| word.contains('.')).map(|_| notice);
+                return Self::WrongUsage(Error::Protocol(USAGE.to_owned()), notice);
             }
             _ => {}
         }
@@ -235,8 +238,8 @@ impl Invocation {
         let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
         let meant = meant(word).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
         match (words.len(), words[0].starts_with('-')) {
-            (1, _) => Self::WrongUsage(Error::Protocol(format!("{NAME}: unknown action: {first}{meant}"))),
-            (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
+            (1, _) => Self::WrongUsage(Error::Protocol(format!("{NAME}: unknown action: {first}{meant}")), None),
+            (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned()), None),
             (_, false) => {
                 let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
                 Self::FromClap(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
@@ -249,12 +252,42 @@ impl Invocation {
     }
 
     fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
-        match Arguments::try_parse_from(std::iter::once(OsString::from(NAME)).chain(args)) {
-            Ok(Arguments { command: AnyCommand::User(command) }) => Self::User(command),
-            Ok(_) => Self::WrongUsage(Error::Protocol(USAGE.to_owned())),
-            Err(error) => Self::FromClap(error),
+        let args: Vec<OsString> = std::iter::once(OsString::from(NAME)).chain(args).collect();
+        match Arguments::try_parse_from(&args) {
+            Ok(Arguments { command: AnyCommand::User(command) }) => match without_dashes(&args) {
+                Some(error) => Self::FromClap(error),
+                None => Self::User(command),
+            },
+            Ok(_) => Self::WrongUsage(Error::Protocol(USAGE.to_owned()), None),
+            Err(error) => Self::FromClap(without_wrong_tips(error)),
         }
     }
+}
+
+/// The error for an option of a command that was written without its dashes, and so as a host.
+fn without_dashes(args: &[OsString]) -> Option<clap::Error> {
+    let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+    let command = Arguments::command();
+    let command = command.find_subcommand(words[1])?;
+    let is_option = |word: &str| command.get_arguments().any(|option| option.get_long() == Some(word));
+    let word = words[1..].windows(2).find(|pair| !pair[0].starts_with('-') && is_option(pair[1]))?[1];
+    let error = format!("'{word}' is not the host of a registry; did you mean '--{word}'?\n");
+    Some(clap::Error::raw(ErrorKind::UnknownArgument, error))
+}
+
+/// Removes what clap proposes for an unknown option and nobody means: to pass it as a host, or an option that is hardly similar.
+fn without_wrong_tips(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.trim_start_matches('-').to_owned(),
+        _ => String::new(),
+    };
+    let (unknown, similar) = (text(ContextKind::InvalidArg), text(ContextKind::SuggestedArg));
+    error.remove(ContextKind::Suggested);
+    if !similar.is_empty() && spelling::nearest(&unknown, std::iter::once(&*similar)).is_none() {
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Usage);
+    }
+    error
 }
 
 fn is_known(word: &str) -> bool {

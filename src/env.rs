@@ -14,6 +14,9 @@ use crate::platform;
 pub use variables::VARIABLES;
 use variables::misspelt;
 
+/// Has `store` and `erase` do nothing.
+const IGNORE_STORAGE: &str = "AWS_ECR_IGNORE_CREDS_STORAGE";
+
 /// The directory of caches below the home directory, on macOS the second.
 const CACHES: [&str; 2] = [".cache", "Library/Caches"];
 
@@ -162,9 +165,11 @@ impl Env {
         directories.filter(|directory| directory.is_absolute())
     }
 
-    /// Messages about variables that look like misspelt ones of the helper.
+    /// Messages about variables that look like misspelt ones of the helper, and about a value without an effect.
     pub fn misspelt(&self) -> impl Iterator<Item = String> {
-        self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt)
+        let value = self.text(IGNORE_STORAGE).filter(|value| !["true", "false"].contains(value));
+        let value = value.map(|value| format!("{IGNORE_STORAGE} has no effect with '{value}': it must be 'true'"));
+        self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt).chain(value)
     }
 
     /// All variables, sorted by name.
@@ -230,7 +235,7 @@ impl Env {
 
     /// Whether `store` and `erase` do nothing. amazon-ecr-credential-helper has the same variable with the same value.
     pub fn ignores_storage(&self) -> bool {
-        self.text("AWS_ECR_IGNORE_CREDS_STORAGE") == Some("true")
+        self.text(IGNORE_STORAGE) == Some("true")
     }
 }
 

@@ -20,7 +20,7 @@ use super::profiles::Profiles;
 use super::selected::Selected;
 use super::sources::{Container, Instance, ROLE_ARN, Source, StaticKeys, TOKEN_FILE, WebIdentity};
 use crate::code::Code;
-use crate::config::{Caller, MappedProfile, Role, Target};
+use crate::config::{Caller, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::shell_word;
@@ -232,8 +232,7 @@ impl Inputs<'_> {
 /// Why a `get` for a registry that is mapped to this profile has no credentials; `None` when it may have some, since its token or
 /// sign-in may come later.
 pub fn profile_failure(env: &Env, profiles: &Profiles, name: &str) -> Option<Failure> {
-    let mapped = MappedProfile { name: name.to_owned(), setting: "the [[registry]] table".to_owned() };
-    let selected = Selected::new(env, Some(&mapped));
+    let selected = Selected::mapped(name);
     // A file may have thousands of profiles without the one that they name: a guess for each would take minutes.
     let inputs = Inputs { guesses: false, ..Inputs::new(env, profiles, &selected, Instant::now()) };
     inputs.chain().err().filter(|failure| failure.code != Code::SourceFile)

@@ -106,6 +106,12 @@ impl Profiles {
         self.files.iter().find_map(|file| file.misspelt(profile))
     }
 
+    /// The same for any section that has one of these keys and is no profile's.
+    pub fn misspelt_with(&self, keys: &[&str]) -> Option<Failure> {
+        let names = self.files.iter().flat_map(|file| file.headers_with(keys));
+        names.filter(|name| self.profile(name).is_none()).find_map(|name| self.misspelt(name))
+    }
+
     /// What was passed over in both files, with the reason.
     pub fn passed_over(&self) -> impl Iterator<Item = String> {
         self.files.iter().flat_map(SharedFile::passed_over)

@@ -28,6 +28,11 @@ impl Selected {
         Self { name, setting: named.map(|(variable, _)| variable.to_owned()), is_mapped: false }
     }
 
+    /// A profile that registries may be mapped to.
+    pub(super) fn mapped(name: &str) -> Self {
+        Self { name: name.to_owned(), setting: None, is_mapped: true }
+    }
+
     /// The variable that names another profile than the selected one.
     pub(super) fn passed_over(&self, env: &Env) -> Option<String> {
         let [first, second] = PROFILE_VARIABLES;

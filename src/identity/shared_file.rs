@@ -168,6 +168,12 @@ impl SharedFile {
         ))
     }
 
+    /// The headers of the sections that have one of these keys.
+    pub(super) fn headers_with(&self, keys: &[&str]) -> impl Iterator<Item = &str> {
+        let has = |section: &Section<'_>| keys.iter().any(|key| section.has(key));
+        self.ini.sections().filter(has).map(|section| section.header)
+    }
+
     /// What was passed over, for people: lines, a section, or the whole file, which does not exist.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = String> {
         let is_missing = self.is_named && matches!(self.content(), Content::Absent);

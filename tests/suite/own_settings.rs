@@ -83,6 +83,11 @@ fn misspelt_variables_are_reported_in_the_log() {
     assert!(log.contains("AWS_ECR_CACHEDIR has no effect; did you mean AWS_ECR_CACHE_DIR?"), "{log}");
     assert!(log.contains("AWS_ECR_PROFILE_1234 has no effect: it must be AWS_ECR_PROFILE_<account>"), "{log}");
     assert!(!log.contains("AWS_ECR_REGISTRY"), "{log}");
+    for (value, warns) in [("yes", true), ("1", true), ("true", false), ("false", false)] {
+        let helper = Helper::bare().var("AWS_ECR_IGNORE_CREDS_STORAGE", value);
+        let report = helper.run(&["doctor"], "").stdout;
+        assert_eq!(report.contains(&format!("has no effect with '{value}': it must be 'true'")), warns, "{report}");
+    }
 }
 
 /// The error says whose key is unknown: with a role, it is not the key in the environment.

@@ -14,6 +14,9 @@ fn wrong_arguments_print_the_usage_on_stdout_and_fail() {
     for args in [&["get", "list"][..], &["--version", "x"], &["store", "", ""]] {
         assert_eq!(helper.run(args, HOST).error(), USAGE, "{args:?}");
     }
+    let ran = helper.run(&["get", HOST], "");
+    assert_eq!((ran.code, ran.stdout.trim_end()), (Some(1), USAGE), "{ran:?}");
+    assert!(ran.stderr.contains("the host goes to standard input") && ran.stderr.contains(USAGE), "{ran:?}");
     let ran = helper.run(&[], HOST);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     assert!(ran.stdout.starts_with(USAGE) && ran.stdout.contains("Commands:"), "{ran:?}");
@@ -51,6 +54,26 @@ fn version_and_help_succeed_in_every_spelling() {
         for word in ["get", "store", "erase", "list", "version"] {
             assert!(ran.stdout.contains(&format!("\n  {word} ")), "{word} in {}", ran.stdout);
         }
+    }
+}
+
+#[test]
+fn an_unknown_option_is_answered_without_proposals_that_nobody_means() {
+    let helper = Helper::bare();
+    for (args, words, not) in [
+        (&["setup", "--docker", HOST][..], "'--docker'", "force"),
+        (&["setup", "--remove", "--all"], "'--all'", "as a value"),
+        (&["login", "-u", "AWS", HOST], "'-u'", "as a value"),
+        (&["login", "--profile", "x", HOST], "Usage: docker-credential-ecr-login login <HOST>", "as a value"),
+        (&["setup", "--remov"], "'--remove'", "as a value"),
+        (&["doctor", "--jsno"], "'--json'", "as a value"),
+        (&["setup", "remove"], "did you mean '--remove'?", "[[registry]]"),
+        (&["logout", "all"], "did you mean '--all'?", "[[registry]]"),
+        (&["doctor", "verbose"], "did you mean '--verbose'?", "[[registry]]"),
+        (&["setup", "--profile", "public"], "--profile has no effect here", "did you mean"),
+    ] {
+        let ran = helper.run(args, "");
+        assert!(ran.code == Some(2) && ran.stderr.contains(words) && !ran.stderr.contains(not), "{ran:?}");
     }
 }
 

@@ -227,6 +227,13 @@ fn where_no_profile_can_be_used_the_reason_is_said() {
     let line = crate::helper::complaint(&helper.run(&["setup", "--profiles", "--dry-run"], "")).to_owned();
     assert!(line.contains("left the profile 'dev' out: the profile 'gone', which profile 'dev' names"), "{line}");
     assert!(!line.contains("names an account by"), "{line}");
+    for (config, words, not) in [
+        ("[prod]\nrole_arn = arn:aws:iam::222233334444:role/Dev\n", "write [profile prod]", "by hand"),
+        ("[profile dev]\nrole_arn = arn:aws:iam::222233334444:role/Dev\n", "the profile 'dev' in ", "[[registry]]"),
+    ] {
+        let line = fails(&with_profiles(config), "--profiles --dry-run");
+        assert!(line.contains(words) && !line.contains(not), "{line}");
+    }
 }
 
 /// A file that a program has made of all accounts of a company, without the profile with the keys.

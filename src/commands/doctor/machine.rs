@@ -45,7 +45,7 @@ pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Arc<Check>> {
     add(check_program(env));
     let misspelt = env
         .misspelt()
-        .map(|what| Failure::new(Code::VariableMisspelt, what, "correct the name of the variable"))
+        .map(|what| Failure::new(Code::VariableMisspelt, what, "correct the variable, or unset it"))
         .map(|failure| Check::warned(Name::Variables, failure));
     let user = findings::sudo(env).map(|failure| Check::warned(Name::User, failure));
     user.into_iter().chain(misspelt).chain(check_configuration(checker)).for_each(&mut add);

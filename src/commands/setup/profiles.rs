@@ -36,6 +36,8 @@ pub(super) struct Accounts {
     left_out: Vec<String>,
     /// The files that were read, as the object of "is in neither".
     files: String,
+    /// Why a section that names an account is no profile.
+    misspelt: Option<Failure>,
 }
 
 /// A profile that fits an account.
@@ -75,7 +77,8 @@ impl Accounts {
                 Err(wrong) => left_out.push(format!("left the profile '{name}' out: {wrong}")),
             }
         }
-        Ok(Self { fitting, names, left_out, files: profiles.neither() })
+        let (files, misspelt) = (profiles.neither(), profiles.misspelt_with(&["sso_account_id", "role_arn"]));
+        Ok(Self { fitting, names, left_out, files, misspelt })
     }
 
     /// Removes the accounts that a table of the configuration matches, and returns them with the lines of these tables.
@@ -99,6 +102,9 @@ impl Accounts {
         if self.fitting.is_empty() && !self.left_out.is_empty() {
             let what = format!("no profile that names an account can be used: {}", first(&self.left_out, "; "));
             return Err(Error::failed(Code::ProfileInvalid, what, "correct the profiles"));
+        }
+        if let (true, Some(failure)) = (self.fitting.is_empty(), &self.misspelt) {
+            return Err(failure.clone().into());
         }
         if self.fitting.is_empty() {
             let what = format!("neither {} has a profile that names an account by {KEYS}", self.files);
