@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::code::Code;
 use crate::error::Failure;
-use crate::platform::{Destination, shell_word};
+use crate::platform::{self, Destination, shell_word, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
@@ -61,11 +61,12 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 /// Describes how to make this user the owner again.
 fn give_back(option: &str, path: &Path) -> String {
-    let path = path.display().to_string();
     if cfg!(windows) {
+        let path = path.display().to_string();
         return format!("give it back as an administrator: 'icacls {} /reset'", shell_word(&path));
     }
-    format!("change its owner: 'sudo chown {option}\"$(id -un)\" {}'", shell_word(&path))
+    let chown = format!("sudo chown {option}\"$(id -un)\"");
+    platform::detour(path).unwrap_or_else(|| with_command("change its owner", &chown, &[path]))
 }
 
 fn unusable(path: &Path, why: &str) -> Failure {
@@ -74,11 +75,13 @@ fn unusable(path: &Path, why: &str) -> Failure {
 
 /// Returns the failure for a settings file whose content no client can use either.
 pub(crate) fn invalid(path: &Path, what: String) -> Failure {
-    let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
-    let hint = if path.is_dir() {
-        format!("remove it: 'rmdir {}'", word(path))
-    } else {
-        format!("correct it, or move it out of the way: 'mv {} {}'", word(path), word(&path.with_extension("broken")))
+    let hint = match platform::detour(path).filter(|_| !path.is_file()) {
+        Some(hint) => hint,
+        None if path.is_dir() => with_command("remove it", "rmdir", &[path]),
+        None => {
+            let broken = path.with_extension("broken");
+            with_command("correct it, or move it out of the way", "mv", &[path, &broken])
+        }
     };
     Failure::new(Code::ClientConfigInvalid, what, hint)
 }

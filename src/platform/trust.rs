@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 #[cfg(unix)]
-use super::shell_word;
+use super::with_command;
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
 pub fn is_below(path: &Path, dir: &Path) -> bool {
@@ -16,6 +16,25 @@ pub fn is_below(path: &Path, dir: &Path) -> bool {
     };
     let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
     !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
+}
+
+/// What to do where a path leads to something that has another name too, as a symbolic link on it can in what others have made, e.g. a
+/// checkout: with the rights that fix the one, root would give away the other. Those in the root directory are the system's.
+pub fn detour(path: &Path) -> Option<String> {
+    let is_of_system = |path: &Path| path.has_root() && path.parent().is_none_or(|dir| dir.parent().is_none());
+    let is_link = |path: &&Path| path.is_symlink() && !is_of_system(path);
+    if let Some(link) = path.ancestors().filter(is_link).last() {
+        let target = link.canonicalize().or_else(|_| link.read_link()).unwrap_or_default();
+        return Some(format!("{} is a link to {}: remove it, or name another file", link.display(), target.display()));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1) {
+            return Some(format!("{} has a second name: remove it, or name another file", path.display()));
+        }
+    }
+    None
 }
 
 /// Why the cache does not use a directory, and the fix.
@@ -50,8 +69,8 @@ pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
             return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
         }
         if metadata.mode() & 0o022 != 0 {
-            let chmod = format!("run 'chmod 700 {}'", shell_word(&dir.display().to_string()));
-            return not_private("others may write to it", &chmod);
+            let private = || with_command("make it private", "chmod 700", &[dir]);
+            return not_private("others may write to it", &detour(dir).unwrap_or_else(private));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::{own_id, shell_word};
+use super::{own_id, with_command};
 
 /// The number of symbolic links that Linux follows.
 const MOST_LINKS: usize = 40;
@@ -97,6 +97,9 @@ impl Way {
         let start = if path.is_absolute() { "/" } else { "." };
         let dir = openat(CWD, start, WAY, Mode::empty())?;
         let of_dir = fstat(&dir)?;
+        if of_dir.st_nlink == 0 {
+            return Err(refused("the current directory was removed; change to one that exists".to_owned()));
+        }
         let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
         Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0 })
     }
@@ -219,8 +222,8 @@ impl Way {
     fn is_missing(&self, name: &OsStr) -> io::Error {
         let mut dir = self.path.join(name);
         dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
-        let dir = dir.display().to_string();
-        let why = format!("there is no directory {dir}; create it with 'mkdir -p {}'", shell_word(&dir));
+        let fix = with_command("create it", "mkdir -p", &[&dir]);
+        let why = format!("there is no directory {}; {fix}", dir.display());
         io::Error::new(io::ErrorKind::NotFound, why)
     }
 }

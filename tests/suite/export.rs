@@ -313,7 +313,7 @@ fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
     for (path, words) in [
         (
             path("no/such/file"),
-            &["there is no directory", "; create it with 'mkdir -p ", "', or name another file with --output"][..],
+            &["there is no directory", "; create it: 'mkdir -p ", "', or name another file with --output"][..],
         ),
         (path("file/config.json"), &["is not a directory"]),
         (helper.home().display().to_string(), &["it is a directory"]),

@@ -251,6 +251,44 @@ fn of_a_file_or_a_directory_of_another_user() {
     }
 }
 
+/// In a checkout of somebody else, whose links lead to files of others: no fix gives them away.
+#[test]
+fn of_links_to_what_this_user_may_not_read() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of a link to a file of another user", "only root can leave one");
+    }
+    let helper = Helper::bare();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(helper.home(), 0o755);
+    let secret = helper.write("secret/config.json", "secret");
+    mode(&secret, 0o600);
+    let copy = helper.home().join("copy");
+    fs::copy(program(), &copy).expect("a copy");
+    for kind in ["file", "directory", "file behind a directory", "second name", "loop"] {
+        let checkout = helper.home().join(kind);
+        fs::create_dir(&checkout).expect("a directory");
+        let (docker, config) = (checkout.join(".docker"), checkout.join(".docker/config.json"));
+        let closed = kind == "directory";
+        mode(secret.parent().expect("a directory"), if closed { 0o700 } else { 0o755 });
+        match kind {
+            "loop" => symlink(&docker, &docker).expect("a link"),
+            "file" => fs::create_dir(&docker).and_then(|()| symlink(&secret, &config)).expect("a link"),
+            "second name" => fs::create_dir(&docker).and_then(|()| fs::hard_link(&secret, &config)).expect("a link"),
+            _ => symlink("../secret", &docker).expect("a link"),
+        }
+        for command in ["setup", "doctor"] {
+            let mut setpriv = helper.tool("setpriv");
+            setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args([command, HOST]);
+            let ran = crate::process::run(setpriv.current_dir(&checkout).env("DOCKER_CONFIG", ".docker"), "");
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(!["chown", "chmod", "'mv", "'cp", "'rm"].iter().any(|word| said.contains(word)), "{kind}: {said}");
+            let words = if kind == "second name" { "has a second name" } else { "is a link to " };
+            assert!(said.contains(words) && said.contains("remove it, or name another file"), "{kind}: {said}");
+            assert!(kind == "loop" || kind == "second name" || said.contains("/secret"), "{kind}: {said}");
+        }
+    }
+}
+
 #[test]
 fn of_what_is_in_the_place_of_dockers_settings() {
     let aws = Aws::start();

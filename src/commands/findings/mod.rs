@@ -12,7 +12,7 @@ use crate::code::Code;
 use crate::containers::{self, Era, REGISTRIES_CONF, Rules};
 use crate::env::Env;
 use crate::error::Failure;
-use crate::platform::{self, shell_word};
+use crate::platform::{self, with_command};
 pub(super) use host::{
     EnvironmentPassword, calls_helper, environment_password, leftover_passwords, repository_password, unknown_region,
 };
@@ -26,10 +26,11 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     let here = named.map(|path| path.display().to_string());
     match env.find_program(NAME) {
         None => {
-            let sudo = if platform::user_id() == Some(0) { "" } else { "sudo " };
+            let copy = if platform::user_id() == Some(0) { "cp" } else { "sudo cp" };
             let hint = match here {
                 Some(here) if !cfg!(windows) => {
-                    format!("run '{sudo}cp {} /usr/local/bin/{NAME}'", shell_word(&here))
+                    let to = Path::new("/usr/local/bin").join(NAME);
+                    with_command("copy it into a directory of the PATH", copy, &[Path::new(&here), &to])
                 }
                 here => {
                     let here = here.as_deref().unwrap_or("this program");

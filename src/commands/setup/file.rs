@@ -12,7 +12,7 @@ use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::error::Error;
-use crate::platform::{self, Access, Destination, NewFile, shell_word};
+use crate::platform::{self, Access, Destination, NewFile, with_command};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -99,7 +99,6 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 
 /// What to do about a file that cannot be replaced.
 fn hint(path: &Path, error: &io::Error) -> String {
-    let word = |path: &Path| shell_word(&path.display().to_string()).into_owned();
     match error.kind() {
         // E.g. config.json as a volume of a container.
         io::ErrorKind::ResourceBusy => {
@@ -109,11 +108,9 @@ fn hint(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
             match path.canonicalize() {
                 Ok(target) if path.is_symlink() => format!(
-                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or put a \
-                     copy in place of the link with 'cp --remove-destination {} {}'",
+                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or {}",
                     target.display(),
-                    word(&target),
-                    word(path)
+                    with_command("put a copy in place of the link", "cp --remove-destination", &[&target, path])
                 ),
                 _ => format!("add the entry where that file is made, or {}", permission(path)),
             }
