@@ -23,7 +23,7 @@ use crate::client_config::invalid;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::input;
+use crate::input::{self, Content};
 use crate::platform;
 
 /// The size limit of one of the files, whose parser takes up to 120 times as much memory.
@@ -67,8 +67,12 @@ pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Re
     for path in registries_conf(env, rules)?.into_iter().filter(|path| path != without) {
         let wrong = |what: &dyn Display| invalid(&path, format!("{}: {what}", path.display()));
         let reading = input::regular_file(&path, LARGEST).map_err(|why| wrong(&why))?;
-        let text = reading.as_ref().and_then(|reading| std::str::from_utf8(reading.content.bytes()?).ok());
-        let conf: toml::Table = toml::from_str(text.unwrap_or_default()).map_err(|error| wrong(&error.message()))?;
+        let content = reading.ok_or_else(|| wrong(&"it is not a regular file"))?.content;
+        if let Content::Unreadable(why) = &content {
+            return Err(wrong(why));
+        }
+        let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
+        let conf: toml::Table = toml::from_str(text).map_err(|error| wrong(&error.message()))?;
         if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
             let names = names.iter().filter_map(toml::Value::as_str);
             helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();

@@ -343,6 +343,33 @@ fn a_file_that_cannot_be_parsed_stays_as_it_is() {
     assert!(fails(&Helper::bare().var("HOME", "relative"), HOST).contains("HOME"));
 }
 
+/// Neither is waited for.
+#[test]
+fn what_is_in_place_of_podmans_settings_is_one_line() {
+    for name in ["registries.conf", "registries.conf.d/x.conf"] {
+        for kind in ["pipe", "device", "directory"] {
+            let helper = home();
+            let path = helper.write(&format!(".config/containers/{name}"), "");
+            // A directory among the drop-ins is none of them.
+            let is_error = kind != "directory" || name == "registries.conf";
+            fs::remove_file(&path).expect("a file");
+            match kind {
+                "pipe" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
+                "device" => symlink("/dev/zero", &path).expect("a link"),
+                _ => fs::create_dir(&path).expect("a directory"),
+            }
+            if is_error {
+                let line = fails(&helper, "--podman");
+                assert!(line.contains(name) && line.contains("it is "), "{line}");
+            }
+            for args in [&["doctor", HOST][..], &["setup", HOST]] {
+                let ran = helper.run(args, "");
+                assert!(ran.took < crate::helper::limit(std::time::Duration::from_secs(10)), "{ran:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn podman_is_set_up_in_its_own_files() {
     let helper = home();
