@@ -28,6 +28,8 @@ const RELEVANT: &[&str] = &[
     "all_proxy",
     "NO_PROXY",
     "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 /// Variables of the helper that do not change which token a registry gets.

@@ -350,6 +350,24 @@ fn certificates_that_are_not_where_a_variable_says() {
     }
 }
 
+/// The failure of a process is the answer of others that start within a second, but not with other certificates.
+#[test]
+fn certificates_that_are_named_at_once() {
+    let aws = Aws::start();
+    let server = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    let bundle = server.bundle();
+    server.serve(listener, aws.app());
+    let dir = bundle.parent().expect("a directory");
+    for (variable, path) in [("SSL_CERT_FILE", bundle.as_path()), ("SSL_CERT_DIR", dir)] {
+        let mut helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url);
+        helper.get(HOST).error();
+        helper.set(variable, path.to_str().expect("UTF-8"));
+        helper.get(HOST).password_for(HOST);
+    }
+}
+
 #[test]
 fn a_proxy_that_refuses() {
     let refusing = TcpListener::bind("127.0.0.1:0").expect("a port");
