@@ -43,9 +43,10 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
             }
             Failure::new(
                 Code::SsoDenied,
-                format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.describe()),
+                format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.code),
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
+            .quoting(refusal.message)
             // The account or the role is gone.
             .refused(refusal.refuses_identity() || refusal.code == "ResourceNotFoundException")
         })

@@ -56,7 +56,8 @@ impl Cache {
         postpones: bool,
         is_shared: bool,
     ) -> io::Result<()> {
-        // Omits the quote: the text of another program may hold a secret that the mask does not recognize.
+        // Omits the quote: the text of another program, or of a service that got a secret, may hold one that the mask does not
+        // recognize. ECR gets none, and its text is part of what happened, for all that share the failure.
         let Failure { code, what, hint, is_refusal, quote: _ } = failure.clone();
         let at = OffsetDateTime::now_utc();
         let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();

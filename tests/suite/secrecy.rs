@@ -58,6 +58,21 @@ fn a_web_identity_token_that_sts_quotes() {
     }
 }
 
+/// It gets an access token, as STS does. ECR gets nothing that it could quote.
+#[test]
+fn what_sso_says_about_a_refusal() {
+    let failure = (400, "ForbiddenException", "the token of Mallory may not do that");
+    let aws = Aws::with(Plan { service: "sso", failures: usize::MAX, failure, ..Plan::default() });
+    let helper = logging(&aws);
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+    crate::issuers::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+    let (answers, log, cache) = failing(&helper);
+    assert!(answers.contains("the token of Mallory"), "{answers}");
+    assert!(log.contains("ForbiddenException") && !log.contains("Mallory"), "{log}");
+    assert!(!cache.contains("Mallory"), "{cache}");
+}
+
 #[test]
 fn what_a_process_prints_to_standard_error() {
     let aws = Aws::start();
