@@ -33,11 +33,11 @@ impl Cache {
     }
 
     /// Tests whether an entry can be written and locked, by means of a file in the directory or in the parent in which
-    /// the directory would be created.
+    /// the directory would be created, with the same judgement of the way there.
     pub fn probe(&self) -> io::Result<()> {
         let existing = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
         // The name stands for any file.
-        let mut new = Destination::at(&existing.join("entry"))?.create(Access::Private)?;
+        let mut new = Destination::asked_for(&existing.join("entry"), None)?.create(Access::Private)?;
         new.file().write_all(&[0; ROOM])?;
         FileExt::try_lock_exclusive(new.file())
     }

@@ -35,7 +35,11 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> 
     let entry = cache.look_up(key);
     if entry.is_none() && cache.holds(key) {
         let what = format!("the entry in {dir} for this identity is damaged, or others could have written it");
-        return Err(Failure::new(Code::CacheUnused, what, "the next get replaces the entry"));
+        return Err(Failure::new(
+            Code::CacheUnused,
+            what,
+            "the next get replaces the entry; if it cannot, remove it by hand",
+        ));
     }
     Ok(Stored { dir: cache.dir().to_owned(), entry })
 }
