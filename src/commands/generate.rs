@@ -29,9 +29,10 @@ pub struct Generate {
 impl Generate {
     /// Writes all files. `command` defines the whole program.
     pub fn run(&self, env: &Env, command: &Command) -> Result<ExitCode, Error> {
-        let failed = |error| {
-            Error::unwritable(format_args!("cannot write to {}", self.dir.display()), &error, "name another directory")
+        let failed_at = |path: &Path, error: io::Error| {
+            Error::unwritable(format_args!("cannot write to {}", path.display()), &error, "name another directory")
         };
+        let failed = |error| failed_at(&self.dir, error);
         let home = env.home();
         for (name, text) in [
             (format!("{NAME}.1"), program_page(command).map_err(failed)?),
@@ -41,7 +42,8 @@ impl Generate {
             (format!("{NAME}.fish"), completions(Shell::Fish, command)),
             (format!("{NAME}.ps1"), completions(Shell::PowerShell, command)),
         ] {
-            write(&self.dir.join(name), home.as_deref(), &text).map_err(failed)?;
+            let path = self.dir.join(name);
+            write(&path, home.as_deref(), &text).map_err(|error| failed_at(&path, error))?;
         }
         Ok(ExitCode::SUCCESS)
     }
