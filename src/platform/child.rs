@@ -8,8 +8,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub type Relay = Box<dyn FnMut(&[u8]) + Send>;
 pub struct Finished {
     /// Its standard output.
     pub output: Zeroizing<Vec<u8>>,
-    /// Its standard error; empty if a process that the program left behind holds it open.
+    /// Its standard error, as far as it came while the program ran.
     pub errors: Zeroizing<Vec<u8>>,
     /// Its exit code, or the signal that ended it.
     pub status: ExitStatus,
@@ -96,11 +97,15 @@ fn no_input() -> io::Result<Stdio> {
     Ok(reader.into())
 }
 
-/// A stream of the program that was read to its end or to the limit.
-struct Printed {
-    name: &'static str,
-    bytes: io::Result<Zeroizing<Vec<u8>>>,
+/// What came from a stream of the program so far.
+type Printed = Arc<Mutex<Zeroizing<Vec<u8>>>>;
+
+fn locked(printed: &Printed) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {
+    printed.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The end of a stream of this name, or of what is read of it.
+type End = (&'static str, io::Result<()>);
 
 fn converse(
     child: &mut Child,
@@ -114,35 +119,39 @@ fn converse(
         let _ = spawn_thread(move || stdin.write_all(&input)).map_err(ChildError::Unreadable)?;
     }
     let (sender, receiver) = mpsc::channel();
-    read(child.stdout.take(), OUTPUT, None, &sender)?;
-    read(child.stderr.take(), ERRORS, relay, &sender)?;
+    let (output, errors) = (Printed::default(), Printed::default());
+    read(child.stdout.take(), OUTPUT, &output, None, &sender)?;
+    read(child.stderr.take(), ERRORS, &errors, relay, &sender)?;
     // The channel ends with the last reader.
     drop(sender);
-    let (mut output, mut errors) = (None, None);
+    let (mut has_output, mut has_errors) = (false, false);
     let mut ended: Option<(ExitStatus, Instant)> = None;
     let mut pause = Duration::from_millis(1);
     loop {
         let now = Instant::now();
-        if output.is_some() && ended.is_none() {
+        if has_output && ended.is_none() {
             let status = family.try_wait(child).map_err(ChildError::Unreadable)?;
             ended = status.map(|status| (status, deadline.min(now + LINGER)));
         }
         let wait = match ended {
-            Some((status, until)) if errors.is_some() || now >= until => {
-                return Ok(Finished { output: output.unwrap_or_default(), errors: errors.unwrap_or_default(), status });
+            Some((status, until)) if has_errors || now >= until => {
+                let whole = |printed: &Printed| mem::take(&mut *locked(printed));
+                return Ok(Finished { output: whole(&output), errors: whole(&errors), status });
             }
             Some((_, until)) => until - now,
             None if now >= deadline => return Err(ChildError::TimedOut),
-            None if output.is_some() => pause,
+            None if has_output => pause,
             None => deadline - now,
         };
         match receiver.recv_timeout(wait) {
-            Ok(Printed { name, bytes }) => {
-                let bytes = bytes.map_err(ChildError::Unreadable)?;
-                if bytes.len() > LONGEST_OUTPUT {
+            Ok((name, end)) => {
+                end.map_err(ChildError::Unreadable)?;
+                let (printed, has_ended) =
+                    if name == OUTPUT { (&output, &mut has_output) } else { (&errors, &mut has_errors) };
+                if locked(printed).len() > LONGEST_OUTPUT {
                     return Err(ChildError::TooMuchOutput(name));
                 }
-                *(if name == OUTPUT { &mut output } else { &mut errors }) = Some(bytes);
+                *has_ended = true;
             }
             Err(mpsc::RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -160,18 +169,19 @@ const ERRORS: &str = "standard error";
 fn read(
     stream: Option<impl Read + Send + 'static>,
     name: &'static str,
+    printed: &Printed,
     mut relay: Option<Relay>,
-    sender: &mpsc::Sender<Printed>,
+    sender: &mpsc::Sender<End>,
 ) -> Result<(), ChildError> {
-    let (Some(mut stream), sender) = (stream, sender.clone()) else { return Ok(()) };
+    let (Some(mut stream), printed, sender) = (stream, printed.clone(), sender.clone()) else { return Ok(()) };
+    locked(&printed).reserve(64 * 1024);
     let read = move || {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
         let mut piece = Zeroizing::new([0; 8 * 1024]);
         let end = loop {
             match stream.read(&mut *piece) {
                 Ok(0) => break Ok(()),
                 Ok(length) => {
-                    bytes.extend_from_slice(&piece[..length]);
+                    locked(&printed).extend_from_slice(&piece[..length]);
                     if let Some(relay) = &mut relay {
                         relay(&piece[..length]);
                     }
@@ -179,11 +189,11 @@ fn read(
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => break Err(error),
             }
-            if bytes.len() > LONGEST_OUTPUT {
+            if locked(&printed).len() > LONGEST_OUTPUT {
                 break Ok(());
             }
         };
-        sender.send(Printed { name, bytes: end.map(|()| bytes) })
+        sender.send((name, end))
     };
     spawn_thread(read).map(drop).map_err(ChildError::Unreadable)
 }

@@ -74,6 +74,12 @@ fn a_daemon_that_holds_standard_error_delays_no_answer() {
     shell(&format!("kill {daemon}"));
     assert!(ran.password_for(HOST).starts_with("AKIAP."));
     assert!(ran.took < limit(Duration::from_secs(10)), "{:?}", ran.took);
+    // What the program says itself is shown.
+    let script = "sleep 300 >/dev/null & echo $! >\"$HOME/daemon\"; echo vault is sealed >&2; exit 3";
+    let helper = with_process(helper, script);
+    let ran = helper.get(HOST);
+    shell(&format!("kill {}", pid_in(&helper, "daemon")));
+    assert!(ran.error().contains("exit status: 3: vault is sealed"), "{ran:?}");
 }
 
 /// Perl's `$SIG{CHLD} = 'IGNORE'`, and a shell's trap, are passed on to the programs that they start.
