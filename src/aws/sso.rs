@@ -110,25 +110,19 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     }
 }
 
-/// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2, and the names of AWS for them).
-const REFUSALS: [&str; 10] = [
-    "access_denied",
-    "AccessDeniedException",
-    "expired_token",
-    "ExpiredTokenException",
-    "invalid_client",
-    "InvalidClientException",
-    "invalid_grant",
-    "InvalidGrantException",
-    "unauthorized_client",
-    "UnauthorizedClientException",
-];
+/// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2), in the letters of their names.
+const REFUSALS: [&str; 5] = ["accessdenied", "expiredtoken", "invalidclient", "invalidgrant", "unauthorizedclient"];
 
-/// Whether the service refuses the refresh token or the client, rather than that it fails or something else answers.
+/// Whether the service refuses the refresh token or the client, rather than that it fails or something else answers. AWS names its
+/// exception, e.g. `InvalidGrantException`, and in the body the error of OAuth, e.g. `invalid_grant`.
 fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let names_refusal = |name: &str| {
+        let name = name.replace('_', "").to_ascii_lowercase();
+        REFUSALS.contains(&name.trim_end_matches("exception"))
+    };
     let body = error.raw_response().and_then(|answer| Fields::parse(answer.body().bytes()?));
-    let code = body.and_then(|body| body.text("error")).unwrap_or_default();
-    REFUSALS.contains(&code.as_str()) || refusal(error).is_some_and(|refusal| REFUSALS.contains(&refusal.code))
+    body.and_then(|body| body.text("error")).is_some_and(|error| names_refusal(&error))
+        || refusal(error).is_some_and(|refusal| names_refusal(refusal.code))
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under

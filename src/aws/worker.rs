@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::http::LastRequest;
 use crate::code::Code;
-use crate::error::{Failure, system_limit};
+use crate::error::Failure;
 use crate::identity::Identity;
 use crate::platform;
 
@@ -78,13 +78,9 @@ fn start() -> io::Result<UnboundedSender<Step>> {
 }
 
 fn cannot_start(error: &io::Error) -> Failure {
-    let what = "cannot start a thread or runtime for the request to AWS";
-    match system_limit(&error.to_string()) {
-        Some(failure) => failure.with_context(what),
-        None => Failure::new(
-            Code::SystemLimits,
-            format!("{what}: {error}"),
-            "raise the limits on processes and open files ('ulimit -u', 'ulimit -n')",
-        ),
-    }
+    Failure::new(
+        Code::SystemLimits,
+        format!("cannot start a thread or runtime for the request to AWS: {error}"),
+        "raise the limits on processes, open files and memory ('ulimit -u', 'ulimit -n', 'ulimit -v', 'ulimit -d')",
+    )
 }
