@@ -118,7 +118,10 @@ impl Config {
                 }
                 Place::Empty | Place::Taken => Self { path, ..Self::default() },
             },
-            Content::Unreadable(why) => return Err(unreadable(&path, why)),
+            Content::Unreadable(why) => {
+                absence::look(&path, env)?;
+                return Err(unreadable(&path, why));
+            }
         };
         Ok(Self { source: Some(reading), ..config })
     }

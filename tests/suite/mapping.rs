@@ -271,49 +271,37 @@ fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
     let is_default = |ran: Ran| assert!(ran.password_for(HOST).starts_with("AKIAEXAMPLE."), "{ran:?}");
     let close = |dir: &Path| fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("a mode");
     let open = |dir: &Path| fs::set_permissions(dir, Permissions::from_mode(0o755)).expect("a mode");
-    let away = |path: &Path| fs::rename(path, base.path().join("away")).expect("a move");
-    let back = |path: &Path| fs::rename(base.path().join("away"), path).expect("a move");
     let file = dir.join("config.toml");
-    // What is in the way, which path a message has to name, whether it takes another user, how it comes, and how it goes.
-    let obstacles: [(&str, &Path, bool, &dyn Fn(), &dyn Fn()); 6] = [
-        ("a closed directory", &config, true, &|| close(&config), &|| open(&config)),
-        ("a closed directory of its own", &dir, true, &|| close(&dir), &|| open(&dir)),
-        ("a file", &config, false, &|| (away(&config), fs::write(&config, "").expect("a file")).1, &|| {
-            (fs::remove_file(&config).expect("a file"), back(&config)).1
-        }),
-        (
-            "a link to nothing",
-            &config,
-            false,
-            &|| (away(&config), symlink("gone", &config).expect("a link")).1,
-            &|| (fs::remove_file(&config).expect("a link"), back(&config)).1,
-        ),
-        (
-            "a link to itself",
-            &config,
-            false,
-            &|| (away(&config), symlink(&config, &config).expect("a link")).1,
-            &|| (fs::remove_file(&config).expect("a link"), back(&config)).1,
-        ),
-        ("a file that is a link to nothing", &file, false, &|| symlink("gone", &file).expect("a link"), &|| {
-            fs::remove_file(&file).expect("a link")
-        }),
-    ];
-    for (what, named, needs_root, come, go) in obstacles {
-        if needs_root && !is_root {
-            continue;
-        }
+    let expect_obstacle = |named: &Path, comes: &dyn Fn(), goes: &dyn Fn()| {
         is_default(run(&["get"], HOST));
-        come();
-        let named = named.display().to_string();
+        comes();
+        let named = format!(" {} ", named.display());
         for args in [&["get"][..], &["login", HOST], &["export", HOST]] {
             let ran = run(args, HOST);
             for words in ["E-CONFIG-INVALID", &named, "config.toml", "AWS_ECR_CONFIG_FILE"] {
-                assert!(ran.code == Some(1) && ran.stderr.contains(words), "{what}, {args:?}: {words} in {ran:?}");
+                assert!(ran.code == Some(1) && ran.stderr.contains(words), "{args:?}: {words} in {ran:?}");
             }
         }
-        go();
+        goes();
+    };
+    let remove = |path: &Path| fs::remove_file(path).expect("a file");
+    if is_root {
+        expect_obstacle(&config, &|| close(&config), &|| open(&config));
+        expect_obstacle(&dir, &|| close(&dir), &|| open(&dir));
     }
+    expect_obstacle(&file, &|| symlink("gone", &file).expect("a link"), &|| remove(&file));
+    let away = base.path().join("away");
+    let replace = |by: &dyn Fn()| {
+        fs::rename(&config, &away).expect("a move");
+        by();
+    };
+    let restore = || {
+        remove(&config);
+        fs::rename(&away, &config).expect("a move");
+    };
+    expect_obstacle(&config, &|| replace(&|| fs::write(&config, "").expect("a file")), &restore);
+    expect_obstacle(&config, &|| replace(&|| symlink("gone", &config).expect("a link")), &restore);
+    expect_obstacle(&config, &|| replace(&|| symlink(&config, &config).expect("a link")), &restore);
     is_default(run(&["get"], HOST));
     assert_eq!(aws.count(), 1, "an absent configuration costs no hit");
     if is_root {
