@@ -172,7 +172,7 @@ fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
     let config = format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO);
     let cases = [
         ("SSO", 500, r#"{"__type":"InternalFailure"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
-        ("SSO", 502, r#"{"__type":"Foo"}"#, "E-SERVICE-ERROR", "SSO refused: Foo"),
+        ("SSO", 502, r#"{"__type":"Foo","message":"bad day"}"#, "E-SERVICE-ERROR", "SSO refused: Foo: bad day"),
         ("SSO", 503, r#"{"__type":"ServiceUnavailable"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
         ("SSO", 403, r#"{"__type":"ForbiddenException"}"#, "E-SSO-DENIED", "sso_account_id"),
         ("SSO", 200, "<html>", "E-ANSWER-INVALID", "an answer that cannot be read (HTTP 200)"),
@@ -186,7 +186,7 @@ fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
     for (service, status, body, code, words) in cases {
         let url = answering_with(StatusCode::from_u16(status).expect("a status"), body.to_owned());
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_MAX_ATTEMPTS", "1");
-        let helper = helper.var(&format!("AWS_ENDPOINT_URL_{service}"), &url);
+        let helper = helper.var(&format!("AWS_ENDPOINT_URL_{service}"), &url).var("AWS_ECR_LOG_FILE", "~/log");
         helper.write(".aws/config", &config);
         crate::issuers::sign_in(
             &helper,
@@ -196,6 +196,8 @@ fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
         let ran = helper.get(HOST);
         let line = ran.error();
         assert!(line.contains(&format!("[{code}]")) && line.contains(words), "{service} {status} {body}: {line}");
+        let log = std::fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(log.contains("refused") == line.contains("refused") && !log.contains("bad day"), "{body}: {log}");
     }
 }
 

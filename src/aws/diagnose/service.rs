@@ -22,7 +22,7 @@ impl Context {
             if refusal.code.starts_with("AccessDenied") {
                 return self.ecr_denied(refusal);
             }
-            service_error("ECR", refusal)
+            Failure::new(Code::ServiceError, format!("ECR refused: {}", refusal.describe()), advice(refusal))
         })
     }
 
@@ -45,11 +45,7 @@ impl Context {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        self.failure(service, &self.describe_caller(), error, |refusal| {
-            let what = format!("{service} refused: {}", refusal.code);
-            let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
-            failure.refused(refusal.refuses_identity())
-        })
+        self.failure(service, &self.describe_caller(), error, |refusal| service_error(service, refusal))
     }
 
     /// Why GitHub gave no identity token.
@@ -62,9 +58,11 @@ impl Context {
     }
 }
 
-/// A refusal that says nothing about the identity.
+/// A refusal by a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
 pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
-    Failure::new(Code::ServiceError, format!("{service} refused: {}", refusal.describe()), advice(refusal))
+    let what = format!("{service} refused: {}", refusal.code);
+    let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
+    failure.refused(refusal.refuses_identity())
 }
 
 fn advice(refusal: &Refusal) -> &'static str {
