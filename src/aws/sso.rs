@@ -8,7 +8,7 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::region::Region;
 use log::{debug, warn};
+use tokio::task::spawn_blocking;
 
 use super::context::Context;
 use super::diagnose::{service_error, without_credentials};
@@ -62,7 +63,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
 /// Whether a sign-in was renewed, so that the settings have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The file holds a new sign-in.
+    /// The file is another one, which holds a new sign-in.
     Renewed,
     /// The file is as it was.
     Unchanged,
@@ -73,10 +74,18 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     let Some(of) = context.source().sso() else { return Ok(Renewal::Unchanged) };
     let (Some(sign_in), Some(old)) = (of.sign_in(), of.file.content.bytes()) else { return Ok(Renewal::Unchanged) };
     let path = &of.file.path;
+    // Another process may renew it at this moment, for another profile of the session. Without the lock, which some file systems lack, the
+    // service refuses one of them.
+    let (locked, longest) = (path.clone(), context.deadline.saturating_duration_since(Instant::now()) / 2);
+    let lock = spawn_blocking(move || Destination::behind(&locked).ok()?.lock_dir(longest)).await;
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
-    if let Err(error) = replacement(path, old) {
-        warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
-        return Ok(Renewal::Unchanged);
+    match replacement(path, old) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Renewal::Renewed),
+        Err(error) => {
+            warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
+            return Ok(Renewal::Unchanged);
+        }
     }
     let field = |name: &str| sign_in.token(name).unwrap_or_default();
     let client = aws_sdk_ssooidc::Client::new(&in_region(of, context));
@@ -100,7 +109,9 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
         debug!("the answer to the renewal holds no valid sign-in");
         return if is_expired { Err(without_credentials("SSO")) } else { Ok(Renewal::Unchanged) };
     };
-    match write(path, old, text.as_bytes()) {
+    let written = write(path, old, text.as_bytes());
+    drop(lock);
+    match written {
         Ok(()) => Ok(Renewal::Renewed),
         Err(error) => {
             // The service may reject the old refresh token from now on, but the old access token is still valid.
@@ -126,15 +137,16 @@ fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> boo
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under
-/// `sudo -E`, the sign-in is another user's. It must still be the sign-in that is renewed: one that was read through a link that
-/// is gone by now is not for the owner of this file.
-fn replacement(path: &Path, old: &[u8]) -> io::Result<NewFile> {
+/// `sudo -E`, the sign-in is another user's. `None` if it is not the sign-in any more that is renewed: one that was read through a link
+/// that is gone by now is not for the owner of this file.
+fn replacement(path: &Path, old: &[u8]) -> io::Result<Option<NewFile>> {
     let new = Destination::behind(path)?.create(Access::AsBefore)?;
-    if new.replaces(old)? { Ok(new) } else { Err(io::Error::other("it has changed since it was read")) }
+    Ok(if new.replaces(old)? { Some(new) } else { None })
 }
 
+/// Writes the renewed sign-in, unless the file is another one by now.
 fn write(path: &Path, old: &[u8], bytes: &[u8]) -> io::Result<()> {
-    let mut new = replacement(path, old)?;
+    let Some(mut new) = replacement(path, old)? else { return Ok(()) };
     new.file().write_all(bytes)?;
     new.put()
 }

@@ -12,12 +12,16 @@ use log::{debug, info, warn};
 use super::authenticator::{Authenticator, Resolved, Stop};
 use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
-use crate::aws::Session;
+use crate::aws::{Renewal, Session};
 use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::{CacheKey, Identity};
+
+/// How long the renewal of a sign-in may take while a valid token is in the cache. One that is cut off has used up the token of the next
+/// one, so that the person would have to sign in again.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// A request for a token, as one identity.
 pub(super) struct TokenRequest<'a> {
@@ -71,6 +75,10 @@ impl TokenRequest<'_> {
     /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached and
     /// is not yet.
     fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
+        let renewed_by = deadline.max(self.deadline.min(Instant::now() + RENEWAL));
+        if self.authenticator.renew(self.identity, renewed_by)? == Renewal::Renewed {
+            return Err(Stop::SettingsChanged);
+        }
         let Resolved { session, key } = self.authenticator.resolve(self.identity, &[], deadline)?;
         let under_key = |entry: Option<Entry>| entry.zip(key).map(|(entry, key)| entry.under(&key));
         let Some((cache, credentials)) = cache.zip(session.cache_key()) else {

@@ -101,11 +101,8 @@ impl<'a> Authenticator<'a> {
         Err(unsettled())
     }
 
-    /// Resolves the credentials of an identity, with the codes of MFA devices.
+    /// Resolves the credentials of an identity whose sign-in has been renewed, with the codes of MFA devices.
     pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
-        if self.renew(identity, deadline)? == Renewal::Renewed {
-            return Err(Stop::SettingsChanged);
-        }
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
         let session = self.exchange.open_session(self.target, identity, codes, deadline)?;
@@ -126,7 +123,7 @@ impl<'a> Authenticator<'a> {
     }
 
     /// Renews the sign-in once, if it expires soon. Another process may have renewed it since the settings were read.
-    fn renew(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Renewal, Failure> {
+    pub(super) fn renew(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Renewal, Failure> {
         if self.has_renewed.get() || !identity.source().needs_renewal() {
             return Ok(Renewal::Unchanged);
         }

@@ -9,11 +9,15 @@
 //! that one key means one principal.
 
 use std::fs;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, lacks_unix};
+use crate::helper::{Helper, Ran, lacks_unix, make_older};
 use crate::issuers::{INSIDE, SSO, jwt, metadata_network, sign_in};
-use crate::process::settle;
+use crate::process::{end, settle, start};
 use crate::real_clients::finish;
 use crate::support::aws::{Aws, Plan};
 
@@ -160,6 +164,57 @@ fn sso_session_that_is_refreshed_on_the_way() {
     sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
     cached_as(&aws, &helper, "ASIA-sso-Developer");
     assert_eq!(aws.count_of("sso-oidc"), 1);
+}
+
+/// A sign-in that expires in a few minutes, as the AWS CLI writes it.
+fn sign_in_that_ends_soon(helper: &Helper) -> std::path::PathBuf {
+    let soon = OffsetDateTime::now_utc().replace_nanosecond(0).expect("a second") + Duration::from_mins(3);
+    sign_in(helper, "corp", &soon.format(&Rfc3339).expect("a time"))
+}
+
+/// The service gives each refresh token one successor, so that a renewal without its answer is the end of the sign-in.
+#[test]
+fn a_slow_renewal_is_not_cut_off_because_a_valid_token_is_cached() {
+    let aws = Aws::start();
+    let helper = helper(&aws).var("AWS_PROFILE", "dev").var("AWS_MAX_ATTEMPTS", "1");
+    helper.write(".aws/config", &format!("[profile dev]\nsso_session = corp\n{SSO}{SESSION}"));
+    let file = sign_in_that_ends_soon(&helper);
+    aws.change(|plan| (plan.service, plan.failures) = ("sso-oidc", usize::MAX));
+    let first = helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(7));
+    aws.change(|plan| (plan.failures, plan.delay) = (0, Duration::from_secs(3)));
+    assert_ne!(helper.get(HOST).password_for(HOST), first);
+    let renewed = fs::read_to_string(&file).expect("a sign-in");
+    assert!(renewed.contains(r#""accessToken":"refreshed""#), "{renewed}");
+}
+
+/// The service accepts a refresh token once.
+#[test]
+fn many_profiles_of_one_session_renew_it_once() {
+    let aws = Aws::start();
+    let helper = helper(&aws);
+    let account = |number: u8| SSO.replace("3333", &format!("333{number}"));
+    let profile = |number: u8| format!("[profile p{number}]\nsso_session = corp\n{}", account(number));
+    let profiles: Vec<String> = (0..6).map(profile).collect();
+    helper.write(".aws/config", &format!("{}{SESSION}", profiles.concat()));
+    for is_expired in [true, false] {
+        if is_expired {
+            sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+        } else {
+            sign_in_that_ends_soon(&helper);
+        }
+        let before = aws.count_of("sso-oidc");
+        aws.change(|plan| (plan.service, plan.delay) = ("sso-oidc", Duration::from_secs(2)));
+        let start = |number| {
+            let mut command = helper.command();
+            start(command.arg("get").env("AWS_PROFILE", format!("p{number}")), HOST)
+        };
+        let children: Vec<_> = (0..6).map(start).collect();
+        for child in children {
+            Ran::new(end(child), Duration::ZERO).password_for(HOST);
+        }
+        assert_eq!(aws.count_of("sso-oidc"), before + 1, "{is_expired}");
+    }
 }
 
 #[test]
