@@ -10,9 +10,18 @@ use std::ffi::OsStr;
 use crate::env::Env;
 use crate::platform;
 
-/// `AWS_*` variables that change neither who calls nor which endpoint.
-const IRRELEVANT: &[&str] =
-    &["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_CLI_AUTO_PROMPT"];
+/// `AWS_*` variables that change neither who calls nor which endpoint: no endpoint of ECR depends on the account of the keys, and the
+/// helper reads the config file in any case and asks whether keys have expired of nobody but AWS.
+const IRRELEVANT: &[&str] = &[
+    "AWS_ACCOUNT_ID",
+    "AWS_CLI_AUTO_PROMPT",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_EXECUTION_ENV",
+    "AWS_MAX_ATTEMPTS",
+    "AWS_PAGER",
+    "AWS_RETRY_MODE",
+    "AWS_SDK_LOAD_CONFIG",
+];
 
 /// Variables without the prefix `AWS_` that change who calls or which endpoint.
 const RELEVANT: &[&str] = &[
