@@ -132,12 +132,15 @@ fn described_root(line: &str) -> Option<String> {
     (point == "/").then(|| format!("{directory} {file_system}"))
 }
 
-/// A text that tells apart what programs of this process see: this sandbox with its mounts, and the user and groups that they run as;
-/// `None` where the system does not report it.
+/// A text that tells apart what programs of this process see: this sandbox with its mounts, the user and groups that they run as, and on
+/// Linux the capabilities, some of which open any file; `None` where the system does not report it.
 pub fn sandbox_of_programs() -> Option<String> {
     let sandbox = sandbox()?;
     #[cfg(target_os = "linux")]
-    let sandbox = format!("{sandbox} {}", namespace("user")?);
+    let sandbox = {
+        let may = rustix::thread::capabilities(None).ok()?.effective.bits();
+        format!("{sandbox} {} {may:x}", namespace("user")?)
+    };
     #[cfg(unix)]
     let sandbox = {
         use rustix::process::{getegid, getgroups};

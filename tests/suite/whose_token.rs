@@ -465,7 +465,7 @@ fn a_directory_that_is_exchanged_and_back_while_a_process_reads_leaves_no_token_
 
 /// A program may read any file, as this user and in these mounts.
 #[test]
-fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group() {
+fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group_or_with_other_capabilities() {
     if lacks_unix("namespaces") || !nix::unistd::geteuid().is_root() {
         skip("processes in other mounts and groups", "namespaces need root");
         return;
@@ -477,11 +477,13 @@ fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group() {
         helper.get(HOST).password_for(HOST);
     }
     assert_eq!(runs(&helper), 1);
-    let ways: [(&str, &[&str]); 4] = [
+    let ways: [(&str, &[&str]); 5] = [
         ("unshare", &["--mount"]),
         ("setpriv", &["--regid", "1", "--clear-groups"]),
         ("setpriv", &["--groups", "1"]),
         ("unshare", &["--user", "--map-root-user"]),
+        // Root that may read no file of another user.
+        ("setpriv", &["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]),
     ];
     for (index, (program, words)) in ways.into_iter().enumerate() {
         let ran = helper.under(program, words, &[], HOST);
@@ -489,7 +491,7 @@ fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group() {
         assert_eq!(runs(&helper), index + 2, "{program} {words:?}");
     }
     helper.get(HOST).password_for(HOST);
-    assert_eq!((runs(&helper), aws.count()), (5, 1), "here it is a hit, and everywhere the keys are the same");
+    assert_eq!((runs(&helper), aws.count()), (6, 1), "here it is a hit, and everywhere the keys are the same");
 }
 
 /// A file system that counts in seconds gives a program that is rewritten at once the same time.
@@ -559,6 +561,23 @@ fn what_docker_and_terminals_make_up_for_each_run_does_not_run_a_process_again()
 }
 
 /// `getenv` gives the first value.
+/// ECR has no endpoints by account, the helper reads the config file in any case, and AWS alone says whether keys have expired.
+#[test]
+fn variables_that_change_nothing_for_ecr_leave_a_hit() {
+    let aws = Aws::start();
+    let mut helper = Helper::of(&aws);
+    for (name, value) in [
+        ("AWS_ECR_LOG", "off"),
+        ("AWS_ACCOUNT_ID", "444455556666"),
+        ("AWS_SDK_LOAD_CONFIG", "1"),
+        ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z"),
+    ] {
+        helper.set(name, value);
+        helper.get(HOST).password_for(HOST);
+        assert_eq!((aws.count(), helper.entries().len()), (1, 1), "{name}");
+    }
+}
+
 #[test]
 fn a_variable_that_is_set_twice_has_its_first_value() {
     if lacks_unix("an environment with a variable set twice") {
