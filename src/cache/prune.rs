@@ -26,14 +26,15 @@ const LONGEST: Duration = Duration::from_millis(300);
 /// A file that has not changed for this long belongs to a process that has ended: no request takes as long.
 const ABANDONED: Duration = Duration::from_hours(2);
 
-/// A manifest may be written this long before its entry.
+/// A manifest may be written this long before its entry, and a save may take this long without a lock.
 const NEW: Duration = Duration::from_mins(1);
 
 /// A manifest is written anew when a request needs it and it is gone, so that after this time only those in use are left.
 const OLD: Duration = Duration::from_hours(48);
 
-/// Examines some keys of the cache in `dir`, and removes what is unused.
-pub(super) fn sweep(dir: &Path) {
+/// Examines some keys of the cache in `dir`, and removes what is unused, and the temporary files with the prefix `own` that began before
+/// `begun_at`.
+pub(super) fn sweep(dir: &Path, own: &str, begun_at: SystemTime) {
     let started = Instant::now();
     // Groups the files of a key by their extensions. Each temporary file is a group of its own.
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -42,6 +43,9 @@ pub(super) fn sweep(dir: &Path) {
         match name.split_once('.') {
             Some((stem, ending)) if is_key(stem) => {
                 keys.entry(stem.to_owned()).or_default().push(ending.to_owned());
+            }
+            _ if name.starts_with(own) && changed_at(&file.path()).is_some_and(|at| at < begun_at) => {
+                let _ = fs::remove_file(file.path());
             }
             _ if name.starts_with(TEMPORARY) => {
                 keys.insert(name, Vec::new());
@@ -57,14 +61,30 @@ pub(super) fn sweep(dir: &Path) {
             return;
         }
         if stem.starts_with(TEMPORARY) {
-            if is_older(&dir.join(stem), ABANDONED) {
-                let _ = fs::remove_file(dir.join(stem));
-            }
+            prune_temporary(dir, &open, stem);
         } else if endings.iter().any(|ending| ending == MANIFEST) {
             prune_manifest(dir, stem);
         } else {
             prune_key(dir, &open, stem, endings);
         }
+    }
+}
+
+/// Removes the temporary file of a process that was killed: it is old, or the lock of its key is free.
+fn prune_temporary(dir: &Path, open: &Destination, name: &str) {
+    let path = dir.join(name);
+    let key = name.strip_prefix(TEMPORARY).and_then(|rest| rest.split_once('-')).map(|(key, _)| key);
+    let free = || {
+        let lock = format!("{}.lock", key.filter(|key| is_key(key))?);
+        Lock::try_take(&open.beside(&lock).ok()?, &dir.join(&lock)).ok()?
+    };
+    if is_older(&path, ABANDONED) {
+        let _ = fs::remove_file(path);
+    } else if is_older(&path, NEW)
+        && let Some(lock) = free()
+    {
+        let _ = fs::remove_file(path);
+        lock.remove_file();
     }
 }
 
@@ -131,6 +151,9 @@ pub(super) fn is_key(stem: &str) -> bool {
 }
 
 fn is_older(path: &Path, limit: Duration) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > limit))
+    changed_at(path).is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > limit))
+}
+
+fn changed_at(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
 }

@@ -45,7 +45,7 @@ impl Cache {
     /// Writes an entry, which replaces the one of the same key, and the one of its credentials, and removes some unused files.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
         let file = self.begin_save(entry.key())?;
-        self.commit(file, entry)
+        self.commit(file, entry.key(), entry)
     }
 
     /// Begins to save an entry of this key. Fails if the cache has no room for one.
@@ -56,8 +56,9 @@ impl Cache {
         Ok(file)
     }
 
-    /// Ends to save an entry. Fails with [`io::ErrorKind::NotFound`] if the key was erased in between.
-    pub(super) fn commit(&self, mut file: NewFile, entry: &Entry) -> io::Result<()> {
+    /// Ends to save an entry, which began for this key. Fails with [`io::ErrorKind::NotFound`] if the key was erased in between.
+    pub(super) fn commit(&self, mut file: NewFile, begun_for: &CacheKey, entry: &Entry) -> io::Result<()> {
+        let begun_at = file.file().metadata()?.modified()?;
         let bytes = entry.encode();
         file.file().write_all(&bytes)?;
         file.file().set_len(bytes.len() as u64)?;
@@ -71,13 +72,12 @@ impl Cache {
             second = Some(file);
         }
         for step in SAVING {
-            let next = match step {
-                Save::Entry => file.take(),
-                Save::OfCredentials => second.take(),
-            };
-            next.map_or(Ok(()), NewFile::replace)?;
+            match step {
+                Save::Entry => file.take().map_or(Ok(()), NewFile::replace)?,
+                Save::OfCredentials => second.take().map_or(Ok(()), NewFile::replace)?,
+                Save::EarlierSaves => prune::sweep(&self.dir, &begun(begun_for), begun_at),
+            }
         }
-        prune::sweep(&self.dir);
         Ok(())
     }
 

@@ -228,7 +228,7 @@ impl<T> Run<'_, T> {
     fn save(&mut self) {
         let Some(Ok(file)) = self.save.take() else { return };
         let Some((_, Some(entry))) = &self.issued else { return };
-        self.saved = self.cache.commit(file, entry);
+        self.saved = self.cache.commit(file, self.flight.saved_for, entry);
         match &self.saved {
             Ok(()) => debug!("token requested and cached"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -261,10 +261,14 @@ impl<T> Run<'_, T> {
 
 /// Takes a lock, or says why not: another process has it, with its last heartbeat, or locks do not work here.
 fn take_lock(cache: &Cache, path: &Path) -> Result<Lock, Locked> {
+    let is_new = path.symlink_metadata().is_err();
     match cache.destination(path).and_then(|destination| Lock::try_take(&destination, path)) {
         Ok(lock) => lock.ok_or_else(|| Locked::Held(fs::metadata(path).and_then(|file| file.modified()).ok())),
         Err(error) => {
             debug!(path:% = path.display(), error:%; "the cache cannot be locked; asking AWS without it");
+            if is_new {
+                let _ = fs::remove_file(path);
+            }
             Err(Locked::Failed)
         }
     }

@@ -136,6 +136,7 @@ fn locks_that_are_not_supported_and_quotas() {
         // An entry is written whole without a lock, so the token is cached.
         helper.get(HOST).password_for(HOST);
         assert_eq!(aws.count(), before + 1);
+        assert_eq!(files_with(&helper, "lock"), Vec::<std::path::PathBuf>::new());
     }
     let helper = logging(&aws);
     let (ran, trace) = with_fault(&helper, "rename,renameat,renameat2:error=EDQUOT");
@@ -144,9 +145,13 @@ fn locks_that_are_not_supported_and_quotas() {
     let log = fs::read_to_string(helper.home().join("log")).expect("a log");
     assert!(log.contains("not cached") && log.contains("os error 122"), "{log}");
     assert!(helper.entries().is_empty());
-    let left = fs::read_dir(helper.cache_dir()).expect("a cache").flatten();
-    let left: Vec<_> = left.filter(|file| file.path().extension().is_some_and(|ending| ending == "tmp")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(files_with(&helper, "tmp"), Vec::<std::path::PathBuf>::new());
+}
+
+/// The files of the cache with this extension.
+fn files_with(helper: &Helper, extension: &str) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(helper.cache_dir()).into_iter().flatten().flatten().map(|file| file.path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == extension)).collect()
 }
 
 #[test]
@@ -596,6 +601,38 @@ fn temporary_files_of_killed_processes_go_once_they_are_old() {
     helper.run(&["erase"], HOST).silent();
     helper.get(HOST).password_for(HOST);
     assert!(!old.exists() && new.exists(), "a new one may still be in use");
+}
+
+/// One that began later may still be in use, and so may one of a key whose lock is held.
+#[test]
+fn a_save_removes_the_temporary_files_of_processes_that_were_killed() {
+    let aws = Aws::with(Plan { delay: Duration::from_mins(10), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    for count in 1..=3 {
+        let mut child = helper.start(&["get"], HOST.as_bytes());
+        wait_until("the program asks AWS", SOON, || aws.count() == count);
+        child.kill().and_then(|()| child.wait()).expect("an end");
+    }
+    assert_eq!(files_with(&helper, "tmp").len(), 3);
+    aws.change(|plan| plan.delay = Duration::ZERO);
+    let of_key = |digit: &str, age: Duration| {
+        let path = helper.cache_dir().join(format!(".ecr-login-{}-0.tmp", digit.repeat(64)));
+        fs::write(&path, "half").expect("a write");
+        let then = std::time::SystemTime::now() - age;
+        fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(then)).expect("a time");
+        path
+    };
+    let (old, new, held) =
+        (of_key("a", Duration::from_mins(5)), of_key("b", Duration::from_secs(5)), of_key("c", Duration::from_mins(5)));
+    let lock = helper.cache_dir().join(format!("{}.lock", "c".repeat(64)));
+    let lock = fs::File::create(lock).expect("a file");
+    lock.set_permissions(fs::Permissions::from_mode(0o600))
+        .and_then(|()| lock.try_lock().map_err(Into::into))
+        .expect("a lock");
+    helper.get(HOST).password_for(HOST);
+    assert!(!old.exists() && new.exists() && held.exists());
+    assert_eq!(files_with(&helper, "tmp").len(), 2);
+    assert_eq!(files_with(&helper, "lock").len(), 1, "the one that is held");
 }
 
 #[test]

@@ -84,8 +84,9 @@ pub fn counts(age: time::Duration, seconds_since_boot: Option<(u64, u64)>) -> bo
         && since_boot.is_none_or(|age| age.is_some_and(|age| age <= COUNTS_FOR))
 }
 
-/// Saving a token, in this order: a process that is killed in between leaves no entry that an erasure would not find.
-pub const SAVING: [Save; 2] = [Save::Entry, Save::OfCredentials];
+/// Saving a token, in this order: a process that is killed in between leaves no entry that an erasure would not find. The last step
+/// leaves the processes that have begun before nothing to rename: they were killed, or have an older token.
+pub const SAVING: [Save; 3] = [Save::Entry, Save::OfCredentials, Save::EarlierSaves];
 
 /// A step of a save, whose temporary files an erasure removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +95,8 @@ pub enum Save {
     Entry,
     /// Rename that of the entry of the credentials.
     OfCredentials,
+    /// Remove the temporary files of saves that began earlier.
+    EarlierSaves,
 }
 
 /// Erasing the token of a key, in this order: after the first step no save that began before it can succeed, and the next two

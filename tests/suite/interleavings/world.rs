@@ -103,6 +103,8 @@ pub struct Files {
     has_failed: bool,
     has_issued: bool,
     requests: u8,
+    /// The last request whose token was saved in all steps.
+    saved: u8,
 }
 
 /// What a process did that its answer is judged by.

@@ -35,7 +35,7 @@ impl World {
         let files = &mut self.files[usize::from(key)];
         is_named |= files.entry.is_some();
         match order[usize::from(done)] {
-            Erase::BegunSaves => self.cancel_saves(key),
+            Erase::BegunSaves => self.cancel_saves(key, u8::MAX),
             Erase::OfCredentials => files.of_credentials = files.of_credentials.filter(|_| !is_named),
             Erase::Entry => files.entry = None,
             Erase::Report => files.report = None,
@@ -47,11 +47,12 @@ impl World {
         }
     }
 
-    /// Removes the temporary files of a key.
-    pub(super) fn cancel_saves(&mut self, key: u8) {
+    /// Removes the temporary files of a key whose processes have asked before the one with this number, in the order in which they began.
+    pub(super) fn cancel_saves(&mut self, key: u8, request: u8) {
         for slot in &mut self.slots {
             if let Slot::Running(actor) = slot
                 && actor.key == key
+                && actor.request < request
             {
                 let actor = Rc::make_mut(actor);
                 (actor.begun, actor.has_second) = (None, false);

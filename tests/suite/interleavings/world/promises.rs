@@ -81,10 +81,12 @@ impl World {
     /// Judges a token that has been saved.
     pub(super) fn judge_save(&mut self, actor: &Actor, before: Option<Token>, saved: Token) {
         let files = &self.files[usize::from(actor.key)];
+        let saved_before = files.saved;
         if files.erasing.is_none() && saved.erasures < files.erasures {
             self.violate("an erasure wins over a save that began before it");
         }
-        if !self.had_fault && before.is_some_and(|before| before.request > saved.request) {
+        let is_older = before.is_some_and(|before| before.request > saved.request);
+        if saved.request < saved_before || (is_older && !self.had_fault) {
             self.violate("no older request replaces the token of a newer one");
         }
     }

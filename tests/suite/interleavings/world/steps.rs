@@ -170,7 +170,7 @@ impl World {
             }
             Step::RemoveEntry => {
                 if broken != Some(Broken::KeepsRefusedToken) {
-                    self.cancel_saves(actor.key);
+                    self.cancel_saves(actor.key, u8::MAX);
                     (self.files[key].entry, self.files[key].of_credentials) = (None, None);
                 }
                 Some(Seen::Done)
@@ -206,6 +206,13 @@ impl World {
         let is_there = match step {
             Save::Entry => actor.begun.take().is_some(),
             Save::OfCredentials => std::mem::take(&mut actor.has_second),
+            Save::EarlierSaves => {
+                if broken != Some(Broken::KeepsEarlierSaves) {
+                    self.cancel_saves(actor.key, actor.request);
+                }
+                self.files[usize::from(actor.key)].saved = actor.request;
+                return true;
+            }
         };
         let (true, Some(token)) = (is_there && succeeds, actor.issued) else {
             actor.has_second = false;
@@ -214,11 +221,11 @@ impl World {
         let files = &mut self.files[usize::from(actor.key)];
         let place = match step {
             Save::Entry => &mut files.entry,
-            Save::OfCredentials => &mut files.of_credentials,
+            Save::OfCredentials | Save::EarlierSaves => &mut files.of_credentials,
         };
         let before = place.replace(token);
         self.judge_save(actor, before, token);
         actor.saved += 1;
-        usize::from(actor.saved) == SAVING.len()
+        false
     }
 }
