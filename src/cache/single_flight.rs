@@ -232,7 +232,7 @@ impl<T> Run<'_, T> {
         match &self.saved {
             Ok(()) => debug!("token requested and cached"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                debug!("not cached: the token of this identity was erased while this one was requested");
+                debug!("not cached: the token of this identity was erased or replaced while this one was requested");
             }
             Err(error) => self.cache.warn_unwritten(error),
         }

@@ -53,7 +53,8 @@ pub fn log_in(
         }
         Outcome::Issued(Some((_, Some(why))), _) => why,
         Outcome::Issued(_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            Failure::new(Code::CacheUnused, "the token of this identity was erased meanwhile", "run the command again")
+            let what = "the token of this identity was replaced or erased meanwhile";
+            Failure::new(Code::CacheUnused, what, "run the command again")
         }
         Outcome::Issued(_, Err(error)) => unwritable(&cache, &error),
         Outcome::Failed(failure) => return Err(in_context(target, failure)),

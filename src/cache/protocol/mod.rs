@@ -63,7 +63,7 @@ pub struct Timing {
     pub heartbeat_timeout: Duration,
     /// How long after its own deadline a process still waits, so that a leader with the same deadline can report its failure.
     pub grace: Duration,
-    /// How long a refresh may take while a valid token is in the cache.
+    /// How long a refresh may take while a valid token is in the cache, without the renewal of a sign-in, which must not be cut off.
     pub refresh: Duration,
 }
 
