@@ -19,21 +19,28 @@ pub fn text(path: &Path) -> Result<String, Failure> {
         }
         Err(error) => return Err(unreadable(path, &error)),
         Ok(metadata) if !metadata.is_file() => return Err(unusable(path, "it is not a regular file")),
-        Ok(metadata) if metadata.len() > LARGEST => return Err(unusable(path, "it is larger than 1 MiB, the limit")),
         Ok(_) => {}
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    String::from_utf8(bytes).map_err(|_| unusable(path, "it is not UTF-8"))
+    // Files of /proc may be longer than they say.
+    let bytes = platform::open_without_waiting(path).and_then(|file| platform::read_within(&file, LARGEST));
+    utf8(path, &bytes.map_err(|error| unread(path, &error))?)
 }
 
 /// Reads the text of the settings file at `path` where it is to be written. A file that does not exist counts as empty.
 pub fn text_at(destination: &Destination, path: &Path) -> Result<String, Failure> {
-    let bytes = destination.read(LARGEST).map_err(|error| match error.kind() {
+    let bytes = destination.read(LARGEST).map_err(|error| unread(path, &error))?;
+    utf8(path, &bytes.unwrap_or_default())
+}
+
+fn unread(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
         io::ErrorKind::FileTooLarge => unusable(path, "it is larger than 1 MiB, the limit"),
-        _ => unreadable(path, &error),
-    })?;
-    let text = bytes.as_ref().map_or(Ok(""), |bytes| std::str::from_utf8(bytes));
-    text.map(str::to_owned).map_err(|_| unusable(path, "it is not UTF-8"))
+        _ => unreadable(path, error),
+    }
+}
+
+fn utf8(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| unusable(path, "it is not UTF-8"))
 }
 
 /// The failure for a settings file that the system does not let this user read.

@@ -71,7 +71,7 @@ fn kept() -> MutexGuard<'static, (Vec<File>, bool)> {
 }
 
 /// Reads a regular file. A larger one than `limit` is an error of the kind `FileTooLarge`.
-pub(super) fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
     let length = file.metadata()?.len();
     if length > limit {

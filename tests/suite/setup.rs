@@ -340,6 +340,13 @@ fn a_file_that_cannot_be_parsed_stays_as_it_is() {
     nix::unistd::mkfifo(&helper.home().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     fs::rename(helper.home().join("pipe"), helper.home().join(CONFIG)).expect("a pipe in its place");
     assert!(fails(&helper, HOST).contains("not a regular file"));
+    // A file of megabytes that says that it is empty.
+    let symbols = "/proc/kallsyms";
+    if fs::read(symbols).is_ok_and(|symbols| symbols.len() > 1 << 20) {
+        fs::remove_file(helper.home().join(CONFIG)).expect("a pipe");
+        symlink(symbols, helper.home().join(CONFIG)).expect("a link");
+        assert!(fails(&helper, HOST).contains("it is larger than 1 MiB, the limit"));
+    }
     assert!(fails(&Helper::bare().var("HOME", "relative"), HOST).contains("HOME"));
 }
 
