@@ -119,14 +119,15 @@ fn hint(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// How to get the permission to write into the directory of a file.
+/// Names the permission that is missing to write into the directory of a file.
 fn permission(path: &Path) -> String {
     let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
-    match platform::other_owner(dir) {
-        Some(0) => format!("run this command as root, to whom {} belongs", dir.display()),
-        Some(owner) => format!("run this command as the user {owner}, to whom {} belongs", dir.display()),
-        None => format!("make {} writable for this user", dir.display()),
-    }
+    let owner = match platform::other_owner(dir) {
+        None => String::new(),
+        Some(0) => ", which belongs to root".to_owned(),
+        Some(owner) => format!(", which belongs to the user {owner}"),
+    };
+    format!("get the permission to write to {}{owner}", dir.display())
 }
 
 /// Writes a temporary file in the same directory; `None` for an empty text, which removes the file.
