@@ -65,6 +65,16 @@ impl Failure {
         Self { code, what: text(what.into()), quote: None, hint: text(hint.into()), is_refusal: false }
     }
 
+    /// What cannot be written, with another way out. An error of this program ends in a fix of its own, which comes first.
+    pub fn unwritable(code: Code, what: impl fmt::Display, error: &io::Error, other: &str) -> Self {
+        let text = error.to_string();
+        let (why, hint) = match text.rsplit_once("; ") {
+            Some((why, fix)) if error.raw_os_error().is_none() => (why, format!("{fix}, or {other}")),
+            _ => (text.as_str(), other.to_owned()),
+        };
+        Self::new(code, format!("{what}: {why}"), hint)
+    }
+
     /// Adds what another program or a service printed, with secrets masked.
     #[must_use]
     pub fn quoting(mut self, text: &str) -> Self {
@@ -149,14 +159,9 @@ impl Error {
         Self::Failed(Failure::new(code, what, hint))
     }
 
-    /// A file that cannot be written, with another way out. An error of this program ends in a fix of its own, which comes first.
+    /// A file that cannot be written, with another way out.
     pub fn unwritable(what: impl fmt::Display, error: &io::Error, other: &str) -> Self {
-        let text = error.to_string();
-        let (why, hint) = match text.rsplit_once("; ") {
-            Some((why, fix)) if error.raw_os_error().is_none() => (why, format!("{fix}, or {other}")),
-            _ => (text.as_str(), other.to_owned()),
-        };
-        Self::failed(Code::WriteFailed, format!("{what}: {why}"), hint)
+        Self::Failed(Failure::unwritable(Code::WriteFailed, what, error, other))
     }
 
     /// Wrong arguments.

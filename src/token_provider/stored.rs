@@ -108,12 +108,9 @@ pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> 
 }
 
 pub(super) fn unwritable(cache: &Cache, error: &io::Error) -> Failure {
-    let what = format!("{} cannot be written: {error}", cache.dir().display());
-    Failure::new(
-        Code::CacheUnused,
-        what,
-        "correct its owner, mode or file system, or name another directory with AWS_ECR_CACHE_DIR",
-    )
+    let other = "correct its owner, mode or file system, or name another directory with AWS_ECR_CACHE_DIR";
+    let what = format!("{} cannot be written", cache.dir().display());
+    Failure::unwritable(Code::CacheUnused, what, error, other)
 }
 
 /// Opens the cache for a token of this identity. Fails with the reason why its tokens are not cached.
