@@ -1,5 +1,6 @@
 //! Demonstrates the helper without an AWS account, docker or root: stand-ins for AWS and for a registry listen on loopback, and a
-//! real OCI client pulls through the helper, which a docker `config.json` names.
+//! client pulls through the helper, which a docker `config.json` names. How docker reads that file and calls a helper, it has from the
+//! crate `docker_credential`; the rest of a push and a pull are seven requests.
 //!
 //! `cargo run --example demo`
 //!
@@ -18,22 +19,33 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use docker_credential::DockerCredential;
 use docker_credential_ecr_login::{NAME, cli};
-use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, Config, ImageLayer};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Reference, manifest};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 use support::aws::{Aws, Plan};
 use support::tls::Authority;
 
 const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
-const IMAGE: &str = "demo/hello:1";
+const REPOSITORY: &str = "demo/hello";
+const TAG: &str = "1";
 const PASSWORD: &str = "a-password-that-only-aws-and-the-registry-know";
 /// The response time of the stand-in for AWS, as from a nearby region.
 const DELAY: Duration = Duration::from_millis(40);
@@ -66,6 +78,7 @@ struct Demo {
     home: TempDir,
     aws: Aws,
     authority: Authority,
+    registry: SocketAddr,
     proxy: SocketAddr,
 }
 
@@ -76,11 +89,12 @@ impl Demo {
         let helper = std::env::var_os("HELPER").map_or_else(std::env::current_exe, |path| Ok(path.into()))?;
         std::fs::copy(helper, program(home.path()))?;
         let authority = Authority::for_names(&[HOST]);
-        let registry = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let proxy = proxy_to(registry.local_addr()?)?;
-        authority.serve(registry, oci::registry("AWS", PASSWORD));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let registry = listener.local_addr()?;
+        let proxy = proxy_to(registry)?;
+        authority.serve(listener, oci::registry("AWS", PASSWORD));
         let aws = Aws::with(Plan { password: Some(PASSWORD.to_owned()), delay: DELAY, ..Plan::default() });
-        Ok(Self { home, aws, authority, proxy })
+        Ok(Self { home, aws, authority, registry, proxy })
     }
 
     fn show(&self) -> Result<(), Failure> {
@@ -94,7 +108,7 @@ impl Demo {
         let config = self.home.path().join(".docker/config.json");
         println!("$ cat ~/.docker/config.json\n{}", std::fs::read_to_string(config)?.trim_end());
 
-        title("Push, then pull, with an OCI client that reads config.json as docker does");
+        title("Push, then pull, with a client that reads config.json as docker does");
         self.client("anonymous")?;
         self.client("push")?;
         self.helper(&["logout", HOST])?;
@@ -135,7 +149,7 @@ impl Demo {
         println!("$ echo {HOST} | AWS_PROFILE=dev {NAME} get\n{line}");
 
         title("Checking everything a pull depends on");
-        self.helper(&["doctor", &format!("{HOST}/{IMAGE}")])?;
+        self.helper(&["doctor", &format!("{HOST}/{REPOSITORY}:{TAG}")])?;
 
         title("For real");
         println!("Put {NAME} on your PATH, and run:\n{NAME} setup <account>.dkr.ecr.<region>.amazonaws.com");
@@ -164,9 +178,10 @@ impl Demo {
         if status.success() { Ok(()) } else { Err(format!("{args:?}: {status}").into()) }
     }
 
-    /// Runs the OCI client.
+    /// Runs the client.
     fn client(&self, action: &str) -> Result<(), Failure> {
-        let status = self.command(std::env::current_exe()?).arg(action).status()?;
+        let mut client = self.command(std::env::current_exe()?);
+        let status = client.arg(action).env(REGISTRY, self.registry.to_string()).status()?;
         if status.success() { Ok(()) } else { Err(format!("the client: {status}").into()) }
     }
 }
@@ -182,57 +197,110 @@ fn asked(helper: &mut Command) -> Result<Child, Failure> {
     Ok(child)
 }
 
-/// The OCI client as a process of its own, in the place of docker.
+/// The variable that tells the client where the registry listens.
+const REGISTRY: &str = "DEMO_REGISTRY";
+const LAYER: &[u8] = b"hello from a layer";
+
+/// The client as a process of its own, in the place of docker.
 fn client(action: &str) -> Result<(), Failure> {
-    // The helper brings its own TLS.
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| "TLS is set up once")?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(act(action))
 }
 
 async fn act(action: &str) -> Result<(), Failure> {
-    let ca = std::env::var_os("AWS_CA_BUNDLE").ok_or("no AWS_CA_BUNDLE")?;
-    let ca = Certificate { encoding: CertificateEncoding::Pem, data: std::fs::read(ca)? };
-    let client = Client::new(ClientConfig {
-        tls_certs_only: vec![ca],
-        https_proxy: Some(std::env::var("HTTPS_PROXY")?),
-        ..ClientConfig::default()
-    });
-    let image: Reference = format!("{HOST}/{IMAGE}").parse()?;
-    let layer = b"hello from a layer".to_vec();
-    let layers = [ImageLayer::oci_v1(layer.clone(), None)];
-    let config = Config::oci_v1(b"{}".to_vec(), None);
-    match action {
-        "anonymous" => match client.push(&image, &layers, config, &RegistryAuth::Anonymous, None).await {
-            Ok(_) => Err("the registry let somebody in without a password".into()),
-            Err(error) => {
-                println!("without credentials: {}", error.to_string().split(", message").next().unwrap_or_default());
-                Ok(())
-            }
-        },
-        "push" => {
-            client.push(&image, &layers, config, &login()?, None).await?;
-            println!("pushed {image}");
+    let image = format!("{HOST}/{REPOSITORY}:{TAG}");
+    let started = Instant::now();
+    if action == "anonymous" {
+        let status = Client::connect(None).await?.send(Method::GET, "/v2/", &[]).await?.0;
+        println!("without credentials: {status}");
+        return if status.is_success() {
+            Err("the registry let somebody in without a password".into())
+        } else {
             Ok(())
+        };
+    }
+    let mut client = Client::connect(Some(login()?)).await?;
+    let asked = started.elapsed().as_millis();
+    if action == "push" {
+        client.push().await?;
+        println!("pushed {image}");
+    } else if client.pull().await? == LAYER {
+        let all = started.elapsed().as_millis();
+        println!("pulled {image} in {all} ms, {asked} ms of them for the password");
+    } else {
+        return Err("what was pulled is not what was pushed".into());
+    }
+    Ok(())
+}
+
+/// A connection to the registry. The requests are those of the OCI distribution specification.
+struct Client {
+    connection: SendRequest<Full<Bytes>>,
+    /// User and password.
+    login: Option<String>,
+}
+
+impl Client {
+    async fn connect(login: Option<String>) -> Result<Self, Failure> {
+        let ca = CertificateDer::from_pem_file(std::env::var_os("AWS_CA_BUNDLE").ok_or("no AWS_CA_BUNDLE")?)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca)?;
+        let config = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+        let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(std::env::var(REGISTRY)?).await?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(HOST)?, stream).await?;
+        let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(driver);
+        Ok(Self { connection, login })
+    }
+
+    async fn push(&mut self) -> Result<(), Failure> {
+        let layer = self.upload(LAYER).await?;
+        let config = self.upload(b"{}").await?;
+        let described = |kind: &str, digest: &str, size: usize| {
+            format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#)
+        };
+        let (config, layer) = (described("config.v1+json", &config, 2), described("layer.v1.tar", &layer, LAYER.len()));
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
+        self.ask(Method::PUT, &format!("/v2/{REPOSITORY}/manifests/{TAG}"), manifest.as_bytes()).await?;
+        Ok(())
+    }
+
+    /// Uploads a blob, and returns its digest.
+    async fn upload(&mut self, blob: &[u8]) -> Result<String, Failure> {
+        let digest = format!("sha256:{:x}", Sha256::digest(blob));
+        let (place, _) = self.ask(Method::POST, &format!("/v2/{REPOSITORY}/blobs/uploads/"), &[]).await?;
+        self.ask(Method::PUT, &format!("{place}?digest={digest}"), blob).await?;
+        Ok(digest)
+    }
+
+    async fn pull(&mut self) -> Result<Vec<u8>, Failure> {
+        let (_, manifest) = self.ask(Method::GET, &format!("/v2/{REPOSITORY}/manifests/{TAG}"), &[]).await?;
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest)?;
+        let digest = manifest["layers"][0]["digest"].as_str().ok_or("a manifest without a layer")?;
+        Ok(self.ask(Method::GET, &format!("/v2/{REPOSITORY}/blobs/{digest}"), &[]).await?.1.to_vec())
+    }
+
+    /// Sends a request that must succeed. The location in the answer comes back, and its body.
+    async fn ask(&mut self, method: Method, path: &str, body: &[u8]) -> Result<(String, Bytes), Failure> {
+        let (status, location, body) = self.send(method, path, body).await?;
+        if status.is_success() { Ok((location, body)) } else { Err(format!("{path}: {status}").into()) }
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: &[u8]) -> Result<(StatusCode, String, Bytes), Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, HOST);
+        if let Some(login) = &self.login {
+            request = request.header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(login)));
         }
-        _ => {
-            let started = Instant::now();
-            let login = login()?;
-            let asked = started.elapsed();
-            let pulled = client.pull(&image, &login, vec![manifest::IMAGE_LAYER_MEDIA_TYPE]).await?;
-            if pulled.layers.iter().flat_map(|layer| layer.data.to_vec()).collect::<Vec<_>>() != layer {
-                return Err("what was pulled is not what was pushed".into());
-            }
-            let (all, asked) = (started.elapsed().as_millis(), asked.as_millis());
-            println!("pulled {image} in {all} ms, {asked} ms of them for the password");
-            Ok(())
-        }
+        let (head, answer) = self.connection.send_request(request.body(Full::from(body.to_vec()))?).await?.into_parts();
+        let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok((head.status, location.to_owned(), answer.collect().await?.to_bytes()))
     }
 }
 
 /// As docker does it: config.json names the helper, and the helper has the password.
-fn login() -> Result<RegistryAuth, Failure> {
+fn login() -> Result<String, Failure> {
     match docker_credential::get_credential(HOST)? {
-        DockerCredential::UsernamePassword(username, password) => Ok(RegistryAuth::Basic(username, password)),
+        DockerCredential::UsernamePassword(username, password) => Ok(format!("{username}:{password}")),
         DockerCredential::IdentityToken(_) => Err("an identity token was not expected".into()),
     }
 }

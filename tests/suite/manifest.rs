@@ -51,6 +51,22 @@ fn the_ordinary_program_has_no_aws_lc_and_that_for_fips_no_ring() {
     assert_eq!(has(&crates(&["--no-default-features", "--features", "fips"])), [false, true, true]);
 }
 
+/// A crate whose features differ would be built twice, and with it all that depends on it.
+#[test]
+fn cargo_build_and_cargo_test_share_one_build() {
+    let crates = |edges: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--locked", "--prefix", "none", "--format", "{p} with {f}", "--edges", edges]);
+        let output = output(&mut cargo);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect::<BTreeSet<_>>()
+    };
+    let (program, with_tests) = (crates("normal,build"), crates("normal,build,dev"));
+    let other: Vec<_> = program.difference(&with_tests).collect();
+    assert!(program.len() > 100 && other.is_empty(), "name the features of these in Cargo.toml: {other:#?}");
+}
+
 /// The output of `cargo metadata`, which downloads what no build on this machine has needed.
 fn metadata(manifest: &str) -> Value {
     let mut cargo = Command::new(env!("CARGO"));
