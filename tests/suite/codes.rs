@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
 
 use axum::Router;
 use docker_credential_ecr_login::code::Code;
@@ -12,6 +14,8 @@ use sha1::{Digest, Sha1};
 use crate::HOST;
 use crate::doctor::Healthy;
 use crate::helper::{Helper, SECRET_KEY};
+use crate::namespace::{Namespace, skip};
+use crate::process::{stop, wait_until};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
@@ -192,10 +196,43 @@ fn of_the_fallback_helper() {
     has(helper.get("ghcr.io").error(), "E-FALLBACK-FAILED");
 }
 
+/// As many open files as the program starts with, and no more.
+#[test]
+fn of_limits() {
+    let output = Helper::bare().under("prlimit", &["--nofile=6"], &[], HOST);
+    has(&String::from_utf8_lossy(&output.stdout), "E-SYSTEM-LIMITS");
+}
+
+#[test]
+fn of_a_process_that_waits_for_another() {
+    let aws = Aws::with(Plan { delay: Duration::from_mins(1), ..Plan::default() });
+    let mut helper = Helper::of(&aws);
+    let mut first = helper.start(&["get"], HOST.as_bytes());
+    wait_until("the first request", Duration::from_secs(20), || aws.count() == 1);
+    helper.set("AWS_ECR_TIMEOUT", "500ms");
+    get(&helper, "E-BUSY");
+    stop(&mut first);
+}
+
+#[test]
+fn of_a_cache_on_a_read_only_disk() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("the code of a cache that cannot be cleared", "mounts need root");
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let _ = helper.get(HOST).password_for(HOST);
+    let dir = helper.cache_dir();
+    let dir = dir.display();
+    let namespace = Namespace::of_mounts(&format!("mount --bind {dir} {dir}\nmount -o remount,bind,ro {dir}"));
+    let helper = helper.inside(&Rc::new(namespace));
+    has(&helper.run(&["logout", HOST], "").stderr, "E-CACHE-NOT-CLEARED");
+    has(&helper.run(&["logout", "--all"], "").stderr, "E-CACHE-NOT-CLEARED");
+}
+
 /// Codes that no line here or in another test of a process ends with, and why.
 const ELSEWHERE: &[(Code, &str)] = &[
     (Code::Internal, "no input is known that leads to a defect; a test of src/error.rs prints it"),
-    (Code::Busy, "it takes a process that stays at the head of a queue; waiting and concurrency test the time"),
     (Code::NoEndpoint, "the SDK knows an endpoint for each region of each partition"),
 ];
 

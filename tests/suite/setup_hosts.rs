@@ -108,6 +108,8 @@ fn an_unknown_region_is_a_warning() {
         assert!(ran.stdout.contains(&format!("check with: docker-credential-ecr-login doctor {typo}")), "{ran:?}");
         let file = if args.contains("podman") { AUTH } else { CONFIG };
         assert_eq!(entries(&helper, file), [typo]);
+        let doctor = helper.run(&["doctor", typo], "").stdout;
+        assert!(doctor.contains("warning  host         this version does not know the region 'eu-wst-1'"), "{doctor}");
         succeeds(&helper, &format!("--remove {args}"), NO_WARNING);
     }
 }

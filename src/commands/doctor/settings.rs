@@ -8,6 +8,7 @@ use super::report::RegistryReport;
 use crate::aws::Exchange;
 use crate::cache::{Entry, Freshness};
 use crate::code::Code;
+use crate::commands::findings;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::describe_duration;
 use crate::env::Env;
@@ -30,7 +31,10 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
         Ok(target) => {
             report.account = target.registry.account().map(|account| account.to_string());
             report.region = Some(target.registry.region().to_string());
-            report.add(Check::ok(Name::Host, describe_registry(&target)));
+            report.add(match findings::unknown_region(&report.host) {
+                Some(failure) => Check::warned(Name::Host, failure),
+                None => Check::ok(Name::Host, describe_registry(&target)),
+            });
             report.add(Check::ok(Name::Mapping, describe_mapping(&target)));
             Some(target)
         }
