@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::hash::KeyHasher;
 use super::jwt::{self, Acceptor};
@@ -157,7 +158,9 @@ impl Dependency {
             }
             Self::NoConfiguration(path) => config::is_absent(path, env).then(|| self.digest_of(&Content::Absent)),
             Self::Token(path, _) => {
-                Some(self.digest_of(&input::regular_file(path, input::LARGEST_TOKEN).ok()??.content))
+                let mut token = Zeroizing::default();
+                let read = input::pieces(path, |piece| Vec::extend_from_slice(&mut token, piece))?;
+                Some(self.digest_of(&read.err().unwrap_or(Content::Bytes(token))))
             }
             Self::TokenOfVariable(name) => Some(
                 env.os(name)
