@@ -223,3 +223,16 @@ impl Process {
         }
     }
 }
+
+/// Tools for sessions set some of them anew with each session of the same keys.
+#[test]
+fn variables_that_change_neither_the_caller_nor_the_endpoint_keep_a_hit() {
+    let aws = Aws::start();
+    let mut helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    for name in ["AWS_ACCOUNT_ID", "AWS_CREDENTIAL_EXPIRATION", "AWS_PAGER", "AWS_SDK_LOAD_CONFIG"] {
+        helper.set(name, "1");
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), 1, "{name}");
+    }
+}

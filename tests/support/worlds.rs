@@ -54,9 +54,6 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("HOME", &["", "ROOT/home", "ROOT/second", "relative", "."]),
     ("AWS_REGION", &["", "eu-west-1"]),
     ("AWS_PAGER", &["less"]),
-    ("AWS_ACCOUNT_ID", &["444455556666"]),
-    ("AWS_CREDENTIAL_EXPIRATION", &["2020-01-01T00:00:00Z"]),
-    ("AWS_SDK_LOAD_CONFIG", &["1"]),
 ];
 
 /// Lines of the AWS files.
