@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 #[cfg(not(target_os = "linux"))]
 use rustix::fs::{AtFlags, statat};
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
@@ -209,6 +209,13 @@ impl Way {
         let dir = openat(&self.dir, &name, DIRECTORY, Mode::empty())?;
         if is_new {
             if is_foreign(self.of_dir.st_uid) {
+                // The owner of the directory above may have put another one in its place.
+                if !is_just_made(&dir)? {
+                    return Err(refused(format!(
+                        "{} was exchanged while it was created",
+                        self.path.join(&name).display()
+                    )));
+                }
                 give(&dir, &self.of_dir)?;
             }
             // The umask may have removed bits of the mode.
@@ -259,10 +266,54 @@ pub(super) fn is_foreign_dir(dir: &Stat) -> bool {
     is_foreign(dir.st_uid) && !(is_sticky && dir.st_uid == OUTSIDE)
 }
 
+/// Whether a directory is empty, of this user alone and, where the file system knows that, some seconds old.
+fn is_just_made(dir: &OwnedFd) -> io::Result<bool> {
+    let stat = fstat(dir)?;
+    let is_private = stat.st_uid == own_id() && !Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO);
+    let mut files = Dir::read_from(dir)?.filter_map(Result::ok);
+    Ok(is_private && files.all(|file| matches!(file.file_name().to_bytes(), b"." | b"..")) && is_new(dir))
+}
+
+fn is_new(dir: &OwnedFd) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        const LONGEST: i64 = 5;
+        let Ok(state) = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME) else { return true };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let age = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_sub(state.stx_btime.tv_sec);
+        state.stx_mask & StatxFlags::BTIME.bits() == 0 || age.abs() <= LONGEST
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = dir;
+        true
+    }
+}
+
 fn is_link(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
 }
 
 pub(super) fn refused(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_put_in_the_place_of_a_new_one_is_told_from_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let is_just_made = |mode| {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).expect("a mode");
+            is_just_made(&openat(CWD, dir.path(), DIRECTORY, Mode::empty()).expect("a directory")).expect("a state")
+        };
+        assert!(is_just_made(0o700));
+        assert!(!is_just_made(0o755), "others may enter it");
+        std::fs::write(dir.path().join("secret"), "").expect("a file");
+        assert!(!is_just_made(0o700), "it has a file");
+    }
 }
