@@ -26,6 +26,12 @@ pub const MARK: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_CHILD_";
 
 /// How often the descendants are looked for, since one may start another meanwhile, and their end.
 pub(super) const MOST_ROUNDS: usize = 20;
+/// For one look at the processes of the machine.
+#[cfg(target_os = "linux")]
+const LONGEST_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+/// For ending a program with its descendants: less than what is left after its deadline.
+#[cfg(target_os = "linux")]
+const LONGEST_CHASE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A program that runs now.
 struct Running {
@@ -150,8 +156,12 @@ impl Running {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
             return;
         }
+        let started = std::time::Instant::now();
         let mut killed = std::collections::HashSet::new();
         for _ in 0..MOST_ROUNDS {
+            if started.elapsed() > LONGEST_CHASE {
+                break;
+            }
             let mut now = family(self.pid, &self.mark);
             now.retain(|pid| kill_process(*pid, Signal::KILL).is_ok());
             if now.is_empty() {
@@ -233,14 +243,31 @@ struct Process {
     has_ended: bool,
 }
 
+/// A process and its descendants as far as their parents live, which takes no look at the other processes of the machine.
+#[cfg(target_os = "linux")]
+fn descendants(root: Pid) -> Vec<Pid> {
+    const MOST: usize = 1000;
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).filter(|_| found.len() < MOST) {
+        let id = parent.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        found.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
+        next += 1;
+    }
+    found
+}
+
 /// The process `root` and its descendants, without those that have ended and wait for their parents: children of children, and
 /// processes with the mark.
 #[cfg(target_os = "linux")]
 fn family(root: Pid, mark: &str) -> Vec<Pid> {
-    let mut all = processes();
+    let (mut family, mut all) = (descendants(root), processes());
+    family.retain(|pid| !all.iter().any(|process| process.pid == *pid && process.has_ended));
     all.retain(|process| !process.has_ended);
-    let is_of_family = |process: &&Process| process.pid == root || has_mark(process.pid, mark);
-    let mut family: Vec<Pid> = all.iter().filter(is_of_family).map(|process| process.pid).collect();
+    let is_marked = |process: &&Process| !family.contains(&process.pid) && has_mark(process.pid, mark);
+    let marked: Vec<Pid> = all.iter().filter(is_marked).map(|process| process.pid).collect();
+    family.extend(marked);
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
         let children = all.iter().filter(|process| process.parent == Some(parent)).map(|process| process.pid);
@@ -254,7 +281,10 @@ fn family(root: Pid, mark: &str) -> Vec<Pid> {
 /// Every process.
 #[cfg(target_os = "linux")]
 fn processes() -> Vec<Process> {
+    // A program that forks without end makes this directory one without end.
+    let started = std::time::Instant::now();
     let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let directories = directories.take_while(|_| started.elapsed() < LONGEST_LOOK);
     let process = |entry: std::fs::DirEntry| {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         let stat = std::fs::read(entry.path().join("stat")).ok()?;

@@ -162,6 +162,17 @@ fn a_process_that_hangs_ends_with_all_its_descendants() {
     }
 }
 
+/// Each of its processes starts the next one and ends, as fast as it can, so that a look at all of them never comes to an end.
+#[test]
+fn a_process_that_forks_without_end_is_stopped_in_time() {
+    let script = "echo $$ >\"$HOME/own\"\nf() { [ -e \"$HOME/own\" ] && f & exit; }\nf &\nf &\nsleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), script);
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains("in time and was stopped"), "{line}");
+    let pid = pid_in(&helper, "own");
+    wait_until(&format!("{pid} ends"), SOON, || !runs(&pid));
+}
+
 /// A client that is interrupted, or a job that is cancelled, ends the helper.
 #[test]
 fn a_signal_ends_the_helper_with_the_process_that_it_runs() {
