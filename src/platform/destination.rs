@@ -162,11 +162,12 @@ impl Destination {
     }
 
     fn open(&self, flags: OFlags) -> io::Result<File> {
+        // Whoever owns the directory may have put any file there.
+        if self.is_foreign() {
+            return Err(refused("its directory belongs to another user".to_owned()));
+        }
         let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
-            Err(Errno::NOENT) if self.is_foreign() => {
-                return Err(refused("its directory belongs to another user".to_owned()));
-            }
             // Another process may create it at the same moment.
             Err(Errno::NOENT) => openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE)?,
             opened => opened?,

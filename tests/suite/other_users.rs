@@ -77,8 +77,10 @@ fn the_log_is_written_to_a_file_that_nobody_else_could_have_chosen() {
     symlink(theirs.join("way"), own.join("way")).expect("a link of this user");
     fs::hard_link(&precious, theirs.join("name")).expect("a second name");
     give(&theirs);
+    // Whoever owns the directory has moved it there.
+    helper.write("theirs/moved", "precious\n");
     let before = (tree(&own), tree(&theirs));
-    for path in ["theirs/way/log", "own/way/log", "theirs/name", "theirs/log", "own/precious"] {
+    for path in ["theirs/way/log", "own/way/log", "theirs/name", "theirs/log", "theirs/moved", "own/precious"] {
         let log = helper.home().join(path).display().to_string();
         let mut command = helper.command();
         let ran = crate::process::run(command.arg("get").env("AWS_ECR_LOG_FILE", log), HOST);
