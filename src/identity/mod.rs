@@ -164,13 +164,17 @@ fn refuse_unreadable(env: &Env) -> Result<(), Failure> {
         &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"];
     let unreadable = env.iter().find_map(|(name, value)| {
         let name = name.to_str().filter(|name| name.starts_with("AWS_") && !PATHS.contains(name))?;
-        value.to_str().is_none().then_some(name)
+        // The SDK sends this one in a header.
+        let is_header = name == "AWS_EXECUTION_ENV";
+        let is_readable =
+            value.to_str().is_some_and(|text| !is_header || text.bytes().all(|c| (b' '..=b'~').contains(&c)));
+        (!is_readable).then_some((name, if is_header { "printable ASCII" } else { "UTF-8" }))
     });
     match unreadable {
         None => Ok(()),
-        Some(name) => Err(Failure::new(
+        Some((name, what)) => Err(Failure::new(
             Code::SettingInvalid,
-            format!("{name} is not UTF-8"),
+            format!("{name} is not {what}"),
             format!("set {name} again, or unset it"),
         )),
     }

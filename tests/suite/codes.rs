@@ -85,6 +85,8 @@ fn of_the_settings() {
     get(&with_config("[default]\ncredential_process = false\n"), "E-CREDENTIAL-PROCESS");
     get(&with_config("[default]\nlogin_session = arn:aws:iam::111122223333:user/me\n"), "E-LOGIN-EXPIRED");
     get(&Helper::bare(), "E-CREDENTIALS-MISSING");
+    // The SDK sends it in a header.
+    get(&Helper::bare().var("AWS_EXECUTION_ENV", "a\nb"), "E-SETTING-INVALID");
     let token_file = Helper::bare().var("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent");
     get(&token_file.var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R"), "E-SOURCE-FILE");
     let job = Helper::bare();
