@@ -133,5 +133,6 @@ async fn cache_key(credentials: &Credentials, context: &Context) -> Option<Cache
     let token = credentials.session_token().unwrap_or_default();
     let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
     let proxy = context.network.proxy_for(&uri);
-    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), parts))
+    let certificates = context.network.describe_roots();
+    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), certificates, parts))
 }

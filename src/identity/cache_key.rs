@@ -49,17 +49,20 @@ pub(super) fn identity_key(env: &Env, target: &Target, selected: &Selected) -> K
     parts
 }
 
-/// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them.
+/// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them. Who
+/// trusts other certificates may not have a token, nor a failure, of those who trust these.
 pub fn credentials_key(
     registry: &Registry,
     endpoint: &str,
     proxy: Option<&str>,
+    certificates: &str,
     [id, secret, token]: [&str; 3],
 ) -> CacheKey {
     let mut parts = KeyHasher::default();
     add_registry(&mut parts, registry);
     parts.add("resolved endpoint", endpoint);
     parts.add("proxy", proxy.unwrap_or_default());
+    parts.add("certificates", certificates);
     parts.add("resolved access key id", id);
     parts.add("resolved secret access key", secret);
     parts.add("resolved session token", token);

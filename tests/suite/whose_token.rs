@@ -14,6 +14,7 @@ use crate::issuers::{INSIDE, jwt_of, metadata_network, sign_in};
 use crate::namespace::{Namespace, has_unique_mounts, note, skip};
 use crate::process::{end, run, settle, start};
 use crate::support::aws::{Aws, Plan};
+use crate::support::tls::Authority;
 
 fn profile(id: &str) -> String {
     format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s\n")
@@ -97,6 +98,19 @@ fn many_identities_that_get_the_same_keys_at_once_make_one_call_to_ecr() {
         assert_eq!((first.len(), aws.count() - before, runs(&helper)), (1, 1, 30), "{command}");
         assert_eq!(passwords((0..30).map(get_in).collect()), first, "{command}");
         assert_eq!(aws.count() - before, 1, "{command}: nor later");
+    }
+}
+
+/// What answers for one who trusts another authority may be an interceptor.
+#[test]
+fn who_trusts_other_certificates_gets_no_token_of_the_same_keys() {
+    let (aws, authorities) = (Aws::start(), [(); 2].map(|()| Authority::for_names(&["localhost"])));
+    let mut helper = with_process(&aws, "sh SCRIPT");
+    settle(&[&helper.home().join("process"), &helper.home().join(".aws/config")]);
+    for (index, authority) in authorities.iter().enumerate() {
+        helper.set("AWS_CA_BUNDLE", authority.bundle().to_str().expect("UTF-8"));
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(aws.count(), index + 1);
     }
 }
 
