@@ -76,7 +76,8 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     let path = &of.file.path;
     // Another process may renew it at this moment, for another profile of the session. Without the lock, which some file systems lack, the
     // service refuses one of them.
-    let (locked, longest) = (path.clone(), context.deadline.saturating_duration_since(Instant::now()) / 2);
+    let longest = (context.deadline.saturating_duration_since(Instant::now()) / 2).min(LONGEST_LOCK);
+    let locked = path.clone();
     let lock = spawn_blocking(move || Destination::behind(&locked).ok()?.lock_dir(longest)).await;
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
     match replacement(path, old) {
@@ -120,6 +121,9 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
         }
     }
 }
+
+/// For another process that renews the same sign-in, and that may have been stopped: as long as a renewal may last.
+const LONGEST_LOCK: Duration = Duration::from_secs(5);
 
 /// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2), in the letters of their names.
 const REFUSALS: [&str; 5] = ["accessdenied", "expiredtoken", "invalidclient", "invalidgrant", "unauthorizedclient"];
