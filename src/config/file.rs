@@ -175,6 +175,13 @@ mod tests {
             ("docker.io", &["not the host of an ECR registry", "'registry'"]),
             ("1111-2222-3333.*", &["12 digits"]),
             ("11112222333.*", &["'11112222333'", "12 digits"]),
+            ("111122223333.dkr.ecr.*.amazonaws.co", &["begins and ends"]),
+            ("111122223333.drk.ecr.*.amazonaws.com", &["begins and ends"]),
+            ("111122223333.ecr.*.amazonaws.com", &["begins and ends"]),
+            ("*.dkr.ecr.us-east-1.amazonaw.com", &["begins and ends"]),
+            ("*.dkr.ecr.us-east-1.amazonaws.com.evil", &["begins and ends"]),
+            ("111122223333*docker.io", &["begins and ends"]),
+            ("*.example.com", &["begins and ends"]),
         ] {
             let text = format!("[[registry]]\nmatch = '{}'\nprofile = 'x'", glob.replace("ONE", ONE));
             let error = read(&text).expect_err(glob).to_string();
@@ -192,6 +199,10 @@ mod tests {
             "1111222233[34]*.*",
             "3*.dkr*",
             "*.dkr.ecr.*.amazonaws.com",
+            "111122223333.dkr-ecr.*.on.aws",
+            "111122223333.dkr.ecr*",
+            "*.us-east-1.*",
+            "*amazonaws.com.cn",
             "public.*",
             "ecr-public.aws.com",
         ] {

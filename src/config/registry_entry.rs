@@ -160,12 +160,20 @@ impl Table {
                 "correct it, or add 'registry' for a custom domain",
             );
         }
-        match account.parse::<Account>() {
-            Err(why) if is_literal(account) && !["public", "ecr-public"].contains(&account) => {
-                wrong(&why.to_string(), GLOB)
-            }
-            _ => Ok(pattern),
+        if let (Err(why), true) = (account.parse::<Account>(), is_literal(account))
+            && !["public", "ecr-public"].contains(&account)
+        {
+            return wrong(&why.to_string(), GLOB);
         }
+        let start = host.split(['*', '?', '[']).next().unwrap_or_default();
+        let end = host.rsplit(['*', '?', ']']).next().unwrap_or_default();
+        if !registry::may_begin_and_end(start, end) {
+            return wrong(
+                "no host of ECR begins and ends like this",
+                "correct it, or add 'registry' for a custom domain",
+            );
+        }
+        Ok(pattern)
     }
 
     /// Where the token comes from that the role is assumed with. Refuses keys that contradict it.

@@ -180,6 +180,21 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
+/// Whether the host of a registry may begin with the one text and end with the other.
+pub fn may_begin_and_end(start: &str, end: &str) -> bool {
+    let after_account = start.trim_start_matches(|c: char| c.is_ascii_digit());
+    let has_account = start[..start.len() - after_account.len()].parse::<Account>().is_ok();
+    let may = |service: &Service, suffix: &str| {
+        let (middle, suffix) = (format!(".{}.", service.labels), format!(".{suffix}"));
+        let may_begin = has_account && (middle.starts_with(after_account) || after_account.starts_with(&middle));
+        (after_account.is_empty() || may_begin) && (suffix.ends_with(end) || end.ends_with(&suffix))
+    };
+    let mut partitions = PARTITIONS.iter();
+    PUBLIC_HOSTS.iter().any(|host| host.starts_with(start) && host.ends_with(end))
+        || partitions
+            .any(|one| one.services().any(|service| one.suffix_for(service).is_some_and(|end| may(service, end))))
+}
+
 /// A pattern for every form of host that [`Registry::parse`] accepts, in which `*` matches one label: the account or the
 /// region. These are the `matchImages` of kubelet's configuration, which compares label by label.
 pub fn host_patterns() -> Vec<String> {
