@@ -31,7 +31,11 @@ pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
     let steps: Vec<&Path> = path.ancestors().filter(|step| !home.starts_with(step)).collect();
     for step in steps.into_iter().rev() {
         let there = match step.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Empty),
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && !(step.parent() == Some(&home) && is_dangling(&home)) =>
+            {
+                return Ok(Place::Empty);
+            }
             Err(error) if step.parent() == Some(&home) => return Ok(Place::InClosedHome(closed(&home, &error))),
             Err(error) => {
                 let dir = step.parent().unwrap_or(step).display();
@@ -52,6 +56,10 @@ pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
         }
     }
     Ok(Place::Taken)
+}
+
+fn is_dangling(link: &Path) -> bool {
+    link.symlink_metadata().is_ok_and(|link| link.is_symlink()) && link.metadata().is_err()
 }
 
 fn blocked(path: &Path, what: &str, hint: &str) -> Failure {

@@ -304,6 +304,11 @@ fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
     expect_obstacle(&config, &|| replace(&|| symlink(&config, &config).expect("a link")), &restore);
     is_default(run(&["get"], HOST));
     assert_eq!(aws.count(), 1, "an absent configuration costs no hit");
+    let nowhere = base.path().join("nowhere");
+    symlink("gone", &nowhere).expect("a link");
+    let mut doctor = helper.tool(&program);
+    let report = process::run(doctor.args(["doctor", HOST]).env("HOME", &nowhere), "").stdout;
+    assert!(report.contains("configuration") && report.contains("cannot be entered"), "{report}");
     if is_root {
         // The home of another user.
         chown(&home, Some(0), Some(0)).expect("a home");
