@@ -21,22 +21,26 @@ pub(super) enum Place {
 
 /// Whether the default configuration counts as absent.
 pub(crate) fn is_absent(path: &Path, env: &Env) -> bool {
-    matches!(look(path, env), Ok(Place::Empty | Place::InClosedHome(_)))
+    matches!(follow(path, &env.home().unwrap_or_default()), Ok(Place::Empty | Place::InClosedHome(_)))
 }
 
 /// Follows the path of the configuration, below the home directory if it is there. Fails where something is in the way: a
 /// directory that cannot be entered, a link that leads nowhere.
 pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
     let home = env.home().unwrap_or_default();
+    let is_dangling = || home.is_symlink() && !home.exists();
+    match follow(path, &home)? {
+        Place::Empty if is_dangling() => Ok(Place::InClosedHome(closed(&home, &io::ErrorKind::NotFound.into()))),
+        place => Ok(place),
+    }
+}
+
+fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
     let steps: Vec<&Path> = path.ancestors().filter(|step| !home.starts_with(step)).collect();
     for step in steps.into_iter().rev() {
         let there = match step.symlink_metadata() {
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound && !(step.parent() == Some(&home) && is_dangling(&home)) =>
-            {
-                return Ok(Place::Empty);
-            }
-            Err(error) if step.parent() == Some(&home) => return Ok(Place::InClosedHome(closed(&home, &error))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Empty),
+            Err(error) if step.parent() == Some(home) => return Ok(Place::InClosedHome(closed(home, &error))),
             Err(error) => {
                 let dir = step.parent().unwrap_or(step).display();
                 return Err(blocked(
@@ -56,10 +60,6 @@ pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
         }
     }
     Ok(Place::Taken)
-}
-
-fn is_dangling(link: &Path) -> bool {
-    link.symlink_metadata().is_ok_and(|link| link.is_symlink()) && link.metadata().is_err()
 }
 
 fn blocked(path: &Path, what: &str, hint: &str) -> Failure {
