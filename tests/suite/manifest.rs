@@ -51,6 +51,19 @@ fn the_ordinary_program_has_no_aws_lc_and_that_for_fips_no_ring() {
     assert_eq!(has(&crates(&["--no-default-features", "--features", "fips"])), [false, true, true]);
 }
 
+/// Or bindgen, which the FIPS module is built with, does not compile; cargo may change it with any other dependency.
+#[test]
+fn bindgen_and_prettyplease_have_one_syn() {
+    let lock: toml::Table = fs::read_to_string("Cargo.lock").expect("a lock file").parse().expect("TOML");
+    let packages = lock["package"].as_array().expect("packages");
+    let syn = |name: &str| {
+        let package = packages.iter().find(|package| package["name"].as_str() == Some(name)).expect(name);
+        let needed = package["dependencies"].as_array().expect("dependencies").iter().filter_map(toml::Value::as_str);
+        needed.filter(|needed| needed.starts_with("syn")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(syn("bindgen"), syn("prettyplease"));
+}
+
 /// A crate whose features differ would be built twice, and with it all that depends on it.
 #[test]
 fn cargo_build_and_cargo_test_share_one_build() {
