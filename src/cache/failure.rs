@@ -36,6 +36,8 @@ pub(super) struct FailureReport {
     is_refusal: bool,
     /// Whether it is the answer of other processes.
     is_shared: bool,
+    /// How long the process had for its answer when it began.
+    limit: Duration,
     code: String,
     what: String,
     hint: String,
@@ -55,6 +57,7 @@ impl Cache {
         failure: &Failure,
         postpones: bool,
         is_shared: bool,
+        limit: Duration,
     ) -> io::Result<()> {
         // Omits the quote: the text of another program, or of a service that got a secret, may hold one that the mask does not
         // recognize. ECR gets none, and its text is part of what happened, for all that share the failure.
@@ -64,22 +67,24 @@ impl Cache {
         let random = Duration::from_secs(platform::random() % (spread + 1));
         let refresh_after = postpones.then(|| at + SHORTEST_POSTPONEMENT + random);
         let (uptime, code) = (platform::seconds_since_boot(), code.name().to_owned());
-        let report = FailureReport { at, uptime, refresh_after, is_refusal, is_shared, code, what, hint };
+        let report = FailureReport { at, uptime, refresh_after, is_refusal, is_shared, limit, code, what, hint };
         self.write(&serde_json::to_vec(&report)?, &self.path(key, FAILURE))
     }
 }
 
 impl FailureReport {
-    /// What the protocol sees of it now.
-    pub(super) fn seen(&self) -> protocol::Report {
+    /// What the protocol sees of it now, for a process that has so much time left. Who has more than twice the time may have an answer
+    /// where the other one had none: a short time limit is nobody else's. A refusal does not depend on time.
+    pub(super) fn seen(&self, left: Duration) -> protocol::Report {
+        let is_for_all = self.is_refusal || left <= self.limit * 2;
         let now = OffsetDateTime::now_utc();
         let remaining = self.refresh_after.map(|until| until - now);
         protocol::Report {
-            is_shared: self.is_shared,
+            is_shared: self.is_shared && is_for_all,
             id: self.at.unix_timestamp_nanos(),
             counts: protocol::counts(now - self.at, self.uptime.zip(platform::seconds_since_boot())),
             // A time beyond the longest postponement was recorded while the clock was wrong.
-            postpones: remaining.is_some_and(|left| left.is_positive() && left <= LONGEST_POSTPONEMENT),
+            postpones: is_for_all && remaining.is_some_and(|left| left.is_positive() && left <= LONGEST_POSTPONEMENT),
             is_refusal: self.is_refusal,
         }
     }

@@ -121,7 +121,8 @@ impl<T> Run<'_, T> {
             Step::LookUp => return Seen::Cached(self.look_up()),
             Step::ReadReport => {
                 let report = cache.failure_report(key);
-                let seen = report.as_ref().map(FailureReport::seen);
+                let left = self.flight.deadline.saturating_duration_since(Instant::now());
+                let seen = report.as_ref().map(|report| report.seen(left));
                 self.reported = report.map(FailureReport::into_failure);
                 return Seen::Report(seen);
             }
@@ -137,10 +138,11 @@ impl<T> Run<'_, T> {
             Step::Request(limit) => return Seen::Requested(self.request(limit)),
             Step::Save => self.save(),
             Step::Report { postpones, is_shared } => {
+                let limit = self.flight.deadline.saturating_duration_since(self.started);
                 // The limits of this process say nothing about others.
                 if let Some(failure) =
                     self.failure.as_ref().filter(|failure| postpones || failure.code != Code::SystemLimits)
-                    && let Err(error) = cache.report_failure(key, failure, postpones, is_shared)
+                    && let Err(error) = cache.report_failure(key, failure, postpones, is_shared, limit)
                 {
                     debug!(error:%; "the failure cannot be reported to other processes; each asks AWS itself");
                 }

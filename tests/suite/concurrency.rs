@@ -84,6 +84,20 @@ fn a_failure_is_the_answer_of_all_processes_that_wait_or_start_within_a_second()
     }
 }
 
+/// AWS takes longer than the one may wait, and less than the others may.
+#[test]
+fn a_short_time_limit_is_nobody_elses_failure() {
+    let aws = Aws::with(slow(2500));
+    let mut helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "1s");
+    let short = helper.start(&["get"], HOST.as_bytes());
+    wait_until("the process asks AWS", SOON, || aws.count() > 0);
+    helper.set("AWS_ECR_TIMEOUT", "60s");
+    let (runs, _) = many(&helper, 5, HOST);
+    assert!(String::from_utf8_lossy(&end(short).stdout).contains("E-TIMEOUT"));
+    let passwords: BTreeSet<String> = runs.iter().map(|ran| ran.password_for(HOST)).collect();
+    assert_eq!((passwords.len(), aws.count()), (1, 2));
+}
+
 #[test]
 fn a_process_that_starts_more_than_a_second_after_a_failure_asks_aws_itself() {
     let aws = Aws::with(Plan { failures: 1, failure: (400, "AccessDeniedException", "not yet"), ..Plan::default() });
