@@ -20,6 +20,7 @@
 //! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |
 //! | [`error`], [`code`] | failures, and their stable codes |
+//! | [`quote`] | masks secrets in text of others |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
 //! | [`text`] | cleans text of others for a terminal and for the log |
@@ -28,7 +29,7 @@
 //!
 //! A review of the core follows a token: [`commands::docker`] reads the request, [`config`] maps the registry, [`identity`]
 //! decides who would call and makes the cache key, [`cache`] keeps tokens by this key, [`token_provider`] joins them, and
-//! [`aws`] asks for a token. [`text`], [`secret`] and [`log`] decide what may be printed, [`platform`] whose files are read.
+//! [`aws`] asks for a token. [`quote`], [`text`], [`secret`] and [`log`] decide what may be printed, [`platform`] whose files are read.
 //!
 //! The library exists for the program and its tests; its interface may change with any release.
 
@@ -52,6 +53,7 @@ pub mod identity;
 pub mod input;
 pub mod log;
 pub mod platform;
+pub mod quote;
 pub mod registry;
 pub mod secret;
 pub mod spelling;

@@ -14,8 +14,9 @@ use super::http::{LastRequest, Limits, Network, is_temporary};
 use super::sdk_config::CONNECT_TIMEOUT;
 use crate::config::{DEFAULT_TIMEOUT, Role, Target};
 use crate::env::Env;
-use crate::error::{Failure, without_path};
+use crate::error::Failure;
 use crate::identity::{Identity, Source};
+use crate::quote::without_path;
 
 /// What a request depends on, and what the message about its failure names.
 pub(super) struct Context {

@@ -19,8 +19,9 @@ use super::session::Session;
 use super::settings::Settings;
 use crate::code::Code;
 use crate::config::Target;
-use crate::error::{Failure, without_path, without_secrets};
+use crate::error::Failure;
 use crate::identity::Identity;
+use crate::quote::{without_path, without_secrets};
 use crate::token::Token;
 
 /// The route to the ECR API.

@@ -7,7 +7,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error::{one_line, without_secrets};
+use crate::error::one_line;
+use crate::quote::without_secrets;
 
 /// A service's refusal.
 pub(super) struct Refusal<'a> {

@@ -10,9 +10,10 @@ use crate::client_config;
 use crate::config::is_url;
 use crate::containers;
 use crate::env::{Env, VARIABLES};
-use crate::error::{one_line, without_path};
+use crate::error::one_line;
 use crate::identity::issuer_and_subject;
 use crate::platform;
+use crate::quote::without_path;
 use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 

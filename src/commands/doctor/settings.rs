@@ -12,8 +12,9 @@ use crate::commands::findings;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::describe_duration;
 use crate::env::Env;
-use crate::error::{Error, Failure, without_path};
+use crate::error::{Error, Failure};
 use crate::identity::{Identity, IdentityToken, Source};
+use crate::quote::without_path;
 use crate::registry;
 use crate::token_provider::{self, Authenticator};
 

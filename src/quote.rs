@@ -1,0 +1,211 @@
+//! Masks what may be a secret in the text of services, programs and settings, before a line or the log quotes it.
+
+use crate::text::{beginning, words};
+
+/// The longest quote, in characters.
+pub const LONGEST_QUOTE: usize = 400;
+
+/// A word of this length or more that mixes letters and digits may be a key or a token.
+const SHORTEST_SECRET: usize = 5;
+
+/// The length of a secret access key of AWS.
+const SECRET_KEY: usize = 40;
+
+/// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
+/// "password=" and the like, and a word of letters and digits that is neither a path, part of an ARN nor the id of a request, by
+/// which the support of AWS finds it.
+pub fn without_secrets(text: &str) -> String {
+    let (mut quote, mut is_announced) = (String::new(), false);
+    for word in words(text) {
+        quote.extend((!quote.is_empty()).then_some(' '));
+        quote.push_str(&match is_announced {
+            true => "…".to_owned(),
+            false if is_request_id(&quote, word) => word.to_owned(),
+            false => mask(word),
+        });
+        // An answer of a megabyte may have half a million words.
+        if quote.len() > LONGEST_QUOTE * 4 {
+            break;
+        }
+        let lower = word.to_ascii_lowercase();
+        is_announced = SECRETS.iter().any(|name| {
+            lower.trim_end_matches([':', '=', '"', '\'']).ends_with(name)
+                && (lower.ends_with([':', '=']) || lower.starts_with('-') || *name == "bearer" || *name == "basic")
+        });
+    }
+    beginning(&quote, LONGEST_QUOTE).into_owned()
+}
+
+/// Names that come before a secret.
+const SECRETS: &[&str] = &[
+    "password",
+    "passwd",
+    "pwd",
+    "pass",
+    "passphrase",
+    "secret",
+    "token",
+    "bearer",
+    "basic",
+    "key",
+    "credential",
+    "authorization",
+    "signature",
+];
+
+/// Whether a word is the id of a request, as errors of AWS give it.
+fn is_request_id(before: &str, word: &str) -> bool {
+    let is_announced = ["RequestId: ", "Request ID: ", "RequestID: "].iter().any(|name| before.ends_with(name));
+    let id = word.trim_end_matches([';', ',', ')', '.']);
+    let is_uuid = id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    is_announced && is_uuid && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+fn mask(word: &str) -> String {
+    let bare = word.trim_matches(|c: char| "\"'()[]{},.;:".contains(c));
+    if bare.starts_with(['/', '~']) && !bare.contains('=') {
+        return word.to_owned();
+    }
+    if let Some((scheme, rest)) = word.split_once("://") {
+        // Presigned URLs have tokens in the query, services of companies also in the path.
+        let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let path: String = path.split_inclusive('/').map(mask_segment).collect();
+        let hidden = query.chars().next().map(|mark| format!("{mark}…")).unwrap_or_default();
+        return mask_user_info(&format!("{scheme}://{authority}{path}{hidden}"));
+    }
+    word.split_inclusive([',', '&', ';']).map(mask_part).collect()
+}
+
+/// Masks a part of a path in a URL that may be a secret, or has encoded bytes as secrets in URLs do.
+fn mask_segment(segment: &str) -> String {
+    let (name, end) = segment.strip_suffix('/').map_or((segment, ""), |name| (name, "/"));
+    let is_secret = name.contains('%') || name.split(['.', '~', ':', ',']).any(is_random);
+    format!("{}{end}", if is_secret { "…" } else { name })
+}
+
+/// Masks one setting, or one word.
+fn mask_part(word: &str) -> String {
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        SECRETS.iter().any(|secret| name.ends_with(secret))
+    };
+    if let Some((name, value)) = word.split_once(['=', ':'])
+        && is_secret(name)
+        && !value.is_empty()
+    {
+        return format!("{name}=…");
+    }
+    if let Some((name, _)) = word.split_once('-')
+        && name.eq_ignore_ascii_case("bearer")
+    {
+        return format!("{name}-…");
+    }
+    if let Some((before, arn)) = word.find("arn:aws").map(|start| word.split_at(start)) {
+        let (arn, after) =
+            arn.split_at(arn.find(['"', '\'', '(', ')', '[', ']', '{', '}', '<', '>']).unwrap_or(arn.len()));
+        return format!("{}{arn}{}", mask_part(before), mask_part(after));
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=_.-~".contains(c);
+    let mut masked = String::new();
+    for part in word.split_inclusive(|c| !is_part(c)) {
+        let (piece, end) = match part.chars().next_back() {
+            Some(c) if !is_part(c) => part.split_at(part.len() - c.len_utf8()),
+            _ => (part, ""),
+        };
+        masked.push_str(if is_random(piece) { "…" } else { piece });
+        masked.push_str(end);
+    }
+    masked
+}
+
+/// Whether letters and digits are mixed as in a key or token, or it is as long as a secret key, which may have no digit. Names of
+/// hosts, regions and files have lower-case letters, a dot or a hyphen, and few digits.
+fn is_random(piece: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| piece.as_bytes().iter().any(test);
+    let digits = piece.bytes().filter(u8::is_ascii_digit).count();
+    let is_name = !has(u8::is_ascii_uppercase) && piece.contains(['.', '-']) && digits <= 4;
+    let is_long = piece.len() >= SECRET_KEY && !piece.contains(['.', '-', '_']);
+    piece.len() >= SHORTEST_SECRET && has(u8::is_ascii_alphabetic) && (is_long || (digits > 0 && !is_name))
+}
+
+/// Masks the user and password of a URL, or of the URL in a text.
+pub fn mask_user_info(url: &str) -> String {
+    let masked = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let (_, host) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://…@{host}{}", &rest[authority.len()..]))
+    };
+    masked().unwrap_or_else(|| url.to_owned())
+}
+
+/// Scheme, host and port of a URL. Its user, path and query may be secret; "/…" stands for the latter two.
+pub fn without_path(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let hidden = if rest[end..].trim_end_matches('/').is_empty() { "" } else { "/…" };
+    mask_user_info(&format!("{scheme}://{}{hidden}", &rest[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mask_user_info, without_secrets};
+
+    #[test]
+    fn quotes_hold_no_word_that_may_be_a_secret() {
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkIn0.c2lnbmF0dXJl";
+        for (text, expected) in [
+            (
+                format!("Value '{jwt}' at 'webIdentityToken' failed"),
+                "Value '…' at 'webIdentityToken' failed".to_owned(),
+            ),
+            (format!("error: Bearer {jwt}"), "error: Bearer …".to_owned()),
+            ("Authorization: Bearer short".to_owned(), "Authorization: … …".to_owned()),
+            (
+                r#"{"error":"x","access_token":"abcdefghij"} bearer-SECRET hunter2"#.to_owned(),
+                r#"{"error":"x","access_token"=… bearer-… …"#.to_owned(),
+            ),
+            ("password=hunter2 token: abc".to_owned(), "password=… token: …".to_owned()),
+            (
+                "--password hunter2 for hvs.Abc4567 in eu-west-1".to_owned(),
+                "--password … for … in eu-west-1".to_owned(),
+            ),
+            ("key wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, too".to_owned(), "key …, too".to_owned()),
+            ("at http://me:pass@proxy:3128/x".to_owned(), "at http://…@proxy:3128/x".to_owned()),
+            (
+                "POST https://api.ecr.eu-west-1.amazonaws.com/?X-Amz-Security-Token=IQoJb3Jp%2Fabc failed".to_owned(),
+                "POST https://api.ecr.eu-west-1.amazonaws.com/?… failed".to_owned(),
+            ),
+            (format!("see http://a.example/v1/{jwt}/x#{jwt}"), "see http://a.example/v1/…/x#…".to_owned()),
+            ("at https://a.example/role/wJalr%2FK7MDENG".to_owned(), "at https://a.example/role/…".to_owned()),
+            (
+                "see https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html".to_owned(),
+                "see https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html".to_owned(),
+            ),
+            (
+                "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
+                "User: arn:aws:sts::111122223333:assumed-role/TeamA/i-0123456789abcdef0 is not authorized".to_owned(),
+            ),
+            (
+                "arn:aws:iam::111122223333:role/R'hunter2x {\"r\":\"arn:aws:ecr:x:1:a/b2\",\"n\":\"abc123\"}".to_owned(),
+                "arn:aws:iam::111122223333:role/R'… {\"r\":\"arn:aws:ecr:x:1:a/b2\",\"n\":\"…\"}".to_owned(),
+            ),
+            ("got wJalrXUtnFEMI/KAMDENG/bPxRfiCYEXAMPLEKEY".to_owned(), "got …".to_owned()),
+            ("user:me pwd:letmein passphrase: opensesame".to_owned(), "user:me pwd=… passphrase: …".to_owned()),
+            (
+                "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10".to_owned(),
+                "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id …".to_owned(),
+            ),
+            (
+                "cannot open /home/me/.vault/session-0123456789".to_owned(),
+                "cannot open /home/me/.vault/session-0123456789".to_owned(),
+            ),
+        ] {
+            assert_eq!(without_secrets(&text), expected);
+        }
+        assert_eq!(without_secrets(&"a ".repeat(1000)).chars().count(), 401);
+        assert_eq!(mask_user_info("https://a.example/@x"), "https://a.example/@x");
+    }
+}
