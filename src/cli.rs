@@ -29,35 +29,20 @@ use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION, config, log, spelling
 /// error.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
-    let result = match Invocation::from_args(args) {
-        Invocation::Protocol(action) => {
-            answer::fail_on_both_streams();
-            let started = Instant::now();
-            let env = prepare_process();
-            let input = StandardInput::until(config::deadline(&env, started));
-            docker::serve(action, &env, input, Output).map(platform::end)
-        }
-        Invocation::WrongUsage(line, notice) => {
-            answer::fail_on_both_streams();
-            notice.into_iter().for_each(error::print_notice);
-            Err(line)
-        }
-        Invocation::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
-        Invocation::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
-        Invocation::User(command) => {
-            let env = prepare_process();
-            // Not for the protocol, whose hits write nothing and save the system calls.
-            platform::survive_file_size_limit();
-            command.run(&env)
-        }
-        Invocation::FromClap(error) if error.use_stderr() => {
-            let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-            let missing = if missing { "a command is missing\n\n" } else { "" };
-            error::print_usage_error(&format!("{missing}{error}"));
-            Ok(ExitCode::from(WRONG_USAGE))
-        }
-        Invocation::FromClap(error) => error.exit(),
+    let args: Vec<OsString> = args.collect();
+    let Some(action) = action(&args) else {
+        // Not for the protocol, whose hits start no thread.
+        return platform::with_enough_stack(|| end(Invocation::from_args(&args).run()));
     };
+    answer::fail_on_both_streams();
+    let started = Instant::now();
+    let env = prepare_process();
+    let input = StandardInput::until(config::deadline(&env, started));
+    end(docker::serve(action, &env, input, Output).map(platform::end))
+}
+
+/// The exit code of a result. Prints its error.
+fn end(result: Result<ExitCode, Error>) -> ExitCode {
     result.unwrap_or_else(|error| {
         if let Some(failure) = error.failure() {
             error!("{}", failure.clone().without_quote());
@@ -65,6 +50,24 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         answer::fail(&error);
         ExitCode::from(error.exit_code())
     })
+}
+
+/// The action of the protocol that the name of the program and the arguments after it ask for.
+fn action(args: &[OsString]) -> Option<Action> {
+    let [name, word] = args else { return None };
+    let action = match word.to_str()? {
+        "get" => Action::Get,
+        "store" => Action::Store,
+        "erase" => Action::Erase,
+        "list" => Action::List,
+        _ => return None,
+    };
+    started_as_plugin(name).is_none().then_some(action)
+}
+
+/// The kubelet's plugin, if the program has its name.
+fn started_as_plugin(name: &OsStr) -> Option<kubelet::Kubelet> {
+    kubelet::Kubelet::started_as(Path::new(name).file_name()?.to_str()?)
 }
 
 /// Protects the process's memory and streams, captures the environment and opens the log.
@@ -76,11 +79,9 @@ fn prepare_process() -> Env {
     env
 }
 
-/// The meaning of the arguments.
+/// The meaning of the arguments that are no action of the protocol.
 #[derive(Debug)]
-pub enum Invocation {
-    /// Serve a request of the credential helper protocol.
-    Protocol(Action),
+enum Invocation {
     /// Print this text and succeed.
     Print(String),
     /// Print this line and fail; the notice is for people.
@@ -184,20 +185,40 @@ impl UserCommand {
 }
 
 impl Invocation {
-    /// Parses the name of the program and the arguments after it.
-    pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Self {
-        let name = args.next().unwrap_or_default();
-        let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if let Some(plugin) = kubelet::Kubelet::started_as(name) {
+    /// Does what was asked for.
+    fn run(self) -> Result<ExitCode, Error> {
+        match self {
+            Self::WrongUsage(line, notice) => {
+                answer::fail_on_both_streams();
+                notice.into_iter().for_each(error::print_notice);
+                Err(line)
+            }
+            Self::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
+            Self::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
+            Self::User(command) => {
+                let env = prepare_process();
+                // Not for the protocol, whose hits write nothing and save the system calls.
+                platform::survive_file_size_limit();
+                command.run(&env)
+            }
+            Self::FromClap(error) if error.use_stderr() => {
+                let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+                let missing = if missing { "a command is missing\n\n" } else { "" };
+                error::print_usage_error(&format!("{missing}{error}"));
+                Ok(ExitCode::from(WRONG_USAGE))
+            }
+            Self::FromClap(error) => error.exit(),
+        }
+    }
+
+    /// Parses the name of the program and the arguments after it, which are no action of the protocol.
+    fn from_args(args: &[OsString]) -> Self {
+        let Some((name, args)) = args.split_first() else { return Self::from_args(&[OsString::new()]) };
+        if let Some(plugin) = started_as_plugin(name) {
             return Self::User(UserCommand::Kubelet(plugin));
         }
-        let args: Vec<OsString> = args.collect();
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         match words[..] {
-            ["get"] => return Self::Protocol(Action::Get),
-            ["store"] => return Self::Protocol(Action::Store),
-            ["erase"] => return Self::Protocol(Action::Erase),
-            ["list"] => return Self::Protocol(Action::List),
             ["version"] => return Self::Print(version()),
             ["--version" | "-v" | "-V"] => return Self::Print(version_lines()),
             ["version" | "--version" | "-v" | "-V", "--verbose"] => {
@@ -218,8 +239,8 @@ impl Invocation {
             }
             _ => {}
         }
-        let args = match AwsCli::parse(&args) {
-            None => args,
+        let args = match AwsCli::parse(args) {
+            None => args.to_vec(),
             Some(AwsCli::GetLoginPassword(sorted)) => sorted,
             Some(AwsCli::Version) => return Self::Print(version_lines()),
             Some(AwsCli::Unsupported(error)) => {

@@ -193,6 +193,14 @@ pub fn spawn_scoped<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce(
     std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(drop)
 }
 
+/// Does the work on a stack of a known size, whatever `ulimit -s` leaves the first thread, and here where no thread can be started.
+pub fn with_enough_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    let done = Mutex::new(None);
+    let work_there = || *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+    let _ = std::thread::scope(|scope| spawn_scoped(scope, work_there));
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(work)
+}
+
 /// The threads that [`for_each`] may start, in all calls together: their stacks fit into little memory.
 static SPARE_THREADS: AtomicUsize = AtomicUsize::new(6);
 

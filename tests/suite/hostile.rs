@@ -277,6 +277,28 @@ fn small_stacks_of_threads_are_not_those_of_the_helper() {
     helper.get(HOST).password_for(HOST);
 }
 
+/// The limit on the stack of the first thread, for what needs more of it than an answer from the cache.
+#[test]
+fn a_small_stack_ends_no_command() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    for (args, code) in [
+        (&["doctor", HOST][..], 1),
+        (&["setup", "--dry-run", HOST], 0),
+        (&["export", "--format", "env", HOST], 0),
+        (&["get-login-password", "--region", "eu-central-1"], 0),
+        (&["--help"], 0),
+        (&["version"], 0),
+    ] {
+        let mut shell = helper.tool("sh");
+        let ran = run(shell.args(["-c", "ulimit -s 64; exec \"$@\"", "sh"]).arg(program()).args(args), "");
+        assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
+    }
+    let mut shell = helper.tool("sh");
+    let ran = run(shell.args(["-c", "exec \"$0\" version >/dev/full"]).arg(program()), "");
+    assert_eq!(ran.code, Some(1), "a failure after the first output ends the program: {ran:?}");
+}
+
 /// Tokens that look like words.
 #[test]
 fn a_token_that_the_helper_sent_is_not_quoted() {
