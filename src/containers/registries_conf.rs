@@ -144,9 +144,9 @@ fn file_from_variable(env: &Env, variable: &str) -> Result<Option<PathBuf>, Fail
 /// Returns the directories of drop-ins below a directory of the system.
 fn system_drop_ins(dir: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![dir.join("registries.conf.d")];
-    match platform::user_id() {
-        Some(0) | None => dirs.push(dir.join("registries.rootful.conf.d")),
-        Some(user) => {
+    match platform::own_id() {
+        0 => dirs.push(dir.join("registries.rootful.conf.d")),
+        user => {
             let rootless = dir.join("registries.rootless.conf.d");
             dirs.push(rootless.clone());
             dirs.push(rootless.join(user.to_string()));

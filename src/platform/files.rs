@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
+use super::owner::Owned;
+
 /// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path) -> io::Result<File> {
     open(path, false)
@@ -89,7 +91,6 @@ pub fn read_within(file: &File, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 pub fn file_state(metadata: &Metadata) -> [u64; 5] {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
         let (seconds, nanoseconds) = (metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned());
         [metadata.dev(), metadata.ino(), metadata.size(), seconds, nanoseconds]
     }
@@ -105,7 +106,6 @@ pub fn file_state(metadata: &Metadata) -> [u64; 5] {
 pub fn changed_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
         let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
         let since_1970 = std::time::Duration::new(u64::try_from(metadata.ctime()).ok()?, nanoseconds);
         std::time::UNIX_EPOCH.checked_add(since_1970)
@@ -117,28 +117,12 @@ pub fn changed_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
 /// When a directory was last moved or given another owner or mode; `None` when its content has changed since, or the system does
 /// not tell.
 pub fn moved_at(metadata: &Metadata) -> Option<std::time::SystemTime> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let is_of_content = (metadata.ctime(), metadata.ctime_nsec()) == (metadata.mtime(), metadata.mtime_nsec());
-        changed_at(metadata).filter(|_| !is_of_content)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        None
-    }
+    changed_at(metadata).filter(|changed_at| metadata.modified().ok() != Some(*changed_at))
 }
 
 /// Whether everybody may put files into a directory, as into /tmp.
 pub fn is_for_everybody(dir: &Metadata) -> bool {
-    #[cfg(unix)]
-    return std::os::unix::fs::PermissionsExt::mode(&dir.permissions()) & 0o1002 == 0o1002;
-    #[cfg(not(unix))]
-    {
-        let _ = dir;
-        false
-    }
+    dir.mode() & 0o1002 == 0o1002
 }
 
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
@@ -159,44 +143,26 @@ pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Opti
 
 /// An executable file: `path` itself, or on Windows `path` with one of the `endings` of programs.
 pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = endings;
-        let metadata = std::fs::metadata(path).ok()?;
-        (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then(|| (path.to_owned(), metadata))
-    }
-    #[cfg(not(unix))]
-    {
-        let has_ending = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
-            endings.iter().any(|ending| name.ends_with(&ending.to_ascii_lowercase()))
-        };
-        let with = |ending: &String| {
-            // Not `with_extension`, which would replace the part of a name after a dot.
-            let mut path = path.as_os_str().to_owned();
-            path.push(ending);
-            PathBuf::from(path)
-        };
-        let as_it_is = Some(path.to_owned()).filter(|path| has_ending(path));
-        let file = |path: PathBuf| path.metadata().ok().filter(Metadata::is_file).map(|metadata| (path, metadata));
-        as_it_is.into_iter().chain(endings.iter().map(with)).find_map(file)
-    }
+    let has_ending = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+        endings.iter().any(|ending| name.ends_with(&ending.to_ascii_lowercase()))
+    };
+    let with = |ending: &String| {
+        // Not `with_extension`, which would replace the part of a name after a dot.
+        let mut path = path.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let as_it_is = Some(path.to_owned()).filter(|path| cfg!(unix) || has_ending(path));
+    let is_program = |file: &Metadata| file.is_file() && file.mode() & 0o111 != 0;
+    let file = |path: PathBuf| path.metadata().ok().filter(is_program).map(|metadata| (path, metadata));
+    as_it_is.into_iter().chain(endings.iter().map(with)).find_map(file)
 }
 
-/// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, the answer is
-/// always yes: there, a lock on a file that was removed at the same moment costs one more call to AWS.
+/// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, whether it names any:
+/// there, a lock on a file that was replaced at the same moment costs one more call to AWS.
 pub fn is_same_file(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        let open = file.metadata().map(identity);
-        open.is_ok_and(|open| std::fs::symlink_metadata(path).is_ok_and(|there| identity(there) == open))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, path);
-        true
-    }
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let open = file.metadata().map(identity);
+    open.is_ok_and(|open| std::fs::symlink_metadata(path).is_ok_and(|there| identity(there) == open))
 }

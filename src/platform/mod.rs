@@ -2,7 +2,7 @@
 //!
 //! On Unix, private files and directories have mode 0600 and 0700, whatever the umask, and are not opened through a symbolic
 //! link in the last component. On Windows, the inherited access lists of the user's profile directories make them private,
-//! and creating links requires a privilege, so owners and modes are not checked. A cache directory elsewhere is as private as the
+//! and creating links requires a privilege, so owners and modes are not checked ([`owner`]). A cache directory elsewhere is as private as the
 //! directory above it.
 //!
 //! Other differences, by the platforms' documentation:
@@ -21,6 +21,7 @@ mod files;
 mod machine;
 #[cfg(unix)]
 mod new_file;
+mod owner;
 mod process;
 mod shell;
 mod trust;
@@ -36,6 +37,7 @@ pub use files::*;
 pub use machine::*;
 #[cfg(unix)]
 pub use new_file::NewFile;
+pub use owner::own_id;
 pub use process::*;
 pub use shell::*;
 pub use trust::*;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
-#[cfg(unix)]
+use super::owner::{Owned, own_id};
 use super::with_command;
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
@@ -27,14 +27,8 @@ pub fn detour(path: &Path) -> Option<String> {
         let target = link.canonicalize().or_else(|_| link.read_link()).unwrap_or_default();
         return Some(format!("{} is a link to {}: remove it, or name another file", link.display(), target.display()));
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1) {
-            return Some(format!("{} has a second name: remove it, or name another file", path.display()));
-        }
-    }
-    None
+    let has_second_name = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1);
+    has_second_name.then(|| format!("{} has a second name: remove it, or name another file", path.display()))
 }
 
 /// Why the cache does not use a directory, and the fix.
@@ -62,16 +56,12 @@ pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
     if !metadata.is_dir() {
         return not_private("it is not a directory", "remove it, or name another directory with AWS_ECR_CACHE_DIR");
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != own_id() {
-            return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
-        }
-        if metadata.mode() & 0o022 != 0 {
-            let private = || with_command("make it private", "chmod 700", &[dir]);
-            return not_private("others may write to it", &detour(dir).unwrap_or_else(private));
-        }
+    if metadata.uid() != own_id() {
+        return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let private = || with_command("make it private", "chmod 700", &[dir]);
+        return not_private("others may write to it", &detour(dir).unwrap_or_else(private));
     }
     Ok(())
 }
@@ -82,41 +72,16 @@ pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str
     if !metadata.is_file() {
         return Err("it is not a regular file");
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if metadata.uid() != own_id() {
-            return Err("it belongs to another user");
-        }
-        if metadata.mode() & 0o077 != 0 {
-            return Err("others may read or write it");
-        }
+    if metadata.uid() != own_id() {
+        return Err("it belongs to another user");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err("others may read or write it");
     }
     Ok(metadata)
 }
 
 /// Whether it is a regular file of this user that has no second name, e.g. in a directory of another user.
 pub fn is_own_file(metadata: &std::fs::Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        metadata.is_file() && metadata.uid() == own_id() && metadata.nlink() < 2
-    }
-    #[cfg(not(unix))]
-    metadata.is_file()
-}
-
-/// The id of the user that this process runs as, read once.
-#[cfg(unix)]
-pub(super) fn own_id() -> u32 {
-    static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *ID.get_or_init(|| rustix::process::geteuid().as_raw())
-}
-
-/// The id of the user that this process runs as; `None` on systems without numeric ids.
-pub fn user_id() -> Option<u32> {
-    #[cfg(unix)]
-    return Some(own_id());
-    #[cfg(not(unix))]
-    None
+    metadata.is_file() && metadata.uid() == own_id() && metadata.nlink() < 2
 }

@@ -7,6 +7,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::owner::{Owned, own_id};
+
 /// The size limit of the user database. A line has some tens of bytes.
 #[cfg(unix)]
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -20,7 +22,7 @@ pub fn home_in_user_database() -> Option<PathBuf> {
         let database = super::open_without_waiting(Path::new("/etc/passwd")).ok()?;
         let is_file = database.metadata().ok()?.is_file();
         let database = is_file.then(|| super::files::read_within(&database, LARGEST))?.ok()?;
-        let id = super::own_id().to_string();
+        let id = own_id().to_string();
         let home = database.split(|byte| *byte == b'\n').find_map(|line| {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
             (fields.get(2)? == &id.as_bytes()).then(|| fields.get(5).copied())?
@@ -35,37 +37,17 @@ pub fn home_in_user_database() -> Option<PathBuf> {
 /// it does is asked by name: what matters is judged later, that the directory of the file is this user's.
 #[cfg(unix)]
 pub(super) fn owner_of_home(path: &Path, home: Option<&Path>) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt;
-    let home = home.filter(|home| super::own_id() == 0 && super::is_below(path, home))?;
+    let home = home.filter(|home| own_id() == 0 && super::is_below(path, home))?;
     home.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0)
 }
 
 /// The user to whom a path belongs, with links followed, if that is not this one.
 pub fn other_owner(path: &Path) -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != super::own_id())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
+    path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own_id())
 }
 
 /// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home
 /// directory under `sudo -E` and in container jobs.
 pub fn is_root_elsewhere(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        super::own_id() == 0
-            && path.ancestors().find_map(|path| path.metadata().ok()).is_some_and(|metadata| metadata.uid() != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
+    own_id() == 0 && path.ancestors().find_map(|path| path.metadata().ok()).is_some_and(|metadata| metadata.uid() != 0)
 }

@@ -26,7 +26,7 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     let here = named.map(|path| path.display().to_string());
     match env.find_program(NAME) {
         None => {
-            let copy = if platform::user_id() == Some(0) { "cp" } else { "sudo cp" };
+            let copy = if platform::own_id() == 0 { "cp" } else { "sudo cp" };
             let hint = match here {
                 Some(here) if !cfg!(windows) => {
                     let to = Path::new("/usr/local/bin").join(NAME);
