@@ -31,7 +31,7 @@ mod single_flight;
 pub use entry::{Entry, Freshness};
 pub use manifest::{Decided, Manifest};
 pub use protocol::{Cached, Need};
-pub use single_flight::{Flight, Outcome, Reply};
+pub use single_flight::{Flight, Outcome, Stop, busy};
 
 use std::collections::HashSet;
 use std::fmt;

@@ -39,33 +39,40 @@ pub struct Flight<'a, T> {
     pub need: Need,
     /// Reads the token from the cache; `None` when there is none that may be served.
     pub look_up: &'a dyn Fn() -> Option<(Cached, T)>,
-    /// Requests a token from AWS, until the given time.
-    pub request: &'a mut dyn FnMut(Instant) -> Reply<T>,
+    /// Requests a token from AWS, until the given time. The token has an entry if it may be cached.
+    pub request: &'a mut dyn FnMut(Instant) -> Result<(T, Option<Entry>), Stop>,
 }
 
-/// What came of a request to AWS.
-pub enum Reply<T> {
-    /// A token, and its entry if it may be cached.
-    Issued(T, Option<Entry>),
+/// Why there is no token.
+pub enum Stop {
     /// The identity was derived from settings that have changed since.
-    SettingsChanged,
-    /// No token.
-    Failed(Failure),
-}
-
-/// What came of a flight.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// The token from the cache, and why it could not be refreshed, if this process tried that.
-    Cached(T, Option<Failure>),
-    /// A new token, and why it is not in the cache where that has failed.
-    Issued(T, io::Result<()>),
-    /// The settings have changed.
     SettingsChanged,
     /// The failure of this process, or of the one that asked AWS meanwhile.
     Failed(Failure),
-    /// Another process is still asking AWS.
-    Busy,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Where the token of a flight comes from.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// From the cache, and why it could not be refreshed, if this process tried that.
+    Cached(T, Option<Failure>),
+    /// From AWS, and why it is not in the cache where that has failed.
+    Issued(T, io::Result<()>),
+}
+
+/// Another process was requesting the token until the deadline.
+pub fn busy() -> Failure {
+    Failure::new(
+        Code::Busy,
+        "another process was requesting this token from AWS until the time limit",
+        "try again; with AWS_ECR_DISABLE_CACHE=1 the helper does not wait for other processes",
+    )
 }
 
 /// One process on its way through the protocol.
@@ -87,7 +94,7 @@ struct Run<'a, T> {
 
 impl Cache {
     /// Gets a token from the cache, from AWS, or from the process that asks AWS meanwhile.
-    pub fn single_flight<'a, T>(&'a self, flight: Flight<'a, T>) -> Outcome<T> {
+    pub fn single_flight<'a, T>(&'a self, flight: Flight<'a, T>) -> Result<Outcome<T>, Stop> {
         let started = Instant::now();
         let deadline = flight.deadline.saturating_duration_since(started);
         let mut run = Run {
@@ -209,7 +216,7 @@ impl<T> Run<'_, T> {
             let _ = platform::spawn_thread(heartbeat);
         }
         match (self.flight.request)(self.started.checked_add(limit).unwrap_or(self.flight.deadline)) {
-            Reply::Issued(token, entry) => {
+            Ok((token, entry)) => {
                 let is_cacheable = entry.is_some();
                 self.issued = Some((token, entry));
                 if let (true, Some(Err(error))) = (is_cacheable, &self.save) {
@@ -217,8 +224,8 @@ impl<T> Run<'_, T> {
                 }
                 Requested::Issued { is_cacheable }
             }
-            Reply::SettingsChanged => Requested::SettingsChanged,
-            Reply::Failed(failure) => {
+            Err(Stop::SettingsChanged) => Requested::SettingsChanged,
+            Err(Stop::Failed(failure)) => {
                 let is_refusal = failure.is_refusal;
                 // Closes the temporary file: the process may be at its limit of open files.
                 (self.failure, self.save) = (Some(failure), None);
@@ -240,23 +247,23 @@ impl<T> Run<'_, T> {
         }
     }
 
-    fn answer(self, answer: Answer) -> Outcome<T> {
+    fn answer(self, answer: Answer) -> Result<Outcome<T>, Stop> {
         match (answer, self.cached, self.issued, self.failure, self.reported) {
             (Answer::Cached, Some(token), _, failure, _) => {
                 if let (Some(Err(error)), None) = (&self.save, &failure) {
                     let dir = self.cache.dir().display();
                     warn!(dir:%, error:%; "the cache cannot be written; serving the cached token without a refresh");
                 }
-                Outcome::Cached(token, failure)
+                Ok(Outcome::Cached(token, failure))
             }
             (Answer::Issued, _, Some((token, _)), ..) => {
-                Outcome::Issued(token, self.save.map_or(self.saved, |begun| begun.map(drop)))
+                Ok(Outcome::Issued(token, self.save.map_or(self.saved, |begun| begun.map(drop))))
             }
             (Answer::Failed, _, _, Some(failure), _) | (Answer::Failed, _, _, None, Some(failure)) => {
-                Outcome::Failed(failure)
+                Err(failure.into())
             }
-            (Answer::SettingsChanged, ..) => Outcome::SettingsChanged,
-            _ => Outcome::Busy,
+            (Answer::SettingsChanged, ..) => Err(Stop::SettingsChanged),
+            _ => Err(busy().into()),
         }
     }
 }

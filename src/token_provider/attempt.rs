@@ -4,20 +4,20 @@
 //! a failure no process tries again for some minutes, until the last tenth of the token's lifetime. The order of all this is
 //! [`protocol`](crate::cache::protocol)'s.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::authenticator::{Authenticator, Resolved, Stop};
+use super::authenticator::{Authenticator, Resolved};
 use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
 use crate::aws::{Renewal, Session};
-use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Reply};
-use crate::code::Code;
+use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity};
+use crate::identity::Identity;
 
 /// How long the renewal of a sign-in may take while a valid token is in the cache. One that is cut off has used up the token of the next
 /// one, so that the person would have to sign in again.
@@ -40,24 +40,24 @@ impl TokenRequest<'_> {
 
     /// Serves the cached token, or requests a new one.
     pub(super) fn with_cache(&self, cache: &Cache) -> Result<IssuedToken, Stop> {
-        self.log_cached(cache);
+        let is_logged = Cell::new(false);
         let outcome = cache.single_flight(Flight {
             key: &self.identity.key,
             saved_for: &self.identity.key,
             deadline: self.deadline,
             need: self.need(),
             look_up: &|| {
-                let (cached, entry) = self.look_up(cache, &self.identity.key)?;
+                let entry = cache.look_up(&self.identity.key);
+                if !is_logged.replace(true) {
+                    self.log_cached(cache, entry.as_ref());
+                }
+                let (cached, entry) = self.served(entry?)?;
                 Some((cached, IssuedToken::cached(entry, self.target.max_age)))
             },
-            request: &mut |deadline| match self.request(Some(cache), deadline) {
-                Ok((token, entry)) => Reply::Issued(token, entry),
-                Err(Stop::SettingsChanged) => Reply::SettingsChanged,
-                Err(Stop::Failed(failure)) => Reply::Failed(failure),
-            },
+            request: &mut |deadline| self.request(Some(cache), deadline),
         });
         let host = &self.target.host;
-        match outcome {
+        match outcome? {
             Outcome::Cached(token, why) => {
                 match why {
                     None => debug!(host; "token served from the cache"),
@@ -66,9 +66,6 @@ impl TokenRequest<'_> {
                 Ok(token)
             }
             Outcome::Issued(token, _) => Ok(token),
-            Outcome::SettingsChanged => Err(Stop::SettingsChanged),
-            Outcome::Failed(failure) => Err(failure.into()),
-            Outcome::Busy => Err(busy().into()),
         }
     }
 
@@ -85,29 +82,31 @@ impl TokenRequest<'_> {
             let (token, entry) = self.issue(&session, deadline)?;
             return Ok((token, under_key(entry)));
         };
-        // Of all identities with these credentials, one asks.
+        let look_up = |key| self.served(cache.look_up(key)?);
+        // Of all identities with these credentials, one asks. A token from the cache comes with its entry.
         let outcome = cache.single_flight(Flight {
             key: credentials,
             saved_for: &self.identity.key,
             deadline,
             need: self.need(),
             look_up: &|| {
-                self.look_up(cache, credentials).map(|(cached, entry)| (cached, Shared::Cached(cached, entry)))
+                let (cached, entry) = look_up(credentials)?;
+                Some((cached, (IssuedToken::cached(entry.clone(), self.target.max_age), Some((cached, entry)))))
             },
-            request: &mut |deadline| match self.issue(&session, deadline) {
-                Ok((token, entry)) => Reply::Issued(Shared::Issued(token), under_key(entry)),
-                Err(failure) => Reply::Failed(failure),
+            request: &mut |deadline| {
+                let (token, entry) = self.issue(&session, deadline)?;
+                Ok(((token, None), under_key(entry)))
             },
         });
-        match outcome {
-            Outcome::Issued(Shared::Issued(token), _) => Ok((token, None)),
+        match outcome? {
+            Outcome::Issued((token, _), _) => Ok((token, None)),
             // The flight of this identity serves its own token, and postpones its next refresh.
-            Outcome::Cached(Shared::Cached(Cached::Stale | Cached::ExpiresSoon, _), why)
-                if self.look_up(cache, &self.identity.key).is_some() =>
+            Outcome::Cached((_, Some((Cached::Stale | Cached::ExpiresSoon, _))), why)
+                if look_up(&self.identity.key).is_some() =>
             {
                 Err(why.unwrap_or_else(busy).into())
             }
-            Outcome::Cached(Shared::Cached(_, entry), why) => {
+            Outcome::Cached((token, cached), why) => {
                 let host = &self.target.host;
                 match why {
                     None => debug!(host; "the credentials are those of a cached token"),
@@ -115,10 +114,8 @@ impl TokenRequest<'_> {
                         warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
                     }
                 }
-                Ok((IssuedToken::cached(entry.clone(), self.target.max_age), under_key(Some(entry))))
+                Ok((token, under_key(cached.map(|(_, entry)| entry))))
             }
-            Outcome::Failed(failure) => Err(failure.into()),
-            _ => Err(busy().into()),
         }
     }
 
@@ -135,9 +132,8 @@ impl TokenRequest<'_> {
         Ok((IssuedToken::new(issued, self.target.max_age), entry))
     }
 
-    /// Reads the cached token of a key.
-    fn look_up(&self, cache: &Cache, key: &CacheKey) -> Option<(Cached, Entry)> {
-        let entry = cache.look_up(key)?;
+    /// The entry, if it may be served, and how fresh it is. A valid one that is to be refreshed may be served before that.
+    fn served(&self, entry: Entry) -> Option<(Cached, Entry)> {
         let cached = cached(&entry, self.target.max_age)?;
         if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
             on_stale(&entry.clone().into_token());
@@ -145,19 +141,12 @@ impl TokenRequest<'_> {
         Some((cached, entry))
     }
 
-    fn log_cached(&self, cache: &Cache) {
-        if let Some(entry) = cache.look_up(&self.identity.key) {
-            log_entry(&entry);
-        } else {
-            debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token");
+    fn log_cached(&self, cache: &Cache, entry: Option<&Entry>) {
+        match entry {
+            Some(entry) => log_entry(entry),
+            None => debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token"),
         }
     }
-}
-
-/// A token of the same credentials.
-enum Shared {
-    Cached(Cached, Entry),
-    Issued(IssuedToken),
 }
 
 /// What the protocol has to know of an entry; `None` when it may not be served.
@@ -168,15 +157,6 @@ fn cached(entry: &Entry, max_age: Option<Duration>) -> Option<Cached> {
         Freshness::Stale => Some(Cached::Stale),
         Freshness::Expired => None,
     }
-}
-
-/// Another process was requesting the token until the deadline.
-pub(super) fn busy() -> Failure {
-    Failure::new(
-        Code::Busy,
-        "another process was requesting this token from AWS until the time limit",
-        "try again; with AWS_ECR_DISABLE_CACHE=1 the helper does not wait for other processes",
-    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 use log::{debug, info};
 
 use crate::aws::{Exchange, MfaCode, Renewal, Session};
+use crate::cache::Stop;
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
@@ -16,20 +17,6 @@ use crate::identity::{CacheKey, Identity, Touched, Watch};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
-
-/// Why a step has no result.
-pub enum Stop {
-    /// The identity was derived from settings that have changed since.
-    SettingsChanged,
-    /// It failed.
-    Failed(Failure),
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
 
 /// Credentials, and what their token may be cached for.
 pub struct Resolved {

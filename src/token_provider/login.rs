@@ -4,12 +4,11 @@
 use std::io;
 use std::time::Instant;
 
-use super::attempt::busy;
 use super::authenticator::Resolved;
 use super::in_context;
 use super::stored::{new_entry, open_cache_for, save_manifest, unwritable};
 use crate::aws::Issued;
-use crate::cache::{Cached, Entry, Flight, Need, Outcome, Reply};
+use crate::cache::{Cached, Entry, Flight, Need, Outcome, Stop, busy};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
@@ -33,31 +32,28 @@ pub fn log_in(
         need: Need::Login,
         // The protocol asks for it after a refusal alone, which ends any token.
         look_up: &|| cache.look_up(&identity.key).map(|_| (Cached::Stale, None)),
-        request: &mut |deadline| match session.request_token(deadline) {
-            Ok(issued) => {
-                let entry = login_entry(identity, key, target, &issued);
-                Reply::Issued(Some((issued, entry.as_ref().err().cloned())), entry.ok())
-            }
-            Err(failure) => {
+        request: &mut |deadline| {
+            let issued = session.request_token(deadline).inspect_err(|failure| {
                 if let (true, Some(key)) = (failure.is_refusal, session.cache_key()) {
                     cache.remove_refused(key);
                 }
-                Reply::Failed(failure)
-            }
+            })?;
+            let entry = login_entry(identity, key, target, &issued);
+            Ok((Some((issued, entry.as_ref().err().cloned())), entry.ok()))
         },
     });
     let why = match outcome {
-        Outcome::Issued(Some((issued, None)), Ok(())) => {
+        Ok(Outcome::Issued(Some((issued, None)), Ok(()))) => {
             save_manifest(env, config, target, identity);
             return Ok(issued);
         }
-        Outcome::Issued(Some((_, Some(why))), _) => why,
-        Outcome::Issued(_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+        Ok(Outcome::Issued(Some((_, Some(why))), _)) => why,
+        Ok(Outcome::Issued(_, Err(error))) if error.kind() == io::ErrorKind::NotFound => {
             let what = "the token of this identity was replaced or erased meanwhile";
             Failure::new(Code::CacheUnused, what, "run the command again")
         }
-        Outcome::Issued(_, Err(error)) => unwritable(&cache, &error),
-        Outcome::Failed(failure) => return Err(in_context(target, failure)),
+        Ok(Outcome::Issued(_, Err(error))) => unwritable(&cache, &error),
+        Err(Stop::Failed(failure)) => return Err(in_context(target, failure)),
         _ => return Err(in_context(target, busy())),
     };
     Err(why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host)))

@@ -25,6 +25,7 @@ use log::{Level, debug, info, log_enabled, warn};
 use time::OffsetDateTime;
 
 use crate::aws::{Exchange, Issued};
+pub use crate::cache::Stop;
 use crate::cache::{Decided, Entry, Freshness};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -37,7 +38,7 @@ use crate::quote::mask_user_info;
 use crate::registry::{self, Host};
 use crate::token::Token;
 use attempt::TokenRequest;
-pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, Stop, unsettled};
+pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
 pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
