@@ -47,13 +47,15 @@ pub struct Entry {
 }
 
 /// What may be done with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Freshness {
     /// Less than half of its lifetime has passed: it is served as it is.
     Fresh,
     /// Still valid, but to be refreshed: it is served only when the refresh fails.
     Stale,
-    /// Expired, or created in the future: it is never served.
+    /// The same, in the last tenth of its lifetime.
+    ExpiresSoon,
+    /// Expired, or created in the future: it is never served, as if there were none.
     Expired,
 }
 
@@ -114,11 +116,6 @@ impl Entry {
         self.expires_at
     }
 
-    /// Whether it is in the last tenth of its lifetime.
-    pub fn expires_soon(&self) -> bool {
-        self.remaining() <= self.lifetime() / 10
-    }
-
     /// How long ago it was created; its whole lifetime when that is in the future.
     pub fn age(&self) -> Duration {
         let age = self.age_at(OffsetDateTime::now_utc(), platform::seconds_since_boot());
@@ -139,9 +136,11 @@ impl Entry {
 
     /// How fresh it is at `now`, which is `uptime` seconds after boot.
     pub fn freshness_at(&self, now: OffsetDateTime, uptime: Option<u64>) -> Freshness {
+        let lifetime = self.lifetime();
         match self.age_at(now, uptime) {
-            Some(age) if age < self.lifetime() / 2 => Freshness::Fresh,
-            Some(age) if age < self.lifetime() => Freshness::Stale,
+            Some(age) if age < lifetime / 2 => Freshness::Fresh,
+            Some(age) if age < lifetime - lifetime / 10 => Freshness::Stale,
+            Some(age) if age < lifetime => Freshness::ExpiresSoon,
             _ => Freshness::Expired,
         }
     }
@@ -196,6 +195,7 @@ mod tests {
     use crate::token::Token;
 
     const HOUR: Duration = Duration::from_hours(1);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn entry(lifetime: Duration) -> Option<Entry> {
         let now = OffsetDateTime::UNIX_EPOCH + 1000 * HOUR;
@@ -212,11 +212,34 @@ mod tests {
             (1000, Freshness::Fresh),
             (1005, Freshness::Fresh),
             (1006, Freshness::Stale),
-            (1011, Freshness::Stale),
+            (1010, Freshness::Stale),
+            (1011, Freshness::ExpiresSoon),
             (1012, Freshness::Expired),
             (2000, Freshness::Expired),
         ] {
             assert_eq!(entry.freshness_at(OffsetDateTime::UNIX_EPOCH + hours * HOUR, None), age, "{hours}");
+        }
+    }
+
+    #[test]
+    fn a_greatest_age_ends_an_entry_earlier_and_its_refresh_depends_on_its_life_alone() {
+        for (minutes, max_age, expected) in [
+            (0, None, Freshness::Fresh),
+            (4, None, Freshness::Fresh),
+            (6, None, Freshness::Stale),
+            (8, None, Freshness::Stale),
+            (9, None, Freshness::ExpiresSoon),
+            (10, None, Freshness::Expired),
+            (3, Some(4), Freshness::Fresh),
+            (4, Some(4), Freshness::Expired),
+            (6, Some(7), Freshness::Stale),
+            (6, Some(60), Freshness::Stale),
+            (10, Some(60), Freshness::Expired),
+        ] {
+            let created_at = OffsetDateTime::now_utc() - minutes * MINUTE;
+            let entry = Entry { created_at, expires_at: created_at + 10 * MINUTE, ..entry(HOUR).expect("an entry") };
+            let max_age = max_age.map(|minutes| minutes * MINUTE);
+            assert_eq!(entry.freshness_within(max_age), expected, "{minutes} minutes of {max_age:?}");
         }
     }
 

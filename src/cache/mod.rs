@@ -30,7 +30,7 @@ mod single_flight;
 
 pub use entry::{Entry, Freshness};
 pub use manifest::{Decided, Manifest};
-pub use protocol::{Cached, Need};
+pub use protocol::Need;
 pub use single_flight::{Flight, Outcome, Stop, busy};
 
 use std::collections::HashSet;

@@ -11,8 +11,8 @@ use log::{debug, warn};
 
 use super::failure::FailureReport;
 use super::lock::Lock;
-use super::protocol::{Answer, Cached, Locked, Need, Process, Requested, Seen, Step, Timing};
-use super::{Cache, Entry};
+use super::protocol::{Answer, Locked, Need, Process, Requested, Seen, Step, Timing};
+use super::{Cache, Entry, Freshness};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::CacheKey;
@@ -38,7 +38,7 @@ pub struct Flight<'a, T> {
     /// What the token is for.
     pub need: Need,
     /// Reads the token from the cache; `None` when there is none that may be served.
-    pub look_up: &'a dyn Fn() -> Option<(Cached, T)>,
+    pub look_up: &'a dyn Fn() -> Option<(Freshness, T)>,
     /// Requests a token from AWS, until the given time. The token has an entry if it may be cached.
     pub request: &'a mut dyn FnMut(Instant) -> Result<(T, Option<Entry>), Stop>,
 }
@@ -166,10 +166,10 @@ impl<T> Run<'_, T> {
         Seen::Done
     }
 
-    fn look_up(&mut self) -> Cached {
+    fn look_up(&mut self) -> Freshness {
         let (cached, token) = (self.flight.look_up)().unzip();
         self.cached = token;
-        cached.unwrap_or(Cached::Missing)
+        cached.unwrap_or(Freshness::Expired)
     }
 
     fn try_lock(&mut self, number: u8) -> Locked {

@@ -14,7 +14,7 @@ use super::authenticator::{Authenticator, Resolved};
 use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
 use crate::aws::{Renewal, Session};
-use crate::cache::{Cache, Cached, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
+use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::Identity;
@@ -101,7 +101,7 @@ impl TokenRequest<'_> {
         match outcome? {
             Outcome::Issued((token, _), _) => Ok((token, None)),
             // The flight of this identity serves its own token, and postpones its next refresh.
-            Outcome::Cached((_, Some((Cached::Stale | Cached::ExpiresSoon, _))), why)
+            Outcome::Cached((_, Some((Freshness::Stale | Freshness::ExpiresSoon, _))), why)
                 if look_up(&self.identity.key).is_some() =>
             {
                 Err(why.unwrap_or_else(busy).into())
@@ -133,12 +133,16 @@ impl TokenRequest<'_> {
     }
 
     /// The entry, if it may be served, and how fresh it is. A valid one that is to be refreshed may be served before that.
-    fn served(&self, entry: Entry) -> Option<(Cached, Entry)> {
-        let cached = cached(&entry, self.target.max_age)?;
-        if let (Purpose::Answer(on_stale), true) = (self.purpose, cached != Cached::Fresh) {
-            on_stale(&entry.clone().into_token());
+    fn served(&self, entry: Entry) -> Option<(Freshness, Entry)> {
+        let freshness = entry.freshness_within(self.target.max_age);
+        match (self.purpose, freshness) {
+            (_, Freshness::Expired) => return None,
+            (Purpose::Answer(on_stale), Freshness::Stale | Freshness::ExpiresSoon) => {
+                on_stale(&entry.clone().into_token());
+            }
+            _ => {}
         }
-        Some((cached, entry))
+        Some((freshness, entry))
     }
 
     fn log_cached(&self, cache: &Cache, entry: Option<&Entry>) {
@@ -149,24 +153,13 @@ impl TokenRequest<'_> {
     }
 }
 
-/// What the protocol has to know of an entry; `None` when it may not be served.
-fn cached(entry: &Entry, max_age: Option<Duration>) -> Option<Cached> {
-    match entry.freshness_within(max_age) {
-        Freshness::Fresh => Some(Cached::Fresh),
-        Freshness::Stale if entry.expires_soon() => Some(Cached::ExpiresSoon),
-        Freshness::Stale => Some(Cached::Stale),
-        Freshness::Expired => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use time::OffsetDateTime;
 
-    use super::cached;
-    use crate::cache::{Cached, Entry};
+    use crate::cache::Entry;
     use crate::identity::CacheKey;
     use crate::registry::Registry;
     use crate::token::Token;
@@ -180,26 +173,6 @@ mod tests {
         let registry = Registry::parse("111122223333.dkr.ecr.us-east-1.amazonaws.com").expect("a registry");
         let created_at = OffsetDateTime::now_utc() - age;
         Entry::new(&CacheKey::of("identity"), &registry, token, 10 * MINUTE, created_at).expect("an entry")
-    }
-
-    #[test]
-    fn an_entry_is_served_as_long_as_it_and_the_settings_allow_and_refreshed_from_half_its_life_on() {
-        for (minutes, max_age, expected) in [
-            (0, None, Some(Cached::Fresh)),
-            (4, None, Some(Cached::Fresh)),
-            (6, None, Some(Cached::Stale)),
-            (8, None, Some(Cached::Stale)),
-            (9, None, Some(Cached::ExpiresSoon)),
-            (10, None, None),
-            (3, Some(4), Some(Cached::Fresh)),
-            (4, Some(4), None),
-            (6, Some(7), Some(Cached::Stale)),
-            (6, Some(60), Some(Cached::Stale)),
-            (10, Some(60), None),
-        ] {
-            let max_age = max_age.map(|minutes| minutes * MINUTE);
-            assert_eq!(cached(&entry(minutes * MINUTE), max_age), expected, "{minutes} minutes of {max_age:?}");
-        }
     }
 
     #[test]

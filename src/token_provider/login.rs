@@ -8,7 +8,7 @@ use super::authenticator::Resolved;
 use super::in_context;
 use super::stored::{new_entry, open_cache_for, save_manifest, unwritable};
 use crate::aws::Issued;
-use crate::cache::{Cached, Entry, Flight, Need, Outcome, Stop, busy};
+use crate::cache::{Entry, Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
@@ -31,7 +31,7 @@ pub fn log_in(
         deadline,
         need: Need::Login,
         // The protocol asks for it after a refusal alone, which ends any token.
-        look_up: &|| cache.look_up(&identity.key).map(|_| (Cached::Stale, None)),
+        look_up: &|| cache.look_up(&identity.key).map(|_| (Freshness::Stale, None)),
         request: &mut |deadline| {
             let issued = session.request_token(deadline).inspect_err(|failure| {
                 if let (true, Some(key)) = (failure.is_refusal, session.cache_key()) {

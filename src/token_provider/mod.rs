@@ -136,7 +136,7 @@ fn log_entry(entry: &Entry) {
         let (age, valid_for) = (describe_duration(entry.age()), describe_duration(entry.remaining()));
         let state = match entry.freshness() {
             Freshness::Fresh => "fresh",
-            Freshness::Stale => "stale: to be refreshed",
+            Freshness::Stale | Freshness::ExpiresSoon => "stale: to be refreshed",
             Freshness::Expired => "expired",
         };
         debug!(key = short(entry.key()), age, valid_for, state; "cached token");

@@ -37,7 +37,7 @@ mod step;
 use std::time::Duration;
 
 pub use process::Process;
-pub use step::{Answer, Cached, Locked, Report, Requested, Seen, Step};
+pub use step::{Answer, Locked, Report, Requested, Seen, Step};
 
 /// The locks of a key: one for the leader, and one for its successor when the leader was stopped.
 pub const LOCKS: u8 = 2;

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::step::{Answer, Cached, Locked, Report, Requested, Seen, Step};
+use super::step::{Answer, Locked, Report, Requested, Seen, Step};
 use super::{Need, Timing};
+use crate::cache::entry::Freshness;
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +28,7 @@ pub struct Process {
     deadline: Duration,
     need: Need,
     phase: Phase,
-    cached: Cached,
+    cached: Freshness,
     /// The report that existed at the start, which belongs to an earlier request.
     earlier: Option<i128>,
     /// Whether there was a report when it looked last.
@@ -49,7 +50,7 @@ impl Process {
             deadline,
             need,
             phase: Phase::Start,
-            cached: Cached::Missing,
+            cached: Freshness::Expired,
             earlier: None,
             is_reported: false,
             lock: 0,
@@ -71,7 +72,7 @@ impl Process {
             Seen::Begun(can_save) => {
                 self.can_save = can_save;
                 // A failed refresh could not be postponed for the next process.
-                if !can_save && self.cached == Cached::Stale {
+                if !can_save && self.cached == Freshness::Stale {
                     return self.end(Answer::Cached);
                 }
                 // Nobody can share a token that is not saved.
@@ -97,10 +98,10 @@ impl Process {
         }
     }
 
-    fn after_look_up(&mut self, cached: Cached) -> Step {
+    fn after_look_up(&mut self, cached: Freshness) -> Step {
         self.cached = cached;
         match self.phase {
-            _ if cached == Cached::Fresh && self.need != Need::Login => self.end(Answer::Cached),
+            _ if cached == Freshness::Fresh && self.need != Need::Login => self.end(Answer::Cached),
             // Even if it reads none that it may serve: others accept older ones.
             Phase::Failing { is_refusal: true } => {
                 self.phase = Phase::Ending(Answer::Failed);
@@ -122,7 +123,7 @@ impl Process {
             let is_new = if is_start { report.counts } else { self.earlier != Some(report.id) };
             let is_postponed = is_start
                 && report.postpones
-                && (self.cached == Cached::Stale || (self.need == Need::List && !self.has_token()));
+                && (self.cached == Freshness::Stale || (self.need == Need::List && !self.has_token()));
             if is_postponed || (is_new && report.is_shared) {
                 return self.end_with_failure(report.is_refusal);
             }
@@ -227,7 +228,7 @@ impl Process {
 
     /// Whether a token may be served when it cannot be refreshed.
     fn has_token(&self) -> bool {
-        self.cached != Cached::Missing
+        self.cached != Freshness::Expired
     }
 }
 
@@ -235,7 +236,7 @@ impl Process {
 mod tests {
     use std::time::Duration;
 
-    use super::{Answer, Cached, Locked, Need, Process, Report, Requested, Seen, Step, Timing};
+    use super::{Answer, Freshness, Locked, Need, Process, Report, Requested, Seen, Step, Timing};
 
     const NOW: Duration = Duration::from_secs(1);
     const REFUSED: Requested = Requested::Failed { is_refusal: true };
@@ -255,7 +256,7 @@ mod tests {
     }
 
     /// The steps of a leader that finds `cached`, and whose request gives `requested`, from the report of its failure or from saving.
-    fn rest(cached: Cached, requested: Requested) -> Vec<Step> {
+    fn rest(cached: Freshness, requested: Requested) -> Vec<Step> {
         let cached = Seen::Cached(cached);
         let (mut process, _) = Process::start(Timing::REAL, Duration::from_mins(1), Need::Answer);
         let (free, nobody) = (Seen::Lock(Locked::Taken), Seen::Tested(Locked::Taken));
@@ -273,47 +274,47 @@ mod tests {
     #[test]
     fn what_is_cached_and_what_was_reported_decide_whether_to_ask() {
         for (cached, seen, step) in [
-            (Cached::Missing, Seen::Report(None), Step::TryLock(0)),
-            (Cached::Missing, report(true, false, false), Step::Answer(Answer::Failed)),
-            (Cached::Missing, report(false, true, true), Step::TryLock(0)),
-            (Cached::Stale, Seen::Report(None), Step::TryLock(0)),
-            (Cached::Stale, report(false, true, false), Step::Answer(Answer::Cached)),
-            (Cached::Stale, report(true, false, false), Step::Answer(Answer::Cached)),
-            (Cached::Stale, report(true, false, true), Step::Answer(Answer::Failed)),
-            (Cached::ExpiresSoon, report(false, true, false), Step::TryLock(0)),
-            (Cached::ExpiresSoon, report(true, true, false), Step::Answer(Answer::Cached)),
+            (Freshness::Expired, Seen::Report(None), Step::TryLock(0)),
+            (Freshness::Expired, report(true, false, false), Step::Answer(Answer::Failed)),
+            (Freshness::Expired, report(false, true, true), Step::TryLock(0)),
+            (Freshness::Stale, Seen::Report(None), Step::TryLock(0)),
+            (Freshness::Stale, report(false, true, false), Step::Answer(Answer::Cached)),
+            (Freshness::Stale, report(true, false, false), Step::Answer(Answer::Cached)),
+            (Freshness::Stale, report(true, false, true), Step::Answer(Answer::Failed)),
+            (Freshness::ExpiresSoon, report(false, true, false), Step::TryLock(0)),
+            (Freshness::ExpiresSoon, report(true, true, false), Step::Answer(Answer::Cached)),
         ] {
             assert_eq!(after(&[Seen::Cached(cached), seen]), step, "{cached:?} {seen:?}");
         }
-        assert_eq!(after(&[Seen::Cached(Cached::Fresh)]), Step::Answer(Answer::Cached));
+        assert_eq!(after(&[Seen::Cached(Freshness::Fresh)]), Step::Answer(Answer::Cached));
     }
 
     #[test]
     fn what_was_cached_and_what_aws_said_decide_the_answer() {
         let (unlock, failed) = (Step::Unlock, Step::Answer(Answer::Failed));
         let report = |postpones| Step::Report { postpones, is_shared: true };
-        for cached in [Cached::Missing, Cached::Stale, Cached::ExpiresSoon] {
+        for cached in [Freshness::Expired, Freshness::Stale, Freshness::ExpiresSoon] {
             let issued = [Step::Save, unlock, Step::Answer(Answer::Issued)];
             assert_eq!(rest(cached, Requested::Issued { is_cacheable: true }), issued);
             assert_eq!(rest(cached, Requested::Issued { is_cacheable: false }), issued[1..]);
             let changed = [unlock, Step::Answer(Answer::SettingsChanged)];
             assert_eq!(rest(cached, Requested::SettingsChanged), changed);
         }
-        assert_eq!(rest(Cached::Missing, OUTAGE), [report(false), Step::LookUp, unlock, failed]);
-        for cached in [Cached::Stale, Cached::ExpiresSoon] {
+        assert_eq!(rest(Freshness::Expired, OUTAGE), [report(false), Step::LookUp, unlock, failed]);
+        for cached in [Freshness::Stale, Freshness::ExpiresSoon] {
             assert_eq!(rest(cached, OUTAGE), [report(true), Step::LookUp, unlock, Step::Answer(Answer::Cached)]);
         }
-        for cached in [Cached::Missing, Cached::Stale, Cached::ExpiresSoon] {
+        for cached in [Freshness::Expired, Freshness::Stale, Freshness::ExpiresSoon] {
             assert_eq!(rest(cached, REFUSED), [report(false), Step::LookUp, Step::RemoveEntry, unlock, failed]);
         }
     }
 
     #[test]
     fn a_refresh_waits_for_no_other_process() {
-        let (stale, nothing) = (Seen::Cached(Cached::Stale), Seen::Report(None));
+        let (stale, nothing) = (Seen::Cached(Freshness::Stale), Seen::Report(None));
         let held = [stale, nothing, Seen::Lock(Locked::Held(None)), stale, nothing];
         assert_eq!(after(&held), Step::Answer(Answer::Cached));
-        let missing = Seen::Cached(Cached::Missing);
+        let missing = Seen::Cached(Freshness::Expired);
         assert_eq!(after(&[missing, nothing, Seen::Lock(Locked::Held(None)), missing, nothing]), Step::Wait);
     }
 
@@ -321,9 +322,9 @@ mod tests {
     fn what_cannot_be_saved_is_asked_for_when_it_is_needed_and_without_a_lock() {
         let (free, nothing, begun) = (Seen::Lock(Locked::Taken), Seen::Report(None), Seen::Begun(false));
         for (cached, then) in [
-            (Cached::Missing, Step::Request(Duration::from_mins(1))),
-            (Cached::Stale, Step::Answer(Answer::Cached)),
-            (Cached::ExpiresSoon, Step::Request(NOW + Timing::REAL.refresh)),
+            (Freshness::Expired, Step::Request(Duration::from_mins(1))),
+            (Freshness::Stale, Step::Answer(Answer::Cached)),
+            (Freshness::ExpiresSoon, Step::Request(NOW + Timing::REAL.refresh)),
         ] {
             let cached_now = Seen::Cached(cached);
             let held = [cached_now, nothing, free, Seen::Tested(Locked::Taken), cached_now, nothing, begun];

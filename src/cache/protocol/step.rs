@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::cache::entry::Freshness;
+
 /// An operation on the cache, on AWS or on time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -41,8 +43,8 @@ pub enum Step {
 /// What an operation returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
-    /// The entry.
-    Cached(Cached),
+    /// The entry; [`Freshness::Expired`] if there is none that may be served.
+    Cached(Freshness),
     /// The report of the last failure, if there is one.
     Report(Option<Report>),
     /// The lock.
@@ -55,19 +57,6 @@ pub enum Seen {
     Requested(Requested),
     /// The operation has ended, with or without success.
     Done,
-}
-
-/// The entry of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cached {
-    /// To be served as it is.
-    Fresh,
-    /// Valid, but to be refreshed.
-    Stale,
-    /// The same, in the last tenth of its lifetime.
-    ExpiresSoon,
-    /// There is none that may be served.
-    Missing,
 }
 
 /// The report of a failure.

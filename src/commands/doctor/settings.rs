@@ -183,7 +183,7 @@ fn describe_entry(checker: Checker, target: &Target, entry: &Entry) -> String {
             let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;
             format!("refreshed in {}, valid until {until}", describe_duration(refreshed))
         }
-        Freshness::Stale => format!("refreshed by the next get, valid until {until}"),
+        Freshness::Stale | Freshness::ExpiresSoon => format!("refreshed by the next get, valid until {until}"),
         Freshness::Expired => "expired, or older than max_age; the next get requests a new one".to_owned(),
     };
     format!("a token {age} old, {state}")

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use docker_credential_ecr_login::cache::protocol::{Cached, Locked, Need, Requested, Seen};
+use docker_credential_ecr_login::cache::Freshness;
+use docker_credential_ecr_login::cache::protocol::{Locked, Need, Requested, Seen};
 
 use super::world::{Before, Faults};
 
@@ -47,8 +48,8 @@ impl Broken {
             }
             (Self::KeepsLockInVain, Seen::Begun(false)) => Seen::Begun(true),
             (Self::TestsNoOtherLock, Seen::Tested(_)) => Seen::Tested(Locked::Taken),
-            (Self::IgnoresLastTenth, Seen::Cached(Cached::ExpiresSoon)) => Seen::Cached(Cached::Stale),
-            (Self::LooksOnce, Seen::Cached(Cached::Fresh)) => Seen::Cached(Cached::Missing),
+            (Self::IgnoresLastTenth, Seen::Cached(Freshness::ExpiresSoon)) => Seen::Cached(Freshness::Stale),
+            (Self::LooksOnce, Seen::Cached(Freshness::Fresh)) => Seen::Cached(Freshness::Expired),
             (Self::LoginWaitsForNobody, Seen::Lock(Locked::Held(_))) if need == Need::Login => {
                 Seen::Lock(Locked::Failed)
             }

@@ -15,7 +15,8 @@ mod steps;
 use std::rc::Rc;
 use std::time::Duration;
 
-use docker_credential_ecr_login::cache::protocol::{Cached, LOCKS, Need, Process, Step, Timing};
+use docker_credential_ecr_login::cache::Freshness;
+use docker_credential_ecr_login::cache::protocol::{LOCKS, Need, Process, Step, Timing};
 
 use super::search::fingerprint;
 pub use actions::Action;
@@ -138,7 +139,7 @@ struct Actor {
     /// How many steps of its save it has done.
     saved: u8,
     request: u8,
-    read: Option<(Token, Cached)>,
+    read: Option<(Token, Freshness)>,
     issued: Option<Token>,
     report: Option<Failure>,
     /// The number of failures when it first read the report.

@@ -3,21 +3,22 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use docker_credential_ecr_login::cache::protocol::{Cached, ERASURE, Erase, Locked, Report, SWEEP, Sweep, counts};
+use docker_credential_ecr_login::cache::Freshness;
+use docker_credential_ecr_login::cache::protocol::{ERASURE, Erase, Locked, Report, SWEEP, Sweep, counts};
 
 use super::{Actor, Files, LIFETIME, LockFile, POSTPONED, Slot, Token, World};
 use crate::interleavings::broken::Broken;
 
 impl World {
     /// The freshness of a token as `cache::entry` decides it.
-    pub(super) fn freshness(&self, token: Token) -> Cached {
+    pub(super) fn freshness(&self, token: Token) -> Freshness {
         let by_wall = self.wall_now() - token.wall;
         let age = by_wall.max(self.now.cast_signed() - token.at);
         match age {
-            _ if by_wall < 0 || age >= LIFETIME => Cached::Missing,
-            age if age < LIFETIME / 2 => Cached::Fresh,
-            age if LIFETIME - age <= LIFETIME / 10 => Cached::ExpiresSoon,
-            _ => Cached::Stale,
+            _ if by_wall < 0 || age >= LIFETIME => Freshness::Expired,
+            age if age < LIFETIME / 2 => Freshness::Fresh,
+            age if LIFETIME - age <= LIFETIME / 10 => Freshness::ExpiresSoon,
+            _ => Freshness::Stale,
         }
     }
 
@@ -66,7 +67,7 @@ impl World {
             let first = self.files[usize::from(key)].locks[0];
             actor.key == key && actor.holds && actor.opened == first.map(|lock| (0, lock.inode))
         });
-        let is_unused = |token: &Option<Token>| token.is_some_and(|token| self.freshness(token) == Cached::Missing);
+        let is_unused = |token: &Option<Token>| token.is_some_and(|token| self.freshness(token) == Freshness::Expired);
         let Files { entry, of_credentials, .. } = self.files[usize::from(key)];
         let unused = [is_unused(&entry), is_unused(&of_credentials)];
         let unused_inode = self.unused_inode(key);

@@ -1,6 +1,7 @@
 //! The promises, and where each is judged.
 
-use docker_credential_ecr_login::cache::protocol::{Answer, Cached, Need, Step};
+use docker_credential_ecr_login::cache::Freshness;
+use docker_credential_ecr_login::cache::protocol::{Answer, Need, Step};
 
 use super::{Actor, Failure, Files, LIFETIME, Past, Slot, Token, World};
 
@@ -57,8 +58,8 @@ impl World {
         }
         let cached = actor.read.map(|(_, cached)| cached);
         let is_due = match cached {
-            Some(Cached::ExpiresSoon) => true,
-            Some(Cached::Stale) => {
+            Some(Freshness::ExpiresSoon) => true,
+            Some(Freshness::Stale) => {
                 let until = actor.report.and_then(|report| report.refresh_after);
                 !self.clock_was_set && until.is_none_or(|until| until <= actor.started.cast_signed())
             }
@@ -69,11 +70,11 @@ impl World {
             is_recent || Some(report.id) != actor.failures
         });
         // A failed refresh could not be postponed.
-        let is_spared = could_not_save && cached == Some(Cached::Stale);
+        let is_spared = could_not_save && cached == Some(Freshness::Stale);
         if answer == Answer::Cached && is_due && !(asked || was_held || is_spared || was_stopped || counts) {
             self.violate("a postponed refresh is tried when it is due, and in the last tenth");
         }
-        if was_refused && answer == Answer::Cached && cached != Some(Cached::Fresh) {
+        if was_refused && answer == Answer::Cached && cached != Some(Freshness::Fresh) {
             self.violate("a refusal is the answer");
         }
     }
@@ -118,7 +119,7 @@ impl World {
         }
         let is_refused = |files: &Files| {
             let refused_at = files.report.filter(|report| report.is_refusal).map(|report| report.at.cast_signed());
-            let entry = files.entry.filter(|entry| self.freshness(*entry) != Cached::Missing);
+            let entry = files.entry.filter(|entry| self.freshness(*entry) != Freshness::Expired);
             refused_at.zip(entry).is_some_and(|(at, entry)| entry.at < at)
         };
         if !self.had_fault && self.files.iter().any(is_refused) {

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use docker_credential_ecr_login::cache::protocol::{Cached, Need, Process, Requested, SAVING, Save, Seen, Step};
+use docker_credential_ecr_login::cache::Freshness;
+use docker_credential_ecr_login::cache::protocol::{Need, Process, Requested, SAVING, Save, Seen, Step};
 
 use super::{Actor, DEADLINE, END, Failure, POSTPONED, Past, Slot, TIMING, Token, World};
 use crate::interleavings::broken::Broken;
@@ -118,9 +119,9 @@ impl World {
         let seen = match actor.step {
             Step::LookUp => {
                 let entry = self.files[key].entry;
-                let mut cached = entry.map_or(Cached::Missing, |entry| self.freshness(entry));
+                let mut cached = entry.map_or(Freshness::Expired, |entry| self.freshness(entry));
                 if broken == Some(Broken::ServesExpired) && entry.is_some() {
-                    cached = Cached::Fresh;
+                    cached = Freshness::Fresh;
                 }
                 actor.read = entry.map(|entry| (entry, cached));
                 Some(Seen::Cached(cached))
