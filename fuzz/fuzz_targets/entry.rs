@@ -9,7 +9,7 @@ const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000
 fuzz_target!(|bytes: &[u8]| {
     let key = KEY.parse().expect("a key");
     if let Some(entry) = Entry::decode(bytes, &key) {
-        let _ = (entry.freshness(), entry.expires_at());
+        let _ = (entry.freshness(), entry.remaining());
         assert_eq!(Entry::decode(&entry.encode(), &key), Some(entry));
     }
 });

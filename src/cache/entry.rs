@@ -28,20 +28,22 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(12);
 pub struct Entry {
     format: u32,
     /// The key that it was saved under, which detects a copied or renamed file.
-    key: CacheKey,
+    pub key: CacheKey,
     /// Whether the token opens ECR Public, or private registries.
     is_public: bool,
     /// The region whose registries the token opens.
     region: Region,
-    token: Token,
+    /// The token.
+    pub token: Token,
     /// The key of the credentials that requested it, where another identity may be given the same ones. The token has a second
     /// entry of that key.
-    credentials: Option<CacheKey>,
+    pub credentials: Option<CacheKey>,
     /// When the token was issued, to the second.
     #[serde(with = "rfc3339")]
     created_at: OffsetDateTime,
+    /// When it expires, by the wall clock.
     #[serde(with = "rfc3339")]
-    expires_at: OffsetDateTime,
+    pub expires_at: OffsetDateTime,
     /// Seconds since boot when it was created, where the system counts them. Unlike the wall clock, this clock cannot be set.
     made_at_uptime: Option<u64>,
 }
@@ -111,11 +113,6 @@ impl Entry {
         self.lifetime().saturating_sub(self.age())
     }
 
-    /// When it expires, by the wall clock.
-    pub fn expires_at(&self) -> OffsetDateTime {
-        self.expires_at
-    }
-
     /// How long ago it was created; its whole lifetime when that is in the future.
     pub fn age(&self) -> Duration {
         let age = self.age_at(OffsetDateTime::now_utc(), platform::seconds_since_boot());
@@ -145,41 +142,20 @@ impl Entry {
         }
     }
 
-    /// The same, requested by the credentials of this key.
-    #[must_use]
-    pub fn requested_by(self, credentials: Option<&CacheKey>) -> Self {
-        Self { credentials: credentials.copied(), ..self }
-    }
-
     /// The same token under another key.
     #[must_use]
     pub fn under(&self, key: &CacheKey) -> Self {
         Self { key: *key, ..self.clone() }
     }
 
-    /// The key of the credentials that requested it.
-    pub fn credentials(&self) -> Option<&CacheKey> {
-        self.credentials.as_ref()
+    /// The key of the second entry of its token.
+    pub fn key_of_second(&self) -> Option<CacheKey> {
+        self.credentials.filter(|credentials| *credentials != self.key)
     }
 
     /// Whether the token opens this registry, as far as its identity may. One token opens all registries of a region.
     pub fn opens(&self, registry: &Registry) -> bool {
         self.is_public == registry.is_public() && self.region == registry.region()
-    }
-
-    /// The key it was saved under.
-    pub fn key(&self) -> &CacheKey {
-        &self.key
-    }
-
-    /// The user name of the token, for `list`.
-    pub fn username(&self) -> &str {
-        &self.token.username
-    }
-
-    /// The token alone.
-    pub fn into_token(self) -> Token {
-        self.token
     }
 }
 

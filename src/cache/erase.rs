@@ -9,7 +9,7 @@ use log::warn;
 use super::failure::FAILURE;
 use super::protocol::{ERASURE, Erase};
 use super::save::begun;
-use super::{Cache, ENTRY, Entry, prune};
+use super::{Cache, ENTRY, prune};
 use crate::identity::CacheKey;
 use crate::platform::TEMPORARY;
 
@@ -28,7 +28,7 @@ impl Cache {
         let mut credentials = None;
         for step in ERASURE {
             let entry = self.look_up(key);
-            credentials = entry.as_ref().and_then(Entry::credentials).copied().or(credentials);
+            credentials = entry.and_then(|entry| entry.credentials).or(credentials);
             match step {
                 Erase::BegunSaves => self.remove_temporary_files(&begun(key))?,
                 Erase::OfCredentials => {
@@ -57,10 +57,9 @@ impl Cache {
     /// Removes a token that AWS no longer accepts: that of a key, and whatever its credentials were given for other identities.
     /// Logs a failure.
     pub fn remove_refused(&self, key: &CacheKey) {
-        let entry = self.look_up(key);
-        let credentials = entry.as_ref().and_then(Entry::credentials).unwrap_or(key);
-        let is_theirs = |entry: &Entry| entry.credentials() == Some(credentials);
-        let others = self.entries().map(|(entry, _)| entry).filter(is_theirs).map(|entry| *entry.key());
+        let credentials = self.look_up(key).and_then(|entry| entry.credentials).unwrap_or(*key);
+        let theirs = self.entries().filter(|(entry, _)| entry.credentials == Some(credentials));
+        let others = theirs.map(|(entry, _)| entry.key);
         for key in others.chain([*key]) {
             if let Err(error) = self.remove_entry(&key) {
                 warn!(error:%; "the cached token, which AWS no longer accepts, cannot be removed");

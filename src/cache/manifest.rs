@@ -21,7 +21,7 @@ const FORMAT: u32 = 4;
 pub struct Manifest {
     format: u32,
     /// The key of the request, which detects a copied or renamed file.
-    request: CacheKey,
+    pub request: CacheKey,
     /// The host that the request named.
     pub host: Host,
     /// What the log of a hit names, since a hit reads no settings.
@@ -30,7 +30,8 @@ pub struct Manifest {
     pub entry: CacheKey,
     /// How old the entry may be.
     pub max_age: Option<Duration>,
-    observed: Vec<Observed>,
+    /// What its entry depends on.
+    pub observed: Vec<Observed>,
 }
 
 /// What followed from the settings when they were last read, for people.
@@ -46,16 +47,10 @@ pub struct Decided {
 }
 
 impl Manifest {
-    /// The manifest that maps `request` for `host` to `entry`.
+    /// The manifest that maps `request` for `host` to `entry`, of any age.
     pub fn new(request: CacheKey, host: &Host, decided: Decided, entry: CacheKey, observed: Vec<Observed>) -> Self {
         let host = host.clone();
         Self { format: FORMAT, request, host, decided, entry, max_age: None, observed }
-    }
-
-    /// The same for an entry of at most this age.
-    #[must_use]
-    pub fn within(self, max_age: Option<Duration>) -> Self {
-        Self { max_age, ..self }
     }
 
     /// Reads the manifest of `request`; `None` for anything else.
@@ -67,16 +62,6 @@ impl Manifest {
     /// The bytes to write; `None` when a path in it is not Unicode.
     pub fn encode(&self) -> Option<Vec<u8>> {
         serde_json::to_vec(self).ok()
-    }
-
-    /// Whether it is the manifest of this request.
-    pub fn is_of(&self, request: &CacheKey) -> bool {
-        self.request == *request
-    }
-
-    /// Whether it lists the same as another one.
-    pub fn lists_the_same(&self, other: &Self) -> bool {
-        self.observed == other.observed
     }
 
     /// Whether everything that it lists is unchanged.

@@ -141,10 +141,8 @@ impl Cache {
     /// Every cached token once, with the size of its file in bytes, in no order.
     pub fn tokens(&self) -> Vec<(Entry, u64)> {
         let mut all: Vec<_> = self.entries().collect();
-        let is_own = |entry: &Entry| entry.credentials().is_some_and(|credentials| credentials != entry.key());
-        let named = all.iter().map(|(entry, _)| entry).filter(|entry| is_own(entry)).filter_map(Entry::credentials);
-        let named: HashSet<CacheKey> = named.copied().collect();
-        all.retain(|(entry, _)| !named.contains(entry.key()));
+        let named: HashSet<CacheKey> = all.iter().filter_map(|(entry, _)| entry.key_of_second()).collect();
+        all.retain(|(entry, _)| !named.contains(&entry.key));
         all
     }
 

@@ -44,8 +44,8 @@ impl Cache {
 
     /// Writes an entry, which replaces the one of the same key, and the one of its credentials, and removes some unused files.
     pub fn save(&self, entry: &Entry) -> io::Result<()> {
-        let file = self.begin_save(entry.key())?;
-        self.commit(file, entry.key(), entry)
+        let file = self.begin_save(entry.key)?;
+        self.commit(file, &entry.key, entry)
     }
 
     /// Begins to save an entry of this key. Fails if the cache has no room for one.
@@ -63,12 +63,12 @@ impl Cache {
         file.file().write_all(&bytes)?;
         file.file().set_len(bytes.len() as u64)?;
         // An entry of the credentials alone has another key than the one that the file was begun for.
-        let place = self.path(entry.key(), ENTRY);
+        let place = self.path(entry.key, ENTRY);
         let mut file = Some(file.renamed(place.file_name().unwrap_or_default()));
         let mut second = None;
-        if let Some(credentials) = entry.credentials().filter(|credentials| *credentials != entry.key()) {
-            let mut file = self.new_file(&self.path(credentials, ENTRY), &begun(entry.key()))?;
-            file.file().write_all(&entry.under(credentials).encode())?;
+        if let Some(key) = entry.key_of_second() {
+            let mut file = self.new_file(&self.path(key, ENTRY), &begun(entry.key))?;
+            file.file().write_all(&entry.under(&key).encode())?;
             second = Some(file);
         }
         for step in SAVING {

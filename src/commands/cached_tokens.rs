@@ -89,7 +89,7 @@ impl Tokens {
         let mut rows = Vec::new();
         let mut lines = Vec::new();
         for (entry, size) in cache.tokens() {
-            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == *entry.key());
+            let of_entry = || manifests.iter().filter(|manifest| manifest.entry == entry.key);
             let mut registries: Vec<String> = of_entry().map(|manifest| manifest.host.to_string()).collect();
             registries.sort();
             registries.dedup();
@@ -98,13 +98,13 @@ impl Tokens {
             let expires = if expired {
                 "expired".to_owned()
             } else {
-                format!("{} ({})", local_time.show(entry.expires_at()), describe_duration(entry.remaining()))
+                format!("{} ({})", local_time.show(entry.expires_at), describe_duration(entry.remaining()))
             };
             // A token that was not asked for by a registry's host, e.g. by get-login-password.
             let named = if registries.is_empty() { "no registry yet".to_owned() } else { registries.join(", ") };
             let described = identity.as_deref().map_or_else(|| "not recorded".to_owned(), one_line);
             lines.push([one_line(&named), described, expires, format!("{size} B")]);
-            let expiry = entry.expires_at().format(&Rfc3339).unwrap_or_default();
+            let expiry = entry.expires_at.format(&Rfc3339).unwrap_or_default();
             rows.push(Row { registries, identity, expiry, expired, size });
         }
         if self.json {

@@ -138,7 +138,7 @@ impl TokenRequest<'_> {
         match (self.purpose, freshness) {
             (_, Freshness::Expired) => return None,
             (Purpose::Answer(on_stale), Freshness::Stale | Freshness::ExpiresSoon) => {
-                on_stale(&entry.clone().into_token());
+                on_stale(&entry.token);
             }
             _ => {}
         }

@@ -103,7 +103,7 @@ fn hosts_of(cache: &Cache, manifests: impl Iterator<Item = Manifest>, mut check:
         // The hosts of a region share a token.
         let username = entries.entry(manifest.entry).or_insert_with(|| {
             let entry = cache.look_up(&manifest.entry)?;
-            (entry.freshness_within(manifest.max_age) != Freshness::Expired).then(|| entry.username().to_owned())
+            (entry.freshness_within(manifest.max_age) != Freshness::Expired).then_some(entry.token.username)
         });
         if let Some(username) = username.clone()
             && check.leads_to_entry(&manifest)
@@ -128,14 +128,14 @@ struct Check<'a> {
 impl Check<'_> {
     /// Whether the settings lead to the entry that the manifest names.
     fn leads_to_entry(&mut self, manifest: &Manifest) -> bool {
-        if manifest.is_of(&request_key(self.env, &manifest.host)) && self.is_unchanged(manifest) {
+        if manifest.request == request_key(self.env, &manifest.host) && self.is_unchanged(manifest) {
             return true;
         }
         self.config.target(self.env, &manifest.host).is_ok_and(|target| self.key_of(target) == Some(manifest.entry))
     }
 
     fn is_unchanged(&mut self, manifest: &Manifest) -> bool {
-        if let Some((_, holds)) = self.manifests.iter().rev().find(|(known, _)| known.lists_the_same(manifest)) {
+        if let Some((_, holds)) = self.manifests.iter().rev().find(|(known, _)| known.observed == manifest.observed) {
             return *holds;
         }
         let holds = manifest.holds(self.env);

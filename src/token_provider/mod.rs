@@ -139,7 +139,7 @@ fn log_entry(entry: &Entry) {
             Freshness::Stale | Freshness::ExpiresSoon => "stale: to be refreshed",
             Freshness::Expired => "expired",
         };
-        debug!(key = short(entry.key()), age, valid_for, state; "cached token");
+        debug!(key = short(&entry.key), age, valid_for, state; "cached token");
     }
 }
 
@@ -251,6 +251,6 @@ impl IssuedToken {
     /// A cached token, with what is left of `max_age`.
     fn cached(entry: Entry, max_age: Option<Duration>) -> Self {
         let left = max_age.map_or(Duration::MAX, |max_age| max_age.saturating_sub(entry.age()));
-        Self { valid_for: Some(entry.remaining().min(left)), token: entry.into_token() }
+        Self { valid_for: Some(entry.remaining().min(left)), token: entry.token }
     }
 }

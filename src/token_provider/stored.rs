@@ -70,7 +70,7 @@ pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
     let mut tokens = cache.tokens();
     tokens.retain(|(entry, _)| entry.opens(&target.registry));
     for (entry, _) in &tokens {
-        erase_entry(&cache, target, entry.key())?;
+        erase_entry(&cache, target, &entry.key)?;
     }
     cache.erase_unreadable().map_err(|error| not_erased(&cache, target, &error))?;
     Ok(tokens.len())
@@ -96,8 +96,9 @@ fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Err
 /// The entry for a token; `None` when the token came expired or without an expiry.
 pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -> Option<Entry> {
     let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
-    let entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
-    Some(entry.requested_by(issued.credentials.as_ref()))
+    let mut entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
+    entry.credentials = issued.credentials;
+    Some(entry)
 }
 
 /// Opens the cache for a token of this identity, and checks that it can be written.
@@ -152,7 +153,8 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
         credentials: identity.chain.with_access_key(),
         chosen_by: target.chosen_by.clone().unwrap_or_else(|| identity.selected.setting().to_owned()),
     };
-    let manifest = Manifest::new(request, &target.host, decided, identity.key, observed).within(target.max_age);
+    let mut manifest = Manifest::new(request, &target.host, decided, identity.key, observed);
+    manifest.max_age = target.max_age;
     // A token that could not be cached has no entry.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

@@ -195,10 +195,9 @@ impl Access {
     fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
         let stored = token_provider::inspect_cache(checker.env, &self.identity).ok()?;
         let entry = stored.entry.filter(|entry| entry.freshness_within(self.target.max_age) != Freshness::Expired)?;
-        let expires_at = entry.expires_at();
-        self.expires_at = Some(expires_at);
-        self.token = Some(entry.into_token());
-        Some(describe_expiry(checker, expires_at))
+        self.expires_at = Some(entry.expires_at);
+        self.token = Some(entry.token);
+        Some(describe_expiry(checker, entry.expires_at))
     }
 
     /// Removes the cached token after a refusal, as a `get` does.

@@ -177,7 +177,7 @@ fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check 
 }
 
 fn describe_entry(checker: Checker, target: &Target, entry: &Entry) -> String {
-    let (age, until) = (describe_duration(entry.age()), checker.local_time.show(entry.expires_at()));
+    let (age, until) = (describe_duration(entry.age()), checker.local_time.show(entry.expires_at));
     let state = match entry.freshness_within(target.max_age) {
         Freshness::Fresh => {
             let refreshed = entry.remaining().saturating_sub(entry.age()) / 2;
