@@ -34,5 +34,5 @@ pub use exchange::Exchange;
 #[cfg(fuzzing)]
 pub use http::answer_with;
 pub use probe::{RegistryAnswer, Route};
-pub use session::{Issued, Session};
+pub use session::{IssuedToken, Session};
 pub use sso::Renewal;

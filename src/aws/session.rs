@@ -18,16 +18,14 @@ use crate::identity::CacheKey;
 use crate::registry::Registry;
 use crate::token::Token;
 
-/// A token as AWS issued it.
+/// A token and its remaining lifetime.
 #[derive(Debug)]
-pub struct Issued {
+pub struct IssuedToken {
     /// What clients log in with.
     pub token: Token,
-    /// How long AWS accepts it, by the clock of AWS, so that a wrong local clock has no effect. `None` when it came expired
-    /// or without an expiry time, like the tokens of emulators.
+    /// How much longer AWS accepts it, by the clock of AWS, so that a wrong local clock has no effect, or the settings let anybody use
+    /// it. `None` when it came expired or without an expiry time, like the tokens of emulators.
     pub valid_for: Option<Duration>,
-    /// The key of the credentials that requested it, see [`Session::cache_key`].
-    pub credentials: Option<CacheKey>,
 }
 
 /// Resolved credentials, with everything that a call with them needs.
@@ -56,7 +54,7 @@ impl Session {
     }
 
     /// Requests the token from ECR, by `deadline`.
-    pub fn request_token(&self, deadline: Instant) -> Result<Issued, Failure> {
+    pub fn request_token(&self, deadline: Instant) -> Result<IssuedToken, Failure> {
         self.step(deadline, self.clone().ecr_token())
     }
 
@@ -69,8 +67,8 @@ impl Session {
         self.worker.run(&self.context.identity, &self.context.last, deadline, call)
     }
 
-    async fn ecr_token(self) -> Result<Issued, Failure> {
-        let Self { credentials, context, cache_key, .. } = self;
+    async fn ecr_token(self) -> Result<IssuedToken, Failure> {
+        let Self { credentials, context, .. } = self;
         let config = with_credentials(&context.config, credentials);
         let started = Instant::now();
         let authorization = async {
@@ -95,8 +93,7 @@ impl Session {
         // What ends before it begins has no duration.
         let seconds = data.expires_at.map(|at| at.as_secs_f64() - context.last.time_at_aws().as_secs_f64());
         let valid_for = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let valid_for = valid_for.map(|life| life.min(LONGEST_LIFE));
-        Ok(Issued { token, valid_for, credentials: cache_key })
+        Ok(IssuedToken { token, valid_for: valid_for.map(|life| life.min(LONGEST_LIFE)) })
     }
 }
 

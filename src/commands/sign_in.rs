@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use time::OffsetDateTime;
 
 use crate::NAME;
 use crate::aws::{Exchange, MfaCode};
@@ -44,9 +43,8 @@ impl Login {
         let (config, target) = token_provider::named_target(env, &self.host, Instant::now())?;
         let (identity, resolved) = open_session(env, &config, &target)?;
         let deadline = Instant::now() + config.timeout();
-        let issued = token_provider::log_in(env, &config, &target, &identity, resolved, deadline)?;
-        let expires_at = issued.valid_for.and_then(|life| OffsetDateTime::now_utc().checked_add(life.try_into().ok()?));
-        let until = expires_at.map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
+        let issued = token_provider::log_in(env, &config, &target, &identity, &resolved, deadline)?;
+        let until = issued.expires_at().map(|at| format!(", until {}", local_time.show(at))).unwrap_or_default();
         let valid = issued.valid_for.map(describe_duration).unwrap_or_default();
         let line = format!("logged in to {}: the cached token is valid for {valid}{until}", target.host);
         print_line(output, &line)

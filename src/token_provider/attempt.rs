@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use super::authenticator::{Authenticator, Resolved};
-use super::stored::new_entry;
 use super::{IssuedToken, Purpose, log_entry};
-use crate::aws::{Renewal, Session};
+use crate::aws::Renewal;
 use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
+use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::Identity;
@@ -76,11 +76,9 @@ impl TokenRequest<'_> {
         if self.authenticator.renew(self.identity, renewed_by)? == Renewal::Renewed {
             return Err(Stop::SettingsChanged);
         }
-        let Resolved { session, key } = self.authenticator.resolve(self.identity, &[], deadline)?;
-        let under_key = |entry: Option<Entry>| entry.zip(key).map(|(entry, key)| entry.under(&key));
-        let Some((cache, credentials)) = cache.zip(session.cache_key()) else {
-            let (token, entry) = self.issue(&session, deadline)?;
-            return Ok((token, under_key(entry)));
+        let resolved = self.authenticator.resolve(self.identity, &[], deadline)?;
+        let Some((cache, credentials)) = cache.zip(resolved.session.cache_key()) else {
+            return Ok(self.issue(&resolved, deadline)?);
         };
         let look_up = |key| self.served(cache.look_up(key)?);
         // Of all identities with these credentials, one asks. A token from the cache comes with its entry.
@@ -94,8 +92,8 @@ impl TokenRequest<'_> {
                 Some((cached, (IssuedToken::cached(entry.clone(), self.target.max_age), Some((cached, entry)))))
             },
             request: &mut |deadline| {
-                let (token, entry) = self.issue(&session, deadline)?;
-                Ok(((token, None), under_key(entry)))
+                let (token, entry) = self.issue(&resolved, deadline)?;
+                Ok(((token, None), entry))
             },
         });
         match outcome? {
@@ -114,7 +112,7 @@ impl TokenRequest<'_> {
                         warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
                     }
                 }
-                Ok((token, under_key(cached.map(|(_, entry)| entry))))
+                Ok((token, cached.zip(resolved.key).map(|((_, entry), key)| entry.under(&key))))
             }
         }
     }
@@ -123,13 +121,13 @@ impl TokenRequest<'_> {
         if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer }
     }
 
-    fn issue(&self, session: &Session, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Failure> {
-        let issued = session.request_token(deadline)?;
-        let entry = new_entry(self.identity, self.target, &issued);
-        if entry.is_none() {
+    fn issue(&self, resolved: &Resolved, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Failure> {
+        let issued = resolved.session.request_token(deadline)?;
+        let entry = resolved.new_entry(self.target, &issued);
+        if entry.as_ref().is_err_and(|why| why.code == Code::TokenUncacheable) {
             info!(host = self.target.host; "not cached: the token came expired or without an expiry time");
         }
-        Ok((IssuedToken::new(issued, self.target.max_age), entry))
+        Ok((issued.within(self.target.max_age), entry.ok()))
     }
 
     /// The entry, if it may be served, and how fresh it is. A valid one that is to be refreshed may be served before that.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, info};
+use time::OffsetDateTime;
 
-use crate::aws::{Exchange, MfaCode, Renewal, Session};
-use crate::cache::Stop;
+use crate::aws::{Exchange, IssuedToken, MfaCode, Renewal, Session};
+use crate::cache::{Entry, Stop};
 use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
@@ -23,6 +24,24 @@ pub struct Resolved {
     pub(super) session: Session,
     /// The key of the identity, or, if it is not proven whose credentials they are, that of the credentials themselves.
     pub(super) key: Option<CacheKey>,
+}
+
+impl Resolved {
+    /// The entry for a token that these credentials have requested, or why it cannot be cached.
+    pub(super) fn new_entry(&self, target: &Target, issued: &IssuedToken) -> Result<Entry, Failure> {
+        let key = self.key.ok_or_else(|| {
+            let what = "the settings changed while the credentials were resolved";
+            Failure::new(Code::CacheUnused, what, "run the command again")
+        })?;
+        let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
+        let entry = issued.valid_for.and_then(|life| Entry::new(&key, &target.registry, token, life, now));
+        let mut entry = entry.ok_or_else(|| {
+            let what = "it came expired or without an expiry time";
+            Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
+        })?;
+        entry.credentials = self.session.cache_key().copied();
+        Ok(entry)
+    }
 }
 
 /// Whether credentials are those of their identity for certain, by what happened to its files while they were resolved.

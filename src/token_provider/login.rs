@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use super::authenticator::Resolved;
 use super::in_context;
-use super::stored::{new_entry, open_cache_for, save_manifest, unwritable};
-use crate::aws::Issued;
-use crate::cache::{Entry, Flight, Freshness, Need, Outcome, Stop, busy};
+use super::stored::{open_cache_for, save_manifest, unwritable};
+use crate::aws::IssuedToken;
+use crate::cache::{Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::code::Code;
 use crate::config::{Config, Target};
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity};
+use crate::identity::Identity;
 
 /// Requests a token for a `login`, until `deadline`, and caches it, so that the next `get` finds it. A failure names the registry.
 pub fn log_in(
@@ -21,9 +21,10 @@ pub fn log_in(
     config: &Config,
     target: &Target,
     identity: &Identity,
-    Resolved { session, key }: Resolved,
+    resolved: &Resolved,
     deadline: Instant,
-) -> Result<Issued, Failure> {
+) -> Result<IssuedToken, Failure> {
+    let session = &resolved.session;
     let cache = open_cache_for(env, identity)?;
     let outcome = cache.single_flight(Flight {
         key: &identity.key,
@@ -38,7 +39,7 @@ pub fn log_in(
                     cache.remove_refused(key);
                 }
             })?;
-            let entry = login_entry(identity, key, target, &issued);
+            let entry = resolved.new_entry(target, &issued);
             Ok((Some((issued, entry.as_ref().err().cloned())), entry.ok()))
         },
     });
@@ -57,15 +58,4 @@ pub fn log_in(
         _ => return Err(in_context(target, busy())),
     };
     Err(why.with_context(format!("AWS gave a token for {}, but it cannot be cached", target.host)))
-}
-
-fn login_entry(identity: &Identity, key: Option<CacheKey>, target: &Target, issued: &Issued) -> Result<Entry, Failure> {
-    let entry = new_entry(identity, target, issued).ok_or_else(|| {
-        let what = "it came expired or without an expiry time";
-        Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
-    })?;
-    key.map(|key| entry.under(&key)).ok_or_else(|| {
-        let what = "the settings changed while the credentials were resolved";
-        Failure::new(Code::CacheUnused, what, "run the command again")
-    })
 }

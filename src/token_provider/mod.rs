@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use log::{Level, debug, info, log_enabled, warn};
 use time::OffsetDateTime;
 
-use crate::aws::{Exchange, Issued};
+use crate::aws::Exchange;
+pub use crate::aws::IssuedToken;
 pub use crate::cache::Stop;
 use crate::cache::{Decided, Entry, Freshness};
 use crate::code::Code;
@@ -42,15 +43,6 @@ pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
 pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
-
-/// A token and its remaining lifetime.
-#[derive(Debug)]
-pub struct IssuedToken {
-    /// What clients log in with.
-    pub token: Token,
-    /// How much longer AWS accepts it, or the settings let anybody use it; `None` when it came expired or without an expiry.
-    pub valid_for: Option<Duration>,
-}
 
 /// What a token is requested for.
 #[derive(Clone, Copy)]
@@ -244,8 +236,8 @@ impl IssuedToken {
     }
 
     /// A new token. Clients that keep it themselves, such as kubelet, may do so for `max_age`.
-    fn new(Issued { token, valid_for, .. }: Issued, max_age: Option<Duration>) -> Self {
-        Self { token, valid_for: valid_for.map(|left| max_age.map_or(left, |max_age| left.min(max_age))) }
+    fn within(self, max_age: Option<Duration>) -> Self {
+        Self { valid_for: self.valid_for.map(|left| left.min(max_age.unwrap_or(left))), ..self }
     }
 
     /// A cached token, with what is left of `max_age`.

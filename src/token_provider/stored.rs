@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use log::debug;
-use time::OffsetDateTime;
 
 use super::short;
-use crate::aws::{Issued, Session};
+use crate::aws::Session;
 use crate::cache::{Cache, Decided, Entry, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -91,14 +90,6 @@ fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Err
     let removed = cache.erase(key).map_err(|error| not_erased(cache, target, &error))?;
     debug!(host = target.host, key = short(key), removed; "cached token");
     Ok(())
-}
-
-/// The entry for a token; `None` when the token came expired or without an expiry.
-pub(super) fn new_entry(identity: &Identity, target: &Target, issued: &Issued) -> Option<Entry> {
-    let (token, now) = (issued.token.clone(), OffsetDateTime::now_utc());
-    let mut entry = Entry::new(&identity.key, &target.registry, token, issued.valid_for?, now)?;
-    entry.credentials = issued.credentials;
-    Some(entry)
 }
 
 /// Opens the cache for a token of this identity, and checks that it can be written.

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::check::{Check, Name, Place, Status};
 use super::report::RegistryReport;
 use super::{Checker, Event, machine};
-use crate::aws::{Exchange, Issued, RegistryAnswer, Route, Session};
+use crate::aws::{Exchange, IssuedToken, RegistryAnswer, Route, Session};
 use crate::cache::Freshness;
 use crate::code::Code;
 use crate::config::Target;
@@ -59,7 +59,7 @@ struct Principal {
 
 /// The answer to the request for a token, and how long it took.
 struct Answer {
-    issued: Result<Issued, Failure>,
+    issued: Result<IssuedToken, Failure>,
     took: String,
     /// The seconds by which the clock of this machine is ahead of AWS's.
     clock_ahead: i64,
@@ -247,7 +247,7 @@ impl Access {
         self.add(checker, self.principal.index, check);
     }
 
-    fn describe_token(&mut self, checker: Checker, issued: &Issued, took: &str) -> Check {
+    fn describe_token(&mut self, checker: Checker, issued: &IssuedToken, took: &str) -> Check {
         let what = format!("AWS issued one for {} in {took}", self.target.registry.region());
         let Some(life) = issued.valid_for else {
             let what = format!("{what}, but it came expired or without an expiry time, so it is never cached");
