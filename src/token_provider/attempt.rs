@@ -16,8 +16,7 @@ use crate::aws::Renewal;
 use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::code::Code;
 use crate::config::Target;
-use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{CacheKey, Identity};
 
 /// How long the renewal of a sign-in may take while a valid token is in the cache. One that is cut off has used up the token of the next
 /// one, so that the person would have to sign in again.
@@ -30,6 +29,8 @@ pub(super) struct TokenRequest<'a> {
     pub(super) identity: &'a Arc<Identity>,
     pub(super) deadline: Instant,
     pub(super) purpose: Purpose<'a>,
+    /// Whether the log has the cached token.
+    pub(super) is_logged: Cell<bool>,
 }
 
 impl TokenRequest<'_> {
@@ -40,88 +41,75 @@ impl TokenRequest<'_> {
 
     /// Serves the cached token, or requests a new one.
     pub(super) fn with_cache(&self, cache: &Cache) -> Result<IssuedToken, Stop> {
-        let is_logged = Cell::new(false);
-        let outcome = cache.single_flight(Flight {
-            key: &self.identity.key,
-            saved_for: &self.identity.key,
-            deadline: self.deadline,
-            need: self.need(),
-            look_up: &|| {
-                let entry = cache.look_up(&self.identity.key);
-                if !is_logged.replace(true) {
-                    self.log_cached(cache, entry.as_ref());
-                }
-                let (cached, entry) = self.served(entry?)?;
-                Some((cached, IssuedToken::cached(entry, self.target.max_age)))
-            },
-            request: &mut |deadline| self.request(Some(cache), deadline),
-        });
+        let request = |deadline| self.request(Some(cache), deadline);
         let host = &self.target.host;
-        match outcome? {
-            Outcome::Cached(token, why) => {
+        match self.flight(cache, &self.identity.key, self.deadline, request)? {
+            Outcome::Cached((token, _), why) => {
                 match why {
                     None => debug!(host; "token served from the cache"),
                     Some(why) => warn!(host, why = why.what; "cannot refresh the token; serving the cached one"),
                 }
                 Ok(token)
             }
-            Outcome::Issued(token, _) => Ok(token),
+            Outcome::Issued((token, _), _) => Ok(token),
         }
     }
 
     /// Requests a token from AWS, unless `cache` has one that the same credentials requested. Returns its entry, if it may be cached and
     /// is not yet.
-    fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Stop> {
+    fn request(&self, cache: Option<&Cache>, deadline: Instant) -> Result<Requested, Stop> {
         let renewed_by = deadline.max(self.deadline.min(Instant::now() + RENEWAL));
         if self.authenticator.renew(self.identity, renewed_by)? == Renewal::Renewed {
             return Err(Stop::SettingsChanged);
         }
         let resolved = self.authenticator.resolve(self.identity, &[], deadline)?;
         let Some((cache, credentials)) = cache.zip(resolved.session.cache_key()) else {
-            return Ok(self.issue(&resolved, deadline)?);
+            return self.issue(&resolved, deadline);
         };
-        let look_up = |key| self.served(cache.look_up(key)?);
-        // Of all identities with these credentials, one asks. A token from the cache comes with its entry.
-        let outcome = cache.single_flight(Flight {
-            key: credentials,
-            saved_for: &self.identity.key,
-            deadline,
-            need: self.need(),
-            look_up: &|| {
-                let (cached, entry) = look_up(credentials)?;
-                Some((cached, (IssuedToken::cached(entry.clone(), self.target.max_age), Some((cached, entry)))))
-            },
-            request: &mut |deadline| {
-                let (token, entry) = self.issue(&resolved, deadline)?;
-                Ok(((token, None), entry))
-            },
-        });
-        match outcome? {
+        let host = &self.target.host;
+        // Of all identities with these credentials, one asks.
+        match self.flight(cache, credentials, deadline, |deadline| self.issue(&resolved, deadline))? {
             Outcome::Issued((token, _), _) => Ok((token, None)),
             // The flight of this identity serves its own token, and postpones its next refresh.
-            Outcome::Cached((_, Some((Freshness::Stale | Freshness::ExpiresSoon, _))), why)
-                if look_up(&self.identity.key).is_some() =>
+            Outcome::Cached((_, Some(entry)), why)
+                if entry.freshness() != Freshness::Fresh && self.look_up(cache, &self.identity.key).is_some() =>
             {
                 Err(why.unwrap_or_else(busy).into())
             }
-            Outcome::Cached((token, cached), why) => {
-                let host = &self.target.host;
+            Outcome::Cached((token, entry), why) => {
                 match why {
                     None => debug!(host; "the credentials are those of a cached token"),
                     Some(why) => {
                         warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
                     }
                 }
-                Ok((token, cached.zip(resolved.key).map(|((_, entry), key)| entry.under(&key))))
+                Ok((token, entry.zip(resolved.key).map(|(entry, key)| entry.under(&key))))
             }
         }
     }
 
-    fn need(&self) -> Need {
-        if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer }
+    /// Gets the token of a key from the cache, with its entry, or from `request`.
+    fn flight(
+        &self,
+        cache: &Cache,
+        key: &CacheKey,
+        deadline: Instant,
+        request: impl Fn(Instant) -> Result<Requested, Stop>,
+    ) -> Result<Outcome<Requested>, Stop> {
+        cache.single_flight(Flight {
+            key,
+            saved_for: &self.identity.key,
+            deadline,
+            need: if matches!(self.purpose, Purpose::List) { Need::List } else { Need::Answer },
+            look_up: &|| {
+                let (freshness, entry) = self.look_up(cache, key)?;
+                Some((freshness, (IssuedToken::cached(entry.clone(), self.target.max_age), Some(entry))))
+            },
+            request: &mut |deadline| request(deadline).map(|(token, entry)| ((token, None), entry)),
+        })
     }
 
-    fn issue(&self, resolved: &Resolved, deadline: Instant) -> Result<(IssuedToken, Option<Entry>), Failure> {
+    fn issue(&self, resolved: &Resolved, deadline: Instant) -> Result<Requested, Stop> {
         let issued = resolved.session.request_token(deadline)?;
         let entry = resolved.new_entry(self.target, &issued);
         if entry.as_ref().is_err_and(|why| why.code == Code::TokenUncacheable) {
@@ -130,26 +118,28 @@ impl TokenRequest<'_> {
         Ok((issued.within(self.target.max_age), entry.ok()))
     }
 
-    /// The entry, if it may be served, and how fresh it is. A valid one that is to be refreshed may be served before that.
-    fn served(&self, entry: Entry) -> Option<(Freshness, Entry)> {
+    /// The entry of a key, if it may be served, and how fresh it is. A valid one that is to be refreshed may be served before that.
+    fn look_up(&self, cache: &Cache, key: &CacheKey) -> Option<(Freshness, Entry)> {
+        let entry = cache.look_up(key);
+        if *key == self.identity.key && !self.is_logged.replace(true) {
+            match &entry {
+                Some(entry) => log_entry(entry),
+                None => debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token"),
+            }
+        }
+        let entry = entry?;
         let freshness = entry.freshness_within(self.target.max_age);
         match (self.purpose, freshness) {
             (_, Freshness::Expired) => return None,
-            (Purpose::Answer(on_stale), Freshness::Stale | Freshness::ExpiresSoon) => {
-                on_stale(&entry.token);
-            }
+            (Purpose::Answer(on_stale), Freshness::Stale | Freshness::ExpiresSoon) => on_stale(&entry.token),
             _ => {}
         }
         Some((freshness, entry))
     }
-
-    fn log_cached(&self, cache: &Cache, entry: Option<&Entry>) {
-        match entry {
-            Some(entry) => log_entry(entry),
-            None => debug!(host = self.target.host, dir:% = cache.dir().display(); "no cached token"),
-        }
-    }
 }
+
+/// A token, and its entry if it is one of the cache or may become one.
+type Requested = (IssuedToken, Option<Entry>);
 
 #[cfg(test)]
 mod tests {

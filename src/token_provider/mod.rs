@@ -18,6 +18,7 @@ mod list;
 mod login;
 mod stored;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -203,7 +204,14 @@ fn fetch(
             Purpose::Answer(_) | Purpose::New => identity.deadline(target, deadline),
             Purpose::List => deadline,
         };
-        let request = TokenRequest { authenticator: &authenticator, target, identity, deadline, purpose };
+        let request = TokenRequest {
+            authenticator: &authenticator,
+            target,
+            identity,
+            deadline,
+            purpose,
+            is_logged: Cell::default(),
+        };
         if matches!(purpose, Purpose::New) {
             return request.without_entry(None);
         }
