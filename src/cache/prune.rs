@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use super::entry::{Entry, Freshness};
 use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
 use super::lock::Lock;
-use super::protocol::{self, Sweep};
 use super::{ENTRY, MANIFEST, Manifest, read};
 use crate::identity::CacheKey;
 use crate::platform::{self, Destination, TEMPORARY};
@@ -105,31 +104,18 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
         return;
     }
     let try_take = |ending: &str| Lock::try_take(&open.beside(format!("{stem}.{ending}"))?, &path(ending));
-    let mut lock = None;
-    for step in protocol::SWEEP {
-        match step {
-            Sweep::Lock => match try_take("lock") {
-                Ok(Some(taken)) => lock = Some(taken),
-                _ => return,
-            },
-            // Another process may have replaced a file before this one took the lock.
-            Sweep::RemoveUnused => {
-                for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
-                    if ending != "lock2" || matches!(try_take("lock2"), Ok(Some(_))) {
-                        let _ = fs::remove_file(path(ending));
-                    }
-                }
-            }
-            Sweep::Unlock => {
-                if let Some(lock) = lock.take() {
-                    lock.remove_file();
-                }
-                // On Windows, where its holder leaves it.
-                if cfg!(not(unix)) {
-                    let _ = fs::remove_file(path("lock"));
-                }
-            }
+    let Ok(Some(lock)) = try_take("lock") else { return };
+    // Another process may have replaced a file before this one took the lock.
+    for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
+        if ending != "lock2" || matches!(try_take("lock2"), Ok(Some(_))) {
+            let _ = fs::remove_file(path(ending));
         }
+    }
+    lock.remove_file();
+    drop(lock);
+    // On Windows, where its holder leaves it.
+    if cfg!(not(unix)) {
+        let _ = fs::remove_file(path("lock"));
     }
 }
 

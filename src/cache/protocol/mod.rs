@@ -118,20 +118,6 @@ pub enum Erase {
     Report,
 }
 
-/// Sweeping the files of a key, in this order: nothing is removed while a process asks AWS for it.
-pub const SWEEP: [Sweep; 3] = [Sweep::Lock, Sweep::RemoveUnused, Sweep::Unlock];
-
-/// A step of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sweep {
-    /// Take the first lock, or end.
-    Lock,
-    /// Remove an expired entry, an old report, and a lock file that nobody holds.
-    RemoveUnused,
-    /// Remove the lock file and release the lock.
-    Unlock,
-}
-
 #[cfg(test)]
 mod tests {
     use super::counts;

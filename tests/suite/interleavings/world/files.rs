@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use docker_credential_ecr_login::cache::Freshness;
-use docker_credential_ecr_login::cache::protocol::{ERASURE, Erase, Locked, Report, SWEEP, Sweep, counts};
+use docker_credential_ecr_login::cache::protocol::{ERASURE, Erase, Locked, Report, counts};
 
 use super::{Actor, Files, LIFETIME, LockFile, POSTPONED, Slot, Token, World};
 use crate::interleavings::broken::Broken;
@@ -73,9 +73,9 @@ impl World {
         let unused_inode = self.unused_inode(key);
         let files = &mut self.files[usize::from(key)];
         let (done, inode) = files.sweeping.unwrap_or((0, 0));
-        // Each step of the sweep, and the release of its lock after the removal of the file.
-        let next = match SWEEP.get(usize::from(done)) {
-            Some(Sweep::Lock) => {
+        let next = match done {
+            // It takes the first lock, or ends.
+            0 => {
                 self.faults.sweeps -= 1;
                 if is_locked {
                     return;
@@ -84,17 +84,19 @@ impl World {
                 let lock = files.locks[0].get_or_insert(new);
                 Some((done + 1, lock.inode))
             }
-            Some(Sweep::RemoveUnused) => {
+            // It removes an expired entry, an old report, and a lock file that nobody holds.
+            1 => {
                 files.entry = files.entry.filter(|_| !unused[0]);
                 files.of_credentials = files.of_credentials.filter(|_| !unused[1]);
                 files.report = files.report.filter(|report| wall <= report.wall + POSTPONED);
                 Some((done + 1, inode))
             }
-            Some(Sweep::Unlock) => {
+            // It removes the lock file, and then releases the lock.
+            2 => {
                 files.locks[0] = files.locks[0].filter(|lock| lock.inode != inode);
                 Some((done + 1, inode))
             }
-            None => None,
+            _ => None,
         };
         files.sweeping = next;
     }
