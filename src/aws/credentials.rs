@@ -15,10 +15,10 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_types::region::Region;
 use log::debug;
-use serde::Deserialize;
 
 use super::context::Context;
 use super::diagnose::without_credentials;
+use super::fields::Fields;
 use super::sdk_config::with_credentials;
 use super::settings::Settings;
 use super::{container, github, instance, process, sso};
@@ -122,33 +122,19 @@ async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Re
 /// No keys of an `aws login` session are valid for longer, in seconds (AWS CLI User Guide, "Sign in through the AWS CLI").
 const LONGEST_LOGIN: u32 = 12 * 60 * 60;
 
-/// The answer to a renewal of an `aws login` session, as far as it is checked.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RenewedLogin {
-    access_token: LoginKeys,
-    refresh_token: String,
-    expires_in: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LoginKeys {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
-}
-
-/// Checks the answer before the SDK's provider sees it, which takes a default for what is missing, and stores what no request can hold
-/// in place of the user's session.
+/// Checks the answer to a renewal before the SDK's provider sees it, which takes a default for what is missing, and stores what no
+/// request can hold in place of the user's session.
 fn check_renewed_login(answer: &[u8]) -> Result<(), &'static str> {
-    let is_token = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_valid = |RenewedLogin { access_token: keys, refresh_token, expires_in }: RenewedLogin| {
-        [keys.access_key_id, keys.secret_access_key, keys.session_token, refresh_token].iter().all(is_token)
-            && (1..=LONGEST_LOGIN).contains(&expires_in)
+    let is_token = |text: String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_valid = || {
+        let answer = Fields::parse(answer)?;
+        let keys: Fields = answer.exact("accessToken")?;
+        let names = ["accessKeyId", "secretAccessKey", "sessionToken"];
+        let has_keys = names.into_iter().all(|name| keys.exact(name).is_some_and(is_token));
+        let life = answer.exact::<u32>("expiresIn")?;
+        Some(has_keys && answer.exact("refreshToken").is_some_and(is_token) && (1..=LONGEST_LOGIN).contains(&life))
     };
-    let is_valid = serde_json::from_slice(answer).is_ok_and(is_valid);
-    is_valid.then_some(()).ok_or("holds no valid session")
+    if is_valid() == Some(true) { Ok(()) } else { Err("holds no valid session") }
 }
 
 /// Gets a session for the user of the keys, with the code of an MFA device.

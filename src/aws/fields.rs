@@ -4,7 +4,6 @@
 //! takes more than 64 MB.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use serde::Deserialize;
@@ -36,13 +35,17 @@ impl Fields {
     pub(super) fn is_expired(&self) -> Result<bool, &'static str> {
         let Some(text) = self.text("Expiration") else { return Ok(false) };
         let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| "has an Expiration that is no time in RFC 3339")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(i128::from(at.unix_timestamp()) <= i128::from(now.as_secs()))
+        Ok(at <= OffsetDateTime::now_utc())
     }
 
     /// The text in a field; `None` when it is absent, empty or no text.
     pub(super) fn text(&self, wanted: &str) -> Option<String> {
         self.get(wanted).filter(|text: &String| !text.is_empty())
+    }
+
+    /// The value of a field of this very name; `None` when it is absent or of another type.
+    pub(super) fn exact<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
     /// The value of a field; `None` when it is absent or of another type.
