@@ -7,19 +7,6 @@ use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
 use crate::error::Failure;
 
-/// The codes by which services limit the rate of requests.
-const THROTTLED: &[&str] = &[
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "SlowDown",
-    "SlowDownException",
-];
-
 /// The SDK and the services tolerate clocks that differ by some minutes. A smaller difference is not the cause of a refusal.
 const TOLERATED: Duration = Duration::from_mins(4);
 
@@ -86,7 +73,7 @@ fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
 /// What a refusal means by its code alone.
 fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Option<Failure> {
     let failure = match refusal.code {
-        code if THROTTLED.contains(&code) => Failure::new(
+        code if is_throttled(code) => Failure::new(
             Code::Throttled,
             format!("{service} is throttling this account's requests ({code})"),
             "try again later; jobs that share a cache directory make one request together",
@@ -114,6 +101,12 @@ fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Opti
         _ => return None,
     };
     Some(failure.refused(refusal.refuses_identity()))
+}
+
+/// Whether a service limits the rate of requests, e.g. by `ThrottledException` or `RequestThrottled`.
+fn is_throttled(code: &str) -> bool {
+    let has_name = matches!(code, "RequestLimitExceeded" | "TooManyRequestsException");
+    has_name || code.contains("Throttl") || code.starts_with("SlowDown")
 }
 
 #[cfg(test)]
