@@ -18,7 +18,7 @@ use ::log::error;
 
 use crate::answer::{self, Output};
 use crate::commands::docker::{self, Action};
-use crate::commands::get_login_password::{AwsCli, GetLoginPassword, Service};
+use crate::commands::get_login_password::{AwsCli, COMMAND, GetLoginPassword, Service};
 use crate::commands::{cached_tokens, doctor, export, generate, kubelet, setup, sign_in};
 use crate::env::{Env, VARIABLES};
 use crate::error::{self, Error, WRONG_USAGE};
@@ -30,15 +30,11 @@ use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION, config, log, spelling
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     answer::end_on_panic();
     let args: Vec<OsString> = args.collect();
-    let Some(action) = action(&args) else {
+    match action(&args) {
+        Some(action) => end(serve(action)),
         // Not for the protocol, whose hits start no thread.
-        return platform::with_enough_stack(|| end(Invocation::from_args(&args).run()));
-    };
-    answer::fail_on_both_streams();
-    let started = Instant::now();
-    let env = prepare_process();
-    let input = StandardInput::until(config::deadline(&env, started));
-    end(docker::serve(action, &env, input, Output).map(platform::end))
+        None => platform::with_enough_stack(|| end(run_arguments(&args))),
+    }
 }
 
 /// The exit code of a result. Prints its error.
@@ -79,21 +75,6 @@ fn prepare_process() -> Env {
     env
 }
 
-/// The meaning of the arguments that are no action of the protocol.
-#[derive(Debug)]
-enum Invocation {
-    /// Print this text and succeed.
-    Print(String),
-    /// Print this line and fail; the notice is for people.
-    WrongUsage(Error, Option<&'static str>),
-    /// Print this help and fail: there were no arguments.
-    Help(String),
-    /// Run a command for people.
-    User(UserCommand),
-    /// Print clap's help, or its message about wrong usage.
-    FromClap(clap::Error),
-}
-
 #[derive(Parser)]
 #[command(name = NAME, version, about = "Docker credential helper for Amazon ECR", after_help = notes(), disable_help_subcommand = true)]
 #[command(override_usage = USAGES, help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}\n")]
@@ -125,8 +106,8 @@ enum AnyCommand {
 }
 
 /// The commands for people and clusters.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
+#[derive(Subcommand)]
+enum UserCommand {
     /// Check everything that a pull depends on, and report what is wrong and how to fix it
     Doctor(doctor::Doctor),
     /// Change the settings of docker, podman or kubelet so that they call the helper
@@ -134,14 +115,6 @@ pub enum UserCommand {
     /// Print only the password, like aws ecr get-login-password; 'ecr' or 'ecr-public' may precede it
     #[command(args_override_self = true, infer_long_args = true)]
     GetLoginPassword(GetLoginPassword),
-    /// For scripts that call aws ecr
-    #[command(hide = true, disable_help_subcommand = true)]
-    #[command(subcommand)]
-    Ecr(ServiceCommand),
-    /// For scripts that call aws ecr-public
-    #[command(hide = true, disable_help_subcommand = true)]
-    #[command(subcommand)]
-    EcrPublic(ServiceCommand),
     /// Write a config.json, a Kubernetes Secret, variables or a password for programs that call no helper
     Export(export::Export),
     /// Ask for an MFA code or renew a sign-in where needed, and cache a token
@@ -156,24 +129,17 @@ pub enum UserCommand {
     Generate(generate::Generate),
 }
 
-/// The commands below `ecr` and `ecr-public`, as in the AWS CLI.
-#[derive(Debug, Subcommand)]
-pub enum ServiceCommand {
-    /// Print the password alone
-    #[command(args_override_self = true, infer_long_args = true)]
-    GetLoginPassword(GetLoginPassword),
-}
-
 impl UserCommand {
-    /// Runs the command. Errors go to standard error.
-    pub fn run(self, env: &Env) -> Result<ExitCode, Error> {
+    /// Runs the command, for a service that the words of the AWS CLI name. Errors go to standard error.
+    fn run(self, service: Service) -> Result<ExitCode, Error> {
+        let env = &prepare_process();
+        // Not for the protocol, whose hits write nothing and save the system calls.
+        platform::survive_file_size_limit();
         let output = &mut io::stdout().lock();
         match self {
             Self::Doctor(options) => options.run(env, output),
             Self::Setup(options) => options.run(env, output),
-            Self::GetLoginPassword(options) => options.run(Service::Any, env, output),
-            Self::Ecr(ServiceCommand::GetLoginPassword(options)) => options.run(Service::Ecr, env, output),
-            Self::EcrPublic(ServiceCommand::GetLoginPassword(options)) => options.run(Service::EcrPublic, env, output),
+            Self::GetLoginPassword(options) => options.run(service, env, output),
             Self::Export(options) => options.run(env, output),
             Self::Login(options) => options.run(env, output),
             Self::Logout(options) => options.run(env, output),
@@ -184,116 +150,115 @@ impl UserCommand {
     }
 }
 
-impl Invocation {
-    /// Does what was asked for.
-    fn run(self) -> Result<ExitCode, Error> {
-        match self {
-            Self::WrongUsage(line, notice) => {
-                answer::fail_on_both_streams();
-                notice.into_iter().for_each(error::print_notice);
-                Err(line)
-            }
-            Self::Help(text) => write!(Output, "{text}").map(|()| ExitCode::FAILURE).map_err(Error::unwritten),
-            Self::Print(text) => writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten),
-            Self::User(command) => {
-                let env = prepare_process();
-                // Not for the protocol, whose hits write nothing and save the system calls.
-                platform::survive_file_size_limit();
-                command.run(&env)
-            }
-            Self::FromClap(error) if error.use_stderr() => {
-                let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-                let missing = if missing { "a command is missing\n\n" } else { "" };
-                error::print_usage_error(&format!("{missing}{error}"));
-                Ok(ExitCode::from(WRONG_USAGE))
-            }
-            Self::FromClap(error) => error.exit(),
-        }
+/// Runs what the name of the program and the arguments after it ask for, which is no action of the protocol.
+fn run_arguments(args: &[OsString]) -> Result<ExitCode, Error> {
+    let Some((name, args)) = args.split_first() else { return run_arguments(&[OsString::new()]) };
+    if let Some(plugin) = started_as_plugin(name) {
+        return UserCommand::Kubelet(plugin).run(Service::Any);
     }
-
-    /// Parses the name of the program and the arguments after it, which are no action of the protocol.
-    fn from_args(args: &[OsString]) -> Self {
-        let Some((name, args)) = args.split_first() else { return Self::from_args(&[OsString::new()]) };
-        if let Some(plugin) = started_as_plugin(name) {
-            return Self::User(UserCommand::Kubelet(plugin));
+    match words(args)[..] {
+        ["version"] => print(&version()),
+        ["--version" | "-v" | "-V"] => print(&version_lines()),
+        ["version" | "--version" | "-v" | "-V", "--verbose"] => {
+            let about = format!("commit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}\nTLS {TLS}");
+            print(&format!("{}\n{about}", version()))
         }
-        let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
-        match words[..] {
-            ["version"] => return Self::Print(version()),
-            ["--version" | "-v" | "-V"] => return Self::Print(version_lines()),
-            ["version" | "--version" | "-v" | "-V", "--verbose"] => {
-                let about = format!("commit {COMMIT}\ntarget {TARGET}\nC library {C_LIBRARY}\nTLS {TLS}");
-                return Self::Print(format!("{}\n{about}", version()));
-            }
-            [] => return Self::Help(format!("{USAGE}\n\n{}", Arguments::command().render_help())),
-            ["help"] | ["help", "help"] => return Self::help_of(&[]),
-            [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => {
-                return Self::help_of(&[word]);
-            }
-            [word, "help"] if is_known(word) => return Self::help_of(&[word]),
-            ["help", word, ref more @ ..] if is_known(word) => return Self::help_of(&[&[word], more].concat()),
-            ["get" | "store" | "erase" | "list" | "version", ref more @ ..] => {
-                let notice = "the host goes to standard input: echo HOST | docker-credential-ecr-login get";
-                let notice = more.first().filter(|word| word.contains('.')).map(|_| notice);
-                return Self::WrongUsage(Error::Protocol(USAGE.to_owned()), notice);
-            }
-            _ => {}
+        [] => {
+            print(&format!("{USAGE}\n\n{}", Arguments::command().render_help().to_string().trim_end()))?;
+            Ok(ExitCode::FAILURE)
         }
-        let args = match AwsCli::parse(args) {
-            None => args.to_vec(),
-            Some(AwsCli::GetLoginPassword(sorted)) => sorted,
-            Some(AwsCli::Version) => return Self::Print(version_lines()),
-            Some(AwsCli::Unsupported(error)) => {
-                return Self::FromClap(clap::Error::raw(ErrorKind::UnknownArgument, error));
+        ["help"] | ["help", "help"] => show_help(&[]),
+        [word @ ("get" | "store" | "erase" | "list" | "version"), "-h" | "--help"] => show_help(&[word]),
+        ["ecr" | "ecr-public", "help" | "-h" | "--help"] => show_help(&[COMMAND]),
+        [word, "help"] if is_known(word) => show_help(&[word]),
+        ["help", word, ref more @ ..] if is_known(word) => show_help(&[&[word], more].concat()),
+        ["get" | "store" | "erase" | "list" | "version", ref more @ ..] => {
+            if more.first().is_some_and(|word| word.contains('.')) {
+                error::print_notice("the host goes to standard input: echo HOST | docker-credential-ecr-login get");
             }
-        };
-        let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
-        if is_known(words[0]) || words.iter().any(|word| matches!(*word, "--help" | "-h")) {
-            return Self::parse(args);
+            wrong_usage(USAGE)
         }
-        Self::refuse(&words, &args[0].to_string_lossy())
-    }
-
-    /// The answer to a first word that is no command: a client's unknown action, or what a person mistyped.
-    fn refuse(words: &[&str], first: &str) -> Self {
-        let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
-        let meant = meant(word).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
-        match (words.len(), words[0].starts_with('-')) {
-            (1, _) => Self::WrongUsage(Error::Protocol(format!("{NAME}: unknown action: {first}{meant}")), None),
-            (_, true) => Self::WrongUsage(Error::Protocol(USAGE.to_owned()), None),
-            (_, false) => {
-                let error = format!("'{word}' is not a command{meant} ('{NAME} help' lists them)\n");
-                Self::FromClap(clap::Error::raw(ErrorKind::InvalidSubcommand, error))
-            }
-        }
-    }
-
-    fn help_of(command: &[&str]) -> Self {
-        Self::parse(command.iter().chain(&["--help"]).map(OsString::from))
-    }
-
-    fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
-        let args: Vec<OsString> = std::iter::once(OsString::from(NAME)).chain(args).collect();
-        match Arguments::try_parse_from(&args) {
-            Ok(Arguments { command: AnyCommand::User(command) }) => match without_dashes(&args) {
-                Some(error) => Self::FromClap(error),
-                None => Self::User(command),
-            },
-            Ok(_) => Self::WrongUsage(Error::Protocol(USAGE.to_owned()), None),
-            Err(error) => Self::FromClap(without_wrong_tips(error)),
-        }
+        _ => match AwsCli::parse(args)? {
+            None => run_command(args),
+            Some(AwsCli::GetLoginPassword(service, sorted)) => parse(&sorted, service),
+            Some(AwsCli::Version) => print(&version_lines()),
+        },
     }
 }
 
-/// The error for an option of a command that was written without its dashes, and so as a host.
-fn without_dashes(args: &[OsString]) -> Option<clap::Error> {
-    let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+/// Serves a request of the credential helper protocol.
+fn serve(action: Action) -> Result<ExitCode, Error> {
+    answer::fail_on_both_streams();
+    let started = Instant::now();
+    let env = prepare_process();
+    let input = StandardInput::until(config::deadline(&env, started));
+    docker::serve(action, &env, input, Output).map(platform::end)
+}
+
+fn print(text: &str) -> Result<ExitCode, Error> {
+    writeln!(Output, "{text}").map(|()| ExitCode::SUCCESS).map_err(Error::unwritten)
+}
+
+/// Fails with a line on both streams, as clients expect.
+fn wrong_usage(line: impl Into<String>) -> Result<ExitCode, Error> {
+    answer::fail_on_both_streams();
+    Err(Error::Protocol(line.into()))
+}
+
+/// The arguments as text; empty for one that is not UTF-8.
+fn words(args: &[OsString]) -> Vec<&str> {
+    args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect()
+}
+
+/// Runs a command for people. A first word that is no command is a client's unknown action, or what a person mistyped.
+fn run_command(args: &[OsString]) -> Result<ExitCode, Error> {
+    let words = words(args);
+    if is_known(words[0]) || words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        return parse(args, Service::Any);
+    }
+    let word = if words[0] == "help" { words.get(1).copied().unwrap_or_default() } else { words[0] };
+    let meant = meant(word).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+    match (words.len(), words[0].starts_with('-')) {
+        (1, _) => wrong_usage(format!("{NAME}: unknown action: {}{meant}", args[0].to_string_lossy())),
+        (_, true) => wrong_usage(USAGE),
+        (_, false) => Err(Error::usage(format!("'{word}' is not a command{meant} ('{NAME} help' lists them)"))),
+    }
+}
+
+fn show_help(command: &[&str]) -> Result<ExitCode, Error> {
+    let args: Vec<OsString> = command.iter().chain(&["--help"]).map(OsString::from).collect();
+    parse(&args, Service::Any)
+}
+
+/// Has clap parse the arguments, and runs the command or prints what clap says.
+fn parse(args: &[OsString], service: Service) -> Result<ExitCode, Error> {
+    match Arguments::try_parse_from([&OsString::from(NAME)].into_iter().chain(args)) {
+        Ok(Arguments { command: AnyCommand::User(command) }) => {
+            refuse_without_dashes(&words(args))?;
+            command.run(service)
+        }
+        Ok(_) => wrong_usage(USAGE),
+        Err(error) if error.use_stderr() => {
+            let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            let missing = if missing { "a command is missing\n\n" } else { "" };
+            error::print_usage_error(&format!("{missing}{}", without_wrong_tips(error)));
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
+        Err(error) => error.exit(),
+    }
+}
+
+/// Refuses an option of a command that was written without its dashes, and so as a host.
+fn refuse_without_dashes(words: &[&str]) -> Result<(), Error> {
     let command = Arguments::command();
-    let command = command.find_subcommand(words[1])?;
+    let Some(command) = command.find_subcommand(words[0]) else { return Ok(()) };
     let is_option = |word: &str| command.get_arguments().any(|option| option.get_long() == Some(word));
-    let word = words[1..].windows(2).find(|pair| !pair[0].starts_with('-') && is_option(pair[1]))?[1];
-    let error = format!("'{word}' is not the host of a registry; did you mean '--{word}'?\n");
-    Some(clap::Error::raw(ErrorKind::UnknownArgument, error))
+    match words.windows(2).find(|pair| !pair[0].starts_with('-') && is_option(pair[1])) {
+        Some(&[_, word]) => {
+            Err(Error::usage(format!("'{word}' is not the host of a registry; did you mean '--{word}'?")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes what clap proposes for an unknown option and nobody means: to pass it as a host, or an option that is hardly similar.
@@ -323,8 +288,7 @@ fn meant(word: &str) -> Option<String> {
         _ => None,
     };
     let command = Arguments::command();
-    let names =
-        command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).chain(["help"]);
+    let names = command.get_subcommands().map(clap::Command::get_name).chain(["help"]);
     of_others.or_else(|| spelling::nearest(word, names).map(str::to_owned))
 }
 

@@ -62,7 +62,7 @@ fn completions(shell: Shell, command: &Command) -> Vec<u8> {
     text
 }
 
-/// Returns the commands and options that help shows: clap_complete would also offer the hidden ones.
+/// Returns the commands with the options that help shows: clap_complete would also offer the hidden ones.
 fn shown(command: &Command) -> Command {
     // clap requires static names, and the process ends soon.
     let name: &'static str = command.get_name().to_owned().leak();
@@ -70,7 +70,7 @@ fn shown(command: &Command) -> Command {
         .about(command.get_about().cloned().unwrap_or_default())
         .disable_help_flag(command.is_disable_help_flag_set())
         .args(command.get_arguments().filter(|one| !one.is_hide_set()))
-        .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown))
+        .subcommands(command.get_subcommands().map(shown))
 }
 
 /// Writes a file atomically.
@@ -115,7 +115,7 @@ fn commands(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     let mut roff = Roff::new();
     section(&mut roff, "COMMANDS");
     roff.to_writer(page)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+    for subcommand in command.get_subcommands() {
         let about = subcommand.get_long_about().or_else(|| subcommand.get_about());
         let about = about.map(ToString::to_string).unwrap_or_default();
         let mut roff = Roff::new();

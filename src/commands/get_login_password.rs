@@ -41,39 +41,38 @@ pub enum Service {
 /// A command line of the AWS CLI for this command.
 #[derive(Debug)]
 pub enum AwsCli {
-    /// The arguments in the order of clap, which requires the words of the command first.
-    GetLoginPassword(Vec<OsString>),
+    /// The service that is named, and the arguments in the order of clap, which requires the command first.
+    GetLoginPassword(Service, Vec<OsString>),
     /// Print the version.
     Version,
-    /// An option is not supported; the message.
-    Unsupported(String),
 }
 
 impl AwsCli {
     /// Sorts the arguments of this command: the AWS CLI takes options before, between and after the words of a command.
-    /// Returns `None` for every other command.
-    pub fn parse(args: &[OsString]) -> Option<Self> {
+    /// Returns `None` for the commands of the helper. There is an argument.
+    pub fn parse(args: &[OsString]) -> Result<Option<Self>, Error> {
         // Clap refuses what is not UTF-8.
-        let args: Vec<&str> = args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
-        let first = args.first()?;
-        if !args.contains(&COMMAND) || !(first.starts_with('-') || [COMMAND, "ecr", "ecr-public"].contains(first)) {
-            return None;
+        let Some(args) = args.iter().map(|arg| arg.to_str()).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let is_service = ["ecr", "ecr-public"].contains(&args[0]);
+        if is_service && !args.contains(&COMMAND) {
+            return Err(Error::usage(format!("of the commands of 'aws {}', the helper has {COMMAND} alone", args[0])));
         }
-        let (mut words, mut rest) = (Vec::new(), Vec::new());
+        if !args.contains(&COMMAND) || !(is_service || args[0].starts_with('-') || args[0] == COMMAND) {
+            return Ok(None);
+        }
+        let (mut words, mut rest) = (Vec::new(), vec![COMMAND]);
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let is_complete = words.last() == Some(&COMMAND);
             match arg {
-                "--version" => return Some(Self::Version),
+                "--version" => return Ok(Some(Self::Version)),
                 // As in `aws ecr get-login-password help`.
                 "help" if is_complete => rest.push("--help"),
                 word if !word.starts_with('-') && !is_complete => words.push(word),
                 "-h" | "--help" => rest.push(arg),
                 value if !value.starts_with('-') => rest.push(value),
                 option => {
-                    let Some(takes_value) = takes_value(option) else {
-                        return Some(Self::Unsupported(refusal(option)));
-                    };
+                    let takes_value = takes_value(option).ok_or_else(|| refusal(option))?;
                     rest.push(option);
                     if takes_value && !option.contains('=') {
                         rest.extend(args.next());
@@ -81,23 +80,33 @@ impl AwsCli {
                 }
             }
         }
-        Some(Self::GetLoginPassword(words.into_iter().chain(rest).map(OsString::from).collect()))
+        let service = match words[..] {
+            [COMMAND] => Service::Any,
+            ["ecr", COMMAND] => Service::Ecr,
+            ["ecr-public", COMMAND] => Service::EcrPublic,
+            _ => return Ok(None),
+        };
+        Ok(Some(Self::GetLoginPassword(service, rest.into_iter().map(OsString::from).collect())))
     }
 }
 
-fn refusal(option: &str) -> String {
-    format!(
+fn refusal(option: &str) -> Error {
+    Error::usage(format!(
         "{} is not supported; leave it out: the output is the password alone, for every registry of the region, and \
-         --ca-bundle FILE names certificates to trust\n",
+         --ca-bundle FILE names certificates to trust",
         option.split('=').next().unwrap_or_default()
-    )
+    ))
 }
 
 /// Whether an option has a value; `None` for an unknown one. As in the AWS CLI, an option may be abbreviated.
 fn takes_value(option: &str) -> Option<bool> {
     let name = option.strip_prefix("--")?.split('=').next().filter(|name| !name.is_empty())?;
     let definition = GetLoginPassword::augment_args(clap::Command::new(COMMAND));
-    let known = definition.get_arguments().find(|known| known.get_long().is_some_and(|long| long.starts_with(name)))?;
+    let mut known = definition.get_arguments();
+    let known = known.find(|known| {
+        let aliases = known.get_all_aliases().unwrap_or_default();
+        known.get_long().into_iter().chain(aliases).any(|long| long.starts_with(name))
+    })?;
     Some(known.get_action().takes_values())
 }
 
@@ -125,30 +134,17 @@ pub struct GetLoginPassword {
     ignored: Ignored,
 }
 
-/// Options of the AWS CLI that have no effect here.
+/// Options of the AWS CLI that have no effect here, each with the others that take the same values.
 #[derive(Args, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "they are flags of a command line")]
 struct Ignored {
     #[arg(long, hide = true, value_parser = ["json", "text", "table", "yaml", "yaml-stream", "off"])]
     output: Option<String>,
-    #[arg(long, hide = true, value_parser = ["on", "off", "auto"])]
-    color: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, alias = "cli-connect-timeout")]
     cli_read_timeout: Option<u64>,
-    #[arg(long, hide = true)]
-    cli_connect_timeout: Option<u64>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, aliases = ["cli-error-format", "color"])]
     cli_binary_format: Option<String>,
-    #[arg(long, hide = true)]
-    cli_error_format: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, aliases = ["no-cli-pager", "no-cli-auto-prompt", "v2-debug"])]
     no_paginate: bool,
-    #[arg(long, hide = true)]
-    no_cli_pager: bool,
-    #[arg(long, hide = true)]
-    no_cli_auto_prompt: bool,
-    #[arg(long, hide = true)]
-    v2_debug: bool,
 }
 
 impl GetLoginPassword {
