@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
     }
     if let Ok(file) = AuthFile::read(format!("{}/config.json", *DIR).into()) {
         assert!(file.hosts().all(|host| file.helper(host) == Some(client_config::HELPER_NAME)));
-        let _ = (file.misspelt_key(HOST), file.password_hosts().count(), file.helper_keys().count());
+        let _ = (file.passwords_for(HOST), file.helper_keys().count());
     }
     let env: Env = [(client_config::DOCKER_AUTH_CONFIG, docker)].into_iter().collect();
     let _ = client_config::EnvironmentPasswords::read(&env).have(HOST);

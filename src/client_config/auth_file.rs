@@ -20,39 +20,35 @@ pub const HELPER_NAME: &str = "ecr-login";
 /// The name of docker's file before version 1.7, which podman still reads.
 pub const DOCKERCFG: &str = ".dockercfg";
 
-/// A settings file in docker's format.
-#[derive(Clone, Debug, Default)]
+/// What clients read of a settings file in docker's format, and nothing else, since that may be anything.
+#[derive(Debug, Default)]
 pub struct AuthFile {
     /// The path that it was read from.
     pub path: PathBuf,
-    content: Arc<Content>,
+    /// `credHelpers`.
+    pub helpers: BTreeMap<String, Option<String>>,
+    /// `credsStore`.
+    store: String,
+    /// The keys of `auths` with a password, by the host that they mean in any of the spellings that docker uses. Of thousands
+    /// of hosts, each is looked up.
+    pub passwords: BTreeMap<Host, Vec<String>>,
+    /// A key of `credHelpers` that names the helper for the host and that no client finds: it has a scheme, a path or capital
+    /// letters.
+    pub misspelt_keys: BTreeMap<Host, String>,
+    /// A member that no client reads, and the one that its name is meant for.
+    pub misspelt_member: Option<(String, &'static str)>,
 }
 
 /// The members of an object by name, of two with one name the last. Their values are text, which takes a hundredth of the memory
 /// that small values take when they are parsed.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// What clients read of a file, and nothing else, since that may be anything.
-#[derive(Debug, Default)]
-struct Content {
-    /// `credHelpers`.
-    helpers: BTreeMap<String, Option<String>>,
-    /// `credsStore`.
-    store: String,
-    /// The keys of `auths` with a password, by the host that they mean. Of thousands of hosts, each is looked up.
-    passwords: BTreeMap<Host, Vec<String>>,
-    /// A key of `credHelpers` that names the helper for the host and that no client finds.
-    misspelt_keys: BTreeMap<Host, String>,
-    /// A member that no client reads, and the one that its name is meant for.
-    misspelt_member: Option<(String, &'static str)>,
-}
-
 /// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
-static READ: Mutex<BTreeMap<PathBuf, ([u64; 5], AuthFile)>> = Mutex::new(BTreeMap::new());
+static READ: Mutex<BTreeMap<PathBuf, ([u64; 5], Arc<AuthFile>)>> = Mutex::new(BTreeMap::new());
 
 impl AuthFile {
     /// Reads the file, unless it is as it was when it was read before. A file that does not exist counts as empty.
-    pub fn read(path: PathBuf) -> Result<Self, Failure> {
+    pub fn read(path: PathBuf) -> Result<Arc<Self>, Failure> {
         let Ok(state) = fs::metadata(&path).map(|metadata| platform::file_state(&metadata)) else {
             return Self::read_anew(path);
         };
@@ -68,58 +64,73 @@ impl AuthFile {
     }
 
     /// Reads the file.
-    fn read_anew(path: PathBuf) -> Result<Self, Failure> {
+    fn read_anew(path: PathBuf) -> Result<Arc<Self>, Failure> {
         let text = text(&path)?;
         let is_old = path.file_name().is_some_and(|name| name == DOCKERCFG);
-        match parse(&text).and_then(|members| if is_old { Ok(Content::old(members)) } else { Content::new(&members) }) {
-            Ok(content) => Ok(Self { path, content: Arc::new(content) }),
+        match parse(&text).and_then(|members| if is_old { Ok(Self::old(members)) } else { Self::new(&members) }) {
+            Ok(file) => Ok(Arc::new(Self { path, ..file })),
             Err(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
         }
     }
 
+    fn new(members: &Members<'_>) -> Result<Self, String> {
+        let auths: Members = field(members, "auths", "an object of objects")?;
+        if auths.values().any(|entry| holds_password(entry).is_none()) {
+            return Err("auths is not an object of objects".to_owned());
+        }
+        let misspelt_member = members.keys().find_map(|key| {
+            let lower = key.to_ascii_lowercase();
+            let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
+            let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
+            (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
+        });
+        let (helpers, store) =
+            (field(members, "credHelpers", "an object of texts")?, field(members, "credsStore", "a text")?);
+        let file = Self { helpers, store, misspelt_member, ..Self::old(auths) };
+        let misspelt_keys = file.helper_keys().filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
+        Ok(Self { misspelt_keys, ..file })
+    }
+
+    /// Of `.dockercfg`, which holds what other files have below `auths`.
+    fn old(auths: Members<'_>) -> Self {
+        let mut passwords: BTreeMap<Host, Vec<String>> = BTreeMap::new();
+        for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Some(true)) {
+            if let Some(host) = Host::parse(&key) {
+                passwords.entry(host).or_default().push(key);
+            }
+        }
+        Self { passwords, ..Self::default() }
+    }
+
+    /// Returns the keys of the entries of `credHelpers` that name one of these helpers.
+    fn keys_of(&self, names: &'static [&str]) -> impl Iterator<Item = &str> {
+        let is_named = |name: &Option<String>| name.as_deref().is_some_and(|name| names.contains(&name));
+        self.helpers.iter().filter(move |(_, name)| is_named(name)).map(|(key, _)| key.as_str())
+    }
+
     /// Returns the helper that `credHelpers` names for the host.
     pub fn helper(&self, host: &str) -> Option<&str> {
-        self.content.helpers.get(host)?.as_deref().filter(|name| !name.is_empty())
+        self.helpers.get(host)?.as_deref().filter(|name| !name.is_empty())
     }
 
     /// Returns the helper that `credsStore` names for all registries without an entry of their own.
     pub fn store(&self) -> Option<&str> {
-        Some(self.content.store.as_str()).filter(|name| !name.is_empty())
-    }
-
-    /// Returns a key for the host that no client finds: one with a scheme, a path or capital letters.
-    pub fn misspelt_key(&self, host: &str) -> Option<&str> {
-        self.content.misspelt_keys.get(host).map(String::as_str)
-    }
-
-    /// Returns a member that no client reads, and the one that its name is meant for.
-    pub fn misspelt_member(&self) -> Option<(&str, &'static str)> {
-        self.content.misspelt_member.as_ref().map(|(name, meant)| (name.as_str(), *meant))
-    }
-
-    /// Returns the keys of all entries of `credHelpers`.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.content.helpers.keys().map(String::as_str)
+        Some(self.store.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Returns the keys of all entries that name the helper, in any spelling of the key and of the name.
     pub fn helper_keys(&self) -> impl Iterator<Item = &str> {
-        self.content.keys_of(&[HELPER_NAME, NAME])
+        self.keys_of(&[HELPER_NAME, NAME])
     }
 
     /// Returns the keys for which clients call the helper. No client looks up a key with a scheme, a path or capital letters.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.content.keys_of(&[HELPER_NAME]).filter(|key| Host::parse(key).as_deref() == Some(key))
-    }
-
-    /// Returns the hosts that the file holds passwords for, in any of the spellings that docker uses.
-    pub fn password_hosts(&self) -> impl Iterator<Item = &Host> {
-        self.content.passwords.keys()
+        self.keys_of(&[HELPER_NAME]).filter(|key| Host::parse(key).as_deref() == Some(key))
     }
 
     /// Returns the keys of the passwords for a host.
-    pub fn passwords(&self, host: &str) -> &[String] {
-        self.content.passwords.get(host).map_or(&[], Vec::as_slice)
+    pub fn passwords_for(&self, host: &str) -> &[String] {
+        self.passwords.get(host).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -146,44 +157,6 @@ pub fn parse(text: &str) -> Result<Members<'_>, String> {
         ""
     };
     Err(format!("line {}, column {}: not JSON{why}", error.line(), error.column()))
-}
-
-impl Content {
-    fn new(members: &Members<'_>) -> Result<Self, String> {
-        let auths: Members = field(members, "auths", "an object of objects")?;
-        if auths.values().any(|entry| holds_password(entry).is_none()) {
-            return Err("auths is not an object of objects".to_owned());
-        }
-        let misspelt_member = members.keys().find_map(|key| {
-            let lower = key.to_ascii_lowercase();
-            let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
-            let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
-            (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
-        });
-        let (helpers, store) =
-            (field(members, "credHelpers", "an object of texts")?, field(members, "credsStore", "a text")?);
-        let mut content = Self { helpers, store, misspelt_member, ..Self::old(auths) };
-        let keys = content.keys_of(&[HELPER_NAME, NAME]);
-        content.misspelt_keys = keys.filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
-        Ok(content)
-    }
-
-    /// Of `.dockercfg`, which holds what other files have below `auths`.
-    fn old(auths: Members<'_>) -> Self {
-        let mut passwords: BTreeMap<Host, Vec<String>> = BTreeMap::new();
-        for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Some(true)) {
-            if let Some(host) = Host::parse(&key) {
-                passwords.entry(host).or_default().push(key);
-            }
-        }
-        Self { passwords, ..Self::default() }
-    }
-
-    /// Returns the keys of the entries of `credHelpers` that name one of these helpers.
-    fn keys_of(&self, names: &'static [&str]) -> impl Iterator<Item = &str> {
-        let is_named = |name: &Option<String>| name.as_deref().is_some_and(|name| names.contains(&name));
-        self.helpers.iter().filter(move |(_, name)| is_named(name)).map(|(key, _)| key.as_str())
-    }
 }
 
 /// Returns a member. Clients match its name without case and decode its value into a Go type, and so refuse other types.

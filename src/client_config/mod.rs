@@ -49,7 +49,7 @@ pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     Ok(match (file.helper(host), file.store()) {
         (Some(name), _) => found(name, "credHelpers"),
         (None, Some(name)) => found(name, "credsStore"),
-        (None, None) if !file.passwords(host).is_empty() => Lookup::Password(file.path),
+        (None, None) if !file.passwords_for(host).is_empty() => Lookup::Password(file.path.clone()),
         (None, None) => Lookup::Nothing,
     })
 }

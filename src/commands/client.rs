@@ -2,6 +2,7 @@
 //! buildah and skopeo.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::containers::{self, Rules};
@@ -49,7 +50,7 @@ impl Client {
     }
 
     /// Reads those of these files that can be read.
-    pub(super) fn read_auth_files(self, env: &Env) -> impl Iterator<Item = AuthFile> {
+    pub(super) fn read_auth_files(self, env: &Env) -> impl Iterator<Item = Arc<AuthFile>> {
         self.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok())
     }
 

@@ -15,6 +15,7 @@ mod registries_conf;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
 use crate::env::Env;
@@ -54,8 +55,8 @@ fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failu
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
-        if file.passwords(host).iter().any(|key| repository(key).is_none()) {
-            return Ok(Lookup::Password(file.path));
+        if file.passwords_for(host).iter().any(|key| repository(key).is_none()) {
+            return Ok(Lookup::Password(file.path.clone()));
         }
     }
     Ok(Lookup::Nothing)
@@ -78,7 +79,7 @@ pub fn reads_auth_files(env: &Env) -> bool {
 }
 
 /// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
-fn read(path: PathBuf) -> Result<AuthFile, Failure> {
+fn read(path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
     if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
         return Err(invalid(&path, format!("{} is empty, which is not JSON", path.display())));
     }
@@ -89,12 +90,14 @@ fn read(path: PathBuf) -> Result<AuthFile, Failure> {
 /// and the ECR registries that have another entry or a password.
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::installed(env)));
-    let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    let files: Vec<_> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
     let name = |key: &str| Host::parse(key.trim()).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
-    let with_password = |file| AuthFile::password_hosts(file).map(|host| &**host);
-    let others = files.iter().flat_map(|file| file.keys().chain(with_password(file)).filter(private));
-    let mut hosts: Vec<String> = files.iter().flat_map(AuthFile::helper_keys).chain(others).map(name).collect();
+    let with_helper = files.iter().flat_map(|file| file.helpers.keys().map(String::as_str));
+    let with_password = files.iter().flat_map(|file| file.passwords.keys().map(|host| &**host));
+    let others = with_helper.chain(with_password).filter(private);
+    let named = files.iter().flat_map(|file| file.helper_keys());
+    let mut hosts: Vec<String> = named.chain(others).map(name).collect();
     hosts.sort();
     hosts.dedup();
     hosts

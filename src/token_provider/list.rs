@@ -74,8 +74,8 @@ pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Resu
 fn hosts_of_clients(env: &Env) -> Vec<String> {
     // Of the rules, the newest: to ask an installed podman for its version takes too long.
     let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, Rules::NEWEST));
-    let files: Vec<AuthFile> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
-    files.iter().flat_map(AuthFile::hosts).map(str::to_owned).collect()
+    let files: Vec<_> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    files.iter().flat_map(|file| file.hosts()).map(str::to_owned).collect()
 }
 
 /// The hosts with a cached token that would be served now, each with its user name.

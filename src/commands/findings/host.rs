@@ -1,6 +1,7 @@
 //! What keeps a client from calling the helper for one host.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::wrong_store;
 use crate::NAME;
@@ -48,7 +49,7 @@ pub(in crate::commands) fn leftover_passwords(
 ) -> Vec<Failure> {
     let mut found = Vec::new();
     for file in client.read_auth_files(env) {
-        for host in file.password_hosts().filter(|host| is_meant(host)) {
+        for host in file.passwords.keys().filter(|host| is_meant(host)) {
             let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
             let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
             let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
@@ -70,8 +71,8 @@ pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<
     Client::Podman.program(env).filter(|_| containers::reads_auth_files(env))?;
     let mut files = Client::Podman.read_auth_files(env);
     let (key, path) = files.find_map(|file| {
-        let key = file.passwords(host).iter().find(|key| containers::repository(key).is_some())?.clone();
-        Some((key, file.path))
+        let key = file.passwords_for(host).iter().find(|key| containers::repository(key).is_some())?.clone();
+        Some((key, file.path.clone()))
     })?;
     Some(Failure::new(
         Code::ClientLeftoverPassword,
@@ -133,7 +134,7 @@ fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
         return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
     }
     let hint = format!("run '{NAME} setup{option} {host}'");
-    let misspelt = |file: AuthFile| Some((file.misspelt_key(host)?.to_owned(), file.path));
+    let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));
     if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
         let what = format!("credHelpers in {} has the key '{key}', and {name} looks for '{host}'", path.display());
         return Failure::new(Code::ClientKeyScheme, what, hint);

@@ -91,7 +91,7 @@ pub(super) fn snap(env: &Env) -> Option<Failure> {
 pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
     let finding = |path| {
         let file = AuthFile::read(path).ok()?;
-        let (member, meant) = file.misspelt_member()?;
+        let (member, meant) = file.misspelt_member.as_ref()?;
         let what = format!("{} has '{member}', which no client reads", file.path.display());
         Some(Failure::new(Code::ClientConfigInvalid, what, format!("rename it to '{meant}'")))
     };
@@ -137,7 +137,7 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
     Ok(match file.store() {
         Some(NAME) => return Err(wrong_store(&file.path, "HOST")),
         Some(HELPER_NAME) => {
-            let but = match file.keys().count() - file.helper_keys().count() {
+            let but = match file.helpers.len() - file.helper_keys().count() {
                 0 => String::new(),
                 others => format!(" but {others}, which credHelpers gives to other helpers"),
             };
@@ -157,7 +157,7 @@ fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     for path in Client::Podman.own_auth_files(env) {
-        if let Some(what) = names(&AuthFile::read(path)?) {
+        if let Some(what) = names(AuthFile::read(path)?.as_ref()) {
             return Ok(Some(what));
         }
     }
