@@ -33,5 +33,5 @@ fuzz_target!(|text: &str| {
         let _ = (file.passwords_for(HOST), file.helper_keys().count());
     }
     let env: Env = [(client_config::DOCKER_AUTH_CONFIG, docker)].into_iter().collect();
-    let _ = client_config::EnvironmentPasswords::read(&env).have(HOST);
+    let _ = client_config::hosts_of_environment(&env);
 });

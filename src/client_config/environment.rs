@@ -13,30 +13,12 @@ use crate::env::Env;
 /// The variable.
 pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 
-/// The hosts that the variable has a password for, as docker looks them up. `None` if docker complains about the variable with
-/// every command, and goes on as if it were not set.
-#[derive(Debug)]
-pub struct EnvironmentPasswords(Option<BTreeSet<String>>);
-
-impl EnvironmentPasswords {
-    /// Reads the variable.
-    pub fn read(env: &Env) -> Self {
-        Self(env.text(DOCKER_AUTH_CONFIG).map_or_else(|| Some(BTreeSet::new()), hosts))
-    }
-
-    /// Whether docker refuses the variable.
-    pub fn are_refused(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Whether docker uses a password of the variable for the host.
-    pub fn have(&self, host: &str) -> bool {
-        self.0.as_ref().is_some_and(|hosts| hosts.contains(host))
-    }
-}
-
+/// Returns the hosts that the variable has a password for, as docker looks them up. `None` if docker complains about the variable
+/// with every command, and goes on as if it were not set.
+///
 /// Go's decoder takes null for an empty object, and ignores the case of names; docker has it refuse other names.
-fn hosts(text: &str) -> Option<BTreeSet<String>> {
+pub fn hosts_of_environment(env: &Env) -> Option<BTreeSet<String>> {
+    let Some(text) = env.text(DOCKER_AUTH_CONFIG) else { return Some(BTreeSet::new()) };
     let content: Option<Map<String, Value>> = serde_json::from_str(text).ok()?;
     let mut hosts = BTreeSet::new();
     for (name, auths) in content.unwrap_or_default() {

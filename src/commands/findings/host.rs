@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::wrong_store;
 use crate::NAME;
-use crate::client_config::{AuthFile, DOCKERCFG, EnvironmentPasswords, HELPER_NAME, Lookup};
+use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::containers;
@@ -23,9 +23,7 @@ pub(in crate::commands) enum EnvironmentPassword {
 
 /// Finds a password for the host in `DOCKER_AUTH_CONFIG`.
 pub(in crate::commands) fn environment_password(env: &Env, host: &str) -> Option<EnvironmentPassword> {
-    if !EnvironmentPasswords::read(env).have(host) {
-        return None;
-    }
+    client_config::hosts_of_environment(env).filter(|hosts| hosts.contains(host))?;
     let failure = |who: &str| {
         let what = format!("DOCKER_AUTH_CONFIG has a password for {host}; {who}");
         Failure::new(Code::DockerAuthConfig, what, "unset DOCKER_AUTH_CONFIG for docker")

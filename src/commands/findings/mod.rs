@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::Client;
 use crate::NAME;
-use crate::client_config::{self, AuthFile, EnvironmentPasswords, HELPER_NAME};
+use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
 use crate::containers::{self, Era, REGISTRIES_CONF, Rules};
 use crate::env::Env;
@@ -64,7 +64,7 @@ pub(super) fn sudo(env: &Env) -> Option<Failure> {
 
 /// A `DOCKER_AUTH_CONFIG` that docker rejects.
 pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
-    EnvironmentPasswords::read(env).are_refused().then(|| {
+    client_config::hosts_of_environment(env).is_none().then(|| {
         Failure::new(
             Code::DockerAuthConfig,
             "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker 28.3 \
