@@ -1,9 +1,11 @@
 //! The clients whose settings [`setup`](super::setup) changes and [`doctor`](super::doctor) checks: docker, and podman with
 //! buildah and skopeo.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::NAME;
 use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::containers::{self, Rules};
 use crate::env::Env;
@@ -33,12 +35,10 @@ impl Client {
         }
     }
 
-    /// Returns the option of `setup` that chooses the client.
-    pub(super) fn option(self) -> &'static str {
-        match self {
-            Self::Docker => "",
-            Self::Podman => " --podman",
-        }
+    /// Returns the fix by a `setup` of this client with these arguments.
+    pub(super) fn fix(self, args: impl Display) -> String {
+        let option = if self == Self::Podman { " --podman" } else { "" };
+        format!("run '{NAME} setup{option} {args}'")
     }
 
     /// Returns the files that may hold passwords, in the order in which the client reads them.

@@ -6,7 +6,7 @@ use super::check::{Check, Name, Place, Status};
 use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
 use crate::commands::client::Client;
-use crate::commands::findings::{self, EnvironmentPassword};
+use crate::commands::findings;
 use crate::env::Env;
 use crate::registry::Registry;
 
@@ -14,15 +14,14 @@ use crate::registry::Registry;
 pub(super) fn check_all(env: &Env, host: &str, machine: &[Arc<Check>]) -> Vec<Check> {
     let password = findings::environment_password(env, host);
     let docker = match &password {
-        Some(EnvironmentPassword::ByDocker(failure)) => Some(Check::failed(Name::Docker, failure.clone())),
+        Some(password) if password.is_used_by_docker => Some(Check::failed(Name::Docker, password.failure.clone())),
         _ => check_client(Client::Docker, env, host),
     };
     let mut checks = one_is_enough(docker.into_iter().chain(check_client(Client::Podman, env, host)).collect());
     checks.extend(leftover(env, host));
     checks.extend(findings::repository_password(env, host).map(|failure| Check::warned(Name::Podman, failure)));
-    if let Some(EnvironmentPassword::ByOthers(failure)) = password {
-        checks.push(Check::warned(Name::Docker, failure));
-    }
+    let unused = password.filter(|password| !password.is_used_by_docker);
+    checks.extend(unused.map(|password| Check::warned(Name::Docker, password.failure)));
     for check in checks.iter_mut().filter(|check| check.code.is_some()) {
         let is_same =
             |above: &&Arc<Check>| (above.name, above.status, above.code) == (check.name, check.status, check.code);

@@ -14,29 +14,26 @@ use crate::error::Failure;
 use crate::registry::{Host, Registry};
 
 /// A password in `DOCKER_AUTH_CONFIG`, which some client uses in place of a helper.
-pub(in crate::commands) enum EnvironmentPassword {
-    /// The installed docker uses it.
-    ByDocker(Failure),
-    /// The installed docker is older and ignores it. Programs with newer code of docker do not.
-    ByOthers(Failure),
+pub(in crate::commands) struct EnvironmentPassword {
+    pub(in crate::commands) failure: Failure,
+    /// Whether the installed docker uses it. An older one ignores it, and programs with newer code of docker do not.
+    pub(in crate::commands) is_used_by_docker: bool,
 }
 
 /// Finds a password for the host in `DOCKER_AUTH_CONFIG`.
 pub(in crate::commands) fn environment_password(env: &Env, host: &str) -> Option<EnvironmentPassword> {
     client_config::hosts_of_environment(env).filter(|hosts| hosts.contains(host))?;
-    let failure = |who: &str| {
-        let what = format!("DOCKER_AUTH_CONFIG has a password for {host}; {who}");
-        Failure::new(Code::DockerAuthConfig, what, "unset DOCKER_AUTH_CONFIG for docker")
-    };
     // An unknown version may read it.
     let version = Client::Docker.program(env).and_then(|program| containers::version(env, &program));
-    Some(if version.is_none_or(|version| version >= [28, 3]) {
-        EnvironmentPassword::ByDocker(failure(
-            "docker 28.3 and later, docker compose and cosign use it and call no helper",
-        ))
+    let is_used_by_docker = version.is_none_or(|version| version >= [28, 3]);
+    let who = if is_used_by_docker {
+        "docker 28.3 and later, docker compose and cosign use it and call no helper"
     } else {
-        EnvironmentPassword::ByOthers(failure("this docker ignores it, but docker compose and cosign may use it"))
-    })
+        "this docker ignores it, but docker compose and cosign may use it"
+    };
+    let what = format!("DOCKER_AUTH_CONFIG has a password for {host}; {who}");
+    let failure = Failure::new(Code::DockerAuthConfig, what, "unset DOCKER_AUTH_CONFIG for docker");
+    Some(EnvironmentPassword { failure, is_used_by_docker })
 }
 
 /// The passwords that earlier logins left in the files of a client for the hosts that are meant, whether or not it uses them.
@@ -50,8 +47,8 @@ pub(in crate::commands) fn leftover_passwords(
         for host in file.passwords.keys().filter(|host| is_meant(host)) {
             let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
             let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
-            let hint = format!("run '{NAME} setup{} {host} --remove-auths'", client.option());
-            found.push(Failure::new(Code::ClientLeftoverPassword, what, hint));
+            let fix = client.fix(format_args!("{host} --remove-auths"));
+            found.push(Failure::new(Code::ClientLeftoverPassword, what, fix));
         }
     }
     found
@@ -72,11 +69,8 @@ pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<
         let key = file.passwords_for(host).iter().find(|key| containers::repository(key).is_some())?.clone();
         Some((key, file.path.clone()))
     })?;
-    Some(Failure::new(
-        Code::ClientLeftoverPassword,
-        format!("uses a password that an earlier login left in {} for {key}", path.display()),
-        format!("log out of it with podman logout {key}"),
-    ))
+    let what = format!("uses a password that an earlier login left in {} for {key}", path.display());
+    Some(Failure::new(Code::ClientLeftoverPassword, what, format!("log out of it with podman logout {key}")))
 }
 
 /// Describes the setting by which a client calls the helper for the host, or why it does not, with
@@ -93,57 +87,51 @@ pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -
 }
 
 fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &Path) -> Failure {
-    let (name, path_shown, option) = (client.name(), path.display(), client.option());
-    match setting {
-        "credsStore" if helper == NAME => wrong_store(path, host),
-        _ if helper == NAME => Failure::new(
-            Code::ClientHelperName,
-            format!("{setting} in {path_shown} names '{NAME}', so {name} looks for docker-credential-{NAME}"),
-            format!("run '{NAME} setup{option} {host} --force'"),
-        ),
-        _ => Failure::new(
-            Code::ClientOtherHelper,
-            format!("calls docker-credential-{helper}, not this helper: {setting} in {path_shown}"),
-            format!("run '{NAME} setup{option} {host} --force'"),
-        ),
+    if (setting, helper) == ("credsStore", NAME) {
+        return wrong_store(path, host);
     }
+    let (name, path) = (client.name(), path.display());
+    let (code, what) = if helper == NAME {
+        let what = format!("{setting} in {path} names '{NAME}', so {name} looks for docker-credential-{NAME}");
+        (Code::ClientHelperName, what)
+    } else {
+        let what = format!("calls docker-credential-{helper}, not this helper: {setting} in {path}");
+        (Code::ClientOtherHelper, what)
+    };
+    Failure::new(code, what, client.fix(format_args!("{host} --force")))
 }
 
 fn password(client: Client, host: &str, path: &Path) -> Failure {
+    let file = path.display();
     if path.ends_with(DOCKERCFG) {
-        return Failure::new(
-            Code::ClientPassword,
-            format!("uses a password in {}, and asks no helper", path.display()),
-            "remove the entry of this host from the file, which docker has not read since version 1.7",
-        );
+        let what = format!("uses a password in {file}, and asks no helper");
+        let fix = "remove the entry of this host from the file, which docker has not read since version 1.7";
+        return Failure::new(Code::ClientPassword, what, fix);
     }
-    Failure::new(
-        Code::ClientPassword,
-        format!("uses a password that an earlier login left in {}, and calls no helper", path.display()),
-        format!("run '{NAME} setup{} {host} --remove-auths'", client.option()),
-    )
+    let what = format!("uses a password that an earlier login left in {file}, and calls no helper");
+    Failure::new(Code::ClientPassword, what, client.fix(format_args!("{host} --remove-auths")))
 }
 
 /// The settings of the client name no helper for the host.
 fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
-    let (name, option) = (client.name(), client.option());
     if client == Client::Podman && !containers::reads_auth_files(env) {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
         return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
     }
-    let hint = format!("run '{NAME} setup{option} {host}'");
+    let fix = client.fix(host);
     let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));
     if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
-        let what = format!("credHelpers in {} has the key '{key}', and {name} looks for '{host}'", path.display());
-        return Failure::new(Code::ClientKeyScheme, what, hint);
+        let (path, name) = (path.display(), client.name());
+        let what = format!("credHelpers in {path} has the key '{key}', and {name} looks for '{host}'");
+        return Failure::new(Code::ClientKeyScheme, what, fix);
     }
-    Failure::new(Code::ClientNotSetUp, "names no credential helper for this host in its settings", hint)
+    Failure::new(Code::ClientNotSetUp, "names no credential helper for this host in its settings", fix)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::Machine;
-    use super::{Client, Code, EnvironmentPassword, calls_helper, environment_password, leftover_passwords};
+    use super::{Client, Code, calls_helper, environment_password, leftover_passwords};
 
     const HOST: &str = "111122223333.dkr.ecr.us-east-1.amazonaws.com";
 
@@ -187,10 +175,8 @@ mod tests {
         let variable = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
         let env = machine.env(&[("DOCKER_AUTH_CONFIG", &variable)]);
         // Without a docker, it may be one of any version that pulls.
-        let Some(EnvironmentPassword::ByDocker(failure)) = environment_password(&env, HOST) else {
-            panic!("a finding")
-        };
-        assert_eq!(failure.code, Code::DockerAuthConfig);
+        let found = environment_password(&env, HOST).expect("a finding");
+        assert_eq!((found.failure.code, found.is_used_by_docker), (Code::DockerAuthConfig, true));
         assert!(environment_password(&env, "other.example").is_none());
     }
 }

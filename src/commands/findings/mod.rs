@@ -13,9 +13,7 @@ use crate::containers::{self, Era, REGISTRIES_CONF, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{self, with_command};
-pub(super) use host::{
-    EnvironmentPassword, calls_helper, environment_password, leftover_passwords, repository_password, unknown_region,
-};
+pub(super) use host::{calls_helper, environment_password, leftover_passwords, repository_password, unknown_region};
 
 /// The helper as clients find it on their PATH, or why they find none or another program.
 pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Setup;
 use crate::code::Code;
 use crate::commands::client::Client;
-use crate::commands::findings::{self, EnvironmentPassword};
+use crate::commands::findings;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::registry::{Host, Registry};
@@ -35,9 +35,7 @@ impl Setup {
         }
         if client == Client::Docker {
             let passwords = hosts.iter().filter_map(|host| findings::environment_password(env, host));
-            found.extend(passwords.map(|found| match found {
-                EnvironmentPassword::ByDocker(failure) | EnvironmentPassword::ByOthers(failure) => failure,
-            }));
+            found.extend(passwords.map(|password| password.failure));
             found.extend(findings::snap(env));
         }
         if !self.dry_run {
