@@ -221,7 +221,7 @@ codes! {
         "Ignore this if tokens are issued."
     RegistryDenied "E-REGISTRY-DENIED"
         "The registry rejects the token."
-        "Check the registry's policy, and that the host is the registry itself."
+        "Check the registry's policy, and that the host is the registry itself, not a proxy in front of it."
     RegistryAnswer "E-REGISTRY-ANSWER"
         "The host of the registry does not answer like a registry."
         "Check the spelling of the host, and whether a proxy or a captive portal answers."
@@ -233,10 +233,10 @@ codes! {
         "Correct the tag; 'aws ecr list-images' lists the tags."
     ImageDenied "E-IMAGE-DENIED"
         "The principal may not pull from the repository."
-        "Allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer, in IAM and in the repository's policy."
+        "Allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer, in IAM and, for another account, in the repository's policy."
     PullThroughDenied "E-PULL-THROUGH-DENIED"
         "The repository belongs to a pull-through cache, and the principal may not import images into it."
-        "Allow ecr:CreateRepository and ecr:BatchImportUpstreamImage, or check the upstream's credentials."
+        "Allow ecr:CreateRepository and ecr:BatchImportUpstreamImage, and check the upstream's credentials."
 }
 
 impl fmt::Display for Code {

@@ -66,6 +66,12 @@ impl Failure {
         Self { code, what: text(what.into()), quote: None, hint: text(hint.into()), is_refusal: false }
     }
 
+    /// A failure with the fix that its code usually has.
+    pub fn usual(code: Code, what: impl Into<String>) -> Self {
+        let (first, rest) = code.fix().trim_end_matches('.').split_at(1);
+        Self::new(code, what, first.to_lowercase() + rest)
+    }
+
     /// What cannot be written, with another way out. An error of this program ends in a fix of its own, which comes first.
     pub fn unwritable(code: Code, what: impl fmt::Display, error: &io::Error, other: &str) -> Self {
         let text = error.to_string();

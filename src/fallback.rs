@@ -38,8 +38,10 @@ pub struct Answer {
 /// Calls `docker-credential-<name>` for `action` with `input`, and returns its answer by `deadline`.
 pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {
     refuse_loop(env)?;
-    let program = format!("docker-credential-{name}");
-    let mut command = Command::new(find(env, &program)?);
+    let program = program(name);
+    // A file that is not executable is started too, so that the message can say so.
+    let any_file = || env.search_path().map(|directory| directory.join(&program)).find(|path| path.is_file());
+    let mut command = Command::new(find(env, name).or_else(|missing| any_file().ok_or(missing))?);
     // Of a variable that is set twice, the first value.
     command.env_clear().envs(env.iter());
     command.arg(action).env(MARKER, name);
@@ -122,17 +124,18 @@ fn check_credential(output: &[u8]) -> Result<(), String> {
 /// Fails when this process was itself called by [`ask`].
 pub fn refuse_loop(env: &Env) -> Result<(), Error> {
     let Some(name) = env.os(MARKER) else { return Ok(()) };
-    let program = format!("docker-credential-{}", name.to_string_lossy());
-    Err(failed(&program, "leads back to ecr-login", "name another one in the configuration").into())
+    Err(failed(&program(&name.to_string_lossy()), "leads back to ecr-login", "name another one in the configuration")
+        .into())
 }
 
-/// Finds the program on the PATH. A file that is not executable is found too, so that the message can say so.
-fn find(env: &Env, program: &str) -> Result<PathBuf, Error> {
-    let any_file = || env.search_path().map(|directory| directory.join(program)).find(|path| path.is_file());
-    env.find_program(program).or_else(any_file).ok_or_else(|| {
-        let what = format!("the fallback helper {program} is not on the PATH");
-        Error::failed(Code::FallbackMissing, what, "install it, or remove 'fallback' from the configuration")
-    })
+/// Finds the program on the PATH.
+pub fn find(env: &Env, name: &str) -> Result<PathBuf, Failure> {
+    let missing = || format!("the fallback helper {} is not on the PATH", program(name));
+    env.find_program(&program(name)).ok_or_else(|| Failure::usual(Code::FallbackMissing, missing()))
+}
+
+fn program(name: &str) -> String {
+    format!("docker-credential-{name}")
 }
 
 fn no_answer(program: &str, error: &ChildError) -> Failure {

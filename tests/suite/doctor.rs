@@ -302,7 +302,7 @@ fn doctor_names_the_fallback_helper_of_a_registry() {
     let (status, what) = check(&report(&helper, &["ghcr.io"]).0, "host");
     assert!(status == "failure" && what.contains("docker-credential-keeper") && what.contains("PATH"), "{what}");
     let printed = helper.run(&["doctor"], "").stdout;
-    assert!(printed.contains("docker-credential-keeper, the fallback helper, is not on the PATH"), "{printed}");
+    assert!(printed.contains("the fallback helper docker-credential-keeper is not on the PATH"), "{printed}");
     symlink(program(), helper.write("bin/x", "").with_file_name("docker-credential-keeper")).expect("a link");
     let (status, what) = check(&report(&helper, &["ghcr.io"]).0, "host");
     assert!(status == "ok" && what.contains("docker-credential-keeper"), "{what}");

@@ -251,8 +251,7 @@ impl Access {
         let what = format!("AWS issued one for {} in {took}", self.target.registry.region());
         let Some(life) = issued.valid_for else {
             let what = format!("{what}, but it came expired or without an expiry time, so it is never cached");
-            let hint = "ignore this with an emulator; with AWS itself, check AWS_ENDPOINT_URL and the clock";
-            return Check::warned(Name::Token, Failure::new(Code::TokenUncacheable, what, hint));
+            return Check::warned(Name::Token, Failure::usual(Code::TokenUncacheable, what));
         };
         let expires_at = OffsetDateTime::now_utc() + life;
         self.expires_at = Some(expires_at);

@@ -28,16 +28,26 @@ pub(super) fn check(checker: Checker, access: &Access, report: &RegistryReport) 
 }
 
 fn check_registry(access: &Access, host: &str, deadline: Instant) -> Result<String, Failure> {
-    let answer = access.ask(host, "/v2/", deadline)?;
-    let (url, status, said) = (format!("https://{host}/v2/"), answer.status, quote(&answer));
-    Err(match status {
-        StatusCode::OK if access.has_token() => return Ok(format!("{url} accepts the token")),
-        StatusCode::OK => return Ok(format!("{url} answers anonymous requests")),
+    let url = format!("https://{host}/v2/");
+    match access.ask(host, "/v2/", deadline)? {
+        answer if answer.status != StatusCode::OK => Err(refused(&url, &answer)),
+        _ if access.has_token() => Ok(format!("{url} accepts the token")),
+        _ => Ok(format!("{url} answers anonymous requests")),
+    }
+}
+
+/// Why a request was refused, whatever it was for.
+fn refused(url: &str, answer: &RegistryAnswer) -> Failure {
+    let (status, said) = (answer.status, quote(answer));
+    match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Failure::new(Code::RegistryDenied, format!("{url} rejects the token: {status}{said}"), CHECK_POLICY)
+            Failure::usual(Code::RegistryDenied, format!("{url} rejects the token: {status}{said}"))
         }
-        _ => Failure::new(Code::RegistryAnswer, format!("{url} answers {status}{said}"), CHECK_HOST),
-    })
+        StatusCode::TOO_MANY_REQUESTS => {
+            Failure::new(Code::Throttled, format!("{url} limits the rate of requests{said}"), "try again later")
+        }
+        _ => Failure::usual(Code::RegistryAnswer, format!("{url} answers {status}{said}")),
+    }
 }
 
 fn check_image(
@@ -47,11 +57,10 @@ fn check_image(
     deadline: Instant,
 ) -> Result<String, Failure> {
     if !(is_repository(repository) && is_tag(tag)) {
-        return Err(Failure::new(
-            Code::RepositoryMissing,
-            format!("{host}/{repository}:{tag} is not the name of an image"),
-            "write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case",
-        ));
+        let what = format!("{host}/{repository}:{tag} is not the name of an image");
+        let fix =
+            "write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; a repository's name is in lower case";
+        return Err(Failure::new(Code::RepositoryMissing, what, fix));
     }
     let answer = access.ask(host, &format!("/v2/{repository}/manifests/{tag}"), deadline)?;
     match answer.status {
@@ -101,10 +110,6 @@ fn options(target: &Target) -> String {
     account.chain(region).chain(profile).collect()
 }
 
-const CHECK_POLICY: &str =
-    "check the registry's policy, and that the host is the registry itself, not a proxy in front of it";
-const CHECK_HOST: &str = "check the spelling of the host, and whether a proxy or a captive portal answers";
-
 /// Why the image cannot be pulled.
 fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repository: &str, tag: &str) -> Failure {
     let (said, word, options) = (quote(answer), shell_word(repository), options(target));
@@ -118,44 +123,29 @@ fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repositor
             let what = format!("ECR Public has no repository {repository}{said}");
             Failure::new(Code::RepositoryMissing, what, "look the name up in https://gallery.ecr.aws")
         }
-        _ if is_of_pull_through => Failure::new(
-            Code::PullThroughDenied,
-            format!("this principal may not import {repository}:{tag} through the pull-through cache{said}"),
-            "allow it ecr:CreateRepository and ecr:BatchImportUpstreamImage, and check the upstream's credentials",
-        ),
-        ("NAME_UNKNOWN", _) => Failure::new(
-            Code::RepositoryMissing,
-            format!("the registry has no repository {repository}{said}"),
-            format!(
-                "correct the name or the region, or create it: 'aws ecr create-repository --repository-name {word}{options}'; \
-                 for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage"
-            ),
-        ),
-        ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => Failure::new(
-            Code::TagMissing,
-            format!("the repository {repository} has no image {tag}{said}"),
-            format!("correct the tag; 'aws ecr list-images --repository-name {word}{options}' lists the tags"),
-        ),
-        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => Failure::new(
-            Code::ImageDenied,
-            format!("the registry denies access to {repository}{said}"),
-            "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer, in IAM and, for another account, in the repository's \
-             policy",
-        ),
-        (_, status @ StatusCode::UNAUTHORIZED) => {
-            Failure::new(Code::RegistryDenied, format!("{host} rejects the token: {status}{said}"), CHECK_POLICY)
+        _ if is_of_pull_through => {
+            let what = format!("this principal may not import {repository}:{tag} through the pull-through cache{said}");
+            Failure::usual(Code::PullThroughDenied, what)
         }
-        (_, StatusCode::TOO_MANY_REQUESTS) => {
-            Failure::new(Code::Throttled, format!("{host} limits the rate of requests{said}"), "try again later")
+        ("NAME_UNKNOWN", _) => {
+            let create = format!("'aws ecr create-repository --repository-name {word}{options}'");
+            let allow = "for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage";
+            let fix = format!("correct the name or the region, or create it: {create}; {allow}");
+            Failure::new(Code::RepositoryMissing, format!("the registry has no repository {repository}{said}"), fix)
+        }
+        ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => {
+            let fix =
+                format!("correct the tag; 'aws ecr list-images --repository-name {word}{options}' lists the tags");
+            Failure::new(Code::TagMissing, format!("the repository {repository} has no image {tag}{said}"), fix)
+        }
+        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => {
+            Failure::usual(Code::ImageDenied, format!("the registry denies access to {repository}{said}"))
         }
         (_, StatusCode::NOT_FOUND) => {
             let what = format!("{host} has no {repository}:{tag}{said}");
             Failure::new(Code::TagMissing, what, "correct the name of the repository and the tag")
         }
-        (_, status) => {
-            let what = format!("{host} answers {status} for {repository}:{tag}{said}");
-            Failure::new(Code::RegistryAnswer, what, CHECK_HOST)
-        }
+        _ => refused(&format!("https://{host}/v2/{repository}/manifests/{tag}"), answer),
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Name, Place};
-use super::{Checker, Event, clients, settings};
+use super::{Checker, Event, clients};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings;
 use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::fallback;
 use crate::identity::Profiles;
 use crate::input::Content;
 
@@ -69,7 +70,7 @@ fn check_configuration(checker: Checker) -> Option<Check> {
             if let Some(why) = config.passed_over() {
                 return Some(Check::warned(Name::Configuration, why.clone()));
             }
-            if let Some(Err(failure)) = settings::fallback_program(checker.env, config) {
+            if let Some(Err(failure)) = config.fallback().map(|name| fallback::find(checker.env, name)) {
                 return Some(Check::failed(Name::Configuration, failure));
             }
             let (path, content) = config.source()?;
@@ -103,8 +104,7 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
     }
     if found.is_empty() && clients.iter().all(|client| client.program(env).is_none()) {
         let what = "neither docker nor podman is on the PATH, and neither has settings";
-        let hint = "if another client pulls here, see its manual about credential helpers";
-        found.push(Check::warned(Name::Clients, Failure::new(Code::NoClient, what, hint)));
+        found.push(Check::warned(Name::Clients, Failure::usual(Code::NoClient, what)));
     }
     clients::one_is_enough(found)
 }

@@ -13,6 +13,7 @@ use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::{Error, Failure};
+use crate::fallback;
 use crate::identity::{Identity, IdentityToken, Source};
 use crate::quote::without_path;
 use crate::registry;
@@ -51,31 +52,16 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
     }
 }
 
-/// Returns the name of the fallback helper's program, if one is configured. Fails where the PATH has none.
-pub(super) fn fallback_program(env: &Env, config: &Config) -> Option<Result<String, Failure>> {
-    let program = format!("docker-credential-{}", config.fallback()?);
-    Some(match env.find_program(&program) {
-        Some(_) => Ok(program),
-        None => Err(Failure::new(
-            Code::FallbackMissing,
-            format!("{program}, the fallback helper, is not on the PATH"),
-            "install it, or remove 'fallback' from the configuration",
-        )),
-    })
-}
-
 /// Describes who serves a host that is no registry of ECR.
 fn describe_other(env: &Env, config: &Config, host: &str) -> Result<String, Failure> {
-    if let Some(program) = fallback_program(env, config) {
-        return Ok(format!("not an ECR registry; {}, the fallback helper, serves it", program?));
+    if let Some(name) = config.fallback() {
+        fallback::find(env, name)?;
+        return Ok(format!("not an ECR registry; docker-credential-{name}, the fallback helper, serves it"));
     }
     if host.contains('*') {
         let what = "a pattern, and clients look for the host itself in credHelpers";
-        return Err(Failure::new(
-            Code::HostUnknown,
-            what,
-            "replace it by one entry for each registry, which setup writes",
-        ));
+        let fix = "replace it by one entry for each registry, which setup writes";
+        return Err(Failure::new(Code::HostUnknown, what, fix));
     }
     let what = registry::wrong_part(host).map_or_else(
         || "not an ECR registry, and the configuration does not name it: clients get no credentials for it".to_owned(),

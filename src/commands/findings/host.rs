@@ -32,7 +32,7 @@ pub(in crate::commands) fn environment_password(env: &Env, host: &str) -> Option
         "this docker ignores it, but docker compose and cosign may use it"
     };
     let what = format!("DOCKER_AUTH_CONFIG has a password for {host}; {who}");
-    let failure = Failure::new(Code::DockerAuthConfig, what, "unset DOCKER_AUTH_CONFIG for docker");
+    let failure = Failure::usual(Code::DockerAuthConfig, what);
     Some(EnvironmentPassword { failure, is_used_by_docker })
 }
 
