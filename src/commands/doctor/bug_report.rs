@@ -20,24 +20,37 @@ use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 /// Clients whose versions matter.
 const CLIENTS: [&str; 2] = ["docker", "podman"];
 
-/// Relevant variables besides `AWS_*` that hold no secret.
-const OTHERS: &[&str] = &[
-    "DOCKER_CONFIG",
-    "REGISTRY_AUTH_FILE",
-    "XDG_CONFIG_HOME",
-    "XDG_CACHE_HOME",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
+/// Variables that hold no secret, in capital letters: those that locate or select something for clients and for the SDK.
+const HARMLESS: &[&str] = &[
     "ALL_PROXY",
-    "all_proxy",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_DISABLE_HOST_PREFIX_INJECTION",
+    "AWS_EXECUTION_ENV",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_LOGIN_CACHE_DIRECTORY",
+    "AWS_MAX_ATTEMPTS",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_RETRY_MODE",
+    "AWS_SDK_LOAD_CONFIG",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_STS_REGIONAL_ENDPOINTS",
+    "DOCKER_CONFIG",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
     "NO_PROXY",
-    "no_proxy",
-    "SSL_CERT_FILE",
+    "REGISTRY_AUTH_FILE",
     "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
     "SUDO_USER",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
 ];
+
+/// How the names of others like these begin.
+const HARMLESS_PREFIXES: [&str; 6] =
+    ["AWS_CONTAINER_CREDENTIALS_", "AWS_DEFAULT_", "AWS_EC2_METADATA_", "AWS_ENDPOINT_URL", "AWS_ROLE_", "AWS_USE_"];
 
 /// Versions and settings.
 #[derive(Default, Serialize)]
@@ -86,50 +99,30 @@ impl BugReport {
 
 /// A line for a variable, without a value that may be secret; `None` for one that does not matter.
 fn describe(name: &str, value: &str) -> Option<String> {
-    let (is_aws, is_location) = (name.starts_with("AWS_"), is_location(name));
-    let is_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD", "AUTH_CONFIG"].iter().any(|word| name.contains(word))
-        || issuer_and_subject(value.as_bytes()).is_some();
-    let matters = is_aws || name.starts_with("ACTIONS_ID_TOKEN_") || name == client_config::DOCKER_AUTH_CONFIG;
-    if (is_secret && matters) || (is_location && !is_url(value)) || (is_aws && !is_harmless(name)) {
+    let is_harmless = is_harmless(name);
+    let is_other = name.starts_with("ACTIONS_ID_TOKEN_") || name == client_config::DOCKER_AUTH_CONFIG;
+    if !is_harmless && !is_other && !name.starts_with("AWS_") {
+        return None;
+    }
+    let is_location = is_location(name);
+    let may_be_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD"].iter().any(|word| name.contains(word))
+        || issuer_and_subject(value.as_bytes()).is_some()
+        || (is_location && !is_url(value));
+    if may_be_secret || !is_harmless {
         return Some(format!("{name} (set)"));
     }
     let value = one_line(value);
-    let value = if is_location { without_path(&value) } else { value };
-    (is_aws || OTHERS.contains(&name)).then(|| format!("{name}={value}"))
+    Some(format!("{name}={}", if is_location { without_path(&value) } else { value }))
 }
 
-/// Whether an `AWS_*` variable is known to hold no secret: those of the SDK that locate or select something, and those of
-/// the helper.
+/// Whether a variable is known to hold no secret. Those of proxies may be in small letters.
 fn is_harmless(name: &str) -> bool {
-    const PREFIXES: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_EC2_METADATA_", "AWS_USE_"];
-    const NAMES: [&str; 20] = [
-        "AWS_CA_BUNDLE",
-        "AWS_CONFIG_FILE",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_DEFAULT_PROFILE",
-        "AWS_DEFAULT_REGION",
-        "AWS_DISABLE_HOST_PREFIX_INJECTION",
-        "AWS_EXECUTION_ENV",
-        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        "AWS_MAX_ATTEMPTS",
-        "AWS_LOGIN_CACHE_DIRECTORY",
-        "AWS_PROFILE",
-        "AWS_REGION",
-        "AWS_RETRY_MODE",
-        "AWS_ROLE_ARN",
-        "AWS_ROLE_SESSION_NAME",
-        "AWS_SDK_LOAD_CONFIG",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "AWS_STS_REGIONAL_ENDPOINTS",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-    ];
     let is_own = |known: &str| match known.strip_suffix("<account>") {
         Some(stem) => name.strip_prefix(stem).is_some_and(|account| account.parse::<Account>().is_ok()),
         None => known == name,
     };
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || NAMES.contains(&name)
+    HARMLESS.contains(&&*name.to_ascii_uppercase())
+        || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || VARIABLES.iter().any(|(known, _)| is_own(known))
 }
 
