@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use log::info;
@@ -248,22 +248,13 @@ impl<'a> Response<'a> {
         let auth = |IssuedToken { token, .. }: &'a IssuedToken| {
             (request.registry(), Credential { username: &token.username, password: &token.password })
         };
+        let keeps_for = issued.and_then(|issued| issued.valid_for).unwrap_or_default() / 2;
         Self {
             api_version: &request.api_version,
             kind: "CredentialProviderResponse",
             cache_key_type: "Registry",
-            cache_duration: go_duration(issued.and_then(|issued| issued.valid_for).unwrap_or_default() / 2),
+            cache_duration: format!("{}s", keeps_for.as_secs()),
             auth: issued.map(auth).into_iter().collect(),
         }
-    }
-}
-
-/// Whole seconds as Go writes them, for `metav1.Duration`.
-fn go_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
-        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
     }
 }
