@@ -63,13 +63,16 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
         token_provider::writable_cache(env, &identity)
             .map_err(|why| why.with_context(format!("a token for {} cannot be cached", target.host)))?;
         Watch::wait_until_settled(&identity);
-        let codes = ask_for_codes(&identity.mfa_devices(), &target.host)?;
+        let devices = identity.mfa_devices();
+        let codes = devices.iter().map(|device| ask_for_code(device, &target.host)).collect::<Result<Vec<_>, _>>()?;
         codes_asked += 1;
         match authenticator.resolve(&identity, &codes, identity.deadline(target, deadline())) {
             Ok(resolved) => return Ok((identity, resolved)),
             Err(Stop::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
             Err(Stop::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
-            Err(Stop::Failed(failure)) if is_expired(failure.code) && !signed_in => {
+            Err(Stop::Failed(failure))
+                if matches!(failure.code, Code::SsoExpired | Code::LoginExpired) && !signed_in =>
+            {
                 sign_in(env, &identity, &failure)?;
                 signed_in = true;
             }
@@ -83,15 +86,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
     }
 }
 
-fn is_expired(code: Code) -> bool {
-    matches!(code, Code::SsoExpired | Code::LoginExpired)
-}
-
-/// Prompts for one code for each device, on the terminal, even if standard input is redirected.
-fn ask_for_codes(devices: &[MfaDevice], host: &str) -> Result<Vec<MfaCode>, Error> {
-    devices.iter().map(|device| ask_for_code(device, host)).collect()
-}
-
+/// Prompts for a code on the terminal, even if standard input is redirected.
 fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     let serial = &device.serial;
     for _ in 0..MOST_CODES {
