@@ -41,7 +41,7 @@ pub struct AuthFile {
 
 /// The members of an object by name, of two with one name the last. Their values are text, which takes a hundredth of the memory
 /// that small values take when they are parsed.
-type Members<'a> = BTreeMap<String, &'a RawValue>;
+pub type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
 static READ: Mutex<BTreeMap<PathBuf, ([u64; 5], Arc<AuthFile>)>> = Mutex::new(BTreeMap::new());
@@ -160,7 +160,7 @@ pub fn parse(text: &str) -> Result<Members<'_>, String> {
 }
 
 /// Returns a member. Clients match its name without case and decode its value into a Go type, and so refuse other types.
-fn field<'a, T: Deserialize<'a> + Default>(members: &Members<'a>, name: &str, kind: &str) -> Result<T, String> {
+pub fn field<'a, T: Deserialize<'a> + Default>(members: &Members<'a>, name: &str, kind: &str) -> Result<T, String> {
     let mut found = None;
     for (key, value) in members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
         let value: Option<T> = serde_json::from_str(value.get()).map_err(|_| format!("{key} is not {kind}"))?;

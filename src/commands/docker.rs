@@ -16,11 +16,11 @@ use std::time::Instant;
 
 use log::{debug, warn};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::bazel;
 use crate::answer;
+use crate::client_config::{self, Members};
 use crate::code::Code;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
@@ -46,12 +46,6 @@ pub enum Action {
 
 /// The largest request, in bytes. Bounds how much of an endless input is read.
 const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
-
-/// The payload of `store`.
-struct StoredCredential {
-    server_url: String,
-    username: String,
-}
 
 /// The answer to `get`.
 #[derive(Serialize)]
@@ -86,19 +80,12 @@ pub fn serve(action: Action, env: &Env, input: impl Read, mut output: impl Write
         Action::List => list(env, started)?,
     };
     output.write_all(&answer).and_then(|()| output.flush()).map_err(|error| Error::unanswered(&error))?;
-    if code != 0 {
-        repeat(&answer);
+    // A fallback helper's failure goes to standard error too, since many clients show nothing else.
+    if code != 0 && answer.trim_ascii() != NOT_FOUND.as_bytes() {
+        let _ = io::stderr().write_all(&answer);
     }
     debug!(took_ms = started.elapsed().as_millis(); "answered");
     Ok(code)
-}
-
-/// Repeats a fallback helper's failure on standard error, since many clients show nothing else. Does not repeat the line
-/// that means "not found".
-fn repeat(answer: &[u8]) {
-    if answer.trim_ascii() != NOT_FOUND.as_bytes() {
-        let _ = io::stderr().write_all(answer);
-    }
 }
 
 fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
@@ -141,7 +128,7 @@ fn get(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer,
 
 fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
     let stored = read_stored(&input);
-    let server_url = stored.as_ref().ok().map(|stored| stored.server_url.trim()).filter(|url| !url.is_empty());
+    let server_url = stored.as_ref().ok().map(|(server_url, _)| server_url.trim()).filter(|url| !url.is_empty());
     let route = route(env, server_url, started);
     if let (Some(_), Ok(Destination::Fallback(name, deadline))) = (server_url, &route) {
         return forward(env, name, "store", input, *deadline);
@@ -149,11 +136,11 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     if env.ignores_storage() {
         return Ok(empty());
     }
-    let stored = stored?;
-    if stored.server_url.is_empty() {
+    let (server_url, username) = stored?;
+    if server_url.is_empty() {
         return Err(Error::Protocol(NO_SERVER_URL.to_owned()));
     }
-    if stored.username.is_empty() {
+    if username.is_empty() {
         return Err(Error::Protocol("no credentials username".to_owned()));
     }
     match route? {
@@ -272,22 +259,17 @@ fn server_url(input: &[u8]) -> Result<Option<&str>, Error> {
     }
 }
 
-/// Matches field names without case and replaces what is not UTF-8, as Go's decoder does.
-fn read_stored(input: &[u8]) -> Result<StoredCredential, Error> {
+/// Returns the server URL and the user of a credential to store. Replaces what is not UTF-8, as Go's decoder does.
+fn read_stored(input: &[u8]) -> Result<(String, String), Error> {
     let unreadable = |error| {
         let what = format!("the credentials on standard input cannot be read: {error}");
         Error::failed(Code::RequestInvalid, what, BY_PROTOCOL)
     };
     let text = Zeroizing::new(String::from_utf8_lossy(input).into_owned());
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|error| {
+    let members: Members = serde_json::from_str(&text).map_err(|error| {
         // The parser's message may quote the input, which has a password.
         unreadable(format!("not a JSON object at line {} column {}", error.line(), error.column()))
     })?;
-    let field = |wanted: &str| match fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
-        None => Ok(String::new()),
-        Some((_, value)) => serde_json::from_str(value.get())
-            .map(Option::unwrap_or_default)
-            .map_err(|_| unreadable(format!("{wanted} is not a string"))),
-    };
-    Ok(StoredCredential { server_url: field("ServerURL")?, username: field("Username")? })
+    let text = |name| client_config::field(&members, name, "a string").map_err(unreadable);
+    Ok((text("ServerURL")?, text("Username")?))
 }
