@@ -5,7 +5,6 @@
 //! as it is, since somebody may have changed it.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,7 +13,6 @@ use super::effect::{Edited, Effect, Entry};
 use super::json::{quoted, removals, span, spliced};
 use crate::NAME;
 use crate::code::Code;
-use crate::env::Env;
 use crate::error::Failure;
 use crate::registry::host_patterns;
 
@@ -120,14 +118,6 @@ pub fn remove(text: &str) -> Result<Edited, Failure> {
 pub fn masked(text: &str) -> String {
     let Ok(Parsed { variables, .. }) = Parsed::parse(text) else { return String::new() };
     spliced(text, variables.into_iter().map(|place| (place, "…".to_owned())).collect())
-}
-
-/// Returns the directory in which kubelet would not find the helper, if `path` is its configuration.
-pub fn missing_program(env: &Env, path: &Path) -> Option<PathBuf> {
-    let dir = path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
-    // EKS has programs beside the configuration, k3s in `bin`.
-    let is_there = [dir.to_owned(), dir.join("bin")].iter().any(|dir| env.program_in(dir, NAME).is_some());
-    (!is_there).then(|| dir.to_owned())
 }
 
 /// A configuration, with the positions of its parts in the text.

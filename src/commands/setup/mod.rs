@@ -150,24 +150,23 @@ impl Setup {
     }
 
     fn set_up_kubelet(&self, env: &Env, path: &Path) -> Result<Vec<String>, Error> {
+        let fix = "name kubelet's --image-credential-provider-config";
         if path.is_dir() {
-            return Err(Error::usage(format!(
-                "{} is a directory; name kubelet's --image-credential-provider-config",
-                path.display()
-            )));
+            return Err(Error::usage(format!("{} is a directory; {fix}", path.display())));
         }
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A typing error in the path would otherwise create directories that kubelet never reads.
-        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
-            let dir = dir.display();
-            let hint = "name kubelet's --image-credential-provider-config";
-            return Err(Error::failed(Code::WriteFailed, format!("{dir} is not a directory"), hint));
+        if !dir.is_dir() {
+            return Err(Error::failed(Code::WriteFailed, format!("{} is not a directory", dir.display()), fix));
         }
-        if let Some(dir) = kubelet::missing_program(env, path).filter(|_| !self.remove) {
-            let (dir, bin) = (dir.display(), dir.join("bin"));
-            let bin = bin.display();
+        // EKS has programs beside the configuration, k3s in `bin`.
+        let bin = dir.join("bin");
+        if !self.remove && [dir, &bin].iter().all(|dir| env.program_in(dir, NAME).is_none()) {
             print_notice(&format!(
-                "warning: {NAME} is neither in {dir} nor in {bin}, and kubelet does not start unless it is in its \
-                 --image-credential-provider-bin-dir"
+                "warning: {NAME} is neither in {} nor in {}, and kubelet does not start unless it is in its \
+                 --image-credential-provider-bin-dir",
+                dir.display(),
+                bin.display()
             ));
         }
         let edit = Box::new(|text: &str| {
@@ -255,7 +254,7 @@ impl Setup {
         let left =
             |(account, line)| format!("left the account {account} alone: line {line} of {} matches it", path.display());
         let kept = accounts.take_matched(&request.config).into_iter().map(left);
-        let kept = kept.chain(accounts.left_out().iter().cloned()).collect();
+        let kept = kept.chain(accounts.left_out.iter().cloned()).collect();
         let mappings = accounts.choose(&self.profile)?;
         let name = path.clone();
         let edit = Box::new(move |text: &str| profiles::add(text, &name, &mappings));

@@ -32,8 +32,8 @@ const MOST_PROPOSED: usize = 5;
 pub(super) struct Accounts {
     fitting: BTreeMap<Account, Vec<Fitting>>,
     names: Vec<String>,
-    /// Why profiles that seem to name an account are left out.
-    left_out: Vec<String>,
+    /// Why profiles that seem to name an account are left out, a line each.
+    pub(super) left_out: Vec<String>,
     /// The files that were read, as the object of "is in neither".
     files: String,
     /// Why a section that names an account is no profile.
@@ -91,11 +91,6 @@ impl Accounts {
         matched
     }
 
-    /// Why profiles that seem to name an account are left out, a line each.
-    pub(super) fn left_out(&self) -> &[String] {
-        &self.left_out
-    }
-
     /// Refuses profiles that cannot be chosen, and files in which no profile names an account.
     pub(super) fn check(&self, chosen: &[String]) -> Result<(), Error> {
         const KEYS: &str = "sso_account_id or role_arn";
@@ -133,9 +128,10 @@ impl Accounts {
                 ([one], _) | (_, &[one]) => _ = mappings.insert(*account, one.profile.clone()),
                 (_, []) => undecided.push((*account, fitting.as_slice())),
                 _ => {
-                    let profiles = list_profiles(&named);
-                    let what = format!("--profile names {profiles} for the account {account}; name one");
-                    return Err(Error::usage(what));
+                    let profiles = list_profiles(named);
+                    return Err(Error::usage(format!(
+                        "--profile names {profiles} for the account {account}; name one"
+                    )));
                 }
             }
         }
@@ -185,11 +181,8 @@ pub(super) fn add(text: &str, path: &Path, mappings: &Mappings) -> Result<Edited
         new += &(table(*account, profile) + "\n");
     }
     if count > 0 && new.len() as u64 > input::LARGEST_SETTINGS {
-        let what = format!(
-            "with {count} more tables, {} would exceed {} KiB, the limit",
-            path.display(),
-            input::LARGEST_SETTINGS / 1024
-        );
+        let (path, limit) = (path.display(), input::LARGEST_SETTINGS / 1024);
+        let what = format!("with {count} more tables, {path} would exceed {limit} KiB, the limit");
         let hint = "write one table for many accounts: with a pattern as 'match', and '{account}' in 'role_arn'";
         return Err(Error::failed(Code::ConfigInvalid, what, hint));
     }
@@ -213,18 +206,15 @@ fn refuse_links_of_others(env: &Env) -> Result<(), Failure> {
     for file in paths(env).into_iter().flatten() {
         let mut below = file.ancestors().take_while(|path| path.starts_with(&home) && *path != home);
         if let Some(link) = below.find(|path| path.is_symlink()) {
-            return Err(Failure::new(
-                Code::AwsFileInvalid,
-                format!("{} is a symbolic link of another user, which root does not follow", link.display()),
-                "run setup as that user",
-            ));
+            let what = format!("{} is a symbolic link of another user, which root does not follow", link.display());
+            return Err(Failure::new(Code::AwsFileInvalid, what, "run setup as that user"));
         }
     }
     Ok(())
 }
 
-fn list_profiles(fitting: &[&Fitting]) -> String {
-    let names: Vec<String> = fitting.iter().map(|one| format!("'{}'", one.profile)).collect();
+fn list_profiles<'a>(fitting: impl IntoIterator<Item = &'a Fitting>) -> String {
+    let names: Vec<String> = fitting.into_iter().map(|one| format!("'{}'", one.profile)).collect();
     let (last, others) = names.split_last().expect("several profiles");
     format!("the profiles {} and {last}", others.join(", "))
 }
@@ -239,12 +229,10 @@ fn first(texts: &[String], separator: &str) -> String {
 }
 
 fn cannot_ask(undecided: &[(Account, &[Fitting])]) -> Error {
-    let texts = undecided.iter().map(|(account, fitting)| {
-        format!("{} fit the account {account}", list_profiles(&fitting.iter().collect::<Vec<_>>()))
-    });
-    let texts = first(&texts.collect::<Vec<_>>(), ", ");
+    let text = |(account, fitting): &(_, _)| format!("{} fit the account {account}", list_profiles(*fitting));
+    let texts: Vec<String> = undecided.iter().map(text).collect();
     let hint = "choose with --profile NAME, once for each account, or run this on a terminal";
-    Error::failed(Code::Unanswered, texts, hint)
+    Error::failed(Code::Unanswered, first(&texts, ", "), hint)
 }
 
 /// Asks which profile an account gets.

@@ -35,13 +35,12 @@ pub(super) fn describe(path: &Path, change: &TextChange) -> Vec<String> {
 
 /// Names the files that exist, else the first one that would be created.
 pub(super) fn nothing_to_change<'a>(files: impl Iterator<Item = &'a PathBuf>) -> String {
-    let all: Vec<&PathBuf> = files.collect();
-    let existing: Vec<String> =
-        all.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect();
-    match (existing.as_slice(), all.first()) {
-        ([], Some(first)) => format!("nothing to change in {}", first.display()),
-        _ => format!("nothing to change in {}", existing.join(", ")),
+    let (mut named, missing): (Vec<_>, Vec<_>) = files.partition(|path| path.exists());
+    if named.is_empty() {
+        named.extend(missing.first());
     }
+    let named: Vec<String> = named.into_iter().map(|path| path.display().to_string()).collect();
+    format!("nothing to change in {}", named.join(", "))
 }
 
 /// Returns the diff of a file, without the secrets in it.
