@@ -16,7 +16,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -64,9 +64,14 @@ impl Password {
 }
 
 /// The names in a Kubernetes secret. Those of [`Format::ArgocdRepository`] end in the registry's host.
-pub(super) struct SecretName<'a> {
-    pub(super) name: &'a str,
-    pub(super) namespace: Option<&'a str>,
+#[derive(Args, Debug)]
+pub(super) struct SecretName {
+    /// Name of the Kubernetes secret [default: ecr-login]; Argo CD's have the registry's host after it
+    #[arg(long, value_parser = secret_name)]
+    pub(super) name: Option<String>,
+    /// Namespace of the Kubernetes secret [default: that of kubectl]
+    #[arg(long, value_parser = namespace)]
+    pub(super) namespace: Option<String>,
 }
 
 impl Format {
@@ -81,16 +86,12 @@ impl Format {
     }
 
     /// Renders `passwords`, without a newline at the end.
-    pub(super) fn render(
-        self,
-        passwords: &[Password],
-        secret_name: &SecretName<'_>,
-    ) -> Result<Zeroizing<String>, Error> {
+    pub(super) fn render(self, passwords: &[Password], secret: &SecretName) -> Result<Zeroizing<String>, Error> {
         Ok(match self {
             Self::DockerConfig => docker_config(passwords),
-            Self::KubernetesSecret => kubernetes_secret(passwords, secret_name),
+            Self::KubernetesSecret => kubernetes_secret(passwords, secret),
             Self::ArgocdRepository => {
-                joined(passwords.iter().map(|password| argocd_repository(password, secret_name)), "\n---\n")
+                joined(passwords.iter().map(|password| argocd_repository(password, secret)), "\n---\n")
             }
             Self::Env => {
                 lines(passwords, |name, value| Ok(format!("export {name}='{}'", value.replace('\'', "'\\''"))))?
@@ -146,8 +147,8 @@ fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
     Zeroizing::new(serde_json::to_string(&config).expect("strings always serialise"))
 }
 
-fn kubernetes_secret(passwords: &[Password], secret_name: &SecretName<'_>) -> Zeroizing<String> {
-    let metadata = metadata(secret_name.name, secret_name, None, earliest_expiry(passwords));
+fn kubernetes_secret(passwords: &[Password], secret: &SecretName) -> Zeroizing<String> {
+    let metadata = secret.metadata("", "", earliest_expiry(passwords));
     let data = Zeroizing::new(BASE64_STANDARD.encode(docker_config(passwords).as_bytes()));
     Zeroizing::new(format!(
         "{metadata}type: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: \"{}\"",
@@ -155,12 +156,11 @@ fn kubernetes_secret(passwords: &[Password], secret_name: &SecretName<'_>) -> Ze
     ))
 }
 
-fn argocd_repository(password: &Password, secret_name: &SecretName<'_>) -> Zeroizing<String> {
-    let Password { host, token, expires_at } = password;
+fn argocd_repository(Password { host, token, expires_at }: &Password, secret: &SecretName) -> Zeroizing<String> {
     // A custom domain may have a port.
-    let name = format!("{}-{}", secret_name.name, host.replace(':', "-"));
-    let label = ("argocd.argoproj.io/secret-type", "repository");
-    let mut text = Zeroizing::new(metadata(&name, secret_name, Some(label), *expires_at));
+    let suffix = format!("-{}", host.replace(':', "-"));
+    let label = "    argocd.argoproj.io/secret-type: repository\n";
+    let mut text = Zeroizing::new(secret.metadata(&suffix, label, *expires_at));
     text.push_str("type: Opaque\ndata:");
     for (field, value) in [
         ("name", &**host),
@@ -176,24 +176,21 @@ fn argocd_repository(password: &Password, secret_name: &SecretName<'_>) -> Zeroi
     text
 }
 
-/// Renders the lines of a secret that are not secret.
-fn metadata(
-    name: &str,
-    SecretName { namespace, .. }: &SecretName<'_>,
-    label: Option<(&str, &str)>,
-    expiry: Option<OffsetDateTime>,
-) -> String {
-    let namespace = namespace.map(|namespace| format!("  namespace: {}\n", json!(namespace))).unwrap_or_default();
-    let label = label.map(|(label, value)| format!("    {label}: {value}\n")).unwrap_or_default();
-    let annotations = expiry
-        .map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(expiry))))
-        .unwrap_or_default();
-    format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n{namespace}  labels:\n    \
-         app.kubernetes.io/managed-by: {}\n{label}{annotations}",
-        json!(name),
-        json!(NAME)
-    )
+impl SecretName {
+    /// Renders the lines of a secret that are not secret.
+    fn metadata(&self, suffix: &str, label: &str, expiry: Option<OffsetDateTime>) -> String {
+        let name = json!(format!("{}{suffix}", self.name.as_deref().unwrap_or("ecr-login")));
+        let namespace = self.namespace.iter().map(|namespace| format!("  namespace: {}\n", json!(namespace)));
+        let annotations =
+            expiry.iter().map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(*expiry))));
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n{}  labels:\n    \
+             app.kubernetes.io/managed-by: {}\n{label}{}",
+            namespace.collect::<String>(),
+            json!(NAME),
+            annotations.collect::<String>()
+        )
+    }
 }
 
 /// Renders the variables, each by `line`.

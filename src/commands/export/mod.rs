@@ -17,7 +17,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use zeroize::Zeroizing;
 
 use crate::config::{Config, Target};
 use crate::display_time::rfc3339;
@@ -45,12 +44,8 @@ pub struct Export {
     /// with exit code 0
     #[arg(long, value_name = "DURATION", requires = "output", value_parser = refresh::interval)]
     every: Option<Duration>,
-    /// Name of the Kubernetes secret [default: ecr-login]; Argo CD's have the registry's host after it
-    #[arg(long, value_parser = format::secret_name)]
-    name: Option<String>,
-    /// Namespace of the Kubernetes secret [default: that of kubectl]
-    #[arg(long, value_parser = format::namespace)]
-    namespace: Option<String>,
+    #[command(flatten)]
+    secret: SecretName,
 }
 
 impl Export {
@@ -61,7 +56,7 @@ impl Export {
         self.check(env, file.as_ref())?;
         let Some(file) = file else {
             let passwords = self.fetch(env)?;
-            let text = self.text(&passwords)?;
+            let text = self.format.render(&passwords, &self.secret)?;
             self.warn(&passwords);
             return print_secret(output, &text);
         };
@@ -76,24 +71,22 @@ impl Export {
             ));
         }
         let passwords = self.fetch(env)?;
-        file.write(&self.text(&passwords)?)?;
+        file.write(&self.format.render(&passwords, &self.secret)?)?;
         self.warn(&passwords);
         Ok(ExitCode::SUCCESS)
     }
 
     /// Checks the arguments before the first request to AWS.
     fn check(&self, env: &Env, file: Option<&OutputFile>) -> Result<(), Error> {
-        if !self.format.is_manifest() && (self.name.is_some() || self.namespace.is_some()) {
-            return Err(Error::usage(
-                "--name and --namespace require --format kubernetes-secret or --format argocd-repository",
-            ));
+        if !self.format.is_manifest() && (self.secret.name.is_some() || self.secret.namespace.is_some()) {
+            let what = "--name and --namespace require --format kubernetes-secret or --format argocd-repository";
+            return Err(Error::usage(what));
         }
         if let Some(file) = file {
             if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
-                let what = format!("--output replaces ${name} and would lose the lines of earlier steps");
-                return Err(Error::usage(format!(
-                    "{what}; append instead: leave --output out and write >> \"${name}\""
-                )));
+                let fix = format!("append instead: leave --output out and write >> \"${name}\"");
+                let what = format!("--output replaces ${name} and would lose the lines of earlier steps; {fix}");
+                return Err(Error::usage(what));
             }
             file.check()?;
         } else if self.every.is_some() {
@@ -101,10 +94,9 @@ impl Export {
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
-            return Err(Error::usage(format!(
-                "--format user-password takes one registry, not {}; run the command once for each",
-                targets.len()
-            )));
+            let count = targets.len();
+            let fix = "run the command once for each";
+            return Err(Error::usage(format!("--format user-password takes one registry, not {count}; {fix}")));
         }
         Ok(())
     }
@@ -133,12 +125,6 @@ impl Export {
             io::stderr().write_all(format::mask_commands(passwords).as_bytes()).map_err(Error::unwritten)?;
         }
         Ok(())
-    }
-
-    /// Returns the passwords in the format that `--format` names.
-    fn text(&self, passwords: &[Password]) -> Result<Zeroizing<String>, Error> {
-        let name = self.name.as_deref().unwrap_or("ecr-login");
-        self.format.render(passwords, &SecretName { name, namespace: self.namespace.as_deref() })
     }
 
     /// Warns of the effect that the variables have on docker.

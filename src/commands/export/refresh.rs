@@ -69,7 +69,7 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
         // An error may follow a write of passwords that are older than they should be.
         let written = export.renew(env, every).and_then(|Renewed { passwords, lives_for, failure }| {
             export.mask(env, &passwords)?;
-            let text = export.text(&passwords)?;
+            let text = export.format.render(&passwords, &export.secret)?;
             {
                 let _writing = write_lock.lock().unwrap_or_else(PoisonError::into_inner);
                 file.write(&text)?;
