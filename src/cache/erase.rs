@@ -6,10 +6,9 @@ use std::path::Path;
 
 use log::warn;
 
-use super::failure::FAILURE;
+use super::Cache;
+use super::name::{ENTRY, FAILURE, begun, is_temporary, key_and_extension};
 use super::protocol::{ERASURE, Erase};
-use super::save::begun;
-use super::{Cache, ENTRY, prune};
 use crate::identity::CacheKey;
 use crate::platform::TEMPORARY;
 
@@ -75,7 +74,8 @@ impl Cache {
     fn remove_temporary_files(&self, prefix: &str) -> io::Result<()> {
         for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let is_dir = file.file_type().is_ok_and(|kind| kind.is_dir());
-            if !is_dir && file.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            let is_meant = |name: &str| name.starts_with(prefix) && is_temporary(name);
+            if !is_dir && file.file_name().to_str().is_some_and(is_meant) {
                 remove_if_there(&file.path())?;
             }
         }
@@ -93,9 +93,9 @@ impl Cache {
         self.cancel_saves()?;
         for file in fs::read_dir(&self.dir).into_iter().flatten() {
             let path = file?.path();
-            let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
+            let name = path.file_name().and_then(|name| name.to_str());
             // A link to a directory is no directory.
-            match stem.filter(|stem| prune::is_key(stem)).and_then(|_| path.symlink_metadata().ok()) {
+            match name.and_then(key_and_extension).and_then(|_| path.symlink_metadata().ok()) {
                 // One with content is not the cache's.
                 Some(file) if file.is_dir() => drop(fs::remove_dir(path)),
                 Some(_) => drop(remove_if_there(&path)?),

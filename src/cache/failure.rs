@@ -7,14 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::name::FAILURE;
 use super::{Cache, protocol, read};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::CacheKey;
 use crate::platform;
-
-/// The extension of reports.
-pub(super) const FAILURE: &str = "failure";
 
 /// The shortest time between a failed refresh and the next one.
 const SHORTEST_POSTPONEMENT: Duration = Duration::from_mins(5);

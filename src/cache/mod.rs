@@ -23,6 +23,7 @@ mod erase;
 mod failure;
 mod lock;
 mod manifest;
+mod name;
 pub mod protocol;
 mod prune;
 mod save;
@@ -47,15 +48,10 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::CacheKey;
 use crate::platform::{self, NotPrivate};
+use name::{ENTRY, MANIFEST};
 
 /// The size limit of a file, in bytes. A token has about 4 KiB.
 const LARGEST: u64 = 256 * 1024;
-
-/// The extension of manifests.
-const MANIFEST: &str = "manifest";
-
-/// The extension of entries.
-const ENTRY: &str = "json";
 
 /// The directory that holds the entries.
 #[derive(Debug)]

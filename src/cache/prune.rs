@@ -2,7 +2,7 @@
 //! request has needed for days, and temporary files of killed processes.
 //!
 //! Each write of an entry examines a limited number of keys for a limited time, from a random position in the directory, so that over time
-//! all are examined. Files that are not the cache's cost no more than their names.
+//! all are examined. Files that are not the cache's cost no more than their names, and stay, also those that hashes name.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +10,11 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::{Entry, Freshness};
-use super::failure::{FAILURE, LONGEST_POSTPONEMENT};
+use super::failure::LONGEST_POSTPONEMENT;
 use super::lock::Lock;
-use super::{ENTRY, MANIFEST, Manifest, read};
-use crate::identity::CacheKey;
-use crate::platform::{self, Destination, TEMPORARY};
+use super::name::{ENTRY, FAILURE, LOCK, LOCK_OF_SUCCESSOR, MANIFEST, begun_for, is_temporary, key_and_extension};
+use super::{Manifest, read};
+use crate::platform::{self, Destination};
 
 /// How many keys each write examines.
 const MOST: usize = 96;
@@ -39,27 +39,24 @@ pub(super) fn sweep(dir: &Path, own: &str, begun_at: SystemTime) {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in fs::read_dir(dir).into_iter().flatten().flatten().take_while(|_| started.elapsed() < LONGEST * 2 / 3) {
         let Ok(name) = file.file_name().into_string() else { continue };
-        match name.split_once('.') {
-            Some((stem, ending)) if is_key(stem) => {
-                keys.entry(stem.to_owned()).or_default().push(ending.to_owned());
-            }
-            _ if name.starts_with(own) && changed_at(&file.path()).is_some_and(|at| at < begun_at) => {
+        if let Some((stem, ending)) = key_and_extension(&name) {
+            keys.entry(stem.to_owned()).or_default().push(ending.to_owned());
+        } else if is_temporary(&name) {
+            if name.starts_with(own) && changed_at(&file.path()).is_some_and(|at| at < begun_at) {
                 let _ = fs::remove_file(file.path());
-            }
-            _ if name.starts_with(TEMPORARY) => {
+            } else {
                 keys.insert(name, Vec::new());
             }
-            _ => {}
         }
     }
     // The name stands for any file.
-    let (false, Ok(open)) = (keys.is_empty(), Destination::in_private_dir(&dir.join("lock"))) else { return };
+    let (false, Ok(open)) = (keys.is_empty(), Destination::in_private_dir(&dir.join(LOCK))) else { return };
     let start = usize::try_from(platform::random() % keys.len() as u64).unwrap_or(0);
     for (stem, endings) in keys.iter().cycle().skip(start).take(MOST.min(keys.len())) {
         if started.elapsed() > LONGEST {
             return;
         }
-        if stem.starts_with(TEMPORARY) {
+        if is_temporary(stem) {
             prune_temporary(dir, &open, stem);
         } else if endings.iter().any(|ending| ending == MANIFEST) {
             prune_manifest(dir, stem);
@@ -72,9 +69,8 @@ pub(super) fn sweep(dir: &Path, own: &str, begun_at: SystemTime) {
 /// Removes the temporary file of a process that was killed: it is old, or the lock of its key is free.
 fn prune_temporary(dir: &Path, open: &Destination, name: &str) {
     let path = dir.join(name);
-    let key = name.strip_prefix(TEMPORARY).and_then(|rest| rest.split_once('-')).map(|(key, _)| key);
     let free = || {
-        let lock = format!("{}.lock", key.filter(|key| is_key(key))?);
+        let lock = format!("{}.{LOCK}", begun_for(name)?);
         Lock::try_take(&open.beside(&lock).ok()?, &dir.join(&lock)).ok()?
     };
     if is_older(&path, ABANDONED) {
@@ -95,19 +91,18 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
             let entry = read(&path(ENTRY)).zip(stem.parse().ok()).and_then(|(bytes, key)| Entry::decode(&bytes, &key));
             entry.is_none_or(|entry| entry.freshness() == Freshness::Expired)
         }
-        // Whether anybody holds a lock shows when it is tried.
-        "lock" | "lock2" => true,
         FAILURE => is_older(&path(FAILURE), LONGEST_POSTPONEMENT),
-        other => is_older(&path(other), ABANDONED),
+        // Whether anybody holds a lock shows when it is tried.
+        _ => true,
     };
     if !endings.iter().any(|ending| is_unused(ending)) {
         return;
     }
     let try_take = |ending: &str| Lock::try_take(&open.beside(format!("{stem}.{ending}"))?, &path(ending));
-    let Ok(Some(lock)) = try_take("lock") else { return };
+    let Ok(Some(lock)) = try_take(LOCK) else { return };
     // Another process may have replaced a file before this one took the lock.
-    for ending in endings.iter().filter(|ending| *ending != "lock" && is_unused(ending)) {
-        if ending != "lock2" || matches!(try_take("lock2"), Ok(Some(_))) {
+    for ending in endings.iter().filter(|ending| *ending != LOCK && is_unused(ending)) {
+        if ending != LOCK_OF_SUCCESSOR || matches!(try_take(LOCK_OF_SUCCESSOR), Ok(Some(_))) {
             let _ = fs::remove_file(path(ending));
         }
     }
@@ -115,7 +110,7 @@ fn prune_key(dir: &Path, open: &Destination, stem: &str, endings: &[String]) {
     drop(lock);
     // On Windows, where its holder leaves it.
     if cfg!(not(unix)) {
-        let _ = fs::remove_file(path("lock"));
+        let _ = fs::remove_file(path(LOCK));
     }
 }
 
@@ -130,10 +125,6 @@ fn prune_manifest(dir: &Path, stem: &str) {
     if !has_entry || is_older(&path, OLD) {
         let _ = fs::remove_file(path);
     }
-}
-
-pub(super) fn is_key(stem: &str) -> bool {
-    stem.parse::<CacheKey>().is_ok()
 }
 
 fn is_older(path: &Path, limit: Duration) -> bool {

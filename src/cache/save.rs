@@ -8,8 +8,9 @@ use std::path::Path;
 use fs2::FileExt;
 use log::warn;
 
+use super::name::{ENTRY, MANIFEST, begun};
 use super::protocol::{SAVING, Save};
-use super::{Cache, ENTRY, Entry, MANIFEST, Manifest, prune};
+use super::{Cache, Entry, Manifest, prune};
 use crate::identity::CacheKey;
 use crate::platform::{self, Access, Destination, NewFile, TEMPORARY};
 
@@ -119,9 +120,4 @@ impl Cache {
     pub(super) fn warn_unwritten(&self, error: &io::Error) {
         warn!(dir:% = self.dir.display(), error:%; "not cached: the cache cannot be written");
     }
-}
-
-/// The start of the names of the temporary files of a key's entry, and of the one of its credentials.
-pub(super) fn begun(key: impl fmt::Display) -> String {
-    format!("{TEMPORARY}{key}-")
 }

@@ -11,6 +11,7 @@ use log::{debug, warn};
 
 use super::failure::FailureReport;
 use super::lock::Lock;
+use super::name::{LOCK, LOCK_OF_SUCCESSOR};
 use super::protocol::{Answer, Locked, Need, Process, Requested, Seen, Step, Timing};
 use super::{Cache, Entry, Freshness};
 use crate::code::Code;
@@ -25,7 +26,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause of a waiting process.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// The extensions of a key's locks.
-const LOCKS: [&str; super::protocol::LOCKS as usize] = ["lock", "lock2"];
+const LOCKS: [&str; super::protocol::LOCKS as usize] = [LOCK, LOCK_OF_SUCCESSOR];
 
 /// The need for the token of a key.
 pub struct Flight<'a, T> {

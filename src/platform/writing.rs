@@ -33,6 +33,12 @@ pub(super) fn temporary_name(prefix: &str) -> String {
     format!("{prefix}{:016x}.tmp", random())
 }
 
+/// Whether a name is one that [`temporary_name`] makes with this prefix.
+pub fn is_temporary_name(name: &str, prefix: &str) -> bool {
+    let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+    random.is_some_and(|random| random.len() == 16 && random.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
+}
+
 /// Repeats `act` for `longest` while its error says that another process uses the file.
 pub(super) fn retry<T>(
     longest: Duration,

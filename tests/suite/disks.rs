@@ -353,7 +353,7 @@ fn logout_from_all_removes_links_to_directories_and_empty_directories() {
     helper.get(HOST).password_for(HOST);
     let entry = helper.entries().remove(0);
     let (link, empty, full) =
-        (entry.with_extension("link"), entry.with_extension("empty"), entry.with_extension("full"));
+        (entry.with_extension("lock"), entry.with_extension("lock2"), entry.with_extension("failure"));
     symlink(helper.home(), &link).and_then(|()| fs::create_dir(&empty)).expect("a link");
     fs::create_dir_all(full.join("thesis")).expect("a directory");
     fs::create_dir_all(helper.cache_dir().join(".ecr-login-dir/thesis")).expect("a directory");
@@ -362,6 +362,45 @@ fn logout_from_all_removes_links_to_directories_and_empty_directories() {
         assert!(fs::symlink_metadata(path).is_err(), "{}", path.display());
     }
     assert!(full.join("thesis").exists());
+}
+
+/// A directory that the user names may hold other files, e.g. ones that are named by the SHA-256 of their content.
+#[test]
+fn files_of_others_in_the_directory_of_the_cache_stay_whatever_their_names() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    let (hash, random) = ("a".repeat(64), "0".repeat(16));
+    let ends = ["", ".tar.gz", ".pem", ".key", ".txt", ".json.bak", ".JSON", ".lock3", ".json.lock", ".failure~", ".d"];
+    let mut names: Vec<String> = ends.iter().map(|end| format!("{hash}{end}")).collect();
+    names.extend([
+        format!(".ecr-login-{random}"),
+        format!(".ecr-login-{random}.tmp.bak"),
+        ".ecr-login-notes.tmp".to_owned(),
+        ".ecr-login-".to_owned(),
+        format!(".ecr-login-{hash}-{random}0.tmp"),
+        format!(".ecr-login-{}-{random}.tmp", &hash[1..]),
+    ]);
+    let long_ago = std::time::SystemTime::now() - Duration::from_hours(24 * 400);
+    for name in &names {
+        let path = helper.cache_dir().join(name);
+        if name.ends_with(".d") {
+            // Empty, as one that is waiting for a file.
+            fs::create_dir(path).expect("a directory");
+        } else {
+            fs::write(&path, "precious").expect("a file");
+            fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(long_ago)).expect("a time");
+        }
+    }
+    let gone = || names.iter().filter(|name| !helper.cache_dir().join(name).exists()).collect::<Vec<_>>();
+    helper.run(&["erase"], HOST).silent();
+    helper.get(HOST).password_for(HOST);
+    assert_eq!(gone(), [""; 0], "a get that writes an entry");
+    for args in [&["logout", HOST][..], &["logout", "--all"]] {
+        assert_eq!(helper.run(args, "").code, Some(0), "{args:?}");
+        assert_eq!(gone(), [""; 0], "{args:?}");
+    }
+    assert!(helper.entries().is_empty());
 }
 
 #[test]
@@ -592,7 +631,7 @@ fn temporary_files_of_killed_processes_go_once_they_are_old() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     helper.get(HOST).password_for(HOST);
-    let (old, new) = (helper.cache_dir().join(".ecr-login-old.tmp"), helper.cache_dir().join(".ecr-login-new.tmp"));
+    let [old, new] = ["0", "1"].map(|digit| helper.cache_dir().join(format!(".ecr-login-{}.tmp", digit.repeat(16))));
     for path in [&old, &new] {
         fs::write(path, "half").expect("a write");
     }
@@ -616,7 +655,7 @@ fn a_save_removes_the_temporary_files_of_processes_that_were_killed() {
     assert_eq!(files_with(&helper, "tmp").len(), 3);
     aws.change(|plan| plan.delay = Duration::ZERO);
     let of_key = |digit: &str, age: Duration| {
-        let path = helper.cache_dir().join(format!(".ecr-login-{}-0.tmp", digit.repeat(64)));
+        let path = helper.cache_dir().join(format!(".ecr-login-{}-{}.tmp", digit.repeat(64), "0".repeat(16)));
         fs::write(&path, "half").expect("a write");
         let then = std::time::SystemTime::now() - age;
         fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(then)).expect("a time");
