@@ -6,6 +6,7 @@
 //! - A symbolic link is followed if both it and its directory belong to this user or to root.
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
 //! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
+//! - A file is appended to only where nobody else may rename this user's files: it could be another one of them.
 //! - A file that another user owns is not appended to, nor replaced where that user could have put it, and one with a second name
 //!   is not appended to.
 //! - In a directory of another user, nothing is created: its owner could exchange it. root may write what it was asked for by
@@ -48,9 +49,10 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The place at `path`, in a directory that exists. A link there is not followed.
+    /// The place at `path`, in a directory that exists. A link there is not followed. Nobody but this user and root may rename anything
+    /// on the way: what is written to the file at the path is never replaced, so that no other file of this user may get there.
     pub fn at(path: &Path) -> io::Result<Self> {
-        Self::find(path, LastLink::Kept, Dirs::Existing)
+        Self::find(path, LastLink::Kept, Dirs::Settled)
     }
 
     /// The place to which symbolic links at `path` lead, in a directory that exists.
@@ -94,7 +96,7 @@ impl Destination {
     fn find(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Self> {
         let (dir, of_dir, name) = way::follow(path, last, dirs)?;
         let guest_of = match dirs {
-            Dirs::Existing => None,
+            Dirs::Existing | Dirs::Settled => None,
             Dirs::Judged { guest_of, .. } => guest_of,
         };
         Ok(Self { dir, of_dir, name, guest_of })

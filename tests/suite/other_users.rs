@@ -94,6 +94,69 @@ fn the_log_is_written_to_a_file_that_nobody_else_could_have_chosen() {
     assert!(fs::read_to_string(own.join("log")).expect("a log").contains("answered"));
 }
 
+/// Where others may rename files, they may give the name of the log, or of a directory on its way, to another file of this user.
+#[test]
+fn the_log_is_not_written_where_others_may_rename_files() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
+    let shared = dir(helper.home().join("shared"));
+    helper.write("shared/log", "precious\n");
+    helper.write("shared/own/log", "precious\n");
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    symlink("shared/own", helper.home().join("link")).expect("a link");
+    for path in ["shared/log", "shared/own/log", "link/log", "shared/own/../own/log", "shared/new"] {
+        for (bits, is_written) in
+            [(0o777, false), (0o2775, false), (0o757, false), (0o1777, true), (0o3775, true), (0o755, true)]
+        {
+            mode(&shared, bits);
+            let (log, before) = (helper.home().join(path), tree(&shared));
+            let get = |path: &Path| {
+                let mut command = helper.command();
+                command.arg("get").env("AWS_ECR_LOG_FILE", path).current_dir(helper.home());
+                crate::process::run(&mut command, HOST).password_for(HOST);
+            };
+            get(Path::new(path));
+            assert_eq!(tree(&shared) != before, is_written, "{path} {bits:o}");
+            get(&log);
+            assert_eq!(tree(&shared) != before, is_written, "{path} {bits:o}");
+            if is_written {
+                let text = fs::read_to_string(&log).expect("a log");
+                assert!(text.contains("answered"), "{path} {bits:o}: {text}");
+                fs::write(&log, "precious\n").expect("a file");
+                mode(&log, 0o755);
+                if path == "shared/new" {
+                    fs::remove_file(&log).expect("a log");
+                }
+            }
+        }
+    }
+}
+
+/// Everything else that is written replaces the file at its path, so that another one that was moved there keeps its content and mode.
+#[test]
+fn what_replaces_a_file_leaves_one_that_others_have_moved_there_as_it_is() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let shared = dir(helper.home().join("shared"));
+    let kept = dir(helper.home().join("kept"));
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o2775)).expect("a mode");
+    let helper = helper.var("DOCKER_CONFIG", shared.to_str().expect("UTF-8"));
+    let output = shared.join("config.json").display().to_string();
+    for args in [&["export", "--output", &output, HOST][..], &["setup", HOST], &["setup", "--remove", HOST]] {
+        let text = if args[0] == "setup" { r#"{"credHelpers":{"other.example":"x"}}"# } else { "precious" };
+        let text = if args.contains(&"--remove") { text.replace("other.example", HOST) } else { text.to_owned() };
+        let text = text.replace("\"x\"", "\"ecr-login\"");
+        let moved = helper.write("kept/deploy.sh", &text);
+        fs::set_permissions(&moved, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::hard_link(&moved, &output).expect("the file, which its second name shows");
+        let before = tree(&kept);
+        assert_eq!(helper.run(args, "").code, Some(0), "{args:?}");
+        assert_eq!(tree(&kept), before, "{args:?}");
+        assert_ne!(fs::read_to_string(&output).expect("a file"), text, "{args:?}");
+        fs::remove_file(&output).expect("a file");
+    }
+}
+
 #[test]
 fn no_token_is_cached_below_a_link_or_a_directory_of_another_user() {
     if needs_root("caches of others") {
