@@ -8,9 +8,8 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::mem;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,15 +96,8 @@ fn no_input() -> io::Result<Stdio> {
     Ok(reader.into())
 }
 
-/// What came from a stream of the program so far.
-type Printed = Arc<Mutex<Zeroizing<Vec<u8>>>>;
-
-fn locked(printed: &Printed) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {
-    printed.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The end of a stream of this name, or of what is read of it.
-type End = (&'static str, io::Result<()>);
+/// What a stream of this name printed next; nothing at its end.
+type Piece = (&'static str, io::Result<Zeroizing<Vec<u8>>>);
 
 fn converse(
     child: &mut Child,
@@ -118,12 +110,12 @@ fn converse(
         // A failed write is no error: the program may answer without reading all of its input.
         let _ = spawn_thread(move || stdin.write_all(&input)).map_err(ChildError::Unreadable)?;
     }
-    let (sender, receiver) = mpsc::channel();
-    let (output, errors) = (Printed::default(), Printed::default());
-    read(child.stdout.take(), OUTPUT, &output, None, &sender)?;
-    read(child.stderr.take(), ERRORS, &errors, relay, &sender)?;
-    // The channel ends with the last reader.
-    drop(sender);
+    let (sender, receiver) = mpsc::sync_channel(MOST_PIECES);
+    read(child.stdout.take(), OUTPUT, None, sender.clone())?;
+    read(child.stderr.take(), ERRORS, relay, sender)?;
+    // Of a size that most outputs have: a buffer that grows leaves copies in freed memory.
+    let room = || Zeroizing::new(Vec::with_capacity(64 * 1024));
+    let (mut output, mut errors) = (room(), room());
     let (mut has_output, mut has_errors) = (false, false);
     let mut ended: Option<(ExitStatus, Instant)> = None;
     let mut pause = Duration::from_millis(1);
@@ -135,8 +127,7 @@ fn converse(
         }
         let wait = match ended {
             Some((status, until)) if has_errors || now >= until => {
-                let whole = |printed: &Printed| mem::take(&mut *locked(printed));
-                return Ok(Finished { output: whole(&output), errors: whole(&errors), status });
+                return Ok(Finished { output, errors, status });
             }
             Some((_, until)) => until - now,
             None if now >= deadline => return Err(ChildError::TimedOut),
@@ -144,14 +135,15 @@ fn converse(
             None => deadline - now,
         };
         match receiver.recv_timeout(wait) {
-            Ok((name, end)) => {
-                end.map_err(ChildError::Unreadable)?;
+            Ok((name, piece)) => {
+                let piece = piece.map_err(ChildError::Unreadable)?;
                 let (printed, has_ended) =
-                    if name == OUTPUT { (&output, &mut has_output) } else { (&errors, &mut has_errors) };
-                if locked(printed).len() > LONGEST_OUTPUT {
+                    if name == OUTPUT { (&mut output, &mut has_output) } else { (&mut errors, &mut has_errors) };
+                printed.extend_from_slice(&piece);
+                if printed.len() > LONGEST_OUTPUT {
                     return Err(ChildError::TooMuchOutput(name));
                 }
-                *has_ended = true;
+                *has_ended = piece.is_empty();
             }
             Err(mpsc::RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -165,35 +157,31 @@ fn converse(
 const OUTPUT: &str = "standard output";
 const ERRORS: &str = "standard error";
 
-/// Reads a stream in a thread of its own, since any of them may block.
+/// How many pieces wait to be taken, at most.
+const MOST_PIECES: usize = 16;
+
+/// Reads a stream in a thread of its own, since any of them may block, until nobody takes its pieces any more.
 fn read(
     stream: Option<impl Read + Send + 'static>,
     name: &'static str,
-    printed: &Printed,
     mut relay: Option<Relay>,
-    sender: &mpsc::Sender<End>,
+    sender: mpsc::SyncSender<Piece>,
 ) -> Result<(), ChildError> {
-    let (Some(mut stream), printed, sender) = (stream, printed.clone(), sender.clone()) else { return Ok(()) };
-    locked(&printed).reserve(64 * 1024);
+    let Some(mut stream) = stream else { return Ok(()) };
     let read = move || {
-        let mut piece = Zeroizing::new([0; 8 * 1024]);
-        let end = loop {
-            match stream.read(&mut *piece) {
-                Ok(0) => break Ok(()),
-                Ok(length) => {
-                    locked(&printed).extend_from_slice(&piece[..length]);
-                    if let Some(relay) = &mut relay {
-                        relay(&piece[..length]);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+        let mut buffer = Zeroizing::new([0; 8 * 1024]);
+        let mut has_more = true;
+        while has_more {
+            let piece = match stream.read(&mut *buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map(|length| Zeroizing::new(buffer[..length].to_vec())),
+            };
+            let length = piece.as_ref().map_or(0, |piece| piece.len());
+            has_more = sender.send((name, piece)).is_ok() && length > 0;
+            if let Some(relay) = &mut relay {
+                relay(&buffer[..length]);
             }
-            if locked(&printed).len() > LONGEST_OUTPUT {
-                break Ok(());
-            }
-        };
-        sender.send((name, end))
+        }
     };
     spawn_thread(read).map(drop).map_err(ChildError::Unreadable)
 }
