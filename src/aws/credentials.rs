@@ -20,7 +20,6 @@ use super::context::Context;
 use super::diagnose::without_credentials;
 use super::fields::Fields;
 use super::sdk_config::with_credentials;
-use super::settings::Settings;
 use super::{container, github, instance, process, sso};
 use crate::code::Code;
 use crate::config::{Keys, Role};
@@ -55,8 +54,7 @@ pub(super) async fn resolve(codes: &[MfaCode], context: &Context) -> Result<Cred
 /// IPv4, unless a setting names its URL, which the SDK does not combine with that.
 fn sts_config(context: &Context) -> SdkConfig {
     let config = &context.config;
-    let settings = Settings::new(&context.identity);
-    let has_url = settings.endpoint_url("STS").is_some();
+    let has_url = context.identity.endpoint_url("STS").is_some();
     if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || has_url {
         return config.clone();
     }

@@ -3,8 +3,9 @@
 use ::http::Uri;
 use aws_config::SdkConfig;
 
-use super::settings::{Settings, service_id};
+use super::settings::service_id;
 use crate::config::Target;
+use crate::identity::Identity;
 
 /// Which endpoint of the service is asked, in the terms of the SDK.
 #[derive(Clone)]
@@ -17,12 +18,12 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(config: &SdkConfig, settings: &Settings, target: &Target) -> Self {
+    pub(super) fn new(config: &SdkConfig, identity: &Identity, target: &Target) -> Self {
         let Target { registry, endpoint_url, .. } = target;
         if endpoint_url.is_some() {
             return Self { url: endpoint_url.clone(), fips: None, dual_stack: None };
         }
-        let url = settings.endpoint_url(service_id(target)).map(str::to_owned);
+        let url = identity.endpoint_url(service_id(target)).map(str::to_owned);
         let follows_host = url.is_none();
         let by_host = |is_in_host: bool| (follows_host && is_in_host).then_some(true);
         Self {

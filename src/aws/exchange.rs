@@ -14,7 +14,6 @@ use super::endpoint::Endpoint;
 use super::http::{LastRequest, Network};
 use super::sdk_config::sdk_config;
 use super::session::Session;
-use super::settings::Settings;
 use super::sso::{self, Renewal};
 use super::tls::Trust;
 use super::worker::Worker;
@@ -93,11 +92,10 @@ impl Exchange {
     {
         let (exchange, target, shared) = (self.clone(), target.clone(), identity.clone());
         self.worker.run(identity, &self.last, deadline, async move {
-            let settings = Settings::new(&shared);
-            settings.check_endpoints(&target)?;
+            shared.check_endpoints(&target)?;
             let network = exchange.network(&target, &shared, deadline)?;
             let config = sdk_config(&target, &shared, &network, exchange.attempts, deadline);
-            let endpoint = Endpoint::new(&config, &settings, &target);
+            let endpoint = Endpoint::new(&config, &shared, &target);
             let (identity, last, asked_until) = (shared, exchange.last, OnceLock::new());
             work(Context { target, identity, network, last, config, endpoint, deadline, asked_until }).await
         })

@@ -16,7 +16,6 @@ use super::fields::Fields;
 use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT, with_credentials};
 use super::session::Session;
-use super::settings::Settings;
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
@@ -106,7 +105,7 @@ impl Session {
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
         let (context, credentials) = (self.context.clone(), self.credentials.clone());
         self.step(deadline, async move {
-            Settings::new(&context.identity).check_endpoint("STS")?;
+            context.identity.check_endpoint("STS")?;
             let client = aws_sdk_sts::Client::new(&with_credentials(&context.config, credentials));
             client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
         })

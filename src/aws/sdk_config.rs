@@ -12,7 +12,7 @@ use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep, TokioSleep};
 use aws_smithy_async::time::SystemTimeSource;
 
 use super::http::{Network, fitting};
-use super::settings::Settings;
+use super::settings::ServiceSettings;
 use super::worker::time_left;
 use crate::config::Target;
 use crate::identity::Identity;
@@ -37,7 +37,6 @@ pub(super) fn sdk_config(
     attempts: Option<u32>,
     deadline: Instant,
 ) -> SdkConfig {
-    let settings = Settings::new(identity);
     // Three attempts unless the setting has another number. The SDK itself panics over a value that it cannot parse.
     let by_setting = || identity.env.text("AWS_MAX_ATTEMPTS")?.parse().ok().filter(|&attempts| attempts > 0);
     let attempts = attempts.or_else(by_setting).unwrap_or(3).min(MOST_ATTEMPTS);
@@ -52,9 +51,9 @@ pub(super) fn sdk_config(
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .time_source(SystemTimeSource::new())
         .app_name(AppName::new(crate::NAME).expect("the name has only characters that are allowed"));
-    builder.set_use_fips(settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"));
-    builder.set_use_dual_stack(settings.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"));
-    builder.service_config(settings).build()
+    builder.set_use_fips(identity.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"));
+    builder.set_use_dual_stack(identity.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"));
+    builder.service_config(ServiceSettings(identity.clone())).build()
 }
 
 /// The pauses of the SDK's clients. A pause before another attempt is shortened where it would outlast the deadline, so that

@@ -10,27 +10,17 @@ use crate::config::{Target, is_url};
 use crate::error::Failure;
 use crate::identity::Identity;
 
-/// The settings of one identity.
-pub(super) struct Settings {
-    identity: Arc<Identity>,
-}
-
-impl Settings {
-    /// The settings of `identity`.
-    pub(super) fn new(identity: &Arc<Identity>) -> Self {
-        Self { identity: identity.clone() }
-    }
-
+impl Identity {
     /// A setting of one service: the variable for the service and the one for all, then the profile's services section, then
     /// the profile itself.
     fn of_service(&self, service: &str, variable: &str, key: &str) -> Option<&str> {
-        let Identity { env, profiles, selected, .. } = &*self.identity;
+        let Self { env, profiles, selected, .. } = self;
         let of_section =
             || profiles.service_setting(selected.name(), &service.to_ascii_lowercase().replace(' ', "_"), key);
         env.text(&variable_of(variable, service))
             .or_else(|| env.text(variable))
             .or_else(of_section)
-            .or_else(|| self.identity.setting(variable, key))
+            .or_else(|| self.setting(variable, key))
     }
 
     /// The URL that is set for one service, unless the settings are to be ignored.
@@ -41,9 +31,9 @@ impl Settings {
 
     /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
     pub(super) fn check_endpoints(&self, target: &Target) -> Result<(), Failure> {
-        let of_roles: &[&str] = if self.identity.chain.roles.is_empty() { &[] } else { &["STS"] };
+        let of_roles: &[&str] = if self.chain.roles.is_empty() { &[] } else { &["STS"] };
         let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[service_id(target)] };
-        let all = own.iter().chain(self.identity.source().services()).chain(of_roles);
+        let all = own.iter().chain(self.source().services()).chain(of_roles);
         all.copied().try_for_each(|service| self.check_endpoint(service))
     }
 
@@ -51,12 +41,12 @@ impl Settings {
     pub(super) fn check_endpoint(&self, service: &str) -> Result<(), Failure> {
         let Some(url) = self.endpoint_url(service).filter(|url| !is_url(url)) else { return Ok(()) };
         let own = variable_of("AWS_ENDPOINT_URL", service);
-        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.identity.env.text(name).is_some());
-        let profile = self.identity.selected.name();
+        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.text(name).is_some());
+        let profile = self.selected.name();
         let (setting, unset) = if let Some(name) = set {
             (name.to_owned(), format!("unset {name}"))
         } else {
-            let file = self.identity.profiles.file_of(profile);
+            let file = self.profiles.file_of(profile);
             (format!("the endpoint_url for {service} of profile '{profile}' in {file}"), "remove it".to_owned())
         };
         let kind = if url.contains("://") { "is not an HTTP URL with a host" } else { "is not a URL" };
@@ -68,7 +58,7 @@ impl Settings {
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
-        match self.identity.setting(variable, key)?.to_ascii_lowercase().as_str() {
+        match self.setting(variable, key)?.to_ascii_lowercase().as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -76,18 +66,21 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+/// The settings of an identity for the clients.
+pub(super) struct ServiceSettings(pub(super) Arc<Identity>);
+
+impl fmt::Debug for ServiceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Settings")
+        f.write_str("ServiceSettings")
     }
 }
 
-impl LoadServiceConfig for Settings {
+impl LoadServiceConfig for ServiceSettings {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         if key.env() == "AWS_ENDPOINT_URL" {
-            return self.endpoint_url(key.service_id()).map(str::to_owned);
+            return self.0.endpoint_url(key.service_id()).map(str::to_owned);
         }
-        self.of_service(key.service_id(), key.env(), key.profile()).map(str::to_owned)
+        self.0.of_service(key.service_id(), key.env(), key.profile()).map(str::to_owned)
     }
 }
 
