@@ -1,7 +1,7 @@
 //! Exchanges AWS credentials for an ECR token, through the AWS SDK.
 //!
-//! `aws_*` crates appear in this module alone, except for the parser of the AWS files in [`identity`](crate::identity), and so does
-//! asynchronous code, except for the wait for signals in [`platform`](crate::platform). Only a cache miss enters the module.
+//! `aws_*` crates appear in this module alone, and so does asynchronous code, except for the wait for signals in
+//! [`platform`](crate::platform). No cached `get` enters the module: it is for those that are not, and for commands that always ask AWS.
 //!
 //! One worker with a current-thread runtime takes every step of an [`exchange`]. [`credentials`] are resolved before the call to
 //! ECR ([`session`]): inside an API call, the SDK reports their failure as one of the connection. The call sends

@@ -7,7 +7,8 @@
 //! 3. Otherwise one process at a time asks AWS ([`single_flight`](crate::cache::Cache::single_flight)). The others wait for its result, or serve a stale
 //!    token that is still valid.
 //!
-//! Every wait ends at one deadline. When the cache cannot be used, each process asks AWS.
+//! Every wait ends at the deadline of the request, which is later where a program may ask a person. A process that waits for the result
+//! of another one lets that one report its failure first. When the cache cannot be used, each process asks AWS.
 //!
 //! The renewal of a sign-in changes the settings and with them the cache key. The request then starts over, so that processes
 //! with the new settings find the token under the new key.
@@ -43,7 +44,7 @@ use attempt::TokenRequest;
 pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
-pub use stored::{Stored, erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
+pub use stored::{erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
 
 /// What a token is requested for.
 #[derive(Clone, Copy)]
