@@ -109,11 +109,6 @@ impl Cache {
         Manifest::decode(&read(&self.path(request, MANIFEST))?, request)
     }
 
-    /// All manifests that decode, in no order.
-    pub fn manifests(&self) -> impl Iterator<Item = Manifest> {
-        self.manifest_files().into_iter().filter_map(|path| Self::manifest_in(&path))
-    }
-
     /// The paths of all manifests, in no order.
     pub fn manifest_files(&self) -> Vec<PathBuf> {
         self.files(MANIFEST).collect()

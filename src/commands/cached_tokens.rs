@@ -85,7 +85,7 @@ impl Tokens {
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
         let cache = open(env)?;
-        let manifests: Vec<_> = cache.manifests().collect();
+        let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();
         for (entry, size) in cache.tokens() {

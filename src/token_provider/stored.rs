@@ -17,17 +17,9 @@ use crate::error::{Error, Failure};
 use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::platform;
 
-/// What the cache holds for one identity.
-#[derive(Debug)]
-pub struct Stored {
-    /// The directory of the cache.
-    pub dir: PathBuf,
-    /// The entry, fresh or not.
-    pub entry: Option<Entry>,
-}
-
-/// Reads what the cache holds for an identity. Fails with the reason why the cache does not serve it.
-pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> {
+/// Reads what the cache holds for an identity, fresh or not: the directory, and the entry. Fails with the reason why the cache does
+/// not serve it.
+pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<Entry>), Failure> {
     let cache = writable_cache(env, identity)?;
     let key = &identity.key;
     let dir = cache.dir().display();
@@ -40,7 +32,7 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<Stored, Failure> 
             "the next get replaces the entry; if it cannot, remove it by hand",
         ));
     }
-    Ok(Stored { dir: cache.dir().to_owned(), entry })
+    Ok((cache.dir().to_owned(), entry))
 }
 
 /// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.

@@ -154,10 +154,10 @@ fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check 
             failure.what = format!("not used, so every get calls AWS: {}", failure.what);
             Check::warned(Name::Cache, failure)
         }
-        Ok(stored) => {
-            let state = stored.entry.map(|entry| describe_entry(checker, target, &entry));
+        Ok((dir, entry)) => {
+            let state = entry.map(|entry| describe_entry(checker, target, &entry));
             let state = state.unwrap_or_else(|| "nothing for this identity yet".to_owned());
-            Check::ok(Name::Cache, format!("{}: {state}", stored.dir.display()))
+            Check::ok(Name::Cache, format!("{}: {state}", dir.display()))
         }
     }
 }
