@@ -136,7 +136,7 @@ impl Entry {
         let lifetime = self.lifetime();
         match self.age_at(now, uptime) {
             Some(age) if age < lifetime / 2 => Freshness::Fresh,
-            Some(age) if age < lifetime - lifetime / 10 => Freshness::Stale,
+            Some(age) if age < lifetime.saturating_sub(lifetime / 10) => Freshness::Stale,
             Some(age) if age < lifetime => Freshness::ExpiresSoon,
             _ => Freshness::Expired,
         }
