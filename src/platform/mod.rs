@@ -2,7 +2,7 @@
 //!
 //! On Unix, private files and directories have mode 0600 and 0700, whatever the umask, and are not opened through a symbolic
 //! link in the last component. On Windows, the inherited access lists of the user's profile directories make them private,
-//! and creating links requires a privilege, so owners and modes are not checked ([`owner`]). A cache directory elsewhere is as private as the
+//! and creating links requires a privilege, so owners and modes are not checked (`owner`). A cache directory elsewhere is as private as the
 //! directory above it.
 //!
 //! Other differences, by the platforms' documentation:
