@@ -17,7 +17,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::code::Code;
-use crate::error::{Error, system_limit};
+use crate::error::{Error, Failure, system_limit};
 
 /// Whether failures go to standard output too.
 static PROTOCOL: AtomicBool = AtomicBool::new(false);
@@ -116,5 +116,5 @@ fn describe(panic: &PanicHookInfo) -> Error {
         return failure.into();
     }
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    Error::failed(Code::Internal, format!("internal error at {location}"), "please report it")
+    Failure::usual(Code::Internal, format!("internal error at {location}")).into()
 }

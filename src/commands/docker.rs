@@ -145,11 +145,11 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     }
     match route? {
         Destination::Here(..) => Ok(empty()),
-        _ => Err(Error::failed(
-            Code::HostUnknown,
-            "the helper stores no passwords and serves only Amazon ECR registries",
-            "give this registry another credential helper, or name one as 'fallback' in the configuration",
-        )),
+        _ => {
+            let what = "the helper stores no passwords and serves only Amazon ECR registries";
+            let fix = "give this registry another credential helper, or name one as 'fallback' in the configuration";
+            Err(Error::failed(Code::HostUnknown, what, fix))
+        }
     }
 }
 

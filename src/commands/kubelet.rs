@@ -187,14 +187,12 @@ impl Request {
         let annotation = annotations.and_then(|all| all.get(ROLE_ANNOTATION)).filter(|arn| !arn.is_empty());
         let Some(token) = self.service_account_token.as_ref().filter(|token| !token.expose().is_empty()) else {
             // Otherwise the node's identity would answer a request for a service account.
-            return match annotation {
-                None => Ok(None),
-                Some(_) => Err(Error::failed(
-                    Code::RequestInvalid,
-                    format!("the request has {ROLE_ANNOTATION} and no service account token"),
-                    "let kubelet send one (tokenAttributes.serviceAccountTokenAudience)",
-                )),
-            };
+            if annotation.is_none() {
+                return Ok(None);
+            }
+            let what = format!("the request has {ROLE_ANNOTATION} and no service account token");
+            let fix = "let kubelet send one (tokenAttributes.serviceAccountTokenAudience)";
+            return Err(Error::failed(Code::RequestInvalid, what, fix));
         };
         let by_variable = || Some((ROLE_VARIABLE, env.setting(ROLE_VARIABLE)?));
         let role = annotation.map(|arn| (ROLE_ANNOTATION, arn.as_str())).or_else(by_variable);

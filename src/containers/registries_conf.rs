@@ -132,11 +132,10 @@ fn first_conf(dirs: &[&PathBuf]) -> Option<PathBuf> {
 /// Returns the file that a variable names. The file has to exist.
 fn file_from_variable(env: &Env, variable: &str) -> Result<Option<PathBuf>, Failure> {
     match env.os(variable).map(PathBuf::from) {
-        Some(path) if !path.exists() => Err(Failure::new(
-            Code::ClientConfigInvalid,
-            format!("{}, which {variable} names, does not exist", path.display()),
-            format!("correct or unset {variable}"),
-        )),
+        Some(path) if !path.exists() => {
+            let what = format!("{}, which {variable} names, does not exist", path.display());
+            Err(Failure::new(Code::ClientConfigInvalid, what, format!("correct or unset {variable}")))
+        }
         path => Ok(path),
     }
 }

@@ -184,11 +184,8 @@ pub fn unknown_host(named: &str) -> Error {
     if let Some(wrong) = Host::parse(registry::typed(named)).and_then(|host| registry::wrong_part(&host)) {
         return Error::usage(format!("{named} is not an ECR registry: {wrong}"));
     }
-    Error::failed(
-        Code::HostUnknown,
-        format!("{named} is not an ECR registry, and the configuration does not name it"),
-        "correct it, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com, or add a [[registry]] entry with 'registry'",
-    )
+    let what = format!("{named} is not an ECR registry, and the configuration does not name it");
+    Failure::usual(Code::HostUnknown, what).into()
 }
 
 /// Gets a token, from the cache or from AWS, and the identity that it was issued to.

@@ -44,10 +44,8 @@ pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Arc<Check>> {
         machine.push(check);
     };
     add(check_program(env));
-    let misspelt = env
-        .misspelt()
-        .map(|what| Failure::new(Code::VariableMisspelt, what, "correct the variable, or unset it"))
-        .map(|failure| Check::warned(Name::Variables, failure));
+    let misspelt =
+        env.misspelt().map(|what| Check::warned(Name::Variables, Failure::usual(Code::VariableMisspelt, what)));
     let user = findings::sudo(env).map(|failure| Check::warned(Name::User, failure));
     user.into_iter().chain(misspelt).chain(check_configuration(checker)).for_each(&mut add);
     check_aws_files(checker).into_iter().for_each(&mut add);
@@ -127,8 +125,7 @@ pub(super) fn check_clock(ahead: i64) -> Check {
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     let what = format!("{} {side} AWS's", describe_duration(difference));
     if difference > TOLERATED {
-        let hint = "set the clock: 'timedatectl set-ntp true', or restart a virtual machine that was suspended";
-        return Check::warned(Name::Clock, Failure::new(Code::ClockOff, what, hint));
+        return Check::warned(Name::Clock, Failure::usual(Code::ClockOff, what));
     }
     Check::ok(Name::Clock, if difference > UNNOTICED { what } else { "agrees with AWS's".to_owned() })
 }

@@ -45,7 +45,7 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
             None
         }
         Err(error) => {
-            let unexpected = || Failure::new(Code::Internal, error.to_string(), "please report it");
+            let unexpected = || Failure::usual(Code::Internal, error.to_string());
             report.add(Check::failed(Name::Mapping, error.failure().cloned().unwrap_or_else(unexpected)));
             None
         }
@@ -67,12 +67,7 @@ fn describe_other(env: &Env, config: &Config, host: &str) -> Result<String, Fail
         || "not an ECR registry, and the configuration does not name it: clients get no credentials for it".to_owned(),
         |wrong| format!("not an ECR registry: {wrong}"),
     );
-    Err(Failure::new(
-        Code::HostUnknown,
-        what,
-        "correct the host, e.g. 111122223333.dkr.ecr.us-east-1.amazonaws.com; a custom domain requires a [[registry]] entry with \
-         'registry'",
-    ))
+    Err(Failure::usual(Code::HostUnknown, what))
 }
 
 fn describe_registry(Target { host, registry, .. }: &Target) -> String {

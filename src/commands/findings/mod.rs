@@ -39,11 +39,10 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
             Err(Failure::new(Code::ProgramNotOnPath, what, hint))
         }
         Some(path) => match here {
-            Some(here) if path.canonicalize().ok() != this => Err(Failure::new(
-                Code::ProgramShadowed,
-                format!("clients find {} first, not {here}", path.display()),
-                "remove the program that clients find, or change the order of the PATH",
-            )),
+            Some(here) if path.canonicalize().ok() != this => {
+                let what = format!("clients find {} first, not {here}", path.display());
+                Err(Failure::usual(Code::ProgramShadowed, what))
+            }
             _ => Ok(path),
         },
     }
@@ -53,23 +52,15 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
 pub(super) fn sudo(env: &Env) -> Option<Failure> {
     let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
     let home = env.home().unwrap_or_default();
-    Some(Failure::new(
-        Code::Sudo,
-        format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display()),
-        "set docker up for that user too, or let the user run docker without sudo",
-    ))
+    let what = format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display());
+    Some(Failure::usual(Code::Sudo, what))
 }
 
 /// A `DOCKER_AUTH_CONFIG` that docker rejects.
 pub(super) fn refused_environment(env: &Env) -> Option<Failure> {
-    client_config::hosts_of_environment(env).is_none().then(|| {
-        Failure::new(
-            Code::DockerAuthConfig,
-            "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker 28.3 \
-             and later warns with every command",
-            "unset DOCKER_AUTH_CONFIG for docker; set it for the GitLab runner alone",
-        )
-    })
+    let what = "DOCKER_AUTH_CONFIG is not an object with 'auths' as its only member and one 'auth' for each host, so docker \
+                28.3 and later warns with every command";
+    client_config::hosts_of_environment(env).is_none().then(|| Failure::usual(Code::DockerAuthConfig, what))
 }
 
 /// A docker from the snap store: its home directory is another one, and it finds no helper on the PATH.
