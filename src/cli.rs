@@ -85,7 +85,6 @@ struct Arguments {
 
 /// All commands, for help, manual page and completions.
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 enum AnyCommand {
     /// Read a registry's host from standard input and print its credentials (docker's or Bazel's protocol)
     Get,

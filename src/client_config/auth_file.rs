@@ -43,8 +43,11 @@ pub struct AuthFile {
 /// that small values take when they are parsed.
 pub type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The files that were read, each with its state: `doctor` asks about each of the thousands of registries that one may name.
-static READ: Mutex<BTreeMap<PathBuf, ([u64; 5], Arc<AuthFile>)>> = Mutex::new(BTreeMap::new());
+/// A file with the state in which it was read.
+type Known = ([u64; 5], Arc<AuthFile>);
+
+/// The files that were read: `doctor` asks about each of the thousands of registries that one may name.
+static READ: Mutex<BTreeMap<PathBuf, Known>> = Mutex::new(BTreeMap::new());
 
 impl AuthFile {
     /// Reads the file, unless it is as it was when it was read before. A file that does not exist counts as empty.

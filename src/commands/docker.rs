@@ -143,14 +143,12 @@ fn store(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
     if username.is_empty() {
         return Err(Error::Protocol("no credentials username".to_owned()));
     }
-    match route? {
-        Destination::Here(..) => Ok(empty()),
-        _ => {
-            let what = "the helper stores no passwords and serves only Amazon ECR registries";
-            let fix = "give this registry another credential helper, or name one as 'fallback' in the configuration";
-            Err(Error::failed(Code::HostUnknown, what, fix))
-        }
+    if let Destination::Here(..) = route? {
+        return Ok(empty());
     }
+    let what = "the helper stores no passwords and serves only Amazon ECR registries";
+    let fix = "give this registry another credential helper, or name one as 'fallback' in the configuration";
+    Err(Error::failed(Code::HostUnknown, what, fix))
 }
 
 fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answer, Error> {
