@@ -237,7 +237,8 @@ impl Settings {
                 text.extend([format!("[{header}]\n")]);
                 let profile = file.profile(name).expect("a profile");
                 for (key, value) in KEYS.iter().filter_map(|key| Some((key, profile.get(key)?))) {
-                    text.extend([format!("{key} = {}\n", without_shell(value))]);
+                    // The second line of a value has to be indented.
+                    text.extend([format!("{key} = {}\n", without_shell(value).replace('\n', "\n  "))]);
                 }
             }
         }
@@ -501,10 +502,16 @@ const OF_INCUMBENT: &[Difference] = &[
         is_it: |case| case.judge.says("only one credential type may be specified"),
     },
     Difference {
-        what: "the SDK for Go refuses a source_profile or a credential_source without role_arn beside keys",
+        what: "the SDK for Go refuses a source_profile or a credential_source without role_arn beside credentials",
         rule: 2,
         kind: Kind::Meaning,
-        is_it: |case| case.judge.says("requires role_arn") && case.helper.takes("AKIA"),
+        is_it: |case| case.judge.says("requires role_arn") && !case.helper.is_none(),
+    },
+    Difference {
+        what: "version 0.6.0 knows no endpoint_url of a profile",
+        rule: 0,
+        kind: Kind::Meaning,
+        is_it: |case| case.helper.says("cannot reach 127.0.0.9") && case.judge.contains("I-"),
     },
     Difference {
         what: "the SDK for Go refuses a wrong profile where the environment has credentials",
