@@ -179,9 +179,11 @@ impl Env {
 
     /// The directory of the token cache; `None` when the user disabled the cache or the platform has no directory for it.
     pub fn cache_dir(&self) -> Option<PathBuf> {
-        if self.disables_cache() {
-            return None;
-        }
+        if self.disables_cache() { None } else { self.dir_of_tokens() }
+    }
+
+    /// The same for what removes tokens: those from before the cache was disabled are served again once it is not.
+    pub fn dir_of_tokens(&self) -> Option<PathBuf> {
         self.path("AWS_ECR_CACHE_DIR").or_else(|| {
             let dir = self.own_dir("XDG_CACHE_HOME", CACHES, dirs::cache_dir)?;
             let whose = self.home().filter(|home| dir.starts_with(home));

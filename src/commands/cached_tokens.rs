@@ -1,8 +1,8 @@
 //! `logout` and `cache`: cached tokens, removed and listed by a person.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
@@ -33,9 +33,7 @@ impl Logout {
     /// Removes tokens and prints how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let Some(host) = &self.host else { return clear(env, output) };
-        let (_, target) = token_provider::named_target(env, host, Instant::now())?;
-        let count = token_provider::erase_of_everyone(env, &target)?;
-        let host = &target.host;
+        let (host, count) = token_provider::erase_of_everyone(env, host)?;
         print_line(
             output,
             &match count {
@@ -84,7 +82,7 @@ impl Tokens {
     /// Lists the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let cache = open(env)?;
+        let cache = open(Cache::dir_of(env)?)?;
         let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();
@@ -129,7 +127,7 @@ fn table(lines: &[[String; 4]]) -> String {
 }
 
 fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let cache = open(env)?;
+    let cache = open(env.dir_of_tokens().map_or_else(|| Cache::dir_of(env), Ok)?)?;
     let count = cache.clear().map_err(|error| {
         let what = format!("{} cannot be cleared: {error}", cache.dir().display());
         Error::failed(Code::CacheNotCleared, what, "remove it by hand")
@@ -138,8 +136,8 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
     print_line(output, &format!("removed {tokens} from {}", cache.dir().display()))
 }
 
-fn open(env: &Env) -> Result<Cache, Error> {
-    Ok(Cache::open_whole(Cache::dir_of(env)?)?)
+fn open(dir: PathBuf) -> Result<Cache, Error> {
+    Ok(Cache::open_whole(dir)?)
 }
 
 /// Prints the result of a command.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::short;
+use super::{named_host, named_target, short};
 use crate::aws::Session;
 use crate::cache::{Cache, Decided, Entry, Manifest};
 use crate::code::Code;
@@ -16,6 +16,7 @@ use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::platform;
+use crate::registry::Host;
 
 /// Reads what the cache holds for an identity, fresh or not: the directory, and the entry. Fails with the reason why the cache does
 /// not serve it.
@@ -40,7 +41,7 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
     let Some(cache) = whole_cache(env)? else { return Ok(()) };
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
-    erase_entry(&cache, target, &identity.key)
+    erase_entry(&cache, &target.host, &identity.key)
 }
 
 /// Removes the cached token of an identity that AWS has refused, and those that other identities have of its credentials.
@@ -51,36 +52,48 @@ pub fn remove_refused(env: &Env, identity: &Identity, session: Option<&Session>)
     }
 }
 
-/// Erases every cached token that opens `target`, whichever settings it was requested with. Returns how many there were.
-pub fn erase_of_everyone(env: &Env, target: &Target) -> Result<usize, Error> {
-    let Some(cache) = whole_cache(env)? else { return Ok(0) };
+/// Erases every cached token that opens the registry which a person named, whichever settings it was requested with, and those that
+/// were served for its host, whatever it was mapped to. Returns the host, and how many there were.
+pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error> {
+    let host = named_host(named)?;
+    let cache = whole_cache(env)?;
     // Tokens that are being requested meanwhile: their hosts are not known yet.
-    if let Err(error) = cache.cancel_saves() {
+    if let Some(Err(error)) = cache.as_ref().map(Cache::cancel_saves) {
         debug!(error:%; "a token that is being requested may still be cached");
     }
+    let manifests = cache.iter().flat_map(Cache::manifest_files).filter_map(|path| Cache::manifest_in(&path));
+    let served: Vec<CacheKey> = manifests.filter(|manifest| manifest.host == host).map(|one| one.entry).collect();
+    let registry = match named_target(env, named, Instant::now()) {
+        Ok((_, target)) => Some(target.registry),
+        // The configuration that mapped it may be gone.
+        Err(_) if !served.is_empty() => None,
+        Err(error) => return Err(error),
+    };
+    let Some(cache) = cache else { return Ok((host, 0)) };
     let mut tokens = cache.tokens();
-    tokens.retain(|(entry, _)| entry.opens(&target.registry));
+    let opens = |entry: &Entry| registry.as_ref().is_some_and(|registry| entry.opens(registry));
+    tokens.retain(|(entry, _)| opens(entry) || served.contains(&entry.key));
     for (entry, _) in &tokens {
-        erase_entry(&cache, target, &entry.key)?;
+        erase_entry(&cache, &host, &entry.key)?;
     }
-    cache.erase_unreadable().map_err(|error| not_erased(&cache, target, &error))?;
-    Ok(tokens.len())
+    cache.erase_unreadable().map_err(|error| not_erased(&cache, &host, &error))?;
+    Ok((host, tokens.len()))
 }
 
-/// The cache for what removes tokens; `None` where tokens are not cached.
+/// The cache for what removes tokens; `None` where there is no directory for it.
 fn whole_cache(env: &Env) -> Result<Option<Cache>, Failure> {
-    let cache = env.cache_dir().map(Cache::open_whole).transpose();
+    let cache = env.dir_of_tokens().map(Cache::open_whole).transpose();
     cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
 }
 
-fn not_erased(cache: &Cache, target: &Target, error: &io::Error) -> Error {
-    let what = format!("cannot remove the cached token of {} from {}: {error}", target.host, cache.dir().display());
+fn not_erased(cache: &Cache, host: &Host, error: &io::Error) -> Error {
+    let what = format!("cannot remove the cached token of {host} from {}: {error}", cache.dir().display());
     Error::failed(Code::CacheNotCleared, what, "remove it by hand")
 }
 
-fn erase_entry(cache: &Cache, target: &Target, key: &CacheKey) -> Result<(), Error> {
-    let removed = cache.erase(key).map_err(|error| not_erased(cache, target, &error))?;
-    debug!(host = target.host, key = short(key), removed; "cached token");
+fn erase_entry(cache: &Cache, host: &Host, key: &CacheKey) -> Result<(), Error> {
+    let removed = cache.erase(key).map_err(|error| not_erased(cache, host, &error))?;
+    debug!(host, key = short(key), removed; "cached token");
     Ok(())
 }
 

@@ -58,6 +58,38 @@ fn logout_leaves_no_token_of_keys_that_were_replaced() {
     assert_ne!(helper.get(HOST).password_for(HOST), old);
 }
 
+/// Settings that change between a get and its logout.
+#[test]
+fn logout_removes_what_other_settings_cached_for_the_host() {
+    let aws = Aws::start();
+    let domain = "images.example.com";
+    let map = |region: &str| {
+        let registry = format!("111122223333.dkr.ecr.{region}.amazonaws.com");
+        format!("[[registry]]\nmatch = \"{domain}\"\nregistry = \"{registry}\"\n")
+    };
+    let removed = |host: &str| format!("logged out of {host}: its cached token is removed\n");
+    for (settings, disabled) in [(map("eu-west-1"), ""), (String::new(), ""), (map("us-east-1"), "1")] {
+        let mut helper = Helper::of(&aws);
+        helper.write(".config/docker-credential-ecr-login/config.toml", &map("us-east-1"));
+        let first = helper.get(domain).password_for(domain);
+        helper.write(".config/docker-credential-ecr-login/config.toml", &settings);
+        helper.set("AWS_ECR_DISABLE_CACHE", disabled);
+        let ran = helper.run(&["logout", domain], "");
+        assert_eq!(ran.stdout, removed(domain), "{settings}{disabled}: {ran:?}");
+        helper.write(".config/docker-credential-ecr-login/config.toml", &map("us-east-1"));
+        helper.set("AWS_ECR_DISABLE_CACHE", "");
+        assert_ne!(helper.get(domain).password_for(domain), first, "{settings}{disabled}");
+    }
+    let mut helper = Helper::of(&aws);
+    for (args, input) in [(&["erase"][..], HOST), (&["logout", "--all"], "")] {
+        let first = helper.get(HOST).password_for(HOST);
+        helper.set("AWS_ECR_DISABLE_CACHE", "1");
+        assert_eq!(helper.run(args, input).code, Some(0));
+        helper.set("AWS_ECR_DISABLE_CACHE", "");
+        assert_ne!(helper.get(HOST).password_for(HOST), first, "{args:?}");
+    }
+}
+
 #[test]
 fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
     let aws = Aws::start();
