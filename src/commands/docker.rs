@@ -3,7 +3,7 @@
 //!
 //! A successful action prints one JSON object and a newline, or nothing. It prints nothing to standard error, which docker passes
 //! through to the terminal and some clients merge into the answer. A failed action prints one line;
-//! [`answer`](crate::answer) repeats it on standard error.
+//! [`answer`] repeats it on standard error.
 //!
 //! [`bazel`] handles a `get` whose input is a request of Bazel's protocol.
 //!
