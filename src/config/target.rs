@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::registry::{Account, Host, Region, Registry};
 use crate::secret::Secret;
 
@@ -42,8 +44,8 @@ impl Target {
     }
 }
 
-/// Who calls AWS for a registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who calls AWS for a registry. Its serialization is part of the cache key: all that decides who calls, and no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Caller {
     /// The credentials that the AWS settings lead to.
     AwsSettings {
@@ -104,11 +106,12 @@ pub(super) struct Choice {
 }
 
 /// A profile that a registry is mapped to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MappedProfile {
     /// The name of the profile.
     pub name: String,
     /// The setting that names it, for messages: a variable, an option, or file and line.
+    #[serde(skip)]
     pub setting: String,
 }
 
@@ -120,16 +123,17 @@ impl MappedProfile {
 }
 
 /// Keys for the registries of one account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AccountKeys {
-    /// The account in the names of the variables.
+    /// The account in the names of the variables. The same keys may be set for several.
+    #[serde(skip)]
     pub account: Account,
     /// The values of the variables.
     pub keys: Keys,
 }
 
 /// An access key with its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Keys {
     /// The access key id.
     pub id: String,
@@ -140,16 +144,17 @@ pub struct Keys {
 }
 
 /// Where the identity token of a CI job comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenOrigin {
     /// Gives the token.
     pub provider: TokenProvider,
     /// The setting that names the provider, for messages: `AWS_ECR_WEB_IDENTITY`, or key, file and line.
+    #[serde(skip)]
     pub setting: String,
 }
 
 /// Gives the identity token of a CI job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TokenProvider {
     /// GitHub, on request.
     GitHub,
@@ -158,7 +163,7 @@ pub enum TokenProvider {
 }
 
 /// A role for STS AssumeRole or AssumeRoleWithWebIdentity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Role {
     /// `arn:<partition>:iam::<account>:role/<name>`.
     pub arn: String,
@@ -173,9 +178,10 @@ pub struct Role {
 }
 
 /// A Kubernetes service account with a role of its own, for STS AssumeRoleWithWebIdentity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceAccount {
-    /// The JWT that proves the account's identity.
+    /// The JWT that proves the account's identity. Its claims count, which are the same after a rotation.
+    #[serde(skip)]
     pub token: Secret,
     /// `arn:<partition>:iam::<account>:role/<name>`.
     pub role_arn: String,

@@ -3,6 +3,8 @@
 //! [`identity_key`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
+use sha2::{Digest, Sha256};
+
 use super::hash::{CacheKey, KeyHasher};
 use super::selected::Selected;
 use super::{profiles, variables};
@@ -30,18 +32,20 @@ fn add_home(parts: &mut KeyHasher, env: &Env) {
     parts.add("home", env.home().unwrap_or_default().as_os_str().as_encoded_bytes());
 }
 
-/// Begins the key of an identity's cache entry. What is observed for its source and its roles follows.
+/// Begins the key of an identity's cache entry, with all settings. What is observed for its source follows.
 pub(super) fn identity_key(env: &Env, target: &Target, selected: &Selected) -> KeyHasher {
     let mut parts = KeyHasher::default();
-    // Names every field, so that the compiler reports a new one. The hosts of a region share its token, and the settings of the caller
-    // are those of its source and roles.
-    let Target { host: _, registry, caller: _, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
+    // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
+    let Target { host: _, registry, caller, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
         target;
     add_registry(&mut parts, registry);
     parts.add("endpoint", endpoint_url.as_deref().unwrap_or_default());
     if let Some(bundle) = ca_bundle {
         parts.add("CA bundle", bundle.as_os_str().as_encoded_bytes());
     }
+    let mut serialized = Sha256::new();
+    serde_json::to_writer(&mut serialized, caller).expect("a hash takes all bytes");
+    parts.add("caller", serialized.finalize());
     parts.add("profile", selected.name());
     parts.add("mapped", if selected.is_mapped { "yes" } else { "no" });
     add_home(&mut parts, env);
@@ -102,7 +106,15 @@ mod tests {
         assert_eq!(plain, key(host, &[("AWS_ECR_LOG", "debug"), ("TERM", "xterm")]));
         let role = "arn:aws:iam::111122223333:role/a";
         assert_eq!(plain, key(host, &[("AWS_ECR_ROLE_ARN_444455556666", role)]), "another account's mapping");
+        let keys_of = |account: &str, secret: &str| {
+            let [id, secret_key] =
+                ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"].map(|name| format!("AWS_ECR_{name}_{account}"));
+            key(&host.replace("111122223333", account), &[(&id, "a"), (&secret_key, secret)])
+        };
+        assert_eq!(keys_of("111122223333", "b"), keys_of("444455556666", "b"), "the same keys");
+        assert_ne!(keys_of("111122223333", "b"), keys_of("111122223333", "c"));
         for other in [
+            keys_of("111122223333", "b"),
             key("111122223333.dkr.ecr.us-east-2.amazonaws.com", &[]),
             key("111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", &[]),
             key("public.ecr.aws", &[]),

@@ -19,7 +19,7 @@
 //! reads itself (an `aws login` session, a container's token, everything that a process does) is observed again after the
 //! provider has answered, and the token is cached only when nothing has changed.
 //!
-//! Always in the key: service, region, FIPS, dual-stack and endpoint of the registry; the profile and role that the
+//! Always in the key: service, region, FIPS, dual-stack and endpoint of the registry; the caller that the
 //! configuration maps it to; every `AWS_*` variable except the helper's own and those in `IRRELEVANT`; the home directory;
 //! the proxies (they see requests that are not encrypted); the AWS config and credentials files, with path, state and
 //! content. So an edited file, another profile, another key, another endpoint or another home directory always change the
@@ -120,7 +120,6 @@ impl Identity {
         let mut observations = Observations::new(env, cache_key::identity_key(env, target, &selected));
         profiles.files().for_each(|file| observations.add_file(file, Dependency::File));
         chain.source.observe(&mut observations);
-        chain.roles.iter().for_each(|role| observations.add_role(role));
         let Observations { env, key, all: observed, uncacheable } = observations;
         Ok(Self { key: key.into_key(), env: env.clone(), chain, selected, profiles, observed, uncacheable })
     }

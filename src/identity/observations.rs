@@ -1,4 +1,4 @@
-//! Collects what an identity follows from: what a later `get` must find unchanged, and the settings in its key.
+//! Collects what an identity follows from: what a later `get` must find unchanged, which continues its key.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,6 @@ use super::dependency::{Dependency, Observed};
 use super::hash::KeyHasher;
 use super::source_file::SourceFile;
 use crate::code::Code;
-use crate::config::Role;
 use crate::env::Env;
 use crate::error::Failure;
 
@@ -49,20 +48,6 @@ impl<'a> Observations<'a> {
     fn push(&mut self, observed: Observed) {
         observed.add_to(&mut self.key);
         self.all.push(observed);
-    }
-
-    /// Adds a setting to the key alone.
-    pub(super) fn add_setting(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        self.key.add(name, value);
-    }
-
-    /// Adds a role that is assumed.
-    pub(super) fn add_role(&mut self, role: &Role) {
-        let Role { arn, external_id, session_name, region, mfa_serial: _ } = role;
-        self.add_setting("role", arn);
-        self.add_setting("external id", external_id.as_deref().unwrap_or_default());
-        self.add_setting("session name", session_name);
-        self.add_setting("region of STS", region.as_deref().unwrap_or_default());
     }
 
     /// Notes why tokens are not cached.

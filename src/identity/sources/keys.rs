@@ -1,10 +1,8 @@
 //! Keys in settings: in variables, or in a profile. The settings themselves prove whose they are.
 
 use super::super::inputs::{Inputs, ProfileSection};
-use super::super::observations::Observations;
 use crate::config::{AccountKeys, Keys};
 use crate::error::Failure;
-use crate::secret::Secret;
 
 /// Keys, and where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +57,5 @@ impl StaticKeys {
     pub(in super::super) fn end_of_id(&self) -> Option<&str> {
         let (start, _) = self.keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8)?;
         Some(&self.keys.id[start..])
-    }
-
-    pub(super) fn observe(&self, observations: &mut Observations<'_>) {
-        let Keys { id, secret, token } = &self.keys;
-        observations.add_setting("access key id", id);
-        observations.add_setting("secret access key", secret.expose());
-        observations.add_setting("session token", token.as_ref().map(Secret::expose).unwrap_or_default());
     }
 }

@@ -46,7 +46,8 @@ impl Source {
     /// Adds what a later `get` must find unchanged, as it was read or as it is now, or why nothing proves it.
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match self {
-            Self::Keys(keys) => keys.observe(observations),
+            // The settings have them.
+            Self::Keys(_) => {}
             Self::Sso(sso) => {
                 observations.add_file(&sso.file, Dependency::File);
                 observations.add(Dependency::Boot);

@@ -121,10 +121,6 @@ impl WebIdentity {
     }
 
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
-        observations.add_setting("web identity", self.describe());
-        observations.add_setting("role of the web identity", &self.role_arn);
-        observations.add_setting("session name", &self.session_name);
-        observations.add_setting("region of STS", self.region.as_deref().unwrap_or_default());
         match &self.token {
             IdentityToken::File { file, .. } => {
                 observations.add_file(file, |path| Dependency::Token(path, Acceptor::Sts));
@@ -133,7 +129,7 @@ impl WebIdentity {
             IdentityToken::GitHub { .. } => observations.add(Dependency::GitHubJob),
             // It comes with the request.
             IdentityToken::ServiceAccount(token) => {
-                observations.add_setting("claims", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
+                observations.key.add("claims", jwt::digest(token.expose().as_bytes(), Acceptor::Sts));
             }
         }
         observations.add(Dependency::Boot);
