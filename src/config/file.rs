@@ -43,7 +43,7 @@ impl Config {
         let timeout = source.parse(timeout.as_ref(), time_limit, "timeout: not a time limit", TIME_LIMIT_FORM)?;
         let max_age = source.parse(max_age.as_ref(), age, "max_age: not an age", AGE_FORM)?;
         let fallback = fallback.map(|name| helper(name, &source)).transpose()?;
-        let registries = registries(registry, source)?;
+        let registries = registries(registry, &source)?;
         Ok(Self { timeout, max_age, fallback, registries, path, ..Self::default() })
     }
 }
@@ -75,12 +75,11 @@ fn helper(name: Spanned<Text>, source: &SourceText) -> Result<String, Failure> {
     Ok(name.into_inner().0)
 }
 
-fn registries(tables: Vec<Spanned<Table>>, mut source: SourceText) -> Result<Vec<RegistryEntry>, Failure> {
+fn registries(tables: Vec<Spanned<Table>>, source: &SourceText) -> Result<Vec<RegistryEntry>, Failure> {
     let mut entries: Vec<RegistryEntry> = Vec::new();
     for table in tables {
         let start = table.span().start;
-        source.advance_to(start);
-        let entry = RegistryEntry::new(table.into_inner(), &source)?;
+        let entry = RegistryEntry::new(table, source)?;
         if entries.iter().any(|earlier| earlier.pattern == entry.pattern) {
             let what =
                 format!("match: an earlier entry has the same pattern '{}', so this one never applies", entry.pattern);

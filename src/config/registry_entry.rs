@@ -51,7 +51,9 @@ pub(super) struct RegistryEntry {
 
 impl RegistryEntry {
     /// Checks the keys of a table.
-    pub(super) fn new(table: Table, source: &SourceText) -> Result<Self, Failure> {
+    pub(super) fn new(table: Spanned<Table>, source: &SourceText) -> Result<Self, Failure> {
+        let line = source.line_at(table.span().start);
+        let table = table.into_inner();
         table.refuse_keys_without_role(source)?;
         let token = table.web_identity(source)?;
         let pattern = table.glob(source)?;
@@ -73,7 +75,7 @@ impl RegistryEntry {
             region: table.region.map(Spanned::into_inner),
             mfa_serial: None,
         });
-        let entry = Self { pattern, line: source.line(), registry, profile, role, token, role_setting, endpoint_url };
+        let entry = Self { pattern, line, registry, profile, role, token, role_setting, endpoint_url };
         if let Some(registry) = &entry.registry {
             entry.caller_for(registry)?;
         }

@@ -8,35 +8,21 @@ use super::invalid;
 use super::values::Text;
 use crate::error::Failure;
 
-/// The text of a file, which turns the offset of a value into its line.
+/// Turns the offset of a value in the text of a file into its line.
 pub(super) struct SourceText<'a> {
-    text: &'a str,
     path: &'a Path,
-    /// A position whose line is known. Lines are counted from here: to count each from the start takes noticeable time
-    /// in a file with many tables.
-    offset: usize,
-    line: usize,
+    /// The offsets of all line ends. To count them for each value takes noticeable time in a file with many tables.
+    line_ends: Vec<usize>,
 }
 
 impl<'a> SourceText<'a> {
-    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
-        Self { text, path, offset: 0, line: 1 }
+    pub(super) fn new(text: &str, path: &'a Path) -> Self {
+        Self { path, line_ends: text.match_indices('\n').map(|(at, _)| at).collect() }
     }
 
-    /// Moves the known position to `offset`.
-    pub(super) fn advance_to(&mut self, offset: usize) {
-        (self.line, self.offset) = (self.line_at(offset), offset);
-    }
-
-    /// The line of an offset behind the known position.
+    /// The line of an offset.
     pub(super) fn line_at(&self, offset: usize) -> usize {
-        let between = self.text.get(self.offset..offset).unwrap_or_default();
-        self.line + between.matches('\n').count()
-    }
-
-    /// The line of the known position: that of the current table.
-    pub(super) fn line(&self) -> usize {
-        self.line
+        1 + self.line_ends.partition_point(|end| *end < offset)
     }
 
     /// The file and the line of a value, as the setting that a message names.
