@@ -152,19 +152,10 @@ impl Registry {
     }
 
     fn from_host(host: &str) -> Option<Self> {
-        if let Some(index) = PUBLIC_HOSTS.iter().position(|public| *public == host) {
-            return Some(Self::Public { dual_stack: index == 1 });
+        match PUBLIC_HOSTS.iter().position(|public| *public == host) {
+            Some(index) => Some(Self::Public { dual_stack: index == 1 }),
+            None => private(host)?.ok(),
         }
-        let (account, rest) = host.split_once('.')?;
-        let (service, rest) = Service::split(rest)?;
-        let (region, suffix) = rest.split_once('.')?;
-        let (account, region) = (account.parse().ok()?, region.parse::<Region>().ok()?);
-        (region.partition().suffix_for(service) == Some(suffix)).then_some(Self::Private {
-            account,
-            region,
-            fips: service.fips,
-            dual_stack: service.dual_stack,
-        })
     }
 }
 
@@ -213,20 +204,28 @@ pub fn host_patterns() -> Vec<String> {
 
 /// Describes the invalid part of a host in the form of a private registry; `None` for other hosts.
 pub fn wrong_part(host: &str) -> Option<Wrong> {
+    private(host)?.err()
+}
+
+/// The registry of a host in the form of a private one, or what is invalid in it; `None` for other hosts.
+fn private(host: &str) -> Option<Result<Registry, Wrong>> {
     let (account, rest) = host.split_once('.')?;
     let (service, rest) = Service::split(rest)?;
     let (region, suffix) = rest.split_once('.').unwrap_or((rest, ""));
-    let region: Region = match (account.parse::<Account>(), region.parse()) {
-        (Err(wrong), _) | (_, Err(wrong)) => return Some(wrong),
-        (Ok(_), Ok(region)) => region,
-    };
-    match region.partition().suffix_for(service) {
-        Some(expected) if expected != suffix => {
-            Some(Wrong(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'")))
+    let parse = || {
+        let (account, region) = (account.parse()?, region.parse::<Region>()?);
+        match region.partition().suffix_for(service) {
+            Some(expected) if expected == suffix => {
+                let Service { fips, dual_stack, .. } = *service;
+                Ok(Registry::Private { account, region, fips, dual_stack })
+            }
+            Some(expected) => {
+                Err(Wrong(format!("the host ends in '{suffix}'; registries in {region} end in '{expected}'")))
+            }
+            None => Err(Wrong(format!("the region '{region}' has no dual-stack hosts"))),
         }
-        Some(_) => None,
-        None => Some(Wrong(format!("the region '{region}' has no dual-stack hosts"))),
-    }
+    };
+    Some(parse())
 }
 
 #[cfg(test)]
