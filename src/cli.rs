@@ -40,7 +40,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// The exit code of a result. Prints its error.
 fn end(result: Result<ExitCode, Error>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        if let Some(failure) = error.failure() {
+        if let Error::Failed(failure) = &error {
             error!("{}", failure.clone().without_quote());
         }
         answer::fail(&error);

@@ -195,14 +195,6 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::Usage(_)) { WRONG_USAGE } else { 1 }
     }
-
-    /// The failure, for use in a report or another message.
-    pub fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Failed(failure) => Some(failure),
-            Self::NotFound | Self::Protocol(_) | Self::Usage(_) | Self::ReaderGone => None,
-        }
-    }
 }
 
 impl fmt::Display for Error {

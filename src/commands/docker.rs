@@ -196,16 +196,15 @@ fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
 fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destination, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let deadline = started + config.timeout();
-    match server_url.map_or(Err(Error::NotFound), |url| config.target(env, url)) {
-        Ok(target) => Ok(Destination::Here(config, target, deadline)),
-        // ECR without TLS, which is no concern of another helper either.
-        Err(Error::NotFound) if server_url.is_some_and(|url| Registry::parse(url).is_some()) => Ok(Destination::None),
-        Err(Error::NotFound) => {
-            let deadline = started + config.timeout_with_person();
-            Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))
-        }
-        Err(error) => Err(error),
+    if let Some(target) = server_url.map_or(Ok(None), |url| config.target(env, url))? {
+        return Ok(Destination::Here(config, target, deadline));
     }
+    // ECR without TLS is no concern of another helper either.
+    if server_url.is_some_and(|url| Registry::parse(url).is_some()) {
+        return Ok(Destination::None);
+    }
+    let deadline = started + config.timeout_with_person();
+    Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))
 }
 
 fn forward(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {

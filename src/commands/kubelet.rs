@@ -135,11 +135,7 @@ impl Kubelet {
         request: &Request,
         deadline: Instant,
     ) -> Result<Option<IssuedToken>, Error> {
-        let mut target = match config.target(env, request.registry()) {
-            Ok(target) => target,
-            Err(Error::NotFound) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(mut target) = config.target(env, request.registry())? else { return Ok(None) };
         let issued = request.service_account(env, self.roleless_as_node).and_then(|account| {
             if let Some(account) = account {
                 target.call_as(Caller::ServiceAccount(account), "the request of kubelet");

@@ -6,16 +6,15 @@ use super::registry_entry::RegistryEntry;
 use super::target::{Caller, Choice, Target};
 use super::{Config, invalid, variables};
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::Failure;
 use crate::registry::{Account, Host, Registry};
 
 impl Config {
-    /// The target for the server at `server_url`. Fails with [`Error::NotFound`] for a host that is neither an ECR
-    /// registry nor named in the file.
-    pub fn target(&self, env: &Env, server_url: &str) -> Result<Target, Error> {
-        let host = Host::requested(server_url).ok_or(Error::NotFound)?;
+    /// The target for the server at `server_url`; `None` for a host that is neither an ECR registry nor named in the file.
+    pub fn target(&self, env: &Env, server_url: &str) -> Result<Option<Target>, Failure> {
+        let Some(host) = Host::requested(server_url) else { return Ok(None) };
         let entry = self.entry_for(&host);
-        let registry = self.registry_of(&host, Registry::parse(server_url), entry)?;
+        let Some(registry) = self.registry_of(&host, Registry::parse(server_url), entry)? else { return Ok(None) };
         let Choice { caller, setting } = self.choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
         let time_for_person = self.timeout_with_person().saturating_sub(self.timeout());
@@ -23,7 +22,7 @@ impl Config {
         let target =
             Target { host, registry, caller, chosen_by, time_for_person, max_age, endpoint_url, ca_bundle: None };
         log(&target);
-        Ok(target)
+        Ok(Some(target))
     }
 
     /// The line of the first table that applies to some registry of `account`, in any region and form.
@@ -54,7 +53,12 @@ impl Config {
     }
 
     /// The registry behind a host: `own` when the host is an ECR registry itself, or the one in its entry.
-    fn registry_of(&self, host: &str, own: Option<Registry>, entry: Option<&RegistryEntry>) -> Result<Registry, Error> {
+    fn registry_of(
+        &self,
+        host: &str,
+        own: Option<Registry>,
+        entry: Option<&RegistryEntry>,
+    ) -> Result<Option<Registry>, Failure> {
         let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
         match (own, behind) {
             (Some(own), Some((entry, other))) if own != *other => {
@@ -62,11 +66,9 @@ impl Config {
                 let what = format!(
                     "{setting}: this entry gives '{host}' the token of '{other}', but it is an ECR registry itself"
                 );
-                Err(invalid(what, "make 'match' narrower").into())
+                Err(invalid(what, "make 'match' narrower"))
             }
-            (Some(own), _) => Ok(own),
-            (None, Some((_, other))) => Ok(other.clone()),
-            (None, None) => Err(Error::NotFound),
+            (own, behind) => Ok(own.or_else(|| behind.map(|(_, other)| other.clone()))),
         }
     }
 
@@ -126,7 +128,7 @@ mod tests {
 
     use crate::config::{Caller, Config, Target};
     use crate::env::Env;
-    use crate::error::{Error, Failure};
+    use crate::error::Failure;
 
     const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
 
@@ -134,8 +136,12 @@ mod tests {
         Config::read(text, PathBuf::from("/c.toml"))
     }
 
-    fn target(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Target, Error> {
+    fn mapped(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Option<Target>, Failure> {
         read(text).expect("a good file").target(&vars.iter().copied().collect::<Env>(), host)
+    }
+
+    fn target(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Target, Failure> {
+        mapped(text, vars, host).map(|target| target.expect("a host that is served"))
     }
 
     fn profile(target: &Target) -> Option<&str> {
@@ -259,10 +265,10 @@ mod tests {
             "http://eu.images.example.com:443",
             "eu.images.example.com:8080",
         ] {
-            assert!(matches!(target(&text, &[], host), Err(Error::NotFound)), "{host}");
+            assert_eq!(mapped(&text, &[], host), Ok(None), "{host}");
         }
         let no_registry = "[[registry]]\nmatch = '*'\nprofile = 'all'";
-        assert!(matches!(target(no_registry, &[], "docker.io"), Err(Error::NotFound)));
+        assert_eq!(mapped(no_registry, &[], "docker.io"), Ok(None));
         assert_eq!(profile(&target(no_registry, &[], ONE).unwrap()), Some("all"));
     }
 }

@@ -93,7 +93,8 @@ mod tests {
         let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
         let env = vars.iter().copied().chain(none).collect::<Env>();
         let deadline = Instant::now() + Duration::from_secs(9);
-        let target = Config::load(&env, deadline).expect("settings").target(&env, host).expect("a target");
+        let target =
+            Config::load(&env, deadline).expect("settings").target(&env, host).expect("settings").expect("a target");
         Identity::read(&env, &target, deadline).expect("an identity").key
     }
 

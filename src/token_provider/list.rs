@@ -24,7 +24,6 @@ use crate::client_config::{self, AuthFile};
 use crate::config::{Config, Target};
 use crate::containers::{self, Rules};
 use crate::env::Env;
-use crate::error::Error;
 use crate::identity::{CacheKey, Identity, Profiles, Selected, request_key};
 use crate::platform;
 use crate::registry::{Account, Host, Region, Registry, Wrong};
@@ -42,8 +41,7 @@ const USERNAME: &str = "AWS";
 pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, String> {
     let named = config.named_hosts().map(str::to_owned).chain(hosts_of_clients(env));
     let is_served = |host: &String| match config.target(env, host) {
-        Ok(_) => true,
-        Err(Error::NotFound) => false,
+        Ok(target) => target.is_some(),
         // A `get` of this host fails in the same way.
         Err(error) => {
             warn!(host; "left out of the list: {error}");
@@ -52,7 +50,8 @@ pub fn list(env: &Env, config: &Config, deadline: Instant) -> BTreeMap<String, S
     };
     let mut hosts: BTreeMap<_, _> = named.filter(is_served).map(|host| (host, USERNAME.to_owned())).collect();
     hosts.extend(cached_hosts(env, config, deadline));
-    let is_private = |host: &String| config.target(env, host).is_ok_and(|target| !target.registry.is_public());
+    let target = |host: &str| config.target(env, host).ok().flatten();
+    let is_private = |host: &String| target(host).is_some_and(|target| !target.registry.is_public());
     if !hosts.keys().any(is_private) {
         hosts.extend(own_registry(env, config, deadline).map(|host| (host, USERNAME.to_owned())));
     }
@@ -131,7 +130,8 @@ impl Check<'_> {
         if manifest.request == request_key(self.env, &manifest.host) && self.is_unchanged(manifest) {
             return true;
         }
-        self.config.target(self.env, &manifest.host).is_ok_and(|target| self.key_of(target) == Some(manifest.entry))
+        let target = self.config.target(self.env, &manifest.host).ok().flatten();
+        target.is_some_and(|target| self.key_of(target) == Some(manifest.entry))
     }
 
     fn is_unchanged(&mut self, manifest: &Manifest) -> bool {
@@ -167,7 +167,7 @@ fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String>
         return None;
     };
     let host = Registry::private(Account::ANY, region.clone()).host();
-    let target = config.target(env, &host).inspect_err(|error| warn!("{error}")).ok()?;
+    let target = config.target(env, &host).inspect_err(|failure| warn!("{failure}")).ok()??;
     if target.caller.role().is_some_and(|role| role.arn.contains(&Account::ANY.to_string())) {
         debug!(region; "the role of a registry depends on its account; AWS cannot be asked for the caller's own registry");
         return None;
@@ -178,7 +178,7 @@ fn own_registry(env: &Env, config: &Config, deadline: Instant) -> Option<String>
     let (token, identity) = fetched.inspect_err(|failure| warn!("{failure}")).ok()?;
     let host = token.token.registry?;
     // The next `get` of this host finds the token without a look at the settings.
-    let own = config.target(env, &host).ok()?;
+    let own = config.target(env, &host).ok()??;
     if own.caller == target.caller {
         stored::save_manifest(env, config, &own, &identity);
     }

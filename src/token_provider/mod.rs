@@ -142,22 +142,13 @@ fn short(key: &CacheKey) -> String {
     key.to_string()[..12].to_owned()
 }
 
-/// Reads the settings, and resolves the target of `server_url`. Rejects text that is not the URL of a registry before it
-/// reads a file.
-pub fn target(env: &Env, server_url: &str, started: Instant) -> Result<(Config, Target), Error> {
-    Host::requested(server_url).ok_or(Error::NotFound)?;
-    let config = Config::load(env, crate::config::deadline(env, started))?;
-    let target = config.target(env, server_url)?;
-    Ok((config, target))
-}
-
-/// The same for a registry that a person named, by a host, a URL or an image. A registry that is not ECR's is an error.
+/// Reads the settings, and resolves the target of a registry that a person named, by a host, a URL or an image. Rejects other
+/// text before it reads a file. A registry that is not ECR's is an error.
 pub fn named_target(env: &Env, named: &str, started: Instant) -> Result<(Config, Target), Error> {
     named_host(named)?;
-    target(env, registry::typed(named), started).map_err(|error| match error {
-        Error::NotFound => unknown_host(named),
-        error => error,
-    })
+    let config = Config::load(env, crate::config::deadline(env, started))?;
+    let target = config.target(env, registry::typed(named))?.ok_or_else(|| unknown_host(named))?;
+    Ok((config, target))
 }
 
 /// The name of a registry that a person named.

@@ -63,7 +63,7 @@ fn whenever_two_worlds_have_one_key_they_have_one_principal() {
         let env: Env = vars.iter().map(|(name, value)| (*name, value.as_str())).chain([own]).collect();
         let deadline = Instant::now() + Duration::from_secs(30);
         let config = Config::load(&env, deadline).expect("a configuration");
-        let target = config.target(&env, HOST).expect("a target");
+        let target = config.target(&env, HOST).expect("settings").expect("a target");
         let Ok(identity) = Identity::read(&env, &target, deadline) else {
             *tally.entry("refused").or_default() += 1;
             world = last;

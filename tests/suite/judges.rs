@@ -612,7 +612,7 @@ fn of_helper(world: &World, site: &Site) -> Verdict {
     let env: Env = vars.iter().map(|(name, value)| (*name, value.as_str())).chain([own]).collect();
     let deadline = Instant::now() + Duration::from_secs(30);
     let config = Config::load(&env, deadline).expect("a configuration");
-    let target = config.target(&env, HOST).expect("a target");
+    let target = config.target(&env, HOST).expect("settings").expect("a target");
     match Identity::read(&env, &target, deadline) {
         Ok(identity) => principal(&identity, world, site)
             .map_or_else(|| Verdict::None(format!("nothing from {}", identity.chain)), Verdict::Key),

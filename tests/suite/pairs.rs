@@ -82,7 +82,7 @@ fn in_twenty_thousand_pairs_no_key_stands_for_two_principals() {
         let env: Env = scene.vars(&ground.root, url).into_iter().collect();
         let deadline = Instant::now() + Duration::from_secs(30);
         let config = Config::load(&env, deadline).expect("a configuration");
-        let target = config.target(&env, scene.host()).expect("a target");
+        let target = config.target(&env, scene.host()).expect("settings").expect("a target");
         let identity =
             Identity::read(&env, &target, deadline).unwrap_or_else(|failure| panic!("{failure:?}: {scene:?}"));
         if identity.uncacheable.is_some() {

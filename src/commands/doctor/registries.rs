@@ -92,7 +92,8 @@ pub(super) fn check_without_registry(mut checker: Checker) {
     let Ok(config) = checker.config else { return };
     let region = default_region(checker.env, &Selected::new(checker.env, None), checker.for_credentials());
     let region = region.ok().flatten().unwrap_or_else(Region::public);
-    let Ok(target) = config.target(checker.env, &Registry::private(Account::ANY, region).host()) else { return };
+    let host = Registry::private(Account::ANY, region).host();
+    let Ok(Some(target)) = config.target(checker.env, &host) else { return };
     let mut report = RegistryReport::default();
     let access = settings::check_identity(checker, &target, &mut report)
         .map(|(exchange, identity)| Access::new(checker, 0, target, identity, exchange))

@@ -12,7 +12,7 @@ use crate::commands::findings;
 use crate::config::{Caller, Config, Target, TokenOrigin, TokenProvider};
 use crate::display_time::describe_duration;
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::Failure;
 use crate::fallback;
 use crate::identity::{Identity, IdentityToken, Source};
 use crate::quote::without_path;
@@ -30,7 +30,7 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
         }
     };
     match config.target(checker.env, &report.host) {
-        Ok(target) => {
+        Ok(Some(target)) => {
             report.account = target.registry.account().map(|account| account.to_string());
             report.region = Some(target.registry.region().to_string());
             report.add(match findings::unknown_region(&report.host) {
@@ -40,13 +40,12 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
             report.add(Check::ok(Name::Mapping, describe_mapping(&target)));
             Some(target)
         }
-        Err(Error::NotFound) => {
+        Ok(None) => {
             report.add(Check::of(Name::Host, describe_other(checker.env, config, &report.host)));
             None
         }
-        Err(error) => {
-            let unexpected = || Failure::usual(Code::Internal, error.to_string());
-            report.add(Check::failed(Name::Mapping, error.failure().cloned().unwrap_or_else(unexpected)));
+        Err(failure) => {
+            report.add(Check::failed(Name::Mapping, failure));
             None
         }
     }

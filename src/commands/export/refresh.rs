@@ -167,7 +167,7 @@ fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, 
         Some(at) => format!("the password in {path} is valid until {}", rfc3339(at)),
         None => format!("{path} stays as it is"),
     };
-    let Some(failure) = error.failure() else { return };
+    let Error::Failed(failure) = error else { return };
     warn!("{}", failure.clone().without_quote());
     print_notice(&format!("{failure}; {state}; trying again in {} s", pause.as_secs_f32()));
 }

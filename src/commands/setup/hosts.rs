@@ -15,10 +15,7 @@ use crate::token_provider::{self, Authenticator};
 
 /// Refuses a host for which the helper has no token.
 pub(super) fn check(env: &Env, config: &Config, host: &str) -> Result<(), Error> {
-    config.target(env, host).map(drop).map_err(|error| match error {
-        Error::NotFound => token_provider::unknown_host(host),
-        error => error,
-    })
+    config.target(env, host)?.map(drop).ok_or_else(|| token_provider::unknown_host(host))
 }
 
 /// Returns the account of the caller's credentials, or of a profile's.
@@ -29,7 +26,7 @@ pub(super) fn account_of_caller(
     deadline: Instant,
 ) -> Result<Account, Error> {
     let host = Registry::private(Account::ANY, region).host();
-    let mut target = Config::default().target(env, &host)?;
+    let mut target = Config::default().target(env, &host)?.ok_or(Error::NotFound)?;
     target.call_as_profile(profile.map(MappedProfile::by_option));
     let exchange = Exchange::default();
     let identity = Authenticator::new(env, &target, exchange.clone()).identity(deadline);
