@@ -68,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
         fs::write(HOME.join(format!(".aws/sso/cache/{file}.json")), sign_in).expect("the directory is writable");
     }
     let env = env(source);
-    let config = Config::read("", "/config.toml".into()).expect("an empty file is valid");
+    let config = Config::read("", "/config.toml".as_ref()).expect("an empty file is valid");
     let target = config.target(&env, host).ok().flatten().expect("it is a registry of ECR");
     let deadline = Instant::now() + Duration::from_secs(5);
     let identity = Arc::new(Identity::read(&env, &target, deadline).expect("settings that lead to credentials"));

@@ -29,7 +29,7 @@ static ENVS: LazyLock<[Env; 2]> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let (config, credentials) = text.split_once('\0').unwrap_or((text, ""));
-    let own = Config::read("", "/config.toml".into()).expect("an empty file is valid");
+    let own = Config::read("", "/config.toml".as_ref()).expect("an empty file is valid");
     for env in &*ENVS {
         let write = |variable, text| fs::write(env.path(variable).expect("it is set"), text);
         write("AWS_CONFIG_FILE", config).expect("the directory is writable");

@@ -6,7 +6,7 @@ use docker_credential_ecr_login::env::Env;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    match Config::read(text, "/config.toml".into()) {
+    match Config::read(text, "/config.toml".as_ref()) {
         Ok(config) => {
             let _ = config.target(&Env::default(), "111122223333.dkr.ecr.us-east-1.amazonaws.com");
         }

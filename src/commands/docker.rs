@@ -168,7 +168,7 @@ fn erase(env: &Env, input: Zeroizing<Vec<u8>>, started: Instant) -> Result<Answe
 fn list(env: &Env, started: Instant) -> Result<Answer, Error> {
     let config = Config::load(env, config::deadline(env, started))?;
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
-    if let Some(name) = config.fallback() {
+    if let Some(name) = &config.fallback {
         fallback::refuse_loop(env)?;
         let input = Zeroizing::new(b"unused".to_vec());
         match fallback::ask(env, name, "list", input, started + config.timeout_with_person()) {
@@ -204,7 +204,7 @@ fn route(env: &Env, server_url: Option<&str>, started: Instant) -> Result<Destin
         return Ok(Destination::None);
     }
     let deadline = started + config.timeout_with_person();
-    Ok(config.fallback().map_or(Destination::None, |name| Destination::Fallback(name.to_owned(), deadline)))
+    Ok(config.fallback.map_or(Destination::None, |name| Destination::Fallback(name, deadline)))
 }
 
 fn forward(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadline: Instant) -> Result<Answer, Error> {

@@ -1,6 +1,6 @@
 //! Parses the text of the configuration file, with the line of every value for messages.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -23,8 +23,8 @@ struct File {
 
 impl Config {
     /// Parses the text of a file; `path` is for messages.
-    pub fn read(text: &str, path: PathBuf) -> Result<Self, Failure> {
-        let source = SourceText::new(text, &path);
+    pub fn read(text: &str, path: &Path) -> Result<Self, Failure> {
+        let source = SourceText::new(text, path);
         if let Some(offset) = starts_of_tokens(text).nth(MOST_TOKENS) {
             let what = "more than 400000 words and marks up to here";
             return Err(source.failure_at(offset, what, "remove what no registry needs"));
@@ -44,7 +44,7 @@ impl Config {
         let max_age = source.parse(max_age.as_ref(), age, "max_age: not an age", AGE_FORM)?;
         let fallback = fallback.map(|name| helper(name, &source)).transpose()?;
         let registries = registries(registry, &source)?;
-        Ok(Self { timeout, max_age, fallback, registries, path, ..Self::default() })
+        Ok(Self { timeout, max_age, fallback, registries, ..Self::default() })
     }
 }
 
@@ -92,7 +92,7 @@ fn registries(tables: Vec<Spanned<Table>>, source: &SourceText) -> Result<Vec<Re
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use crate::config::Config;
     use crate::error::Failure;
@@ -100,7 +100,7 @@ mod tests {
     const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
 
     fn read(text: &str) -> Result<Config, Failure> {
-        Config::read(text, PathBuf::from("/c.toml"))
+        Config::read(text, Path::new("/c.toml"))
     }
 
     #[test]

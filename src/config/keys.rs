@@ -139,13 +139,13 @@ pub fn sample() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use super::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
     use crate::config::Config;
 
     fn error_of(text: &str) -> String {
-        Config::read(text, PathBuf::from("/c.toml")).expect_err(text).to_string()
+        Config::read(text, Path::new("/c.toml")).expect_err(text).to_string()
     }
 
     fn names(keys: &[ConfigKey]) -> Vec<&str> {
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn each_key_accepts_its_example_and_no_other_type() {
         let text = sample();
-        Config::read(&text, PathBuf::from("/c.toml")).expect(&text);
+        Config::read(&text, Path::new("/c.toml")).expect(&text);
         for key in KEYS.iter().chain(REGISTRY_KEYS) {
             let line = text.lines().position(|line| line.starts_with(&format!("{} = ", key.name))).expect("a line") + 1;
             let wrong = text.replace(&format!("{} = {}", key.name, key.example), &format!("{} = 1", key.name));

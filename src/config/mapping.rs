@@ -14,8 +14,8 @@ impl Config {
     pub fn target(&self, env: &Env, server_url: &str) -> Result<Option<Target>, Failure> {
         let Some(host) = Host::requested(server_url) else { return Ok(None) };
         let entry = self.entry_for(&host);
-        let Some(registry) = self.registry_of(&host, Registry::parse(server_url), entry)? else { return Ok(None) };
-        let Choice { caller, setting } = self.choose(env, entry, &registry)?;
+        let Some(registry) = registry_of(&host, Registry::parse(server_url), entry)? else { return Ok(None) };
+        let Choice { caller, setting } = choose(env, entry, &registry)?;
         let endpoint_url = entry.and_then(|entry| entry.endpoint_url.clone());
         let time_for_person = self.timeout_with_person().saturating_sub(self.timeout());
         let (max_age, chosen_by) = (self.max_age, setting);
@@ -46,63 +46,50 @@ impl Config {
     fn entry_for(&self, host: &str) -> Option<&RegistryEntry> {
         self.registries.iter().find(|entry| entry.matches(host))
     }
+}
 
-    /// The file and the line of an entry, for messages.
-    fn setting_of(&self, entry: &RegistryEntry) -> String {
-        format!("{}, line {}", self.path.display(), entry.line)
-    }
-
-    /// The registry behind a host: `own` when the host is an ECR registry itself, or the one in its entry.
-    fn registry_of(
-        &self,
-        host: &str,
-        own: Option<Registry>,
-        entry: Option<&RegistryEntry>,
-    ) -> Result<Option<Registry>, Failure> {
-        let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
-        match (own, behind) {
-            (Some(own), Some((entry, other))) if own != *other => {
-                let (setting, other) = (self.setting_of(entry), other.host());
-                let what = format!(
-                    "{setting}: this entry gives '{host}' the token of '{other}', but it is an ECR registry itself"
-                );
-                Err(invalid(what, "make 'match' narrower"))
-            }
-            (own, behind) => Ok(own.or_else(|| behind.map(|(_, other)| other.clone()))),
-        }
-    }
-
-    /// Who calls for a registry: the variables of its account decide before its entry, and a CI job's identity before the AWS
-    /// settings.
-    fn choose(&self, env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Failure> {
-        let mapped = entry.map(|entry| self.choice_of(entry, registry)).transpose()?;
-        let of_account = match registry.account() {
-            Some(account) => variables::choice_for_account(env, account)?,
-            None => None,
-        };
-        let choice = of_account.or(mapped).unwrap_or_default();
-        let Caller::AwsSettings { profile: None, role } = &choice.caller else { return Ok(choice) };
-        let Some(token) = variables::web_identity(env)? else { return Ok(choice) };
-        if let (Some(entry), true) = (entry, role.as_ref().is_some_and(|role| role.external_id.is_some())) {
-            let (variable, setting) = (variables::WEB_IDENTITY, self.setting_of(entry));
+/// The registry behind a host: `own` when the host is an ECR registry itself, or the one in its entry.
+fn registry_of(host: &str, own: Option<Registry>, entry: Option<&RegistryEntry>) -> Result<Option<Registry>, Failure> {
+    let behind = entry.and_then(|entry| Some((entry, entry.registry.as_ref()?)));
+    match (own, behind) {
+        (Some(own), Some((entry, other))) if own != *other => {
+            let (setting, other) = (&entry.setting, other.host());
             let what = format!(
-                "{variable} is set, and {setting} has external_id, which AssumeRoleWithWebIdentity does not take"
+                "{setting}: this entry gives '{host}' the token of '{other}', but it is an ECR registry itself"
             );
-            return Err(invalid(what, format!("remove external_id, or unset {variable}")));
+            Err(invalid(what, "make 'match' narrower"))
         }
-        // The role decides who calls, whatever names the token that it is assumed with.
-        let (role, setting) = match role {
-            Some(role) => (Some(role.clone()), choice.setting),
-            None => (variables::role_for_all(env)?, Some(token.setting.clone())),
-        };
-        Ok(Choice { caller: Caller::WebIdentity { token, role }, setting })
+        (own, behind) => Ok(own.or_else(|| behind.map(|(_, other)| other.clone()))),
     }
+}
 
-    /// What an entry says about a registry that it matches.
-    fn choice_of(&self, entry: &RegistryEntry, registry: &Registry) -> Result<Choice, Failure> {
-        let setting = format!("{} ('{}')", self.setting_of(entry), entry.pattern);
+/// Who calls for a registry: the variables of its account decide before its entry, and a CI job's identity before the AWS
+/// settings.
+fn choose(env: &Env, entry: Option<&RegistryEntry>, registry: &Registry) -> Result<Choice, Failure> {
+    let of_entry = |entry: &RegistryEntry| {
+        let setting = format!("{} ('{}')", entry.setting, entry.pattern);
         Ok(Choice { caller: entry.caller_for(registry)?, setting: Some(setting) })
+    };
+    let mapped = entry.map(of_entry).transpose()?;
+    let of_account = match registry.account() {
+        Some(account) => variables::choice_for_account(env, account)?,
+        None => None,
+    };
+    let choice = of_account.or(mapped).unwrap_or_default();
+    let Caller::AwsSettings { profile: None, role } = &choice.caller else { return Ok(choice) };
+    let Some(token) = variables::web_identity(env)? else { return Ok(choice) };
+    if let (Some(entry), true) = (entry, role.as_ref().is_some_and(|role| role.external_id.is_some())) {
+        let (variable, setting) = (variables::WEB_IDENTITY, &entry.setting);
+        let what =
+            format!("{variable} is set, and {setting} has external_id, which AssumeRoleWithWebIdentity does not take");
+        return Err(invalid(what, format!("remove external_id, or unset {variable}")));
     }
+    // The role decides who calls, whatever names the token that it is assumed with.
+    let (role, setting) = match role {
+        Some(role) => (Some(role.clone()), choice.setting),
+        None => (variables::role_for_all(env)?, Some(token.setting.clone())),
+    };
+    Ok(Choice { caller: Caller::WebIdentity { token, role }, setting })
 }
 
 /// Logs what was recognized and decided.
@@ -124,7 +111,7 @@ fn log(target: &Target) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use crate::config::{Caller, Config, Target};
     use crate::env::Env;
@@ -133,7 +120,7 @@ mod tests {
     const ONE: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
 
     fn read(text: &str) -> Result<Config, Failure> {
-        Config::read(text, PathBuf::from("/c.toml"))
+        Config::read(text, Path::new("/c.toml"))
     }
 
     fn mapped(text: &str, vars: &[(&str, &str)], host: &str) -> Result<Option<Target>, Failure> {

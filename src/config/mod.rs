@@ -70,13 +70,13 @@ pub struct Config {
     /// `None` when no setting changes it.
     timeout: Option<Duration>,
     max_age: Option<Duration>,
-    fallback: Option<String>,
+    /// The helper for registries that are not ECR's: `docker-credential-<name>`.
+    pub fallback: Option<String>,
     registries: Vec<RegistryEntry>,
-    path: PathBuf,
-    /// The file as it was read; `None` when the platform has no path for it.
-    source: Option<Reading>,
-    /// Why what may be in the file does not count.
-    passed_over: Option<Failure>,
+    /// The path of the file, and how it was read; `None` when the platform has no path for it.
+    pub source: Option<(PathBuf, Reading)>,
+    /// Why what may be in the file does not count, if it is so.
+    pub passed_over: Option<Failure>,
 }
 
 impl Config {
@@ -86,13 +86,8 @@ impl Config {
             None => Self::default(),
             Some(path) => Self::load_file(path, env, deadline)?,
         };
-        if let Some(timeout) = timeout(env)? {
-            config.timeout = Some(timeout);
-        }
-        if let Some(text) = env.setting("AWS_ECR_MAX_AGE") {
-            let wrong = || invalid(format!("AWS_ECR_MAX_AGE is '{text}', which is no age"), AGE_FORM);
-            config.max_age = Some(age(text).ok_or_else(wrong)?);
-        }
+        config.timeout = timeout(env)?.or(config.timeout);
+        config.max_age = time(env, "AWS_ECR_MAX_AGE", age, "no age", AGE_FORM)?.or(config.max_age);
         Ok(config)
     }
 
@@ -102,7 +97,7 @@ impl Config {
         let config = match &reading.content {
             Content::Bytes(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|_| unreadable(&path, "it is not UTF-8"))?;
-                Self::read(text, path)?
+                Self::read(text, &path)?
             }
             Content::Absent => match absence::look(&path, env)? {
                 _ if is_named => {
@@ -114,41 +109,21 @@ impl Config {
                 }
                 Place::InClosedHome(why) => {
                     warn!("{why}");
-                    Self { path, passed_over: Some(why), ..Self::default() }
+                    Self { passed_over: Some(why), ..Self::default() }
                 }
-                Place::Empty | Place::Taken => Self { path, ..Self::default() },
+                Place::Empty | Place::Taken => Self::default(),
             },
             Content::Unreadable(why) => {
                 absence::look(&path, env)?;
                 return Err(unreadable(&path, why));
             }
         };
-        Ok(Self { source: Some(reading), ..config })
+        Ok(Self { source: Some((path, reading)), ..config })
     }
 
     /// The path of the file, whether or not it exists; `None` when the platform has none.
     pub fn path(env: &Env) -> Option<PathBuf> {
         env.path("AWS_ECR_CONFIG_FILE").or_else(|| Some(env.config_dir()?.join("config.toml")))
-    }
-
-    /// The path and the content of the file; `None` when the platform has no path for it.
-    pub fn source(&self) -> Option<(&Path, &Content)> {
-        self.source.as_ref().map(|reading| (self.path.as_path(), &reading.content))
-    }
-
-    /// Why what may be in the file does not count, if it is so.
-    pub(crate) fn passed_over(&self) -> Option<&Failure> {
-        self.passed_over.as_ref()
-    }
-
-    /// Whether the next reading of the file gives the same content unless somebody edits the file.
-    pub fn is_steady(&self) -> bool {
-        self.source.as_ref().is_none_or(|reading| reading.unsteady.is_none())
-    }
-
-    /// The helper for registries that are not ECR's: `docker-credential-<name>`.
-    pub fn fallback(&self) -> Option<&str> {
-        self.fallback.as_deref()
     }
 
     /// The time limit of one `get`.
@@ -180,11 +155,19 @@ const AGE_FORM: &str = "write a time of more than zero, e.g. 30m, 1h";
 
 /// Parses `AWS_ECR_TIMEOUT`; `None` when it is unset.
 pub fn timeout(env: &Env) -> Result<Option<Duration>, Failure> {
-    let Some(text) = env.setting("AWS_ECR_TIMEOUT") else { return Ok(None) };
-    let limit = time_limit(text);
-    limit
-        .map(Some)
-        .ok_or_else(|| invalid(format!("AWS_ECR_TIMEOUT is '{text}', which is no time limit"), TIME_LIMIT_FORM))
+    time(env, "AWS_ECR_TIMEOUT", time_limit, "no time limit", TIME_LIMIT_FORM)
+}
+
+/// Parses a variable with a time; `None` when it is unset.
+fn time(
+    env: &Env,
+    name: &str,
+    parse: fn(&str) -> Option<Duration>,
+    wrong: &str,
+    form: &str,
+) -> Result<Option<Duration>, Failure> {
+    let Some(text) = env.setting(name) else { return Ok(None) };
+    parse(text).map(Some).ok_or_else(|| invalid(format!("{name} is '{text}', which is {wrong}"), form))
 }
 
 /// The deadline of an answer by the environment alone, before the configuration file is read.

@@ -37,22 +37,22 @@ pub(super) struct RegistryEntry {
     /// Matches names of registries, which have a port unless it is HTTPS's own.
     pub(super) pattern: Pattern,
     pub(super) line: usize,
+    /// The file and the line, for messages.
+    pub(super) setting: String,
     /// The registry behind a custom domain.
     pub(super) registry: Option<Registry>,
     profile: Option<MappedProfile>,
-    /// The ARN may be a template; see [`Self::caller_for`].
-    role: Option<Role>,
+    /// The role, and where `role_arn` is, for messages. The ARN may be a template; see [`Self::caller_for`].
+    role: Option<(Role, String)>,
     /// Where the token comes from that the role is assumed with; `None` for AWS credentials.
     token: Option<TokenOrigin>,
-    /// Where `role_arn` is, for messages.
-    role_setting: String,
     pub(super) endpoint_url: Option<String>,
 }
 
 impl RegistryEntry {
     /// Checks the keys of a table.
     pub(super) fn new(table: Spanned<Table>, source: &SourceText) -> Result<Self, Failure> {
-        let line = source.line_at(table.span().start);
+        let (line, setting) = (source.line_at(table.span().start), source.setting_of(&table));
         let table = table.into_inner();
         table.refuse_keys_without_role(source)?;
         let token = table.web_identity(source)?;
@@ -62,20 +62,23 @@ impl RegistryEntry {
         let form = "write e.g. https://host";
         let endpoint_url = source.parse(table.endpoint_url.as_ref(), url, "endpoint_url: not a URL", form)?;
         let registry = table.registry(&pattern, source)?;
-        let role_setting = table.role_arn.as_ref().map(|arn| source.setting_of(arn)).unwrap_or_default();
         let profile = table.profile.map(|name| {
             let setting = source.setting_of(&name);
             MappedProfile { name: name.into_inner().0, setting }
         });
         let text = |value: Option<Spanned<Text>>| value.map(|value| value.into_inner().0);
-        let role = text(table.role_arn).map(|arn| Role {
-            arn,
-            external_id: text(table.external_id),
-            session_name: text(table.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
-            region: table.region.map(Spanned::into_inner),
-            mfa_serial: None,
+        let role = table.role_arn.map(|arn| {
+            let setting = source.setting_of(&arn);
+            let role = Role {
+                arn: arn.into_inner().0,
+                external_id: text(table.external_id),
+                session_name: text(table.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
+                region: table.region.map(Spanned::into_inner),
+                mfa_serial: None,
+            };
+            (role, setting)
         });
-        let entry = Self { pattern, line, registry, profile, role, token, role_setting, endpoint_url };
+        let entry = Self { pattern, line, setting, registry, profile, role, token, endpoint_url };
         if let Some(registry) = &entry.registry {
             entry.caller_for(registry)?;
         }
@@ -90,17 +93,15 @@ impl RegistryEntry {
 
     /// Who calls for `registry`: the account of the registry fills in the template of a role.
     pub(super) fn caller_for(&self, registry: &Registry) -> Result<Caller, Failure> {
-        let mut role = self.role.clone();
-        if let Some(role) = role.as_mut().filter(|role| role.arn.contains(ACCOUNT)) {
-            let Some(account) = registry.account() else {
-                let (setting, host) = (&self.role_setting, registry.host());
-                return Err(invalid(
-                    format!("{setting}: role_arn: {host} is ECR Public, which has no account for {ACCOUNT}"),
-                    "write the account, or add a [[registry]] table for this host before this one",
-                ));
-            };
-            role.arn = role.arn.replace(ACCOUNT, &account.to_string());
-        }
+        let filled = |(role, setting): &(Role, String)| match registry.account() {
+            None if role.arn.contains(ACCOUNT) => Err(invalid(
+                format!("{setting}: role_arn: {} is ECR Public, which has no account for {ACCOUNT}", registry.host()),
+                "write the account, or add a [[registry]] table for this host before this one",
+            )),
+            None => Ok(role.clone()),
+            Some(account) => Ok(Role { arn: role.arn.replace(ACCOUNT, &account.to_string()), ..role.clone() }),
+        };
+        let role = self.role.as_ref().map(filled).transpose()?;
         Ok(match self.token.clone() {
             Some(token) => Caller::WebIdentity { token, role },
             None => Caller::AwsSettings { profile: self.profile.clone(), role },

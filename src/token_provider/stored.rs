@@ -137,11 +137,13 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](fn@super::list).
 pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     let Ok(cache) = open_cache_for(env, identity) else { return };
-    if !config.is_steady() {
-        return;
+    let mut observed: Vec<Observed> = Vec::new();
+    if let Some((path, reading)) = &config.source {
+        if reading.unsteady.is_some() {
+            return;
+        }
+        observed.push(Observed::configuration(path, &reading.content));
     }
-    let mut observed: Vec<Observed> =
-        config.source().map(|(path, content)| Observed::configuration(path, content)).into_iter().collect();
     observed.extend(identity.observed.iter().cloned());
     let request = request_key(env, &target.host);
     let decided = Decided {

@@ -98,7 +98,7 @@ fn the_manual_and_the_readme_have_every_key_of_the_configuration() {
     let page = Generated::new().page(PAGES[1]);
     let readme = fs::read_to_string("README.md").expect("a readme");
     let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    Config::read(example, PathBuf::from("README.md")).expect("the example is good");
+    Config::read(example, "README.md".as_ref()).expect("the example is good");
     for key in KEYS.iter().chain(REGISTRY_KEYS) {
         assert!(
             page.contains(&format!(".TP\n{}\n{}. Default: {}.\n", key.name, key.kind, key.default)),

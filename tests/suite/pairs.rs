@@ -101,7 +101,7 @@ fn in_twenty_thousand_pairs_no_key_stands_for_two_principals() {
         }
         hits += usize::from(served.is_some());
         entries.entry(key.clone()).or_insert(principal);
-        let source = config.source().map(|(path, content)| Observed::configuration(path, content));
+        let source = config.source.as_ref().map(|(path, reading)| Observed::configuration(path, &reading.content));
         manifests.insert(request, (source.into_iter().chain(identity.observed).collect(), key));
     }
     println!("{hits} hits of {pairs}, {by_manifest} by their manifest");

@@ -130,7 +130,7 @@ proptest! {
         any::<String>(),
         "(\\[\\[registry\\]\\]\n|match = \"[*a-z0-9.\\[]{0,9}\"\n|profile = \"[a-z]{0,3}\"\n|timeout = \"[0-9]{1,3}[a-z]{0,2}\"\n|registry = 'public.ecr.aws'\n){0,8}",
     ]) {
-        match Config::read(&text, "/c.toml".into()) {
+        match Config::read(&text, "/c.toml".as_ref()) {
             Ok(config) => {
                 // Hosts that the configuration does not name get no token.
                 for stranger in ["docker.io", "example.com", "amazonaws.com"] {

@@ -65,14 +65,15 @@ fn check_configuration(checker: Checker) -> Option<Check> {
     match checker.config {
         Err(failure) => Some(Check::failed(Name::Configuration, failure.clone())),
         Ok(config) => {
-            if let Some(why) = config.passed_over() {
+            if let Some(why) = &config.passed_over {
                 return Some(Check::warned(Name::Configuration, why.clone()));
             }
-            if let Some(Err(failure)) = config.fallback().map(|name| fallback::find(checker.env, name)) {
+            if let Some(Err(failure)) = config.fallback.as_ref().map(|name| fallback::find(checker.env, name)) {
                 return Some(Check::failed(Name::Configuration, failure));
             }
-            let (path, content) = config.source()?;
-            matches!(content, Content::Bytes(_)).then(|| Check::ok(Name::Configuration, path.display().to_string()))
+            let (path, reading) = config.source.as_ref()?;
+            matches!(reading.content, Content::Bytes(_))
+                .then(|| Check::ok(Name::Configuration, path.display().to_string()))
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn check_mapping(checker: Checker, report: &mut RegistryReport) -> Op
 
 /// Describes who serves a host that is no registry of ECR.
 fn describe_other(env: &Env, config: &Config, host: &str) -> Result<String, Failure> {
-    if let Some(name) = config.fallback() {
+    if let Some(name) = &config.fallback {
         fallback::find(env, name)?;
         return Ok(format!("not an ECR registry; docker-credential-{name}, the fallback helper, serves it"));
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use super::effect::{Edited, Effect, Entry};
@@ -170,7 +170,7 @@ impl Accounts {
 
 /// Adds a table for each mapping whose account no table matches.
 pub(super) fn add(text: &str, path: &Path, mappings: &Mappings) -> Result<Edited, Error> {
-    let read = |text: &str| Config::read(text, PathBuf::from(path));
+    let read = |text: &str| Config::read(text, Path::new(path));
     let config = read(text)?;
     let (mut new, mut count) = (text.to_owned(), 0);
     for (account, profile) in mappings.iter().filter(|(account, _)| config.line_for_account(**account).is_none()) {
