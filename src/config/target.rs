@@ -56,8 +56,11 @@ pub enum Caller {
     },
     /// The keys that variables hold for the account of the registry.
     AccountKeys {
+        /// The account in the names of the variables. The same keys may be set for several.
+        #[serde(skip)]
+        account: Account,
         /// The keys.
-        keys: AccountKeys,
+        keys: Keys,
         /// The role to assume with the keys.
         role: Option<Role>,
     },
@@ -120,16 +123,6 @@ impl MappedProfile {
     pub fn by_option(name: &str) -> Self {
         Self { name: name.to_owned(), setting: "--profile".to_owned() }
     }
-}
-
-/// Keys for the registries of one account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AccountKeys {
-    /// The account in the names of the variables. The same keys may be set for several.
-    #[serde(skip)]
-    pub account: Account,
-    /// The values of the variables.
-    pub keys: Keys,
 }
 
 /// An access key with its secret.

@@ -1,6 +1,6 @@
 //! The variables that decide who calls: for the registries of one account, and for all registries in a CI job.
 
-use super::target::{AccountKeys, Caller, Choice, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
+use super::target::{Caller, Choice, Keys, MappedProfile, Role, TokenOrigin, TokenProvider};
 use super::values::{GITHUB, ROLE_ARN_FORM, is_role_arn, is_variable_name};
 use super::{SESSION_NAME, invalid};
 use crate::env::Env;
@@ -34,7 +34,7 @@ pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<C
             );
             return Err(invalid(what, "unset one of them"));
         }
-        (Some(keys), None, role) => (KEY_ID, Caller::AccountKeys { keys, role }),
+        (Some(keys), None, role) => (KEY_ID, Caller::AccountKeys { account, keys, role }),
         (None, Some(profile), role) => (PROFILE, Caller::AwsSettings { profile: Some(profile), role }),
         (None, None, Some(role)) => (ROLE, Caller::AwsSettings { profile: None, role: Some(role) }),
         (None, None, None) => return Ok(None),
@@ -43,7 +43,7 @@ pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<C
 }
 
 /// The keys for an account.
-fn keys(env: &Env, account: Account) -> Result<Option<AccountKeys>, Failure> {
+fn keys(env: &Env, account: Account) -> Result<Option<Keys>, Failure> {
     let get =
         |prefix: &str| env.setting(&format!("{prefix}{account}")).map(|value| Secret::from(value.trim().to_owned()));
     let (id, secret, token) = (get(KEY_ID), get(SECRET), get(SESSION_TOKEN));
@@ -59,10 +59,7 @@ fn keys(env: &Env, account: Account) -> Result<Option<AccountKeys>, Failure> {
         (None, None, None) => Ok(None),
         (None, ..) => missing(KEY_ID),
         (_, None, _) => missing(SECRET),
-        (Some(id), Some(secret), _) => {
-            let keys = Keys { id: id.expose().to_owned(), secret: secret.clone(), token };
-            Ok(Some(AccountKeys { account, keys }))
-        }
+        (Some(id), Some(secret), _) => Ok(Some(Keys { id: id.expose().to_owned(), secret: secret.clone(), token })),
     }
 }
 

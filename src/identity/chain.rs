@@ -49,7 +49,9 @@ impl CredentialChain {
                 chain.roles.extend(role.clone());
                 return Ok(chain);
             }
-            Caller::AccountKeys { keys, role } => (Source::Keys(StaticKeys::for_account(keys)), role.clone()),
+            Caller::AccountKeys { account, keys, role } => {
+                (Source::Keys(StaticKeys::for_account(*account, keys)), role.clone())
+            }
             Caller::WebIdentity { token, role } => {
                 let web_identity = WebIdentity::for_job(token, role.as_ref(), &target.registry, inputs)?;
                 (Source::WebIdentity(web_identity), None)
@@ -128,10 +130,10 @@ impl Inputs<'_> {
 
     /// The role of the container or of the instance.
     fn machine(&self) -> Result<Source, Failure> {
-        if Container::is_set(self) {
-            return Container::in_environment(self, Container::IN_CHAIN).map(Source::Container);
+        match Container::in_environment(self, Container::IN_CHAIN)? {
+            Some(container) => Ok(Source::Container(container)),
+            None => Instance::in_settings(self).map(Source::Instance),
         }
-        Instance::in_settings(self).map(Source::Instance)
     }
 
     /// The source that the selected profile leads to, and its roles; `None` when it gives no credentials and nothing in it is half of

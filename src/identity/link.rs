@@ -115,12 +115,14 @@ impl ProfileSection<'_> {
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
                 )
             }),
-            "ecscontainer" if !Container::is_set(self.inputs) => Err(self.wrong(
-                "credential_source is EcsContainer, and this is no container of ECS or EKS",
-                "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
-            )),
             "ecscontainer" => {
-                Container::in_environment(self.inputs, Container::IN_CREDENTIAL_SOURCE).map(Source::Container)
+                let container = Container::in_environment(self.inputs, Container::IN_CREDENTIAL_SOURCE)?;
+                container.map(Source::Container).ok_or_else(|| {
+                    self.wrong(
+                        "credential_source is EcsContainer, and this is no container of ECS or EKS",
+                        "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
+                    )
+                })
             }
             "ec2instancemetadata" => Instance::in_settings(self.inputs).map(Source::Instance),
             _ => Err(self.wrong(

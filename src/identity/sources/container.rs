@@ -33,21 +33,19 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether a variable names an endpoint.
-    pub(in super::super) fn is_set(inputs: &Inputs<'_>) -> bool {
-        [RELATIVE, FULL].iter().any(|name| inputs.env.os(name).is_some())
-    }
-
     /// The full URI before the relative one, as in the chain of the SDK for Go. `credential_source` has them in the other order
     /// (`config/resolve_credentials.go` in aws-sdk-go-v2); no agent sets both.
     pub(in super::super) const IN_CHAIN: [&str; 2] = [FULL, RELATIVE];
     pub(in super::super) const IN_CREDENTIAL_SOURCE: [&str; 2] = [RELATIVE, FULL];
 
     /// The endpoint in the first of these variables that is set.
-    pub(in super::super) fn in_environment(inputs: &Inputs<'_>, in_order: [&'static str; 2]) -> Result<Self, Failure> {
+    pub(in super::super) fn in_environment(
+        inputs: &Inputs<'_>,
+        in_order: [&'static str; 2],
+    ) -> Result<Option<Self>, Failure> {
         let env = inputs.env;
         let set = in_order.into_iter().find_map(|name| Some((name, env.text(name)?)));
-        let (name, value) = set.unwrap_or_default();
+        let Some((name, value)) = set else { return Ok(None) };
         let (url, form) = match name {
             RELATIVE => (value.starts_with('/').then(|| format!("{ECS}{value}")), "a path"),
             _ => (is_url(value).then(|| value.to_owned()), "a URL"),
@@ -57,7 +55,7 @@ impl Container {
             Failure::new(Code::SettingInvalid, what, "correct or unset it: ECS and EKS set it themselves")
         })?;
         let token_file = env.os(TOKEN_FILE).map(|path| token_file(Path::new(path), inputs)).transpose()?;
-        Ok(Self { url, token_file })
+        Ok(Some(Self { url, token_file }))
     }
 
     /// The token for the request, and where it is, for messages.

@@ -1,8 +1,9 @@
 //! Keys in settings: in variables, or in a profile. The settings themselves prove whose they are.
 
 use super::super::inputs::{Inputs, ProfileSection};
-use crate::config::{AccountKeys, Keys};
+use crate::config::Keys;
 use crate::error::Failure;
+use crate::registry::Account;
 
 /// Keys, and where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl StaticKeys {
     }
 
     /// Keys that variables hold for one account.
-    pub(in super::super) fn for_account(AccountKeys { account, keys }: &AccountKeys) -> Self {
+    pub(in super::super) fn for_account(account: Account, keys: &Keys) -> Self {
         Self { place: format!("AWS_ECR_ACCESS_KEY_ID_{account}"), profile: None, keys: keys.clone() }
     }
 
