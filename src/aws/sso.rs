@@ -25,7 +25,7 @@ use super::fields::Fields;
 use super::sdk_error::{causes, refusal};
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::Sso;
+use crate::identity::{Source, Sso};
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
 /// Gets the credentials of the role that the sign-in is for.
@@ -71,7 +71,7 @@ pub enum Renewal {
 
 /// Renews the sign-in in its file. When the service refuses, the old sign-in is used until it expires.
 pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
-    let Some(of) = context.source().sso() else { return Ok(Renewal::Unchanged) };
+    let Source::Sso(of) = context.source() else { return Ok(Renewal::Unchanged) };
     let (Some(sign_in), Some(old)) = (of.sign_in(), of.file.content.bytes()) else { return Ok(Renewal::Unchanged) };
     let path = &of.file.path;
     // Another process may renew it at this moment, for another profile of the session. Without the lock, which some file systems lack, the

@@ -100,14 +100,6 @@ impl Source {
         }
     }
 
-    /// The sign-in through IAM Identity Center, if it is one.
-    pub fn sso(&self) -> Option<&Sso> {
-        match self {
-            Self::Sso(sso) => Some(sso),
-            _ => None,
-        }
-    }
-
     /// Another service that it asks before AWS.
     pub fn asks_before_aws(&self) -> Option<&'static str> {
         matches!(self, Self::WebIdentity(WebIdentity { token: IdentityToken::GitHub { .. }, .. })).then_some("GitHub")
