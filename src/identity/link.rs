@@ -108,27 +108,25 @@ impl ProfileSection<'_> {
     }
 
     fn named_source(&self, source: &str) -> Result<Source, Failure> {
-        match source.to_ascii_lowercase().as_str() {
-            "environment" => StaticKeys::in_environment(self.inputs)?.map(Source::Keys).ok_or_else(|| {
-                self.wrong(
-                    "credential_source is Environment, and the environment has no keys",
-                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-                )
-            }),
-            "ecscontainer" => {
-                let container = Container::in_environment(self.inputs, Container::IN_CREDENTIAL_SOURCE)?;
-                container.map(Source::Container).ok_or_else(|| {
-                    self.wrong(
-                        "credential_source is EcsContainer, and this is no container of ECS or EKS",
-                        "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
-                    )
-                })
-            }
-            "ec2instancemetadata" => Instance::in_settings(self.inputs).map(Source::Instance),
-            _ => Err(self.wrong(
-                &format!("credential_source is '{source}'"),
+        let inputs = self.inputs;
+        let (found, what, hint) = match source.to_ascii_lowercase().as_str() {
+            "environment" => (
+                StaticKeys::in_environment(inputs)?.map(Source::Keys),
+                "credential_source is Environment, and the environment has no keys",
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ),
+            "ecscontainer" => (
+                Container::in_environment(inputs, Container::IN_CREDENTIAL_SOURCE)?.map(Source::Container),
+                "credential_source is EcsContainer, and this is no container of ECS or EKS",
+                "use the profile in such a container, where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
+            ),
+            "ec2instancemetadata" => return Instance::in_settings(inputs).map(Source::Instance),
+            _ => (
+                None,
+                &*format!("credential_source is '{source}'"),
                 "write Environment, Ec2InstanceMetadata or EcsContainer",
-            )),
-        }
+            ),
+        };
+        found.ok_or_else(|| self.wrong(what, hint))
     }
 }

@@ -25,6 +25,19 @@ impl SourceFile {
         Self::read_within(path, input::LARGEST_TOKEN, deadline).map_err(|why| unusable(path, why))
     }
 
+    /// Reads a file with a token, which has to exist. The failure calls it by `name` and by the setting that names it.
+    pub(super) fn read_token(path: &Path, name: &str, setting: &str, deadline: Instant) -> Result<Self, Failure> {
+        let file = Self::read(path, deadline)?;
+        let (why, hint) = match &file.content {
+            Content::Bytes(_) => return Ok(file),
+            Content::Absent => {
+                ("does not exist".to_owned(), "check its path, and that the token is mounted or written there")
+            }
+            Content::Unreadable(why) => (format!("cannot be read: {why}"), "check its owner, mode and kind"),
+        };
+        Err(Failure::new(Code::SourceFile, format!("the {name} {} ({setting}) {why}", path.display()), hint))
+    }
+
     /// Reads a file of at most `limit` bytes, by `deadline`.
     pub(super) fn read_within(path: &Path, limit: u64, deadline: Instant) -> Result<Self, ReadError> {
         let Reading { content, unsteady } = input::file(path, limit, deadline)?;

@@ -12,7 +12,6 @@ use super::super::source_file::SourceFile;
 use crate::code::Code;
 use crate::config::is_url;
 use crate::error::Failure;
-use crate::input::Content;
 
 /// The host of a relative URI (Amazon ECS developer guide, "Task IAM role").
 const ECS: &str = "http://169.254.170.2";
@@ -54,8 +53,10 @@ impl Container {
             let what = format!("{name} is not {form}");
             Failure::new(Code::SettingInvalid, what, "correct or unset it: ECS and EKS set it themselves")
         })?;
-        let token_file = env.os(TOKEN_FILE).map(|path| token_file(Path::new(path), inputs)).transpose()?;
-        Ok(Some(Self { url, token_file }))
+        let token_file = env
+            .os(TOKEN_FILE)
+            .map(|path| SourceFile::read_token(Path::new(path), "token file", TOKEN_FILE, inputs.deadline));
+        Ok(Some(Self { url, token_file: token_file.transpose()? }))
     }
 
     /// The token for the request, and where it is, for messages.
@@ -76,16 +77,4 @@ impl Container {
         }
         observations.add(Dependency::Boot);
     }
-}
-
-fn token_file(path: &Path, inputs: &Inputs<'_>) -> Result<SourceFile, Failure> {
-    let file = SourceFile::read(path, inputs.deadline)?;
-    if let Content::Bytes(_) = file.content {
-        return Ok(file);
-    }
-    Err(Failure::new(
-        Code::SourceFile,
-        format!("the token file {} ({TOKEN_FILE}) does not exist or cannot be read", path.display()),
-        "check its path, owner and mode, and that the token is mounted there",
-    ))
 }

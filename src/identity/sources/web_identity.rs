@@ -12,7 +12,6 @@ use super::super::source_file::SourceFile;
 use crate::code::Code;
 use crate::config::{Role, SESSION_NAME, ServiceAccount, TokenOrigin, TokenProvider, is_url};
 use crate::error::Failure;
-use crate::input::Content;
 use crate::registry::{Region, Registry};
 use crate::secret::Secret;
 
@@ -138,19 +137,15 @@ impl WebIdentity {
 
 impl IdentityToken {
     fn in_file(path: &Path, setting: String, inputs: &Inputs<'_>) -> Result<Self, Failure> {
-        let file = SourceFile::read(path, inputs.deadline)?;
-        let program = "check the program that writes the token";
-        let (why, hint) = match &file.content {
-            Content::Bytes(bytes) if bytes.is_empty() => ("is empty".to_owned(), program),
-            Content::Bytes(bytes) if std::str::from_utf8(bytes).is_err() => ("is not UTF-8".to_owned(), program),
-            Content::Bytes(_) => return Ok(Self::File { file, setting }),
-            Content::Absent => {
-                ("does not exist".to_owned(), "check its path, and that the token is mounted or written there")
-            }
-            Content::Unreadable(why) => (format!("cannot be read: {why}"), "check its owner, mode and kind"),
+        const NAME: &str = "web identity token file";
+        let file = SourceFile::read_token(path, NAME, &setting, inputs.deadline)?;
+        let why = match file.content.bytes().unwrap_or_default() {
+            [] => "is empty",
+            bytes if std::str::from_utf8(bytes).is_err() => "is not UTF-8",
+            _ => return Ok(Self::File { file, setting }),
         };
-        let what = format!("the web identity token file {} ({setting}) {why}", path.display());
-        Err(Failure::new(Code::SourceFile, what, hint))
+        let what = format!("the {NAME} {} ({setting}) {why}", path.display());
+        Err(Failure::new(Code::SourceFile, what, "check the program that writes the token"))
     }
 
     fn in_variable(name: &str, setting: &str, inputs: &Inputs<'_>) -> Result<Self, Failure> {
