@@ -44,23 +44,18 @@ pub(super) fn choice_for_account(env: &Env, account: Account) -> Result<Option<C
 
 /// The keys for an account.
 fn keys(env: &Env, account: Account) -> Result<Option<Keys>, Failure> {
-    let get =
-        |prefix: &str| env.setting(&format!("{prefix}{account}")).map(|value| Secret::from(value.trim().to_owned()));
-    let (id, secret, token) = (get(KEY_ID), get(SECRET), get(SESSION_TOKEN));
-    let missing = |missing: &str| {
-        let set = [(KEY_ID, &id), (SECRET, &secret), (SESSION_TOKEN, &token)];
-        let set = set.into_iter().find(|(_, value)| value.is_some()).map_or(KEY_ID, |(name, _)| name);
-        Err(invalid(
-            format!("{set}{account} is set and {missing}{account} is not"),
-            format!("set {missing}{account} too, or unset {set}{account}"),
-        ))
+    let get = |prefix| env.setting(&format!("{prefix}{account}")).map(|value| Secret::from(value.trim().to_owned()));
+    let (set, missing) = match [KEY_ID, SECRET, SESSION_TOKEN].map(get) {
+        [Some(id), Some(secret), token] => return Ok(Some(Keys { id: id.expose().to_owned(), secret, token })),
+        [None, None, None] => return Ok(None),
+        [Some(_), None, _] => (KEY_ID, SECRET),
+        [None, Some(_), _] => (SECRET, KEY_ID),
+        [None, None, Some(_)] => (SESSION_TOKEN, KEY_ID),
     };
-    match (&id, &secret, &token) {
-        (None, None, None) => Ok(None),
-        (None, ..) => missing(KEY_ID),
-        (_, None, _) => missing(SECRET),
-        (Some(id), Some(secret), _) => Ok(Some(Keys { id: id.expose().to_owned(), secret: secret.clone(), token })),
-    }
+    Err(invalid(
+        format!("{set}{account} is set and {missing}{account} is not"),
+        format!("set {missing}{account} too, or unset {set}{account}"),
+    ))
 }
 
 /// Parses `AWS_ECR_WEB_IDENTITY`. Errors do not quote the value: a user may have set it to the token itself.
