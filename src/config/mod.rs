@@ -17,7 +17,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `file`, `registry_entry` | parse and check the file |
+//! | `file`, `registry_entry`, `source_text` | parse and check the file, and name the lines of mistakes |
 //! | `absence` | tells a file that does not exist from one that cannot be reached |
 //! | `variables` | reads the variables for one account and for CI jobs |
 //! | `mapping` | resolves a server URL to its [`Target`] |

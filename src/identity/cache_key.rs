@@ -6,7 +6,6 @@
 use sha2::{Digest, Sha256};
 
 use super::hash::{CacheKey, KeyHasher};
-use super::selected::Selected;
 use super::{profiles, variables};
 use crate::config::Target;
 use crate::env::Env;
@@ -33,7 +32,7 @@ fn add_home(parts: &mut KeyHasher, env: &Env) {
 }
 
 /// Begins the key of an identity's cache entry, with all settings. What is observed for its source follows.
-pub(super) fn identity_key(env: &Env, target: &Target, selected: &Selected) -> KeyHasher {
+pub(super) fn identity_key(env: &Env, target: &Target) -> KeyHasher {
     let mut parts = KeyHasher::default();
     // Names every field, so that the compiler reports a new one. The hosts of a region share its token.
     let Target { host: _, registry, caller, chosen_by: _, time_for_person: _, max_age: _, endpoint_url, ca_bundle } =
@@ -46,8 +45,6 @@ pub(super) fn identity_key(env: &Env, target: &Target, selected: &Selected) -> K
     let mut serialized = Sha256::new();
     serde_json::to_writer(&mut serialized, caller).expect("a hash takes all bytes");
     parts.add("caller", serialized.finalize());
-    parts.add("profile", selected.name());
-    parts.add("mapped", if selected.is_mapped { "yes" } else { "no" });
     add_home(&mut parts, env);
     parts.add_variables(variables::for_identity(env));
     parts

@@ -117,7 +117,7 @@ impl Identity {
         let selected = Selected::new(env, target.caller.profile());
         let profiles = Profiles::read(env, deadline)?;
         let chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
-        let mut observations = Observations::new(env, cache_key::identity_key(env, target, &selected));
+        let mut observations = Observations::new(env, cache_key::identity_key(env, target));
         profiles.files().for_each(|file| observations.add_file(file, Dependency::File));
         chain.source.observe(&mut observations);
         let Observations { env, key, all: observed, uncacheable } = observations;
