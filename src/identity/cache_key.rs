@@ -111,6 +111,13 @@ mod tests {
         };
         assert_eq!(keys_of("111122223333", "b"), keys_of("444455556666", "b"), "the same keys");
         assert_ne!(keys_of("111122223333", "b"), keys_of("111122223333", "c"));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, "[profile p]\naws_access_key_id = a\naws_secret_access_key = b\n").expect("a profile");
+        let profile_of = |account: &str| {
+            let file = ("AWS_CONFIG_FILE", file.path().to_str().expect("UTF-8"));
+            key(&host.replace("111122223333", account), &[file, (&format!("AWS_ECR_PROFILE_{account}"), "p")])
+        };
+        assert_eq!(profile_of("111122223333"), profile_of("444455556666"), "the setting is for messages");
         for other in [
             keys_of("111122223333", "b"),
             key("111122223333.dkr.ecr.us-east-2.amazonaws.com", &[]),

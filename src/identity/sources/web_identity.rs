@@ -181,7 +181,7 @@ impl IdentityToken {
                  variables on to containers",
             ));
         };
-        if !is_url(url) || !is_private(url) {
+        if !is_url(url) || !is_unseen_on_the_way(url) {
             return Err(Failure::new(
                 Code::SettingInvalid,
                 format!("{GITHUB_URL} is not a URL with https"),
@@ -193,7 +193,7 @@ impl IdentityToken {
 }
 
 /// Whether nobody on the way sees a request to this URL.
-fn is_private(url: &str) -> bool {
+fn is_unseen_on_the_way(url: &str) -> bool {
     let Ok(url) = url.parse::<http::Uri>() else { return false };
     let host = url.host().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
