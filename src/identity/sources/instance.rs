@@ -16,21 +16,16 @@ impl Instance {
     /// The service, by the settings in the order of the SDK's client: variable, profile, mode.
     pub(in super::super) fn in_settings(inputs: &Inputs<'_>) -> Result<Self, Failure> {
         let at = |endpoint: &str| Ok(Self { endpoint: endpoint.to_owned() });
-        let invalid = |what: String, hint: String| Err(Failure::new(Code::SettingInvalid, what, hint));
-        match inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint") {
-            Some((url, _)) if is_url(url) => return at(url),
-            Some((_, name)) => {
-                let hint = format!("correct it, or unset {name} for the default address");
-                return invalid(format!("{name} is not a URL"), hint);
-            }
-            None => {}
-        }
-        match inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode") {
-            Some((mode, _)) if mode.eq_ignore_ascii_case("ipv6") => at("http://[fd00:ec2::254]"),
-            Some((mode, name)) if !mode.eq_ignore_ascii_case("ipv4") => {
-                invalid(format!("{name} is neither IPv4 nor IPv6"), format!("correct or unset {name}"))
-            }
-            _ => at("http://169.254.169.254"),
-        }
+        let url = inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
+        let mode = inputs.setting("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+        let (name, wrong) = match (url, mode) {
+            (Some((url, _)), _) if is_url(url) => return at(url),
+            (Some((_, name)), _) => (name, "is not a URL"),
+            (None, Some((mode, _))) if mode.eq_ignore_ascii_case("ipv6") => return at("http://[fd00:ec2::254]"),
+            (None, Some((mode, name))) if !mode.eq_ignore_ascii_case("ipv4") => (name, "is neither IPv4 nor IPv6"),
+            (None, _) => return at("http://169.254.169.254"),
+        };
+        let hint = format!("correct it, or unset {name} for the default address");
+        Err(Failure::new(Code::SettingInvalid, format!("{name} {wrong}"), hint))
     }
 }
