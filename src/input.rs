@@ -38,7 +38,7 @@ pub enum Content {
     Bytes(Zeroizing<Vec<u8>>),
     /// The path does not exist.
     Absent,
-    /// The path exists and cannot be read, e.g. a directory; the reason, for messages.
+    /// The path exists and cannot be read, e.g. a directory, or this user cannot see whether it exists; the reason, for messages.
     Unreadable(String),
 }
 
@@ -59,6 +59,11 @@ impl Content {
             Self::Bytes(bytes) => Some(bytes),
             _ => None,
         }
+    }
+
+    /// Whether the path is below a directory that this user cannot see.
+    pub fn is_out_of_sight(&self) -> bool {
+        matches!(self, Self::Unreadable(why) if why.ends_with(OUT_OF_SIGHT))
     }
 }
 
@@ -145,6 +150,23 @@ pub fn regular_file(path: &Path, limit: u64) -> Result<Option<Reading>, ReadErro
 /// Why a directory has no content, in [`Content::Unreadable`].
 pub const DIRECTORY: &str = "it is a directory";
 
+/// How the reason ends in [`Content::Unreadable`] for a path below a directory that this user cannot see.
+const OUT_OF_SIGHT: &str = " on the way";
+
+/// The directory on the way to a path that this user cannot enter, for messages.
+pub fn closed_dir(path: &Path) -> Option<&Path> {
+    let is_closed = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    is_closed.then(|| path.ancestors().find(|dir| dir.symlink_metadata().is_ok())).flatten()
+}
+
+/// The owner of a file that cannot be read, or the directory that hides it, as the end of a sentence that says why.
+pub fn obstacle(path: &Path) -> String {
+    if let Some(dir) = closed_dir(path) {
+        return format!(": the directory {} cannot be entered", dir.display());
+    }
+    platform::other_owner(path).map_or_else(String::new, |owner| format!(": it belongs to another user, {owner}"))
+}
+
 /// The size of the pieces in which a file is hashed.
 const PIECE: usize = 24 * 1024;
 
@@ -188,11 +210,13 @@ pub fn pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Option<Result<(), Con
 }
 
 fn missing(path: &Path, error: &io::Error) -> Content {
-    let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    // A path below a directory that this user cannot see counts as absent. Below a directory that the user can see and not
-    // enter, the path may exist.
-    let is_out_of_sight = || path.parent().is_some_and(|parent| parent.symlink_metadata().is_err());
-    if is_absent || is_out_of_sight() { Content::Absent } else { Content::Unreadable(error.to_string()) }
+    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        return Content::Absent;
+    }
+    // Who reads a default path may take this for absent: the home directory of another user is not one's own. It differs from a directory
+    // that this user sees and may not enter.
+    let is_out_of_sight = path.parent().is_some_and(|parent| parent.symlink_metadata().is_err());
+    Content::Unreadable(format!("{error}{}", if is_out_of_sight { OUT_OF_SIGHT } else { "" }))
 }
 
 /// Reads up to one byte more than `limit`, or no further than an expected size that is not 0: who asks for one compares the states

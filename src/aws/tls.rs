@@ -189,7 +189,7 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
             in_dir(path)
         } else {
             let reading = input::file(path, input::LARGEST, deadline);
-            bytes(reading.map_err(|why| unusable(path, setting, &why))?.content).map(|pem| in_pem(&pem).collect())
+            bytes(path, reading.map_err(|why| unusable(path, setting, &why))?.content).map(|pem| in_pem(&pem).collect())
         };
         match found {
             Ok(found) => certificates.extend(found),
@@ -207,7 +207,7 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
 fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<Arc<RootCertStore>, Failure> {
     let read = || -> Result<RootCertStore, Box<dyn Error>> {
-        let pem = bytes(input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?.content)?;
+        let pem = bytes(path, input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?.content)?;
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             store.add(certificate?)?;
@@ -220,11 +220,11 @@ fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result
 const NO_CERTIFICATE: &str = "it contains no certificate";
 
 /// The bytes of what was read, or why there are none.
-fn bytes(content: Content) -> Result<Zeroizing<Vec<u8>>, String> {
+fn bytes(path: &Path, content: Content) -> Result<Zeroizing<Vec<u8>>, String> {
     match content {
         Content::Bytes(pem) => Ok(pem),
         Content::Absent => Err("it does not exist".to_owned()),
-        Content::Unreadable(why) => Err(why),
+        Content::Unreadable(why) => Err(format!("{why}{}", input::obstacle(path))),
     }
 }
 

@@ -93,30 +93,31 @@ impl Config {
 
     fn load_file(path: PathBuf, env: &Env, deadline: Instant) -> Result<Self, Failure> {
         let is_named = env.path("AWS_ECR_CONFIG_FILE").is_some();
-        let reading = input::file(&path, input::LARGEST_SETTINGS, deadline).map_err(|why| unreadable(&path, why))?;
+        let mut reading =
+            input::file(&path, input::LARGEST_SETTINGS, deadline).map_err(|why| unreadable(&path, why))?;
         let config = match &reading.content {
             Content::Bytes(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|_| unreadable(&path, "it is not UTF-8"))?;
                 Self::read(text, &path)?
             }
-            Content::Absent => match absence::look(&path, env)? {
-                _ if is_named => {
+            content => match (content, absence::look(&path, env)?) {
+                (Content::Absent, _) if is_named => {
                     let what = format!(
                         "the configuration file {}, which AWS_ECR_CONFIG_FILE names, does not exist",
                         path.display()
                     );
                     return Err(invalid(what, "create it, or correct or unset AWS_ECR_CONFIG_FILE"));
                 }
-                Place::InClosedHome(why) => {
+                (_, Place::InClosedHome(why)) if !is_named => {
                     warn!("{why}");
+                    reading.content = Content::Absent;
                     Self { passed_over: Some(why), ..Self::default() }
                 }
-                Place::Empty | Place::Taken => Self::default(),
+                (Content::Unreadable(why), _) => {
+                    return Err(unreadable(&path, format!("{why}{}", input::obstacle(&path))));
+                }
+                _ => Self::default(),
             },
-            Content::Unreadable(why) => {
-                absence::look(&path, env)?;
-                return Err(unreadable(&path, why));
-            }
         };
         Ok(Self { source: Some((path, reading)), ..config })
     }

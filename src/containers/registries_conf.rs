@@ -133,7 +133,10 @@ fn first_conf(dirs: &[&PathBuf]) -> Option<PathBuf> {
 fn file_from_variable(env: &Env, variable: &str) -> Result<Option<PathBuf>, Failure> {
     match env.os(variable).map(PathBuf::from) {
         Some(path) if !path.exists() => {
-            let what = format!("{}, which {variable} names, does not exist", path.display());
+            let hidden =
+                input::closed_dir(&path).map(|dir| format!("is below {}, which cannot be entered", dir.display()));
+            let why = hidden.unwrap_or_else(|| "does not exist".to_owned());
+            let what = format!("{}, which {variable} names, {why}", path.display());
             Err(Failure::new(Code::ClientConfigInvalid, what, format!("correct or unset {variable}")))
         }
         path => Ok(path),

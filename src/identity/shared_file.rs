@@ -61,7 +61,11 @@ impl SharedFile {
             })
         };
         let is_named = env.os(kind.variable()).is_some();
-        Ok(Self { is_named, ..Self::new(kind, kind.path(env).map(read).transpose()?) })
+        let file = kind.path(env).map(read).transpose()?;
+        // A home directory that is closed to this user, e.g. that of root in a container, has no configuration of this user.
+        let is_absent = !is_named && file.as_ref().is_some_and(|file| file.content.is_out_of_sight());
+        let shared = Self { is_named, ..Self::new(kind, file) };
+        Ok(if is_absent { Self { problem: None, ..shared } } else { shared })
     }
 
     pub(super) fn new(kind: Kind, file: Option<SourceFile>) -> Self {
@@ -84,7 +88,10 @@ impl SharedFile {
     fn parse(&self) -> Result<Ini, Defect> {
         let bytes = match self.content() {
             Content::Unreadable(why) if why == input::DIRECTORY => return Ok(Ini::default()),
-            Content::Unreadable(_) => return Err(("cannot be read".to_owned(), "correct its owner or mode")),
+            Content::Unreadable(_) => {
+                let obstacle = self.file.as_ref().map(|file| input::obstacle(&file.path)).unwrap_or_default();
+                return Err((format!("cannot be read{obstacle}"), "correct its owner or mode"));
+            }
             Content::Absent => return Ok(Ini::default()),
             Content::Bytes(bytes) => bytes.as_slice(),
         };

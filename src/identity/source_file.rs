@@ -33,7 +33,9 @@ impl SourceFile {
             Content::Absent => {
                 ("does not exist".to_owned(), "check its path, and that the token is mounted or written there")
             }
-            Content::Unreadable(why) => (format!("cannot be read: {why}"), "check its owner, mode and kind"),
+            Content::Unreadable(why) => {
+                (format!("cannot be read: {why}{}", input::obstacle(path)), "check its owner, mode and kind")
+            }
         };
         Err(Failure::new(Code::SourceFile, format!("the {name} {} ({setting}) {why}", path.display()), hint))
     }

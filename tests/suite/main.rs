@@ -14,6 +14,7 @@
 //! | `processes` | when tokens of a `credential_process` are cached |
 //! | `whose_token` | worlds in which another identity's token was once served |
 //! | `secrecy` | the text of other programs and the values of settings stay out of logs, files and answers |
+//! | `reach` | files that are there and that this user cannot reach or read |
 //! | `settings` | mistakes in the AWS settings, and what the cache key follows from |
 //! | `drop_in` | the AWS settings mean what they mean to the AWS CLI and the SDK for Go |
 //! | `mapping` | profiles and roles by registry, custom domains, one token for a region |
@@ -160,6 +161,7 @@ mod processes;
 mod properties;
 mod protocol;
 mod provider;
+mod reach;
 mod recipes;
 mod rules;
 mod secrecy;
