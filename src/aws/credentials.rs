@@ -17,7 +17,7 @@ use aws_types::region::Region;
 use log::debug;
 
 use super::context::Context;
-use super::diagnose::without_credentials;
+use super::diagnose::{signed_out, without_credentials};
 use super::fields::Fields;
 use super::sdk_config::with_credentials;
 use super::{container, github, instance, process, sso};
@@ -94,7 +94,7 @@ async fn from_source(sts: &SdkConfig, context: &Context) -> Result<Credentials, 
 }
 
 /// Gets the keys of an `aws login` session from the SDK's provider, which renews it.
-async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Result<Credentials, Failure> {
+async fn from_login(Login { profile, arn, file }: &Login, context: &Context) -> Result<Credentials, Failure> {
     let config = &context.config;
     let mut settings = ProviderConfig::without_region()
         .with_region(config.region().cloned())
@@ -108,11 +108,8 @@ async fn from_login(Login { profile, arn, .. }: &Login, context: &Context) -> Re
     let provider = LoginCredentialsProvider::builder(arn).configure(&settings).build();
     provider.provide_credentials().await.map_err(|error| {
         context.transport_failure(&error).unwrap_or_else(|| {
-            Failure::new(
-                Code::LoginExpired,
-                format!("the 'aws login' session of profile '{profile}' has expired or is gone"),
-                format!("run 'aws login --profile {}'", shell_word(profile)),
-            )
+            let session = format!("the 'aws login' session of profile '{profile}'");
+            signed_out(Code::LoginExpired, &session, file, &format!("aws login --profile {}", shell_word(profile)))
         })
     })
 }

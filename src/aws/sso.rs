@@ -20,7 +20,7 @@ use log::{debug, warn};
 use tokio::task::spawn_blocking;
 
 use super::context::Context;
-use super::diagnose::{service_error, without_credentials};
+use super::diagnose::{service_error, signed_out, without_credentials};
 use super::fields::Fields;
 use super::sdk_error::{causes, refusal};
 use crate::code::Code;
@@ -161,9 +161,11 @@ fn in_region(of: &Sso, context: &Context) -> SdkConfig {
 
 fn expired(of: &Sso) -> Failure {
     let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
-    Failure::new(
+    let sign_in = format!("the SSO sign-in of profile '{}'{session}", of.profile);
+    signed_out(
         Code::SsoExpired,
-        format!("the SSO sign-in of profile '{}'{session} has expired or is gone", of.profile),
-        format!("run 'aws sso login --profile {}'", shell_word(&of.profile)),
+        &sign_in,
+        &of.file.path,
+        &format!("aws sso login --profile {}", shell_word(&of.profile)),
     )
 }

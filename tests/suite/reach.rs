@@ -5,8 +5,12 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
 use crate::HOST;
 use crate::helper::{Helper, Ran};
+use crate::issuers::SSO;
 use crate::settings::{keys, on_an_instance, who};
 use crate::support::aws::Aws;
 
@@ -133,4 +137,49 @@ fn what_is_below_a_closed_home_counts_as_absent_until_it_is_open() {
     // A variable that names the same file means that file.
     let ran = somebody.run(&["get"], &[("AWS_CONFIG_FILE", &home.join(".aws/config"))]);
     assert!(ran.error().contains(&format!("the directory {} cannot be entered", home.display())), "{ran:?}");
+}
+
+/// As `sudo -E aws sso login` leaves it. The AWS CLI could not write it as this user either.
+#[test]
+fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {
+    let aws = Aws::start();
+    // A failure is the answer of the next process, too, which has the same key.
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_DISABLE_CACHE", "1");
+    let Some(somebody) = AsSomebody::new(helper) else { return };
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    let arn = "arn:aws:iam::111122223333:user/Somebody";
+    let sso = format!(".aws/sso/cache/{:x}.json", Sha1::digest("corp"));
+    let login = format!(".aws/login/cache/{:x}.json", Sha256::digest(arn));
+    for (settings, file, command, code) in [
+        (format!("[default]\nsso_session = corp\n{SSO}{session}"), sso, "aws sso login", "E-SSO-EXPIRED"),
+        (format!("[default]\nlogin_session = {arn}\n"), login, "aws login", "E-LOGIN-EXPIRED"),
+    ] {
+        somebody.write("home/.aws/config", &settings);
+        let get = || somebody.run(&["get"], &[]).error().to_owned();
+        let line = get();
+        assert!(line.contains(code) && line.contains(command) && !line.contains("user "), "{line}");
+        let path = somebody.write(&format!("home/{file}"), "{}");
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        mode(0o600);
+        let line = get();
+        for words in ["E-SOURCE-FILE", &path.display().to_string(), "belongs to another user, 0", "remove it", command]
+        {
+            assert!(line.contains(words), "{words} in {line}");
+        }
+        assert!(!line.contains("expired or is gone"), "{line}");
+        let dir = path.parent().expect("a directory");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("a mode");
+        let line = get();
+        let named = format!("below {}, which this user cannot enter", dir.display());
+        assert!(line.contains("E-SOURCE-FILE") && line.contains(&named), "{line}");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("a mode");
+        // One that it may read and that holds nothing valid cannot be renewed as this user.
+        mode(0o644);
+        let line = get();
+        assert!(line.contains(code) && line.contains("as user 0"), "{line}");
+        chown(&path, Some(SOMEBODY), Some(SOMEBODY)).expect("an owner");
+        mode(0);
+        let line = get();
+        assert!(line.contains("E-SOURCE-FILE") && line.contains("correct its owner or mode"), "{line}");
+    }
 }

@@ -1,9 +1,43 @@
-//! No credentials at all: the machine has no role, or is not an EC2 instance.
+//! No credentials at all: the machine has no role, or is not an EC2 instance; a sign-in is over, or out of reach.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::aws::context::Context;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::platform::shell_word;
+use crate::input;
+use crate::platform::{self, shell_word};
+
+/// The failure for a sign-in in this file that gives no credentials, which this command of the AWS CLI renews. A file that this user may
+/// not use is in the way of that command, too, e.g. the one that `sudo -E aws sso login` leaves.
+pub(in crate::aws) fn signed_out(code: Code, sign_in: &str, file: &Path, command: &str) -> Failure {
+    let out_of_reach = |why: String, fix: &str| {
+        let what = format!("{sign_in} cannot be read: its file {} {why}", file.display());
+        Failure::new(Code::SourceFile, what, format!("{fix}, and run '{command}' if it has expired"))
+    };
+    if let Some(dir) = input::closed_dir(file) {
+        return out_of_reach(
+            format!("is below {}, which this user cannot enter", dir.display()),
+            "let this user enter it",
+        );
+    }
+    let is_closed = File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    match platform::other_owner(file).filter(|_| platform::own_id() != 0) {
+        Some(owner) if is_closed => {
+            let fix = "remove it as that user, or give it to this one";
+            out_of_reach(format!("belongs to another user, {owner}"), fix)
+        }
+        None if is_closed => out_of_reach("is closed to this user".to_owned(), "correct its owner or mode"),
+        owner => {
+            let by_owner =
+                |owner| format!(" as user {owner}, whose file {} is, or give it to this user", file.display());
+            let hint = format!("run '{command}'{}", owner.map_or_else(String::new, by_owner));
+            Failure::new(code, format!("{sign_in} has expired or is gone"), hint)
+        }
+    }
+}
 
 impl Context {
     /// The failure when the last source has none, for this reason and with this fix, if they are known.

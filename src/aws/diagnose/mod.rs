@@ -17,6 +17,7 @@ mod refusal;
 mod service;
 mod transport;
 
+pub(super) use missing::signed_out;
 pub(super) use service::service_error;
 use std::error::Error;
 
