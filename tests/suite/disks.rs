@@ -384,7 +384,7 @@ fn files_of_others_in_the_directory_of_the_cache_stay_whatever_their_names() {
     let long_ago = std::time::SystemTime::now() - Duration::from_hours(24 * 400);
     for name in &names {
         let path = helper.cache_dir().join(name);
-        if name.ends_with(".d") {
+        if path.extension() == Some("d".as_ref()) {
             // Empty, as one that is waiting for a file.
             fs::create_dir(path).expect("a directory");
         } else {

@@ -60,7 +60,7 @@ impl AsSomebody {
     }
 
     fn run(&self, args: &[&str], vars: &[(&str, &Path)]) -> Ran {
-        let mut command = self.helper.tool(&self.path("program"));
+        let mut command = self.helper.tool(self.path("program"));
         command.args(args).env("HOME", self.path("home")).env("AWS_ECR_CACHE_DIR", self.path("cache"));
         command.envs(vars.iter().copied()).current_dir("/").uid(SOMEBODY).gid(SOMEBODY);
         crate::process::run(&mut command, HOST)
