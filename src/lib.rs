@@ -23,9 +23,9 @@
 //! | [`quote`] | masks secrets in text of others |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
-//! | [`text`] | cleans text of others for a terminal and for the log |
 //! | [`spelling`] | guesses what a misspelt word means |
 //! | [`platform`] | code that differs between operating systems |
+//! | [`text`] | cleans text of others for a terminal and for the log |
 //!
 //! A review of the core follows a token: [`commands::docker`] reads the request, [`config`] maps the registry, [`identity`]
 //! decides who would call and makes the cache key, [`cache`] keeps tokens by this key, [`token_provider`] joins them, and
