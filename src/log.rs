@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,14 @@ pub fn start(env: &Env, option: Option<LevelFilter>) {
         warn!("AWS_ECR_LOG is none of off, error, warn, info, debug, trace; taken as info");
     }
     env.misspelt().for_each(|what| warn!("{what}"));
+}
+
+/// The file that `AWS_ECR_LOG_FILE` names, and why there is no log in it, for `doctor`: other commands go on without it.
+pub fn unwritable(env: &Env) -> Option<(PathBuf, io::Error)> {
+    // Who names that wants none.
+    let path = env.path("AWS_ECR_LOG_FILE").filter(|path| path != Path::new("/dev/null"))?;
+    let error = open(&path).err()?;
+    Some((path, error))
 }
 
 fn start_at(level: LevelFilter, output: impl Write + Send + 'static) -> Result<(), SetLoggerError> {

@@ -72,6 +72,7 @@ fn of_the_machine_and_its_clients() {
     doctor(&with_program(Helper::bare(), "docker-credential-ecr-login", "exit"), &[HOST], "W-PROGRAM-SHADOWED");
     doctor(&Helper::bare().var("SUDO_USER", "me"), &[HOST], "W-SUDO");
     doctor(&Helper::bare().var("AWS_ECR_TIMEOT", "1s"), &[HOST], "W-VARIABLE-MISSPELT");
+    doctor(&Helper::bare().var("AWS_ECR_LOG_FILE", "~/missing/log"), &[HOST], "W-LOG-UNUSED");
     doctor(&Helper::bare().var("PATH", "/nonexistent"), &[], "W-NO-CLIENT");
     doctor(&Helper::bare().var("PATH", "/nonexistent"), &[], "E-PROGRAM-NOT-ON-PATH");
 }

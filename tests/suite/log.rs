@@ -126,7 +126,22 @@ fn no_secret_in_the_log_at_any_level() {
 #[test]
 fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
     let aws = Aws::start();
-    Helper::of(&aws).var("AWS_ECR_LOG_FILE", "/nonexistent/log").get(HOST).password_for(HOST);
+    for (path, why) in [
+        ("~/missing/log", "there is no directory "),
+        ("~", "it ends as a directory does"),
+        ("/dev/zero", "it is not a file of this user with one name"),
+    ] {
+        let helper = Helper::without_registry(&aws).var("AWS_ECR_LOG_FILE", path);
+        helper.get(HOST).password_for(HOST);
+        // Nothing else says why there is none.
+        let doctor = helper.run(&["doctor"], "").stdout;
+        let line = doctor.lines().find(|line| line.contains("no log is written to ")).unwrap_or_default();
+        assert!(line.starts_with("warning") && line.contains(why) && line.ends_with("[W-LOG-UNUSED]"), "{doctor}");
+    }
+    for path in ["~/log", "/dev/null"] {
+        let doctor = Helper::without_registry(&aws).var("AWS_ECR_LOG_FILE", path).run(&["doctor"], "").stdout;
+        assert!(!doctor.contains("no log"), "{path}: {doctor}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::error::Failure;
 use crate::fallback;
 use crate::identity::Profiles;
 use crate::input::Content;
+use crate::log;
 
 /// The time limit for the AWS files.
 const AWS_FILES: Duration = Duration::from_secs(3);
@@ -46,8 +47,13 @@ pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Arc<Check>> {
     add(check_program(env));
     let misspelt =
         env.misspelt().map(|what| Check::warned(Name::Variables, Failure::usual(Code::VariableMisspelt, what)));
+    let log = log::unwritable(env).map(|(path, error)| {
+        let (what, other) =
+            (format!("no log is written to {}", path.display()), "name another file with AWS_ECR_LOG_FILE");
+        Check::warned(Name::Variables, Failure::unwritable(Code::LogUnused, what, &error, other))
+    });
     let user = findings::sudo(env).map(|failure| Check::warned(Name::User, failure));
-    user.into_iter().chain(misspelt).chain(check_configuration(checker)).for_each(&mut add);
+    user.into_iter().chain(misspelt).chain(log).chain(check_configuration(checker)).for_each(&mut add);
     check_aws_files(checker).into_iter().for_each(&mut add);
     check_clients(env, scope).into_iter().for_each(&mut add);
     machine
