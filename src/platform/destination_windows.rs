@@ -14,7 +14,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::read_within;
-use super::writing::{Access, TEMPORARY, retry, temporary_name};
+use super::writing::{Access, TEMPORARY, refuse_directory, retry, temporary_name};
 
 /// The time limit for attempts on a file that another process has open.
 const LONGEST_USE: Duration = Duration::from_secs(2);
@@ -29,6 +29,7 @@ pub struct Destination(PathBuf);
 impl Destination {
     /// The place at `path`, in a directory that exists.
     pub fn at(path: &Path) -> io::Result<Self> {
+        refuse_directory(path)?;
         let dir = directory(path);
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => Ok(Self(path.to_owned())),

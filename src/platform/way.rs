@@ -13,6 +13,7 @@ use rustix::fs::{CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
+use super::writing::refuse_directory;
 use super::{own_id, with_command};
 
 /// The number of symbolic links that Linux follows.
@@ -50,6 +51,7 @@ pub(super) enum LastLink {
 
 /// Follows a path to the directory of its last name, which is opened.
 pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<(OwnedFd, Stat, OsString)> {
+    refuse_directory(path)?;
     let mut way = Way::start(path)?;
     loop {
         let Some(name) = way.rest.pop_front() else {

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::path::{Path, is_separator};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,17 @@ pub(super) fn temporary_name(prefix: &str) -> String {
 pub fn is_temporary_name(name: &str, prefix: &str) -> bool {
     let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tmp"));
     random.is_some_and(|random| random.len() == 16 && random.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// Refuses the path of a directory, whether there is one or not: the file would get the name of that.
+pub(super) fn refuse_directory(path: &Path) -> io::Result<()> {
+    let text = path.as_os_str().as_encoded_bytes();
+    let before = text.strip_suffix(b".").unwrap_or(text);
+    if before.last().is_some_and(|last| is_separator(char::from(*last))) {
+        let why = "it ends as a directory does; name a file in it";
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, why));
+    }
+    Ok(())
 }
 
 /// Repeats `act` for `longest` while its error says that another process uses the file.

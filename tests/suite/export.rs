@@ -319,6 +319,9 @@ fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
         (helper.home().display().to_string(), &["it is a directory"]),
         (path("pipe"), &["not a regular file", "--output -"]),
         (path("circle"), &["too many symbolic links"]),
+        (path("new/"), &["it ends as a directory does; name a file in it"]),
+        (path("new/."), &["it ends as a directory does; name a file in it"]),
+        (path("file/"), &["it ends as a directory does; name a file in it"]),
     ] {
         let ran = helper.run(&["export", "--output", &path, HOST], "");
         for word in words.iter().chain([&path.as_str()]) {
@@ -328,6 +331,7 @@ fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
     assert_eq!(aws.count(), 0);
     assert!(fs::metadata(path("pipe")).expect("metadata").file_type().is_fifo(), "it is still there");
     assert_eq!(fs::read_to_string(file).expect("a file"), "");
+    assert!(!helper.home().join("new").exists());
 }
 
 #[test]
