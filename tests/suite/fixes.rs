@@ -350,6 +350,22 @@ fn of_a_program_that_is_not_on_the_path() {
     assert!(local.join("docker-credential-ecr-login").exists(), "{command}");
     let there = Path::new("/usr/local/bin/docker-credential-ecr-login");
     assert_eq!(found(&inside(there, &["doctor", "--json", HOST]).stdout), None);
+    // Where it is not searched, as by sudo's PATH on some systems, a copy there would change nothing.
+    for (path, place) in [
+        ("/usr/bin:/bin", Some("/usr/bin")),
+        ("/sbin:/bin:/usr/sbin", Some("/bin")),
+        ("usr/local/bin:/opt/x/bin:/bin/:/usr/bin", Some("/usr/bin")),
+        ("/opt/x/bin:/usr/sbin", None),
+    ] {
+        let mut command = namespace.command(&copy);
+        let output = command.args(["doctor", "--json"]).env("PATH", path).output().expect("it runs");
+        let (_, _, fix) = found(&output.stdout).expect("a finding");
+        assert_eq!(self::command(&fix).is_some(), place.is_some(), "{path}: {fix}");
+        match place {
+            Some(place) => assert!(fix.ends_with(&format!(" {place}/docker-credential-ecr-login'")), "{path}: {fix}"),
+            None => assert!(fix.ends_with("or add its directory to the PATH"), "{path}: {fix}"),
+        }
+    }
 }
 
 #[test]

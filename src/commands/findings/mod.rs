@@ -15,6 +15,10 @@ use crate::error::Failure;
 use crate::platform::{self, with_command};
 pub(super) use host::{calls_helper, environment_password, leftover_passwords, repository_password, unknown_region};
 
+/// Where programs for all users are put, the best place first.
+const PLACES: [&str; 3] =
+    ["/usr/local/bin", if cfg!(target_os = "macos") { "/opt/homebrew/bin" } else { "/usr/bin" }, "/bin"];
+
 /// The helper as clients find it on their PATH, or why they find none or another program.
 pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     // In a root without /proc, the system does not tell it.
@@ -25,12 +29,13 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     match env.find_program(NAME) {
         None => {
             let copy = if platform::own_id() == 0 { "cp" } else { "sudo cp" };
-            let hint = match here {
-                Some(here) if !cfg!(windows) => {
-                    let to = Path::new("/usr/local/bin").join(NAME);
-                    with_command("copy it into a directory of the PATH", copy, &[Path::new(&here), &to])
+            let is_searched = |place: &&Path| place.is_dir() && env.search_path().any(|dir| dir == **place);
+            let place = PLACES.iter().map(Path::new).find(is_searched).filter(|_| !cfg!(windows));
+            let hint = match (here, place) {
+                (Some(here), Some(place)) => {
+                    with_command("copy it into a directory of the PATH", copy, &[Path::new(&here), &place.join(NAME)])
                 }
-                here => {
+                (here, _) => {
                     let here = here.as_deref().unwrap_or("this program");
                     format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
                 }
