@@ -62,7 +62,7 @@ codes! {
         "Correct the line that the message names, or remove the file."
     ClientConfigUnreadable "E-CLIENT-CONFIG-UNREADABLE"
         "This user may not read a settings file of docker or podman, often after 'sudo docker login'."
-        "Return the file to the user with sudo chown."
+        "In the home directory of the user, return the file with sudo chown; elsewhere, correct the variable that leads to it."
     ClientNotSetUp "E-CLIENT-NOT-SET-UP"
         "The client's settings name no credential helper for the registry."
         "Run setup with the registry."

@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
     for broken in of_podman.into_iter().chain([of_docker]).filter_map(Result::err) {
         assert!(!broken.what.contains('\n'), "{}", broken.what);
     }
-    if let Ok(file) = AuthFile::read(format!("{}/config.json", *DIR).into()) {
+    if let Ok(file) = AuthFile::read(&ENV, format!("{}/config.json", *DIR).into()) {
         assert!(file.hosts().all(|host| file.helper(host) == Some(client_config::HELPER_NAME)));
         let _ = (file.passwords_for(HOST), file.helper_keys().count());
     }

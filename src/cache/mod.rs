@@ -72,8 +72,8 @@ impl Cache {
     }
 
     /// Opens the cache in `dir`, which need not exist until something is written. Fails when others may write to the directory.
-    pub fn open(dir: PathBuf) -> Result<Self, Failure> {
-        match platform::check_private_dir(&dir) {
+    pub fn open(env: &Env, dir: PathBuf) -> Result<Self, Failure> {
+        match platform::check_private_dir(&dir, env.home().as_deref()) {
             Ok(()) => Ok(Self { dir }),
             Err(NotPrivate { what, hint }) => Err(Failure::new(Code::CacheUnused, what, hint)
                 .with_context(format!("the cache {} is not trusted", dir.display()))),
@@ -82,8 +82,8 @@ impl Cache {
 
     /// Opens the cache to list or remove what is in it: one that cannot be trusted or read may have tokens, which are served again once
     /// it can.
-    pub fn open_whole(dir: PathBuf) -> Result<Self, Failure> {
-        let cache = Self::open(dir)?;
+    pub fn open_whole(env: &Env, dir: PathBuf) -> Result<Self, Failure> {
+        let cache = Self::open(env, dir)?;
         match fs::read_dir(&cache.dir) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 let what = format!("the cache {} cannot be read: {error}", cache.dir.display());

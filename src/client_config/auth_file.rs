@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::settings_file::{invalid, text};
 use crate::NAME;
+use crate::env::Env;
 use crate::error::Failure;
 use crate::platform;
 use crate::registry::Host;
@@ -51,15 +52,15 @@ static READ: Mutex<BTreeMap<PathBuf, Known>> = Mutex::new(BTreeMap::new());
 
 impl AuthFile {
     /// Reads the file, unless it is as it was when it was read before. A file that does not exist counts as empty.
-    pub fn read(path: PathBuf) -> Result<Arc<Self>, Failure> {
+    pub fn read(env: &Env, path: PathBuf) -> Result<Arc<Self>, Failure> {
         let Ok(state) = fs::metadata(&path).map(|metadata| platform::file_state(&metadata)) else {
-            return Self::read_anew(path);
+            return Self::read_anew(env, path);
         };
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
         match read.get(&path) {
             Some((before, file)) if *before == state => Ok(file.clone()),
             _ => {
-                let file = Self::read_anew(path.clone())?;
+                let file = Self::read_anew(env, path.clone())?;
                 read.insert(path, (state, file.clone()));
                 Ok(file)
             }
@@ -67,12 +68,12 @@ impl AuthFile {
     }
 
     /// Reads the file.
-    fn read_anew(path: PathBuf) -> Result<Arc<Self>, Failure> {
-        let text = text(&path)?;
+    fn read_anew(env: &Env, path: PathBuf) -> Result<Arc<Self>, Failure> {
+        let text = text(env, &path)?;
         let is_old = path.file_name().is_some_and(|name| name == DOCKERCFG);
         match parse(&text).and_then(|members| if is_old { Ok(Self::old(members)) } else { Self::new(&members) }) {
             Ok(file) => Ok(Arc::new(Self { path, ..file })),
-            Err(what) => Err(invalid(&path, format!("{}: {what}", path.display()))),
+            Err(what) => Err(invalid(env, &path, format!("{}: {what}", path.display()))),
         }
     }
 

@@ -44,7 +44,7 @@ pub fn docker_config(env: &Env) -> Option<PathBuf> {
 /// Finds where docker gets the credentials of `host`.
 pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     let Some(path) = docker_config(env) else { return Ok(Lookup::Nothing) };
-    let file = AuthFile::read(path)?;
+    let file = AuthFile::read(env, path)?;
     let found = |name: &str, setting| Lookup::Helper { name: name.to_owned(), setting, file: file.path.clone() };
     Ok(match (file.helper(host), file.store()) {
         (Some(name), _) => found(name, "credHelpers"),

@@ -82,7 +82,7 @@ impl Tokens {
     /// Lists the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let cache = open(Cache::dir_of(env)?)?;
+        let cache = open(env, Cache::dir_of(env)?)?;
         let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();
@@ -127,7 +127,7 @@ fn table(lines: &[[String; 4]]) -> String {
 }
 
 fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let cache = open(env.dir_of_tokens().map_or_else(|| Cache::dir_of(env), Ok)?)?;
+    let cache = open(env, env.dir_of_tokens().map_or_else(|| Cache::dir_of(env), Ok)?)?;
     let count = cache.clear().map_err(|error| {
         let what = format!("{} cannot be cleared: {error}", cache.dir().display());
         Error::failed(Code::CacheNotCleared, what, "remove it by hand")
@@ -136,8 +136,8 @@ fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
     print_line(output, &format!("removed {tokens} from {}", cache.dir().display()))
 }
 
-fn open(dir: PathBuf) -> Result<Cache, Error> {
-    Ok(Cache::open_whole(dir)?)
+fn open(env: &Env, dir: PathBuf) -> Result<Cache, Error> {
+    Ok(Cache::open_whole(env, dir)?)
 }
 
 /// Prints the result of a command.

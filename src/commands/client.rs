@@ -51,7 +51,7 @@ impl Client {
 
     /// Reads those of these files that can be read.
     pub(super) fn read_auth_files(self, env: &Env) -> impl Iterator<Item = Arc<AuthFile>> {
-        self.auth_files(env).into_iter().filter_map(|path| AuthFile::read(path).ok())
+        self.auth_files(env).into_iter().filter_map(|path| AuthFile::read(env, path).ok())
     }
 
     /// Returns the files from which `setup --remove` takes entries. podman also reads docker's file, which is not its own

@@ -51,7 +51,7 @@ pub fn lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
 
 fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
     for path in auth_files(env, rules) {
-        let file = read(path)?;
+        let file = read(env, path)?;
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
@@ -79,18 +79,18 @@ pub fn reads_auth_files(env: &Env) -> bool {
 }
 
 /// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
-fn read(path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
+fn read(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
     if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
-        return Err(invalid(&path, format!("{} is empty, which is not JSON", path.display())));
+        return Err(invalid(env, &path, format!("{} is empty, which is not JSON", path.display())));
     }
-    AuthFile::read(path)
+    AuthFile::read(env, path)
 }
 
 /// Returns the hosts for which a client is to call the helper, by the files of all clients, sorted: those of the entries that name it,
 /// and the ECR registries that have another entry or a password.
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::installed(env)));
-    let files: Vec<_> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    let files: Vec<_> = files.filter_map(|path| AuthFile::read(env, path).ok()).collect();
     let name = |key: &str| Host::parse(key.trim()).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
     let with_helper = files.iter().flat_map(|file| file.helpers.keys().map(String::as_str));

@@ -65,7 +65,7 @@ pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelpe
 pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Result<Vec<CredentialHelper>, Failure> {
     let mut helpers = Vec::new();
     for path in registries_conf(env, rules)?.into_iter().filter(|path| path != without) {
-        let wrong = |what: &dyn Display| invalid(&path, format!("{}: {what}", path.display()));
+        let wrong = |what: &dyn Display| invalid(env, &path, format!("{}: {what}", path.display()));
         let reading = input::regular_file(&path, LARGEST).map_err(|why| wrong(&why))?;
         let content = reading.ok_or_else(|| wrong(&"it is not a regular file"))?.content;
         if let Content::Unreadable(why) = &content {

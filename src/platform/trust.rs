@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::owner::{Owned, own_id};
-use super::with_command;
+use super::{is_in_own_home, with_command};
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
 pub fn is_below(path: &Path, dir: &Path) -> bool {
@@ -46,8 +46,8 @@ impl fmt::Display for NotPrivate {
     }
 }
 
-/// Checks that other users cannot write to a directory. A directory that does not exist passes.
-pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
+/// Checks that other users cannot write to a directory. A directory that does not exist passes. `home` is the home directory.
+pub fn check_private_dir(dir: &Path, home: Option<&Path>) -> Result<(), NotPrivate> {
     let Ok(metadata) = std::fs::symlink_metadata(dir) else { return Ok(()) };
     let not_private = |what, hint: &str| Err(NotPrivate { what, hint: hint.to_owned() });
     if metadata.is_symlink() {
@@ -56,12 +56,16 @@ pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
     if !metadata.is_dir() {
         return not_private("it is not a directory", "remove it, or name another directory with AWS_ECR_CACHE_DIR");
     }
+    let other = "set AWS_ECR_CACHE_DIR to a directory of this user alone";
     if metadata.uid() != own_id() {
-        return not_private("it belongs to another user", "set AWS_ECR_CACHE_DIR to a directory of this user");
+        return not_private("it belongs to another user", other);
     }
     if metadata.mode() & 0o022 != 0 {
+        // Others need what is sticky or gives its group to files, as /tmp, and what lies elsewhere may be theirs too.
+        let is_shared = metadata.mode() & 0o3000 != 0 || !is_in_own_home(dir, home);
         let private = || with_command("make it private", "chmod 700", &[dir]);
-        return not_private("others may write to it", &detour(dir).unwrap_or_else(private));
+        let fix = if is_shared { other.to_owned() } else { detour(dir).unwrap_or_else(private) };
+        return not_private("others may write to it", &fix);
     }
     Ok(())
 }

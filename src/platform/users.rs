@@ -46,6 +46,17 @@ pub fn other_owner(path: &Path) -> Option<u32> {
     path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own_id())
 }
 
+/// Whether `path` lies in the home directory of this user, with symbolic links resolved: that of the user database, or `home`, the value
+/// of HOME, if it belongs to this user. Only there does a message name a command that changes what is at the path: elsewhere it may be
+/// another user's by right, or the whole machine's.
+pub fn is_in_own_home(path: &Path, home: Option<&Path>) -> bool {
+    // The home directory itself is none of its files, by whatever name.
+    let Some(dir) = std::path::absolute(path).ok().filter(|path| path.file_name().is_some()) else { return false };
+    let own = home.filter(|home| other_owner(home).is_none()).map(Path::to_owned);
+    let mut homes = own.into_iter().chain(home_in_user_database()).filter(|home| home.parent().is_some());
+    homes.any(|home| dir.parent().is_some_and(|dir| super::is_below(dir, &home)))
+}
+
 /// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home
 /// directory under `sudo -E` and in container jobs.
 pub fn is_root_elsewhere(path: &Path) -> bool {

@@ -73,7 +73,7 @@ pub fn default_region(env: &Env, selected: &Selected, deadline: Instant) -> Resu
 fn hosts_of_clients(env: &Env) -> Vec<String> {
     // Of the rules, the newest: to ask an installed podman for its version takes too long.
     let files = client_config::docker_config(env).into_iter().chain(containers::auth_files(env, Rules::NEWEST));
-    let files: Vec<_> = files.filter_map(|path| AuthFile::read(path).ok()).collect();
+    let files: Vec<_> = files.filter_map(|path| AuthFile::read(env, path).ok()).collect();
     files.iter().flat_map(|file| file.hosts()).map(str::to_owned).collect()
 }
 

@@ -82,7 +82,7 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error>
 
 /// The cache for what removes tokens; `None` where there is no directory for it.
 fn whole_cache(env: &Env) -> Result<Option<Cache>, Failure> {
-    let cache = env.dir_of_tokens().map(Cache::open_whole).transpose();
+    let cache = env.dir_of_tokens().map(|dir| Cache::open_whole(env, dir)).transpose();
     cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
 }
 
@@ -117,7 +117,7 @@ pub(super) fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Fa
 
 /// The cache for what writes nothing to it; `None` when there is none that can be trusted.
 pub(super) fn trusted_cache(env: &Env) -> Option<Cache> {
-    Cache::open(env.cache_dir()?).ok()
+    Cache::open(env, env.cache_dir()?).ok()
 }
 
 /// Opens the cache for a token. Fails with the reason why no token is cached.
@@ -131,7 +131,7 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
             format!("set AWS_ECR_CACHE_DIR to {kaniko}/cache"),
         ));
     }
-    Cache::open(dir)
+    Cache::open(env, dir)
 }
 
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](fn@super::list).

@@ -154,6 +154,7 @@ fn a_file_of_roots_is_named_as_such() {
     };
     mode(&config, 0o600);
     mode(helper.home(), 0o755);
+    std::os::unix::fs::chown(helper.home(), Some(65534), None).expect("an owner");
     let program = helper.home().join("docker-credential-ecr-login");
     std::fs::copy(crate::helper::program(), &program).expect("a copy");
     let mut command = Command::new("setpriv");

@@ -3,7 +3,7 @@
 //! Stand-ins for other programs record their arguments and write the files that the real ones would write.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -229,6 +229,7 @@ fn of_a_file_or_a_directory_of_another_user() {
         let helper = machine(&Aws::start());
         let runtime = helper.home().display().to_string();
         let helper = helper.var("XDG_RUNTIME_DIR", &runtime);
+        chown(helper.home(), Some(65534), None).expect("an owner");
         fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
         let config = helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
         fs::set_permissions(&config, fs::Permissions::from_mode(file)).expect("a mode");
@@ -285,6 +286,132 @@ fn of_links_to_what_this_user_may_not_read() {
             let words = if kind == "second name" { "has a second name" } else { "is a link to " };
             assert!(said.contains(words) && said.contains("remove it, or name another file"), "{kind}: {said}");
             assert!(kind == "loop" || kind == "second name" || said.contains("/secret"), "{kind}: {said}");
+        }
+    }
+}
+
+/// What the program says for another user than root, who has the home directory.
+fn said_to_another(helper: &Helper, vars: &[(&str, &str)], args: &[&str]) -> String {
+    let copy = helper.home().join("copy");
+    if !copy.exists() {
+        fs::copy(program(), &copy).expect("a copy");
+        fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        chown(helper.home(), Some(65534), None).expect("an owner");
+    }
+    let mut setpriv = helper.tool("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(args);
+    let ran = crate::process::run(setpriv.envs(vars.iter().copied()), "");
+    format!("{}{}", ran.stdout, ran.stderr)
+}
+
+/// The commands that take something away from others.
+#[track_caller]
+fn has_no_command(said: &str) {
+    for command in ["chown", "chmod", "'mv", "'cp", "'rm", "icacls"] {
+        assert!(!said.contains(command), "{command}: {said}");
+    }
+}
+
+/// E.g. root's home directory after `su`, or a variable with a slip: a command would give away what belongs to others.
+#[test]
+fn of_what_is_not_in_the_home_directory_of_this_user() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of what belongs to others", "only root can leave it");
+    }
+    let (helper, others) = (Helper::bare(), tempfile::tempdir().expect("a directory"));
+    let runtime = helper.home().display().to_string();
+    let helper = helper.var("XDG_RUNTIME_DIR", &runtime);
+    let at = |path: &str| others.path().join(path).display().to_string();
+    let mode = |path: &str, mode| fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).expect("a mode");
+    mode("", 0o755);
+    for dir in ["closed", "open", "open/.docker", "open/containers"] {
+        fs::create_dir(at(dir)).expect("a directory");
+        mode(dir, if dir == "open" { 0o755 } else { 0o700 });
+    }
+    fs::write(at("shadow"), "root:*:1::::::\n").expect("a file");
+    mode("shadow", 0o600);
+    let home = "set HOME to the home directory of the user who runs this";
+    let runtime = "set XDG_RUNTIME_DIR to a directory of this user";
+    let podman = ["setup", "--podman", HOST];
+    for (name, path, args, fix) in [
+        ("HOME", "closed", &["setup", HOST][..], home),
+        ("HOME", "open", &["setup", HOST], home),
+        ("HOME", "closed", &["setup", "--remove"], home),
+        ("DOCKER_CONFIG", "closed/.docker", &["setup", HOST], "correct DOCKER_CONFIG, which leads there"),
+        ("DOCKER_CONFIG", "closed", &["doctor", HOST], "correct DOCKER_CONFIG, which leads there"),
+        ("REGISTRY_AUTH_FILE", "shadow", &podman, "correct REGISTRY_AUTH_FILE, which leads there"),
+        ("REGISTRY_AUTH_FILE", "closed/auth.json", &podman, "correct REGISTRY_AUTH_FILE, which leads there"),
+        ("XDG_CONFIG_HOME", "open", &podman, "correct XDG_CONFIG_HOME, which leads there"),
+        ("XDG_RUNTIME_DIR", "closed", &podman, runtime),
+        ("UNUSED", "", &["setup", "--kubelet", &at("shadow")], "name another file"),
+    ] {
+        let said = said_to_another(&helper, &[(name, &at(path))], args);
+        assert!(said.contains("this user has no permission to") && said.contains(fix), "{name} {args:?}: {said}");
+        has_no_command(&said);
+    }
+    // root may read it, and would move it out of the way of everybody.
+    for (name, path, args, fix) in [
+        ("REGISTRY_AUTH_FILE", "shadow", &podman[..], "correct it, or correct REGISTRY_AUTH_FILE, which leads there"),
+        ("REGISTRY_AUTH_FILE", "closed", &podman, "correct it, or correct REGISTRY_AUTH_FILE, which leads there"),
+        (
+            "CONTAINERS_REGISTRIES_CONF",
+            "shadow",
+            &["setup", "--podman"],
+            "CONTAINERS_REGISTRIES_CONF, which leads there",
+        ),
+    ] {
+        let mut command = helper.command();
+        let ran = crate::process::run(command.args(args).env(name, at(path)), "");
+        assert!(ran.stderr.contains(fix), "{name}: {ran:?}");
+        has_no_command(&ran.stderr);
+    }
+}
+
+/// A message has a blank in their place, and the command would have two paths.
+#[test]
+fn of_paths_with_characters_that_are_not_shown() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of a path with what is not shown", "only root can leave it");
+    }
+    let helper = Helper::bare();
+    let closed = |name: &str| {
+        let dir = helper.home().join(name).join("etc");
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("a mode");
+        said_to_another(&helper, &[("DOCKER_CONFIG", dir.to_str().expect("UTF-8"))], &["setup", HOST])
+    };
+    let shown = closed("x y");
+    let path = helper.home().join("x y/etc").display().to_string();
+    assert!(shown.contains(&format!("'sudo chown -R \"$(id -un)\" \"{path}\"'")), "{shown}");
+    for c in "\u{3164}\u{115f}\u{1160}\u{ffa0}\u{17b4}\u{200b}\u{2800}\u{3000}\u{2003}\u{85}\u{13441}".chars() {
+        let said = closed(&format!("x{c}"));
+        assert!(said.contains("change its owner [E-CLIENT-CONFIG-UNREADABLE]"), "{c:?}: {said}");
+        has_no_command(&said);
+    }
+    has_no_command(&closed("x  "));
+}
+
+/// The whole machine needs /tmp, and a group what it shares.
+#[test]
+fn of_a_cache_in_a_directory_that_others_need() {
+    let aws = Aws::start();
+    let others = tempfile::tempdir().expect("a directory");
+    let elsewhere = others.path().display().to_string();
+    for (cache, modes) in
+        [("~/shared", &[0o1777, 0o1770, 0o2775, 0o3777][..]), (&elsewhere, &[0o777, 0o775, 0o1777]), ("~", &[0o777])]
+    {
+        let helper = Helper::without_registry(&aws).var("AWS_ECR_CACHE_DIR", cache);
+        fs::create_dir(helper.home().join("shared")).expect("a directory");
+        for mode in modes {
+            let dir = cache.replace('~', &helper.home().display().to_string());
+            fs::set_permissions(&dir, fs::Permissions::from_mode(*mode)).expect("a mode");
+            for args in [&["doctor", HOST][..], &["cache"], &["logout", "--all"], &["logout", HOST]] {
+                let ran = helper.run(args, "");
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                let fix = "set AWS_ECR_CACHE_DIR to a directory of this user alone";
+                assert!(said.contains("others may write to it") && said.contains(fix), "{cache} {mode:o}: {said}");
+                assert!(!said.contains("chmod"), "{cache} {mode:o}: {said}");
+            }
         }
     }
 }

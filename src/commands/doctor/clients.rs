@@ -72,7 +72,7 @@ fn check_client(client: Client, env: &Env, host: &str) -> Option<Check> {
 
 /// Reports a password in docker's settings that docker does not use.
 fn leftover(env: &Env, host: &str) -> Option<Check> {
-    let file = AuthFile::read(client_config::docker_config(env)?).ok()?;
+    let file = AuthFile::read(env, client_config::docker_config(env)?).ok()?;
     let failures = findings::leftover_passwords(env, Client::Docker, |known| **known == *host);
     let unused = failures.into_iter().find(|_| file.helper(host) == Some(HELPER_NAME))?;
     Some(Check::warned(Name::Docker, unused))

@@ -84,7 +84,7 @@ pub(super) fn snap(env: &Env) -> Option<Failure> {
 /// Members of a client's files that no client reads, since their names are misspelt.
 pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
     let finding = |path| {
-        let file = AuthFile::read(path).ok()?;
+        let file = AuthFile::read(env, path).ok()?;
         let (member, meant) = file.misspelt_member.as_ref()?;
         let what = format!("{} has '{member}', which no client reads", file.path.display());
         Some(Failure::new(Code::ClientConfigInvalid, what, format!("rename it to '{meant}'")))
@@ -126,7 +126,7 @@ pub(super) fn named_registries(env: &Env, client: Client) -> Result<Option<Strin
 
 fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
     let Some(path) = client_config::docker_config(env) else { return Ok(None) };
-    let file = AuthFile::read(path)?;
+    let file = AuthFile::read(env, path)?;
     let shown = file.path.display();
     Ok(match file.store() {
         Some(NAME) => return Err(wrong_store(&file.path, "HOST")),
@@ -151,7 +151,7 @@ fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     for path in Client::Podman.own_auth_files(env) {
-        if let Some(what) = names(AuthFile::read(path)?.as_ref()) {
+        if let Some(what) = names(AuthFile::read(env, path)?.as_ref()) {
             return Ok(Some(what));
         }
     }

@@ -40,11 +40,9 @@ impl<'a> FromIterator<Change<'a>> for Changes<'a> {
 impl Changes<'_> {
     /// Makes the changes, or shows them. Returns lines to print, none for files that stay as they are.
     pub(super) fn apply(&self, env: &Env, dry_run: bool) -> Result<Vec<String>, Error> {
-        let home = env.home();
-        let home = home.as_deref();
         let mut diffs = Vec::new();
         for (path, changes) in &self.0 {
-            let change = TextChange::read(path, home, &|text| edit_all(changes, text))?;
+            let change = TextChange::read(env, path, &|text| edit_all(changes, text))?;
             if dry_run && !change.is_empty() {
                 diffs.push(report::diff(path, changes[0].masked, &change));
             }
@@ -54,7 +52,7 @@ impl Changes<'_> {
         }
         let mut lines = Vec::new();
         for (path, changes) in &self.0 {
-            lines.extend(report::describe(path, &file::change(path, home, &|text| edit_all(changes, text))?));
+            lines.extend(report::describe(path, &file::change(env, path, &|text| edit_all(changes, text))?));
         }
         Ok(lines)
     }
@@ -85,19 +83,24 @@ pub(super) fn add_entries<'a>(
     };
     let mut changes = Vec::new();
     for file in earlier {
-        let others = entries_of_others(&file, hosts, force)?;
+        let others = entries_of_others(env, &file, hosts, force)?;
         if !others.is_empty() {
             changes.push(set_entries(file, others));
         }
     }
-    entries_of_others(&path, hosts, force)?;
+    entries_of_others(env, &path, hosts, force)?;
     changes.push(set_entries(path, hosts.iter().collect()));
     Ok(changes)
 }
 
 /// Returns the hosts for which a file names another helper.
-fn entries_of_others<'a>(path: &Path, hosts: &'a BTreeSet<Host>, force: bool) -> Result<BTreeSet<&'a Host>, Error> {
-    let known = AuthFile::read(path.to_owned())?;
+fn entries_of_others<'a>(
+    env: &Env,
+    path: &Path,
+    hosts: &'a BTreeSet<Host>,
+    force: bool,
+) -> Result<BTreeSet<&'a Host>, Error> {
+    let known = AuthFile::read(env, path.to_owned())?;
     let mut others = BTreeSet::new();
     for host in hosts {
         let Some(other) = known.helper(host).filter(|helper| *helper != HELPER_NAME) else { continue };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
+use crate::env::Env;
 use crate::error::Error;
 use crate::platform::{self, Access, Destination, NewFile, with_command};
 
@@ -32,13 +33,14 @@ pub(super) struct TextChange {
 
 impl TextChange {
     /// Reads the file and edits its text.
-    pub(super) fn read(path: &Path, home: Option<&Path>, edit: &Edit<'_>) -> Result<Self, Error> {
-        Self::read_at(find(path, home)?.as_ref(), path, edit)
+    pub(super) fn read(env: &Env, path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
+        Self::read_at(env, find(env, path)?.as_ref(), path, edit)
     }
 
     /// The same in a directory that was opened.
-    fn read_at(destination: Option<&Destination>, path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
-        let old = destination.map_or(Ok(String::new()), |destination| client_config::text_at(destination, path))?;
+    fn read_at(env: &Env, destination: Option<&Destination>, path: &Path, edit: &Edit<'_>) -> Result<Self, Error> {
+        let old =
+            destination.map_or(Ok(String::new()), |destination| client_config::text_at(env, destination, path))?;
         let Edited { text: new, effects } = edit(&old)?;
         Ok(Self { old, new, effects })
     }
@@ -50,30 +52,31 @@ impl TextChange {
 }
 
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
-/// a file whose new text is empty is removed. `home` is the home directory.
-pub(super) fn change(path: &Path, home: Option<&Path>, edit: &Edit<'_>) -> Result<TextChange, Error> {
-    let found = find(path, home)?;
+/// a file whose new text is empty is removed.
+pub(super) fn change(env: &Env, path: &Path, edit: &Edit<'_>) -> Result<TextChange, Error> {
+    let found = find(env, path)?;
     // Two setups run one after the other, since some systems cannot replace a file that another process reads. Without a
     // lock, or when another process holds it too long, the change proceeds all the same.
     let locked = found.as_ref().and_then(|file| file.lock_dir(LOCK_TIMEOUT));
-    let mut change = TextChange::read_at(found.as_ref(), path, edit)?;
+    let mut change = TextChange::read_at(env, found.as_ref(), path, edit)?;
     if change.is_empty() {
         return Ok(change);
     }
-    let failed = |error| failed(path, &error);
-    let destination = found.map_or_else(|| Destination::asked_for_created(path, home), Ok).map_err(failed)?;
+    let failed = |error| failed(env, path, &error);
+    let destination =
+        found.map_or_else(|| Destination::asked_for_created(path, env.home().as_deref()), Ok).map_err(failed)?;
     // The directory may have been created just now.
     let _locked = locked.or_else(|| destination.lock_dir(LOCK_TIMEOUT));
     for _ in 0..MOST_ATTEMPTS {
         let new = new_file(&destination, &change.new).map_err(failed)?;
         let is_as_before = match &new {
             Some(new) => new.replaces(change.old.as_bytes()).map_err(failed)?,
-            None => client_config::text_at(&destination, path)? == change.old,
+            None => client_config::text_at(env, &destination, path)? == change.old,
         };
         if is_as_before && replace(&destination, new).map_err(failed)? {
             return Ok(change);
         }
-        change = TextChange::read_at(Some(&destination), path, edit)?;
+        change = TextChange::read_at(env, Some(&destination), path, edit)?;
         if change.is_empty() {
             return Ok(change);
         }
@@ -84,21 +87,21 @@ pub(super) fn change(path: &Path, home: Option<&Path>, edit: &Edit<'_>) -> Resul
 
 /// The place of the file; `None` if its directory does not exist. The text is read where it is written: between two looks at the
 /// path, another user could exchange a directory on the way for a link to a file that only this user may read.
-fn find(path: &Path, home: Option<&Path>) -> Result<Option<Destination>, Error> {
-    match Destination::asked_for(path, home) {
+fn find(env: &Env, path: &Path) -> Result<Option<Destination>, Error> {
+    match Destination::asked_for(path, env.home().as_deref()) {
         Ok(destination) => Ok(Some(destination)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) if error.raw_os_error().is_some() => Err(client_config::unreadable(path, &error).into()),
-        Err(error) => Err(failed(path, &error)),
+        Err(error) if error.raw_os_error().is_some() => Err(client_config::unreadable(env, path, &error).into()),
+        Err(error) => Err(failed(env, path, &error)),
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    Error::unwritable(format_args!("{} cannot be replaced", path.display()), error, &hint(path, error))
+fn failed(env: &Env, path: &Path, error: &io::Error) -> Error {
+    Error::unwritable(format_args!("{} cannot be replaced", path.display()), error, &hint(env, path, error))
 }
 
 /// What to do about a file that cannot be replaced.
-fn hint(path: &Path, error: &io::Error) -> String {
+fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
     match error.kind() {
         // E.g. config.json as a volume of a container.
         io::ErrorKind::ResourceBusy => {
@@ -107,11 +110,18 @@ fn hint(path: &Path, error: &io::Error) -> String {
         // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
             match path.canonicalize() {
-                Ok(target) if path.is_symlink() => format!(
-                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or {}",
-                    target.display(),
-                    with_command("put a copy in place of the link", "cp --remove-destination", &[&target, path])
-                ),
+                Ok(target) if path.is_symlink() => {
+                    let is_own = platform::is_in_own_home(path, env.home().as_deref());
+                    let instead = if is_own {
+                        with_command("put a copy in place of the link", "cp --remove-destination", &[&target, path])
+                    } else {
+                        "name another file".to_owned()
+                    };
+                    format!(
+                        "it is a link to {}, which this user cannot change: add the entry where that file is made, or {instead}",
+                        target.display()
+                    )
+                }
                 _ => format!("add the entry where that file is made, or {}", permission(path)),
             }
         }
@@ -155,7 +165,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::{Edited, change};
+    use super::{Edited, Env, change};
 
     #[test]
     fn the_old_text_is_that_of_the_directory_that_is_written_whatever_the_path_names_meanwhile() {
@@ -169,7 +179,7 @@ mod tests {
             fs::rename(at("way"), at("aside")).and_then(|()| symlink(at("roots"), at("way"))).expect("a swap");
             Ok(Edited::new("{\"a\":1}", []))
         };
-        change(&at("way/config.json"), None, &edit).expect("a change");
+        change(&Env::default(), &at("way/config.json"), &edit).expect("a change");
         let read = |path: &str| fs::read_to_string(at(path)).expect("a file");
         assert_eq!(
             (read("aside/config.json"), read("roots/config.json")),

@@ -218,7 +218,7 @@ impl Setup {
         if self.profiles {
             // The file need not exist, wherever it is: this command creates it.
             let path = config_path(env)?;
-            Ok(Config::read(&client_config::text(&path)?, &path)?)
+            Ok(Config::read(&client_config::text(env, &path)?, &path)?)
         } else if self.remove || (self.hosts.is_empty() && self.region.is_empty()) {
             Ok(Config::default())
         } else {
