@@ -216,9 +216,9 @@ impl Way {
             return Ok(());
         }
         let dir = self.absolute_path();
-        let fix = with_command("or let nobody else write to that one", "chmod go-w", &[&dir]);
-        let dir = dir.display();
-        Err(refused(format!("others may move files in the directory {dir}; name a file in another directory, {fix}")))
+        // Without a command: others may need to write to it.
+        let fix = "name a file in another directory, or let nobody else write to that one";
+        Err(refused(format!("others may move files in the directory {}; {fix}", dir.display())))
     }
 
     fn absolute_path(&self) -> PathBuf {
