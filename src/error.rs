@@ -57,13 +57,23 @@ pub struct Failure {
     pub hint: String,
     /// Whether AWS refused this identity, so that a token that was issued to it before must not be served either.
     pub is_refusal: bool,
+    /// Whether it says nothing about other processes, which may succeed at the same time: this one has met a limit of its own, or
+    /// was interrupted.
+    pub is_own: bool,
 }
 
 impl Failure {
     /// A failure: what happened, and the fix. A setting or an answer of any length may be part of both.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
         let text = |text: String| beginning(&text, LONGEST_TEXT).into_owned();
-        Self { code, what: text(what.into()), quote: None, hint: text(hint.into()), is_refusal: false }
+        Self {
+            code,
+            what: text(what.into()),
+            quote: None,
+            hint: text(hint.into()),
+            is_refusal: false,
+            is_own: code == Code::SystemLimits,
+        }
     }
 
     /// A failure with the fix that its code usually has.
@@ -104,6 +114,13 @@ impl Failure {
     #[must_use]
     pub fn refused(mut self, is_refusal: bool) -> Self {
         self.is_refusal = is_refusal;
+        self
+    }
+
+    /// Marks a failure of this process alone, if it is one.
+    #[must_use]
+    pub fn own(mut self, is_own: bool) -> Self {
+        self.is_own |= is_own;
         self
     }
 

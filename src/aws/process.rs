@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use aws_credential_types::Credentials;
@@ -56,7 +56,8 @@ fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
     if !status.success() {
         let errors = String::from_utf8_lossy(errors);
         let nothing = if errors.trim().is_empty() { ", and nothing on standard error" } else { "" };
-        return Err(failed(profile, &format!("{status}{nothing}")).quoting_program(&errors));
+        let failure = failed(profile, &format!("{status}{nothing}"));
+        return Err(failure.own(was_ended(*status) || system_limit(&errors).is_some()).quoting_program(&errors));
     }
     let invalid = |why: &str| failed(profile, &format!("it printed no valid credentials: its output {why}"));
     let document = Fields::parse(output).ok_or_else(|| invalid("is not a JSON object"))?;
@@ -72,6 +73,13 @@ fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
         ));
     }
     Ok(credentials)
+}
+
+/// Whether a signal ended the program, or what a shell ran for it: that of a person or of a job, which means this run alone.
+fn was_ended(status: ExitStatus) -> bool {
+    // A shell adds the number of the signal.
+    const SHELL: std::ops::RangeInclusive<i32> = 129..=159;
+    status.code().is_none_or(|code| SHELL.contains(&code))
 }
 
 fn failed(profile: &str, what: &str) -> Failure {

@@ -59,7 +59,7 @@ impl Cache {
     ) -> io::Result<()> {
         // Omits the quote: the text of another program, or of a service that got a secret, may hold one that the mask does not
         // recognize. ECR gets none, and its text is part of what happened, for all that share the failure.
-        let Failure { code, what, hint, is_refusal, quote: _ } = failure.clone();
+        let Failure { code, what, hint, is_refusal, quote: _, is_own: _ } = failure.clone();
         let at = OffsetDateTime::now_utc();
         let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();
         let random = Duration::from_secs(platform::random() % (spread + 1));

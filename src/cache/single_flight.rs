@@ -147,9 +147,7 @@ impl<T> Run<'_, T> {
             Step::Save => self.save(),
             Step::Report { postpones, is_shared } => {
                 let limit = self.flight.deadline.saturating_duration_since(self.started);
-                // The limits of this process say nothing about others.
-                if let Some(failure) =
-                    self.failure.as_ref().filter(|failure| postpones || failure.code != Code::SystemLimits)
+                if let Some(failure) = self.failure.as_ref().filter(|failure| postpones || !failure.is_own)
                     && let Err(error) = cache.report_failure(key, failure, postpones, is_shared, limit)
                 {
                     debug!(error:%; "the failure cannot be reported to other processes; each asks AWS itself");
