@@ -7,6 +7,7 @@
 //! [`run_child`] keeps the limits.
 //!
 //! A variable in its environment marks the call: a helper that was called with it and would call a fallback again is in a loop.
+//! Where a wrapper clears the environment, [`run_child`] finds the loop.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -124,8 +125,7 @@ fn check_credential(output: &[u8]) -> Result<(), String> {
 /// Fails when this process was itself called by [`ask`].
 pub fn refuse_loop(env: &Env) -> Result<(), Error> {
     let Some(name) = env.os(MARKER) else { return Ok(()) };
-    Err(failed(&program(&name.to_string_lossy()), "leads back to ecr-login", "name another one in the configuration")
-        .into())
+    Err(no_answer(&program(&name.to_string_lossy()), &ChildError::Loop).into())
 }
 
 /// Finds the program on the PATH.
@@ -147,9 +147,10 @@ fn no_answer(program: &str, error: &ChildError) -> Failure {
             let what = "cannot be started: the interpreter in its first line does not exist";
             return failed(program, what, "install the interpreter, or replace the helper");
         }
+        ChildError::Loop => "name another one in the configuration",
         ChildError::NotStarted(_) => "correct its mode or replace it, or remove 'fallback' from the configuration",
-        ChildError::TimedOut => "run it by hand to see why, or raise AWS_ECR_TIMEOUT",
-        ChildError::TooMuchOutput(_) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
+        ChildError::TimedOut(_) => "run it by hand to see why, or raise AWS_ECR_TIMEOUT",
+        ChildError::TooMuchOutput(..) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
     };
     failed(program, error, hint)
 }

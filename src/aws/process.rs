@@ -95,12 +95,13 @@ fn no_answer(profile: &str, error: &ChildError) -> Failure {
         return failure.with_context(format!("cannot run the credential_process of profile '{profile}'"));
     }
     let hint = match error {
-        ChildError::TimedOut => {
+        ChildError::TimedOut(_) => {
             "run it by hand to see what it waits for (it can ask at the terminal, and has no standard input), or raise \
              AWS_ECR_TIMEOUT"
         }
+        ChildError::Loop => "name a program that prints the keys without this helper",
         ChildError::NotStarted(_) => "check the shell, which runs it, and the limits on processes",
-        ChildError::TooMuchOutput(_) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
+        ChildError::TooMuchOutput(..) | ChildError::Unreadable(_) => "run it by hand to see what it prints",
     };
     let what = format!("the credential_process of profile '{profile}' {error}");
     Failure::new(Code::CredentialProcess, what, hint)

@@ -15,14 +15,20 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::family::{Family, MOST_ROUNDS};
+use super::family::{Family, MOST_ROUNDS, ancestors_with_this_program, reap_orphans};
 use super::spawn_thread;
 
 /// How much of each stream is read, in bytes. A list of a thousand registries has a tenth of it.
 pub const LONGEST_OUTPUT: usize = 1024 * 1024;
 
+/// How often what this program runs may lead back to it. A wrapper that clears the environment hides it from every other guard.
+const MOST_ANCESTORS: usize = 4;
+
 /// The longest pause between two checks whether the program has ended, after the end of its output.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// The longest time between two looks for orphans that have ended.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// How long the end of standard error is waited for once the program has ended: a daemon that it leaves behind may hold it.
 const LINGER: Duration = Duration::from_millis(100);
@@ -45,12 +51,32 @@ pub struct Finished {
 pub enum ChildError {
     /// It cannot be started.
     NotStarted(io::Error),
+    /// It leads back to this program.
+    Loop,
     /// It did not end in time, and was killed.
-    TimedOut,
+    TimedOut(Kill),
     /// It printed more than [`LONGEST_OUTPUT`] to this stream, and was killed.
-    TooMuchOutput(&'static str),
+    TooMuchOutput(&'static str, Kill),
     /// Its output or its end cannot be read.
     Unreadable(io::Error),
+}
+
+/// How much of a program was killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// All.
+    Whole,
+    /// What runs as this user: `sudo` goes on.
+    OwnUser,
+}
+
+impl fmt::Display for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Whole => "was stopped",
+            Self::OwnUser => "what it runs as another user cannot be stopped and goes on",
+        })
+    }
 }
 
 impl fmt::Display for ChildError {
@@ -58,8 +84,11 @@ impl fmt::Display for ChildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => write!(f, "cannot be started: {error}"),
-            Self::TimedOut => f.write_str("did not answer in time and was stopped"),
-            Self::TooMuchOutput(stream) => write!(f, "printed more than 1 MiB on {stream}, the limit, and was stopped"),
+            Self::Loop => f.write_str("leads back to ecr-login"),
+            Self::TimedOut(kill) => write!(f, "did not answer in time and {kill}"),
+            Self::TooMuchOutput(stream, kill) => {
+                write!(f, "printed more than 1 MiB on {stream}, the limit, and {kill}")
+            }
             Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
         }
     }
@@ -72,16 +101,21 @@ pub fn run_child(
     relay: Option<Relay>,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
+    if ancestors_with_this_program() > MOST_ANCESTORS {
+        return Err(ChildError::Loop);
+    }
     let stdin = if input.is_some() { Stdio::piped() } else { no_input().map_err(ChildError::NotStarted)? };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, family) = Family::start(&mut command).map_err(ChildError::NotStarted)?;
-    let finished = converse(&mut child, &family, input, relay, deadline);
-    if finished.is_err() {
-        family.kill();
-        // Where the former finds no process, and to leave no zombie.
-        let _ = child.kill();
+    let mut finished = converse(&mut child, &family, input, relay, deadline);
+    if let Err(error) = &mut finished {
+        let is_all = family.kill(&mut child);
+        if let (false, ChildError::TimedOut(kill) | ChildError::TooMuchOutput(_, kill)) = (is_all, error) {
+            *kill = Kill::OwnUser;
+        }
+        // To leave no zombie.
         for _ in 0..MOST_ROUNDS {
-            if !matches!(child.try_wait(), Ok(None)) {
+            if !matches!(family.try_wait(&mut child), Ok(None)) {
                 break;
             }
             thread::sleep(Duration::from_millis(1));
@@ -130,10 +164,12 @@ fn converse(
                 return Ok(Finished { output, errors, status });
             }
             Some((_, until)) => until - now,
-            None if now >= deadline => return Err(ChildError::TimedOut),
+            None if now >= deadline => return Err(ChildError::TimedOut(Kill::Whole)),
             None if has_output => pause,
             None => deadline - now,
         };
+        let wait = wait.min(LONGEST_REST);
+        reap_orphans();
         match receiver.recv_timeout(wait) {
             Ok((name, piece)) => {
                 let piece = piece.map_err(ChildError::Unreadable)?;
@@ -141,7 +177,7 @@ fn converse(
                     if name == OUTPUT { (&mut output, &mut has_output) } else { (&mut errors, &mut has_errors) };
                 printed.extend_from_slice(&piece);
                 if printed.len() > LONGEST_OUTPUT {
-                    return Err(ChildError::TooMuchOutput(name));
+                    return Err(ChildError::TooMuchOutput(name, Kill::Whole));
                 }
                 *has_ended = piece.is_empty();
             }

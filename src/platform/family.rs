@@ -3,17 +3,23 @@
 //! adopts every orphan.
 //!
 //! On Linux, a descendant has the program among its ancestors, or the program's mark in its environment, which it keeps when its
-//! parent ends. Where /proc is missing or is that of other processes, the program gets a process group of its own, which is killed.
-//! On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
+//! parent ends. While the program is the only child, this process also becomes the parent of every descendant whose own parent
+//! ends, which shows those without the mark. Where /proc is missing or is that of other processes, the program gets a process group
+//! of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, set_child_subreaper, waitid, waitpid};
+#[cfg(unix)]
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, getpid, kill_process},
+};
 
 use super::process::notice_children;
 #[cfg(unix)]
@@ -41,6 +47,12 @@ struct Running {
     /// Whether it leads a process group.
     #[cfg(target_os = "linux")]
     has_group: bool,
+    /// Whether every child of this process is it or an orphan that it left.
+    #[cfg(target_os = "linux")]
+    has_orphans: bool,
+    /// How it ended. Another process may have its id from then on.
+    #[cfg(target_os = "linux")]
+    status: Option<ExitStatus>,
     #[cfg(windows)]
     job: Option<win32job::Job>,
 }
@@ -55,9 +67,20 @@ fn running() -> MutexGuard<'static, Vec<Running>> {
 /// Kills the programs that run now, with their descendants, since they would outlive this process, which `end` ends. Meanwhile no
 /// other thread notices that a program has ended, and says that it failed.
 pub fn end_with_children(end: impl FnOnce()) {
-    let mut all = running();
-    all.iter_mut().for_each(Running::kill);
+    kill_and(&mut running(), end);
+}
+
+fn kill_and(all: &mut [Running], end: impl FnOnce()) {
+    for program in all {
+        program.kill();
+    }
     end();
+}
+
+/// Waits for the orphans that have ended. As long as nobody does, they count as processes.
+pub(super) fn reap_orphans() {
+    #[cfg(target_os = "linux")]
+    reap(&mut running());
 }
 
 /// Has a signal that ends this process end the programs too.
@@ -78,13 +101,15 @@ fn listen() {
         Signal::PROF,
     ]);
     let end = |signal: Signal| {
-        if !running().is_empty() {
-            // A terminal sends the signal to its programs too. They get a moment, e.g. to show again what is typed.
+        let mut all = running();
+        if !all.is_empty() {
+            // A terminal sends the signal to its programs too. They get a moment, e.g. to show again what is typed. The list is
+            // held, so that their end is no failure of theirs, which other processes would hear of.
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        end_with_children(|| {
+        kill_and(&mut all, || {
             // As process 1, a process cannot end by such a signal.
-            if rustix::process::getpid() != Pid::INIT {
+            if getpid() != Pid::INIT {
                 let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
             }
             std::process::exit(128 + signal.as_raw());
@@ -107,18 +132,29 @@ impl Family {
         // Held until the program is in the list, where a signal's handler finds it.
         let mut all = running();
         #[cfg(target_os = "linux")]
+        reap(&mut all);
+        #[cfg(target_os = "linux")]
         let has_group = !shows_processes();
+        #[cfg(target_os = "linux")]
+        let has_orphans = !has_group && adopts_orphans();
         #[cfg(target_os = "linux")]
         if has_group {
             std::os::unix::process::CommandExt::process_group(command, 0);
         }
         let child = command.env(&mark, "1").spawn()?;
+        // From now on, an orphan may be that of either.
+        #[cfg(target_os = "linux")]
+        all.iter_mut().for_each(|other| other.has_orphans = false);
         all.push(Running {
             #[cfg(unix)]
             pid: Pid::from_child(&child),
             mark: mark.clone(),
             #[cfg(target_os = "linux")]
             has_group,
+            #[cfg(target_os = "linux")]
+            has_orphans,
+            #[cfg(target_os = "linux")]
+            status: None,
             #[cfg(windows)]
             job: job_of(&child),
         });
@@ -128,82 +164,156 @@ impl Family {
     /// The status of the program if it has ended. Another process may have its id from then on.
     pub(super) fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         let mut all = running();
-        let status = child.try_wait()?;
+        #[cfg(target_os = "linux")]
+        reap(&mut all);
+        #[cfg(target_os = "linux")]
+        let known = all.iter().find(|running| running.mark == self.0).and_then(|running| running.status);
+        #[cfg(not(target_os = "linux"))]
+        let known = None;
+        let status = if known.is_some() { known } else { child.try_wait()? };
         if status.is_some() {
             all.retain(|running| running.mark != self.0);
         }
         Ok(status)
     }
 
-    /// Kills it.
-    pub(super) fn kill(&self) {
-        running().iter_mut().filter(|running| running.mark == self.0).for_each(Running::kill);
+    /// Kills it, and tells whether nothing of it is left that this process may not kill.
+    pub(super) fn kill(&self, child: &mut Child) -> bool {
+        let mut all = running();
+        let Some(own) = all.iter_mut().find(|running| running.mark == self.0) else { return true };
+        let is_all = own.kill();
+        #[cfg(target_os = "linux")]
+        let has_ended = own.status.is_some();
+        #[cfg(not(target_os = "linux"))]
+        let has_ended = false;
+        if !has_ended {
+            // Where the former finds no process.
+            let _ = child.kill();
+        }
+        is_all
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        running().retain(|running| running.mark != self.0);
+        let mut all = running();
+        all.retain(|running| running.mark != self.0);
         #[cfg(target_os = "linux")]
-        reap_orphans();
+        {
+            reap(&mut all);
+            // What it leaves behind may go on for long, and leave orphans of its own.
+            if all.is_empty() && ADOPTS.swap(false, Relaxed) {
+                let _ = set_child_subreaper(None);
+            }
+        }
     }
 }
 
 impl Running {
+    /// Kills it, and tells whether nothing is left that belongs to another user, e.g. of `sudo`.
     #[cfg(target_os = "linux")]
-    fn kill(&mut self) {
+    fn kill(&mut self) -> bool {
         if self.has_group {
-            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
-            return;
+            return rustix::process::kill_process_group(self.pid, Signal::KILL) != Err(Errno::PERM);
         }
         let started = std::time::Instant::now();
+        let mut is_all = true;
         let mut killed = std::collections::HashSet::new();
         for _ in 0..MOST_ROUNDS {
             if started.elapsed() > LONGEST_CHASE {
                 break;
             }
-            let mut now = family(self.pid, &self.mark);
-            now.retain(|pid| kill_process(*pid, Signal::KILL).is_ok());
+            let mut now = self.family();
+            is_all = true;
+            now.retain(|pid| {
+                let result = kill_process(*pid, Signal::KILL);
+                is_all &= result != Err(Errno::PERM);
+                result.is_ok()
+            });
             if now.is_empty() {
                 break;
             }
             killed.extend(now);
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        // As process 1 of a container, this process has become the parent of those whose own parent was killed. Whoever started
-        // the program itself waits for it.
+        // This process may have become the parent of those whose own parent was killed. Whoever started the program itself waits
+        // for it.
         killed.remove(&self.pid);
         for pid in killed {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
+        is_all
     }
 
     #[cfg(windows)]
-    fn kill(&mut self) {
+    fn kill(&mut self) -> bool {
         // The job ends its processes when it is closed.
         drop(self.job.take());
+        true
     }
 
     #[cfg(not(any(target_os = "linux", windows)))]
-    fn kill(&mut self) {
-        let _ = kill_process(self.pid, Signal::KILL);
+    fn kill(&mut self) -> bool {
+        kill_process(self.pid, Signal::KILL) != Err(Errno::PERM)
+    }
+
+    /// The program and its descendants, without those that have ended and wait for their parents: children of children, processes
+    /// with the mark, and orphans.
+    #[cfg(target_os = "linux")]
+    fn family(&self) -> Vec<Pid> {
+        let (own, mut all) = (getpid(), processes());
+        let mut family = if self.status.is_some() { Vec::new() } else { descendants(self.pid) };
+        if self.has_orphans {
+            family.extend(descendants(own).into_iter().filter(|pid| *pid != own));
+        }
+        family.retain(|pid| !all.iter().any(|process| process.pid == *pid && process.has_ended));
+        all.retain(|process| !process.has_ended);
+        let is_orphan = |process: &Process| self.has_orphans && process.parent == Some(own);
+        let belongs = |process: &&Process| {
+            !family.contains(&process.pid) && (is_orphan(process) || has_mark(process.pid, &self.mark))
+        };
+        let more: Vec<Pid> = all.iter().filter(belongs).map(|process| process.pid).collect();
+        family.extend(more);
+        let mut next = 0;
+        while let Some(&parent) = family.get(next) {
+            let children = all.iter().filter(|process| process.parent == Some(parent)).map(|process| process.pid);
+            let new: Vec<Pid> = children.filter(|pid| !family.contains(pid)).collect();
+            family.extend(new);
+            next += 1;
+        }
+        family
     }
 }
 
-/// As process 1 of a container, this process is the parent of what others left behind, and nobody else waits for its end.
+/// Whether this process has made itself the parent of orphans.
 #[cfg(target_os = "linux")]
-fn reap_orphans() {
-    let own = rustix::process::getpid();
-    if own != Pid::INIT {
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// Makes this process the parent of its descendants whose own parents end, and tells whether there are no other orphans: not as
+/// process 1, which gets those of everybody, nor while it has a child, e.g. the daemon of an entrypoint.
+#[cfg(target_os = "linux")]
+fn adopts_orphans() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let has_no_child = matches!(waitid(WaitId::All, look), Err(Errno::CHILD));
+    let adopts = has_no_child && getpid() != Pid::INIT && set_child_subreaper(Some(getpid())).is_ok();
+    ADOPTS.fetch_or(adopts, Relaxed);
+    adopts
+}
+
+/// Waits for all children that have ended, since nobody else waits for orphans. Programs get their status.
+#[cfg(target_os = "linux")]
+fn reap(running: &mut [Running]) {
+    // For a program that leaves orphans without end.
+    const MOST: usize = 1000;
+    // The id of a group is that of its first process, which must not go to another one.
+    if running.iter().any(|program| program.has_group) {
         return;
     }
-    // Held, so that no program starts meanwhile: whoever starts it waits for it.
-    let running = running();
-    let is_orphan = |process: &Process| {
-        process.has_ended && process.parent == Some(own) && running.iter().all(|running| running.pid != process.pid)
-    };
-    for orphan in processes().iter().filter(|process| is_orphan(process)) {
-        let _ = waitpid(Some(orphan.pid), WaitOptions::NOHANG);
+    for _ in 0..MOST {
+        let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) else { return };
+        if let Some(program) = running.iter_mut().find(|program| program.pid == pid) {
+            program.status = Some(std::os::unix::process::ExitStatusExt::from_raw(status.as_raw()));
+        }
     }
 }
 
@@ -238,6 +348,8 @@ impl Drop for Running {
 #[cfg(target_os = "linux")]
 struct Process {
     pid: Pid,
+    /// The beginning of its program's name.
+    name: String,
     parent: Option<Pid>,
     /// Whether it waits for its parent to take notice.
     has_ended: bool,
@@ -258,26 +370,6 @@ fn descendants(root: Pid) -> Vec<Pid> {
     found
 }
 
-/// The process `root` and its descendants, without those that have ended and wait for their parents: children of children, and
-/// processes with the mark.
-#[cfg(target_os = "linux")]
-fn family(root: Pid, mark: &str) -> Vec<Pid> {
-    let (mut family, mut all) = (descendants(root), processes());
-    family.retain(|pid| !all.iter().any(|process| process.pid == *pid && process.has_ended));
-    all.retain(|process| !process.has_ended);
-    let is_marked = |process: &&Process| !family.contains(&process.pid) && has_mark(process.pid, mark);
-    let marked: Vec<Pid> = all.iter().filter(is_marked).map(|process| process.pid).collect();
-    family.extend(marked);
-    let mut next = 0;
-    while let Some(&parent) = family.get(next) {
-        let children = all.iter().filter(|process| process.parent == Some(parent)).map(|process| process.pid);
-        let new: Vec<Pid> = children.filter(|pid| !family.contains(pid)).collect();
-        family.extend(new);
-        next += 1;
-    }
-    family
-}
-
 /// Every process.
 #[cfg(target_os = "linux")]
 fn processes() -> Vec<Process> {
@@ -285,16 +377,43 @@ fn processes() -> Vec<Process> {
     let started = std::time::Instant::now();
     let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let directories = directories.take_while(|_| started.elapsed() < LONGEST_LOOK);
-    let process = |entry: std::fs::DirEntry| {
-        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-        let stat = std::fs::read(entry.path().join("stat")).ok()?;
-        // "pid (name) state parent …", where the name may contain any byte, even parentheses.
-        let stat = String::from_utf8_lossy(&stat);
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
-        Some(Process { pid, parent: Pid::from_raw(parent), has_ended: matches!(state, "Z" | "X") })
+    let pid = |entry: std::fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
+    directories.filter_map(pid).filter_map(process).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn process(pid: Pid) -> Option<Process> {
+    let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // "pid (name) state parent …", where the name may contain any byte, even parentheses.
+    let stat = String::from_utf8_lossy(&stat);
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
+    Some(Process { pid, name: name.to_owned(), parent: Pid::from_raw(parent), has_ended: matches!(state, "Z" | "X") })
+}
+
+/// How many of this process's ancestors run the same program, as far as the system shows it: what it runs leads back to it.
+#[cfg(target_os = "linux")]
+pub fn ancestors_with_this_program() -> usize {
+    use std::os::unix::fs::MetadataExt as _;
+    const MOST: usize = 1000;
+    let program = |pid: Pid| {
+        let file = std::fs::metadata(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok()?;
+        Some((file.dev(), file.ino()))
     };
-    directories.filter_map(process).collect()
+    let Some(own) = process(getpid()) else { return 0 };
+    let own_program = program(own.pid);
+    // The file of a process that is not dumpable, as this one, is shown to root alone.
+    let is_same =
+        |other: &Process| program(other.pid).map_or(other.name == own.name, |found| Some(found) == own_program);
+    let parent = |process: &Process| process.parent.and_then(self::process);
+    std::iter::successors(parent(&own), parent).take(MOST).filter(is_same).count()
+}
+
+/// Other systems do not show it.
+#[cfg(not(target_os = "linux"))]
+pub fn ancestors_with_this_program() -> usize {
+    0
 }
 
 /// Whether the environment that the process began with has the mark.

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::HOST;
 use crate::helper::{Helper, lacks_kernel, limit, program};
 use crate::namespace::{Namespace, missing, skip};
-use crate::process::{SOON, end, send, start, wait_until};
+use crate::process::{SOON, end, send, start, stop, wait_until};
 use crate::support::aws::Aws;
 
 /// A helper whose `credential_process` is this script.
@@ -385,4 +385,178 @@ fn as_the_first_process_it_leaves_no_zombie() {
         let left = fs::read_to_string(helper.home().join("left")).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
         assert_eq!(left, "", "{process}: {ran:?}");
     }
+}
+
+/// A daemon with an environment of its own, which is started twice removed: nothing but its new parent shows whose it is.
+#[test]
+fn a_daemon_without_the_environment_ends_at_a_time_out() {
+    if lacks_kernel("processes that are nobody's children") {
+        return;
+    }
+    let hang = "( ( env -i setsid sleep 300 >/dev/null 2>&1 & echo $! >\"$HOME/daemon\" ) & )\n\
+                while [ ! -s \"$HOME/daemon\" ]; do sleep 0.01; done\nsleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), hang);
+    let ran = helper.get(HOST);
+    assert!(ran.error().contains("in time and was stopped"), "{ran:?}");
+    let daemon = pid_in(&helper, "daemon");
+    wait_until(&format!("the daemon ({daemon}) ends"), SOON, || !runs(&daemon));
+}
+
+/// What a run that ended by itself left behind goes on when a later one is stopped, and what ends of it is no zombie.
+#[test]
+fn a_daemon_of_an_earlier_run_survives_a_time_out() {
+    if lacks_kernel("processes that are nobody's children") {
+        return;
+    }
+    let process = "if [ -e \"$HOME/daemon\" ]; then\n\
+                   echo $$ >\"$HOME/hangs\"; sleep 300\n\
+                   fi 2>/dev/null\n\
+                   (env -i sleep 0.1 >/dev/null 2>&1 & echo $! >\"$HOME/short\")\n\
+                   (env -i setsid sleep 300 >/dev/null 2>&1 & echo $! >\"$HOME/daemon\")\n\
+                   exit 1\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1s"), process);
+    let tokens = helper.home().join("tokens").display().to_string();
+    let mut child = helper.start(&["export", HOST, "--every", "1s", "--output", &tokens], b"");
+    let hangs = helper.home().join("hangs");
+    wait_until("the second run hangs", SOON, || fs::read_to_string(&hangs).is_ok_and(|pid| pid.ends_with('\n')));
+    let (short, daemon) = (pid_in(&helper, "short"), pid_in(&helper, "daemon"));
+    wait_until("the second run is stopped", SOON, || !runs(&pid_in(&helper, "hangs")));
+    wait_until("what ended is forgotten", SOON, || !Path::new("/proc").join(&short).exists());
+    let survives = runs(&daemon);
+    stop(&mut child);
+    let _ = Command::new("kill").arg(&daemon).status();
+    assert!(survives, "{daemon}");
+}
+
+#[test]
+fn what_runs_as_another_user_is_not_called_stopped() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("a process of another user", "only root makes a program like sudo");
+    }
+    let hang = "echo $$ >\"$HOME/own\"\n\"$HOME/sudo\" --reuid=0 --regid=0 --clear-groups sh -c 'echo $$; exec sleep 300' >\"$HOME/root\"\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1s"), hang);
+    let [own, sudo] =
+        [(program(), "helper", 0o755), ("/usr/bin/setpriv".into(), "sudo", 0o4755)].map(|(from, to, mode)| {
+            let copy = helper.home().join(to);
+            fs::copy(from, &copy).expect("a copy");
+            fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).expect("a mode");
+            copy
+        });
+    fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o777)).expect("a mode");
+    let mut command = helper.tool("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(own).arg("get");
+    let ran = crate::process::run(&mut command, HOST);
+    let root = pid_in(&helper, "root");
+    if root.is_empty() {
+        return skip("a process of another user", "this file system has no programs like sudo");
+    }
+    let goes_on = runs(&root);
+    shell(&format!("kill {root}"));
+    assert!(goes_on && sudo.exists());
+    assert!(ran.stdout.contains("what it runs as another user cannot be stopped and goes on"), "{ran:?}");
+    let own = pid_in(&helper, "own");
+    wait_until("what runs as this user ends", SOON, || !runs(&own));
+}
+
+/// Of what a run meets alone, others do not hear: a signal from a terminal or a job, limits of the machine for it.
+#[test]
+fn an_interrupted_process_fails_for_nobody_else() {
+    if lacks_kernel("signals that are ignored") {
+        return;
+    }
+    let aws = Aws::start();
+    for (end_of_first, runs) in [
+        ("sleep 300", 2),
+        ("kill -TERM $$", 2),
+        ("exit 143", 2),
+        ("echo 'Cannot fork: Resource temporarily unavailable' >&2; exit 2", 2),
+        ("exit 3", 1),
+    ] {
+        let script = format!(
+            "echo run >>\"$HOME/runs\"\n[ \"$(wc -l <\"$HOME/runs\")\" -gt 1 ] || {{ {end_of_first}; }}\n\
+             echo '{{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}}'"
+        );
+        let helper =
+            with_process(Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "60s"), &script);
+        let mut command = helper.tool("setsid");
+        let first = start(command.args(["env", "--default-signal"]).arg(program()).arg("get"), HOST);
+        if end_of_first == "sleep 300" {
+            wait_until("the process runs", SOON, || helper.home().join("runs").exists());
+            let group = nix::unistd::Pid::from_raw(first.id().try_into().expect("a process id"));
+            nix::sys::signal::killpg(group, Signal::SIGINT).expect("a signal");
+        }
+        let first = end(first);
+        assert!(!first.status.success(), "{end_of_first}: {first:?}");
+        let second = helper.get(HOST);
+        let ran = fs::read_to_string(helper.home().join("runs")).expect("it ran").lines().count();
+        assert_eq!((ran, second.code == Some(0)), (runs, runs == 2), "{end_of_first}: {second:?}");
+    }
+}
+
+/// An executable script in `bin` below the home, which comes first on the PATH then.
+fn install(helper: Helper, name: &str, script: &str) -> Helper {
+    // By another process: a descriptor that a fork of this process inherits would make it "busy".
+    let mut install = Command::new("install");
+    let install = install.args(["-D", "-m", "755", "/dev/stdin"]).arg(helper.home().join("bin").join(name));
+    assert_eq!(crate::process::run(install, format!("#!/bin/sh\n{script}")).code, Some(0));
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    helper.var("PATH", &path)
+}
+
+/// A wrapper that calls the helper again, as `sudo` would, without the variables by which the helper knows its own. It gives up
+/// after 30 calls, so that a loop ends here.
+fn wrapper(environment: &str, args: &str) -> String {
+    format!(
+        "echo call >>\"$HOME/calls\"\n[ \"$(wc -l <\"$HOME/calls\")\" -lt 30 ] || exit 9\n\
+         exec env {environment} HOME=\"$HOME\" PATH=\"$PATH\" AWS_EC2_METADATA_DISABLED=true AWS_ECR_DISABLE_CACHE=1 \
+         AWS_ECR_TIMEOUT=10s {} {args}\n",
+        program().display()
+    )
+}
+
+fn calls(helper: &Helper) -> usize {
+    fs::read_to_string(helper.home().join("calls")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_loop_that_clears_the_environment_ends() {
+    if lacks_kernel("the ancestors of a process") {
+        return;
+    }
+    let helper = install(Helper::bare(), "docker-credential-fake", &wrapper("-i", "\"$@\""));
+    helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+    let ran = helper.get("ghcr.io");
+    assert!(ran.stdout.contains("docker-credential-fake leads back to ecr-login"), "{ran:?}");
+    assert!(calls(&helper) <= 5, "{} calls", calls(&helper));
+    let again = wrapper("-i", &format!("get <<E\n{HOST}\nE"));
+    let helper = Helper::bare().var("AWS_ECR_DISABLE_CACHE", "1").var("AWS_ECR_TIMEOUT", "10s");
+    let helper = with_process(helper, &again);
+    let ran = helper.get(HOST);
+    assert!(ran.stdout.contains("the credential_process of profile 'default' failed: exit status: 1"), "{ran:?}");
+    assert!(calls(&helper) <= 5, "{} calls", calls(&helper));
+}
+
+/// Wrappers of docker, which `doctor` asks for its version.
+#[test]
+fn a_client_that_calls_doctor_is_asked_for_its_version_once() {
+    for environment in ["", "-i"] {
+        if environment == "-i" && lacks_kernel("the ancestors of a process") {
+            continue;
+        }
+        let helper = install(Helper::bare(), "docker", &wrapper(environment, "doctor"));
+        let ran = helper.run(&["doctor", "-v"], "");
+        // Each question of doctor's own is one.
+        assert!((1..=4).contains(&calls(&helper)), "{} calls: {ran:?}", calls(&helper));
+        assert!(ran.took < limit(Duration::from_secs(20)), "{:?}", ran.took);
+    }
+}
+
+#[test]
+fn a_version_is_one_short_line() {
+    let version = "echo 'Docker version 28.0.1,'; echo build; head -c 900000 /dev/zero | tr '\\0' 9";
+    let helper = install(Helper::bare(), "docker", version);
+    let ran = helper.run(&["doctor", "-v"], "");
+    let line = ran.stdout.lines().find(|line| line.contains("Docker version")).unwrap_or_else(|| panic!("{ran:?}"));
+    assert!(line.contains("28.0.1, build 9999") && line.chars().count() < 220, "{line}");
 }
