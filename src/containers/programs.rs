@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::env::Env;
 use crate::platform;
+use crate::text::one_line;
 
 /// The time limit for a program that prints its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many characters of a version are taken.
+const LONGEST_VERSION: usize = 200;
+/// The variable that marks the call of a program for its version.
+const ASKED: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_VERSION";
 
 /// The rules by which a program finds its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +109,17 @@ pub fn version(env: &Env, program: &Path) -> Option<Version> {
     parse_version(&version_output(env, program)?)
 }
 
-/// Returns what a program prints for `--version`; `None` if it prints nothing within the time limit.
+/// Returns what a program prints for `--version`, in one short line; `None` if it prints nothing within the time limit, or if this
+/// process was itself started for a version: a wrapper may call the helper, which would ask again.
 pub fn version_output(env: &Env, program: &Path) -> Option<String> {
+    if env.os(ASKED).is_some() || platform::ancestors_with_this_program() > 0 {
+        return None;
+    }
     let mut command = Command::new(program);
-    command.arg("--version").env_clear().envs(env.iter());
+    command.arg("--version").env_clear().envs(env.iter()).env(ASKED, "1");
     let finished = platform::run_child(command, None, None, Instant::now() + VERSION_TIMEOUT).ok()?;
-    Some(String::from_utf8_lossy(&finished.output).into_owned())
+    let line = one_line(&String::from_utf8_lossy(&finished.output));
+    Some(line.chars().take(LONGEST_VERSION).collect())
 }
 
 /// Parses the first two numbers of a version, e.g. of "podman version 5.8.6".
