@@ -51,6 +51,8 @@ pub enum Dependency {
     /// All variables except those that are [made up](variables::for_programs) for each run, and those of the helper that do
     /// not change which token a registry gets.
     Environment,
+    /// A variable that is made up for each run, and that a command names.
+    MadeUp(String),
     /// This boot of this machine.
     Boot,
     /// This boot, and what tells this sandbox from its neighbours: the machine gives each of them its own identity.
@@ -191,6 +193,10 @@ impl Dependency {
                 parts.add_variables(variables::for_programs(env));
                 Some(parts.into_key().to_string())
             }
+            Self::MadeUp(name) => Some(match env.os(name) {
+                Some(value) => KeyHasher::digest([value.as_encoded_bytes()]),
+                None => if env.is_empty(name) { "empty" } else { "absent" }.to_owned(),
+            }),
             Self::Boot => Some(KeyHasher::digest([platform::boot()?])),
             Self::Sandbox => Some(KeyHasher::digest([platform::sandbox()?])),
             Self::SandboxOfPrograms => Some(KeyHasher::digest([platform::sandbox_of_programs()?])),

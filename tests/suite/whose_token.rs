@@ -587,23 +587,47 @@ fn a_process_is_asked_again_in_another_directory_and_with_another_session_of_the
     }
 }
 
-/// docker gives each plugin a socket with a random name, terminals and CI systems number their runs.
+/// docker gives each plugin a socket with a random name, terminals, editors and CI systems number their runs.
 #[test]
 fn what_docker_and_terminals_make_up_for_each_run_does_not_run_a_process_again() {
+    const NAMES: &str = "DOCKER_CLI_PLUGIN_SOCKET TMUX_PANE SSH_CONNECTION CI_JOB_ID GITHUB_RUN_ID RUNNER_TRACKING_ID \
+         SYSTEM_TASKINSTANCEID SYSTEM_PLANID SYSTEM_JOBID SYSTEM_TIMELINEID TRAVIS_BUILD_ID TRAVIS_JOB_ID TRAVIS_TIMER_ID \
+         BITBUCKET_PIPELINE_UUID BITBUCKET_STEP_UUID BITBUCKET_BUILD_NUMBER DRONE_BUILD_NUMBER DRONE_BUILD_STARTED \
+         SEMAPHORE_JOB_ID SEMAPHORE_WORKFLOW_ID BUILDKITE_STEP_ID BUILDKITE_AGENT_PID KITTY_LISTEN_ON KITTY_PUBLIC_KEY \
+         KITTY_PID TERMINATOR_UUID VSCODE_PID VSCODE_IPC_HOOK VSCODE_GIT_IPC_HANDLE VSCODE_GIT_IPC_AUTH_TOKEN NVIM \
+         WARP_SESSION_ID WSL_INTEROP SUDO_COMMAND";
     let aws = Aws::start();
     let mut helper = with_process(&aws, "sh SCRIPT");
     settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
     for number in 0..3 {
-        for name in ["DOCKER_CLI_PLUGIN_SOCKET", "TMUX_PANE", "SSH_CONNECTION", "CI_JOB_ID", "GITHUB_RUN_ID"] {
+        for name in NAMES.split_whitespace() {
             helper.set(name, &format!("@docker_cli_{number}"));
         }
         helper.get(HOST).password_for(HOST);
     }
     assert_eq!((runs(&helper), aws.count()), (1, 1));
-    // A token that a CI system gives the job may be what the process signs in with.
-    helper.set("CI_JOB_JWT", "token");
-    helper.get(HOST).password_for(HOST);
-    assert_eq!((runs(&helper), aws.count()), (2, 1));
+    // A token that a CI system gives the job may be what the process signs in with. A branch or a role may choose an identity.
+    for (number, name) in ["CI_JOB_JWT", "DRONE_BRANCH", "MY_ROLE"].into_iter().enumerate() {
+        helper.set(name, "another");
+        helper.get(HOST).password_for(HOST);
+        assert_eq!((runs(&helper), aws.count()), (number + 2, 1), "{name}");
+    }
+}
+
+/// Its program may read the variable that it gets by name.
+#[test]
+fn a_made_up_variable_that_the_command_names_counts() {
+    let aws = Aws::start();
+    for words in ["BUILD_TAG", "--env=BUILD_TAG", "-eBUILD_TAG", "'BUILD_TAG'", "printenv BUILD_TAG,PATH"] {
+        let mut helper = with_process(&aws, &format!("sh SCRIPT {words}"));
+        settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
+        for (value, expected) in [("1", 1), ("1", 1), ("2", 2), ("2", 2), ("", 3), ("1", 3)] {
+            helper.set("BUILD_TAG", value);
+            helper.set("BUILD_NUMBER", &expected.to_string());
+            helper.get(HOST).password_for(HOST);
+            assert_eq!(runs(&helper), expected, "{words} with '{value}'");
+        }
+    }
 }
 
 /// `getenv` gives the first value.

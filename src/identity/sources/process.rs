@@ -17,6 +17,7 @@ use super::super::dependency::{Dependency, name_digest};
 use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, split};
+use super::super::variables::made_up_in;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -60,6 +61,7 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let mut found = Found { env, known: always.into(), absent: BTreeMap::new() };
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
     found.known.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
+    found.known.extend(made_up_in(command).map(|name| Dependency::MadeUp(name.to_owned())));
     for word in split(command, env)? {
         found.add_word(&word)?;
     }
