@@ -46,7 +46,7 @@ pub enum Dependency {
     Absent(PathBuf, Vec<String>),
     /// The current directory.
     Directory,
-    /// The names and states of the files in a directory.
+    /// The names and states of the files in a directory, without the [telemetry](TELEMETRY) of the AWS CLI.
     Folder(PathBuf),
     /// All variables except those that are [made up](variables::for_programs) for each run, and those of the helper that do
     /// not change which token a registry gets.
@@ -70,6 +70,12 @@ pub struct Observed {
 
 /// The limit on the files of a [`Dependency::Folder`].
 const MOST_FILES: usize = 1000;
+
+/// Where the AWS CLI 2 counts its commands, below the home directory, and the files for that: an SQLite database, with what SQLite
+/// puts beside it while it is open. Every command that makes a client writes it and holds no credentials in it (aws-cli,
+/// `awscli/telemetry.py`).
+const TELEMETRY_DIR: &str = ".aws/cli/cache";
+const TELEMETRY: [&str; 4] = ["session.db", "session.db-journal", "session.db-shm", "session.db-wal"];
 
 /// The limit on the names in the directory of a [`Dependency::Absent`].
 const MOST_NAMES: usize = 20_000;
@@ -116,9 +122,20 @@ impl Observed {
         }
     }
 
-    /// Whether it is about the files in a directory.
-    pub(super) fn is_listing(&self) -> bool {
-        matches!(self.dependency, Dependency::Absent(..) | Dependency::Folder(_))
+    /// Whether the times of a directory tell what happens to the files in it that count.
+    pub(super) fn is_told_by_directory(&self) -> bool {
+        match &self.dependency {
+            Dependency::Absent(..) => true,
+            Dependency::Folder(path) => !path.ends_with(TELEMETRY_DIR) || !path.join(TELEMETRY[0]).exists(),
+            _ => false,
+        }
+    }
+
+    /// The files in the directory that it is about that count.
+    pub(super) fn files(&self) -> impl Iterator<Item = DirEntry> {
+        let dir = if let Dependency::Folder(path) = &self.dependency { Some(path) } else { None };
+        let files = dir.and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+        files.filter(move |file| dir.is_some_and(|dir| !is_telemetry(dir, &file.file_name())))
     }
 
     pub(super) fn add_to(&self, parts: &mut KeyHasher) {
@@ -186,7 +203,9 @@ impl Dependency {
                 Some(KeyHasher::digest([path_bytes(&directory), inode.as_bytes()]))
             }
             Self::Folder(path) => listing(path, MOST_FILES, |file| {
-                Some(KeyHasher::digest([file.file_name().as_encoded_bytes(), state(&file.path()).as_bytes()]))
+                let name = file.file_name();
+                let counts = !is_telemetry(path, &name);
+                counts.then(|| KeyHasher::digest([name.as_encoded_bytes(), state(&file.path()).as_bytes()]))
             }),
             Self::Environment => {
                 let mut parts = KeyHasher::default();
@@ -212,6 +231,10 @@ impl Dependency {
             (_, Content::Unreadable(why)) => format!("unreadable: {why}"),
         }
     }
+}
+
+fn is_telemetry(dir: &Path, name: &OsStr) -> bool {
+    dir.ends_with(TELEMETRY_DIR) && TELEMETRY.iter().any(|telemetry| name == *telemetry)
 }
 
 /// A digest of what `describe` says about the files in a directory; `None` when there are more than `most`.

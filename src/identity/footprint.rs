@@ -11,6 +11,9 @@
 //! They do count where it matters that something is absent: a file that comes and goes leaves another time of the nearest directory on
 //! its way that exists. The same is true of a directory whose files are listed, and of those that the PATH has before a program. So an
 //! unrelated file that somebody creates there at the same time, e.g. in the home directory, costs the caching of this one exchange.
+//!
+//! In one of them files come and go all the time: where the AWS CLI 2 keeps its telemetry among sessions. There, the files themselves
+//! count, before and after, and none is noticed that comes and goes in between.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -94,10 +97,13 @@ impl Footprint {
         for observed in &identity.observed {
             for path in observed.paths(&identity.env) {
                 let end = footprint.add(&path, MOST_LINKS);
-                if observed.is_listing() {
+                if observed.is_told_by_directory() {
                     footprint.add_directory(&end);
                 }
             }
+            let files = observed.files().filter_map(|file| file.path().metadata().ok());
+            let changed_at = files.filter_map(|file| platform::changed_at(&file)).max();
+            footprint.changed_at = footprint.changed_at.max(changed_at);
         }
         footprint
     }

@@ -247,6 +247,41 @@ fn what_appears_while_a_process_runs_and_goes_again_leaves_no_token_behind() {
     }
 }
 
+/// What every command of the AWS CLI 2 that makes a client does among its sessions, for its telemetry.
+const TELEMETRY: &str = "cd ~/.aws/cli/cache; touch session.db-wal session.db-shm; echo x >> session.db\n\
+     rm session.db-wal session.db-shm; cd - >/dev/null\n";
+
+#[test]
+fn commands_of_the_aws_cli_leave_a_hit_that_follows_from_its_sessions() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    // New keys at each run, as of a role.
+    let print = "echo run >> ~/logs/runs; n=$(wc -l < ~/logs/runs)\n\
+         echo '{\"Version\":1,\"AccessKeyId\":\"ASIARUN'$n'\",\"SecretAccessKey\":\"s\"}'\n";
+    let script = user.helper.write("script", &format!("{TELEMETRY}{print}"));
+    let command = format!("/bin/sh {}", script.display());
+    let config = user.helper.write(".aws/config", &format!("[default]\ncredential_process = {command}\n"));
+    let database = user.helper.write(".aws/cli/cache/session.db", "x");
+    settle(&[&script, &config, &database, &at(".aws/cli/cache")]);
+    let get = || who(&get_with(&user.helper, &[], user.helper.home()));
+    let counts = || {
+        assert!(run(std::process::Command::new("sh").args(["-c", TELEMETRY]).env("HOME", at("")), "").code == Some(0))
+    };
+    for _ in 0..3 {
+        assert_eq!(get(), "ASIARUN1");
+        counts();
+    }
+    for (session, id) in [(".aws/cli/cache/role.json", "ASIARUN2"), (".aws/sso/cache/session.db", "ASIARUN3")] {
+        let session = user.helper.write(session, "{}");
+        settle(&[&session, session.parent().expect("a directory")]);
+        counts();
+        assert_eq!((get(), get()), (id.to_owned(), id.to_owned()), "{}", session.display());
+    }
+    // One that is being written as the process runs.
+    user.helper.write(".aws/cli/cache/role.json", "{ }");
+    assert_eq!((get(), get()), ("ASIARUN4".to_owned(), "ASIARUN5".to_owned()));
+}
+
 #[test]
 fn a_process_with_an_unsupported_command_line_is_not_cached() {
     let user = Printing::new();
