@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::super::dependency::{Dependency, name_digest};
 use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
-use super::super::shell_words::{may_be_script, split};
+use super::super::shell_words::{may_be_script, parts, split};
 use super::super::variables::made_up_in;
 use crate::code::Code;
 use crate::env::Env;
@@ -62,8 +62,10 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
     found.known.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     found.known.extend(made_up_in(command).map(|name| Dependency::MadeUp(name.to_owned())));
-    for word in split(command, env)? {
-        found.add_word(&word)?;
+    let words = split(command, env)?;
+    let before = std::iter::once("").chain(words.iter().map(String::as_str));
+    for (word, before) in words.iter().zip(before) {
+        found.add_word(word, before)?;
     }
     let absent = found.absent.into_iter();
     found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
@@ -80,15 +82,17 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add_word(&mut self, text: &str) -> Result<(), String> {
-        if may_be_script(text) {
+    /// Adds what a word may name that comes after another one.
+    fn add_word(&mut self, text: &str, before: &str) -> Result<(), String> {
+        if may_be_script(text, before, self.env) {
             return Err("one of its words may be a script".to_owned());
         }
         let is_directory = |part: &str| part.contains(['/', '\\', '.']) && Path::new(part).is_dir();
-        if std::iter::once(text).chain(text.split(JOINING)).any(is_directory) {
+        let parts: Vec<&str> = std::iter::once(text).chain(parts(text)).collect();
+        if parts.iter().flat_map(|part| std::iter::once(*part).chain(part.split(JOINING))).any(is_directory) {
             return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
         }
-        let mut files = paths(text);
+        let mut files: Vec<PathBuf> = parts.into_iter().flat_map(paths).collect();
         if !text.contains(['/', '\\']) {
             files.extend(self.add_program(text));
         }
