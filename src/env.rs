@@ -66,7 +66,8 @@ impl Env {
         Some(self.expand(Path::new(self.os(name)?)))
     }
 
-    /// The value as the path of an AWS file, in which the AWS CLI also replaces `$NAME` and `${NAME}`.
+    /// The value as the path of an AWS file or of the sessions of `aws login`, in which the AWS CLI also replaces `$NAME` and `${NAME}`:
+    /// not in that of a token or of authorities (botocore, `configloader.py`, `utils.py`).
     pub fn aws_file(&self, name: &str) -> Option<PathBuf> {
         let value = self.os(name)?;
         let expanded = value.to_str().map(|text| PathBuf::from(self.expand_variables(text)));

@@ -214,6 +214,24 @@ fn empty_variables_that_the_sdk_reads_differently_are_refused_by_name() {
     assert_eq!(aws.count(), calls);
 }
 
+/// The AWS CLI replaces what the SDK's provider, which reads the variable itself, does not.
+#[test]
+fn a_directory_of_sign_ins_that_the_aws_cli_reads_differently_is_refused_with_the_cause() {
+    let aws = Aws::start();
+    let bare = on_an_instance(&aws);
+    bare.write(".aws/config", "[default]\nlogin_session = arn:aws:iam::111122223333:user/U\n");
+    for (value, words) in [
+        ("~/lc", "has '~' or a variable"),
+        ("$HOME/lc", "has '~' or a variable"),
+        ("/x/${HOME}", "has '~' or a variable"),
+        ("lc", "is not an absolute path"),
+        ("/none/$lc", "expired or is gone"),
+    ] {
+        let ran = get_with(&bare, &[("AWS_LOGIN_CACHE_DIRECTORY", value)], bare.home());
+        assert!(ran.error().contains(words), "{value}: {ran:?}");
+    }
+}
+
 /// The SDK's own clients read the endpoint of a sign-in.
 #[test]
 fn an_empty_endpoint_is_none_for_an_sso_sign_in_too() {

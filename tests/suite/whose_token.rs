@@ -563,8 +563,10 @@ fn a_program_that_changed_a_moment_ago_proves_nothing() {
 fn a_process_is_asked_again_in_another_directory_and_with_another_session_of_the_aws_cli() {
     let aws = Aws::start();
     let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let helper = helper.var("AWS_LOGIN_CACHE_DIRECTORY", "$HOME/logins");
     let print = |id: &str| format!(r#"{{"Version":1,"AccessKeyId":"{id}","SecretAccessKey":"s"}}"#);
-    let script = helper.write("script", "cat keys 2>/dev/null || cat ~/.aws/cli/cache/keys\n");
+    let script =
+        helper.write("script", "cat keys 2>/dev/null || cat ~/logins/keys 2>/dev/null || cat ~/.aws/cli/cache/keys\n");
     let config = format!("[default]\ncredential_process = /bin/sh {}\n", script.display());
     let config = helper.write(".aws/config", &config);
     let mut last = config.clone();
@@ -578,8 +580,13 @@ fn a_process_is_asked_again_in_another_directory_and_with_another_session_of_the
     for (dir, id) in [("here", "AKIAHERE"), ("there", "AKIATHERE"), ("here", "AKIAHERE")] {
         assert!(get(dir).starts_with(id), "{id}");
     }
-    for id in ["AKIASESSION1", "AKIASESSION2"] {
-        let session = helper.write(".aws/cli/cache/keys", &print(id));
+    for (dir, id) in [
+        (".aws/cli/cache", "AKIASESSION1"),
+        (".aws/cli/cache", "AKIASESSION2"),
+        ("logins", "AKIALOGIN1"),
+        ("logins", "AKIALOGIN2"),
+    ] {
+        let session = helper.write(&format!("{dir}/keys"), &print(id));
         settle(&[&session]);
         let first = get("nowhere");
         assert!(first.starts_with(id), "{first}");

@@ -35,6 +35,11 @@ impl Login {
         }
         let name = format!("{:x}.json", Sha256::digest(arn.trim()));
         let file = match env.os(read[0]).map(PathBuf::from) {
+            // The AWS CLI replaces them (botocore, `get_login_token_cache_directory`), and the provider cannot be told another directory.
+            dir if dir != env.aws_file(read[0]) => {
+                let what = "AWS_LOGIN_CACHE_DIRECTORY has '~' or a variable, which the AWS SDK does not replace";
+                return invalid(what.to_owned(), "write the whole path in AWS_LOGIN_CACHE_DIRECTORY");
+            }
             Some(dir) if dir.is_absolute() => dir.join(name),
             Some(_) => {
                 let hint = "set it to one, or unset AWS_LOGIN_CACHE_DIRECTORY";

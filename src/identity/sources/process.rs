@@ -60,7 +60,7 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     let always = [Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
     let mut found = Found { env, known: always.into(), absent: BTreeMap::new() };
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
-    found.known.extend(sessions.chain(env.path("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
+    found.known.extend(sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     found.known.extend(made_up_in(command).map(|name| Dependency::MadeUp(name.to_owned())));
     let words = split(command, env)?;
     let before = std::iter::once("").chain(words.iter().map(String::as_str));
