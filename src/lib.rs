@@ -16,6 +16,7 @@
 //! | [`client_config`] | which credentials docker uses for a registry |
 //! | [`registry`] | parses server URLs and hosts |
 //! | [`input`] | bounded reads of files |
+//! | [`toml_text`] | bounded parsing of TOML |
 //! | [`display_time`] | times and durations for people |
 //! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |
@@ -61,6 +62,7 @@ pub mod terminal;
 pub mod text;
 pub mod token;
 pub mod token_provider;
+pub mod toml_text;
 
 /// The name of the program, which clients look for on the PATH.
 pub const NAME: &str = "docker-credential-ecr-login";

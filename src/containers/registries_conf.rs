@@ -25,6 +25,7 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::input::{self, Content};
 use crate::platform;
+use crate::toml_text;
 
 /// The size limit of one of the files, whose parser takes up to 120 times as much memory.
 const LARGEST: u64 = 256 * 1024;
@@ -72,7 +73,7 @@ pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Re
             return Err(wrong(why));
         }
         let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
-        let conf: toml::Table = toml::from_str(text).map_err(|error| wrong(&error.message()))?;
+        let conf: toml::Table = toml_text::parse(text).map_err(|mistake| wrong(&mistake.what))?;
         if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
             let names = names.iter().filter_map(toml::Value::as_str);
             helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();

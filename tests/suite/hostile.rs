@@ -299,6 +299,41 @@ fn a_small_stack_ends_no_command() {
     assert_eq!(ran.code, Some(1), "a failure after the first output ends the program: {ran:?}");
 }
 
+/// Ten kilobytes of tables in tables, each with a key of many parts: what the parser has no limit for.
+#[test]
+fn settings_nested_in_thousands_are_one_line_on_a_small_stack() {
+    let keys = vec!["a"; 75].join(".");
+    let deep = (0..70).fold("1".to_owned(), |inner, _| format!("{{{keys}={inner}}}"));
+    let json = format!("{{\"auths\":{}0{}}}", "{\"h\":".repeat(120), "}".repeat(120));
+    let on_small_stack = |helper: &Helper, args: &[&str], input: &str| {
+        let mut shell = helper.tool("sh");
+        run(shell.args(["-c", "ulimit -s 256; exec \"$@\"", "sh"]).arg(program()).args(args), input)
+    };
+    let aws = Aws::start();
+    let own = Helper::of(&aws);
+    own.write(".config/docker-credential-ecr-login/config.toml", &format!("a={deep}\n"));
+    for (args, input) in [(&["get"][..], HOST), (&["list"], ""), (&["setup", HOST], "")] {
+        let ran = on_small_stack(&own, args, input);
+        let line =
+            "config.toml, line 1: more than 20 tables or lists in each other; correct the line [E-CONFIG-INVALID]";
+        assert!(ran.code == Some(1) && ran.stderr.contains(line), "{args:?}: {:?} {}", ran.code, ran.stderr);
+    }
+    let helper = Helper::of(&aws);
+    helper.write(".config/containers/registries.conf", &format!("a={deep}\n"));
+    let line = "registries.conf: more than 20 tables or lists in each other";
+    for args in [&["setup", HOST][..], &["setup", "--podman", HOST], &["doctor", HOST]] {
+        let ran = on_small_stack(&helper, args, "");
+        let is_said = ran.stderr.contains(line) || !args.contains(&"--podman");
+        assert!(matches!(ran.code, Some(0 | 1)) && is_said, "{args:?}: {ran:?}");
+    }
+    let helper = Helper::of(&aws);
+    helper.write(".docker/config.json", &json);
+    for args in [&["setup", HOST][..], &["doctor", HOST]] {
+        let ran = on_small_stack(&helper, args, "");
+        assert!(matches!(ran.code, Some(0 | 1)), "{args:?}: {ran:?}");
+    }
+}
+
 /// Tokens that look like words.
 #[test]
 fn a_token_that_the_helper_sent_is_not_quoted() {

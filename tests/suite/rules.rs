@@ -146,6 +146,15 @@ fn the_sdk_is_used_in_aws_alone() {
     }
 }
 
+/// The one that has limits.
+#[test]
+fn toml_is_parsed_in_one_module() {
+    for (file, code) in sources().into_iter().filter(|(file, _)| module(file) != "toml_text") {
+        let production = code.split("#[cfg(test)]").next().expect("a part");
+        assert!(!production.contains("toml::from_"), "{}", file.display());
+    }
+}
+
 #[test]
 fn the_environment_is_read_in_one_module() {
     const READS: [&str; 7] = [

@@ -14,6 +14,7 @@ use crate::code::Code;
 use crate::containers::{self, CredentialHelper, Era, Rules};
 use crate::env::Env;
 use crate::error::Error;
+use crate::toml_text;
 
 /// The first line of the drop-in, by which `--remove` recognizes it.
 const FIRST_LINE: &str = "# By docker-credential-ecr-login setup --podman, which with --remove takes it out again.";
@@ -38,7 +39,7 @@ impl DropIn {
             return Some(Self { names: Vec::new(), others: String::new() });
         }
         let (_, rest) = text.strip_prefix(FIRST_LINE)?.split_once('\n').unwrap_or_default();
-        let Some(list) = toml::from_str::<Conf>(rest).ok()?.credential_helpers else {
+        let Some(list) = toml_text::parse::<Conf>(rest).ok()?.credential_helpers else {
             return Some(Self { names: Vec::new(), others: rest.to_owned() });
         };
         // A list may span lines.
