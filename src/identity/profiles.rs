@@ -108,7 +108,7 @@ impl Profiles {
 
     /// The same for any section that has one of these keys and is no profile's.
     pub fn misspelt_with(&self, keys: &[&str]) -> Option<Failure> {
-        let names = self.files.iter().flat_map(|file| file.headers_with(keys));
+        let names = self.files.iter().flat_map(|file| file.names_with(keys));
         names.filter(|name| self.profile(name).is_none()).find_map(|name| self.misspelt(name))
     }
 

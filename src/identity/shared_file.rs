@@ -133,12 +133,11 @@ impl SharedFile {
     /// The section with a header of this kind and name. The AWS CLI reads a name in quotes as the name without them, the SDK
     /// for Go as the name with them.
     pub(super) fn named(&self, kind: &str, name: &str) -> Option<Section<'_>> {
-        let is_quoted = |Section { header, .. }: &Section<'_>| {
-            let quoted = header.strip_prefix(kind).and_then(|rest| rest.strip_prefix(' '));
-            quoted.is_some_and(|quoted| without_quotes(quoted) == name)
-        };
-        let quoted = || self.ini.sections().filter(is_quoted).min_by_key(|section| section.line);
-        self.ini.section(&format!("{kind} {name}")).or_else(quoted)
+        // Quotes that the name itself has would end it before its end.
+        let quoted =
+            |quote: &str| self.ini.section(&format!("{kind} {quote}{name}{quote}")).filter(|_| !name.contains(quote));
+        let first_quoted = || [quoted("'"), quoted("\"")].into_iter().flatten().min_by_key(|section| section.line);
+        self.ini.section(&format!("{kind} {name}")).or_else(first_quoted)
     }
 
     /// The names of all profiles.
@@ -158,9 +157,7 @@ impl SharedFile {
             Kind::Credentials => format!("[{profile}]"),
         };
         let meant = |Section { header, .. }: &Section<'_>| {
-            let is_profile = header.get(..8).is_some_and(|kind| kind.eq_ignore_ascii_case("profile "));
-            let name = if is_profile { &header[8..] } else { header };
-            without_quotes(name).trim().eq_ignore_ascii_case(without_quotes(profile.trim()))
+            meant_name(header).eq_ignore_ascii_case(without_quotes(profile.trim()))
         };
         let Section { header, line, .. } = self.ini.sections().filter(meant).min_by_key(|section| section.line)?;
         let hint = if profile.trim() == profile {
@@ -175,10 +172,10 @@ impl SharedFile {
         ))
     }
 
-    /// The headers of the sections that have one of these keys.
-    pub(super) fn headers_with(&self, keys: &[&str]) -> impl Iterator<Item = &str> {
+    /// The names of the profiles that the sections with one of these keys seem to be meant for.
+    pub(super) fn names_with(&self, keys: &[&str]) -> impl Iterator<Item = &str> {
         let has = |section: &Section<'_>| keys.iter().any(|key| section.has(key));
-        self.ini.sections().filter(has).map(|section| section.header)
+        self.ini.sections().filter(has).map(|section| meant_name(section.header))
     }
 
     /// What was passed over, for people: lines, a section, or the whole file, which does not exist.
@@ -194,4 +191,10 @@ impl SharedFile {
             self.ini.passed_over.iter().map(|passed| format!("{}, line {}: {}", self.name(), passed.line, passed.why));
         missing.into_iter().chain(replaced).chain(lines)
     }
+}
+
+/// The name of the profile that a header seems to be meant for, in either file and in any case.
+fn meant_name(header: &str) -> &str {
+    let is_profile = header.get(..8).is_some_and(|kind| kind.eq_ignore_ascii_case("profile "));
+    without_quotes(if is_profile { &header[8..] } else { header }).trim()
 }

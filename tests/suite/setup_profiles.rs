@@ -252,6 +252,28 @@ fn thousands_of_profiles_are_looked_at_in_a_moment() {
     });
 }
 
+/// Eight times as many take eight times as long, and not sixty times: with a sign-in each, with sections that are no profiles, and with
+/// names in quotes.
+#[test]
+fn the_time_for_profiles_grows_with_their_number_alone() {
+    const FEW: usize = 1000;
+    let session = "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://x.awsapps.com/start\n";
+    let profile = |form: &str, number: usize| form.replace('#', &format!("{number:012}"));
+    for form in [
+        "[profile p#]\nsso_session = s\nsso_account_id = #\nsso_role_name = Admin\n",
+        "[profile 'p#']\nrole_arn = arn:aws:iam::#:role/r\nsource_profile = k\n",
+        "[profile p#]\nrole_arn = arn:aws:iam::x:role/r\nsource_profile = none\n",
+        "[profile]\n[x p#]\nrole_arn = arn:aws:iam::#:role/r\n",
+    ] {
+        let took = |count: usize| {
+            let text: String = (0..count).map(|number| profile(form, number)).collect();
+            let helper = with_profiles(&format!("{session}{text}"));
+            (0..2).map(|_| helper.run(&["setup", crate::HOST], "").took).min().expect("two")
+        };
+        crate::process::best_of_three(took(FEW) * 16, || took(8 * FEW));
+    }
+}
+
 /// The helper reads what setup has written, and another setup finds each account in it.
 #[test]
 fn thousands_of_accounts_are_mapped_as_far_as_the_file_may_grow() {

@@ -36,7 +36,7 @@ pub(super) struct Accounts {
     pub(super) left_out: Vec<String>,
     /// The files that were read, as the object of "is in neither".
     files: String,
-    /// Why a section that names an account is no profile.
+    /// Why a section that names an account is no profile, where no profile fits any account.
     misspelt: Option<Failure>,
 }
 
@@ -77,7 +77,8 @@ impl Accounts {
                 Err(wrong) => left_out.push(format!("left the profile '{name}' out: {wrong}")),
             }
         }
-        let (files, misspelt) = (profiles.neither(), profiles.misspelt_with(&["sso_account_id", "role_arn"]));
+        let files = profiles.neither();
+        let misspelt = fitting.is_empty().then(|| profiles.misspelt_with(&["sso_account_id", "role_arn"])).flatten();
         Ok(Self { fitting, names, left_out, files, misspelt })
     }
 
