@@ -25,7 +25,7 @@ use crate::identity::{CacheKey, Identity, credentials_key};
 #[derive(Clone, Default)]
 pub struct Exchange {
     worker: Worker,
-    network: Arc<Mutex<Option<Network>>>,
+    network: Arc<Mutex<Option<Result<Network, Failure>>>>,
     last: LastRequest,
     /// How often a request is sent, if the settings do not decide it.
     attempts: Option<u32>,
@@ -101,14 +101,15 @@ impl Exchange {
         })
     }
 
-    /// The connections, by the settings of the first step.
+    /// The connections, or why there are none, by the settings of the first step. What they name is read once: it may be a pipe,
+    /// which gives its content once, or makes its reader wait until the deadline.
     fn network(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Network, Failure> {
         let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(network) = &*network {
-            return Ok(network.clone());
+            return network.clone();
         }
-        let trust = Trust::new(target, identity, deadline)?;
-        Ok(network.insert(Network::new(&identity.env, trust, self.last.clone())).clone())
+        let trust = Trust::new(target, identity, deadline);
+        network.insert(trust.map(|trust| Network::new(&identity.env, trust, self.last.clone()))).clone()
     }
 }
 

@@ -9,7 +9,6 @@
 //! is read at once. A mistake in one of the first two is an error; in the others only for TLS, since machines set them
 //! without need. The system's are read once, for the first connection with TLS, in another thread while it connects.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use rustls::crypto::ring as cryptography;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::load_native_certs;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -206,15 +205,27 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
 fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<Arc<RootCertStore>, Failure> {
-    let read = || -> Result<RootCertStore, Box<dyn Error>> {
+    let read = || -> Result<RootCertStore, String> {
         let pem = bytes(path, input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?.content)?;
         let mut store = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            store.add(certificate?)?;
+        for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&pem)) {
+            let wrong = |what: &str| format!("its certificate number {number} {what}");
+            let certificate = certificate.map_err(|error| wrong(describe_pem_error(&error)))?;
+            store.add(certificate).map_err(|_| wrong("cannot be parsed"))?;
         }
-        if store.is_empty() { Err(NO_CERTIFICATE.into()) } else { Ok(store) }
+        if store.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(store) }
     };
     read().map(Arc::new).map_err(|why| unusable(path, setting, &why))
+}
+
+/// The parser's own texts hold lines of the file, as numbers.
+fn describe_pem_error(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "has no line '-----END CERTIFICATE-----'",
+        pem::Error::IllegalSectionStart { .. } => "begins with a line that is not '-----BEGIN CERTIFICATE-----'",
+        pem::Error::Base64Decode(_) => "is not base64",
+        _ => "cannot be read",
+    }
 }
 
 const NO_CERTIFICATE: &str = "it contains no certificate";

@@ -99,6 +99,23 @@ fn a_token_file_that_never_yields_anything() {
     assert!(ran.error().contains("in time"), "{ran:?}");
 }
 
+/// Every step of it needs the certificates.
+#[test]
+fn doctor_waits_once_for_certificates_that_never_come() {
+    let aws = Aws::start();
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "1s");
+        let pipe = helper.home().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let helper = helper.var(variable, pipe.to_str().expect("UTF-8"));
+        crate::process::best_of_three(Duration::from_secs(5), || {
+            let ran = helper.run(&["doctor", HOST], "");
+            assert!(ran.stdout.contains("it is not a regular file, and reading it did not end in time"), "{ran:?}");
+            ran.took
+        });
+    }
+}
+
 #[test]
 fn files_that_block_or_never_end_cost_no_more_than_the_deadline() {
     let aws = Aws::start();

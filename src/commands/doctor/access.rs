@@ -21,8 +21,9 @@ use crate::text::beginning;
 use crate::token::Token;
 use crate::token_provider;
 
-/// The time limits for the token and for the principal. Credentials have the time limit of a `get`, since a
+/// The time limits for the files that the route depends on, for the token and for the principal. Credentials have the time limit of a `get`, since a
 /// `credential_process` may be slow, and the longer one of a program that may ask a person.
+const ROUTE: Duration = Duration::from_secs(3);
 const TOKEN: Duration = Duration::from_secs(11);
 const PRINCIPAL: Duration = Duration::from_secs(3);
 
@@ -74,7 +75,7 @@ impl Access {
         identity: Arc<Identity>,
         exchange: Exchange,
     ) -> Self {
-        let route = exchange.route(&target, &identity, checker.until(TOKEN));
+        let route = exchange.route(&target, &identity, checker.for_credentials().min(checker.until(ROUTE)));
         let endpoint = Arc::new(Endpoint { index, route, silence: OnceLock::new() });
         let principal = Arc::new(Principal { index, arn: OnceLock::new() });
         let checks = Vec::new();
