@@ -81,9 +81,12 @@ impl Exchange {
                 client.authorize(&token_url).await?;
                 answer = client.send(Method::HEAD, &url).await?;
             }
-            // An answer to HEAD has no body, and only the body describes an error.
-            if answer.status() != StatusCode::OK {
-                answer = client.send(Method::GET, &url).await?;
+            // An answer to HEAD has no body, and only the body describes an error. One without it is an answer too: a proxy may
+            // end the connection within the body.
+            if answer.status() != StatusCode::OK
+                && let Ok(described) = client.send(Method::GET, &url).await
+            {
+                answer = described;
             }
             Ok(registry_answer(&answer))
         })

@@ -290,6 +290,29 @@ fn each_reason_why_an_image_cannot_be_pulled_has_its_own_code() {
     }
 }
 
+/// It ends the connection within the body of what it answers.
+#[test]
+fn a_registry_whose_answer_breaks_off_has_answered() {
+    use axum::body::{Body, Bytes};
+    use futures_util::stream::{self, StreamExt};
+    let half = || async {
+        let first = stream::once(async { Ok(Bytes::from_static(b"{")) });
+        let then = stream::once(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(std::io::Error::other("the end"))
+        });
+        (StatusCode::UNAUTHORIZED, Body::from_stream(first.chain(then)))
+    };
+    let registry = Router::new().fallback(half);
+    let Some(Healthy { helper, aws: _aws }) = Healthy::with("doctor of half an answer", &[HOST], registry) else {
+        return;
+    };
+    for (name, target) in [("registry", HOST.to_owned()), ("image", format!("{HOST}/app:1"))] {
+        let (status, what) = check(&report(&helper, &[&target]).0, name);
+        assert!(status == "failure" && what.contains("401") && !what.contains("cannot reach"), "{what}");
+    }
+}
+
 #[test]
 fn what_docker_takes_before_it_asks_a_helper_is_named() {
     let Some(Healthy { helper, aws: _aws }) = Healthy::start("doctor of DOCKER_AUTH_CONFIG") else { return };
