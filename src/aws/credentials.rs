@@ -14,12 +14,14 @@ use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_types::region::Region;
+use http::StatusCode;
 use log::debug;
 
 use super::context::Context;
-use super::diagnose::{signed_out, without_credentials};
+use super::diagnose::{service_error, signed_out, without_credentials};
 use super::fields::Fields;
 use super::sdk_config::with_credentials;
+use super::sdk_error::Refusal;
 use super::{container, github, instance, process, sso};
 use crate::code::Code;
 use crate::config::{Keys, Role};
@@ -108,6 +110,11 @@ async fn from_login(Login { profile, arn, file }: &Login, context: &Context) -> 
     let provider = LoginCredentialsProvider::builder(arn).configure(&settings).build();
     provider.provide_credentials().await.map_err(|error| {
         context.transport_failure(&error).unwrap_or_else(|| {
+            // The provider's error does not say what the service answered.
+            if let Some(status) = context.last.status().filter(StatusCode::is_server_error) {
+                let code = format!("HTTP {}", status.as_u16());
+                return service_error("AWS Sign-In", &Refusal { code: &code, message: "", status: status.as_u16() });
+            }
             let session = format!("the 'aws login' session of profile '{profile}'");
             signed_out(Code::LoginExpired, &session, file, &format!("aws login --profile {}", shell_word(profile)))
         })

@@ -7,45 +7,103 @@
 //! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
 //! LDAP; a dynamic build with glibc does.
 
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 /// The addresses of a host name, with any port.
-pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, ResolveDnsError> {
-    system::look_up(name).await.map_err(ResolveDnsError::new)
+pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
+    system::look_up(name).await
 }
 
-/// The resolver of hyper-util's connector.
-#[derive(Clone, Debug)]
-pub(super) struct Resolver;
+/// Why a name has no address.
+#[derive(Debug)]
+pub(super) enum NameError {
+    /// It has none, as this text says.
+    Unknown(String),
+    /// What should know it failed, for this reason if any is known.
+    Failed(String),
+    /// No server answered in time.
+    #[cfg_attr(
+        not(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static"))),
+        expect(dead_code, reason = "the C library does not tell it from a failure")
+    )]
+    Late,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(why) | Self::Failed(why) => f.write_str(why),
+            Self::Late => f.write_str("no name server answers"),
+        }
+    }
+}
+
+impl Error for NameError {}
+
+/// The resolver of hyper-util's connector. Clones share the names that it waits for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolver(Arc<Mutex<BTreeSet<String>>>);
+
+impl Resolver {
+    /// Whether a name is not resolved yet, or was not when nobody waited any longer.
+    pub(super) fn is_waiting_for(&self, name: &str) -> bool {
+        self.names(|names| names.contains(name))
+    }
+
+    fn names<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = ResolveDnsError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveDnsError>> + Send>>;
+    type Error = NameError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, NameError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveDnsError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NameError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        Box::pin(async move { Ok(look_up(name.as_str()).await?.into_iter()) })
+        let resolver = self.clone();
+        Box::pin(async move {
+            resolver.names(|names| names.insert(name.as_str().to_owned()));
+            let found = look_up(name.as_str()).await;
+            resolver.names(|names| names.remove(name.as_str()));
+            Ok(found?.into_iter())
+        })
     }
 }
 
 #[cfg(not(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static"))))]
 mod system {
-    use std::io;
     use std::net::SocketAddr;
 
+    use super::NameError;
+
+    /// What Windows says where a name server fails (WSATRY_AGAIN).
+    const TRY_AGAIN: i32 = 11002;
+
     /// By the C library, which blocks a thread of its own, for which no deadline waits.
-    pub(super) async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+    pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
+        let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| {
+            // The standard library has no kind for it.
+            let is_failure = cfg!(windows) && error.raw_os_error() == Some(TRY_AGAIN);
+            if is_failure || error.to_string().contains("Temporary failure") {
+                return NameError::Failed(String::new());
+            }
+            NameError::Unknown(error.to_string())
+        })?;
+        Ok(found.collect())
     }
 }
 
@@ -57,10 +115,12 @@ mod system {
 
     use hickory_resolver::TokioResolver;
     use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
-    use hickory_resolver::net::NetError;
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use hickory_resolver::net::{DnsError, NetError};
+    use hickory_resolver::proto::op::ResponseCode;
     use hickory_resolver::system_conf::parse_resolv_conf;
 
+    use super::NameError;
     use crate::input;
     use crate::platform;
 
@@ -71,17 +131,38 @@ mod system {
     const LONGEST_LINE: u64 = 64 * 1024;
 
     /// In Rust. The system's settings are read for each name: a process resolves one or two.
-    pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NetError> {
+    pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
         // For a name in the hosts file, no server is queried, not even for the other kind of address: the name may be in the
         // file because no server can be reached.
         let mut found = listed(name).unwrap_or_default();
         if found.is_empty() {
-            let (config, mut options) = servers()?;
-            options.use_hosts_file = ResolveHosts::Never;
-            let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-            found = builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect();
+            found = by_servers(name).await.map_err(name_error)?;
         }
         Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
+    }
+
+    async fn by_servers(name: &str) -> Result<Vec<IpAddr>, NetError> {
+        let (config, mut options) = servers()?;
+        options.use_hosts_file = ResolveHosts::Never;
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
+    }
+
+    /// A server that answers with another error than that there is no such name does not know.
+    fn name_error(error: NetError) -> NameError {
+        match error {
+            NetError::Timeout => NameError::Late,
+            NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+                ResponseCode::NXDomain | ResponseCode::NoError => NameError::Unknown("no such name".to_owned()),
+                code => NameError::Failed(code.to_string()),
+            },
+            NetError::Dns(DnsError::ResponseCode(code)) => NameError::Failed(code.to_string()),
+            NetError::Io(error) => NameError::Failed(error.to_string()),
+            NetError::Message(why) => NameError::Failed(why.to_owned()),
+            NetError::Msg(why) => NameError::Failed(why),
+            // What other errors say is about the resolver's own code.
+            _ => NameError::Failed(String::new()),
+        }
     }
 
     /// The addresses of a name in the hosts file, IPv4 first. Those that block advertisements have hundreds of thousands of lines,

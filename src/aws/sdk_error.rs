@@ -10,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::error::one_line;
 use crate::quote::without_secrets;
 
-/// A service's refusal.
+/// A service's refusal, or its word that it failed.
 pub(super) struct Refusal<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
@@ -24,11 +24,16 @@ impl Refusal<'_> {
         self.code.starts_with("ExpiredToken")
     }
 
+    /// Whether the service failed, which says nothing about what it was asked.
+    pub(super) fn is_failure(&self) -> bool {
+        self.status >= 500
+    }
+
     /// Whether the service refuses this identity itself, so that trying again cannot help and its earlier tokens must not be used
     /// either. SSO calls it `ForbiddenException`.
     pub(super) fn refuses_identity(&self) -> bool {
         let is_denied = self.code.starts_with("AccessDenied") || self.code == "ForbiddenException";
-        self.status < 500
+        !self.is_failure()
             && (is_denied
                 || matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"))
     }

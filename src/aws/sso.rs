@@ -39,7 +39,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
             if refusal.code == "UnauthorizedException" {
                 return expired(of);
             }
-            if refusal.status >= 500 {
+            if refusal.is_failure() {
                 return service_error("SSO", refusal);
             }
             Failure::new(

@@ -176,6 +176,15 @@ fn bad_servers_and_files_cost_time_at_most() {
     names.write("resolv.conf", SILENT);
     let ran = names.helper("api.corp.test").var("AWS_ECR_TIMEOUT", "3s").get(HOST);
     assert!(ran.error().contains(HOST) && ran.took < Duration::from_secs(10), "{ran:?}");
+    assert!(
+        ran.error().contains("the name api.corp.test could not be resolved in time; check the name servers"),
+        "{ran:?}"
+    );
+    // It has no server to ask for what is not below test, and refuses.
+    let ran = names.get("api.other.example", SERVER);
+    assert!(ran.error().contains("cannot reach api.other.example:8123: the name server failed"), "{ran:?}");
+    assert!(ran.error().contains("check the name servers") && !ran.error().contains("unknown"), "{ran:?}");
+    assert!(names.get("gone.corp.test", SERVER).error().contains("unknown host name"));
 
     // Without servers the C library asks 127.0.0.1, and so does the helper.
     names.get("api.corp.test", "").password_for(HOST);

@@ -216,6 +216,27 @@ fn a_role_that_may_not_be_assumed() {
     fails(&mapped, "may not assume", &["role/Mapped", "the environment"]);
 }
 
+/// Its trust policy has nothing to do with it.
+#[test]
+fn a_role_or_a_web_identity_for_which_sts_fails() {
+    for (status, code) in [(503, "ServiceUnavailable"), (500, "InternalFailure"), (502, "AccessDenied")] {
+        let failure = (status, code, "try later: hunter2");
+        let aws = Aws::with(Plan { service: "sts", failures: usize::MAX, failure, ..Plan::default() });
+        let role = Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Mapped");
+        let web = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let token = web.write("token", "hunter2");
+        let web = web
+            .var("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R")
+            .var("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("UTF-8"));
+        for (helper, hidden) in [(role, "trust policy"), (web, "hunter2")] {
+            let line = helper.var("AWS_MAX_ATTEMPTS", "1").get(HOST).error().to_owned();
+            let words = [&format!("STS failed: {code}"), "on the side of AWS", "[E-SERVICE-ERROR]"];
+            assert!(words.iter().all(|words| line.contains(*words)), "{line}");
+            assert!(!line.contains(hidden) && !line.contains("trust policy"), "{line}");
+        }
+    }
+}
+
 #[test]
 fn a_role_that_wants_a_second_factor() {
     let (_aws, helper) = role_refused("AccessDenied", "no", "mfa_serial = arn:aws:iam::111122223333:mfa/me");
@@ -298,6 +319,29 @@ fn a_certificate_that_is_not_trusted() {
     }
     let named = with("AWS_CA_BUNDLE", &server).var("AWS_ENDPOINT_URL", &url.replace("localhost", "127.0.0.1"));
     fails(&named, "is not trusted", &["127.0.0.1:"]);
+}
+
+/// The parser's own words for it are lines of the file as lists of numbers.
+#[test]
+fn a_bundle_with_a_broken_certificate() {
+    let begin = "-----BEGIN CERTIFICATE-----\n";
+    let end = "-----END CERTIFICATE-----\n";
+    let authority = Authority::for_names(&["localhost"]);
+    let good = std::fs::read_to_string(authority.bundle()).expect("a bundle");
+    for (pem, why) in [
+        (format!("{begin}AAAA\n"), "certificate number 1 has no line '-----END CERTIFICATE-----'"),
+        (format!("{good}{begin}AAAA\n"), "certificate number 2 has no line"),
+        (format!("-----BEGIN {}\nAAAA\n{end}", "A".repeat(9000)), "begins with a line that is not"),
+        (format!("{begin}!!!!\n{end}"), "certificate number 1 is not base64"),
+        (format!("{begin}AAAA\n{end}"), "certificate number 1 cannot be parsed"),
+    ] {
+        let helper = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIA").var("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        let bundle = helper.write("ca.pem", &pem).display().to_string();
+        let ran = helper.var("AWS_CA_BUNDLE", &bundle).get(HOST);
+        let line = ran.error();
+        assert!(line.contains(&format!("(AWS_CA_BUNDLE) cannot be used: its {why}")) || line.contains(why), "{line}");
+        assert!(line.len() < 500 && !line.contains("[6") && !line.contains("Invalid"), "{line}");
+    }
 }
 
 /// Whatever else is in the directory.
@@ -441,7 +485,7 @@ fn the_last_thing_that_happened_is_the_cause_when_time_is_short() {
         get_fails(&short(Helper::of(&throttling)), "is throttling", &["ECR"]);
         get_fails(&throttled_role, "is throttling", &["STS"]);
         let line = short(Helper::of(&broken)).get(HOST).error().to_owned();
-        assert!(line.contains("ECR refused: ServerException"), "{line}");
+        assert!(line.contains("ECR failed: ServerException"), "{line}");
         let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/keys");
         get_fails(&short(container), "cannot reach", &["127.0.0.1:1", "refused"]);
     }

@@ -172,7 +172,7 @@ fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
     let config = format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO);
     let cases = [
         ("SSO", 500, r#"{"__type":"InternalFailure"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
-        ("SSO", 502, r#"{"__type":"Foo","message":"bad day"}"#, "E-SERVICE-ERROR", "SSO refused: Foo: bad day"),
+        ("SSO", 502, r#"{"__type":"Foo","message":"bad day"}"#, "E-SERVICE-ERROR", "SSO failed: Foo: bad day"),
         ("SSO", 503, r#"{"__type":"ServiceUnavailable"}"#, "E-SERVICE-ERROR", "on the side of AWS"),
         ("SSO", 403, r#"{"__type":"ForbiddenException"}"#, "E-SSO-DENIED", "sso_account_id"),
         ("SSO", 200, "<html>", "E-ANSWER-INVALID", "an answer that cannot be read (HTTP 200)"),
@@ -637,18 +637,23 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         json!({"accessToken": keys, "tokenType": "aws_sigv4", "refreshToken": refresh, "expiresIn": seconds})
             .to_string()
     };
-    for (text, is_valid) in [
-        (answer("ASIA-new", "t", "r2", 900), true),
-        (answer("ASIA\nnew", "t", "r2", 900), false),
-        (answer("ASIA-new", "", "r2", 900), false),
-        (answer("ASIA-new", "t", "\u{1b}[2J", 900), false),
-        (answer("ASIA-new", "t", "r2", -1), false),
-        (answer("ASIA-new", "t", "r2", 2_000_000_000), false),
-        ("{}".to_owned(), false),
-        ("<html>".to_owned(), false),
+    let invalid = Some("its answer holds no valid session");
+    let no_session = |text: String| (StatusCode::OK, text, invalid);
+    for (status, text, fails_with) in [
+        (StatusCode::OK, answer("ASIA-new", "t", "r2", 900), None),
+        no_session(answer("ASIA\nnew", "t", "r2", 900)),
+        no_session(answer("ASIA-new", "", "r2", 900)),
+        no_session(answer("ASIA-new", "t", "\u{1b}[2J", 900)),
+        no_session(answer("ASIA-new", "t", "r2", -1)),
+        no_session(answer("ASIA-new", "t", "r2", 2_000_000_000)),
+        no_session("{}".to_owned()),
+        no_session("<html>".to_owned()),
+        (StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned(), Some("AWS Sign-In failed: HTTP 503")),
+        (StatusCode::BAD_REQUEST, "{}".to_owned(), Some("aws login")),
     ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
-        let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &answering(text.clone()));
+        let helper = helper.var("AWS_MAX_ATTEMPTS", "1");
+        let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &answering_with(status, text.clone()));
         helper.write(".aws/config", &format!("[default]\nlogin_session = {ARN}\n"));
         let keys = json!({"accessKeyId": "ASIA-old", "secretAccessKey": "s", "sessionToken": "t",
             "accountId": "111122223333", "expiresAt": "2020-01-01T00:00:00Z"});
@@ -658,13 +663,13 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         let file = helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(ARN)), &old);
         let ran = helper.get(HOST);
         let now = std::fs::read_to_string(file).expect("a file");
-        if is_valid {
+        let Some(words) = fails_with else {
             assert!(ran.password_for(HOST).starts_with("ASIA-new."), "{ran:?}");
             assert!(now.contains("ASIA-new") && now.contains("r2"), "{now}");
-        } else {
-            assert_eq!(now, old, "{text}");
-            assert!(ran.error().contains("its answer holds no valid session"), "{text}: {ran:?}");
-        }
+            continue;
+        };
+        assert_eq!(now, old, "{text}");
+        assert!(ran.error().contains(words), "{text}: {ran:?}");
     }
 }
 

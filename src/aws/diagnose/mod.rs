@@ -123,6 +123,9 @@ impl Context {
             Some(arn) => role = format!(" for the role {arn}"),
             None => quote = quote.replace(&of.role_arn, "…"),
         }
+        if refusal.is_failure() {
+            return service_error("STS", &Refusal { message: &quote, ..*refusal });
+        }
         let what = format!("STS does not accept {token_name}{role}: {}", refusal.code);
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
     }
@@ -130,7 +133,8 @@ impl Context {
     /// Why STS gave no credentials for a role.
     pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
         if let Some(refusal) = refusal(error) {
-            return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).map_or_else(
+            let of_sts = || refusal.is_failure().then(|| service_error("STS", &refusal));
+            return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).or_else(of_sts).map_or_else(
                 || self.role_denied(&refusal, role),
                 |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
             );
@@ -173,6 +177,9 @@ impl Context {
         self.failure("STS", &user, error, |refusal| {
             if refusal.message.contains(WRONG_CODE) {
                 return wrong_code();
+            }
+            if refusal.is_failure() {
+                return service_error("STS", refusal);
             }
             Failure::new(
                 Code::MfaRequired,

@@ -22,7 +22,8 @@ impl Context {
             if refusal.code.starts_with("AccessDenied") {
                 return self.ecr_denied(refusal);
             }
-            Failure::new(Code::ServiceError, format!("ECR refused: {}", refusal.describe()), advice(refusal))
+            let what = format!("ECR {}: {}", refused_or_failed(refusal), refusal.describe());
+            Failure::new(Code::ServiceError, what, advice(refusal))
         })
     }
 
@@ -58,15 +59,19 @@ impl Context {
     }
 }
 
-/// A refusal by a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
+/// An error of a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
 pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
-    let what = format!("{service} refused: {}", refusal.code);
+    let what = format!("{service} {}: {}", refused_or_failed(refusal), refusal.code);
     let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
     failure.refused(refusal.refuses_identity())
 }
 
+fn refused_or_failed(refusal: &Refusal) -> &'static str {
+    if refusal.is_failure() { "failed" } else { "refused" }
+}
+
 fn advice(refusal: &Refusal) -> &'static str {
-    if refusal.status >= 500 {
+    if refusal.is_failure() {
         "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
     } else {
         "try again; if the error persists, check the credentials and the endpoint settings"

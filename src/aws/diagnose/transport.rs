@@ -5,7 +5,7 @@ use std::error::Error;
 use rustls::CertificateError;
 
 use crate::aws::context::Context;
-use crate::aws::http::{NamedProxy, TransportError, is_local};
+use crate::aws::http::{CHECK_NAME_SERVERS, NamedProxy, TransportError, host_of, is_local};
 use crate::aws::sdk_error::chain;
 use crate::code::Code;
 use crate::error::{Failure, system_limit};
@@ -81,12 +81,9 @@ fn describe_certificate_error(error: &CertificateError) -> &'static str {
 }
 
 fn unreachable(authority: &str, cause: &TransportError) -> Failure {
-    // The host is in brackets where it is an IPv6 address.
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let hint = if is_local(host) {
+    let hint = if cause.is_of_name_server() {
+        CHECK_NAME_SERVERS
+    } else if is_local(host_of(authority)) {
         "check that the service there is running"
     } else {
         "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"

@@ -30,7 +30,13 @@ impl Network {
             let stream = self.open(proxy.uri()).await.map_err(|error| TransportError::NoProxy(Box::new(error)))?;
             if is_https(uri) { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
         };
-        within(limit, TransportError::SlowConnection, connecting).await
+        within(limit, TransportError::SlowConnection, connecting).await.map_err(|error| {
+            let proxy = self.0.proxies.proxy_for(uri);
+            let name = host(proxy.as_ref().map_or(uri, Intercept::uri));
+            let is_of_name =
+                matches!(error, TransportError::SlowConnection) && self.0.last.resolver.is_waiting_for(name);
+            if is_of_name { TransportError::SlowName } else { error }
+        })
     }
 
     /// Connects to the host of `uri`, with TLS if its scheme says so.

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
 
+use crate::aws::dns::NameError;
 use crate::aws::sdk_error::{causes, chain};
 use crate::error::system_limit;
 
@@ -16,6 +16,10 @@ use crate::error::system_limit;
 pub(in crate::aws) enum TransportError {
     /// The host's name has no address.
     UnknownName,
+    /// No name server says whether it has one, for this reason if any is known.
+    NameServer(String),
+    /// No name server said so within the time limit.
+    SlowName,
     /// No connection: refused, reset, no route.
     Connect(io::Error),
     /// No connection within the time limit.
@@ -42,8 +46,14 @@ impl TransportError {
     /// Classifies an error of hyper-util's connector by its causes.
     pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
         let text = causes(error);
-        if chain(error).any(<dyn Error>::is::<ResolveDnsError>) && system_limit(&text).is_none() {
-            return Self::UnknownName;
+        if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<NameError>())
+            && system_limit(&text).is_none()
+        {
+            return match error {
+                NameError::Unknown(_) => Self::UnknownName,
+                NameError::Failed(why) => Self::NameServer(why.clone()),
+                NameError::Late => Self::SlowName,
+            };
         }
         Self::Connect(match chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
             Some(error) => io::Error::new(error.kind(), error.to_string()),
@@ -51,9 +61,14 @@ impl TransportError {
         })
     }
 
+    /// Whether it is not known whether the name has an address.
+    pub(in crate::aws) fn is_of_name_server(&self) -> bool {
+        matches!(self, Self::NameServer(_) | Self::SlowName)
+    }
+
     /// Whether another attempt may have another result.
     pub(in crate::aws) fn is_temporary(&self) -> bool {
-        matches!(self, Self::UnknownName | Self::Connect(_) | Self::NoProxy(_))
+        matches!(self, Self::UnknownName | Self::NameServer(_) | Self::Connect(_) | Self::NoProxy(_))
             || matches!(self, Self::Http(error) if !has_broken_body(error))
     }
 
@@ -82,6 +97,9 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownName => f.write_str("unknown host name"),
+            Self::NameServer(why) if why.is_empty() => f.write_str("the name server failed"),
+            Self::NameServer(why) => write!(f, "the name server failed ({why})"),
+            Self::SlowName => f.write_str("its name could not be resolved in time"),
             Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 f.write_str("connection refused")
             }
@@ -106,7 +124,9 @@ impl From<TransportError> for ConnectorError {
     /// proxy's refusal are neither: a retry gets the same answer.
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::SlowConnection | TransportError::SlowAnswer => Self::timeout(error.into()),
+            TransportError::SlowName | TransportError::SlowConnection | TransportError::SlowAnswer => {
+                Self::timeout(error.into())
+            }
             TransportError::BadRequest(_) => Self::user(error.into()),
             _ if error.is_temporary() => Self::io(error.into()),
             _ => Self::other(error.into(), None),

@@ -4,16 +4,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{NamedProxy, locked};
+use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, locked};
+use crate::aws::dns::Resolver;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Source;
 
 /// The last request and its answer. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::aws) struct LastRequest(Arc<Mutex<Last>>);
+pub(in crate::aws) struct LastRequest {
+    last: Arc<Mutex<Last>>,
+    /// Knows which names it still waits for.
+    pub(super) resolver: Resolver,
+}
 
 #[derive(Debug, Default)]
 struct Last {
@@ -22,6 +27,8 @@ struct Last {
     proxy: Option<NamedProxy>,
     /// The role that is requested from STS.
     role: Option<String>,
+    /// The status of the answer.
+    status: Option<StatusCode>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
     /// The tokens that it sent.
@@ -42,7 +49,7 @@ impl LastRequest {
         for token in &mut tokens {
             token.set_sensitive(true);
         }
-        *self.last() = Last { authority, proxy, role, date: None, tokens };
+        *self.last() = Last { authority, proxy, role, status: None, date: None, tokens };
     }
 
     /// Hides the tokens of the last request in a failure, which may quote an answer that quotes them. A token that looks like a word
@@ -58,8 +65,14 @@ impl LastRequest {
         failure
     }
 
-    pub(super) fn set_date(&self, date: Option<DateTime>) {
-        self.last().date = date;
+    pub(super) fn set_answer(&self, status: StatusCode, date: Option<DateTime>) {
+        let mut last = self.last();
+        (last.status, last.date) = (Some(status), date);
+    }
+
+    /// The status of the last answer; `None` when the last request has none.
+    pub(in crate::aws) fn status(&self) -> Option<StatusCode> {
+        self.last().status
     }
 
     /// Sets the role that is requested next.
@@ -89,7 +102,12 @@ impl LastRequest {
 
     /// The failure when the time is over, and the last request has no answer.
     pub(in crate::aws) fn timed_out(&self, source: &Source) -> Failure {
-        let Last { authority, role, .. } = &*self.last();
+        let Last { authority, proxy, role, .. } = &*self.last();
+        let host = host_of(proxy.as_ref().map_or(authority, |proxy| &proxy.authority));
+        if self.resolver.is_waiting_for(host) {
+            let what = format!("the name {host} could not be resolved in time");
+            return Failure::new(Code::Timeout, what, format!("{CHECK_NAME_SERVERS}, or raise AWS_ECR_TIMEOUT"));
+        }
         let first = source.asks_before_aws();
         let who = match (first, role) {
             (Some(service), _) => format!("{service} and AWS"),
@@ -106,6 +124,6 @@ impl LastRequest {
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {
-        locked(&self.0)
+        locked(&self.last)
     }
 }

@@ -94,7 +94,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Network {
     /// A client that uses the proxies of `env`, and keeps account of its requests in `last`.
     pub(super) fn new(env: &Env, trust: Trust, last: LastRequest) -> Self {
-        let mut tcp = Tcp::new_with_resolver(Resolver);
+        let mut tcp = Tcp::new_with_resolver(last.resolver.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let (preconnect, kept) = (Mutex::default(), Mutex::default());
@@ -183,7 +183,7 @@ impl Network {
             // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
             head.headers.remove(DATE);
         }
-        self.0.last.set_date(date);
+        self.0.last.set_answer(head.status, date);
         let body = within(limits.read_timeout(), TransportError::SlowAnswer, whole(body)).await?;
         Ok(Response::from_parts(head, body))
     }
@@ -288,6 +288,17 @@ fn authority(uri: &Uri) -> String {
 
 fn is_https(uri: &Uri) -> bool {
     uri.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// The fix where a name has no address because of what should resolve it.
+pub(super) const CHECK_NAME_SERVERS: &str = "check the name servers of this machine, the network and HTTPS_PROXY";
+
+/// The host of a host and port, without the brackets of an IPv6 address.
+pub(super) fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    }
 }
 
 /// The host without the brackets of an IPv6 address.
