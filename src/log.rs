@@ -114,14 +114,23 @@ impl VisitValue<'_> for Field<'_, '_> {
 }
 
 /// Opens the log file, and first rotates one that has grown large to `<name>.old`, which replaces the previous one. Only a regular
-/// file of this user is a log: anything else at the path is left unchanged, and so is its mode.
+/// file of this user is a log, and where others may move files one that begins with a time or is empty: anything else at the path is left
+/// unchanged, and so is its mode.
 fn open(path: &Path) -> io::Result<File> {
-    let destination = Destination::at(path)?;
-    if is_large(&destination) {
-        rotate(&destination)?;
-    }
     platform::survive_file_size_limit();
-    destination.append()
+    let destination = Destination::at(path)?;
+    let file = destination.append(is_log)?;
+    if !is_large(&destination) {
+        return Ok(file);
+    }
+    rotate(&destination)?;
+    destination.append(is_log)
+}
+
+/// Whether a file that begins so is a log of this program.
+fn is_log(first: &[u8]) -> bool {
+    let time = first.split(|byte| *byte == b' ').next().and_then(|word| str::from_utf8(word).ok());
+    time.is_some_and(|time| OffsetDateTime::parse(time, &Rfc3339).is_ok())
 }
 
 fn is_large(log: &Destination) -> bool {

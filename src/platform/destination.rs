@@ -6,7 +6,7 @@
 //! - A symbolic link is followed if both it and its directory belong to this user or to root.
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
 //! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
-//! - A file is appended to only where nobody else may rename this user's files: it could be another one of them.
+//! - Where others may move files of this user, one is appended to only if it begins as expected: it could be another one.
 //! - A file that another user owns is not appended to, nor replaced where that user could have put it, and one with a second name
 //!   is not appended to.
 //! - In a directory of another user, nothing is created: its owner could exchange it. root may write what it was asked for by
@@ -25,10 +25,10 @@ use std::time::Duration;
 use fs2::FileExt;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use zeroize::Zeroizing;
 
-use super::way::{self, DIRECTORY, Dirs, LastLink, is_foreign_dir, refused};
+use super::way::{self, DIRECTORY, Dirs, LastLink, Place, is_foreign_dir, refused};
 use super::writing::retry;
 use super::{check_private_dir, own_id, owner_of_home, read_within};
 
@@ -44,15 +44,16 @@ pub struct Destination {
     pub(super) dir: OwnedFd,
     pub(super) of_dir: Stat,
     pub(super) name: OsString,
+    /// Whether another user than root may move files of this one to the path.
+    is_shared: bool,
     /// The user in whose home directory this one, root, is a guest.
     pub(super) guest_of: Option<u32>,
 }
 
 impl Destination {
-    /// The place at `path`, in a directory that exists. A link there is not followed. Nobody but this user and root may rename anything
-    /// on the way: what is written to the file at the path is never replaced, so that no other file of this user may get there.
+    /// The place at `path`, in a directory that exists. A link there is not followed.
     pub fn at(path: &Path) -> io::Result<Self> {
-        Self::find(path, LastLink::Kept, Dirs::Settled)
+        Self::find(path, LastLink::Kept, Dirs::Existing)
     }
 
     /// The place to which symbolic links at `path` lead, in a directory that exists.
@@ -94,12 +95,12 @@ impl Destination {
     }
 
     fn find(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Self> {
-        let (dir, of_dir, name) = way::follow(path, last, dirs)?;
+        let Place { dir, of_dir, name, is_shared } = way::follow(path, last, dirs)?;
         let guest_of = match dirs {
-            Dirs::Existing | Dirs::Settled => None,
+            Dirs::Existing => None,
             Dirs::Judged { guest_of, .. } => guest_of,
         };
-        Ok(Self { dir, of_dir, name, guest_of })
+        Ok(Self { dir, of_dir, name, is_shared, guest_of })
     }
 
     /// The place of another name in the same directory.
@@ -153,22 +154,23 @@ impl Destination {
         if is_regular(&stat) { Ok(Some((read_within(&file, limit)?, stat))) } else { Err(irregular()) }
     }
 
-    /// Opens the file, or creates it, to write at its end, with mode 0600.
-    pub fn append(&self) -> io::Result<File> {
-        self.open(OFlags::APPEND)
+    /// Opens the file, or creates it, to write at its end, with mode 0600. Where others may have moved it there, leaves one as
+    /// it is whose first bytes are not as expected.
+    pub fn append(&self, is_expected: impl Fn(&[u8]) -> bool) -> io::Result<File> {
+        self.open(OFlags::RDWR | OFlags::APPEND, is_expected)
     }
 
     /// Opens the file, or creates it, with mode 0600, for a lock.
     pub fn open_lock(&self) -> io::Result<File> {
-        self.open(OFlags::empty())
+        self.open(OFlags::WRONLY, |_| true)
     }
 
-    fn open(&self, flags: OFlags) -> io::Result<File> {
+    fn open(&self, flags: OFlags, is_expected: impl Fn(&[u8]) -> bool) -> io::Result<File> {
         // Whoever owns the directory may have put any file there.
         if self.is_foreign() {
             return Err(refused("its directory belongs to another user".to_owned()));
         }
-        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
             // Another process may create it at the same moment.
             Err(Errno::NOENT) => openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE)?,
@@ -177,6 +179,11 @@ impl Destination {
         let stat = fstat(&file)?;
         if !is_own(&stat) {
             return Err(refused("it is not a file of this user with one name".to_owned()));
+        }
+        let mut first = [0; 64];
+        let count = if self.is_shared && stat.st_size > 0 { pread(&file, &mut first, 0)? } else { 0 };
+        if count > 0 && !is_expected(&first[..count]) {
+            return Err(refused("it is another file of this user".to_owned()));
         }
         // A file that existed before may have another mode, and the umask may have removed bits of a new one.
         if stat.st_mode & 0o777 != PRIVATE.bits() {

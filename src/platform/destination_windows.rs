@@ -92,8 +92,8 @@ impl Destination {
         }
     }
 
-    /// Opens the file, or creates it, to write at its end.
-    pub fn append(&self) -> io::Result<File> {
+    /// Opens the file, or creates it, to write at its end. On Unix, others may move files there that are not as expected.
+    pub fn append(&self, _is_expected: impl Fn(&[u8]) -> bool) -> io::Result<File> {
         self.open(OpenOptions::new().append(true))
     }
 

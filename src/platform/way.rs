@@ -35,8 +35,6 @@ const WAY: OFlags = DIRECTORY;
 pub(super) enum Dirs {
     /// In any that exists.
     Existing,
-    /// In those that exist and in which nobody but this user and root may rename files, which is true of all on the way.
-    Settled,
     /// In those of this user, of root, and of the user whose home directory this user is a guest in. Those that are missing are
     /// created with a mode, for the owner of the one above, or are an error.
     Judged { guest_of: Option<u32>, created: Option<Mode> },
@@ -49,17 +47,25 @@ pub(super) enum LastLink {
     Followed,
 }
 
+/// Where a path leads to.
+pub(super) struct Place {
+    /// The directory of the last name.
+    pub(super) dir: OwnedFd,
+    pub(super) of_dir: Stat,
+    pub(super) name: OsString,
+    /// Whether another user than root may move files or directories of this one to a name on the way.
+    pub(super) is_shared: bool,
+}
+
 /// Follows a path to the directory of its last name, which is opened.
-pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<(OwnedFd, Stat, OsString)> {
+pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Place> {
     refuse_directory(path)?;
     let mut way = Way::start(path)?;
     loop {
         let Some(name) = way.rest.pop_front() else {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name a file in it"));
         };
-        if let Dirs::Settled = dirs {
-            way.check_settled()?;
-        }
+        way.is_shared |= is_shared(&way.of_dir);
         let is_last = way.rest.is_empty() && name != "..";
         if is_last && last == LastLink::Kept {
             return way.arrive(name, dirs);
@@ -97,6 +103,7 @@ struct Way {
     path: PathBuf,
     rest: VecDeque<OsString>,
     links: usize,
+    is_shared: bool,
 }
 
 impl Way {
@@ -108,7 +115,7 @@ impl Way {
             return Err(refused("the current directory was removed; change to one that exists".to_owned()));
         }
         let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
-        Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0 })
+        Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0, is_shared: false })
     }
 
     /// What has a name in the directory. The link that is judged is the one that is read, and the directory is the one that is
@@ -187,13 +194,11 @@ impl Way {
     }
 
     /// Ends the way at a name in the directory.
-    fn arrive(self, name: OsString, dirs: Dirs) -> io::Result<(OwnedFd, Stat, OsString)> {
-        match dirs {
-            Dirs::Existing => {}
-            Dirs::Settled => self.check_owner(None)?,
-            Dirs::Judged { guest_of, .. } => self.check_owner(guest_of)?,
+    fn arrive(self, name: OsString, dirs: Dirs) -> io::Result<Place> {
+        if let Dirs::Judged { guest_of, .. } = dirs {
+            self.check_owner(guest_of)?;
         }
-        Ok((self.dir, self.of_dir, name))
+        Ok(Place { dir: self.dir, of_dir: self.of_dir, name, is_shared: self.is_shared })
     }
 
     /// Refuses a directory that another user owns.
@@ -202,27 +207,9 @@ impl Way {
         if !is_foreign_dir(&self.of_dir) || guest_of == Some(owner) {
             return Ok(());
         }
-        let dir = self.absolute_path();
+        let dir = std::path::absolute(Path::new(".").join(&self.path)).unwrap_or_else(|_| self.path.clone());
         let dir = dir.display();
         Err(refused(format!("the directory {dir} belongs to another user, {owner}, who can run this command there")))
-    }
-
-    /// Refuses a directory in which another user than root may move any file or directory of this one to the name that is looked up.
-    /// In a sticky one, such as /tmp, only its owner may.
-    fn check_settled(&self) -> io::Result<()> {
-        let (owner, mode) = (self.of_dir.st_uid, Mode::from_raw_mode(self.of_dir.st_mode));
-        let is_shared = mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX);
-        if !is_shared && (!is_foreign(owner) || owner == OUTSIDE) {
-            return Ok(());
-        }
-        let dir = self.absolute_path();
-        // Without a command: others may need to write to it.
-        let fix = "name a file in another directory, or let nobody else write to that one";
-        Err(refused(format!("others may move files in the directory {}; {fix}", dir.display())))
-    }
-
-    fn absolute_path(&self) -> PathBuf {
-        std::path::absolute(Path::new(".").join(&self.path)).unwrap_or_else(|_| self.path.clone())
     }
 
     /// Creates a directory in this one, and goes on to it.
@@ -285,13 +272,17 @@ pub(super) fn is_foreign(owner: u32) -> bool {
     owner != own_id() && owner != 0
 }
 
-/// The owner of what belongs to the machine's root or to other users of the machine, in a container without root
-/// (user_namespaces(7)).
-const OUTSIDE: u32 = 65534;
+/// Whether another user may move any file of this one to any name in the directory. In a sticky one, such as /tmp, only its owner may.
+fn is_shared(dir: &Stat) -> bool {
+    let mode = Mode::from_raw_mode(dir.st_mode);
+    let is_open = mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX);
+    is_open || is_foreign_dir(dir)
+}
 
 /// Whether another user could exchange what this one puts into the directory. In a sticky one, such as /tmp, only its owner could.
-/// Where that is one from outside a container without root, it is the machine's root.
+/// Where that is the machine's root, a container without root sees the owner as one from outside (user_namespaces(7)).
 pub(super) fn is_foreign_dir(dir: &Stat) -> bool {
+    const OUTSIDE: u32 = 65534;
     let is_sticky = Mode::from_raw_mode(dir.st_mode).contains(Mode::SVTX);
     is_foreign(dir.st_uid) && !(is_sticky && dir.st_uid == OUTSIDE)
 }

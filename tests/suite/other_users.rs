@@ -94,42 +94,31 @@ fn the_log_is_written_to_a_file_that_nobody_else_could_have_chosen() {
     assert!(fs::read_to_string(own.join("log")).expect("a log").contains("answered"));
 }
 
-/// Where others may rename files, they may give the name of the log, or of a directory on its way, to another file of this user.
+/// Who may rename files in a directory, as a group in one that it shares, may give the name of the log to another file of this user.
 #[test]
-fn the_log_is_not_written_where_others_may_rename_files() {
+fn what_is_no_log_stays_as_it_is_where_the_log_should_be() {
     let aws = Aws::start();
     let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
     let shared = dir(helper.home().join("shared"));
-    helper.write("shared/log", "precious\n");
-    helper.write("shared/own/log", "precious\n");
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
-    symlink("shared/own", helper.home().join("link")).expect("a link");
-    for path in ["shared/log", "shared/own/log", "link/log", "shared/own/../own/log", "shared/new"] {
-        for (bits, is_written) in
-            [(0o777, false), (0o2775, false), (0o757, false), (0o1777, true), (0o3775, true), (0o755, true)]
-        {
-            mode(&shared, bits);
-            let (log, before) = (helper.home().join(path), tree(&shared));
-            let get = |path: &Path| {
-                let mut command = helper.command();
-                command.arg("get").env("AWS_ECR_LOG_FILE", path).current_dir(helper.home());
-                crate::process::run(&mut command, HOST).password_for(HOST);
-            };
-            get(Path::new(path));
-            assert_eq!(tree(&shared) != before, is_written, "{path} {bits:o}");
-            get(&log);
-            assert_eq!(tree(&shared) != before, is_written, "{path} {bits:o}");
-            if is_written {
-                let text = fs::read_to_string(&log).expect("a log");
-                assert!(text.contains("answered"), "{path} {bits:o}: {text}");
-                fs::write(&log, "precious\n").expect("a file");
-                mode(&log, 0o755);
-                if path == "shared/new" {
-                    fs::remove_file(&log).expect("a log");
-                }
-            }
-        }
+    mode(&shared, 0o2775);
+    let helper = helper.var("AWS_ECR_LOG_FILE", shared.join("log").to_str().expect("UTF-8"));
+    let large = format!("#!/bin/sh\n{}", "# precious\n".repeat(200_000));
+    for script in ["#!/bin/sh\n", "precious", " 2026-12-01T00:00:00Z", &large] {
+        helper.write("shared/log", script);
+        mode(&shared.join("log"), 0o755);
+        let before = tree(&shared);
+        helper.get(HOST).password_for(HOST);
+        assert_eq!(tree(&shared), before, "{script:.30}");
+        let warned = helper.run(&["doctor"], "").stdout;
+        assert!(warned.contains("W-LOG-UNUSED") && warned.contains("it is another file of this user"), "{warned}");
     }
+    fs::remove_file(shared.join("log")).expect("a file");
+    for _ in 0..2 {
+        helper.get(HOST).password_for(HOST);
+    }
+    let log = fs::read_to_string(shared.join("log")).expect("a log");
+    assert!(log.matches("answered").count() == 2, "a file of its own, also in a directory of a group: {log}");
 }
 
 /// Everything else that is written replaces the file at its path, so that another one that was moved there keeps its content and mode.
@@ -499,7 +488,7 @@ fn root_in_the_home_of_another_user_creates_nothing_there_and_hits() {
         let doctor = helper.run(&["doctor", "-v", HOST], "").stdout;
         let cache = root.join(".cache/docker-credential-ecr-login");
         assert!(doctor.contains(&format!("{}: a token", cache.display())), "{doctor}");
-        let no_log = format!("no log is written to {}/log: others may move files in the directory", home.display());
+        let no_log = format!("no log is written to {}/log: its directory belongs to another user", home.display());
         assert!(doctor.contains(&no_log) && !doctor.contains("chmod"), "{doctor}");
         assert_eq!(aws.count_of("ecr"), before + 2, "one for the gets, and doctor's");
         assert_eq!((tree(&home), entries(&cache).len()), (BTreeMap::new(), 1));
