@@ -17,12 +17,20 @@ const TERMINAL: [&str; 2] = if cfg!(windows) { ["CONIN$", "CONOUT$"] } else { ["
 /// The time limit for an answer.
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// Whether this process has a terminal.
+pub fn is_there() -> bool {
+    open(TERMINAL[0]).is_ok()
+}
+
+/// Windows opens its console for both or not at all.
+fn open(name: &str) -> io::Result<File> {
+    File::options().read(true).write(true).open(name)
+}
+
 /// Prints a question and returns the line that is typed, without its end. Fails without a terminal, and when no answer comes
 /// within ten minutes.
 pub fn ask(question: &str) -> io::Result<String> {
     let [input, output] = TERMINAL;
-    // Windows opens its console for both or not at all.
-    let open = |name| File::options().read(true).write(true).open(name);
     // The device of a process without a terminal cannot be opened; each system has its own error for that.
     let input = open(input).map_err(|_| io::Error::other("there is no terminal"))?;
     write!(open(output)?, "{}", printable(question))?;

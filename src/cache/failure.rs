@@ -13,6 +13,7 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::CacheKey;
 use crate::platform;
+use crate::terminal;
 
 /// The shortest time between a failed refresh and the next one.
 const SHORTEST_POSTPONEMENT: Duration = Duration::from_mins(5);
@@ -36,6 +37,8 @@ pub(super) struct FailureReport {
     is_shared: bool,
     /// How long the process had for its answer when it began.
     limit: Duration,
+    /// Whether a program failed that had no terminal to ask at.
+    lacked_terminal: bool,
     code: String,
     what: String,
     hint: String,
@@ -64,17 +67,30 @@ impl Cache {
         let spread = LONGEST_POSTPONEMENT.saturating_sub(SHORTEST_POSTPONEMENT).as_secs();
         let random = Duration::from_secs(platform::random() % (spread + 1));
         let refresh_after = postpones.then(|| at + SHORTEST_POSTPONEMENT + random);
+        let lacked_terminal = code == Code::CredentialProcess && !terminal::is_there();
         let (uptime, code) = (platform::seconds_since_boot(), code.name().to_owned());
-        let report = FailureReport { at, uptime, refresh_after, is_refusal, is_shared, limit, code, what, hint };
+        let report = FailureReport {
+            at,
+            uptime,
+            refresh_after,
+            is_refusal,
+            is_shared,
+            limit,
+            lacked_terminal,
+            code,
+            what,
+            hint,
+        };
         self.write(&serde_json::to_vec(&report)?, &self.path(key, FAILURE))
     }
 }
 
 impl FailureReport {
     /// What the protocol sees of it now, for a process that has so much time left. Who has more than twice the time may have an answer
-    /// where the other one had none: a short time limit is nobody else's. A refusal does not depend on time.
+    /// where the other one had none: a short time limit is nobody else's. Nor is the lack of a terminal. A refusal depends on neither.
     pub(super) fn seen(&self, left: Duration) -> protocol::Report {
-        let is_for_all = self.is_refusal || left <= self.limit * 2;
+        let could_not_ask = self.lacked_terminal && terminal::is_there();
+        let is_for_all = self.is_refusal || (left <= self.limit * 2 && !could_not_ask);
         let now = OffsetDateTime::now_utc();
         let remaining = self.refresh_after.map(|until| until - now);
         protocol::Report {

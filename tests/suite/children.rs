@@ -482,7 +482,9 @@ fn an_interrupted_process_fails_for_nobody_else() {
         let mut command = helper.tool("setsid");
         let first = start(command.args(["env", "--default-signal"]).arg(program()).arg("get"), HOST);
         if end_of_first == "sleep 300" {
-            wait_until("the process runs", SOON, || helper.home().join("runs").exists());
+            wait_until("the process runs", SOON, || {
+                fs::read_to_string(helper.home().join("runs")).is_ok_and(|runs| runs.ends_with('\n'))
+            });
             let group = nix::unistd::Pid::from_raw(first.id().try_into().expect("a process id"));
             nix::sys::signal::killpg(group, Signal::SIGINT).expect("a signal");
         }
@@ -559,4 +561,26 @@ fn a_version_is_one_short_line() {
     let ran = helper.run(&["doctor", "-v"], "");
     let line = ran.stdout.lines().find(|line| line.contains("Docker version")).unwrap_or_else(|| panic!("{ran:?}"));
     assert!(line.contains("28.0.1, build 9999") && line.chars().count() < 220, "{line}");
+}
+
+/// Who can answer its question does not get the failure of one who could not.
+#[test]
+fn a_process_that_lacked_a_terminal_runs_again_at_one() {
+    if lacks_kernel("terminals") || missing(&["script"]).is_some() {
+        return skip("a process that asks", "script is missing");
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let ask = "echo run >>\"$HOME/runs\"\n{ read answer; } </dev/tty || exit 1\n\
+               echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let helper = with_process(helper, ask);
+    for _ in 0..2 {
+        let mut command = helper.tool("setsid");
+        let ran = crate::process::run(command.arg(program()).args(["get-login-password", "--region", "us-east-1"]), "");
+        assert!(!ran.stdout.contains("AKIAP") && ran.code != Some(0), "{ran:?}");
+    }
+    let runs = fs::read_to_string(helper.home().join("runs")).expect("it ran");
+    assert_eq!(runs.lines().count(), 1, "the second has no terminal either");
+    let (shown, code) = helper.on_terminal(&["get-login-password", "--region", "us-east-1"], "yes\n");
+    assert!(code == Some(0) && shown.contains("AKIAP"), "{shown}");
 }
