@@ -265,7 +265,8 @@ fn commands_of_the_aws_cli_leave_a_hit_that_follows_from_its_sessions() {
     settle(&[&script, &config, &database, &at(".aws/cli/cache")]);
     let get = || who(&get_with(&user.helper, &[], user.helper.home()));
     let counts = || {
-        assert!(run(std::process::Command::new("sh").args(["-c", TELEMETRY]).env("HOME", at("")), "").code == Some(0))
+        let ran = run(std::process::Command::new("sh").args(["-c", TELEMETRY]).env("HOME", at("")), "");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
     };
     for _ in 0..3 {
         assert_eq!(get(), "ASIARUN1");
