@@ -162,6 +162,8 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
     let at = |path: &str| user.at(path);
     program(&at("bin/show"), "AKIA");
     fs::write(at("bin/show"), SHOW).expect("a write");
+    program(&at("bin/expand"), "AKIA");
+    fs::write(at("bin/expand"), "#!/bin/sh\ncat ~/\"${1#--file=?/}\"\n").expect("a write");
     let printed = |id: &str| {
         let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
         fs::write(at("k.json"), text).expect("a write");
@@ -173,6 +175,7 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
         format!("{here}/bin/show {here}/k.json:/x"),
         format!("{here}/bin/show k.json:/x"),
         format!("/bin/sed -n 'r{here}/k.json' {here}/line"),
+        format!("{here}/bin/expand --file=~/k.json"),
     ] {
         printed("AKIAFIRST1");
         user.expect(&command, "AKIAFIRST1");

@@ -93,6 +93,10 @@ impl Found<'_> {
             return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
         }
         let mut files: Vec<PathBuf> = parts.into_iter().flat_map(paths).collect();
+        // Programs replace a `~` that the shell leaves.
+        let in_home: Vec<_> =
+            files.iter().filter(|file| file.starts_with("~")).map(|file| self.env.expand(file)).collect();
+        files.extend(in_home);
         if !text.contains(['/', '\\']) {
             files.extend(self.add_program(text));
         }
