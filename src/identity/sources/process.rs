@@ -63,6 +63,10 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     found.known.extend(sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     found.known.extend(made_up_in(command).map(|name| Dependency::MadeUp(name.to_owned())));
     let words = split(command, env)?;
+    let joining = words.iter().map(|word| 1 + word.matches(JOINING).count());
+    if joining.sum::<usize>() > MOST_PARTS {
+        return Err("it has too many words to look for files in".to_owned());
+    }
     let before = std::iter::once("").chain(words.iter().map(String::as_str));
     for (word, before) in words.iter().zip(before) {
         found.add_word(word, before)?;
@@ -156,6 +160,9 @@ fn interpreter(file: &Path) -> Vec<String> {
 /// The length of a `#!` line that the kernel reads (execve(2)).
 const LONGEST_LINE: u64 = 256;
 
+/// How many words and joined parts a command may have. Each may be several paths, which a hit looks at.
+const MOST_PARTS: usize = 256;
+
 /// Characters that may join several paths, or a path and something else, into one word.
 const JOINING: &[char] = &['=', ':', ',', '@', ';', '|', '+', '%', '#', '\'', '"'];
 
@@ -183,6 +190,14 @@ mod tests {
     use super::{dependencies, paths};
     use crate::env::Env;
     use crate::identity::dependency::{Dependency, name_digest};
+
+    #[test]
+    fn a_command_of_many_parts_is_not_searched() {
+        for many in [",".repeat(60_000), "a ".repeat(30_000), "/a=b:".repeat(10_000)] {
+            let found = dependencies(&format!("keys {many}"), &Env::default());
+            assert_eq!(found.map(drop), Err("it has too many words to look for files in".to_owned()));
+        }
+    }
 
     #[test]
     fn every_path_in_a_word_is_found() {
