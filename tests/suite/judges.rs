@@ -508,24 +508,19 @@ const OF_INCUMBENT: &[Difference] = &[
         is_it: |case| case.judge.says("requires role_arn") && !case.helper.is_none(),
     },
     Difference {
-        what: "version 0.6.0 knows no endpoint_url of a profile",
-        rule: 0,
-        kind: Kind::Meaning,
-        is_it: |case| case.helper.says("cannot reach 127.0.0.9") && case.judge.contains("I-"),
-    },
-    Difference {
         what: "the SDK for Go refuses a wrong profile where the environment has credentials",
         rule: 2,
         kind: Kind::Meaning,
         is_it: |case| case.judge.says("panic: ") && (case.helper.takes("AKIAENV") || case.helper.takes("ASIA-E")),
     },
     Difference {
-        what: "version 0.6.0 always takes version 1 of the instance metadata service",
+        what: "version 0.6.0 always takes version 1 of the instance metadata service, and no endpoint_url of a profile",
         rule: 0,
         kind: Kind::Meaning,
         is_it: |case| {
             let is_disabled = case.has("AWS_EC2_METADATA_V1_DISABLED") || case.settings.has("ec2_metadata_v1_disabled");
-            is_disabled && case.helper.is_none() && case.judge.contains("I-")
+            let is_elsewhere = case.helper.says("cannot reach 127.0.0.9");
+            (is_disabled || is_elsewhere) && case.helper.is_none() && case.judge.contains("I-")
         },
     },
     Difference {
