@@ -46,15 +46,39 @@ pub fn other_owner(path: &Path) -> Option<u32> {
     path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own_id())
 }
 
-/// Whether `path` lies in the home directory of this user, with symbolic links resolved: that of the user database, or `home`, the value
-/// of HOME, if it belongs to this user. Only there does a message name a command that changes what is at the path: elsewhere it may be
+/// Whether `path` lies in the home directory of this user, with symbolic links resolved, and not in what is mounted there, which may be
+/// of another one: that of the user database, or `home`, the value of HOME, if it belongs to this user. Only there does a message name a command that changes what is at the path: elsewhere it may be
 /// another user's by right, or the whole machine's.
 pub fn is_in_own_home(path: &Path, home: Option<&Path>) -> bool {
     // The home directory itself is none of its files, by whatever name.
     let Some(dir) = std::path::absolute(path).ok().filter(|path| path.file_name().is_some()) else { return false };
     let own = home.filter(|home| other_owner(home).is_none()).map(Path::to_owned);
     let mut homes = own.into_iter().chain(home_in_user_database()).filter(|home| home.parent().is_some());
-    homes.any(|home| dir.parent().is_some_and(|dir| super::is_below(dir, &home)))
+    let resolved = |home: &Path| home.canonicalize().unwrap_or_else(|_| home.to_owned());
+    homes.any(|home| {
+        dir.parent().is_some_and(|dir| super::is_below(dir, &home)) && mount_of(&dir) == mount_of(&resolved(&home))
+    })
+}
+
+/// The mount that holds a path, or the nearest directory above it that can be seen.
+#[cfg(target_os = "linux")]
+fn mount_of(path: &Path) -> Option<u64> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let mount = |path| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok().map(|stat| stat.stx_mnt_id);
+    path.ancestors().find_map(mount)
+}
+
+/// The device that holds a path: a directory of the same one is mounted nowhere else.
+#[cfg(all(unix, not(target_os = "linux")))]
+fn mount_of(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    path.ancestors().find_map(|path| path.symlink_metadata().ok()).map(|metadata| metadata.dev())
+}
+
+/// Nothing is mounted into a home directory.
+#[cfg(not(unix))]
+fn mount_of(_path: &Path) -> Option<u64> {
+    None
 }
 
 /// Whether this process is root's and `path`, or the nearest directory above it that exists, is another user's, as the home

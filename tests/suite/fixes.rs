@@ -367,6 +367,28 @@ fn of_what_is_not_in_the_home_directory_of_this_user() {
     }
 }
 
+/// E.g. the directory of the machine's user in a container for development.
+#[test]
+fn of_what_is_mounted_into_the_home_directory() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv", "unshare"]).is_some() {
+        return skip("the fix of what is mounted", "only root can mount it");
+    }
+    let (helper, others) = (Helper::bare(), tempfile::tempdir().expect("a directory"));
+    let config = helper.home().join(".docker");
+    fs::create_dir(&config).expect("a directory");
+    fs::set_permissions(others.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let said = said_to_another(&helper, &[], &["setup", HOST]);
+    assert!(said.contains("this user has no permission to") && said.contains("chown -R"), "{said}");
+    let script =
+        "mount --bind \"$0\" .docker && exec setpriv --reuid=65534 --regid=65534 --clear-groups ./copy setup \"$1\"";
+    let mut unshare = helper.tool("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(others.path()).arg(HOST);
+    let said = crate::process::run(unshare.current_dir(helper.home()), "").stderr;
+    assert!(said.contains("this user has no permission to"), "{said}");
+    has_no_command(&said);
+}
+
 /// A message has a blank in their place, and the command would have two paths.
 #[test]
 fn of_paths_with_characters_that_are_not_shown() {

@@ -182,9 +182,15 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
         printed("AKIASECOND");
         user.expect(&command, "AKIASECOND");
     }
-    // The output of a command that reads a directory is not cached.
-    let (who, cached) = user.run(&format!("{here}/bin/show {here}/bin/ {here}/k.json"), user.helper.home());
-    assert!(!cached, "{who}");
+    // The output of a command that reads a directory is not cached, nor that of one whose words are no paths.
+    fs::create_dir(at("sub")).expect("a directory");
+    for word in [&format!("{here}/bin/"), "sub", "--store=sub", "-Csub", "file:///k%2Ejson", "'file:///k.{json}'"] {
+        let (who, cached) = user.run(&format!("{here}/bin/show {word} {here}/k.json"), user.helper.home());
+        assert!(!cached, "{word}: {who}");
+    }
+    fs::create_dir(at("cat")).expect("a directory");
+    let (who, cached) = user.run(&format!("cat {here}/k.json"), user.helper.home());
+    assert!(cached, "the program is no directory: {who}");
 }
 
 /// The process itself has a file appear that is absent before and after. Only the time of a directory, or of the file's mode, tells.

@@ -91,10 +91,18 @@ impl Found<'_> {
         if may_be_script(text, before, self.env) {
             return Err("one of its words may be a script".to_owned());
         }
-        let is_directory = |part: &str| part.contains(['/', '\\', '.']) && Path::new(part).is_dir();
+        // The PATH has the program, whatever the current directory holds.
+        let is_program = before.is_empty() && !text.contains(['/', '\\']);
+        let is_directory = |part: &str| {
+            let after_letter = part.strip_prefix('-').and_then(|rest| rest.get(1..)).unwrap_or_default();
+            !is_program && (Path::new(part).is_dir() || Path::new(after_letter).is_dir())
+        };
         let parts: Vec<&str> = std::iter::once(text).chain(parts(text)).collect();
         if parts.iter().flat_map(|part| std::iter::once(*part).chain(part.split(JOINING))).any(is_directory) {
             return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
+        }
+        if text.contains("file:") && text.contains(['%', '{', '[']) {
+            return Err("one of its words is a URL of a file with other characters than those of its path".to_owned());
         }
         let mut files: Vec<PathBuf> = parts.into_iter().flat_map(paths).collect();
         // Programs replace a `~` that the shell leaves.
@@ -163,11 +171,14 @@ const LONGEST_LINE: u64 = 256;
 /// How many words and joined parts a command may have. Each may be several paths, which a hit looks at.
 const MOST_PARTS: usize = 256;
 
+/// How many letters of options are taken apart from what follows them in a word.
+const MOST_LETTERS: usize = 4;
+
 /// Characters that may join several paths, or a path and something else, into one word.
 const JOINING: &[char] = &['=', ':', ',', '@', ';', '|', '+', '%', '#', '\'', '"'];
 
-/// Every path that a word may hold: the word itself, the parts between joining characters, the part after an option's
-/// letter, and the part from the first slash on.
+/// Every path that a word may hold: the word itself, the parts between joining characters, the part after the letters of options, the
+/// part from the first slash on, and in a URL the part after the host.
 fn paths(word: &str) -> Vec<PathBuf> {
     let ends = word.char_indices().filter(|(_, c)| JOINING.contains(c)).map(|(at, _)| at);
     let mut found = vec![word];
@@ -175,8 +186,11 @@ fn paths(word: &str) -> Vec<PathBuf> {
     found.extend(word.split(JOINING));
     for part in found.clone() {
         found.extend(part.find('/').map(|slash| &part[slash..]));
-        // An option is a hyphen and a letter.
-        found.extend(part.strip_prefix('-').and_then(|rest| rest.get(1..)));
+        let after_host = part.strip_prefix("//").and_then(|rest| Some(&rest[rest.find('/')?..]));
+        found.extend(after_host);
+        // An option is a hyphen and a letter, and several may share the hyphen.
+        let letters = part.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
+        found.extend((1..=MOST_LETTERS).filter_map(|count| letters.get(count..)));
     }
     found.sort_unstable();
     found.dedup();
@@ -205,6 +219,8 @@ mod tests {
             ("--file=/a/b", &["/a/b"][..]),
             ("-f/a/b", &["/a/b"]),
             ("-fa", &["a"]),
+            ("-sfmk", &["mk"]),
+            ("file://localhost/a/b", &["/a/b"]),
             ("/a/b:/c", &["/a/b", "/c"]),
             ("r/a/b", &["/a/b"]),
             ("file:///a/b", &["///a/b"]),
