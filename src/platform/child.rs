@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::family::{Family, MOST_ROUNDS, ancestors_with_this_program, reap_orphans};
-use super::spawn_thread;
+use super::family::{Family, MOST_ROUNDS, reap_orphans};
+use super::{ancestors_with_this_program, spawn_thread};
 
 /// How much of each stream is read, in bytes. A list of a thousand registries has a tenth of it.
 pub const LONGEST_OUTPUT: usize = 1024 * 1024;

@@ -24,6 +24,8 @@ use rustix::{
 use super::process::notice_children;
 #[cfg(unix)]
 use super::process::{heeded, on_signal};
+#[cfg(target_os = "linux")]
+use super::process_table::{Process, descendants, has_mark, processes, shows_processes};
 use super::random;
 
 /// Begins the name of the variable that marks a program and its descendants. The rest of the name differs for each program, so
@@ -32,9 +34,6 @@ pub const MARK: &str = "DOCKER_CREDENTIAL_ECR_LOGIN_CHILD_";
 
 /// How often the descendants are looked for, since one may start another meanwhile, and their end.
 pub(super) const MOST_ROUNDS: usize = 20;
-/// For one look at the processes of the machine.
-#[cfg(target_os = "linux")]
-const LONGEST_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 /// For ending a program with its descendants: less than what is left after its deadline.
 #[cfg(target_os = "linux")]
 const LONGEST_CHASE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -317,12 +316,6 @@ fn reap(running: &mut [Running]) {
     }
 }
 
-/// Whether /proc shows the processes of this process's namespace.
-#[cfg(target_os = "linux")]
-fn shows_processes() -> bool {
-    std::fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
-}
-
 /// A job object with the program, which ends all its processes when it is closed while it has this limit.
 #[cfg(windows)]
 fn job_of(child: &Child) -> Option<win32job::Job> {
@@ -344,82 +337,8 @@ impl Drop for Running {
     }
 }
 
-/// A process and its parent.
-#[cfg(target_os = "linux")]
-struct Process {
-    pid: Pid,
-    /// The beginning of its program's name.
-    name: String,
-    parent: Option<Pid>,
-    /// Whether it waits for its parent to take notice.
-    has_ended: bool,
-}
-
-/// A process and its descendants as far as their parents live, which takes no look at the other processes of the machine.
-#[cfg(target_os = "linux")]
-fn descendants(root: Pid) -> Vec<Pid> {
-    const MOST: usize = 1000;
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).filter(|_| found.len() < MOST) {
-        let id = parent.as_raw_nonzero();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        found.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
-        next += 1;
-    }
-    found
-}
-
-/// Every process.
-#[cfg(target_os = "linux")]
-fn processes() -> Vec<Process> {
-    // A program that forks without end makes this directory one without end.
-    let started = std::time::Instant::now();
-    let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let directories = directories.take_while(|_| started.elapsed() < LONGEST_LOOK);
-    let pid = |entry: std::fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
-    directories.filter_map(pid).filter_map(process).collect()
-}
-
-#[cfg(target_os = "linux")]
-fn process(pid: Pid) -> Option<Process> {
-    let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // "pid (name) state parent …", where the name may contain any byte, even parentheses.
-    let stat = String::from_utf8_lossy(&stat);
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
-    Some(Process { pid, name: name.to_owned(), parent: Pid::from_raw(parent), has_ended: matches!(state, "Z" | "X") })
-}
-
-/// How many of this process's ancestors run the same program, as far as the system shows it: what it runs leads back to it.
-#[cfg(target_os = "linux")]
-pub fn ancestors_with_this_program() -> usize {
-    use std::os::unix::fs::MetadataExt as _;
-    const MOST: usize = 1000;
-    let program = |pid: Pid| {
-        let file = std::fs::metadata(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok()?;
-        Some((file.dev(), file.ino()))
-    };
-    let Some(own) = process(getpid()) else { return 0 };
-    let own_program = program(own.pid);
-    // The file of a process that is not dumpable, as this one, is shown to root alone.
-    let is_same =
-        |other: &Process| program(other.pid).map_or(other.name == own.name, |found| Some(found) == own_program);
-    let parent = |process: &Process| process.parent.and_then(self::process);
-    std::iter::successors(parent(&own), parent).take(MOST).filter(is_same).count()
-}
-
-/// Other systems do not show it.
+/// How many of this process's ancestors run the same program: these systems do not show it.
 #[cfg(not(target_os = "linux"))]
 pub fn ancestors_with_this_program() -> usize {
     0
-}
-
-/// Whether the environment that the process began with has the mark.
-#[cfg(target_os = "linux")]
-fn has_mark(pid: Pid, mark: &str) -> bool {
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).map(zeroize::Zeroizing::new);
-    let is_mark = |variable: &[u8]| variable.strip_prefix(mark.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
-    environment.is_ok_and(|environment| environment.split(|byte| *byte == 0).any(is_mark))
 }

@@ -23,6 +23,8 @@ mod machine;
 mod new_file;
 mod owner;
 mod process;
+#[cfg(target_os = "linux")]
+mod process_table;
 mod shell;
 mod trust;
 mod users;
@@ -39,6 +41,8 @@ pub use machine::*;
 pub use new_file::NewFile;
 pub use owner::own_id;
 pub use process::*;
+#[cfg(target_os = "linux")]
+pub use process_table::ancestors_with_this_program;
 pub use shell::*;
 pub use trust::*;
 pub use users::*;
