@@ -186,7 +186,9 @@ fn each_line_of_the_documents_works_on_a_fresh_debian() {
     }
     assert_eq!(left_out.len(), LEFT_OUT.len(), "each reason belongs to a block: {left_out:?}");
     recipes(&newcomer, &aws, &image);
-    newcomer.follows("docker-credential-ecr-login setup --remove && docker-credential-ecr-login logout --all", &[]);
+    for args in ["setup --remove", "setup --podman --remove", "logout --all"] {
+        newcomer.follows(&format!("docker-credential-ecr-login {args}"), &[]);
+    }
     note(SYSTEMS);
 }
 

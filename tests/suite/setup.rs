@@ -438,6 +438,35 @@ fn podman_is_set_up_for_all_registries_in_a_file_of_its_own() {
     );
 }
 
+/// The helper would be called for them after it is uninstalled.
+#[test]
+fn entries_in_the_files_of_the_other_client_are_named_with_the_command_that_removes_them() {
+    for (other, removal, command) in [
+        ("--podman", "", "podman's entries stay: run 'docker-credential-ecr-login setup --podman --remove'"),
+        ("--podman HOST", "", "podman's entries stay: run 'docker-credential-ecr-login setup --podman --remove'"),
+        (
+            "--podman HOST",
+            "HOST",
+            "podman's entries stay: run 'docker-credential-ecr-login setup --podman --remove HOST'",
+        ),
+        ("HOST", "--podman", "docker's entries stay: run 'docker-credential-ecr-login setup --remove'"),
+        ("HOST", "--podman HOST", "docker's entries stay: run 'docker-credential-ecr-login setup --remove HOST'"),
+        ("--podman", "HOST", ""),
+        ("OTHER", "--podman HOST", ""),
+    ] {
+        let in_full = |text: &str| text.replace("HOST", HOST).replace("OTHER", OTHER);
+        let helper = home();
+        setup(&helper, &in_full(other));
+        let lines = setup(&helper, &in_full(&format!("--remove {removal}"))).stdout;
+        let named = lines.lines().find(|line| line.contains("stay")).unwrap_or_default();
+        assert_eq!(named, in_full(command), "{other}, {removal}: {lines}");
+        let Some((_, command)) = named.split_once("setup ") else { continue };
+        setup(&helper, command.trim_end_matches('\''));
+        let again = setup(&helper, &in_full(&format!("--remove {removal}"))).stdout;
+        assert!(again.starts_with("nothing to change in ") && again.lines().count() == 1, "{again}");
+    }
+}
+
 /// Somebody has added a helper to setup's own line, which may span several lines then.
 #[test]
 fn a_helper_that_a_person_has_added_to_podmans_list_stays() {

@@ -4,7 +4,8 @@
 //! reboot, or, without any registry named, a drop-in for registries.conf that adds the helper for all registries ([`podman`]).
 //! Everything else in these files stays byte for byte ([`edit`], [`json`]), even when other programs change them at the same time
 //! ([`mod@file`]). Entries of other helpers stay unless `--force` is given, passwords of earlier logins unless `--remove-auths`
-//! is given. `--remove` removes the entries that name the helper, and nothing else. A file that cannot be parsed is an error.
+//! is given. `--remove` removes the entries that name the helper, and nothing else; it says where the files of the other client have
+//! some too. A file that cannot be parsed is an error.
 //!
 //! `--profiles` maps accounts to AWS profiles in the helper's own configuration ([`profiles`]). All edits are tried, and
 //! all questions asked, before the first file changes ([`changes`]).
@@ -139,7 +140,9 @@ impl Setup {
             lines.push(changes.nothing());
         }
         lines.extend(kept);
-        if !self.dry_run && !self.remove {
+        if self.remove && !self.dry_run {
+            lines.extend(self.entries_of_other_client(env, hosts));
+        } else if !self.dry_run {
             lines.push(next);
             lines.extend(self.proposal(env, &request));
         }
@@ -228,21 +231,28 @@ impl Setup {
 
     fn client_changes<'a>(&self, env: &Env, hosts: &'a BTreeSet<Host>) -> Result<Vec<Change<'a>>, Error> {
         let client = self.client();
-        let mut changes = Vec::new();
-        if client == Client::Podman && hosts.is_empty() {
-            changes.extend(if self.remove { podman::remove_drop_ins(env)? } else { podman::add_drop_ins(env)? });
-        }
-        if self.remove {
-            let files = client.own_auth_files(env).into_iter();
-            changes.extend(files.map(|path| changes::remove_entries(path, hosts)));
+        let mut changes = if self.remove {
+            removals(env, client, hosts)?
         } else if !hosts.is_empty() {
-            changes.extend(changes::add_entries(env, client, hosts, self.force)?);
-        }
+            changes::add_entries(env, client, hosts, self.force)?
+        } else if client == Client::Podman {
+            podman::add_drop_ins(env)?
+        } else {
+            Vec::new()
+        };
         if self.remove_auths {
             let files = client.auth_files(env).into_iter();
             changes.extend(files.map(|path| changes::remove_passwords(path, hosts)));
         }
         Ok(changes)
+    }
+
+    /// Names the removal of the same entries from the files of the other client, if it would change them.
+    fn entries_of_other_client(&self, env: &Env, hosts: &BTreeSet<Host>) -> Option<String> {
+        let other = if self.podman { Client::Docker } else { Client::Podman };
+        let left = Changes::from_iter(removals(env, other, hosts).ok()?).apply(env, true).ok()?;
+        let args: Vec<&str> = ["--remove"].into_iter().chain(hosts.iter().map(|host| &**host)).collect();
+        (!left.is_empty()).then(|| format!("{}'s entries stay: {}", other.name(), other.fix(args.join(" "))))
     }
 
     /// Maps accounts to profiles in the helper's configuration. Returns the change, and a line for each account that a table
@@ -273,6 +283,15 @@ impl Setup {
         fitting.take_matched(config);
         fitting.proposal(&accounts, &path)
     }
+}
+
+/// Returns the edits that remove the entries that name the helper from the files of a client: those for `hosts`, or all if there
+/// are none.
+fn removals<'a>(env: &Env, client: Client, hosts: &'a BTreeSet<Host>) -> Result<Vec<Change<'a>>, Error> {
+    let for_all = client == Client::Podman && hosts.is_empty();
+    let mut changes = if for_all { podman::remove_drop_ins(env)? } else { Vec::new() };
+    changes.extend(client.own_auth_files(env).into_iter().map(|path| changes::remove_entries(path, hosts)));
+    Ok(changes)
 }
 
 fn config_path(env: &Env) -> Result<PathBuf, Error> {
