@@ -139,6 +139,12 @@ impl Destination {
     }
 
     pub(super) fn read_with_state(&self, limit: u64) -> io::Result<Option<(Zeroizing<Vec<u8>>, Stat)>> {
+        let Some((file, stat)) = self.open_existing()? else { return Ok(None) };
+        Ok(Some((read_within(&file, limit)?, stat)))
+    }
+
+    /// Opens the regular file that is there, without following a link.
+    pub(super) fn open_existing(&self) -> io::Result<Option<(File, Stat)>> {
         let irregular = || io::Error::other("it is not a regular file");
         // Before it is opened: that alone can have effects on a device.
         if !self.existing()?.as_ref().is_none_or(is_regular) {
@@ -151,7 +157,7 @@ impl Destination {
             file => File::from(file?),
         };
         let stat = fstat(&file)?;
-        if is_regular(&stat) { Ok(Some((read_within(&file, limit)?, stat))) } else { Err(irregular()) }
+        if is_regular(&stat) { Ok(Some((file, stat))) } else { Err(irregular()) }
     }
 
     /// Opens the file, or creates it, to write at its end, with mode 0600. Where others may have moved it there, leaves one as

@@ -1,9 +1,18 @@
 //! A new file, and how it gets to its place.
+//!
+//! The mode goes with the group: where the file cannot get that of the one that it replaces, nobody but its owner has rights.
+//!
+//! On Linux, the group's rights in the mode of a file with an access list (acl(5)) are the mask of that list. So a mode is only set
+//! together with the list that belongs to it: that of the file that is replaced, or none, also where the directory has one that new
+//! files inherit. An access list of another kind stays as the system has made it for the new file: on macOS, where it adds to the mode
+//! and no safe call reads it, and those of NFS version 4.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 
+#[cfg(target_os = "linux")]
+use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
 use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -20,7 +29,10 @@ impl Destination {
 
     /// The same with a name that begins with `prefix`.
     pub fn create_named(&self, access: Access, prefix: &str) -> io::Result<NewFile> {
-        let existing = self.existing()?;
+        let (old, existing) = match access {
+            Access::AsBefore => self.open_existing()?.unzip(),
+            Access::Private | Access::Public => (None, self.existing()?),
+        };
         if let Some(existing) = existing {
             if !is_regular(&existing) {
                 return Err(io::Error::other("it is not a regular file"));
@@ -42,6 +54,7 @@ impl Destination {
                     return Ok(NewFile {
                         destination: self.beside(&self.name)?,
                         access,
+                        old,
                         existing,
                         name,
                         file,
@@ -58,6 +71,8 @@ impl Destination {
 pub struct NewFile {
     destination: Destination,
     access: Access,
+    /// The file whose access list it gets.
+    old: Option<File>,
     /// The file that it replaces.
     existing: Option<Stat>,
     name: OsString,
@@ -135,11 +150,38 @@ impl NewFile {
             (Access::Public, _) => (owner_of_new, PRIVATE | Mode::RGRP | Mode::ROTH),
             _ => (owner_of_new, PRIVATE),
         };
-        if let Some(owner) = owner {
-            give(&self.file, owner)?;
-        }
-        Ok(fchmod(&self.file, mode)?)
+        let is_given = owner.map_or(Ok(true), |owner| give(&self.file, owner))?;
+        // The rights of another group or of those in another list are nobody's here.
+        let is_alike = is_given && copy_access_list(self.old.as_ref(), &self.file).is_ok();
+        Ok(fchmod(&self.file, if is_alike { mode } else { mode & Mode::RWXU })?)
     }
+}
+
+/// Gives a new file the access list of the old one, and none if that has none or there is no old one.
+#[cfg(target_os = "linux")]
+fn copy_access_list(old: Option<&File>, new: &File) -> rustix::io::Result<()> {
+    use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+    const LIST: &str = "system.posix_acl_access";
+    /// The size limit of an attribute in Linux.
+    const LARGEST: usize = 65536;
+    let mut list = Vec::with_capacity(LARGEST);
+    let of_old = old.map_or(Err(Errno::NODATA), |old| fgetxattr(old, LIST, spare_capacity(&mut list)));
+    let copied = match of_old {
+        Ok(_) => fsetxattr(new, LIST, &list, XattrFlags::empty()),
+        Err(Errno::NODATA) => fremovexattr(new, LIST),
+        Err(error) => Err(error),
+    };
+    match copied {
+        // There is none, or the file system has none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        copied => copied,
+    }
+}
+
+/// Other systems have other lists, as the head of this module says.
+#[cfg(not(target_os = "linux"))]
+fn copy_access_list(_old: Option<&File>, _new: &File) -> io::Result<()> {
+    Ok(())
 }
 
 impl Drop for NewFile {

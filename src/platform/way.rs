@@ -255,16 +255,16 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter(is_step).map(|part| part.as_os_str().to_owned())
 }
 
-/// Gives a file to the owner and the group of another one. Who is not root may not be allowed to, and keeps the file then, as
-/// with docker.
-pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<()> {
+/// Gives a file to the owner and the group of another one, and returns whether it is theirs now. Who is not root may not be allowed
+/// to, and keeps the file then, as with docker.
+pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<bool> {
     let now = fstat(file)?;
     if (now.st_uid, now.st_gid) == (other.st_uid, other.st_gid) {
-        return Ok(());
+        return Ok(true);
     }
     match fchown(file, Some(Uid::from_raw(other.st_uid)), Some(Gid::from_raw(other.st_gid))) {
         Err(error) if own_id() == 0 => Err(error.into()),
-        _ => Ok(()),
+        given => Ok(given.is_ok()),
     }
 }
 

@@ -12,7 +12,7 @@ pub const TEMPORARY: &str = ".ecr-login-";
 /// The pause between two attempts on a file that another process uses.
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
-/// The owner and the mode of a file that is written. On Windows the directory decides about them.
+/// The owner, the mode and the access list of a file that is written. On Windows the directory decides about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Its owner alone reads and writes it, whatever was there and whatever the umask: this user, and in a directory of another

@@ -12,9 +12,9 @@ use std::thread;
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::HOST;
-use crate::helper::{Helper, complaint, entries};
+use crate::helper::{Helper, complaint, entries, program};
 use crate::issuers::{SSO, sign_in};
-use crate::namespace::{Namespace, note, skip};
+use crate::namespace::{Namespace, missing, note, skip};
 use crate::support::aws::Aws;
 
 /// The user whose files they are, and the group.
@@ -529,6 +529,110 @@ fn a_sign_in_that_root_renews_stays_its_users() {
             assert_eq!(metadata.mode() & 0o777, 0o640);
             assert_ne!(fs::read_to_string(&file).expect("a sign-in"), text, "it was renewed");
         }
+    }
+}
+
+/// An access list in the form of the kernel (`linux/posix_acl_xattr.h`), which grants a second user a right that the group has not,
+/// with a mask of the same right.
+#[cfg(target_os = "linux")]
+fn access_list(of_other: u16) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries = [(1, 6, NOBODY), (2, of_other, OTHER.0), (4, 0, NOBODY), (0x10, of_other, NOBODY), (0x20, 0, NOBODY)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, right, id) in entries {
+        list.extend(u16::to_le_bytes(tag).into_iter().chain(right.to_le_bytes()).chain(id.to_le_bytes()));
+    }
+    list
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_list_stays_with_the_file_that_is_replaced_and_none_is_inherited_from_the_directory() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    const OF_FILE: &str = "system.posix_acl_access";
+    let set = |path: &Path, name: &str, list: &[u8]| setxattr(path, name, list, XattrFlags::empty());
+    let state = |path: &Path| {
+        let mut list = Vec::with_capacity(1024);
+        let found = getxattr(path, OF_FILE, rustix::buffer::spare_capacity(&mut list));
+        (found.map(|_| list), fs::metadata(path).expect("metadata").mode() & 0o777)
+    };
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"));
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(2);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
+    let signed_in = || sign_in(&helper, "corp", &soon);
+    let set_up = || helper.write(".docker/config.json", "{\"auths\": {}}");
+    let cases: [(&dyn Fn() -> PathBuf, &[&str]); 2] = [(&signed_in, &["get"]), (&set_up, &["setup", HOST])];
+    for (create, args) in cases {
+        for (list, is_inherited) in [(Some(4), false), (None, true), (Some(4), true), (Some(6), true), (None, false)] {
+            let path = create();
+            let dir = path.parent().expect("a directory");
+            let _ = rustix::fs::removexattr(dir, "system.posix_acl_default");
+            fs::remove_file(&path).expect("a file");
+            create();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
+            if let Err(error) = list.map_or(Ok(()), |right| set(&path, OF_FILE, &access_list(right))) {
+                return skip("access lists", &format!("the file system has none: {error}"));
+            }
+            if is_inherited {
+                set(dir, "system.posix_acl_default", &access_list(7)).expect("a list");
+            }
+            let (before, content) = (state(&path), fs::read(&path).expect("a file"));
+            assert_eq!(helper.run(args, HOST).code, Some(0), "{args:?}");
+            assert_eq!(state(&path), before, "{args:?}, {list:?}, {is_inherited}");
+            assert_ne!(fs::read(&path).expect("a file"), content, "it was replaced");
+            assert_eq!(helper.run(&["logout", "--all"], "").code, Some(0));
+        }
+    }
+    // Those of new files.
+    let none = || Err(rustix::io::Errno::NODATA);
+    set(helper.home(), "system.posix_acl_default", &access_list(7)).expect("a list");
+    let [settings, password, pages] = ["new/config.json", "password", "man"].map(|name| helper.home().join(name));
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let ran = crate::process::run(
+        helper.command().args(["setup", HOST]).env("DOCKER_CONFIG", settings.parent().expect("a directory")),
+        "",
+    );
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    helper.run(&["export", "--output", &text(&password), HOST], "").silent();
+    helper.run(&["generate", &text(&pages)], "").silent();
+    let page = pages.join("docker-credential-ecr-login.1");
+    for (path, mode) in [(settings, 0o600), (password, 0o600), (page, 0o644)] {
+        assert_eq!(state(&path), (none(), mode), "{path:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_keep_its_group_or_owner_gives_nobody_else_their_rights() {
+    if needs_root("a group that its user is not in") || missing(&["setpriv"]).is_some() {
+        return;
+    }
+    let helper = Helper::bare();
+    let copy = helper.home().join("copy");
+    fs::copy(program(), &copy).expect("a copy");
+    let (user, group) = (OTHER.0.to_string(), "12345");
+    let cases = [
+        ((OTHER.0, OTHER.1), 0o640, 0o600),
+        ((OTHER.0, OTHER.1), 0o666, 0o600),
+        ((0, OTHER.1), 0o644, 0o600),
+        ((OTHER.0, 12345), 0o664, 0o664),
+    ];
+    for ((owner, of_group), mode, expected) in cases {
+        let file = helper.write(".docker/config.json", "{\"a\": 1}");
+        for dir in [helper.home(), &helper.home().join(".docker")] {
+            chown(dir, Some(OTHER.0), Some(12345)).expect("an owner");
+        }
+        chown(&file, Some(owner), Some(of_group)).expect("an owner");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+        let mut setpriv = helper.tool("setpriv");
+        setpriv.args(["--reuid", &user, "--regid", group, "--clear-groups"]).arg(&copy).args(["setup", HOST]);
+        let ran = crate::process::run(&mut setpriv, "");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let metadata = fs::metadata(&file).expect("a file");
+        let came = (metadata.uid(), metadata.gid(), metadata.mode() & 0o777);
+        assert_eq!(came, (OTHER.0, 12345, expected), "{owner}, {of_group}, {mode:o}");
     }
 }
 
