@@ -6,7 +6,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 
@@ -14,6 +13,7 @@ use super::context::Context;
 use super::dns;
 use super::fields::Fields;
 use super::http::{Answer, host, secret_value};
+use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Container;
@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the keys of the container's role.
-pub(super) async fn credentials(container: &Container, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(container: &Container, context: &Context) -> Result<SigningKeys, Failure> {
     check_host(&container.url).await?;
     let mut request = Request::get(&container.url).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
     if let Some(token) = authorization(container, context)? {
@@ -85,7 +85,7 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
     Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint))
 }
 
-fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
+fn keys(answer: &Answer, context: &Context) -> Result<SigningKeys, Failure> {
     let endpoint = context.last.authority();
     let document = Fields::parse(answer.body());
     let status = answer.status().as_u16();
@@ -108,5 +108,5 @@ fn keys(answer: &Answer, context: &Context) -> Result<Credentials, Failure> {
         )
     };
     let document = document.ok_or_else(|| unusable("is not a JSON object"))?;
-    document.credentials("Token", "container").map_err(unusable)
+    document.keys("Token").map_err(unusable)
 }

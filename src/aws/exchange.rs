@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use aws_credential_types::Credentials;
 use log::debug;
 
 use super::context::Context;
@@ -14,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::http::{LastRequest, Network};
 use super::sdk_config::sdk_config;
 use super::session::Session;
+use super::signing_keys::SigningKeys;
 use super::sso::{self, Renewal};
 use super::tls::Trust;
 use super::worker::Worker;
@@ -116,22 +116,20 @@ impl Exchange {
 /// Resolves the credentials, with the codes of MFA devices.
 async fn open_session(context: Context, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
     let started = Instant::now();
-    let credentials = Box::pin(credentials::resolve(codes, &context)).await?;
+    let keys = Box::pin(credentials::resolve(codes, &context)).await?;
     let took_ms = started.elapsed().as_millis();
     debug!(credentials = context.describe_caller(), took_ms; "credentials found");
-    let cache_key = cache_key(&credentials, &context).await;
-    Ok(Session { worker, credentials, context: Arc::new(context), cache_key })
+    let cache_key = cache_key(&keys, &context).await;
+    Ok(Session { worker, keys, context: Arc::new(context), cache_key })
 }
 
 /// The key of the token that these credentials request, if other settings may lead to them too.
-async fn cache_key(credentials: &Credentials, context: &Context) -> Option<CacheKey> {
+async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     if !context.identity.may_give_same_credentials() {
         return None;
     }
     let uri = context.endpoint.resolve(&context.target).await?;
-    let token = credentials.session_token().unwrap_or_default();
-    let parts = [credentials.access_key_id(), credentials.secret_access_key(), token];
     let proxy = context.network.proxy_for(&uri);
     let certificates = context.network.describe_roots();
-    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), certificates, parts))
+    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), certificates, keys.parts()))
 }

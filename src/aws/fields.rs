@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_credential_types::Credentials;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::signing_keys::SigningKeys;
 
 /// The fields of a JSON object. Names are matched without case where none is the same, as by the Go SDK.
 #[derive(Deserialize)]
@@ -23,11 +24,9 @@ impl Fields {
     }
 
     /// The keys; the session token, if any, is in the field `token`. The error completes a sentence about the document.
-    pub(super) fn credentials(&self, token: &str, provider: &'static str) -> Result<Credentials, &'static str> {
-        let id = self.text("AccessKeyId").ok_or("has no AccessKeyId")?;
-        let secret = self.text("SecretAccessKey").ok_or("has no SecretAccessKey")?;
-        // Without an expiry, since the keys sign one request or two.
-        Ok(Credentials::new(id, secret, self.text(token), None, provider))
+    pub(super) fn keys(&self, token: &str) -> Result<SigningKeys, &'static str> {
+        let [id, secret] = ["AccessKeyId", "SecretAccessKey"].map(|name| self.text(name).unwrap_or_default());
+        SigningKeys::new(&id, &secret, self.text(token).as_deref())
     }
 
     /// Whether the keys have expired. A document without a time does not expire. The error completes a sentence about the

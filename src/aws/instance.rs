@@ -10,13 +10,13 @@
 
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
 use super::fields::Fields;
 use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
+use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
 
@@ -56,7 +56,7 @@ struct Service<'a> {
 }
 
 /// Gets the keys of the instance's role from the metadata service at `endpoint`.
-pub(super) async fn credentials(endpoint: &str, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(endpoint: &str, context: &Context) -> Result<SigningKeys, Failure> {
     if context.metadata_is_disabled() {
         return Err(context.no_credentials("", None));
     }
@@ -116,10 +116,10 @@ impl Service<'_> {
         role.map(str::to_owned).ok_or_else(|| self.refused(StatusCode::NOT_FOUND, None))
     }
 
-    async fn keys(&self, role: &str, session: &Session) -> Result<Credentials, Failure> {
+    async fn keys(&self, role: &str, session: &Session) -> Result<SigningKeys, Failure> {
         let answer = self.get(&format!("{ROLES}{role}"), session).await?;
         let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
-        document.credentials("Token", "instance").map_err(|why| match document.text("Code") {
+        document.keys("Token").map_err(|why| match document.text("Code") {
             // E.g. a role that does not trust EC2.
             Some(code) if code != "Success" => {
                 let why = format!("for the role {}, it answers {}", one_line(role), one_line(&code));

@@ -25,6 +25,7 @@ mod sdk_config;
 mod sdk_error;
 mod session;
 mod settings;
+mod signing_keys;
 mod sso;
 mod tls;
 mod worker;

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::exchange::Exchange;
 use super::fields::Fields;
 use super::http::{Answer, Limits, secret_value};
-use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT, with_credentials};
+use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use super::session::Session;
 use crate::code::Code;
 use crate::config::Target;
@@ -106,10 +106,10 @@ impl Session {
 
     /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
-        let (context, credentials) = (self.context.clone(), self.credentials.clone());
+        let (context, keys) = (self.context.clone(), self.keys.clone());
         self.step(deadline, async move {
             context.identity.check_endpoint("STS")?;
-            let client = aws_sdk_sts::Client::new(&with_credentials(&context.config, credentials));
+            let client = aws_sdk_sts::Client::new(&keys.added_to(&context.config));
             client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
         })
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
-use aws_credential_types::Credentials;
 use tokio::task::spawn_blocking;
 
 use super::context::Context;
 use super::fields::Fields;
+use super::signing_keys::SigningKeys;
 use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
@@ -24,7 +24,7 @@ const NOWHERE: &str = "/nonexistent";
 const VERSION: u64 = 1;
 
 /// Gets the keys that the `credential_process` of a profile prints.
-pub(super) async fn credentials(process: &Process, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(process: &Process, context: &Context) -> Result<SigningKeys, Failure> {
     let Process { profile, command: line } = process;
     let command = command(line, context.env());
     // Before the deadline of the whole request, so that the message is about the process.
@@ -51,7 +51,7 @@ fn command(line: &str, env: &Env) -> Command {
     command
 }
 
-fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
+fn keys(profile: &str, finished: &Finished) -> Result<SigningKeys, Failure> {
     let Finished { output, errors, status } = finished;
     if !status.success() {
         let errors = String::from_utf8_lossy(errors);
@@ -64,7 +64,7 @@ fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
     if document.get("Version") != Some(VERSION) {
         return Err(invalid("does not have Version 1"));
     }
-    let credentials = document.credentials("SessionToken", "process").map_err(invalid)?;
+    let keys = document.keys("SessionToken").map_err(invalid)?;
     if document.is_expired().map_err(invalid)? {
         return Err(Failure::new(
             Code::CredentialProcess,
@@ -72,7 +72,7 @@ fn keys(profile: &str, finished: &Finished) -> Result<Credentials, Failure> {
             "sign in again with the program that it calls, or check this machine's clock",
         ));
     }
-    Ok(credentials)
+    Ok(keys)
 }
 
 /// Whether a signal ended the program, or what a shell ran for it: that of a person or of a job, which means this run alone.

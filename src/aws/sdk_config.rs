@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep, TokioSleep};
 use aws_smithy_async::time::SystemTimeSource;
 
@@ -74,8 +72,4 @@ impl AsyncSleep for Pauses {
 fn timeouts(attempts: u32, deadline: Instant) -> TimeoutConfig {
     let read_timeout = if attempts == 1 { READ_TIMEOUT.min(time_left(deadline)) } else { READ_TIMEOUT };
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(read_timeout).build()
-}
-
-pub(super) fn with_credentials(config: &SdkConfig, credentials: Credentials) -> SdkConfig {
-    config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build()
 }

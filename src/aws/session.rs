@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use aws_credential_types::Credentials;
 use aws_sdk_ecr::types::AuthorizationData;
 use log::debug;
 
 use super::context::Context;
 use super::endpoint::Endpoint;
-use super::sdk_config::with_credentials;
+use super::signing_keys::SigningKeys;
 use super::worker::Worker;
 use crate::code::Code;
 use crate::error::Failure;
@@ -32,7 +31,7 @@ pub struct IssuedToken {
 #[derive(Clone)]
 pub struct Session {
     pub(super) worker: Worker,
-    pub(super) credentials: Credentials,
+    pub(super) keys: SigningKeys,
     pub(super) context: Arc<Context>,
     pub(super) cache_key: Option<CacheKey>,
 }
@@ -44,7 +43,7 @@ const LONGEST_LIFE: Duration = Duration::from_hours(12);
 impl Session {
     /// The id of the access key that was resolved.
     pub fn access_key_id(&self) -> &str {
-        self.credentials.access_key_id()
+        self.keys.id()
     }
 
     /// The key of a token that these very credentials request, whatever settings led to them. `None` when no other settings
@@ -68,8 +67,8 @@ impl Session {
     }
 
     async fn ecr_token(self) -> Result<IssuedToken, Failure> {
-        let Self { credentials, context, .. } = self;
-        let config = with_credentials(&context.config, credentials);
+        let Self { keys, context, .. } = self;
+        let config = keys.added_to(&context.config);
         let started = Instant::now();
         let authorization = async {
             if context.target.registry.is_public() {

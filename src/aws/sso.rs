@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use aws_credential_types::Credentials;
+use aws_sdk_sso::types::RoleCredentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -20,16 +20,17 @@ use log::{debug, warn};
 use tokio::task::spawn_blocking;
 
 use super::context::Context;
-use super::diagnose::{service_error, signed_out, without_credentials};
+use super::diagnose::{service_error, signed_out, unusable_answer};
 use super::fields::Fields;
 use super::sdk_error::{causes, refusal};
+use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::{Source, Sso};
 use crate::platform::{Access, Destination, NewFile, shell_word};
 
 /// Gets the credentials of the role that the sign-in is for.
-pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentials, Failure> {
+pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKeys, Failure> {
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
     let client = aws_sdk_sso::Client::new(&in_region(of, context));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
@@ -52,12 +53,10 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<Credentia
             .refused(refusal.refuses_identity() || refusal.code == "ResourceNotFoundException")
         })
     })?;
-    let found = answer.role_credentials.and_then(|found| {
-        let (id, secret) = (found.access_key_id?, found.secret_access_key?);
-        // Without an expiry, since the credentials sign one request or two.
-        Some(Credentials::new(id, secret, found.session_token, None, "SSO"))
-    });
-    found.ok_or_else(|| without_credentials("SSO"))
+    let found = answer.role_credentials.unwrap_or_else(|| RoleCredentials::builder().build());
+    let [id, secret, token] =
+        [found.access_key_id(), found.secret_access_key(), found.session_token()].map(Option::unwrap_or_default);
+    SigningKeys::new(id, secret, Some(token)).map_err(|what| unusable_answer("SSO", what))
 }
 
 /// Whether a sign-in was renewed, so that the settings have changed.
@@ -108,7 +107,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     let renewed = answer.access_token.and_then(|token| sign_in.renewed(&token, life, answer.refresh_token.as_deref()));
     let Some(text) = renewed else {
         debug!("the answer to the renewal holds no valid sign-in");
-        return if is_expired { Err(without_credentials("SSO")) } else { Ok(Renewal::Unchanged) };
+        return if is_expired { Err(unusable_answer("SSO", "holds no valid sign-in")) } else { Ok(Renewal::Unchanged) };
     };
     let written = write(path, old, text.as_bytes());
     drop(lock);

@@ -360,6 +360,83 @@ fn a_token_that_the_helper_sent_is_not_quoted() {
     }
 }
 
+/// Keys that a request cannot be signed with: whatever gives them is named, and ECR is not asked.
+#[test]
+fn keys_that_no_request_can_hold_are_refused_from_every_source() {
+    const SESSION: &str = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/R";
+    let aws = Aws::start();
+    for (id, secret, token, words) in [
+        ("ASIA\nX", "s", "t", "an access key id with invalid characters"),
+        ("ASIA\u{e9}", "s", "t", "an access key id with invalid characters"),
+        ("ASIA", "s", "t\nt", "a session token with invalid characters"),
+        ("", "s", "t", "no AccessKeyId"),
+        ("ASIA", "", "t", "no SecretAccessKey"),
+        ("ASIA", "s", "", "an empty session token"),
+    ] {
+        let keys =
+            json!({"Version": 1, "AccessKeyId": id, "SecretAccessKey": secret, "SessionToken": token, "Token": token});
+        let url = issuing(id, secret, token, keys.to_string());
+        let bare = || Helper::bare().var("AWS_ENDPOINT_URL", &url).var("AWS_ENDPOINT_URL_ECR", &aws.url());
+        let with = |config: &str| {
+            let helper = bare();
+            helper.write(".aws/config", config);
+            crate::issuers::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+            helper.write("process", &format!("cat <<'E'\n{keys}\nE\n"));
+            helper.write("token", "a.b.c");
+            helper
+        };
+        let base = "[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = s\n";
+        let mut all = vec![
+            with(base).var("AWS_PROFILE", "base").var("AWS_ECR_ROLE_ARN_111122223333", ROLE),
+            with(&format!("[default]\nrole_arn = {ROLE}\nsource_profile = base\n{base}")),
+            with(&format!("[default]\nrole_arn = {ROLE}\nweb_identity_token_file = ~/token\n")),
+            with(&format!("[default]\nsso_session = corp\n{}{SESSION}", crate::issuers::SSO)),
+        ];
+        // Keys without a session token are long-lived ones.
+        if !token.is_empty() {
+            all.push(bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url));
+            all.push(bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{url}/keys")));
+            all.push(with("[default]\ncredential_process = sh -c '. \"$HOME/process\"'\n"));
+        }
+        for (number, helper) in all.iter().enumerate() {
+            let line = helper.get(HOST).error().to_owned();
+            assert!(line.contains(words), "{number}: {words} in {line}");
+            for wrong in ["internal error", "dispatch", "continues the value"] {
+                assert!(!line.contains(wrong), "{number}: {line}");
+            }
+        }
+    }
+    assert_eq!(aws.count(), 0);
+}
+
+/// Starts STS, SSO, a container's endpoint and a metadata service that give these keys; `flat` is what the last two answer.
+fn issuing(id: &str, secret: &str, token: &str, flat: String) -> String {
+    let sso = json!({"roleCredentials": {"accessKeyId": id, "secretAccessKey": secret, "sessionToken": token, "expiration": 4_000_000_000_000_i64}});
+    let sts = format!(
+        "<Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}\
+         </SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+    );
+    let answer = move |request: Request| {
+        let (sso, sts, flat) = (sso.to_string(), sts.clone(), flat.clone());
+        async move {
+            let path = request.uri().path().to_owned();
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
+            let body = String::from_utf8_lossy(&body);
+            match body.split('&').find_map(|pair| pair.strip_prefix("Action=")) {
+                Some(action) => format!("<{action}Response><{action}Result>{sts}</{action}Result></{action}Response>"),
+                None if path.starts_with("/federation/") => sso,
+                None if path == "/latest/api/token" || path.ends_with("/security-credentials/") => "word".to_owned(),
+                None => flat,
+            }
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    crate::support::serve(listener, Router::new().fallback(answer));
+    url
+}
+
 /// A registry's challenge, and the bearer token of its token service, become headers and a URL of the next request.
 #[test]
 fn tokens_and_challenges_of_a_registry_that_fit_into_no_header() {

@@ -191,9 +191,9 @@ impl Context {
     }
 }
 
-/// An answer that holds no credentials.
-pub(super) fn without_credentials(service: &str) -> Failure {
-    let what = format!("the answer of {service} holds no credentials");
+/// An answer with what no request can use; `what` completes a sentence about it.
+pub(super) fn unusable_answer(service: &str, what: &str) -> Failure {
+    let what = format!("the answer of {service} {what}");
     Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
 }
 
