@@ -122,7 +122,6 @@ impl Machine {
             ("calls the helper", Found::Helper),
             ("calls docker-credential-other", Found::Other),
             ("password that an earlier login left", Found::Password),
-            ("uses a password in", Found::Password),
             ("names no credential helper", Found::Nothing),
             ("names neither the helper", Found::Nothing),
             ("E-CLIENT-CONFIG-INVALID", Found::Broken),

@@ -206,15 +206,35 @@ fn of_podman() {
     let stale = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
     let other = format!(r#"{{"credHelpers": {{"{HOST}": "gcloud"}}}}"#);
     let scheme = format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#);
-    for (code, content) in [
-        ("E-CLIENT-NOT-SET-UP", "{}"),
-        ("E-CLIENT-PASSWORD", &stale),
-        ("E-CLIENT-OTHER-HELPER", &other),
-        ("E-CLIENT-KEY-SCHEME", &scheme),
+    let (auth, docker, login) = (".config/containers/auth.json", ".docker/config.json", "run/containers/auth.json");
+    let of_repository = |helpers: &str| format!(r#"{{"auths": {{"{HOST}/team": {{"auth": "QVdTOmE="}}}}{helpers}}}"#);
+    let with_helper = of_repository(&format!(r#", "credHelpers": {{"{HOST}": "ecr-login"}}"#));
+    for (code, path, content) in [
+        ("E-CLIENT-NOT-SET-UP", auth, "{}"),
+        ("E-CLIENT-PASSWORD", auth, &stale),
+        ("E-CLIENT-OTHER-HELPER", auth, &other),
+        ("E-CLIENT-KEY-SCHEME", auth, &scheme),
+        // podman logout changes the file of podman login alone.
+        ("W-CLIENT-LEFTOVER-PASSWORD", auth, &with_helper),
+        ("W-CLIENT-LEFTOVER-PASSWORD", docker, &with_helper),
+        ("W-CLIENT-LEFTOVER-PASSWORD", login, &of_repository("")),
     ] {
-        let helper = podman();
-        helper.write(".config/containers/auth.json", content);
+        let mut helper = podman();
+        let runtime = format!("{}/run", helper.home().display());
+        helper.set("XDG_RUNTIME_DIR", &runtime);
+        helper.write(path, content);
         is_fixed(helper, HOST, code, "");
+    }
+    // No command changes a file that docker itself does not read any more.
+    for text in [r#"{"HOST": {"auth": "QVdTOmE="}}"#, r#"{"HOST/team": {"auth": "QVdTOmE="}}"#] {
+        let helper = podman();
+        helper.write(".dockercfg", &text.replace("HOST", HOST));
+        let (doctor, _) = report(&helper, &[HOST]);
+        let setup = helper.run(&["setup", "--podman", HOST], "").stderr;
+        let found = findings(&doctor);
+        let fix = found.iter().map(|(_, _, fix)| fix.as_str()).find(|fix| fix.contains("from the file"));
+        assert!(fix.is_some_and(|fix| command(fix).is_none()), "{text}: {found:?}");
+        assert!(setup.contains(".dockercfg") && command(&setup).is_none(), "{text}: {setup}");
     }
     // Without a host, for all registries.
     is_fixed(podman(), "", "E-CLIENT-NOT-SET-UP", "");

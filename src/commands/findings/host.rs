@@ -47,8 +47,7 @@ pub(in crate::commands) fn leftover_passwords(
         for host in file.passwords.keys().filter(|host| is_meant(host)) {
             let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
             let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
-            let fix = client.fix(format_args!("{host} --remove-auths"));
-            found.push(Failure::new(Code::ClientLeftoverPassword, what, fix));
+            found.push(Failure::new(Code::ClientLeftoverPassword, what, without_password(client, host, &file.path)));
         }
     }
     found
@@ -70,7 +69,8 @@ pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<
         Some((key, file.path.clone()))
     })?;
     let what = format!("uses a password that an earlier login left in {} for {key}", path.display());
-    Some(Failure::new(Code::ClientLeftoverPassword, what, format!("log out of it with podman logout {key}")))
+    let client = if Client::Podman.own_auth_files(env).contains(&path) { Client::Podman } else { Client::Docker };
+    Some(Failure::new(Code::ClientLeftoverPassword, what, without_password(client, host, &path)))
 }
 
 /// Describes the setting by which a client calls the helper for the host, or why it does not, with
@@ -102,14 +102,17 @@ fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &
 }
 
 fn password(client: Client, host: &str, path: &Path) -> Failure {
-    let file = path.display();
+    let what = format!("uses a password that an earlier login left in {}, and calls no helper", path.display());
+    Failure::new(Code::ClientPassword, what, without_password(client, host, path))
+}
+
+/// What removes the passwords for a host from a file of a client: setup does, also where their keys have a path, but for
+/// docker's old file.
+fn without_password(client: Client, host: &str, path: &Path) -> String {
     if path.ends_with(DOCKERCFG) {
-        let what = format!("uses a password in {file}, and asks no helper");
-        let fix = "remove the entry of this host from the file, which docker has not read since version 1.7";
-        return Failure::new(Code::ClientPassword, what, fix);
+        return "remove the entry of this host from the file, which docker has not read since version 1.7".to_owned();
     }
-    let what = format!("uses a password that an earlier login left in {file}, and calls no helper");
-    Failure::new(Code::ClientPassword, what, client.fix(format_args!("{host} --remove-auths")))
+    client.fix(format_args!("{host} --remove-auths"))
 }
 
 /// The settings of the client name no helper for the host.
