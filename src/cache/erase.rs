@@ -92,14 +92,15 @@ impl Cache {
         // First the saves that have begun, as in the erasure of one key.
         self.cancel_saves()?;
         for file in fs::read_dir(&self.dir).into_iter().flatten() {
-            let path = file?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            // A link to a directory is no directory.
-            match name.and_then(key_and_extension).and_then(|_| path.symlink_metadata().ok()) {
-                // One with content is not the cache's.
-                Some(file) if file.is_dir() => drop(fs::remove_dir(path)),
-                Some(_) => drop(remove_if_there(&path)?),
-                None => {}
+            let file = file?;
+            if file.file_name().to_str().and_then(key_and_extension).is_none() {
+                continue;
+            }
+            // A link to a directory is no directory, and one with content is not the cache's.
+            if file.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let _ = fs::remove_dir(file.path());
+            } else {
+                remove_if_there(&file.path())?;
             }
         }
         Ok(count)

@@ -62,10 +62,15 @@ pub struct Cache {
 impl Cache {
     /// The directory of the cache, by the environment. Fails with the reason why there is none.
     pub fn dir_of(env: &Env) -> Result<PathBuf, Failure> {
-        env.cache_dir().ok_or_else(|| {
-            if env.disables_cache() {
-                return Failure::new(Code::CacheUnused, "the cache is disabled", "unset AWS_ECR_DISABLE_CACHE");
-            }
+        if env.disables_cache() {
+            return Err(Failure::new(Code::CacheUnused, "the cache is disabled", "unset AWS_ECR_DISABLE_CACHE"));
+        }
+        Self::dir_of_tokens(env)
+    }
+
+    /// The same for what removes tokens, which may be from before the cache was disabled.
+    pub fn dir_of_tokens(env: &Env) -> Result<PathBuf, Failure> {
+        env.dir_of_tokens().ok_or_else(|| {
             let hint = format!("set {} or AWS_ECR_CACHE_DIR", Env::HOME);
             Failure::new(Code::CacheUnused, "there is no home directory", hint)
         })
@@ -84,11 +89,21 @@ impl Cache {
     /// it can.
     pub fn open_whole(env: &Env, dir: PathBuf) -> Result<Self, Failure> {
         let cache = Self::open(env, dir)?;
-        match fs::read_dir(&cache.dir) {
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                let what = format!("the cache {} cannot be read: {error}", cache.dir.display());
-                let hint = "correct the owner and mode of that directory and of those above it";
-                Err(Failure::new(Code::CacheUnused, what, hint))
+        let unread = |why: &str, hint: &str| {
+            let what = format!("the cache {} cannot be read: {why}", cache.dir.display());
+            Err(Failure::new(Code::CacheUnused, what, hint))
+        };
+        // By this name, a directory that may be read and not entered cannot be read either.
+        match fs::read_dir(cache.dir.join(".")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match platform::dangling_link(&cache.dir) {
+                Some(link) => unread(
+                    &format!("the symbolic link {} leads nowhere", link.display()),
+                    "mount or create what it leads to, or remove it",
+                ),
+                None => Ok(cache),
+            },
+            Err(error) if error.kind() != io::ErrorKind::NotADirectory => {
+                unread(&error.to_string(), "correct the owner and mode of that directory and of those above it")
             }
             _ => Ok(cache),
         }

@@ -1,7 +1,6 @@
 //! `logout` and `cache`: cached tokens, removed and listed by a person.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +8,6 @@ use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cache::{Cache, Freshness};
-use crate::code::Code;
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, one_line, printable, printable_json};
@@ -32,7 +30,11 @@ pub struct Logout {
 impl Logout {
     /// Removes tokens and prints how many.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let Some(host) = &self.host else { return clear(env, output) };
+        let Some(host) = &self.host else {
+            let (dir, count) = token_provider::erase_all(env)?;
+            let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
+            return print_line(output, &format!("removed {tokens} from {}", dir.display()));
+        };
         let (host, count) = token_provider::erase_of_everyone(env, host)?;
         print_line(
             output,
@@ -82,7 +84,7 @@ impl Tokens {
     /// Lists the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let cache = open(env, Cache::dir_of(env)?)?;
+        let cache = Cache::open_whole(env, Cache::dir_of(env)?)?;
         let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();
@@ -124,20 +126,6 @@ fn table(lines: &[[String; 4]]) -> String {
     let widths = [width(0), width(1), width(2)];
     let line = |[a, b, c, d]: &[String; 4]| format!("{a:0$}  {b:1$}  {c:2$}  {d}", widths[0], widths[1], widths[2]);
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn clear(env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-    let cache = open(env, env.dir_of_tokens().map_or_else(|| Cache::dir_of(env), Ok)?)?;
-    let count = cache.clear().map_err(|error| {
-        let what = format!("{} cannot be cleared: {error}", cache.dir().display());
-        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
-    })?;
-    let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
-    print_line(output, &format!("removed {tokens} from {}", cache.dir().display()))
-}
-
-fn open(env: &Env, dir: PathBuf) -> Result<Cache, Error> {
-    Ok(Cache::open_whole(env, dir)?)
 }
 
 /// Prints the result of a command.

@@ -125,6 +125,12 @@ pub fn is_for_everybody(dir: &Metadata) -> bool {
     dir.mode() & 0o1002 == 0o1002
 }
 
+/// The symbolic link on the way to a path that leads to nothing, e.g. to a volume that is not mounted.
+pub fn dangling_link(path: &Path) -> Option<&Path> {
+    let nearest = path.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    Some(nearest).filter(|nearest| !nearest.exists())
+}
+
 /// The directory in which podman keeps logins: on Linux one that does not survive a reboot, below `runtime_dir` if there is
 /// one; elsewhere one below the home directory.
 pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {

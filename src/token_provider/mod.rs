@@ -44,7 +44,7 @@ use attempt::TokenRequest;
 pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
-pub use stored::{erase, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
+pub use stored::{erase, erase_all, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
 
 /// What a token is requested for.
 #[derive(Clone, Copy)]

@@ -36,9 +36,12 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<
     Ok((cache.dir().to_owned(), entry))
 }
 
-/// Erases the cached token of `target` for the identity of the settings. Without one there is nothing to do.
+/// Erases the cached token of `target` for the identity of the settings. Without one, or a directory, there is nothing to do.
 pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error> {
-    let Some(cache) = whole_cache(env)? else { return Ok(()) };
+    if env.dir_of_tokens().is_none() {
+        return Ok(());
+    }
+    let cache = whole_cache(env)?;
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, &target.host, &identity.key)
@@ -58,10 +61,11 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error>
     let host = named_host(named)?;
     let cache = whole_cache(env)?;
     // Tokens that are being requested meanwhile: their hosts are not known yet.
-    if let Some(Err(error)) = cache.as_ref().map(Cache::cancel_saves) {
+    if let Err(error) = cache.cancel_saves() {
         debug!(error:%; "a token that is being requested may still be cached");
     }
-    let manifests = cache.iter().flat_map(Cache::manifest_files).filter_map(|path| Cache::manifest_in(&path));
+    let files = cache.manifest_files();
+    let manifests = files.iter().filter_map(|path| Cache::manifest_in(path));
     let served: Vec<CacheKey> = manifests.filter(|manifest| manifest.host == host).map(|one| one.entry).collect();
     let registry = match named_target(env, named, Instant::now()) {
         Ok((_, target)) => Some(target.registry),
@@ -69,7 +73,6 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error>
         Err(_) if !served.is_empty() => None,
         Err(error) => return Err(error),
     };
-    let Some(cache) = cache else { return Ok((host, 0)) };
     let mut tokens = cache.tokens();
     let opens = |entry: &Entry| registry.as_ref().is_some_and(|registry| entry.opens(registry));
     tokens.retain(|(entry, _)| opens(entry) || served.contains(&entry.key));
@@ -80,9 +83,20 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error>
     Ok((host, tokens.len()))
 }
 
-/// The cache for what removes tokens; `None` where there is no directory for it.
-fn whole_cache(env: &Env) -> Result<Option<Cache>, Failure> {
-    let cache = env.dir_of_tokens().map(|dir| Cache::open_whole(env, dir)).transpose();
+/// Erases every cached token. Returns the directory, and how many there were.
+pub fn erase_all(env: &Env) -> Result<(PathBuf, usize), Error> {
+    let cache = whole_cache(env)?;
+    let dir = cache.dir().to_owned();
+    let count = cache.clear().map_err(|error| {
+        let what = format!("{} cannot be cleared: {error}", dir.display());
+        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
+    })?;
+    Ok((dir, count))
+}
+
+/// The cache for what removes tokens.
+fn whole_cache(env: &Env) -> Result<Cache, Failure> {
+    let cache = Cache::dir_of_tokens(env).and_then(|dir| Cache::open_whole(env, dir));
     cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
 }
 

@@ -139,6 +139,37 @@ fn what_is_below_a_closed_home_counts_as_absent_until_it_is_open() {
     assert!(ran.error().contains(&format!("the directory {} cannot be entered", home.display())), "{ran:?}");
 }
 
+/// Tokens in it are served again once it is open.
+#[test]
+fn a_cache_that_is_closed_by_its_mode_is_no_empty_one() {
+    let aws = Aws::start();
+    let Some(somebody) = AsSomebody::new(Helper::of(&aws)) else { return };
+    let run = |args: &[&str]| somebody.run(args, &[]);
+    run(&["get"]).password_for(HOST);
+    for mode in [0o600, 0o400, 0o300, 0o200, 0o100, 0] {
+        somebody.dir("cache", mode);
+        for (args, code) in [
+            (&["logout", "--all"][..], "E-CACHE-NOT-CLEARED"),
+            (&["logout", HOST], "E-CACHE-NOT-CLEARED"),
+            (&["cache"], "W-CACHE-UNUSED"),
+        ] {
+            let ran = run(args);
+            let is_said = ran.stderr.contains("cannot be read: Permission denied") && ran.stderr.contains(code);
+            assert!(ran.code == Some(1) && is_said, "{mode:o} {args:?}: {ran:?}");
+        }
+    }
+    somebody.dir("cache", 0o700);
+    assert!(run(&["logout", "--all"]).stdout.starts_with("removed 1 token from "));
+    for args in [["logout", "--all"], ["logout", HOST]] {
+        let nowhere = [("HOME", Path::new("relative")), ("AWS_ECR_CACHE_DIR", Path::new(""))];
+        let ran = somebody.run(&args, &nowhere);
+        assert!(
+            ran.stderr.contains("there is no home directory") && ran.stderr.contains("E-CACHE-NOT-CLEARED"),
+            "{ran:?}"
+        );
+    }
+}
+
 /// As `sudo -E aws sso login` leaves it. The AWS CLI could not write it as this user either.
 #[test]
 fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {
