@@ -53,10 +53,14 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Under sudo, settings and credentials are those of another user.
+/// Under sudo, settings and credentials are those of another user, unless the home directory stays.
 pub(super) fn sudo(env: &Env) -> Option<Failure> {
     let user = env.text("SUDO_USER").filter(|user| *user != "root")?;
     let home = env.home().unwrap_or_default();
+    let owner = platform::other_owner(&home).unwrap_or_else(platform::own_id);
+    if env.text("SUDO_UID").is_some_and(|id| id == owner.to_string()) {
+        return None;
+    }
     let what = format!("running under sudo: settings and credentials are those in {}, not {user}'s", home.display());
     Some(Failure::usual(Code::Sudo, what))
 }
@@ -196,7 +200,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::{
-        Client, Code, Env, misspelt_members, named_registries, names_no_registry, program, refused_environment, sudo,
+        Client, Code, Env, misspelt_members, named_registries, names_no_registry, platform, program,
+        refused_environment, sudo,
     };
 
     /// A home directory, without any program.
@@ -262,7 +267,11 @@ mod tests {
         let [failure] = &misspelt[..] else { panic!("the first: {misspelt:?}") };
         assert!(failure.code == Code::ClientConfigInvalid && failure.hint == "rename it to 'credsStore'", "{failure}");
         assert!(sudo(&machine.env(&[])).is_none());
+        let found = |id: u32| sudo(&machine.env(&[("SUDO_USER", "me"), ("SUDO_UID", &id.to_string())]));
         assert_eq!(sudo(&machine.env(&[("SUDO_USER", "me")])).expect("a finding").code, Code::Sudo);
+        assert_eq!(found(platform::own_id() + 1).expect("a finding").code, Code::Sudo);
+        // E.g. by sudo -E, or as the same user.
+        assert!(found(platform::own_id()).is_none());
         assert!(refused_environment(&machine.env(&[("DOCKER_AUTH_CONFIG", "null")])).is_none());
         let refused = refused_environment(&machine.env(&[("DOCKER_AUTH_CONFIG", r#"{"credHelpers": {}}"#)]));
         assert_eq!(refused.expect("a finding").code, Code::DockerAuthConfig);
