@@ -28,7 +28,7 @@ use crate::code::Code;
 use crate::config::{Keys, Role};
 use crate::error::Failure;
 use crate::identity::{IdentityToken, Login, MfaDevice, Source, StaticKeys, WebIdentity};
-use crate::platform::shell_word;
+use crate::platform::aws_command;
 use crate::secret::Secret;
 
 /// A code that a person read from an MFA device.
@@ -117,7 +117,7 @@ async fn from_login(Login { profile, arn, file }: &Login, context: &Context) -> 
     }
     let provider = LoginCredentialsProvider::builder(arn).configure(&settings).build();
     let session = format!("the 'aws login' session of profile '{profile}'");
-    let command = format!("aws login --profile {}", shell_word(profile));
+    let command = aws_command("login", profile);
     let found = provider.provide_credentials().await.map_err(|error| {
         context.transport_failure(&error).unwrap_or_else(|| {
             // The provider's error does not say what the service answered.
@@ -129,8 +129,7 @@ async fn from_login(Login { profile, arn, file }: &Login, context: &Context) -> 
         })
     })?;
     let keys = SigningKeys::new(found.access_key_id(), found.secret_access_key(), found.session_token());
-    let invalid =
-        |what| Failure::new(Code::CredentialsInvalid, format!("{session} {what}"), format!("run '{command}'"));
+    let invalid = |what| Failure::new(Code::CredentialsInvalid, format!("{session} {what}"), format!("run {command}"));
     keys.map_err(invalid)
 }
 

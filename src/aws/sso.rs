@@ -27,7 +27,7 @@ use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::{Source, Sso};
-use crate::platform::{Access, Destination, NewFile, shell_word};
+use crate::platform::{Access, Destination, NewFile, aws_command};
 
 /// Gets the credentials of the role that the sign-in is for.
 pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKeys, Failure> {
@@ -161,10 +161,5 @@ fn in_region(of: &Sso, context: &Context) -> SdkConfig {
 fn expired(of: &Sso) -> Failure {
     let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
     let sign_in = format!("the SSO sign-in of profile '{}'{session}", of.profile);
-    signed_out(
-        Code::SsoExpired,
-        &sign_in,
-        &of.file.path,
-        &format!("aws sso login --profile {}", shell_word(&of.profile)),
-    )
+    signed_out(Code::SsoExpired, &sign_in, &of.file.path, &aws_command("sso login", &of.profile))
 }

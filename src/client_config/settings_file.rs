@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::platform::{self, Destination, shell_word, with_command};
+use crate::platform::{self, Destination, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
@@ -70,10 +70,9 @@ fn give_back(env: &Env, path: &Path, option: &str, closed: &Path) -> String {
         return name_another(env, path);
     }
     if cfg!(windows) {
-        let path = closed.display().to_string();
-        return format!("give it back as an administrator: 'icacls {} /reset'", shell_word(&path));
+        return "give this user the permission as an administrator".to_owned();
     }
-    with_command("change its owner", &format!("sudo chown {option}\"$(id -un)\""), &[closed])
+    with_command("change its owner", &format!("sudo chown {option}\"$(id -un)\" {{}}"), &[closed])
 }
 
 /// The variables that lead to a settings file, first those that name the file itself.
@@ -116,10 +115,10 @@ pub(crate) fn invalid(env: &Env, path: &Path, what: String) -> Failure {
         None if !platform::is_in_own_home(path, env.home().as_deref()) => {
             format!("correct it, or {}", name_another(env, path))
         }
-        None if path.is_dir() => with_command("remove it", "rmdir", &[path]),
+        None if path.is_dir() => with_command("remove it", "rmdir {}", &[path]),
         None => {
             let broken = path.with_extension("broken");
-            with_command("correct it, or move it out of the way", "mv", &[path, &broken])
+            with_command("correct it, or move it out of the way", "mv {} {}", &[path, &broken])
         }
     };
     Failure::new(Code::ClientConfigInvalid, what, hint)

@@ -1,7 +1,6 @@
 //! The clients whose settings [`setup`](super::setup) changes and [`doctor`](super::doctor) checks: docker, and podman with
 //! buildah and skopeo.
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
+use crate::platform::command;
 
 /// A client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,11 @@ impl Client {
         }
     }
 
-    /// Returns the fix by a `setup` of this client with these arguments.
-    pub(super) fn fix(self, args: impl Display) -> String {
-        let option = if self == Self::Podman { " --podman" } else { "" };
-        format!("run '{NAME} setup{option} {args}'")
+    /// Returns the fix by a `setup` of this client with these arguments, each `{}` of which stands for a host.
+    pub(super) fn fix(self, args: &str, hosts: &[&str]) -> String {
+        let podman = if self == Self::Podman { " --podman" } else { "" };
+        command(&format!("{NAME} setup{podman} {args}"), hosts)
+            .map_or_else(|| "correct its name".to_owned(), |command| format!("run {command}"))
     }
 
     /// Returns the files that may hold passwords, in the order in which the client reads them.

@@ -21,7 +21,7 @@ use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Watch};
-use crate::platform::{notice_children, shell_word};
+use crate::platform::{aws_command, notice_children, with_command};
 use crate::terminal;
 use crate::token_provider::{self, Authenticator, MOST_CHANGES, Resolved, Stop};
 
@@ -92,7 +92,11 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     for _ in 0..MOST_CODES {
         let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
             let what = format!("cannot prompt for the MFA code of {serial}: {error}");
-            Error::failed(Code::Unanswered, what, format!("run '{NAME} login {host}' on a terminal"))
+            Error::failed(
+                Code::Unanswered,
+                what,
+                with_command("run this on a terminal", &format!("{NAME} login {{}}"), &[host]),
+            )
         })?;
         // Authenticator apps show a code in two groups.
         let code: String = typed.split_whitespace().collect();
@@ -107,12 +111,12 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
 /// Runs the AWS CLI to sign in, on this terminal.
 fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Error> {
     let Some((words, profile)) = identity.source().sign_in_command() else { return Err(failure.clone().into()) };
-    let command = format!("aws {words} --profile {}", shell_word(profile));
+    let command = aws_command(words, profile);
     let Some(program) = env.find_program("aws") else {
         let what = format!("{}, and the AWS CLI is not on the PATH", failure.what);
-        return Err(Error::failed(failure.code, what, format!("install it: '{command}' renews the sign-in")));
+        return Err(Error::failed(failure.code, what, format!("install it: {command} renews the sign-in")));
     };
-    print_notice(&format!("{}; running '{command}'", failure.what));
+    print_notice(&format!("{}; running {command}", failure.what));
     notice_children();
     let status = Command::new(program)
         .args(words.split(' '))
@@ -124,9 +128,9 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         .status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::failed(failure.code, format!("'{command}' failed: {status}"), "try again")),
+        Ok(status) => Err(Error::failed(failure.code, format!("{command} failed: {status}"), "try again")),
         Err(error) => {
-            let what = format!("'{command}' cannot be run: {error}");
+            let what = format!("{command} cannot be run: {error}");
             Err(Error::failed(failure.code, what, "check the AWS CLI on the PATH"))
         }
     }

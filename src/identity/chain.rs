@@ -23,7 +23,7 @@ use crate::code::Code;
 use crate::config::{Caller, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
-use crate::platform::shell_word;
+use crate::platform::aws_command;
 use crate::spelling;
 
 /// The most profiles that may follow each other by `source_profile`. Each has a role that costs a request.
@@ -196,13 +196,11 @@ impl Inputs<'_> {
 
     /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
     fn empty(&self, name: &str, named_by: Option<&str>) -> Failure {
-        let (file, word) = (self.profiles.file_of(name), shell_word(name));
+        let file = self.profiles.file_of(name);
         Failure::new(
             Code::ProfileInvalid,
             format!("the profile '{name}'{} in {file} has no credentials", self.named_by(named_by)),
-            format!(
-                "add keys, a role or a sign-in to it: 'aws configure --profile {word}' or 'aws configure sso --profile {word}'"
-            ),
+            format!("add keys, a role or a sign-in to it: {}", configure(name)),
         )
     }
 
@@ -211,13 +209,9 @@ impl Inputs<'_> {
         if let Some(failure) = self.guesses.then(|| self.profiles.misspelt(name)).flatten() {
             return failure;
         }
-        let word = shell_word(name);
         let nearest = || spelling::nearest(name, self.profiles.names().into_iter());
         let meant = self.guesses.then(nearest).flatten().map(|meant| format!(": did you mean '{meant}'?"));
-        let hint = format!(
-            "add it with 'aws configure --profile {word}' or 'aws configure sso --profile {word}', or correct the name{}",
-            meant.unwrap_or_default()
-        );
+        let hint = format!("add it with {}, or correct the name{}", configure(name), meant.unwrap_or_default());
         let (named_by, files) = (self.named_by(named_by), self.profiles.neither());
         Failure::new(Code::ProfileMissing, format!("the profile '{name}'{named_by} is in neither {files}"), hint)
     }
@@ -229,6 +223,11 @@ impl Inputs<'_> {
             None => self.selected.named_by(),
         }
     }
+}
+
+/// The commands that make a profile.
+fn configure(name: &str) -> String {
+    format!("{} or {}", aws_command("configure", name), aws_command("configure sso", name))
 }
 
 /// Why a `get` for a registry that is mapped to this profile has no credentials; `None` when it may have some, since its token or

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::read_within;
 use super::writing::{Access, TEMPORARY, refuse_directory, retry, temporary_name};
+use super::{read_within, with_command};
 
 /// The time limit for attempts on a file that another process has open.
 const LONGEST_USE: Duration = Duration::from_secs(2);
@@ -38,8 +38,8 @@ impl Destination {
                 Err(io::Error::new(io::ErrorKind::NotADirectory, why))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let dir = dir.display();
-                let why = format!("there is no directory {dir}; create it with 'mkdir {dir}'");
+                let fix = with_command("create it", "mkdir {}", &[dir]);
+                let why = format!("there is no directory {}; {fix}", dir.display());
                 Err(io::Error::new(io::ErrorKind::NotFound, why))
             }
             Err(error) => Err(error),

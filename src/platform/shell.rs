@@ -1,16 +1,50 @@
-//! Quotes words of commands that messages show for copying.
+//! The commands that messages show for copying. Whoever follows a fix must lose nothing by it, and nobody else either:
+//!
+//! - Each word that comes from outside, e.g. from a file, a variable or an argument, is quoted by [`command`], or the command is left out.
+//!   No other code puts such a word into a command.
+//! - No command works on what is below a directory.
+//! - "Remove it" is said only of what the helper itself makes, and of an empty thing in the place of a file of its own. Everywhere else
+//!   the fix is to name another file or directory.
+//! - No command overwrites anything, or writes through a link.
+//!
+//! Where these leave no command, the fix says it in words.
 
-use std::borrow::Cow;
-use std::path::Path;
+use std::ffi::OsStr;
 
 use crate::text::acts_on_terminal;
 
-/// Quotes a word of a command that a message shows for copying. Uses double quotes, since the message has the command in
-/// single quotes.
-pub fn shell_word(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| is_letter(c) || "@%+=:,./_-".contains(c);
+/// A command in single quotes, with the words in place of each `{}`. `None` where one could not be copied as it is shown: because of
+/// characters that act on a terminal and are not shown, of blanks that a message makes one, of characters that end the quotes around the
+/// command, or that a shell expands in quotes; or where it looks like an option, or like a home directory.
+pub fn command<W: AsRef<OsStr>>(template: &str, words: &[W]) -> Option<String> {
+    let is_shown = |c: char| is_letter(c) || (c.is_ascii_graphic() && !matches!(c, '\'' | '!')) || c == ' ';
+    let is_copied = |word: &&str| word.chars().all(is_shown) && !word.contains("  ") && !word.starts_with(['-', '~']);
+    let mut parts = template.split("{}");
+    let mut command = format!("'{}", parts.next().unwrap_or_default());
+    for (word, after) in words.iter().zip(parts) {
+        command.push_str(&quoted(word.as_ref().to_str().filter(is_copied)?));
+        command.push_str(after);
+    }
+    command.push('\'');
+    Some(command)
+}
+
+/// A fix with the [`command`] for it, if there is one.
+pub fn with_command<W: AsRef<OsStr>>(fix: &str, template: &str, words: &[W]) -> String {
+    command(template, words).map_or_else(|| fix.to_owned(), |command| format!("{fix}: {command}"))
+}
+
+/// A command of the AWS CLI for a profile, in single quotes, or what to call it where the name cannot be copied.
+pub fn aws_command(words: &str, profile: &str) -> String {
+    command(&format!("aws {words} --profile {{}}"), &[profile])
+        .unwrap_or_else(|| format!("aws {words} for this profile"))
+}
+
+/// Uses double quotes, since the message has the command in single quotes.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| is_letter(c) || "@%+:,./_-".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
-        return Cow::Borrowed(word);
+        return word.to_owned();
     }
     let mut quoted = String::from('"');
     for c in word.chars() {
@@ -20,7 +54,7 @@ pub fn shell_word(word: &str) -> Cow<'_, str> {
         quoted.push(c);
     }
     quoted.push('"');
-    Cow::Owned(quoted)
+    quoted
 }
 
 /// Whether it is a letter or a digit that is shown: fillers of Hangul are letters too, and messages have a blank in their place.
@@ -28,39 +62,24 @@ fn is_letter(c: char) -> bool {
     c.is_alphanumeric() && !acts_on_terminal(c)
 }
 
-/// A fix with the command for it, unless that could not be copied as it is shown: because of characters that act on a terminal
-/// and are not shown, of blanks that a message makes one, of characters that end the quotes around the command, or that a shell expands
-/// in quotes; or where a path looks like an option.
-pub fn with_command(fix: &str, command: &str, paths: &[&Path]) -> String {
-    let is_shown = |c: char| is_letter(c) || (c.is_ascii_graphic() && !matches!(c, '\'' | '!')) || c == ' ';
-    let is_copied = |path: &&str| path.chars().all(is_shown) && !path.contains("  ") && !path.starts_with('-');
-    let paths: Option<Vec<&str>> = paths.iter().map(|path| path.to_str().filter(is_copied)).collect();
-    match paths {
-        Some(paths) => {
-            format!("{fix}: '{command} {}'", paths.into_iter().map(shell_word).collect::<Vec<_>>().join(" "))
-        }
-        None => fix.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::{shell_word, with_command};
+    use super::{aws_command, quoted, with_command};
 
     #[test]
     fn a_command_that_cannot_be_copied_is_left_out() {
-        let fix = |path: &str| with_command("remove it", "rmdir", &[Path::new(path)]);
+        let fix = |path: &str| with_command("remove it", "rmdir {}", &[path]);
         assert_eq!(fix("/a/b c$"), "remove it: 'rmdir \"/a/b c\\$\"'");
         assert_eq!(fix("/été"), "remove it: 'rmdir /été'");
-        for path in ["/a\nb", "/a\u{1b}b", "/a\u{202e}b", "/a\tb", "/a  b", "/a'b", "/a!b", "-n"] {
+        for path in ["/a\nb", "/a\u{1b}b", "/a\u{202e}b", "/a\tb", "/a  b", "/a'b", "/a!b", "-n", "~/a"] {
             assert_eq!(fix(path), "remove it", "{path:?}");
         }
         // Letters and other characters that have no glyph, or a blank one.
         for c in "\u{115f}\u{1160}\u{3164}\u{ffa0}\u{17b4}\u{2800}\u{3000}\u{13441}\u{1d159}\u{e0100}".chars() {
             assert_eq!(fix(&format!("/a{c}/etc")), "remove it", "{c:?}");
         }
+        assert_eq!(aws_command("sso login", "my team"), "'aws sso login --profile \"my team\"'");
+        assert_eq!(aws_command("sso login", "-x"), "aws sso login for this profile");
     }
 
     #[test]
@@ -70,10 +89,11 @@ mod tests {
             ("/home/me/.aws/config", "/home/me/.aws/config"),
             ("my profile", "\"my profile\""),
             ("a$(b)`c`\"d", r#""a\$(b)\`c\`\"d""#),
-            ("a\u{3164}/etc", "\"a\u{3164}/etc\""),
+            ("=ls", "\"=ls\""),
+            ("{a,b}", "\"{a,b}\""),
             ("", "\"\""),
         ] {
-            assert_eq!(shell_word(word), expected);
+            assert_eq!(quoted(word), expected);
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn check_private_dir(dir: &Path, home: Option<&Path>) -> Result<(), NotPriva
     if metadata.mode() & 0o022 != 0 {
         // Others need what is sticky or gives its group to files, as /tmp, and what lies elsewhere may be theirs too.
         let is_shared = metadata.mode() & 0o3000 != 0 || !is_in_own_home(dir, home);
-        let private = || with_command("make it private", "chmod 700", &[dir]);
+        let private = || with_command("make it private", "chmod 700 {}", &[dir]);
         let fix = if is_shared { other.to_owned() } else { detour(dir).unwrap_or_else(private) };
         return not_private("others may write to it", &fix);
     }

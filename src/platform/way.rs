@@ -243,7 +243,7 @@ impl Way {
     fn is_missing(&self, name: &OsStr) -> io::Error {
         let mut dir = self.path.join(name);
         dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
-        let fix = with_command("create it", "mkdir -p", &[&dir]);
+        let fix = with_command("create it", "mkdir -p {}", &[&dir]);
         let why = format!("there is no directory {}; {fix}", dir.display());
         io::Error::new(io::ErrorKind::NotFound, why)
     }

@@ -599,6 +599,34 @@ fn of_profiles_and_sign_ins() {
     helper.get(HOST).password_for(HOST);
 }
 
+/// Names that come from files: a command with one that a shell expands, or that is not shown as it is, would be another command.
+#[test]
+fn of_names_that_make_another_command() {
+    let aws = Aws::start();
+    for name in ["dev\u{200b}prod", "dev\u{3164}prod", "dev  prod", "!x", "-x", "a'b", "~"] {
+        let sections = format!("[profile {name}]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+        for content in [sections.as_str(), "", &format!("[profile {name}]\n")] {
+            let helper = Helper::without_registry(&aws).without_keys().var("AWS_PROFILE", name);
+            helper.write(".aws/config", content);
+            let said = helper.get(HOST).stdout;
+            assert!(!said.contains("--profile") && said.contains("E-"), "{name:?}: {said}");
+        }
+    }
+    let helper = machine(&aws);
+    stand_in(&helper, "podman", "echo podman version 4.9.3");
+    let keys = [format!("{HOST}/$(touch${{IFS}}x)"), format!("{HOST}/a;b"), format!("{HOST}/`x`")];
+    for key in keys {
+        let config =
+            format!(r#"{{"auths": {{"{key}": {{"auth": "eDp5"}}}}, "credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
+        helper.write(".docker/config.json", &config);
+        let (all, _) = report(&helper, &[&format!("{HOST}/team/app")]);
+        let found = findings(&all).into_iter().filter(|(_, code, _)| code == "W-CLIENT-LEFTOVER-PASSWORD");
+        let fixes: Vec<String> = found.map(|(_, _, fix)| fix).collect();
+        assert!(!fixes.is_empty(), "{key}: {all}");
+        assert!(fixes.iter().all(|fix| !fix.contains(&key)), "{fixes:?}");
+    }
+}
+
 #[test]
 fn of_settings_and_the_clock() {
     let aws = Aws::start();

@@ -8,14 +8,14 @@ use crate::aws::context::Context;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::input;
-use crate::platform::{self, shell_word};
+use crate::platform::{self, aws_command};
 
 /// The failure for a sign-in in this file that gives no credentials, which this command of the AWS CLI renews. A file that this user may
 /// not use is in the way of that command, too, e.g. the one that `sudo -E aws sso login` leaves.
 pub(in crate::aws) fn signed_out(code: Code, sign_in: &str, file: &Path, command: &str) -> Failure {
     let out_of_reach = |why: String, fix: &str| {
         let what = format!("{sign_in} cannot be read: its file {} {why}", file.display());
-        Failure::new(Code::SourceFile, what, format!("{fix}, and run '{command}' if it has expired"))
+        Failure::new(Code::SourceFile, what, format!("{fix}, and run {command} if it has expired"))
     };
     if let Some(dir) = input::closed_dir(file) {
         return out_of_reach(
@@ -33,7 +33,7 @@ pub(in crate::aws) fn signed_out(code: Code, sign_in: &str, file: &Path, command
         owner => {
             let by_owner =
                 |owner| format!(" as user {owner}, whose file {} is, or give it to this user", file.display());
-            let hint = format!("run '{command}'{}", owner.map_or_else(String::new, by_owner));
+            let hint = format!("run {command}{}", owner.map_or_else(String::new, by_owner));
             Failure::new(code, format!("{sign_in} has expired or is gone"), hint)
         }
     }
@@ -48,13 +48,13 @@ impl Context {
             what = format!("{what}; {why}");
         }
         let selected = &self.identity.selected;
-        let profile =
-            if selected.is_default() { String::new() } else { format!(" --profile {}", shell_word(selected.name())) };
+        let configure = |words: &str| {
+            if selected.is_default() { format!("'aws {words}'") } else { aws_command(words, selected.name()) }
+        };
         let hint = hint.map_or_else(
             || {
-                format!(
-                    "set AWS_PROFILE, run 'aws configure{profile}' or 'aws configure sso{profile}', or give this machine a role"
-                )
+                let (keys, sso) = (configure("configure"), configure("configure sso"));
+                format!("set AWS_PROFILE, run {keys} or {sso}, or give this machine a role")
             },
             |hint| format!("{hint}, or set AWS_PROFILE"),
         );

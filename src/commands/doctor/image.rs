@@ -13,7 +13,7 @@ use crate::aws::RegistryAnswer;
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::platform::shell_word;
+use crate::platform::command;
 
 /// The time limit for the registry's response.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -101,18 +101,20 @@ fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.chars().all(allowed) && !text.starts_with(['.', '-'])
 }
 
-/// The options by which the AWS CLI asks for the same registry, with the same profile.
-fn options(target: &Target) -> String {
-    let account = target.registry.account().into_iter().map(|account| format!(" --registry-id {account}"));
-    let profile =
-        target.caller.profile().into_iter().map(|profile| format!(" --profile {}", shell_word(&profile.name)));
-    let region = std::iter::once(format!(" --region {}", target.registry.region()));
-    account.chain(region).chain(profile).collect()
+/// A command of the AWS CLI about a repository of the same registry, with the same profile.
+fn ecr_command(words: &str, target: &Target, repository: &str) -> String {
+    let account = target.registry.account().map_or_else(String::new, |account| format!(" --registry-id {account}"));
+    let profile = target.caller.profile().map(|profile| profile.name.as_str());
+    let option = profile.map_or("", |_| " --profile {}");
+    let region = target.registry.region();
+    let template = format!("aws ecr {words} --repository-name {{}}{account} --region {{}}{option}");
+    let outside: Vec<&str> = [repository, &region].into_iter().chain(profile).collect();
+    command(&template, &outside).unwrap_or_else(|| format!("aws ecr {words}"))
 }
 
 /// Why the image cannot be pulled.
 fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repository: &str, tag: &str) -> Failure {
-    let (said, word, options) = (quote(answer), shell_word(repository), options(target));
+    let said = quote(answer);
     let is_of_pull_through = {
         let message = answer.message.to_ascii_lowercase();
         let words = ["ecr:createrepository", "ecr:batchimportupstreamimage", "pull through", "pull-through"];
@@ -128,14 +130,13 @@ fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repositor
             Failure::usual(Code::PullThroughDenied, what)
         }
         ("NAME_UNKNOWN", _) => {
-            let create = format!("'aws ecr create-repository --repository-name {word}{options}'");
+            let create = ecr_command("create-repository", target, repository);
             let allow = "for a pull-through cache allow ecr:CreateRepository and ecr:BatchImportUpstreamImage";
             let fix = format!("correct the name or the region, or create it: {create}; {allow}");
             Failure::new(Code::RepositoryMissing, format!("the registry has no repository {repository}{said}"), fix)
         }
         ("MANIFEST_UNKNOWN" | "TAG_INVALID", _) => {
-            let fix =
-                format!("correct the tag; 'aws ecr list-images --repository-name {word}{options}' lists the tags");
+            let fix = format!("correct the tag; {} lists the tags", ecr_command("list-images", target, repository));
             Failure::new(Code::TagMissing, format!("the repository {repository} has no image {tag}{said}"), fix)
         }
         (_, StatusCode::FORBIDDEN) | ("DENIED", _) => {

@@ -98,7 +98,7 @@ fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &
         let what = format!("calls docker-credential-{helper}, not this helper: {setting} in {path}");
         (Code::ClientOtherHelper, what)
     };
-    Failure::new(code, what, client.fix(format_args!("{host} --force")))
+    Failure::new(code, what, client.fix("{} --force", &[host]))
 }
 
 fn password(client: Client, host: &str, path: &Path) -> Failure {
@@ -112,7 +112,7 @@ fn without_password(client: Client, host: &str, path: &Path) -> String {
     if path.ends_with(DOCKERCFG) {
         return "remove the entry of this host from the file, which docker has not read since version 1.7".to_owned();
     }
-    client.fix(format_args!("{host} --remove-auths"))
+    client.fix("{} --remove-auths", &[host])
 }
 
 /// The settings of the client name no helper for the host.
@@ -121,7 +121,7 @@ fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
         return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
     }
-    let fix = client.fix(host);
+    let fix = client.fix("{}", &[host]);
     let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));
     if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
         let (path, name) = (path.display(), client.name());

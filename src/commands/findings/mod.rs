@@ -32,9 +32,11 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
             let is_searched = |place: &&Path| place.is_dir() && env.search_path().any(|dir| dir == **place);
             let place = PLACES.iter().map(Path::new).find(is_searched).filter(|_| !cfg!(windows));
             let hint = match (here, place) {
-                (Some(here), Some(place)) => {
-                    with_command("copy it into a directory of the PATH", copy, &[Path::new(&here), &place.join(NAME)])
-                }
+                (Some(here), Some(place)) => with_command(
+                    "copy it into a directory of the PATH",
+                    &format!("{copy} {{}} {{}}"),
+                    &[Path::new(&here), &place.join(NAME)],
+                ),
                 (here, _) => {
                     let here = here.as_deref().unwrap_or("this program");
                     format!("copy {here} into a directory of the PATH, or add its directory to the PATH")
@@ -189,7 +191,7 @@ pub(super) fn wrong_store(path: &Path, host: &str) -> Failure {
     Failure::new(
         Code::ClientHelperName,
         format!("credsStore in {} is '{NAME}', so docker looks for docker-credential-{NAME}", path.display()),
-        format!("run '{NAME} setup {host}', which also corrects the value to {HELPER_NAME}"),
+        format!("{}, which also corrects the value to {HELPER_NAME}", Client::Docker.fix("{}", &[host])),
     )
 }
 

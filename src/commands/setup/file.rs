@@ -113,7 +113,11 @@ fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
                 Ok(target) if path.is_symlink() => {
                     let is_own = platform::is_in_own_home(path, env.home().as_deref());
                     let instead = if is_own {
-                        with_command("put a copy in place of the link", "cp --remove-destination", &[&target, path])
+                        with_command(
+                            "put a copy in place of the link",
+                            "cp --remove-destination {} {}",
+                            &[target.as_path(), path],
+                        )
                     } else {
                         "name another file".to_owned()
                     };

@@ -251,8 +251,9 @@ impl Setup {
     fn entries_of_other_client(&self, env: &Env, hosts: &BTreeSet<Host>) -> Option<String> {
         let other = if self.podman { Client::Docker } else { Client::Podman };
         let left = Changes::from_iter(removals(env, other, hosts).ok()?).apply(env, true).ok()?;
-        let args: Vec<&str> = ["--remove"].into_iter().chain(hosts.iter().map(|host| &**host)).collect();
-        (!left.is_empty()).then(|| format!("{}'s entries stay: {}", other.name(), other.fix(args.join(" "))))
+        let (args, hosts): (_, Vec<&str>) = (" {}".repeat(hosts.len()), hosts.iter().map(|host| &**host).collect());
+        let fix = other.fix(&format!("--remove{args}"), &hosts);
+        (!left.is_empty()).then(|| format!("{}'s entries stay: {fix}", other.name()))
     }
 
     /// Maps accounts to profiles in the helper's configuration. Returns the change, and a line for each account that a table

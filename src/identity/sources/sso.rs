@@ -14,7 +14,7 @@ use super::super::inputs::ProfileSection;
 use super::super::profiles::Profile;
 use super::super::source_file::SourceFile;
 use crate::error::Failure;
-use crate::platform::shell_word;
+use crate::platform::aws_command;
 use crate::registry::Region;
 
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
@@ -60,7 +60,7 @@ impl Sso {
             None => (section.profile, own.clone()),
         };
         let required = |key: &str, value: Option<&str>, place: &str| {
-            let hint = || format!("add it, or run 'aws configure sso --profile {}'", shell_word(section.name));
+            let hint = || format!("add it, or run {}", aws_command("configure sso", section.name));
             value.map(str::to_owned).ok_or_else(|| section.wrong(&format!("{key} is missing in {place}"), &hint()))
         };
         let account_id = required("sso_account_id", account_id, &own)?;
