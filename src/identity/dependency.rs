@@ -3,7 +3,8 @@
 //! A [`Dependency`] names something; its digest is a hash of its present state. The digests enter the key. The cache also
 //! keeps them beside the token, so that a later `get` compares them with new digests, without parsing any setting.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,8 @@ pub enum Dependency {
     Absent(PathBuf, Vec<String>),
     /// The current directory.
     Directory,
+    /// The names in the current directory. They do not change the key: of those that a command may mean, the files do.
+    Names,
     /// The names and states of the files in a directory, without the [telemetry](TELEMETRY) of the AWS CLI.
     Folder(PathBuf),
     /// All variables except those that are [made up](variables::for_programs) for each run, and those of the helper that do
@@ -77,7 +80,7 @@ const MOST_FILES: usize = 1000;
 const TELEMETRY_DIR: &str = ".aws/cli/cache";
 const TELEMETRY: [&str; 4] = ["session.db", "session.db-journal", "session.db-shm", "session.db-wal"];
 
-/// The limit on the names in the directory of a [`Dependency::Absent`].
+/// The limit on the names in a directory in which something is absent, and in the current one.
 const MOST_NAMES: usize = 20_000;
 
 impl Observed {
@@ -97,6 +100,11 @@ impl Observed {
     /// The observation of a file or a token whose content was read already.
     pub(super) fn read(dependency: Dependency, content: &Content) -> Self {
         Self { digest: dependency.digest_of(content), dependency }
+    }
+
+    /// The observation of the names in the current directory, which were read already.
+    pub(super) fn names(names: &Names) -> Self {
+        Self { dependency: Dependency::Names, digest: names.digest() }
     }
 
     /// Whether the dependency still has the same digest.
@@ -125,7 +133,7 @@ impl Observed {
     /// Whether the times of a directory tell what happens to the files in it that count.
     pub(super) fn is_told_by_directory(&self) -> bool {
         match &self.dependency {
-            Dependency::Absent(..) => true,
+            Dependency::Absent(..) | Dependency::Names => true,
             Dependency::Folder(path) => !path.ends_with(TELEMETRY_DIR) || !path.join(TELEMETRY[0]).exists(),
             _ => false,
         }
@@ -139,7 +147,9 @@ impl Observed {
     }
 
     pub(super) fn add_to(&self, parts: &mut KeyHasher) {
-        parts.add(format!("{:?}", self.dependency), &self.digest);
+        if self.dependency != Dependency::Names {
+            parts.add(format!("{:?}", self.dependency), &self.digest);
+        }
     }
 }
 
@@ -152,6 +162,7 @@ impl Dependency {
             | Self::Path(path)
             | Self::Absent(path, _)
             | Self::Folder(path) => Some(path),
+            Self::Names => Some(Path::new(".")),
             _ => None,
         }
     }
@@ -197,6 +208,7 @@ impl Dependency {
             Self::Absent(dir, names) => listing(dir, MOST_NAMES, |file| {
                 Some(name_digest(&file.file_name())).filter(|name| names.contains(name))
             }),
+            Self::Names => Names::here().map(|names| names.digest()),
             Self::Directory => {
                 let directory = Env::current_dir()?;
                 let inode = directory.metadata().map_or_else(|_| String::new(), |metadata| inode(&metadata));
@@ -230,6 +242,31 @@ impl Dependency {
             (_, Content::Absent) => "absent".to_owned(),
             (_, Content::Unreadable(why)) => format!("unreadable: {why}"),
         }
+    }
+}
+
+/// The names in the current directory, each with whether it is a directory.
+#[derive(Debug)]
+pub(super) struct Names(BTreeMap<OsString, bool>);
+
+impl Names {
+    /// Reads them; `None` when they cannot be read or are too many.
+    pub(super) fn here() -> Option<Self> {
+        let files = std::fs::read_dir(".").ok()?.flatten().take(MOST_NAMES + 1);
+        let is_dir = |file: &DirEntry| file.file_type().is_ok_and(|kind| kind.is_dir());
+        let names: BTreeMap<_, _> = files.map(|file| (file.file_name(), is_dir(&file))).collect();
+        (names.len() <= MOST_NAMES).then_some(Self(names))
+    }
+
+    /// Those that a word can hold.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.iter().filter_map(|(name, is_dir)| Some((name.to_str()?, *is_dir)))
+    }
+
+    fn digest(&self) -> String {
+        let parts =
+            self.0.iter().flat_map(|(name, is_dir)| [name.as_encoded_bytes(), if *is_dir { b"d" } else { b"" }]);
+        KeyHasher::digest(parts)
     }
 }
 

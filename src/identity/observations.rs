@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::dependency::{Dependency, Observed};
+use super::dependency::{Dependency, Names, Observed};
 use super::hash::KeyHasher;
 use super::source_file::SourceFile;
 use crate::code::Code;
@@ -37,6 +37,11 @@ impl<'a> Observations<'a> {
                 "use another source of credentials, e.g. keys or a profile with them",
             )),
         }
+    }
+
+    /// Adds the names in the current directory, which were read.
+    pub(super) fn add_names(&mut self, names: &Names) {
+        self.push(Observed::names(names));
     }
 
     /// Adds a file that was read, of which `dependency` says what counts.

@@ -193,6 +193,119 @@ fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_fi
     assert!(cached, "the program is no directory: {who}");
 }
 
+/// Does the same for each case at once, since each takes the seconds until its files are at rest.
+fn each<T: Copy + Sync>(cases: &[T], check: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            let check = || check(*case);
+            scope.spawn(check);
+        }
+    });
+}
+
+/// The program prints one file, whatever its words are: these alone tell the helper that it does.
+#[test]
+fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
+    let user = || {
+        let user = Printing::new();
+        program(&user.at("bin/show"), "AKIA");
+        fs::write(user.at("bin/show"), "#!/bin/sh\ncat ~/work/k.json\n").expect("a write");
+        for dir in ["work/sub", "work/pkg"] {
+            fs::create_dir_all(user.at(dir)).expect("a directory");
+        }
+        user
+    };
+    let prints = |user: &Printing, id: &str| {
+        let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+        fs::write(user.at("work/k.json"), text).expect("a write");
+    };
+    let counts = [
+        "file://k.json",
+        "fileb://./k.json",
+        "--cli-input-json=file://sub/../k.json",
+        "file://~/work/k.json",
+        "-aaaaaaaaaaaafk.json",
+        "1rk.json",
+        "K.json",
+        "-m k",
+        "-xk.json:y",
+        "'a k.json'",
+    ];
+    each(&counts, |word| {
+        let user = user();
+        for id in ["AKIAFIRST1", "AKIASECOND"] {
+            prints(&user, id);
+            user.expect_in(&user.at("work"), &format!("~/bin/show {word}"), id);
+        }
+    });
+    each(&["-vCsub", "-vC../work", "-sC..", "--dir=~/work", "-I~/work", "-m pkg.sub", "-smpkg"], |word| {
+        let user = user();
+        prints(&user, "AKIAFIRST1");
+        let (who, cached) = user.run(&format!("~/bin/show {word}"), &user.at("work"));
+        assert!(!cached, "{word}: {who}");
+    });
+    // A name counts from when it appears if a word means it.
+    let appear = [
+        ("new", "export-pkg arn:aws:iam::111122223333:role/pkg --profile sub1", "AKIAFIRST1"),
+        ("new", "https://host.test/tmp", "AKIAFIRST1"),
+        ("new", "--role=new", "AKIASECOND"),
+        ("late.json", "x file://late.json", "AKIASECOND"),
+    ];
+    each(&appear, |(name, words, expected)| {
+        let user = user();
+        let command = format!("~/bin/show {words}");
+        prints(&user, "AKIAFIRST1");
+        user.expect_in(&user.at("work"), &command, "AKIAFIRST1");
+        prints(&user, "AKIASECOND");
+        fs::write(user.at("work").join(name), "").expect("a write");
+        user.expect_in(&user.at("work"), &command, expected);
+    });
+}
+
+#[test]
+fn a_process_is_another_when_what_its_scripts_run_by_changes() {
+    let script = |user: &Printing, path: &str, text: &str| {
+        let home = user.helper.home().display().to_string();
+        program(&user.at(path), "AKIA");
+        fs::write(user.at(path), text.replace("HOME", &home)).expect("a write");
+    };
+    let user = |line: &str| {
+        let user = Printing::new();
+        script(&user, "second/outer", "#!HOME/second/inner\n");
+        script(&user, "second/data", "#!/bin/sh\ncat \"${1#--file=}\"\n");
+        script(&user, "script", &format!("#!{line}\n"));
+        user
+    };
+    let prints = |user: &Printing, id: &str| {
+        let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}");
+        fs::write(user.at("printed"), &text).expect("a write");
+        script(user, "second/inner", &format!("#!/bin/sh\necho '{text}'\n"));
+        // A shell looks on the PATH for scripts that nobody may execute, too.
+        fs::write(user.at("second/plain"), format!("echo '{text}'\n")).expect("a write");
+    };
+    let lines = [
+        ("HOME/second/inner", "~/script"),
+        ("HOME/second/outer", "~/script"),
+        ("/usr/bin/env outer", "~/script"),
+        ("/usr/bin/env -Sinner", "~/script"),
+        ("/usr/bin/env --split-string=inner", "~/script"),
+        ("/usr/bin/env -S data --file=HOME/printed", "~/script"),
+        ("/usr/bin/env -S bash plain", "~/script"),
+        ("/bin/false", "bash plain"),
+    ];
+    each(&lines, |(line, command)| {
+        let user = user(line);
+        for id in ["AKIAINNER1", "AKIAINNER2"] {
+            prints(&user, id);
+            user.expect(command, id);
+        }
+    });
+    let user = user("/usr/bin/env -S data HOME/printed HOME/second");
+    prints(&user, "AKIAINNER1");
+    let (who, cached) = user.run("~/script", user.helper.home());
+    assert!(!cached, "a directory: {who}");
+}
+
 /// The process itself has a file appear that is absent before and after. Only the time of a directory, or of the file's mode, tells.
 #[test]
 fn what_appears_while_a_process_runs_and_goes_again_leaves_no_token_behind() {

@@ -6,6 +6,10 @@
 //! CLI. Only words and quotes are understood. With any other syntax the output is not cached: an expansion, a script inside a
 //! word or a directory could refer to any file. A change of anything else that a program reads takes effect at the next
 //! refresh.
+//!
+//! What is relative to the current directory is not taken out of the words: the names that the directory has are looked for in
+//! them, wherever they stand. So any other name there sends a later `get` through the settings again, to the same key if no word
+//! means it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -13,7 +17,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::super::dependency::{Dependency, name_digest};
+use super::super::dependency::{Dependency, Names, name_digest};
 use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, parts, split};
@@ -40,7 +44,10 @@ impl Process {
 
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match dependencies(&self.command, observations.env) {
-            Ok(dependencies) => dependencies.into_iter().for_each(|dependency| observations.add(dependency)),
+            Ok((dependencies, names)) => {
+                dependencies.into_iter().for_each(|dependency| observations.add(dependency));
+                names.iter().for_each(|names| observations.add_names(names));
+            }
             Err(why) => observations.refuse(Failure::new(
                 Code::CacheUnused,
                 format!("the helper does not understand the credential_process: {why}"),
@@ -55,13 +62,13 @@ impl Process {
 const SESSIONS: [&str; 3] = [".aws/sso/cache", ".aws/login/cache", ".aws/cli/cache"];
 
 /// What the output of `command` depends on. Fails with the reason why this is unknown.
-fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
+fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Names>), String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
     let always = [Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
-    let mut found = Found { env, known: always.into(), absent: BTreeMap::new() };
+    let mut found = Found { env, known: always.into(), absent: BTreeMap::new(), names: None };
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
     found.known.extend(sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
-    found.known.extend(made_up_in(command).map(|name| Dependency::MadeUp(name.to_owned())));
+    found.add_made_up(command);
     let words = split(command, env)?;
     let joining = words.iter().map(|word| 1 + word.matches(JOINING).count());
     if joining.sum::<usize>() > MOST_PARTS {
@@ -69,11 +76,18 @@ fn dependencies(command: &str, env: &Env) -> Result<Vec<Dependency>, String> {
     }
     let before = std::iter::once("").chain(words.iter().map(String::as_str));
     for (word, before) in words.iter().zip(before) {
-        found.add_word(word, before)?;
+        if may_be_script(word, before, env) {
+            return Err("one of its words may be a script".to_owned());
+        }
+        // The PATH has the program, whatever the current directory holds.
+        let is_program = before.is_empty() && !word.contains(['/', '\\']);
+        for part in std::iter::once(word.as_str()).chain(parts(word)) {
+            found.add_word(part, is_program, 0)?;
+        }
     }
     let absent = found.absent.into_iter();
     found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
-    Ok(found.known.into_iter().collect())
+    Ok((found.known.into_iter().collect(), found.names))
 }
 
 /// The dependencies that were found. A word of the command may be a password, and the cache stores what a token depends on: so a
@@ -83,65 +97,92 @@ struct Found<'a> {
     known: BTreeSet<Dependency>,
     /// Hashes of the names of what does not exist, by directory.
     absent: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// The names in the current directory, once a word may be relative to it.
+    names: Option<Names>,
 }
 
 impl Found<'_> {
-    /// Adds what a word may name that comes after another one.
-    fn add_word(&mut self, text: &str, before: &str) -> Result<(), String> {
-        if may_be_script(text, before, self.env) {
-            return Err("one of its words may be a script".to_owned());
-        }
-        // The PATH has the program, whatever the current directory holds.
-        let is_program = before.is_empty() && !text.contains(['/', '\\']);
-        let is_directory = |part: &str| {
-            let after_letter = part.strip_prefix('-').and_then(|rest| rest.get(1..)).unwrap_or_default();
-            !is_program && (Path::new(part).is_dir() || Path::new(after_letter).is_dir())
-        };
-        let parts: Vec<&str> = std::iter::once(text).chain(parts(text)).collect();
-        if parts.iter().flat_map(|part| std::iter::once(*part).chain(part.split(JOINING))).any(is_directory) {
-            return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
-        }
-        if text.contains("file:") && text.contains(['%', '{', '[']) {
+    /// Adds what a word may name, and what the words in the first line of a script do. `depth` counts such lines.
+    fn add_word(&mut self, word: &str, is_program: bool, depth: usize) -> Result<(), String> {
+        if word.contains("file:") && word.contains(['%', '{', '[']) {
             return Err("one of its words is a URL of a file with other characters than those of its path".to_owned());
         }
-        let mut files: Vec<PathBuf> = parts.into_iter().flat_map(paths).collect();
-        // Programs replace a `~` that the shell leaves.
-        let in_home: Vec<_> =
-            files.iter().filter(|file| file.starts_with("~")).map(|file| self.env.expand(file)).collect();
-        files.extend(in_home);
-        if !text.contains(['/', '\\']) {
-            files.extend(self.add_program(text));
+        self.add_made_up(word);
+        self.add_programs(word, depth)?;
+        if is_program {
+            return Ok(());
         }
-        for word in files.iter().flat_map(|file| interpreter(file)) {
-            if word.contains('/') {
-                self.add_path(Path::new(&word));
-            } else {
-                self.add_program(&word);
+        let is_absolute = word.starts_with('/') && !word.contains(JOINING);
+        if !is_absolute && self.names.is_none() {
+            self.names = Some(Names::here().ok_or("the names in the current directory cannot be read")?);
+        }
+        let mut all = paths(word);
+        if let Some(names) = self.names.as_ref().filter(|_| !is_absolute) {
+            all.extend(paths_from(names, word));
+        }
+        for Named { path, is_value } in all {
+            let expanded = self.env.expand(&path);
+            if is_value && expanded.is_dir() {
+                return Err("one of its words is a directory, and changes in it cannot be detected".to_owned());
             }
-        }
-        for file in &files {
-            self.add_path(file);
+            // Programs replace a `~` that the shell leaves.
+            for path in BTreeSet::from([path, expanded]) {
+                self.add_path(path, depth)?;
+            }
         }
         Ok(())
     }
 
-    /// Adds a program that the PATH has, and returns its path.
-    fn add_program(&mut self, name: &str) -> Option<PathBuf> {
-        let path = self.env.find_program(name)?;
-        self.known.insert(Dependency::Program(name.to_owned()));
-        Some(path)
+    fn add_made_up(&mut self, text: &str) {
+        self.known.extend(made_up_in(text).map(|name| Dependency::MadeUp(name.to_owned())));
     }
 
-    fn add_path(&mut self, path: &Path) {
+    /// Adds the programs that the PATH has under a name in a word, and the file that a shell finds there as a script.
+    fn add_programs(&mut self, word: &str, depth: usize) -> Result<(), String> {
+        let names = std::iter::once(word).chain(word.split(JOINING)).flat_map(with_glued);
+        for name in names.filter(|name| !name.is_empty() && !name.contains(['/', '\\'])) {
+            let program = self.env.find_program(name);
+            self.known.extend(program.iter().map(|_| Dependency::Program(name.to_owned())));
+            let script = self.env.search_path().map(|dir| dir.join(name)).find(|path| path.is_file());
+            for path in BTreeSet::from([program, script]).into_iter().flatten() {
+                self.add_path(path, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_path(&mut self, path: PathBuf, depth: usize) -> Result<(), String> {
+        if path.is_dir() {
+            return Ok(());
+        }
         if path.symlink_metadata().is_ok() {
-            self.known.insert(Dependency::Path(path.to_owned()));
-        } else if let Some((existing, name)) = first_absent(path) {
+            if self.known.insert(Dependency::Path(path.clone())) {
+                self.add_interpreter(&path, depth + 1)?;
+            }
+        } else if let Some((existing, name)) = first_absent(&path) {
+            // The names in the current directory count in any case.
+            if existing == Path::new(".") {
+                return Ok(());
+            }
             if existing.is_dir() {
                 self.absent.entry(existing).or_default().insert(name_digest(&name));
             } else {
                 self.known.insert(Dependency::Path(existing));
             }
         }
+        Ok(())
+    }
+
+    /// Adds the words of the `#!` line of a script, which may be one itself.
+    fn add_interpreter(&mut self, file: &Path, depth: usize) -> Result<(), String> {
+        let words = if depth > MOST_SCRIPTS { Vec::new() } else { interpreter(file) };
+        let by_env = words.first().is_some_and(|program| program.ends_with("/env"));
+        for (at, word) in words.iter().enumerate() {
+            // The PATH has what env looks up.
+            let is_program = by_env && at == 1 && !word.contains(['/', '-', '=']);
+            self.add_word(word, is_program, depth)?;
+        }
+        Ok(())
     }
 }
 
@@ -171,37 +212,89 @@ const LONGEST_LINE: u64 = 256;
 /// How many words and joined parts a command may have. Each may be several paths, which a hit looks at.
 const MOST_PARTS: usize = 256;
 
-/// How many letters of options are taken apart from what follows them in a word.
+/// How many letters of options are taken apart from the name of a program that follows them in a word.
 const MOST_LETTERS: usize = 4;
+
+/// How many scripts may be one another's interpreters (Linux, `fs/exec.c`).
+const MOST_SCRIPTS: usize = 5;
 
 /// Characters that may join several paths, or a path and something else, into one word.
 const JOINING: &[char] = &['=', ':', ',', '@', ';', '|', '+', '%', '#', '\'', '"'];
 
-/// Every path that a word may hold: the word itself, the parts between joining characters, the part after the letters of options, the
-/// part from the first slash on, and in a URL the part after the host.
-fn paths(word: &str) -> Vec<PathBuf> {
-    let ends = word.char_indices().filter(|(_, c)| JOINING.contains(c)).map(|(at, _)| at);
-    let mut found = vec![word];
-    found.extend(ends.clone().flat_map(|at| [&word[..at], &word[at + 1..]]));
-    found.extend(word.split(JOINING));
-    for part in found.clone() {
-        found.extend(part.find('/').map(|slash| &part[slash..]));
-        let after_host = part.strip_prefix("//").and_then(|rest| Some(&rest[rest.find('/')?..]));
-        found.extend(after_host);
-        // An option is a hyphen and a letter, and several may share the hyphen.
-        let letters = part.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
-        found.extend((1..=MOST_LETTERS).filter_map(|count| letters.get(count..)));
+/// A path that a word may name.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Named {
+    path: PathBuf,
+    /// Whether it is a whole value: the word, a part of it between joining characters, or what follows the letters of options.
+    is_value: bool,
+}
+
+impl Named {
+    /// `before` is what stands before the path in its part of the word.
+    fn new(path: impl Into<PathBuf>, before: &str) -> Self {
+        let letters = before.strip_prefix('-').unwrap_or_default();
+        let is_value = before.is_empty() || !letters.is_empty() && letters.chars().all(|c| c.is_ascii_alphanumeric());
+        Self { path: path.into(), is_value }
     }
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+}
+
+/// The paths that a word may name wherever it is: the word itself, the parts between joining characters, the part from the first
+/// slash on, and in a URL the part after the host.
+fn paths(word: &str) -> BTreeSet<Named> {
+    let ends = word.char_indices().filter(|(_, c)| JOINING.contains(c)).map(|(at, _)| at);
+    let mut parts = vec![word];
+    parts.extend(ends.flat_map(|at| [&word[..at], &word[at + 1..]]));
+    parts.extend(word.split(JOINING));
+    let mut found = BTreeSet::new();
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        found.insert(Named::new(part, ""));
+        found.extend(part.find('/').map(|slash| Named::new(&part[slash..], &part[..slash])));
+        let after_host = part.strip_prefix("//").and_then(|rest| Some(&rest[rest.find('/')?..]));
+        found.extend(after_host.map(|path| Named::new(path, if word.contains("file:") { "" } else { "host" })));
+    }
+    found
+}
+
+/// A name, and without the letters of options that may stand before it.
+fn with_glued(part: &str) -> impl Iterator<Item = &str> {
+    let letters = part.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
+    std::iter::once(part).chain((1..=MOST_LETTERS).filter_map(move |count| letters.get(count..)))
+}
+
+/// The paths that a word may name from the current directory, which has these names, from the one above or from the home directory,
+/// whatever stands before them. A file may have an ending that its word lacks, as a module of Python.
+fn paths_from(names: &Names, word: &str) -> Vec<Named> {
+    let mut found = Vec::new();
+    for (name, is_dir) in names.iter().chain([(".", true), ("..", true), ("~", true)]) {
+        found.extend(mentions(word, name, name));
+        let stem = name.split_once('.').map(|(stem, _)| stem).filter(|stem| !is_dir && !stem.is_empty());
+        let by_stem = stem.into_iter().flat_map(|stem| mentions(word, stem, name));
+        found.extend(by_stem.filter(|named| named.is_value));
+    }
+    found
+}
+
+/// What a word names by a text, if that is `name` or stands for it. Some file systems ignore the case.
+fn mentions(word: &str, text: &str, name: &str) -> Vec<Named> {
+    let mention = |at: usize| {
+        let start = word[..at].rfind(JOINING).map_or(0, |joint| joint + 1);
+        let rest = &word[at + text.len()..];
+        if text == name && rest.starts_with(['/', '\\']) {
+            let end = word.len() - rest.len() + rest.find(JOINING).unwrap_or(rest.len());
+            return Some(Named::new(&word[at..end], &word[start..at]));
+        }
+        let ends = rest.is_empty() || rest.starts_with('.') || rest.starts_with(JOINING);
+        ends.then(|| Named::new(name, &word[start..at]))
+    };
+    let found = word.to_ascii_lowercase();
+    found.match_indices(&text.to_ascii_lowercase()).filter_map(|(at, _)| mention(at)).collect()
 }
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
-    use super::{dependencies, paths};
+    use super::{dependencies, mentions, paths};
     use crate::env::Env;
     use crate::identity::dependency::{Dependency, name_digest};
 
@@ -218,8 +311,6 @@ mod tests {
         for (word, expected) in [
             ("--file=/a/b", &["/a/b"][..]),
             ("-f/a/b", &["/a/b"]),
-            ("-fa", &["a"]),
-            ("-sfmk", &["mk"]),
             ("file://localhost/a/b", &["/a/b"]),
             ("/a/b:/c", &["/a/b", "/c"]),
             ("r/a/b", &["/a/b"]),
@@ -229,14 +320,36 @@ mod tests {
             ("a/b", &["a/b"]),
         ] {
             let found = paths(word);
-            assert!(expected.iter().all(|path| found.contains(&PathBuf::from(path))), "{word}: {found:?}");
+            let has = |path: &&str| found.iter().any(|named| named.path == Path::new(path));
+            assert!(expected.iter().all(has), "{word}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_the_current_directory_is_found_behind_anything_and_is_a_value_behind_letters_of_options() {
+        for (word, name, expected) in [
+            ("file://role.json", "role.json", Some(("role.json", false))),
+            ("-aaaaaaaaaaafkey.json", "key.json", Some(("key.json", true))),
+            ("1rKEY.json", "key.json", Some(("key.json", false))),
+            ("fileb://sub/role.json,x", "sub", Some(("sub/role.json", false))),
+            ("-vCsub", "sub", Some(("sub", true))),
+            ("-smmypkg.sub", "mypkg", Some(("mypkg", true))),
+            ("--dir=~/keys", "~", Some(("~/keys", true))),
+            ("-vC../other", "..", Some(("../other", true))),
+            ("role/dev", "dev", Some(("dev", false))),
+            ("export-dev", "dev", Some(("dev", false))),
+            ("developer", "dev", None),
+        ] {
+            let found = mentions(word, name, name);
+            let first = found.first().map(|named| (named.path.to_str().expect("UTF-8"), named.is_value));
+            assert_eq!(first, expected, "{word} {name}");
         }
     }
 
     #[test]
     fn the_directory_and_the_sessions_of_the_aws_cli_always_count() {
         let env = [("HOME", "/h")].into_iter().collect::<Env>();
-        let all = dependencies("/bin/sh ~/b", &env).expect("an understood command");
+        let (all, _) = dependencies("/bin/sh ~/b", &env).expect("an understood command");
         for one in [
             Dependency::Directory,
             Dependency::Environment,
