@@ -45,8 +45,12 @@ impl Process {
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match dependencies(&self.command, observations.env) {
             Ok((dependencies, names)) => {
-                dependencies.into_iter().for_each(|dependency| observations.add(dependency));
-                names.iter().for_each(|names| observations.add_names(names));
+                for dependency in dependencies {
+                    observations.add(dependency);
+                }
+                if let Some(names) = names {
+                    observations.add_names(&names);
+                }
             }
             Err(why) => observations.refuse(Failure::new(
                 Code::CacheUnused,
@@ -127,7 +131,7 @@ impl Found<'_> {
             }
             // Programs replace a `~` that the shell leaves.
             for path in BTreeSet::from([path, expanded]) {
-                self.add_path(path, depth)?;
+                self.add_path(&path, depth)?;
             }
         }
         Ok(())
@@ -145,21 +149,21 @@ impl Found<'_> {
             self.known.extend(program.iter().map(|_| Dependency::Program(name.to_owned())));
             let script = self.env.search_path().map(|dir| dir.join(name)).find(|path| path.is_file());
             for path in BTreeSet::from([program, script]).into_iter().flatten() {
-                self.add_path(path, depth)?;
+                self.add_path(&path, depth)?;
             }
         }
         Ok(())
     }
 
-    fn add_path(&mut self, path: PathBuf, depth: usize) -> Result<(), String> {
+    fn add_path(&mut self, path: &Path, depth: usize) -> Result<(), String> {
         if path.is_dir() {
             return Ok(());
         }
         if path.symlink_metadata().is_ok() {
-            if self.known.insert(Dependency::Path(path.clone())) {
-                self.add_interpreter(&path, depth + 1)?;
+            if self.known.insert(Dependency::Path(path.to_owned())) {
+                self.add_interpreter(path, depth + 1)?;
             }
-        } else if let Some((existing, name)) = first_absent(&path) {
+        } else if let Some((existing, name)) = first_absent(path) {
             // The names in the current directory count in any case.
             if existing == Path::new(".") {
                 return Ok(());
