@@ -7,6 +7,7 @@ use super::invalid;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::platform;
 
 /// What is at the path of the configuration.
 pub(super) enum Place {
@@ -14,8 +15,8 @@ pub(super) enum Place {
     Taken,
     /// Nothing.
     Empty,
-    /// A home directory that this user cannot enter, e.g. that of root in a container with another user. It is not this user's
-    /// home, so that what may be in there counts as absent.
+    /// A home directory of another user that this one cannot enter, e.g. that of root in a container with another user. What may be in
+    /// there is not meant for this user, and counts as absent.
     InClosedHome(Failure),
 }
 
@@ -24,23 +25,26 @@ pub(crate) fn is_absent(path: &Path, env: &Env) -> bool {
     matches!(follow(path, &env.home().unwrap_or_default()), Ok(Place::Empty | Place::InClosedHome(_)))
 }
 
-/// Follows the path of the configuration, below the home directory if it is there. Fails where something is in the way: a
-/// directory that cannot be entered, a link that leads nowhere.
+/// Follows the path of the configuration. Fails where something is in the way: a directory that cannot be entered, a link that leads
+/// nowhere.
 pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
-    let home = env.home().unwrap_or_default();
-    let is_dangling = || home.is_symlink() && !home.exists();
-    match follow(path, &home)? {
-        Place::Empty if is_dangling() => Ok(Place::InClosedHome(closed(&home, &io::ErrorKind::NotFound.into()))),
-        place => Ok(place),
+    let place = follow(path, &env.home().unwrap_or_default())?;
+    // The home directory, or one above it, may be such a link too.
+    match (&place, platform::dangling_link(path)) {
+        (Place::Empty, Some(link)) => Err(leads_nowhere(path, link, &io::ErrorKind::NotFound.into())),
+        _ => Ok(place),
     }
 }
 
+/// Follows the path below the home directory if it is there.
 fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
     let steps: Vec<&Path> = path.ancestors().filter(|step| !home.starts_with(step)).collect();
     for step in steps.into_iter().rev() {
         let there = match step.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Empty),
-            Err(error) if step.parent() == Some(home) => return Ok(Place::InClosedHome(closed(home, &error))),
+            Err(error) if step.parent() == Some(home) && platform::other_owner(home).is_some() => {
+                return Ok(Place::InClosedHome(closed(home, &error)));
+            }
             Err(error) => {
                 let dir = step.parent().unwrap_or(step).display();
                 return Err(blocked(
@@ -49,10 +53,7 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
                     "let this user enter it",
                 ));
             }
-            Ok(link) if link.is_symlink() => step.metadata().map_err(|error| {
-                let what = format!("the symbolic link {} leads nowhere: {error}", step.display());
-                blocked(path, &what, "correct or remove it")
-            })?,
+            Ok(link) if link.is_symlink() => step.metadata().map_err(|error| leads_nowhere(path, step, &error))?,
             Ok(there) => there,
         };
         if step != path && !there.is_dir() {
@@ -62,6 +63,11 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
     Ok(Place::Taken)
 }
 
+fn leads_nowhere(path: &Path, link: &Path, error: &io::Error) -> Failure {
+    let what = format!("the symbolic link {} leads nowhere: {error}", link.display());
+    blocked(path, &what, "correct or remove it")
+}
+
 fn blocked(path: &Path, what: &str, hint: &str) -> Failure {
     let elsewhere = "point AWS_ECR_CONFIG_FILE elsewhere, e.g. to /dev/null to have none";
     invalid(format!("cannot read the configuration {}: {what}", path.display()), format!("{hint}, or {elsewhere}"))
@@ -69,7 +75,7 @@ fn blocked(path: &Path, what: &str, hint: &str) -> Failure {
 
 fn closed(home: &Path, error: &io::Error) -> Failure {
     let what = format!(
-        "the home directory {} cannot be entered ({error}): a configuration there does not count",
+        "the home directory {} of another user cannot be entered ({error}): a configuration there does not count",
         home.display()
     );
     let hint = format!("set {} to the home directory of the user who runs this", Env::HOME);

@@ -288,6 +288,10 @@ fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
     if is_root {
         expect_obstacle(&config, &|| close(&config), &|| open(&config));
         expect_obstacle(&dir, &|| close(&dir), &|| open(&dir));
+        // The user's own home directory, e.g. after `chmod -R 600`.
+        let mode = |mode| fs::set_permissions(&home, Permissions::from_mode(mode)).expect("a mode");
+        expect_obstacle(&home, &|| mode(0o600), &|| mode(0o755));
+        expect_obstacle(&home, &|| mode(0), &|| mode(0o755));
     }
     expect_obstacle(&file, &|| symlink("gone", &file).expect("a link"), &|| remove(&file));
     let away = base.path().join("away");
@@ -306,9 +310,9 @@ fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
     assert_eq!(aws.count(), 1, "an absent configuration costs no hit");
     let nowhere = base.path().join("nowhere");
     symlink("gone", &nowhere).expect("a link");
-    let mut doctor = helper.tool(&program);
-    let report = process::run(doctor.args(["doctor", HOST]).env("HOME", &nowhere), "").stdout;
-    assert!(report.contains("configuration") && report.contains("cannot be entered"), "{report}");
+    let mut get = helper.tool(&program);
+    let ran = process::run(get.arg("get").env("HOME", &nowhere), HOST);
+    assert!(ran.error().contains(&format!("the symbolic link {} leads nowhere", nowhere.display())), "{ran:?}");
     if is_root {
         // The home of another user.
         chown(&home, Some(0), Some(0)).expect("a home");

@@ -134,6 +134,22 @@ fn what_is_below_a_closed_home_counts_as_absent_until_it_is_open() {
         somebody.dir("home", 0o700);
         assert_eq!(who(&get()), "ASIA-instance");
     }
+    // The user's own home directory that its mode closes has the user's settings.
+    chown(&home, Some(SOMEBODY), Some(SOMEBODY)).expect("an owner");
+    let calls = aws.count();
+    for mode in [0o600, 0] {
+        somebody.dir("home", mode);
+        for (vars, code) in
+            [(&[][..], "E-CONFIG-INVALID"), (&[("AWS_ECR_CONFIG_FILE", Path::new("/dev/null"))], "E-AWS-FILE-INVALID")]
+        {
+            let ran = somebody.run(&["get"], vars);
+            let line = ran.error();
+            let named = format!("the directory {} cannot be entered", home.display());
+            assert!(line.contains(code) && line.contains(&named), "{mode:o}: {line}");
+        }
+    }
+    assert_eq!(aws.count(), calls, "nobody else's credentials are asked for");
+    chown(&home, Some(0), Some(0)).expect("an owner");
     // A variable that names the same file means that file.
     let ran = somebody.run(&["get"], &[("AWS_CONFIG_FILE", &home.join(".aws/config"))]);
     assert!(ran.error().contains(&format!("the directory {} cannot be entered", home.display())), "{ran:?}");
