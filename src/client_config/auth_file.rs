@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::members::Members;
 use super::settings_file::{invalid, text};
 use crate::NAME;
 use crate::env::Env;
@@ -40,10 +40,6 @@ pub struct AuthFile {
     pub misspelt_member: Option<(String, &'static str)>,
 }
 
-/// The members of an object by name, of two with one name the last. Their values are text, which takes a hundredth of the memory
-/// that small values take when they are parsed.
-pub type Members<'a> = BTreeMap<String, &'a RawValue>;
-
 /// A file with the state in which it was read.
 type Known = ([u64; 5], Arc<AuthFile>);
 
@@ -71,32 +67,34 @@ impl AuthFile {
     fn read_anew(env: &Env, path: PathBuf) -> Result<Arc<Self>, Failure> {
         let text = text(env, &path)?;
         let is_old = path.file_name().is_some_and(|name| name == DOCKERCFG);
-        match parse(&text).and_then(|members| if is_old { Ok(Self::old(members)) } else { Self::new(&members) }) {
+        let read = |members: Members<'_>| {
+            if is_old { Ok(Self::old(members.0.into_iter().collect())) } else { Self::new(&members) }
+        };
+        match parse(&text).and_then(read) {
             Ok(file) => Ok(Arc::new(Self { path, ..file })),
             Err(what) => Err(invalid(env, &path, format!("{}: {what}", path.display()))),
         }
     }
 
     fn new(members: &Members<'_>) -> Result<Self, String> {
-        let auths: Members = field(members, "auths", "an object of objects")?;
+        let auths: BTreeMap<String, &RawValue> = members.object("auths", "an object of objects")?;
         if auths.values().any(|entry| holds_password(entry).is_none()) {
             return Err("auths is not an object of objects".to_owned());
         }
-        let misspelt_member = members.keys().find_map(|key| {
+        let misspelt_member = members.0.iter().find_map(|(key, _)| {
             let lower = key.to_ascii_lowercase();
             let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
             let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
             (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
         });
-        let (helpers, store) =
-            (field(members, "credHelpers", "an object of texts")?, field(members, "credsStore", "a text")?);
+        let (helpers, store) = (members.object("credHelpers", "an object of texts")?, members.text("credsStore")?);
         let file = Self { helpers, store, misspelt_member, ..Self::old(auths) };
         let misspelt_keys = file.helper_keys().filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
         Ok(Self { misspelt_keys, ..file })
     }
 
     /// Of `.dockercfg`, which holds what other files have below `auths`.
-    fn old(auths: Members<'_>) -> Self {
+    fn old(auths: BTreeMap<String, &RawValue>) -> Self {
         let mut passwords: BTreeMap<Host, Vec<String>> = BTreeMap::new();
         for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Some(true)) {
             if let Some(host) = Host::parse(&key) {
@@ -142,7 +140,7 @@ impl AuthFile {
 /// text may hold passwords.
 pub fn parse(text: &str) -> Result<Members<'_>, String> {
     if text.trim_ascii().is_empty() {
-        return Ok(Members::new());
+        return Ok(Members(Vec::new()));
     }
     let error = match serde_json::from_str(text) {
         Ok(content) => return Ok(content),
@@ -163,23 +161,11 @@ pub fn parse(text: &str) -> Result<Members<'_>, String> {
     Err(format!("line {}, column {}: not JSON{why}", error.line(), error.column()))
 }
 
-/// Returns a member. Clients match its name without case and decode its value into a Go type, and so refuse other types.
-pub fn field<'a, T: Deserialize<'a> + Default>(members: &Members<'a>, name: &str, kind: &str) -> Result<T, String> {
-    let mut found = None;
-    for (key, value) in members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
-        let value: Option<T> = serde_json::from_str(value.get()).map_err(|_| format!("{key} is not {kind}"))?;
-        if found.is_none() || key == name {
-            found = Some(value.unwrap_or_default());
-        }
-    }
-    Ok(found.unwrap_or_default())
-}
-
 /// Whether an entry of `auths` holds a password; `None` if it is no object.
 fn holds_password(entry: &RawValue) -> Option<bool> {
-    let fields = serde_json::from_str::<Option<Members>>(entry.get()).ok()?.unwrap_or_default();
-    let text = |field: &str| serde_json::from_str::<String>(fields.get(field)?.get()).ok();
-    Some(["auth", "password", "identitytoken"].iter().any(|field| text(field).is_some_and(|text| !text.is_empty())))
+    let Some(fields) = serde_json::from_str::<Option<Members>>(entry.get()).ok()? else { return Some(false) };
+    let names = ["auth", "password", "identitytoken"];
+    Some(names.iter().any(|name| fields.text(name).is_ok_and(|text| !text.is_empty())))
 }
 
 /// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters, blanks

@@ -6,14 +6,16 @@
 
 mod auth_file;
 mod environment;
+mod members;
 mod settings_file;
 
 use std::path::PathBuf;
 
 use crate::env::Env;
 use crate::error::Failure;
-pub use auth_file::{AuthFile, DOCKERCFG, HELPER_NAME, Members, field, misspelt_host, parse};
+pub use auth_file::{AuthFile, DOCKERCFG, HELPER_NAME, misspelt_host, parse};
 pub use environment::{DOCKER_AUTH_CONFIG, hosts_of_environment};
+pub use members::Members;
 pub(crate) use settings_file::{invalid, unreadable};
 pub use settings_file::{text, text_at};
 

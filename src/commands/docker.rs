@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::bazel;
 use crate::answer;
-use crate::client_config::{self, Members};
+use crate::client_config::Members;
 use crate::code::Code;
 use crate::config::{self, Config, Target};
 use crate::env::Env;
@@ -267,6 +267,6 @@ fn read_stored(input: &[u8]) -> Result<(String, String), Error> {
         // The parser's message may quote the input, which has a password.
         unreadable(format!("not a JSON object at line {} column {}", error.line(), error.column()))
     })?;
-    let text = |name| client_config::field(&members, name, "a string").map_err(unreadable);
+    let text = |name| members.text(name).map_err(unreadable);
     Ok((text("ServerURL")?, text("Username")?))
 }

@@ -219,6 +219,13 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
                 if *auth == ".dockercfg" && chance.below(2) == 0 {
                     content = json!({HOST: {"auth": "cGFzc3dvcmQ6cw=="}}).to_string();
                 }
+                // Go's decoder makes one object of all members of a name.
+                if content.contains("credHelpers") && chance.below(3) == 0 {
+                    let entry = json!({HOST: "other"}).to_string();
+                    let second =
+                        *chance.of(&[r#""credHelpers":{}"#, r#""CREDHELPERS":null"#, r#""CredHelpers":ENTRY"#]);
+                    content.insert_str(content.len() - 1, &format!(",{}", second.replace("ENTRY", &entry)));
+                }
                 if chance.below(20) == 0 {
                     content.clear();
                 }

@@ -152,6 +152,21 @@ mod tests {
             (r#"{"credHelpers": {"https://HOST": "ecr-login"}}"#, Some(Code::ClientKeyScheme)),
             (r#"{"auths": {"HOST": {"auth": "QVdTOmE="}}}"#, Some(Code::ClientPassword)),
             (r#"{"credHelpers": []}"#, Some(Code::ClientConfigInvalid)),
+            // Members of one name, in any case, are one object, whose later entries count, and null empties it.
+            (r#"{"credHelpers": {"HOST": "ecr-login"}, "credHelpers": {"gcr.io": "gcloud"}}"#, None),
+            (r#"{"credHelpers": {"HOST": "ecr-login"}, "CredHelpers": {"gcr.io": "gcloud"}}"#, None),
+            (r#"{"credHelpers": null, "CredHelpers": {"HOST": "ecr-login"}}"#, None),
+            (r#"{"credHelpers": {"HOST": "ecr-login"}, "credHelpers": null}"#, Some(Code::ClientNotSetUp)),
+            (
+                r#"{"credHelpers": {"HOST": "ecr-login"}, "CREDHELPERS": {"HOST": "gcloud"}}"#,
+                Some(Code::ClientOtherHelper),
+            ),
+            (r#"{"CREDHELPERS": {"HOST": "gcloud"}, "credHelpers": {"HOST": "ecr-login"}}"#, None),
+            (r#"{"auths": {"HOST": {"Auth": "QVdTOmE="}}, "auths": {}}"#, Some(Code::ClientPassword)),
+            (r#"{"auths": {"HOST": {"auth": "QVdTOmE="}}, "auths": {"HOST": {}}}"#, Some(Code::ClientNotSetUp)),
+            // Of texts, the last one counts that is not null.
+            (r#"{"credsStore": "desktop", "CREDSSTORE": "ecr-login", "credsStore": null}"#, None),
+            (r#"{"CREDSSTORE": "ecr-login", "credsStore": "desktop"}"#, Some(Code::ClientOtherHelper)),
         ] {
             let machine = Machine::with(".docker/config.json", &config.replace("HOST", HOST));
             let found = calls_helper(&machine.env(&[]), Client::Docker, HOST);
@@ -181,5 +196,7 @@ mod tests {
         let found = environment_password(&env, HOST).expect("a finding");
         assert_eq!((found.failure.code, found.is_used_by_docker), (Code::DockerAuthConfig, true));
         assert!(environment_password(&env, "other.example").is_none());
+        let twice = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}, "auths": {{}}}}"#);
+        assert!(environment_password(&machine.env(&[("DOCKER_AUTH_CONFIG", &twice)]), HOST).is_some());
     }
 }

@@ -25,9 +25,8 @@ pub fn set(text: &str, names: &[&str]) -> Result<Edited, Failure> {
         return added(vec![splice], names.len());
     };
     let layout = Layout::read(text, last);
-    // Go's decoder uses the last one of this name, else of this name in another case.
-    let mut same = all.iter().rev().filter(|member| member.name.eq_ignore_ascii_case(HELPERS));
-    let found = same.clone().find(|member| member.name == HELPERS).or_else(|| same.next());
+    // Go's decoder adds the entries of the last one of this name, in any case, to those of the others.
+    let found = all.iter().rev().find(|member| member.name.eq_ignore_ascii_case(HELPERS));
     let known = match found {
         Some(member) if !is_null(text, member) => object(text, member)?,
         _ => Vec::new(),
@@ -195,7 +194,9 @@ mod tests {
         for (before, after) in [
             (r#"{"credHelpers":{"h":"x"}}"#, r#"{"credHelpers":{"h":"v"}}"#),
             (r#"{"CREDHELPERS":{"h":"x"}}"#, r#"{"CREDHELPERS":{"h":"v"}}"#),
-            (r#"{"credHelpers":{"h":"x"},"CredHelpers":{}}"#, r#"{"credHelpers":{"h":"v"},"CredHelpers":{}}"#),
+            (r#"{"credHelpers":{"h":"x"},"CredHelpers":{}}"#, r#"{"credHelpers":{"h":"x"},"CredHelpers":{"h":"v"}}"#),
+            (r#"{"credHelpers":{},"CredHelpers":{"h":"x"}}"#, r#"{"credHelpers":{},"CredHelpers":{"h":"v"}}"#),
+            (r#"{"credHelpers":{"h":"v"},"CredHelpers":null}"#, r#"{"credHelpers":{"h":"v"},"CredHelpers":{"h":"v"}}"#),
             (r#"{"credHelpers":{},"credHelpers":{"h":"x"}}"#, r#"{"credHelpers":{},"credHelpers":{"h":"v"}}"#),
             (r#"{"credHelpers":{"\u0068":"x"}}"#, r#"{"credHelpers":{"\u0068":"v"}}"#),
         ] {
