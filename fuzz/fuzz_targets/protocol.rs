@@ -21,7 +21,7 @@ const PASSWORD: &str = "the-password-in-the-cache";
 static ENV: LazyLock<Env> = LazyLock::new(|| {
     let dir = scratch("protocol");
     let env = offline([("AWS_ECR_CACHE_DIR", dir.display().to_string())]);
-    let cache = Cache::open(&env, env.cache_dir().expect("it is set")).expect("a directory of this process alone");
+    let cache = Cache::open(env.cache_dir().expect("it is set")).expect("a directory of this process alone");
     // Any key will do.
     let key = request_key(&env, "an identity");
     let token = Token { username: "AWS".to_owned(), password: PASSWORD.to_owned().into(), registry: None };

@@ -77,8 +77,8 @@ impl Cache {
     }
 
     /// Opens the cache in `dir`, which need not exist until something is written. Fails when others may write to the directory.
-    pub fn open(env: &Env, dir: PathBuf) -> Result<Self, Failure> {
-        match platform::check_private_dir(&dir, env.home().as_deref()) {
+    pub fn open(dir: PathBuf) -> Result<Self, Failure> {
+        match platform::check_private_dir(&dir) {
             Ok(()) => Ok(Self { dir }),
             Err(NotPrivate { what, hint }) => Err(Failure::new(Code::CacheUnused, what, hint)
                 .with_context(format!("the cache {} is not trusted", dir.display()))),
@@ -87,8 +87,8 @@ impl Cache {
 
     /// Opens the cache to list or remove what is in it: one that cannot be trusted or read may have tokens, which are served again once
     /// it can.
-    pub fn open_whole(env: &Env, dir: PathBuf) -> Result<Self, Failure> {
-        let cache = Self::open(env, dir)?;
+    pub fn open_whole(dir: PathBuf) -> Result<Self, Failure> {
+        let cache = Self::open(dir)?;
         let unread = |why: &str, hint: &str| {
             let what = format!("the cache {} cannot be read: {why}", cache.dir.display());
             Err(Failure::new(Code::CacheUnused, what, hint))
@@ -98,12 +98,12 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match platform::dangling_link(&cache.dir) {
                 Some(link) => unread(
                     &format!("the symbolic link {} leads nowhere", link.display()),
-                    "mount or create what it leads to, or remove it",
+                    "mount or create what it leads to",
                 ),
                 None => Ok(cache),
             },
             Err(error) if error.kind() != io::ErrorKind::NotADirectory => {
-                unread(&error.to_string(), "correct the owner and mode of that directory and of those above it")
+                unread(&error.to_string(), "let this user read that directory, and enter those above it")
             }
             _ => Ok(cache),
         }

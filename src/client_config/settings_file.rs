@@ -4,9 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::docker_config;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::input;
 use crate::platform::{self, Destination, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
@@ -15,8 +17,11 @@ const LARGEST: u64 = 1024 * 1024;
 /// Reads the text of a settings file. A file that does not exist counts as empty.
 pub fn text(env: &Env, path: &Path) -> Result<String, Failure> {
     match fs::metadata(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(String::new());
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let step = path.ancestors().find(|step| step.exists()).unwrap_or(path);
+            let what = format!("{} cannot be read: {} is not a directory", path.display(), step.display());
+            return Err(Failure::new(Code::ClientConfigInvalid, what, name_another(env, path)));
         }
         Err(error) => return Err(unreadable(env, path, &error)),
         Ok(metadata) if !metadata.is_file() => return Err(unusable(env, path, "it is not a regular file")),
@@ -49,30 +54,33 @@ pub(crate) fn unreadable(env: &Env, path: &Path, error: &io::Error) -> Failure {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return unusable(env, path, &error.to_string());
     }
-    let is_closed =
-        |path: &Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    if !is_closed(path) {
-        let what = format!("{} belongs to another user, and this user has no permission to read it", path.display());
-        return Failure::new(Code::ClientConfigUnreadable, what, give_back(env, path, "", path));
-    }
     // After 'sudo docker login' the directory may belong to root too, and then the file cannot even be looked up.
-    let dir = path.ancestors().skip(1).find(|dir| !is_closed(dir)).unwrap_or(path);
-    let what = format!("{} belongs to another user, and this user has no permission to enter it", dir.display());
-    Failure::new(Code::ClientConfigUnreadable, what, give_back(env, path, "-R ", dir))
+    let closed = input::closed_dir(path).unwrap_or(path);
+    let act = if closed == path { "read" } else { "enter" };
+    let whose = match platform::owner(closed) {
+        Some(owner) if owner == platform::own_id() => "belongs to this user, who".to_owned(),
+        Some(0) => "belongs to root, and this user".to_owned(),
+        Some(owner) => format!("belongs to another user, {owner}, and this user"),
+        None => "leads to a closed directory: this user".to_owned(),
+    };
+    let what = format!("{} {whose} has no permission to {act} it", closed.display());
+    Failure::new(Code::ClientConfigUnreadable, what, open_up(env, path, closed))
 }
 
-/// Describes how to make this user the owner of what keeps it from the file at `path` again.
-fn give_back(env: &Env, path: &Path, option: &str, closed: &Path) -> String {
-    if let Some(hint) = platform::detour(closed) {
-        return hint;
+/// Describes how this user can use the file at `path`, from which `closed` keeps it.
+pub(crate) fn open_up(env: &Env, path: &Path, closed: &Path) -> String {
+    let of_closed = |what: &str| format!("{what} of {}", closed.display());
+    match platform::owner(closed) {
+        _ if cfg!(windows) => "give this user the permission as an administrator".to_owned(),
+        Some(owner) if owner == platform::own_id() && !closed.is_symlink() => {
+            let rights = if closed.is_dir() { "u+rwx" } else { "u+rw" };
+            with_command(&of_closed("correct the mode"), &format!("chmod {rights} {{}}"), &[closed])
+        }
+        Some(0) if platform::is_plain_below(closed, env.home().as_deref()) => {
+            with_command(&of_closed("change the owner"), "sudo chown \"$(id -un)\" {}", &[closed])
+        }
+        _ => name_another(env, path),
     }
-    if !platform::is_in_own_home(closed, env.home().as_deref()) {
-        return name_another(env, path);
-    }
-    if cfg!(windows) {
-        return "give this user the permission as an administrator".to_owned();
-    }
-    with_command("change its owner", &format!("sudo chown {option}\"$(id -un)\" {{}}"), &[closed])
 }
 
 /// The variables that lead to a settings file, first those that name the file itself.
@@ -88,17 +96,24 @@ const LEADING: [&str; 7] = [
 
 const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
-/// What to do about a file outside of this user's home directory, which may be another user's by right, or the system's.
-fn name_another(env: &Env, path: &Path) -> String {
+/// How to have another file instead of one that may be another user's by right, or the system's.
+pub(crate) fn name_another(env: &Env, path: &Path) -> String {
     let leads = |name: &&str| env.path(name).is_some_and(|value| path.starts_with(value));
+    let home = env.home().filter(|home| path.starts_with(home));
     match LEADING.into_iter().find(leads) {
         Some(name) if name != RUNTIME_DIR => format!("correct {name}, which leads there"),
         // podman's directory for users without a login session, or that of the user before su.
         leading if leading.is_some() || path.starts_with("/run") => {
             format!("set {RUNTIME_DIR} to a directory of this user, e.g. by logging in without su or sudo")
         }
-        _ if env.home().is_some_and(|home| path.starts_with(home)) => {
+        _ if home.as_ref().is_some_and(|home| platform::owner(home) != Some(platform::own_id())) => {
             format!("set {} to the home directory of the user who runs this", Env::HOME)
+        }
+        _ if docker_config(env).is_some_and(|file| file == path) => {
+            "set DOCKER_CONFIG to a directory of this user".to_owned()
+        }
+        _ if home.is_some() && path.ends_with("containers/auth.json") => {
+            "set REGISTRY_AUTH_FILE to a file of this user".to_owned()
         }
         _ => "name another file".to_owned(),
     }
@@ -110,16 +125,12 @@ fn unusable(env: &Env, path: &Path, why: &str) -> Failure {
 
 /// Returns the failure for a settings file whose content no client can use either.
 pub(crate) fn invalid(env: &Env, path: &Path, what: String) -> Failure {
-    let hint = match platform::detour(path).filter(|_| !path.is_file()) {
-        Some(hint) => hint,
-        None if !platform::is_in_own_home(path, env.home().as_deref()) => {
-            format!("correct it, or {}", name_another(env, path))
-        }
-        None if path.is_dir() => with_command("remove it", "rmdir {}", &[path]),
-        None => {
-            let broken = path.with_extension("broken");
-            with_command("correct it, or move it out of the way", "mv {} {}", &[path, &broken])
-        }
+    // As 'docker run -v' makes one where the file is missing.
+    let is_empty_dir = fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
+    let hint = if is_empty_dir && platform::is_plain_below(path, env.home().as_deref()) {
+        with_command("remove it", "rmdir {}", &[path])
+    } else {
+        format!("correct it, or {}", name_another(env, path))
     };
     Failure::new(Code::ClientConfigInvalid, what, hint)
 }

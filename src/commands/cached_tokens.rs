@@ -84,7 +84,7 @@ impl Tokens {
     /// Lists the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let cache = Cache::open_whole(env, Cache::dir_of(env)?)?;
+        let cache = Cache::open_whole(Cache::dir_of(env)?)?;
         let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();

@@ -57,7 +57,7 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
             Ok(there) => there,
         };
         if step != path && !there.is_dir() {
-            return Err(blocked(path, &format!("{} is no directory", step.display()), "move it away"));
+            return Err(blocked(path, &format!("{} is no directory", step.display()), "correct the path"));
         }
     }
     Ok(Place::Taken)
@@ -65,7 +65,7 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
 
 fn leads_nowhere(path: &Path, link: &Path, error: &io::Error) -> Failure {
     let what = format!("the symbolic link {} leads nowhere: {error}", link.display());
-    blocked(path, &what, "correct or remove it")
+    blocked(path, &what, "correct the link")
 }
 
 fn blocked(path: &Path, what: &str, hint: &str) -> Failure {

@@ -145,7 +145,7 @@ fn invalid(what: impl Into<String>, hint: impl Into<String>) -> Failure {
 
 fn unreadable(path: &Path, why: impl fmt::Display) -> Failure {
     let what = format!("cannot read the configuration {}: {why}", path.display());
-    invalid(what, "fix or remove it, or point AWS_ECR_CONFIG_FILE elsewhere")
+    invalid(what, "correct it, or point AWS_ECR_CONFIG_FILE elsewhere")
 }
 
 /// The values that a time limit may have, for messages.

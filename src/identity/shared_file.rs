@@ -92,7 +92,7 @@ impl SharedFile {
             Content::Unreadable(why) if why == input::DIRECTORY => return Ok(Ini::default()),
             Content::Unreadable(_) => {
                 let obstacle = self.file.as_ref().map(|file| input::obstacle(&file.path)).unwrap_or_default();
-                return Err((format!("cannot be read{obstacle}"), "correct its owner or mode"));
+                return Err((format!("cannot be read{obstacle}"), "let this user read it"));
             }
             Content::Absent => return Ok(Ini::default()),
             Content::Bytes(bytes) => bytes.as_slice(),

@@ -83,7 +83,7 @@ impl Destination {
     /// are, with mode 0700.
     pub fn in_private_dir(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
-            check_private_dir(dir, None).map_err(|why| refused(why.to_string()))?;
+            check_private_dir(dir).map_err(|why| refused(why.to_string()))?;
         }
         let created = Some(Mode::RWXU);
         let found = Self::find(path, LastLink::Kept, Dirs::Judged { guest_of: None, created })?;

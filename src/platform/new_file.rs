@@ -41,7 +41,7 @@ impl Destination {
             let is_of_host = is_of_dir || self.guest_of == Some(existing.st_uid);
             // Into a private directory, only this user or root has put it.
             if is_foreign(existing.st_uid) && !is_of_host && !self.is_private() {
-                return Err(refused(format!("it belongs to another user, {}; remove it", existing.st_uid)));
+                return Err(refused(format!("it belongs to another user, {}", existing.st_uid)));
             }
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -6,6 +6,7 @@
 //! - "Remove it" is said only of what the helper itself makes, and of an empty thing in the place of a file of its own. Everywhere else
 //!   the fix is to name another file or directory.
 //! - No command overwrites anything, or writes through a link.
+//! - The owner changes only of what is root's and [plain below the home directory](super::is_plain_below).
 //!
 //! Where these leave no command, the fix says it in words.
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::owner::{Owned, own_id};
-use super::{is_in_own_home, with_command};
+use super::with_command;
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
 pub fn is_below(path: &Path, dir: &Path) -> bool {
@@ -16,19 +16,6 @@ pub fn is_below(path: &Path, dir: &Path) -> bool {
     };
     let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
     !climbs && dir.canonicalize().is_ok_and(|dir| real().is_some_and(|path| path.starts_with(dir)))
-}
-
-/// What to do where a path leads to something that has another name too, as a symbolic link on it can in what others have made, e.g. a
-/// checkout: with the rights that fix the one, root would give away the other. Those in the root directory are the system's.
-pub fn detour(path: &Path) -> Option<String> {
-    let is_of_system = |path: &Path| path.has_root() && path.parent().is_none_or(|dir| dir.parent().is_none());
-    let is_link = |path: &&Path| path.is_symlink() && !is_of_system(path);
-    if let Some(link) = path.ancestors().filter(is_link).last() {
-        let target = link.canonicalize().or_else(|_| link.read_link()).unwrap_or_default();
-        return Some(format!("{} is a link to {}: remove it, or name another file", link.display(), target.display()));
-    }
-    let has_second_name = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1);
-    has_second_name.then(|| format!("{} has a second name: remove it, or name another file", path.display()))
 }
 
 /// Why the cache does not use a directory, and the fix.
@@ -46,25 +33,25 @@ impl fmt::Display for NotPrivate {
     }
 }
 
-/// Checks that other users cannot write to a directory. A directory that does not exist passes. `home` is the home directory.
-pub fn check_private_dir(dir: &Path, home: Option<&Path>) -> Result<(), NotPrivate> {
+/// Checks that other users cannot write to a directory. A directory that does not exist passes.
+pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
     let Ok(metadata) = std::fs::symlink_metadata(dir) else { return Ok(()) };
     let not_private = |what, hint: &str| Err(NotPrivate { what, hint: hint.to_owned() });
+    let other = "set AWS_ECR_CACHE_DIR to a directory of this user alone";
     if metadata.is_symlink() {
         return not_private("it is a symbolic link", "set AWS_ECR_CACHE_DIR to the directory itself");
     }
     if !metadata.is_dir() {
-        return not_private("it is not a directory", "remove it, or name another directory with AWS_ECR_CACHE_DIR");
+        return not_private("it is not a directory", other);
     }
-    let other = "set AWS_ECR_CACHE_DIR to a directory of this user alone";
     if metadata.uid() != own_id() {
         return not_private("it belongs to another user", other);
     }
     if metadata.mode() & 0o022 != 0 {
-        // Others need what is sticky or gives its group to files, as /tmp, and what lies elsewhere may be theirs too.
-        let is_shared = metadata.mode() & 0o3000 != 0 || !is_in_own_home(dir, home);
+        // Another one than the helper itself makes may hold files of others.
+        let is_of_helper = dir.file_name().is_some_and(|name| name == crate::NAME);
         let private = || with_command("make it private", "chmod 700 {}", &[dir]);
-        let fix = if is_shared { other.to_owned() } else { detour(dir).unwrap_or_else(private) };
+        let fix = if is_of_helper { private() } else { other.to_owned() };
         return not_private("others may write to it", &fix);
     }
     Ok(())
@@ -88,4 +75,13 @@ pub fn check_private_file(file: &File) -> Result<std::fs::Metadata, &'static str
 /// Whether it is a regular file of this user that has no second name, e.g. in a directory of another user.
 pub fn is_own_file(metadata: &std::fs::Metadata) -> bool {
     metadata.is_file() && metadata.uid() == own_id() && metadata.nlink() < 2
+}
+
+/// Whether nobody but this user and root can change the file at `path`, which has no links, or put another one in its place.
+pub fn is_out_of_reach_of_others(path: &Path) -> bool {
+    let is_closed = |metadata: std::fs::Metadata| {
+        let is_kept = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
+        [own_id(), 0].contains(&metadata.uid()) && (metadata.mode() & 0o022 == 0 || is_kept)
+    };
+    path.ancestors().all(|path| path.symlink_metadata().is_ok_and(is_closed))
 }

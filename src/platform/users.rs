@@ -5,7 +5,7 @@
 
 #[cfg(unix)]
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::owner::{Owned, own_id};
 
@@ -41,23 +41,33 @@ pub(super) fn owner_of_home(path: &Path, home: Option<&Path>) -> Option<u32> {
     home.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != 0)
 }
 
-/// The user to whom a path belongs, with links followed, if that is not this one.
-pub fn other_owner(path: &Path) -> Option<u32> {
-    path.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own_id())
+/// The user to whom a path belongs, with links followed.
+pub fn owner(path: &Path) -> Option<u32> {
+    path.metadata().ok().map(|metadata| metadata.uid())
 }
 
-/// Whether `path` lies in the home directory of this user, with symbolic links resolved, and not in what is mounted there, which may be
-/// of another one: that of the user database, or `home`, the value of HOME, if it belongs to this user. Only there does a message name a command that changes what is at the path: elsewhere it may be
-/// another user's by right, or the whole machine's.
-pub fn is_in_own_home(path: &Path, home: Option<&Path>) -> bool {
-    // The home directory itself is none of its files, by whatever name.
-    let Some(dir) = std::path::absolute(path).ok().filter(|path| path.file_name().is_some()) else { return false };
-    let own = home.filter(|home| other_owner(home).is_none()).map(Path::to_owned);
-    let mut homes = own.into_iter().chain(home_in_user_database()).filter(|home| home.parent().is_some());
-    let resolved = |home: &Path| home.canonicalize().unwrap_or_else(|_| home.to_owned());
-    homes.any(|home| {
-        dir.parent().is_some_and(|dir| super::is_below(dir, &home)) && mount_of(&dir) == mount_of(&resolved(&home))
-    })
+/// The same, if that is not this one.
+pub fn other_owner(path: &Path) -> Option<u32> {
+    owner(path).filter(|owner| *owner != own_id())
+}
+
+/// Whether a message may name a command that changes the owner of what is at `path`, or removes it. It lies below `home`, the home
+/// directory of this user; on the way from there, everything is this user's or root's and nothing is a link, or is sticky or gives its
+/// group to files, as directories are that others need. It has one name, and is not mounted there.
+pub fn is_plain_below(path: &Path, home: Option<&Path>) -> bool {
+    let is_own = |home: &&Path| owner(home) == Some(own_id()) && home.parent().is_some();
+    let Some(home) = home.filter(is_own) else { return false };
+    let is_plain = |step: &Path| {
+        step.symlink_metadata().is_ok_and(|there| {
+            let has_one_name = there.is_dir() || (there.is_file() && there.nlink() == 1);
+            has_one_name && there.mode() & 0o3000 == 0 && [own_id(), 0].contains(&there.uid())
+        })
+    };
+    let mut steps = path.ancestors().take_while(|step| *step != home);
+    let is_below = path.strip_prefix(home).is_ok_and(|rest| {
+        rest.components().next().is_some() && rest.components().all(|part| matches!(part, Component::Normal(_)))
+    });
+    is_below && steps.all(is_plain) && home.canonicalize().is_ok_and(|home| mount_of(path) == mount_of(&home))
 }
 
 /// The mount that holds a path, or the nearest directory above it that can be seen.

@@ -133,8 +133,7 @@ impl Way {
         let Some((owner, target)) = self.link(name)? else { return Ok(Found::Other) };
         let link = self.path.join(name);
         if is_foreign(owner) {
-            let why = format!("the symbolic link {} belongs to another user; remove it", link.display());
-            return Err(refused(why));
+            return Err(refused(format!("the symbolic link {} belongs to another user", link.display())));
         }
         if is_foreign(self.of_dir.st_uid) {
             let link = link.display();

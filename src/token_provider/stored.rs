@@ -89,14 +89,14 @@ pub fn erase_all(env: &Env) -> Result<(PathBuf, usize), Error> {
     let dir = cache.dir().to_owned();
     let count = cache.clear().map_err(|error| {
         let what = format!("{} cannot be cleared: {error}", dir.display());
-        Error::failed(Code::CacheNotCleared, what, "remove it by hand")
+        Error::failed(Code::CacheNotCleared, what, "remove the tokens in it by hand")
     })?;
     Ok((dir, count))
 }
 
 /// The cache for what removes tokens.
 fn whole_cache(env: &Env) -> Result<Cache, Failure> {
-    let cache = Cache::dir_of_tokens(env).and_then(|dir| Cache::open_whole(env, dir));
+    let cache = Cache::dir_of_tokens(env).and_then(Cache::open_whole);
     cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
 }
 
@@ -119,7 +119,7 @@ pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> 
 }
 
 pub(super) fn unwritable(cache: &Cache, error: &io::Error) -> Failure {
-    let other = "correct its owner, mode or file system, or name another directory with AWS_ECR_CACHE_DIR";
+    let other = "let this user write to it, or name another directory with AWS_ECR_CACHE_DIR";
     let what = format!("{} cannot be written", cache.dir().display());
     Failure::unwritable(Code::CacheUnused, what, error, other)
 }
@@ -131,7 +131,7 @@ pub(super) fn open_cache_for(env: &Env, identity: &Identity) -> Result<Cache, Fa
 
 /// The cache for what writes nothing to it; `None` when there is none that can be trusted.
 pub(super) fn trusted_cache(env: &Env) -> Option<Cache> {
-    Cache::open(env, env.cache_dir()?).ok()
+    Cache::open(env.cache_dir()?).ok()
 }
 
 /// Opens the cache for a token. Fails with the reason why no token is cached.
@@ -145,7 +145,7 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
             format!("set AWS_ECR_CACHE_DIR to {kaniko}/cache"),
         ));
     }
-    Cache::open(env, dir)
+    Cache::open(dir)
 }
 
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](fn@super::list).

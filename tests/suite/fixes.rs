@@ -19,7 +19,7 @@ use crate::support::aws::{Aws, Plan};
 
 /// What a fix begins its commands with.
 const PROGRAMS: &[&str] =
-    &["docker-credential-ecr-login ", "chmod ", "cp ", "aws ", "sudo ", "mv ", "rmdir ", "timedatectl "];
+    &["docker-credential-ecr-login ", "chmod ", "install ", "aws ", "sudo ", "rmdir ", "timedatectl "];
 
 /// The commands that are run below, and those that only show or concern another machine.
 const TRIED: &[&str] = &[
@@ -32,12 +32,13 @@ const TRIED: &[&str] = &[
     "aws ecr list-images ",
     "aws sts get-caller-identity",
     "aws ec2 modify-instance-metadata-options --instance-id ID ",
-    "cp ",
-    "sudo cp ",
+    "install -m 755 ",
+    "sudo install -m 755 ",
     "sudo chown ",
-    "mv ",
     "rmdir ",
     "chmod 700 ",
+    "chmod u+rw ",
+    "chmod u+rwx ",
     "timedatectl set-ntp true",
 ];
 
@@ -164,14 +165,13 @@ fn of_docker() {
     ] {
         let helper = machine(&aws);
         helper.write(".docker/config.json", &config);
-        // What is removed as broken leaves a client that is not set up: the next finding, with its own fix.
+        // A file that is corrected leaves a client that is not set up: the next finding, with its own fix.
         let helper = match code {
             "E-CLIENT-CONFIG-INVALID" => {
-                let home = helper.home().join(".docker/config.json");
                 let (before, _) = report(&helper, &[HOST]);
-                let found = findings(&before).into_iter().find(|(_, found, _)| found == code);
-                run(&helper, command(&found.expect("a finding").2).expect("a command"), "");
-                assert!(!home.exists());
+                let (_, _, fix) = findings(&before).into_iter().find(|(_, found, _)| found == code).expect("a finding");
+                assert_eq!(fix, "correct it, or set DOCKER_CONFIG to a directory of this user");
+                helper.write(".docker/config.json", "{}");
                 is_fixed(helper, HOST, "E-CLIENT-NOT-SET-UP", "")
             }
             _ => is_fixed(helper, HOST, code, ""),
@@ -264,11 +264,18 @@ fn of_a_file_or_a_directory_of_another_user() {
             let report: Value = serde_json::from_slice(&command.output().expect("setpriv runs").stdout).expect("JSON");
             findings(&report).into_iter().find(|(check, _, _)| check == "docker")
         };
-        let (_, code, fix) = doctor().expect("a finding");
-        assert_eq!(code, "E-CLIENT-CONFIG-UNREADABLE");
         stand_in(&helper, "id", "echo 65534");
-        run(&helper, command(&fix).expect("a command"), "");
-        assert_eq!(doctor(), None, "{fix}");
+        // Each names one closed file or directory: the file is seen once the directory is open.
+        for closed in [Some(&*config.with_file_name("")).filter(|_| dir == 0o700), Some(&*config)].into_iter().flatten()
+        {
+            let (_, code, fix) = doctor().expect("a finding");
+            assert_eq!(code, "E-CLIENT-CONFIG-UNREADABLE");
+            let path = closed.display().to_string();
+            let expected = format!("sudo chown \"$(id -un)\" {}", path.trim_end_matches('/'));
+            assert_eq!(command(&fix), Some(&*expected));
+            run(&helper, &expected, "");
+        }
+        assert_eq!(doctor(), None);
     }
 }
 
@@ -302,10 +309,8 @@ fn of_links_to_what_this_user_may_not_read() {
             setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args([command, HOST]);
             let ran = crate::process::run(setpriv.current_dir(&checkout).env("DOCKER_CONFIG", ".docker"), "");
             let said = format!("{}{}", ran.stdout, ran.stderr);
-            assert!(!["chown", "chmod", "'mv", "'cp", "'rm"].iter().any(|word| said.contains(word)), "{kind}: {said}");
-            let words = if kind == "second name" { "has a second name" } else { "is a link to " };
-            assert!(said.contains(words) && said.contains("remove it, or name another file"), "{kind}: {said}");
-            assert!(kind == "loop" || kind == "second name" || said.contains("/secret"), "{kind}: {said}");
+            assert!(said.contains("correct DOCKER_CONFIG, which leads there"), "{kind}: {said}");
+            has_no_command(&said);
         }
     }
 }
@@ -324,10 +329,10 @@ fn said_to_another(helper: &Helper, vars: &[(&str, &str)], args: &[&str]) -> Str
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// The commands that take something away from others.
+/// The words that take something away from others.
 #[track_caller]
 fn has_no_command(said: &str) {
-    for command in ["chown", "chmod", "'mv", "'cp", "'rm", "icacls"] {
+    for command in ["chown", "chmod", "'mv", "'cp", "'rm", "icacls", "remove it", "move it"] {
         assert!(!said.contains(command), "{command}: {said}");
     }
 }
@@ -399,13 +404,14 @@ fn of_what_is_mounted_into_the_home_directory() {
     fs::set_permissions(others.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o700)).expect("a mode");
     let said = said_to_another(&helper, &[], &["setup", HOST]);
-    assert!(said.contains("this user has no permission to") && said.contains("chown -R"), "{said}");
+    assert!(said.contains("this user has no permission to") && said.contains("sudo chown"), "{said}");
     let script =
         "mount --bind \"$0\" .docker && exec setpriv --reuid=65534 --regid=65534 --clear-groups ./copy setup \"$1\"";
     let mut unshare = helper.tool("unshare");
     unshare.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(others.path()).arg(HOST);
     let said = crate::process::run(unshare.current_dir(helper.home()), "").stderr;
-    assert!(said.contains("this user has no permission to"), "{said}");
+    let fix = "this user has no permission to enter it; set DOCKER_CONFIG to a directory of this user";
+    assert!(said.contains(fix), "{said}");
     has_no_command(&said);
 }
 
@@ -424,13 +430,88 @@ fn of_paths_with_characters_that_are_not_shown() {
     };
     let shown = closed("x y");
     let path = helper.home().join("x y/etc").display().to_string();
-    assert!(shown.contains(&format!("'sudo chown -R \"$(id -un)\" \"{path}\"'")), "{shown}");
+    assert!(shown.contains(&format!("'sudo chown \"$(id -un)\" \"{path}\"'")), "{shown}");
     for c in "\u{3164}\u{115f}\u{1160}\u{ffa0}\u{17b4}\u{200b}\u{2800}\u{3000}\u{2003}\u{85}\u{13441}".chars() {
         let said = closed(&format!("x{c}"));
-        assert!(said.contains("change its owner [E-CLIENT-CONFIG-UNREADABLE]"), "{c:?}: {said}");
+        assert!(said.contains("change the owner of ") && !said.contains("chown"), "{c:?}: {said}");
+    }
+    assert!(!closed("x  ").contains("chown"));
+}
+
+/// The cause is said with a fix that harms nobody and does not lead from doctor to setup and back.
+#[test]
+fn of_what_keeps_this_user_from_its_settings() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of what keeps a user from its settings", "only root can leave it");
+    }
+    let another = "set DOCKER_CONFIG to a directory of this user";
+    let correct = "correct DOCKER_CONFIG, which leads there";
+    let own = "mkdir -p .docker && echo '{}' > .docker/config.json && chown -R 65534 .docker";
+    let (own_dir, own_file) = (format!("{own}; chmod 600 .docker"), format!("{own}; chmod 0 .docker/config.json"));
+    let (open_dir, open_file) = ("'chmod u+rwx HOME/.docker'", "'chmod u+rw HOME/.docker/config.json'");
+    let bobs = "mkdir -p bob/.docker; chown 12345 bob; chmod 700 bob/.docker";
+    let link = "mkdir .docker; ln -s /nowhere/config.json .docker/config.json; chown -hR 65534 .docker";
+    let shared = "mkdir shared; chmod 2777 shared; echo '{}' > shared/config.json; chown 12345 shared/config.json";
+    for (world, variable, value, fixes) in [
+        ("mkdir .docker; chmod 1700 .docker", "", "", &["belongs to root", another][..]),
+        ("mkdir .docker; chmod 2700 .docker", "", "", &["belongs to root", another]),
+        ("mkdir -m 700 .docker; chown 12345 .docker", "", "", &["belongs to another user, 12345", another]),
+        ("mkdir -m 755 .docker; chown 12345 .docker", "", "", &["belongs to another user, 12345", another]),
+        ("mkdir .docker; chmod 755 .docker", "", "", &["change the owner of HOME/.docker: 'sudo chown"]),
+        (&own_dir, "", "", &["belongs to this user", open_dir]),
+        (&own_file, "", "", &["belongs to this user", open_file]),
+        (bobs, "DOCKER_CONFIG", "HOME/bob/.docker", &["belongs to root", correct]),
+        (link, "", "", &["is a link", "mount or create", another]),
+        ("ln -s /nowhere/docker .docker", "", "", &["is a link", "mount or create", another]),
+        ("echo '{}' > config.json", "DOCKER_CONFIG", "HOME/config.json", &["config.json is not a directory", correct]),
+        ("true", "HOME", "/nonexistent", &["set HOME to the home directory"]),
+        ("mkdir .docker; echo '{ ' > .docker/config.json", "", "", &["not JSON; correct it, or set DOCKER_CONFIG"]),
+        ("mkdir -m 700 .docker; ln -s . link", "HOME", "HOME/link", &["'sudo chown \"$(id -un)\" HOME/link/.docker'"]),
+        (shared, "DOCKER_CONFIG", "HOME/shared", &["belongs to another user, 12345;", correct]),
+    ] {
+        let helper = Helper::bare();
+        let home = helper.home().display().to_string();
+        assert_eq!(crate::process::run(helper.tool("sh").current_dir(&home).args(["-ec", world]), "").code, Some(0));
+        let value = value.replace("HOME", &home);
+        let said = said_to_another(
+            &helper,
+            &[(if variable.is_empty() { "UNUSED" } else { variable }, &value)],
+            &["setup", HOST],
+        );
+        for fix in fixes {
+            assert!(said.contains(&fix.replace("HOME/", &format!("{home}/"))), "{world}: {fix} in {said}");
+        }
+        assert!(
+            !["-R", "remove it", "move it", "'mv", "name another file"].iter().any(|word| said.contains(word)),
+            "{said}"
+        );
+        if !fixes.iter().any(|fix| fix.contains('\'')) {
+            has_no_command(&said);
+        }
+        if fixes.contains(&"mount or create") || fixes.contains(&correct) && !world.contains("shared") {
+            let said = said_to_another(&helper, &[("DOCKER_CONFIG", &value)], &["doctor", HOST]);
+            let docker: String = said.lines().skip_while(|line| !line.contains(" docker ")).take(2).collect();
+            assert!(fixes[1..].iter().all(|fix| docker.contains(fix)) && !docker.contains("setup"), "{world}: {said}");
+        }
+    }
+    // root in a container, with the directory of the machine's user.
+    let helper = Helper::bare();
+    fs::create_dir(helper.home().join(".docker"))
+        .and_then(|()| chown(helper.home().join(".docker"), Some(12345), None))
+        .expect("a directory");
+    let said = helper.run(&["setup", HOST], "").stderr;
+    assert!(said.contains("belongs to another user, 12345") && said.contains(another), "{said}");
+    // What no helper has made.
+    for (variable, value, args) in [
+        ("AWS_ECR_CACHE_DIR", "/dev/null", &["logout", HOST][..]),
+        ("AWS_ECR_CACHE_DIR", "/etc/passwd", &["doctor", HOST]),
+        ("XDG_CONFIG_HOME", "/dev/null", &["doctor", HOST]),
+        ("AWS_ECR_CONFIG_FILE", "/etc", &["doctor", HOST]),
+    ] {
+        let said = said_to_another(&helper, &[(variable, value)], args);
+        assert!(said.contains(value), "{said}");
         has_no_command(&said);
     }
-    has_no_command(&closed("x  "));
 }
 
 /// The whole machine needs /tmp, and a group what it shares.
@@ -439,9 +520,11 @@ fn of_a_cache_in_a_directory_that_others_need() {
     let aws = Aws::start();
     let others = tempfile::tempdir().expect("a directory");
     let elsewhere = others.path().display().to_string();
-    for (cache, modes) in
-        [("~/shared", &[0o1777, 0o1770, 0o2775, 0o3777][..]), (&elsewhere, &[0o777, 0o775, 0o1777]), ("~", &[0o777])]
-    {
+    for (cache, modes) in [
+        ("~/shared", &[0o1777, 0o1770, 0o2775, 0o3777, 0o775, 0o770][..]),
+        (&elsewhere, &[0o777, 0o775, 0o1777]),
+        ("~", &[0o777]),
+    ] {
         let helper = Helper::without_registry(&aws).var("AWS_ECR_CACHE_DIR", cache);
         fs::create_dir(helper.home().join("shared")).expect("a directory");
         for mode in modes {
@@ -514,9 +597,26 @@ fn of_a_program_that_is_not_on_the_path() {
     let (_, code, fix) = found(&inside(&copy, &["doctor", "--json", HOST]).stdout).expect("a finding");
     assert_eq!(code, "E-PROGRAM-NOT-ON-PATH");
     let command = command(&fix).expect("a command");
+    // What is there is not replaced, nor what it leads to written, and what others may exchange gets nowhere.
+    let in_place = local.join("docker-credential-ecr-login");
+    let (written, mode) =
+        (|| fs::write(&in_place, "x"), |mode| fs::set_permissions(&bin, PermissionsExt::from_mode(mode)));
+    for obstacle in ["file", "link", "open directory"] {
+        match obstacle {
+            "file" => written(),
+            "link" => symlink("/nowhere", &in_place),
+            _ => mode(0o777),
+        }
+        .expect("an obstacle");
+        let (_, _, fix) = found(&inside(&copy, &["doctor", "--json", HOST]).stdout).expect("a finding");
+        assert!(fix.ends_with("or add its directory to the PATH"), "{obstacle}: {fix}");
+        let _ = fs::remove_file(&in_place);
+        mode(0o755).expect("a mode");
+    }
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).expect("a mode of umask 077");
     let copied = inside(Path::new("/bin/sh"), &["-ec", command]);
     assert!(copied.status.success(), "{command}: {copied:?}");
-    assert!(local.join("docker-credential-ecr-login").exists(), "{command}");
+    assert_eq!(fs::metadata(&in_place).expect("a copy").permissions().mode() & 0o777, 0o755, "{command}");
     let there = Path::new("/usr/local/bin/docker-credential-ecr-login");
     assert_eq!(found(&inside(there, &["doctor", "--json", HOST]).stdout), None);
     // Where it is not searched, as by sudo's PATH on some systems, a copy there would change nothing.

@@ -209,8 +209,13 @@ fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {
         let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
         mode(0o600);
         let line = get();
-        for words in ["E-SOURCE-FILE", &path.display().to_string(), "belongs to another user, 0", "remove it", command]
-        {
+        for words in [
+            "E-SOURCE-FILE",
+            &path.display().to_string(),
+            "belongs to another user, 0",
+            "let that user give it",
+            command,
+        ] {
             assert!(line.contains(words), "{words} in {line}");
         }
         assert!(!line.contains("expired or is gone"), "{line}");
@@ -227,6 +232,6 @@ fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {
         chown(&path, Some(SOMEBODY), Some(SOMEBODY)).expect("an owner");
         mode(0);
         let line = get();
-        assert!(line.contains("E-SOURCE-FILE") && line.contains("correct its owner or mode"), "{line}");
+        assert!(line.contains("E-SOURCE-FILE") && line.contains("correct its mode"), "{line}");
     }
 }

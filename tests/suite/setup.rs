@@ -236,14 +236,11 @@ fn a_link_to_a_file_that_cannot_be_changed_is_reported_with_a_way_out() {
     let helper = helper.inside(&namespace);
     let ran = setup(&helper, HOST);
     let (path, target) = (helper.home().join(CONFIG), store.join("config.json"));
-    let fix = format!("cp --remove-destination {} {}", target.display(), path.display());
-    for word in [path.to_str().expect("UTF-8"), "Read-only file system", "it is a link to", &format!("'{fix}'")] {
+    let link = format!("it is a link to {}, which this user cannot change", target.display());
+    let fix = "add the entry where that file is made, or set DOCKER_CONFIG to a directory of this user";
+    for word in [path.to_str().expect("UTF-8"), "Read-only file system", &link, fix] {
         assert!(ran.code == Some(1) && ran.stderr.contains(word), "{word}: {ran:?}");
     }
-    let mut copy = namespace.command("/bin/sh");
-    assert!(copy.args(["-ec", &fix]).status().expect("a shell").success());
-    let ran = setup(&helper, HOST);
-    assert!(ran.code == Some(0) && read(&helper, CONFIG).contains(HOST), "{ran:?}");
 }
 
 #[test]

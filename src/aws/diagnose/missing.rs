@@ -26,10 +26,10 @@ pub(in crate::aws) fn signed_out(code: Code, sign_in: &str, file: &Path, command
     let is_closed = File::open(file).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     match platform::other_owner(file).filter(|_| platform::own_id() != 0) {
         Some(owner) if is_closed => {
-            let fix = "remove it as that user, or give it to this one";
+            let fix = "let that user give it to this one";
             out_of_reach(format!("belongs to another user, {owner}"), fix)
         }
-        None if is_closed => out_of_reach("is closed to this user".to_owned(), "correct its owner or mode"),
+        None if is_closed => out_of_reach("is closed to this user".to_owned(), "correct its mode"),
         owner => {
             let by_owner =
                 |owner| format!(" as user {owner}, whose file {} is, or give it to this user", file.display());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::wrong_store;
+use super::{leads_nowhere, wrong_store};
 use crate::NAME;
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup};
 use crate::code::Code;
@@ -120,6 +120,9 @@ fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
     if client == Client::Podman && !containers::reads_auth_files(env) {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
         return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
+    }
+    if let Some(failure) = leads_nowhere(env, client) {
+        return failure;
     }
     let fix = client.fix("{}", &[host]);
     let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));

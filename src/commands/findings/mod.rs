@@ -28,14 +28,16 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     let here = named.map(|path| path.display().to_string());
     match env.find_program(NAME) {
         None => {
-            let copy = if platform::own_id() == 0 { "cp" } else { "sudo cp" };
+            let sudo = if platform::own_id() == 0 { "" } else { "sudo " };
             let is_searched = |place: &&Path| place.is_dir() && env.search_path().any(|dir| dir == **place);
             let place = PLACES.iter().map(Path::new).find(is_searched).filter(|_| !cfg!(windows));
-            let hint = match (here, place) {
-                (Some(here), Some(place)) => with_command(
+            // No program that others may exchange gets into a directory for all users, and none there is replaced.
+            let there = place.map(|place| place.join(NAME)).filter(|there| there.symlink_metadata().is_err());
+            let hint = match (here, there) {
+                (Some(here), Some(there)) if platform::is_out_of_reach_of_others(Path::new(&here)) => with_command(
                     "copy it into a directory of the PATH",
-                    &format!("{copy} {{}} {{}}"),
-                    &[Path::new(&here), &place.join(NAME)],
+                    &format!("{sudo}install -m 755 {{}} {{}}"),
+                    &[Path::new(&here), &there],
                 ),
                 (here, _) => {
                     let here = here.as_deref().unwrap_or("this program");
@@ -178,12 +180,25 @@ fn registries(count: usize) -> String {
 
 /// The settings of a client name the helper for no registry.
 pub(super) fn names_no_registry(env: &Env, client: Client) -> Failure {
+    if let Some(failure) = leads_nowhere(env, client) {
+        return failure;
+    }
     let file = client.entry_file(env).unwrap_or_default();
     let hint = match client {
         Client::Docker => format!("run '{NAME} setup HOST' for each registry"),
         Client::Podman => format!("run '{NAME} setup --podman'"),
     };
     Failure::new(Code::ClientNotSetUp, format!("{} names the helper for no registry", file.display()), hint)
+}
+
+/// A link in the place of the settings, e.g. to a volume that is not mounted.
+fn leads_nowhere(env: &Env, client: Client) -> Option<Failure> {
+    let path = client.entry_file(env)?;
+    let link = platform::dangling_link(&path)?;
+    let target = link.read_link().unwrap_or_default();
+    let what = format!("{} is a link to {}, which cannot be found", link.display(), target.display());
+    let fix = format!("mount or create that, or {}", client_config::name_another(env, &path));
+    Some(Failure::new(Code::ClientNotSetUp, what, fix))
 }
 
 /// The program's whole name as `credsStore`.

@@ -13,7 +13,7 @@ use crate::client_config;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Error;
-use crate::platform::{self, Access, Destination, NewFile, with_command};
+use crate::platform::{self, Access, Destination, NewFile};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -102,46 +102,34 @@ fn failed(env: &Env, path: &Path, error: &io::Error) -> Error {
 
 /// What to do about a file that cannot be replaced.
 fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
+    let other = client_config::name_another(env, path);
     match error.kind() {
         // E.g. config.json as a volume of a container.
         io::ErrorKind::ResourceBusy => {
             "change the file that is mounted there: only its content could be changed".to_owned()
         }
         // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
-            match path.canonicalize() {
-                Ok(target) if path.is_symlink() => {
-                    let is_own = platform::is_in_own_home(path, env.home().as_deref());
-                    let instead = if is_own {
-                        with_command(
-                            "put a copy in place of the link",
-                            "cp --remove-destination {} {}",
-                            &[target.as_path(), path],
-                        )
-                    } else {
-                        "name another file".to_owned()
-                    };
-                    format!(
-                        "it is a link to {}, which this user cannot change: add the entry where that file is made, or {instead}",
-                        target.display()
-                    )
-                }
-                _ => format!("add the entry where that file is made, or {}", permission(path)),
+        kind @ (io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+            if error.raw_os_error().is_some() =>
+        {
+            if let Some(link) = platform::dangling_link(path) {
+                return format!(
+                    "{} is a link that leads nowhere: mount or create its target, or {other}",
+                    link.display()
+                );
             }
+            let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
+            let (why, other) = match path.canonicalize() {
+                Ok(target) if path.is_symlink() => {
+                    (format!("it is a link to {}, which this user cannot change: ", target.display()), other)
+                }
+                _ if kind == io::ErrorKind::PermissionDenied => (String::new(), client_config::open_up(env, path, dir)),
+                _ => (String::new(), other),
+            };
+            format!("{why}add the entry where that file is made, or {other}")
         }
-        _ => "name another file".to_owned(),
+        _ => other,
     }
-}
-
-/// Names the permission that is missing to write into the directory of a file.
-fn permission(path: &Path) -> String {
-    let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
-    let owner = match platform::other_owner(dir) {
-        None => String::new(),
-        Some(0) => ", which belongs to root".to_owned(),
-        Some(owner) => format!(", which belongs to the user {owner}"),
-    };
-    format!("get the permission to write to {}{owner}", dir.display())
 }
 
 /// Writes a temporary file in the same directory; `None` for an empty text, which removes the file.
