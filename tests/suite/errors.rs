@@ -430,6 +430,40 @@ fn a_proxy_that_refuses() {
     }
 }
 
+/// A port of SOCKS, SSH or TLS, or a proxy that opens no tunnel.
+#[test]
+fn what_is_no_proxy_is_named_by_its_variable() {
+    use std::io::{Read, Write};
+    let answers: [&'static [u8]; 5] = [
+        b"\x05\xff",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x15\x03\x01\0\x02\x02\x46",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    ];
+    for answer in answers {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(answer);
+            }
+        });
+        let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "").var("AWS_MAX_ATTEMPTS", "1");
+        let helper = helper.var("HTTPS_PROXY", &format!("http://{address}"));
+        let line = helper.get(HOST).error().to_owned();
+        assert!(
+            line.contains(&format!("the proxy {address} does not connect")) && line.contains("[E-PROXY]"),
+            "{line}"
+        );
+        assert!(
+            line.contains("HTTPS_PROXY") && !line.contains("AWS_ENDPOINT_URL") && !line.contains("upgrade"),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn a_region_that_is_disabled() {
     let (_aws, helper) = role_refused("RegionDisabledException", "STS is not activated in this region", "");

@@ -75,11 +75,11 @@ impl Network {
         let mut request =
             Request::connect(&to).header(HOST, &to).body(SdkBody::empty()).expect("made of a URL's parts");
         request.headers_mut().extend(proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password)));
-        let answer = handshake(stream).await?.send_request(request).await.map_err(TransportError::Http)?;
-        if !answer.status().is_success() {
-            return Err(TransportError::RefusedByProxy(answer.status()));
-        }
-        let tunnel = hyper::upgrade::on(answer).await.map_err(TransportError::Http)?;
+        // What answers may be no proxy.
+        let not_http = |error| TransportError::NoProxy(Box::new(TransportError::Http(error)));
+        let answer = handshake(stream).await?.send_request(request).await.map_err(not_http)?;
+        let status = answer.status();
+        let tunnel = hyper::upgrade::on(answer).await.map_err(|_| TransportError::RefusedByProxy(status))?;
         handshake(self.secure(Box::new(TokioIo::new(tunnel)), uri).await?).await
     }
 }

@@ -30,9 +30,9 @@ pub(in crate::aws) enum TransportError {
     Tls(rustls::Error),
     /// The program was built for FIPS, and the cryptography is not in that mode.
     NotFips,
-    /// The proxy refused to connect.
+    /// The proxy answered that it does not connect.
     RefusedByProxy(StatusCode),
-    /// No connection to the proxy itself.
+    /// No connection to the proxy itself, or what is there is none.
     NoProxy(Box<TransportError>),
     /// The answer is not HTTP, or the connection was closed before its end.
     Http(hyper::Error),
