@@ -6,7 +6,7 @@
 //! until the token expires.
 
 use std::io::Write;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
 use crate::identity::{Identity, MfaDevice, Watch};
-use crate::platform::{aws_command, notice_children, with_command};
+use crate::platform::{aws_command, run_for_person, with_command};
 use crate::terminal;
 use crate::token_provider::{self, Authenticator, MOST_CHANGES, Resolved, Stop};
 
@@ -117,21 +117,11 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
         return Err(Error::failed(failure.code, what, format!("install it: {command} renews the sign-in")));
     };
     print_notice(&format!("{}; running {command}", failure.what));
-    notice_children();
-    let status = Command::new(program)
-        .args(words.split(' '))
-        .args(["--profile", profile])
-        .env_clear()
-        .envs(env.iter())
-        // Standard output is reserved for the result of this command.
-        .stdout(Stdio::from(std::io::stderr()))
-        .status();
-    match status {
+    let mut start = Command::new(program);
+    start.args(words.split(' ')).args(["--profile", profile]).env_clear().envs(env.iter());
+    match run_for_person(start) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::failed(failure.code, format!("{command} failed: {status}"), "try again")),
-        Err(error) => {
-            let what = format!("{command} cannot be run: {error}");
-            Err(Error::failed(failure.code, what, "check the AWS CLI on the PATH"))
-        }
+        Err(error) => Err(Error::failed(failure.code, format!("{command} {error}"), "check the AWS CLI on the PATH")),
     }
 }

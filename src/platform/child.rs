@@ -1,4 +1,5 @@
-//! Runs another program, such as a `credential_process` or a fallback helper, under limits of time and of output.
+//! Runs another program, such as a `credential_process` or a fallback helper, under limits of time and of output, or the AWS CLI for a
+//! person, without them. None is started where it leads back to this program.
 //!
 //! What the program prints is read up to [`LONGEST_OUTPUT`], and its standard error is passed on as it comes if the caller asks for
 //! that. Its standard input is closed, or has the input that the caller gives.
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::family::{Family, MOST_ROUNDS, reap_orphans};
-use super::{ancestors_with_this_program, spawn_thread};
+use super::{ancestors_with_this_program, notice_children, spawn_thread};
 
 /// How much of each stream is read, in bytes. A list of a thousand registries has a tenth of it.
 pub const LONGEST_OUTPUT: usize = 1024 * 1024;
@@ -94,6 +95,17 @@ impl fmt::Display for ChildError {
     }
 }
 
+/// Runs `command` for a person, on this terminal. Standard output is reserved for the result of this process.
+pub fn run_for_person(mut command: Command) -> Result<ExitStatus, ChildError> {
+    refuse_loop()?;
+    notice_children();
+    command.stdout(Stdio::from(io::stderr())).status().map_err(ChildError::NotStarted)
+}
+
+fn refuse_loop() -> Result<(), ChildError> {
+    if ancestors_with_this_program() > MOST_ANCESTORS { Err(ChildError::Loop) } else { Ok(()) }
+}
+
 /// Runs `command` with `input` until `deadline` at the latest, and passes its standard error to `relay` as it comes.
 pub fn run_child(
     mut command: Command,
@@ -101,9 +113,7 @@ pub fn run_child(
     relay: Option<Relay>,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
-    if ancestors_with_this_program() > MOST_ANCESTORS {
-        return Err(ChildError::Loop);
-    }
+    refuse_loop()?;
     let stdin = if input.is_some() { Stdio::piped() } else { no_input().map_err(ChildError::NotStarted)? };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, family) = Family::start(&mut command).map_err(ChildError::NotStarted)?;

@@ -537,6 +537,16 @@ fn a_loop_that_clears_the_environment_ends() {
     let ran = helper.get(HOST);
     assert!(ran.stdout.contains("the credential_process of profile 'default' failed: exit status: 1"), "{ran:?}");
     assert!(calls(&helper) <= 5, "{} calls", calls(&helper));
+    // The AWS CLI, which `login` runs for a sign-in.
+    for environment in ["-i", ""] {
+        let again = wrapper(environment, &format!("login {HOST}")).replace("AWS_ECR_DISABLE_CACHE=1 ", "");
+        let helper = install(Helper::bare(), "aws", &again);
+        let session = "sso_session = s\n[sso-session s]\nsso_region = eu-west-1\nsso_start_url = u\n";
+        helper.write(".aws/config", &format!("[default]\n{}{session}", crate::issuers::SSO));
+        let ran = helper.run(&["login", HOST], "");
+        assert!(ran.stderr.contains("'aws sso login --profile default' leads back to ecr-login"), "{ran:?}");
+        assert!(calls(&helper) <= 5, "{} calls", calls(&helper));
+    }
 }
 
 /// Wrappers of docker, which `doctor` asks for its version.

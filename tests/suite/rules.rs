@@ -155,6 +155,17 @@ fn toml_is_parsed_in_one_module() {
     }
 }
 
+/// Which has the guard against those that lead back to this one.
+#[test]
+fn programs_are_started_in_one_module() {
+    let has_command = |code: &str| code.contains("process::Command") || code.contains("process::{Command");
+    let others = sources().into_iter().filter(|(file, _)| !["platform", "build"].contains(&&*module(file)));
+    for (file, code) in others.filter(|(_, code)| has_command(code)) {
+        let start = [".spawn()", ".output()", ".status()"].into_iter().find(|start| code.contains(start));
+        assert!(start.is_none(), "{}: {start:?}", file.display());
+    }
+}
+
 #[test]
 fn the_environment_is_read_in_one_module() {
     const READS: [&str; 7] = [
