@@ -2,7 +2,7 @@
 //! for its result.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -89,6 +89,8 @@ struct Run<'a, T> {
     /// The failure whose report it read last.
     reported: Option<Failure>,
     lock: Option<Arc<Lock>>,
+    /// Ends the heartbeat at once when it is dropped.
+    heartbeat: Option<mpsc::Sender<()>>,
     save: Option<io::Result<NewFile>>,
     saved: io::Result<()>,
 }
@@ -108,6 +110,7 @@ impl Cache {
             failure: None,
             reported: None,
             lock: None,
+            heartbeat: None,
             save: None,
             saved: Ok(()),
         };
@@ -156,6 +159,7 @@ impl<T> Run<'_, T> {
             Step::RemoveEntry => cache.remove_refused(key),
             Step::RemoveReport => cache.remove_report(key),
             Step::Unlock => {
+                self.heartbeat = None;
                 if let Some(lock) = self.lock.take() {
                     lock.remove_file();
                 }
@@ -204,9 +208,10 @@ impl<T> Run<'_, T> {
     fn request(&mut self, limit: Duration) -> Requested {
         if let Some(lock) = &self.lock {
             let held = Arc::downgrade(lock);
+            let (heart, stopped) = mpsc::channel();
+            self.heartbeat = Some(heart);
             let heartbeat = move || {
-                loop {
-                    thread::sleep(HEARTBEAT);
+                while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
                     let Some(lock) = held.upgrade() else { return };
                     lock.touch();
                 }

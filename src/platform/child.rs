@@ -185,10 +185,10 @@ fn converse(
                 let piece = piece.map_err(ChildError::Unreadable)?;
                 let (printed, has_ended) =
                     if name == OUTPUT { (&mut output, &mut has_output) } else { (&mut errors, &mut has_errors) };
-                printed.extend_from_slice(&piece);
-                if printed.len() > LONGEST_OUTPUT {
+                if printed.len() + piece.len() > LONGEST_OUTPUT {
                     return Err(ChildError::TooMuchOutput(name, Kill::Whole));
                 }
+                printed.extend_from_slice(&piece);
                 *has_ended = piece.is_empty();
             }
             Err(mpsc::RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),

@@ -201,8 +201,9 @@ pub fn with_enough_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
     done.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(work)
 }
 
-/// The threads that [`for_each`] may start, in all calls together: their stacks fit into little memory.
-static SPARE_THREADS: AtomicUsize = AtomicUsize::new(6);
+/// The threads that [`for_each`] may start, in all calls together: their stacks, and the programs that they wait for, fit into
+/// 64 MiB of memory.
+static SPARE_THREADS: AtomicUsize = AtomicUsize::new(3);
 
 /// Does the work for each item: in this thread, and in others while there are some to spare.
 pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {

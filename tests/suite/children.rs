@@ -48,6 +48,29 @@ fn output_without_end_is_read_up_to_its_limit() {
     }
 }
 
+/// The heartbeat of each request went on for half a second, and so did its thread.
+#[test]
+fn many_requests_leave_no_threads_behind() {
+    if lacks_kernel("the threads of a process") {
+        return;
+    }
+    let aws = Aws::start();
+    // The shell that runs it may be between it and the helper.
+    let script = "above=$(sed -n 's/^PPid:.//p' /proc/$PPID/status)\n\
+        cat /proc/$PPID/status /proc/$above/status | sed -n 's/^Threads:.//p' | sort -n | tail -n 1 >>\"$HOME/threads\"\n\
+        echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let helper = with_process(Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()), script);
+    let regions =
+        ["eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1", "eu-south-1", "us-east-1", "us-east-2", "us-west-1"];
+    let hosts = regions.map(|region| format!("111122223333.dkr.ecr.{region}.amazonaws.com"));
+    let args: Vec<&str> = std::iter::once("export").chain(hosts.iter().map(String::as_str)).collect();
+    let ran = helper.run(&args, "");
+    let threads = fs::read_to_string(helper.home().join("threads")).expect("it ran");
+    let threads: Vec<u32> = threads.lines().map(|count| count.parse().expect("a number")).collect();
+    assert!(ran.code == Some(0) && threads.len() == hosts.len(), "{threads:?} {ran:?}");
+    assert!(threads[hosts.len() - 1] <= threads[0] + 2, "{threads:?}");
+}
+
 #[test]
 fn a_process_has_no_standard_input_and_shows_the_end_of_standard_error() {
     let aws = Aws::start();

@@ -910,6 +910,17 @@ fn output_and_answers_without_end_are_one_line_under_a_limit_on_memory() {
         let path = helper.write("process", script);
         helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", path.display()));
         is_one_line(script, &helper);
+        let accounts: Vec<String> = (1..=16).map(|account| format!("{account:012}")).collect();
+        let mapping = |account| format!("[[registry]]\nmatch = '{account}.*'\nprofile = 'p{account}'\n");
+        let profile = |account| format!("[profile p{account}]\ncredential_process = sh {} {account}\n", path.display());
+        let own = ".config/docker-credential-ecr-login/config.toml";
+        helper.write(own, &accounts.iter().map(mapping).collect::<String>());
+        helper.write(".aws/config", &accounts.iter().map(profile).collect::<String>());
+        let hosts: Vec<String> = accounts.iter().map(|of| format!("{of}.dkr.ecr.us-east-1.amazonaws.com")).collect();
+        let args: Vec<&str> = std::iter::once("doctor").chain(hosts.iter().map(String::as_str)).collect();
+        let ran = with_little_memory(&helper, &args, "");
+        let told = ran.stdout.matches("printed more than 1 MiB").count();
+        assert!(ran.code == Some(1) && told >= 16, "{script}: {told} {ran:?}");
     }
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
     let body = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{";
