@@ -60,8 +60,14 @@ impl Env {
         self.variables.get(OsStr::new(name)).is_some_and(|value| value.is_empty())
     }
 
-    /// The value as a path, with a leading `~` component replaced by the home directory: no shell expands the values in env
-    /// files and CI settings.
+    /// The value as it is, as the path of a variable that other programs read too, which replace no `~` in it. That of an AWS file
+    /// differs, see [`Self::aws_file`].
+    pub fn path_as_it_is(&self, name: &str) -> Option<PathBuf> {
+        self.os(name).map(PathBuf::from)
+    }
+
+    /// The value as the path of one of the helper's own variables, with a leading `~` component replaced by the home directory: no
+    /// shell expands the values in env files and CI settings.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         Some(self.expand(Path::new(self.os(name)?)))
     }
@@ -212,7 +218,7 @@ impl Env {
     /// kaniko's own directory, when this process runs inside kaniko. kaniko pushes all other changes in the root file system
     /// as part of the image that it builds.
     pub fn kaniko_dir(&self) -> Option<PathBuf> {
-        let named = self.path("KANIKO_DIR").filter(|dir| dir.is_absolute());
+        let named = self.path_as_it_is("KANIKO_DIR").filter(|dir| dir.is_absolute());
         [named, Some(PathBuf::from("/kaniko"))].into_iter().flatten().find(|dir| dir.is_dir())
     }
 
@@ -230,7 +236,7 @@ impl Env {
         } else if cfg!(target_os = "macos") {
             self.home()?.join(macos)
         } else {
-            let named = self.os(xdg).map(PathBuf::from).filter(|dir| dir.is_absolute());
+            let named = self.path_as_it_is(xdg).filter(|dir| dir.is_absolute());
             named.or_else(|| Some(self.home()?.join(unix)))?
         };
         Some(base.join(crate::NAME)).filter(|dir| dir.is_absolute())

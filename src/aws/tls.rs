@@ -77,14 +77,12 @@ impl Trust {
     pub(super) fn new(target: &Target, identity: &Identity, deadline: Instant) -> Result<Self, Failure> {
         let (env, profile) = (&identity.env, identity.selected.name());
         let of_profile = || identity.profiles.profile(profile)?.get("ca_bundle");
-        let bundle = match (&target.ca_bundle, env.path("AWS_CA_BUNDLE")) {
+        let bundle = match (&target.ca_bundle, env.path_as_it_is("AWS_CA_BUNDLE")) {
             (Some(path), _) => Some((path.clone(), "--ca-bundle".to_owned())),
             (None, Some(path)) => Some((path, "AWS_CA_BUNDLE".to_owned())),
-            (None, None) => {
-                of_profile().map(|path| (env.expand(Path::new(path)), format!("ca_bundle of profile '{profile}'")))
-            }
+            (None, None) => of_profile().map(|path| (PathBuf::from(path), format!("ca_bundle of profile '{profile}'"))),
         };
-        let ssl_cert = |setting: &str| Some((env.path(setting)?, setting.to_owned()));
+        let ssl_cert = |setting: &str| Some((env.path_as_it_is(setting)?, setting.to_owned()));
         let ssl_cert: Vec<_> = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(ssl_cert).collect();
         let named = |(path, setting): &(PathBuf, String)| format!("{} ({setting})", path.display());
         let (description, roots) = match bundle {

@@ -39,7 +39,7 @@ pub enum Lookup {
 
 /// Returns the path of docker's config.json; `None` without a home directory.
 pub fn docker_config(env: &Env) -> Option<PathBuf> {
-    let dir = env.path("DOCKER_CONFIG").or_else(|| Some(env.home()?.join(".docker")))?;
+    let dir = env.path_as_it_is("DOCKER_CONFIG").or_else(|| Some(env.home()?.join(".docker")))?;
     Some(dir.join("config.json"))
 }
 

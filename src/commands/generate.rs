@@ -42,7 +42,7 @@ impl Generate {
             (format!("{NAME}.fish"), completions(Shell::Fish, command)),
             (format!("{NAME}.ps1"), completions(Shell::PowerShell, command)),
         ] {
-            let path = self.dir.join(name);
+            let path = env.expand(&self.dir).join(name);
             write(&path, home.as_deref(), &text).map_err(|error| failed_at(&path, error))?;
         }
         Ok(ExitCode::SUCCESS)

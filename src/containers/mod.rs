@@ -106,7 +106,7 @@ pub fn hosts(env: &Env) -> Vec<String> {
 /// Returns the files that `containers-auth.json` stands for, in order. With `DOCKER_CONFIG`, podman and buildah read docker's
 /// file alone; skopeo does so only for its own login.
 pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
-    let (runtime, home) = (env.path("XDG_RUNTIME_DIR"), env.home());
+    let (runtime, home) = (env.path_as_it_is("XDG_RUNTIME_DIR"), env.home());
     let login = || Some(platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json"));
     let named = named_auth_file(env);
     if let (Some(path), Era::UpTo5 | Era::From6) = (&named, rules.era) {
@@ -124,10 +124,10 @@ pub fn lasting_auth_file(env: &Env) -> Option<PathBuf> {
 
 /// Returns the file that a variable names instead of all others.
 fn named_auth_file(env: &Env) -> Option<PathBuf> {
-    env.path("REGISTRY_AUTH_FILE").or_else(|| Some(env.path("DOCKER_CONFIG")?.join("config.json")))
+    env.path_as_it_is("REGISTRY_AUTH_FILE").or_else(|| Some(env.path_as_it_is("DOCKER_CONFIG")?.join("config.json")))
 }
 
 fn user_config(env: &Env) -> Option<PathBuf> {
-    let config = env.path("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")))?;
+    let config = env.path_as_it_is("XDG_CONFIG_HOME").or_else(|| Some(env.home()?.join(".config")))?;
     Some(config.join("containers"))
 }

@@ -214,6 +214,9 @@ impl Way {
     /// Creates a directory in this one, and goes on to it.
     fn create(&mut self, name: OsString, guest_of: Option<u32>, mode: Mode) -> io::Result<()> {
         self.check_owner(guest_of)?;
+        if self.is_tilde(&name) {
+            return Err(self.is_missing(&name));
+        }
         let is_new = match mkdirat(&self.dir, &name, Mode::RWXU) {
             // Another process may have created it at the same moment.
             Err(Errno::EXIST) => false,
@@ -239,7 +242,16 @@ impl Way {
         Ok(())
     }
 
+    /// Whether a path begins with this name, by which a person means the home directory.
+    fn is_tilde(&self, name: &OsStr) -> bool {
+        self.path.as_os_str().is_empty() && name == "~"
+    }
+
     fn is_missing(&self, name: &OsStr) -> io::Error {
+        if self.is_tilde(name) {
+            let why = "no shell has replaced '~' by the home directory; write the whole path";
+            return io::Error::new(io::ErrorKind::NotFound, why);
+        }
         let mut dir = self.path.join(name);
         dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
         let fix = with_command("create it", "mkdir -p {}", &[&dir]);

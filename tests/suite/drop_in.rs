@@ -472,6 +472,14 @@ fn variables_in_the_paths_of_aws_files_are_replaced() {
         }
         helper.set(variable, "");
     }
+    // Those of other files are taken as they are.
+    helper.set("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R");
+    helper.write("token", "a.b.c");
+    for variable in ["AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE"] {
+        let mut command = helper.command();
+        let ran = crate::process::run(command.arg("get").env(variable, "~/token").current_dir(helper.home()), HOST);
+        assert!(ran.error().contains(" ~/token"), "{variable}: {ran:?}");
+    }
 }
 
 #[test]

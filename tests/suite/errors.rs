@@ -354,10 +354,11 @@ fn a_directory_of_certificates_is_read_up_to_a_limit() {
     let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
     let certificate = std::fs::read_to_string(server.bundle()).expect("a bundle");
     server.serve(listener, aws.app());
-    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var("SSL_CERT_DIR", "~/certs");
+    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url);
+    let certs = helper.home().join("certs");
+    let helper = helper.var("SSL_CERT_DIR", certs.to_str().expect("UTF-8"));
     helper.write("certs/a.pem", &format!("-----BEGIN CERTIFICATE-----\nAAAA\n{certificate}"));
     helper.write("certs/b.pem", &certificate);
-    let certs = helper.home().join("certs");
     let in_dir = |name: &str| certs.join(name);
     nix::unistd::mkfifo(&in_dir("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     std::os::unix::fs::symlink("/dev/zero", in_dir("device")).expect("a link");

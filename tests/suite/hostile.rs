@@ -390,9 +390,12 @@ fn keys_that_no_request_can_hold_are_refused_from_every_source() {
         let mut all = vec![
             with(base).var("AWS_PROFILE", "base").var("AWS_ECR_ROLE_ARN_111122223333", ROLE),
             with(&format!("[default]\nrole_arn = {ROLE}\nsource_profile = base\n{base}")),
-            with(&format!("[default]\nrole_arn = {ROLE}\nweb_identity_token_file = ~/token\n")),
             with(&format!("[default]\nsso_session = corp\n{}{SESSION}", crate::issuers::SSO)),
         ];
+        let helper = with("");
+        let token_file = helper.home().join("token").display().to_string();
+        helper.write(".aws/config", &format!("[default]\nrole_arn = {ROLE}\nweb_identity_token_file = {token_file}\n"));
+        all.push(helper);
         // Keys without a session token are long-lived ones.
         if !token.is_empty() {
             all.push(bare().var("AWS_EC2_METADATA_DISABLED", "").var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url));

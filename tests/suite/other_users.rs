@@ -199,7 +199,7 @@ fn export_and_setup_refuse_what_another_user_has_put_behind_a_link_of_ones_own()
         assert_eq!((tree(&own), tree(&theirs)), before, "{path}");
     }
     assert_eq!(aws.count(), 0, "it is refused before the request");
-    let helper = helper.var("DOCKER_CONFIG", "~/own/config");
+    let helper = helper.var("DOCKER_CONFIG", own.join("config").to_str().expect("UTF-8"));
     let ran = helper.run(&["setup", HOST], "");
     assert!(complaint(&ran).contains("belongs to another user"), "{ran:?}");
     assert_eq!((tree(&own), tree(&theirs)), before);

@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, lacks_kernel, program};
+use crate::helper::{Helper, Ran, complaint, lacks_kernel, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, end, run, start, wait_until};
+use crate::support::aws::Aws;
 
 pub const OTHER: &str = "222233334444.dkr.ecr.eu-west-1.amazonaws.com";
 pub const CONFIG: &str = ".docker/config.json";
@@ -654,4 +655,61 @@ proptest! {
         }
         prop_assert_eq!(parsed(), expected);
     }
+}
+
+/// Such as those in env files and CI settings. docker and podman take it for a directory of that name.
+#[test]
+fn a_tilde_in_a_variable_of_a_client_is_what_the_client_takes_it_for() {
+    for (name, args) in [
+        ("DOCKER_CONFIG", &["setup", HOST][..]),
+        ("REGISTRY_AUTH_FILE", &["setup", "--podman", HOST]),
+        ("XDG_CONFIG_HOME", &["setup", "--podman", HOST]),
+    ] {
+        let helper = home().var(name, "~/elsewhere");
+        let current = helper.home().join("current");
+        fs::create_dir(&current).expect("a directory");
+        let in_current = |args: &[&str]| run(helper.command().args(args).current_dir(&current), "");
+        let ran = in_current(args);
+        for words in ["~/elsewhere", "no shell has replaced '~'", "write the whole path"] {
+            assert!(complaint(&ran).contains(words), "{name}: {words} in {ran:?}");
+        }
+        assert!(!ran.stderr.contains("mkdir"), "{ran:?}");
+        assert!(fs::read_dir(&current).expect("a directory").next().is_none(), "{name}");
+        let report = in_current(&["doctor", HOST]).stdout;
+        let words = format!("{name} is '~/elsewhere', in which clients do not replace '~'");
+        assert!(report.contains(&words) && report.contains("write the whole path"), "{report}");
+        // One of that name that is there is meant.
+        fs::create_dir_all(current.join("~/elsewhere")).expect("a directory");
+        if name == "DOCKER_CONFIG" {
+            assert_eq!(in_current(args).code, Some(0));
+            let text = fs::read_to_string(current.join("~/elsewhere/config.json")).expect("a file");
+            assert!(text.contains(HOST), "{text}");
+        }
+        assert!(!helper.home().join("elsewhere").exists(), "{name}");
+    }
+}
+
+/// As in `--output=~/file`, in which most shells replace nothing.
+#[test]
+fn a_tilde_in_a_path_that_is_an_argument_is_the_home_directory() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let current = helper.home().join("current");
+    fs::create_dir(&current).expect("a directory");
+    let in_current = |args: &[&str]| run(helper.command().args(args).current_dir(&current), "");
+    for (args, made) in [
+        (&["export", "--output=~/password", HOST][..], "password"),
+        (&["generate", "~/man"], "man/docker-credential-ecr-login.1"),
+        (&["setup", "--kubelet=~/kubelet.json"], "kubelet.json"),
+    ] {
+        assert_eq!(in_current(args).code, Some(0), "{args:?}");
+        assert!(helper.home().join(made).exists(), "{args:?}");
+    }
+    let ran = in_current(&["export", "--output=~/out/password", HOST]);
+    let fix = format!("'mkdir -p {}/out'", helper.home().display());
+    assert!(complaint(&ran).contains(&fix), "{fix} in {ran:?}");
+    let without_home = ["export", "--output=~/password", HOST];
+    let ran = run(helper.command().args(without_home).current_dir(&current).env("HOME", "relative"), "");
+    assert!(complaint(&ran).contains("no shell has replaced '~'"), "{ran:?}");
+    assert!(fs::read_dir(&current).expect("a directory").next().is_none());
 }

@@ -19,7 +19,9 @@ fn entries(helper: &Helper, path: &str) -> Vec<String> {
 
 #[test]
 fn hosts_are_given_as_urls_images_accounts_and_regions() {
-    let helper = home().var("DOCKER_CONFIG", "~/elsewhere");
+    let helper = home();
+    let elsewhere = helper.home().join("elsewhere").display().to_string();
+    let helper = helper.var("DOCKER_CONFIG", &elsewhere);
     let image = format!("https://{}/team/app", HOST.to_uppercase());
     succeeds(&helper, &format!("{image} --public"), NO_WARNING);
     let accounts = "--account 111122223333 --account 222233334444 --region eu-west-1 --region cn-north-1";

@@ -51,7 +51,7 @@ pub struct Export {
 impl Export {
     /// Prints or writes the passwords: those of all registries, or none.
     pub fn run(self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
-        let at = |path| OutputFile { path, home: env.home() };
+        let at = |path: PathBuf| OutputFile { path: env.expand(&path), home: env.home() };
         let file = self.output.clone().filter(|path| path != Path::new("-")).map(at);
         self.check(env, file.as_ref())?;
         let Some(file) = file else {

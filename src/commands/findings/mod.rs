@@ -89,6 +89,17 @@ pub(super) fn snap(env: &Env) -> Option<Failure> {
     Some(Failure::new(Code::ClientConfigInvalid, what, hint))
 }
 
+/// A variable with a `~` that no shell has replaced, and no client does.
+pub(super) fn tilde(env: &Env) -> Option<Failure> {
+    let value = |name| Some((name, env.path_as_it_is(name).filter(|path| path.starts_with("~"))?));
+    let (name, path) = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME"].into_iter().find_map(value)?;
+    let what = format!(
+        "{name} is '{}', in which clients do not replace '~': they look for it in the current directory",
+        path.display()
+    );
+    Some(Failure::new(Code::ClientConfigInvalid, what, format!("write the whole path in {name}")))
+}
+
 /// Members of a client's files that no client reads, since their names are misspelt.
 pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
     let finding = |path| {

@@ -106,7 +106,7 @@ impl Setup {
     /// Makes the changes and prints them.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let lines = match &self.kubelet {
-            Some(path) => self.set_up_kubelet(env, path)?,
+            Some(path) => self.set_up_kubelet(env, &env.expand(path))?,
             None => self.set_up_client(env)?,
         };
         print_line(output, &lines.join("\n"))

@@ -66,7 +66,7 @@ impl WebIdentity {
     /// The web identity in the environment.
     pub(in super::super) fn in_environment(inputs: &Inputs<'_>) -> Result<Option<Self>, Failure> {
         let env = inputs.env;
-        let (path, role_arn) = match (env.path(TOKEN_FILE), env.text(ROLE_ARN)) {
+        let (path, role_arn) = match (env.path_as_it_is(TOKEN_FILE), env.text(ROLE_ARN)) {
             (Some(path), Some(role_arn)) => (path, role_arn.to_owned()),
             (Some(_), None) => return Err(inputs.half(TOKEN_FILE, ROLE_ARN)),
             (None, _) => return Ok(None),
@@ -83,8 +83,7 @@ impl WebIdentity {
         role_arn: &str,
     ) -> Result<Self, Failure> {
         let setting = format!("web_identity_token_file of profile '{}'", section.name);
-        let path = section.inputs.env.expand(Path::new(file));
-        let token = IdentityToken::in_file(&path, setting, section.inputs)?;
+        let token = IdentityToken::in_file(Path::new(file), setting, section.inputs)?;
         Ok(Self { token, role_arn: role_arn.to_owned(), session_name: section.session_name(), region: None })
     }
 
