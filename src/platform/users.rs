@@ -51,6 +51,15 @@ pub fn other_owner(path: &Path) -> Option<u32> {
     owner(path).filter(|owner| *owner != own_id())
 }
 
+/// The user to whom a file belongs, if that is neither this one nor root and has had a directory of theirs to put it in, as with
+/// `HOME=/tmp`. In a closed one, this user or root has given it, e.g. as a volume of a container.
+pub fn planted_by(path: &Path) -> Option<u32> {
+    let other = |path: &Path| other_owner(path).filter(|owner| *owner != 0);
+    let path = std::path::absolute(path).ok()?;
+    let dir = path.ancestors().find(|dir| other(dir).is_none())?;
+    other(&path).filter(|_| dir.metadata().is_ok_and(|metadata| metadata.mode() & 0o022 != 0))
+}
+
 /// Whether a message may name a command that changes the owner of what is at `path`, or removes it. It lies below `home`, the home
 /// directory of this user; on the way from there, everything is this user's or root's and nothing is a link, or is sticky or gives its
 /// group to files, as directories are that others need. It has one name, and is not mounted there.

@@ -495,6 +495,32 @@ fn root_in_the_home_of_another_user_creates_nothing_there_and_hits() {
     }
 }
 
+/// AWS's tools use them too, so `get` does.
+#[test]
+fn settings_that_another_user_has_put_into_a_shared_home_are_named_by_doctor() {
+    const FILES: [&str; 3] = [".config/docker-credential-ecr-login/config.toml", ".aws/config", ".aws/credentials"];
+    if needs_root("settings of others") {
+        return;
+    }
+    for (mode, is_shared) in [(0o1777, true), (0o777, true), (0o770, true), (0o755, false)] {
+        // Of a file alone, or with its directory.
+        for with_dir in [false, true] {
+            for file in FILES {
+                let helper = Helper::bare();
+                let path = helper.write(file, "");
+                let dir = path.parent().expect("a directory");
+                let open = if with_dir { helper.home() } else { dir };
+                fs::set_permissions(open, fs::Permissions::from_mode(mode)).expect("a mode");
+                path.ancestors().take_while(|dir| *dir != open).for_each(give);
+                let said = helper.run(&["doctor", HOST], "").stdout;
+                let finding = format!("{} belongs to another user, {}, ", path.display(), OTHER.0);
+                let codes = said.matches("[W-SETTINGS-OWNER]").count();
+                assert_eq!((said.contains(&finding), codes), (is_shared, usize::from(is_shared)), "{mode:o} {said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sign_in_that_root_renews_stays_its_users() {
     if needs_root("sign-ins of others") {

@@ -9,13 +9,15 @@ use super::{Checker, Event, clients};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::commands::findings;
+use crate::config::Config;
 use crate::display_time::describe_duration;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::fallback;
-use crate::identity::Profiles;
+use crate::identity::{self, Profiles};
 use crate::input::Content;
 use crate::log;
+use crate::platform;
 
 /// The time limit for the AWS files.
 const AWS_FILES: Duration = Duration::from_secs(3);
@@ -55,6 +57,7 @@ pub(super) fn check_all(checker: Checker, scope: Scope) -> Vec<Arc<Check>> {
     let user = findings::sudo(env).map(|failure| Check::warned(Name::User, failure));
     user.into_iter().chain(misspelt).chain(log).chain(check_configuration(checker)).for_each(&mut add);
     check_aws_files(checker).into_iter().for_each(&mut add);
+    check_owners(env).for_each(&mut add);
     check_clients(env, scope).into_iter().for_each(&mut add);
     machine
 }
@@ -94,6 +97,18 @@ fn check_aws_files(checker: Checker) -> Option<Check> {
     let what = format!("passed over {}{}", shown.join("; "), more.unwrap_or_default());
     let failure = Failure::new(Code::SettingPassedOver, what, "correct or remove the lines");
     (!shown.is_empty()).then(|| Check::warned(Name::Profiles, failure))
+}
+
+/// Warns of settings of the helper and of AWS that another user may have put there.
+fn check_owners(env: &Env) -> impl Iterator<Item = Check> {
+    let own = Config::path(env).map(|path| (Name::Configuration, path));
+    let of_aws = identity::paths(env).into_iter().flatten().map(|path| (Name::Profiles, path));
+    own.into_iter().chain(of_aws).filter_map(|(name, path)| {
+        let owner = platform::planted_by(&path)?;
+        let path = path.display();
+        let what = format!("{path} belongs to another user, {owner}, who can change which credentials are used");
+        Some(Check::warned(name, Failure::usual(Code::SettingsOwner, what)))
+    })
 }
 
 /// Checks the settings of docker and podman.
