@@ -119,6 +119,15 @@ pub(crate) fn name_another(env: &Env, path: &Path) -> String {
     }
 }
 
+/// Returns the failure for a path on which a link leads to nothing, e.g. to a volume that is not mounted: clients read no settings there.
+pub(crate) fn leads_nowhere(env: &Env, path: &Path) -> Option<Failure> {
+    let link = platform::dangling_link(path)?;
+    let target = link.read_link().unwrap_or_default();
+    let what = format!("{} is a link to {}, which cannot be found", link.display(), target.display());
+    let fix = format!("mount or create that, or {}", name_another(env, path));
+    Some(Failure::new(Code::ClientNotSetUp, what, fix))
+}
+
 fn unusable(env: &Env, path: &Path, why: &str) -> Failure {
     invalid(env, path, format!("{} cannot be read: {why}", path.display()))
 }

@@ -3,7 +3,7 @@
 //! - Each word that comes from outside, e.g. from a file, a variable or an argument, is quoted by [`command`], or the command is left out.
 //!   No other code puts such a word into a command.
 //! - No command works on what is below a directory.
-//! - "Remove it" is said only of what the helper itself makes, and of an empty thing in the place of a file of its own. Everywhere else
+//! - "Remove it" is said only of what the helper itself makes, and of an empty directory in the place of a settings file. Everywhere else
 //!   the fix is to name another file or directory.
 //! - No command overwrites anything, or writes through a link.
 //! - The owner changes only of what is root's and [plain below the home directory](super::is_plain_below).

@@ -119,7 +119,7 @@ pub fn writable_cache(env: &Env, identity: &Identity) -> Result<Cache, Failure> 
 }
 
 pub(super) fn unwritable(cache: &Cache, error: &io::Error) -> Failure {
-    let other = "let this user write to it, or name another directory with AWS_ECR_CACHE_DIR";
+    let other = "name another directory with AWS_ECR_CACHE_DIR";
     let what = format!("{} cannot be written", cache.dir().display());
     Failure::unwritable(Code::CacheUnused, what, error, other)
 }

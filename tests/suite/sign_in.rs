@@ -110,7 +110,7 @@ fn login_says_that_it_cannot_cache_before_it_asks() {
     let ran = helper.run(&["login", HOST], "");
     assert!(ran.code == Some(1) && ran.stderr.contains("AWS_ECR_DISABLE_CACHE"), "{ran:?}");
     let ran = with_profile(&aws, &role()).var("AWS_ECR_CACHE_DIR", "/proc/none").run(&["login", HOST], "");
-    let fix = "or name another directory with AWS_ECR_CACHE_DIR";
+    let fix = "name another directory with AWS_ECR_CACHE_DIR";
     assert!(ran.code == Some(1) && ran.stderr.contains(fix), "{ran:?}");
     assert_eq!(aws.count(), 0);
 }

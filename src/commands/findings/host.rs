@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{leads_nowhere, wrong_store};
+use super::wrong_store;
 use crate::NAME;
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup};
 use crate::code::Code;
@@ -121,7 +121,7 @@ fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
         return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
     }
-    if let Some(failure) = leads_nowhere(env, client) {
+    if let Some(failure) = client.entry_file(env).and_then(|path| client_config::leads_nowhere(env, &path)) {
         return failure;
     }
     let fix = client.fix("{}", &[host]);

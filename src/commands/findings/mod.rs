@@ -191,25 +191,15 @@ fn registries(count: usize) -> String {
 
 /// The settings of a client name the helper for no registry.
 pub(super) fn names_no_registry(env: &Env, client: Client) -> Failure {
-    if let Some(failure) = leads_nowhere(env, client) {
+    let file = client.entry_file(env).unwrap_or_default();
+    if let Some(failure) = client_config::leads_nowhere(env, &file) {
         return failure;
     }
-    let file = client.entry_file(env).unwrap_or_default();
     let hint = match client {
         Client::Docker => format!("run '{NAME} setup HOST' for each registry"),
         Client::Podman => format!("run '{NAME} setup --podman'"),
     };
     Failure::new(Code::ClientNotSetUp, format!("{} names the helper for no registry", file.display()), hint)
-}
-
-/// A link in the place of the settings, e.g. to a volume that is not mounted.
-fn leads_nowhere(env: &Env, client: Client) -> Option<Failure> {
-    let path = client.entry_file(env)?;
-    let link = platform::dangling_link(&path)?;
-    let target = link.read_link().unwrap_or_default();
-    let what = format!("{} is a link to {}, which cannot be found", link.display(), target.display());
-    let fix = format!("mount or create that, or {}", client_config::name_another(env, &path));
-    Some(Failure::new(Code::ClientNotSetUp, what, fix))
 }
 
 /// The program's whole name as `credsStore`.

@@ -12,8 +12,8 @@ use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::Error;
-use crate::platform::{self, Access, Destination, NewFile};
+use crate::error::{Error, Failure};
+use crate::platform::{Access, Destination, NewFile};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
 const MOST_ATTEMPTS: usize = 100;
@@ -112,11 +112,8 @@ fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
         kind @ (io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             if error.raw_os_error().is_some() =>
         {
-            if let Some(link) = platform::dangling_link(path) {
-                return format!(
-                    "{} is a link that leads nowhere: mount or create its target, or {other}",
-                    link.display()
-                );
+            if let Some(Failure { what, hint, .. }) = client_config::leads_nowhere(env, path) {
+                return format!("{what}: {hint}");
             }
             let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
             let (why, other) = match path.canonicalize() {
