@@ -246,3 +246,25 @@ fn every_file_of_the_suite_is_one_of_its_modules_and_has_tests() {
         }
     }
 }
+
+/// By the rules in the head of `src/platform/shell.rs`.
+#[test]
+fn a_suggested_command_has_no_word_from_outside_that_is_not_quoted_and_takes_nothing_away() {
+    const PROGRAMS: [&str; 9] = ["aws", "sudo", "chmod", "mkdir", "rmdir", "docker", "podman", "install", "{NAME}"];
+    // The words of the AWS CLI's commands, and an argument that is quoted as it is.
+    const OTHERS: [&str; 2] = ["aws {words}", "aws {}"];
+    for (file, code) in sources() {
+        for program in PROGRAMS {
+            for (at, _) in code.match_indices(&format!("'{program} ")) {
+                let command = code[at + 1..].split('\'').next().expect("a first part");
+                let outside = command.replace("{{}}", "").replace("{NAME}", "").contains('{');
+                assert!(!outside || OTHERS.contains(&command), "{file:?}: '{command}'");
+            }
+        }
+        for harmful in
+            ["chown -", "chmod -", "'rm ", "\"rm ", "'mv ", "\"mv ", "'cp ", "\"cp ", "sudo cp", "sudo mv", "tee "]
+        {
+            assert!(!code.contains(harmful), "{file:?}: {harmful}");
+        }
+    }
+}
