@@ -49,7 +49,7 @@ codes! {
         "Another user may have put a settings file where this one reads it, e.g. with HOME=/tmp."
         "Set HOME to a directory of this user, or name another file with the variable for it."
     VariableMisspelt "W-VARIABLE-MISSPELT"
-        "A variable that begins with AWS_ECR_ resembles a variable of the helper, but is not one, or its value has no effect."
+        "A variable that begins with AWS_ECR_ resembles a variable of the helper, but is not one, or its value has another effect than it seems to have."
         "Correct the variable, or unset it."
     LogUnused "W-LOG-UNUSED"
         "The file that AWS_ECR_LOG_FILE names cannot be written, so there is no log."

@@ -172,11 +172,16 @@ impl Env {
         directories.filter(|directory| directory.is_absolute())
     }
 
-    /// Messages about variables that look like misspelt ones of the helper, and about a value without an effect.
+    /// Messages about variables that look like misspelt ones of the helper, and about values with another effect than they seem to have.
     pub fn misspelt(&self) -> impl Iterator<Item = String> {
         let value = self.text(IGNORE_STORAGE).filter(|value| !["true", "false"].contains(value));
         let value = value.map(|value| format!("{IGNORE_STORAGE} has no effect with '{value}': it must be 'true'"));
-        self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt).chain(value)
+        let dir = self.path("AWS_ECR_CACHE_DIR").filter(|dir| dir.is_relative() && !self.disables_cache());
+        let dir = dir.map(|dir| {
+            let dir = dir.display();
+            format!("AWS_ECR_CACHE_DIR is '{dir}', which is a relative path: tokens are left in whatever directory is current")
+        });
+        self.variables.keys().filter_map(|name| name.to_str()).filter_map(misspelt).chain(value).chain(dir)
     }
 
     /// All variables, sorted by name.

@@ -13,7 +13,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "AWS_ECR_SESSION_TOKEN_<account>",
         "session token that belongs to AWS_ECR_ACCESS_KEY_ID_<account>, for temporary keys",
     ),
-    ("AWS_ECR_CACHE_DIR", "directory of the token cache, instead of the platform's cache directory"),
+    (
+        "AWS_ECR_CACHE_DIR",
+        "directory of the token cache, instead of the platform's cache directory; a relative path is one below the current directory",
+    ),
     (
         "AWS_ECR_CONFIG_FILE",
         "configuration file of the helper, instead of the one in the platform's configuration directory",

@@ -2,6 +2,7 @@
 
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, outlive_failures};
+use crate::process::run;
 use crate::support::aws::{Aws, Plan};
 
 #[test]
@@ -87,6 +88,18 @@ fn misspelt_variables_are_reported_in_the_log() {
         let helper = Helper::bare().var("AWS_ECR_IGNORE_CREDS_STORAGE", value);
         let report = helper.run(&["doctor"], "").stdout;
         assert_eq!(report.contains(&format!("has no effect with '{value}': it must be 'true'")), warns, "{report}");
+    }
+    // As in the AWS Labs helper, which uses it as it is too.
+    for (value, warns) in [("cache", true), ("./a/b", true), ("$HOME/cache", true), ("~me/cache", true), ("~/a", false)]
+    {
+        let helper = Helper::bare().var("AWS_ECR_CACHE_DIR", value).var("AWS_ECR_LOG", "warn");
+        let run = |helper: &Helper, word| run(helper.command().arg(word).current_dir(helper.home()), HOST);
+        for text in [run(&helper, "doctor").stdout, run(&helper, "get").stderr] {
+            let told = format!("AWS_ECR_CACHE_DIR is '{value}', which is a relative path");
+            assert_eq!(text.contains(&told), warns, "{text}");
+        }
+        let disabled = run(&helper.var("AWS_ECR_DISABLE_CACHE", "1"), "doctor").stdout;
+        assert!(!disabled.contains("a relative path"), "{disabled}");
     }
 }
 
