@@ -115,15 +115,17 @@ fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
             if let Some(Failure { what, hint, .. }) = client_config::leads_nowhere(env, path) {
                 return format!("{what}: {hint}");
             }
-            let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
-            let (why, other) = match path.canonicalize() {
-                Ok(target) if path.is_symlink() => {
-                    (format!("it is a link to {}, which this user cannot change: ", target.display()), other)
+            match path.canonicalize() {
+                Ok(target) if path.is_symlink() => format!(
+                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or {other}",
+                    target.display()
+                ),
+                _ if kind == io::ErrorKind::ReadOnlyFilesystem => other,
+                _ => {
+                    let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
+                    client_config::open_up(env, path, dir)
                 }
-                _ if kind == io::ErrorKind::PermissionDenied => (String::new(), client_config::open_up(env, path, dir)),
-                _ => (String::new(), other),
-            };
-            format!("{why}add the entry where that file is made, or {other}")
+            }
         }
         _ => other,
     }
