@@ -42,7 +42,7 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
     for step in steps.into_iter().rev() {
         let there = match step.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Empty),
-            Err(error) if step.parent() == Some(home) && platform::other_owner(home).is_some() => {
+            Err(error) if step.parent() == Some(home) && is_no_home_of_own(home, &error) => {
                 return Ok(Place::InClosedHome(closed(home, &error)));
             }
             Err(error) => {
@@ -63,6 +63,11 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
     Ok(Place::Taken)
 }
 
+/// Whether a home directory that cannot be entered is not this user's: it is another user's, or none, e.g. /dev/null.
+fn is_no_home_of_own(home: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory || platform::other_owner(home).is_some()
+}
+
 fn leads_nowhere(path: &Path, link: &Path, error: &io::Error) -> Failure {
     let what = format!("the symbolic link {} leads nowhere: {error}", link.display());
     blocked(path, &what, "correct the link")
@@ -75,7 +80,7 @@ fn blocked(path: &Path, what: &str, hint: &str) -> Failure {
 
 fn closed(home: &Path, error: &io::Error) -> Failure {
     let what = format!(
-        "the home directory {} of another user cannot be entered ({error}): a configuration there does not count",
+        "the home directory {} cannot be entered ({error}): a configuration there does not count",
         home.display()
     );
     let hint = format!("set {} to the home directory of the user who runs this", Env::HOME);
