@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, statat};
 use rustix::fs::{CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::process::umask;
 
 use super::writing::refuse_directory;
 use super::{own_id, with_command};
@@ -217,7 +218,11 @@ impl Way {
         if self.is_tilde(&name) {
             return Err(self.is_missing(&name));
         }
-        let is_new = match mkdirat(&self.dir, &name, Mode::RWXU) {
+        // This user's own rights are not for the umask to remove: without them, the directory could not be opened.
+        let usual = umask(Mode::RWXG | Mode::RWXO);
+        let made = mkdirat(&self.dir, &name, Mode::RWXU);
+        umask(usual);
+        let is_new = match made {
             // Another process may have created it at the same moment.
             Err(Errno::EXIST) => false,
             result => result.map(|()| true)?,
@@ -234,7 +239,6 @@ impl Way {
                 }
                 give(&dir, &self.of_dir)?;
             }
-            // The umask may have removed bits of the mode.
             fchmod(&dir, mode)?;
         }
         let of_dir = fstat(&dir)?;

@@ -2,7 +2,7 @@
 //! test that injects a fault checks that the fault happened.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -550,15 +550,33 @@ fn links_instead_of_entries_locks_and_logs_are_not_followed() {
 #[test]
 fn modes_hold_under_any_umask() {
     let aws = Aws::start();
-    for umask in ["0000", "0022", "0277", "0777"] {
+    let is_root = nix::unistd::geteuid().is_root();
+    // root may enter a directory whatever its mode.
+    let users = if is_root && missing(&["setpriv"]).is_none() { &[0, 65534][..] } else { &[0] };
+    let umasks = ["0000", "0022", "0177", "0277", "0477", "0777"];
+    for (umask, user) in umasks.iter().flat_map(|umask| users.iter().map(move |user| (umask, *user))) {
         let helper = Helper::of(&aws);
-        let script = format!("umask {umask}; exec {} get", program().display());
-        run(helper.tool("sh").args(["-c", &script]), HOST).password_for(HOST);
-        let mode = |path: &Path| fs::metadata(path).expect("metadata").mode() & 0o777;
-        assert_eq!(mode(&helper.cache_dir()), 0o700, "{umask}");
-        for file in fs::read_dir(helper.cache_dir()).expect("a cache").flatten() {
-            assert_eq!(mode(&file.path()), 0o600, "{umask} {file:?}");
+        let copy = helper.home().join("copy");
+        fs::copy(program(), &copy).expect("a copy");
+        let mut command = helper.tool("sh");
+        if user > 0 {
+            chown(helper.home(), Some(user), Some(user)).expect("an owner");
+            command = helper.tool("setpriv");
+            let id = user.to_string();
+            command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "sh"]);
         }
+        let script = format!("umask {umask}; cd; ./copy get && ./copy setup {HOST} >&2 && ./copy generate a/man");
+        let ran = run(command.args(["-c", &script]), HOST);
+        assert!(ran.code == Some(0) && ran.stdout.contains("AKIAEXAMPLE"), "{umask} {user}: {ran:?}");
+        let mode = |path: &Path| fs::metadata(path).expect("metadata").mode() & 0o777;
+        for (dir, expected) in [(".cache", 0o700), (".docker", 0o700), ("a", 0o755), ("a/man", 0o755)] {
+            assert_eq!(mode(&helper.home().join(dir)), expected, "{umask} {user}: {dir}");
+        }
+        assert_eq!(mode(&helper.cache_dir()), 0o700, "{umask} {user}");
+        for file in fs::read_dir(helper.cache_dir()).expect("a cache").flatten() {
+            assert_eq!(mode(&file.path()), 0o600, "{umask} {user} {file:?}");
+        }
+        assert_eq!(helper.entries().len(), 1, "{umask} {user}");
     }
 }
 
