@@ -239,7 +239,7 @@ fn what_is_no_configuration_of_kubelet_is_left_alone() {
     let helper = node(EKS);
     let elsewhere = helper.home().join("a-slip/config.json").display().to_string();
     let ran = helper.run(&["setup", "--kubelet", &elsewhere], "");
-    assert!(ran.code == Some(1) && ran.stderr.contains("a-slip"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.stderr.contains("a-slip does not exist"), "{ran:?}");
     assert!(!helper.home().join("a-slip").exists());
     for flags in [&[crate::HOST][..], &["--podman"], &["--public"], &["--force"], &["--remove-auths"]] {
         assert_eq!(setup(&helper, flags).code, Some(2), "{flags:?}");

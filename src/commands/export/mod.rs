@@ -40,7 +40,7 @@ pub struct Export {
     /// Write to this file, atomically and readable for its owner only (mode 0600); - means standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write the file again at this interval, from 1s to 11h, e.g. 30m, 5h or 1h30m, until SIGTERM or SIGINT ends the command
+    /// Write the file again at this interval, in seconds or with units, from 1s to 11h, e.g. 30m or 1h30m, until SIGTERM or SIGINT ends the command
     /// with exit code 0
     #[arg(long, value_name = "DURATION", requires = "output", value_parser = refresh::interval)]
     every: Option<Duration>,

@@ -160,7 +160,8 @@ impl Setup {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A typing error in the path would otherwise create directories that kubelet never reads.
         if !dir.is_dir() {
-            return Err(Error::failed(Code::WriteFailed, format!("{} is not a directory", dir.display()), fix));
+            let what = if dir.exists() { "is not a directory" } else { "does not exist" };
+            return Err(Error::failed(Code::WriteFailed, format!("{} {what}", dir.display()), fix));
         }
         // EKS has programs beside the configuration, k3s in `bin`.
         let bin = dir.join("bin");
