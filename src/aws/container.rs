@@ -78,8 +78,8 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
         return Ok(Some(value));
     }
     let (what, hint) = match token {
-        [] => ("is empty", "check the program that writes it"),
         [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
+        _ if token.trim_ascii().is_empty() => ("is empty", "check the program that writes it"),
         _ => ("holds characters that are invalid in a token", "check the program that writes it"),
     };
     Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint))

@@ -321,6 +321,7 @@ fn empty_variables_of_a_container_are_unset() {
     for vars in [
         &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "")][..],
         &[("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")],
+        &[("AWS_CONTAINER_AUTHORIZATION_TOKEN", " \t")],
         &[("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "")],
         &[("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ""), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")],
     ] {

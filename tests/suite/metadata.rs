@@ -278,6 +278,11 @@ fn a_token_that_ends_in_a_newline_is_named_as_such() {
     let helper = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
     let line = helper.get(HOST).error().to_owned();
     assert!(line.contains("token") && line.contains("ends in a newline"), "{line}");
+    for blank in ["", " ", "\t "] {
+        helper.write("token", blank);
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE) is empty"), "{line}");
+    }
     helper.write("token", "a token");
     helper.get(HOST).password_for(HOST);
     let helper = endpoint.container(&aws).var("AWS_CONTAINER_AUTHORIZATION_TOKEN", "two\nlines");

@@ -279,13 +279,18 @@ fn a_container_with_processes_of_its_own_is_another_sandbox() {
     }
     let aws = Aws::start();
     let url = format!("{}/v1/sidecar", aws.url());
-    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
-    let here = helper.get(HOST).password_for(HOST);
-    assert_eq!(helper.get(HOST).password_for(HOST), here);
-    aws.change(|plan| plan.session = "of-the-container");
-    let inside = helper.under("unshare", &["--pid", "--fork", "--mount-proc"], &[], HOST);
-    let inside = String::from_utf8(inside.stdout).expect("UTF-8");
-    assert!(inside.contains("Secret") && !inside.contains(&here), "{inside}");
+    // A blank token tells no containers apart: it arrives as none.
+    for token in ["", " ", " \t"] {
+        aws.change(|plan| plan.session = "of-the-machine");
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+        let helper = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN", token);
+        let here = helper.get(HOST).password_for(HOST);
+        assert_eq!(helper.get(HOST).password_for(HOST), here);
+        aws.change(|plan| plan.session = "of-the-container");
+        let inside = helper.under("unshare", &["--pid", "--fork", "--mount-proc"], &[], HOST);
+        let inside = String::from_utf8(inside.stdout).expect("UTF-8");
+        assert!(inside.contains("Secret") && !inside.contains(&here), "{token:?}: {inside}");
+    }
 }
 
 /// One after the other, each with the numbers of namespaces of the one before, and none of them with a view of its own processes.

@@ -30,9 +30,9 @@ pub(in crate::aws) struct Limits {
 /// An answer that was read to its end.
 pub(in crate::aws) type Answer = Response<Zeroizing<Vec<u8>>>;
 
-/// The value of a header that holds a secret. `None` when it is empty or has characters that no header has.
+/// The value of a header that holds a secret. `None` when it is blank or has characters that no header has.
 pub(in crate::aws) fn secret_value(secret: &[u8]) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(secret).ok().filter(|value| !value.is_empty())?;
+    let mut value = HeaderValue::from_bytes(secret).ok().filter(|value| !value.as_bytes().trim_ascii().is_empty())?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -11,6 +11,7 @@ use super::super::observations::Observations;
 use super::super::source_file::SourceFile;
 use crate::code::Code;
 use crate::config::is_url;
+use crate::env::Env;
 use crate::error::Failure;
 
 /// The host of a relative URI (Amazon ECS developer guide, "Task IAM role").
@@ -60,21 +61,27 @@ impl Container {
     }
 
     /// The token for the request, and where it is, for messages.
-    pub fn token<'a>(&'a self, env: &'a crate::env::Env) -> Option<(&'a [u8], String)> {
+    pub fn token<'a>(&'a self, env: &'a Env) -> Option<(&'a [u8], String)> {
         let in_file = self.token_file.as_ref().map(|file| {
             let place = format!("the token file {} ({TOKEN_FILE})", file.path.display());
             (file.content.bytes().unwrap_or_default(), place)
         });
-        in_file.or_else(|| Some((env.os(TOKEN)?.as_encoded_bytes(), format!("the token in {TOKEN}"))))
+        in_file.or_else(|| Some((token_in_variable(env)?, format!("the token in {TOKEN}"))))
     }
 
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
         match &self.token_file {
             Some(file) => observations.add_file(file, |path| Dependency::Token(path, Acceptor::Container)),
             // A token in a variable is in the key. Without a token, the endpoint gives each sandbox its own role.
-            None if observations.env.os(TOKEN).is_none() => return observations.add(Dependency::Sandbox),
+            None if token_in_variable(observations.env).is_none() => return observations.add(Dependency::Sandbox),
             None => {}
         }
         observations.add(Dependency::Boot);
     }
+}
+
+/// A blank one is none: the endpoint gets a header without what surrounds its value.
+fn token_in_variable(env: &Env) -> Option<&[u8]> {
+    let token = env.os(TOKEN)?.as_encoded_bytes();
+    (!token.iter().all(|byte| b" \t".contains(byte))).then_some(token)
 }
