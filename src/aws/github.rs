@@ -46,11 +46,15 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     let answer = context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))?;
     let status = answer.status().as_u16();
     if status != 200 {
-        return Err(Failure::new(
-            Code::WebIdentityDenied,
-            format!("GitHub gives this job no identity token: HTTP status {status}"),
-            "check 'permissions: id-token: write', and that the job still runs, or try again",
-        ));
+        let (code, hint) = match status {
+            500.. => (Code::ServiceError, "try again later, and see githubstatus.com"),
+            _ => (
+                Code::WebIdentityDenied,
+                "check 'permissions: id-token: write', and that the job still runs, or try again",
+            ),
+        };
+        let what = format!("GitHub gives this job no identity token: HTTP status {status}");
+        return Err(Failure::new(code, what, hint));
     }
     let answer: Option<TokenAnswer> = serde_json::from_slice(answer.body()).ok();
     let token = answer.map(|answer| answer.value).filter(|token| is_token(token.expose()));

@@ -215,6 +215,11 @@ fn an_error_of_github_is_reported_and_a_temporary_one_is_retried() {
     contains(ran.error(), &["GitHub gives this job no identity token: HTTP status 403", "id-token: write"]);
     assert!(!ran.stdout.contains("secret-of-the-answer"), "{ran:?}");
     assert_eq!((aws.count(), github.asked().len()), (0, 1));
+    github.fail(usize::MAX, 500);
+    outlive_failures(&helper);
+    let ran = helper.get(HOST);
+    contains(ran.error(), &["GitHub gives this job no identity token: HTTP status 500", "try again later"]);
+    assert!(!ran.error().contains("permissions"), "{ran:?}");
     github.fail(2, 503);
     outlive_failures(&helper);
     helper.get(HOST).password_for(HOST);

@@ -201,6 +201,24 @@ fn services_of_a_sign_in_that_fail_are_told_from_those_that_refuse_it() {
     }
 }
 
+/// AWS redirects nobody; what does so may name an error of its own.
+#[test]
+fn a_redirect_is_no_refusal_of_the_service() {
+    for (status, text) in
+        [(302, ""), (301, "<html>"), (307, r#"{"message":"elsewhere"}"#), (308, r#"{"__type":"Moved"}"#)]
+    {
+        let url = answering_with(StatusCode::from_u16(status).expect("a status"), text.to_owned());
+        let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &url);
+        let role = helper.var("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/R");
+        let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &url);
+        for helper in [helper, role] {
+            let line = helper.get(HOST).error().to_owned();
+            let words = format!("{} answered with a redirect (HTTP {status}); check AWS_ENDPOINT_URL", &url[7..]);
+            assert!(line.contains(&words) && line.contains("[E-ANSWER-INVALID]"), "{line}");
+        }
+    }
+}
+
 /// With one file less than a connection needs, or with no memory for one thread more.
 #[test]
 fn a_limit_of_the_system_is_named_wherever_it_is_met() {

@@ -19,14 +19,17 @@ impl Context {
             .or_else(|| self.answer_of_another(refusal))
     }
 
-    /// The message for an error without a code of AWS, which a proxy, a captive portal or another server sent.
+    /// The message for a redirect, which AWS does not send, or an error without a code of AWS: a proxy, a captive portal or another
+    /// server sent it.
     fn answer_of_another(&self, refusal: &Refusal) -> Option<Failure> {
-        if !refusal.code.is_empty() {
+        let (authority, status) = (self.last.authority(), refusal.status);
+        let is_redirect = (300..400).contains(&status);
+        if !refusal.code.is_empty() && !is_redirect {
             return None;
         }
-        let (authority, status) = (self.last.authority(), refusal.status);
         let what = match status {
             200..300 => format!("an answer that cannot be read (HTTP {status})"),
+            _ if is_redirect => format!("a redirect (HTTP {status})"),
             _ => format!("an error that is not AWS's (HTTP {status})"),
         };
         if let Some(proxy) = self.last.proxy() {
@@ -36,7 +39,7 @@ impl Context {
                 proxy.hint(),
             ));
         }
-        refusal.message.is_empty().then(|| {
+        (is_redirect || refusal.message.is_empty()).then(|| {
             Failure::new(
                 Code::AnswerInvalid,
                 format!("{authority} answered with {what}"),
