@@ -103,7 +103,8 @@ fn silent_failure(program: &str, code: i32, errors: &[u8]) -> Zeroizing<Vec<u8>>
     Zeroizing::new(format!("{error}\n").into_bytes())
 }
 
-/// Refuses what is no credentials, or what a terminal or an environment file would take for something else.
+/// Refuses what is no credentials, or what a terminal would take for something else. A user or secret that is null or missing is an empty
+/// one for docker (the client of docker-credential-helpers), so that it passes.
 fn check_credential(output: &[u8]) -> Result<(), String> {
     let is_white = |c: char| matches!(c, '\n' | '\r' | '\t');
     let fields = str::from_utf8(output)
