@@ -112,13 +112,16 @@ mod system {
     use std::io::{self, BufRead, BufReader, Read};
     use std::net::{IpAddr, SocketAddr};
     use std::path::Path;
+    use std::time::Duration;
 
     use hickory_resolver::TokioResolver;
     use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::net::{DnsError, NetError};
     use hickory_resolver::proto::op::ResponseCode;
+    use hickory_resolver::proto::rr::Name;
     use hickory_resolver::system_conf::parse_resolv_conf;
+    use log::warn;
 
     use super::NameError;
     use crate::input;
@@ -136,12 +139,18 @@ mod system {
         // file because no server can be reached.
         let mut found = listed(name).unwrap_or_default();
         if found.is_empty() {
+            let name = dns_name(name).ok_or_else(|| NameError::Unknown("no name for DNS".to_owned()))?;
             found = by_servers(name).await.map_err(name_error)?;
         }
         Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 
-    async fn by_servers(name: &str) -> Result<Vec<IpAddr>, NetError> {
+    /// A name of DNS, which unlike that of a host may have a `_`, e.g. `my_mock.default`.
+    fn dns_name(text: &str) -> Option<Name> {
+        Name::from_str_relaxed(text).ok()
+    }
+
+    async fn by_servers(name: Name) -> Result<Vec<IpAddr>, NetError> {
         let (config, mut options) = servers()?;
         options.use_hosts_file = ResolveHosts::Never;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -190,10 +199,27 @@ mod system {
     fn servers() -> Result<(ResolverConfig, ResolverOpts), NetError> {
         let reading = input::regular_file(Path::new("/etc/resolv.conf"), input::LARGEST_TOKEN);
         let reading = reading.map_err(|why| format!("/etc/resolv.conf cannot be read: {why}"))?;
-        let mut text = reading.as_ref().and_then(|reading| reading.content.bytes()).unwrap_or_default().to_vec();
-        parse_resolv_conf(&text).or_else(|_| {
-            text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
+        let text =
+            String::from_utf8_lossy(reading.as_ref().and_then(|reading| reading.content.bytes()).unwrap_or_default());
+        let mut text: String = text.lines().map(usable).collect();
+        let (config, mut options) = parse_resolv_conf(&text).or_else(|_| {
+            text.push_str("nameserver 127.0.0.1\n");
             parse_resolv_conf(&text)
-        })
+        })?;
+        // As in glibc, which waits for a second at least.
+        options.timeout = options.timeout.max(Duration::from_secs(1));
+        Ok((config, options))
+    }
+
+    /// A line of `/etc/resolv.conf` without the search domains that are no names: the parser would fail, and no name could be resolved.
+    fn usable(line: &str) -> String {
+        let mut words = line.split([';', '#']).next().unwrap_or_default().split_whitespace();
+        let keyword = words.next().filter(|keyword| matches!(*keyword, "search" | "domain"));
+        let Some(keyword) = keyword else { return format!("{line}\n") };
+        let (domains, others): (Vec<_>, Vec<_>) = words.partition(|word| dns_name(word).is_some());
+        if !others.is_empty() {
+            warn!(words = others.join(" "); "/etc/resolv.conf has search domains that are no names and are passed over");
+        }
+        format!("{keyword} {}\n", domains.join(" "))
     }
 }

@@ -60,6 +60,7 @@ impl Names {
             "--local=/test/",
             "--host-record=api.corp.test,127.83.0.1",
             "--host-record=api.eu.corp.test,127.83.0.1",
+            "--address=/local_api.corp.test/127.83.0.1",
         ]);
         server.args(["--host-record=six.corp.test,::1", "--cname=alias.corp.test,other.corp.test,api.corp.test"]);
         let many: Vec<String> = (1..=120).map(|last| format!("--host-record=many.corp.test,127.84.0.{last}")).collect();
@@ -147,11 +148,26 @@ fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
         ),
         ("api.corp.test", format!("{SERVER}options use-vc\n")),
         ("api.corp.test", format!("{SERVER}options something-new:7\nsortlist 127.0.0.0\nnonsense\n")),
+        ("api.corp.test", format!("{SERVER}options timeout:0\n")),
+        ("local_api.corp.test", SERVER.to_owned()),
+        ("local_api", format!("search corp.test\n{SERVER}")),
+        // For a name with a dot, what is no domain has no effect.
+        ("api.corp.test", format!("search a..b -c.test {}.test\n{SERVER}", "e".repeat(64))),
+        ("api.corp.test", format!("{SERVER}search \"d.test\" caf\u{e9}.test\n")),
+        ("api.corp.test", format!("{SERVER}domain ..\n")),
     ] {
         let before = names.queries();
         let ran = names.get(name, &resolv_conf);
         assert_eq!(ran.code, Some(0), "{name} by {resolv_conf:?}: {ran:?}");
         assert!(names.queries() > before, "{name} was asked for");
+    }
+    // glibc looks no further than the first, and the second ends its process.
+    if is_static(&program()) {
+        names.get("api", &format!("search a..b corp.test\n{SERVER}")).password_for(HOST);
+        names.get("api", &format!("search {} corp.test\n{SERVER}", "a.".repeat(130))).password_for(HOST);
+        names.write("resolv.conf", &format!("search a..b corp.test # a comment\n{SERVER}"));
+        let ran = names.helper("api").var("AWS_ECR_LOG", "warn").get(HOST);
+        assert!(ran.code == Some(0) && ran.stderr.contains("words=\"a..b\""), "{ran:?}");
     }
     let log = fs::read_to_string(names.dir.path().join("queries")).expect("a log");
     let asked = log.matches("query[A] many.corp.test").count();
