@@ -768,6 +768,12 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         };
         assert_eq!(now, old, "{text}");
         assert!(ran.error().contains(words), "{text}: {ran:?}");
+        // A session that another program has stored.
+        let valid = old.replace("ASIA-old", "ASIA\\nold").replace("2020-", "2099-");
+        helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(ARN)), &valid);
+        let line = helper.get(HOST).error().to_owned();
+        let words = "has an access key id with invalid characters; run 'aws login --profile default'";
+        assert!(line.contains(words), "{line}");
     }
 }
 
