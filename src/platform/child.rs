@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::family::{Family, MOST_ROUNDS, reap_orphans};
+use super::process::spawn_reader;
 use super::{ancestors_with_this_program, notice_children, spawn_thread};
 
 /// How much of each stream is read, in bytes. A list of a thousand registries has a tenth of it.
@@ -229,5 +230,5 @@ fn read(
             }
         }
     };
-    spawn_thread(read).map(drop).map_err(ChildError::Unreadable)
+    spawn_reader(read).map_err(ChildError::Unreadable)
 }

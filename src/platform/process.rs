@@ -188,6 +188,11 @@ pub fn spawn_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     std::thread::Builder::new().stack_size(STACK).spawn(work)
 }
 
+/// Starts a thread that moves bytes and needs little stack: each program has two.
+pub(super) fn spawn_reader(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().stack_size(STACK / 8).spawn(work).map(drop)
+}
+
 /// Starts a thread of a scope.
 pub fn spawn_scoped<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Send + 'scope) -> io::Result<()> {
     std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(drop)
