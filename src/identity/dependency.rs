@@ -43,7 +43,8 @@ pub enum Dependency {
     Path(PathBuf),
     /// The path that the PATH resolves a program to, and its state.
     Program(String),
-    /// That a directory has none of some names, which are hashes of words of a command.
+    /// That a directory has none of some names, which are hashes of words of a command; those with an ending after such a name, with
+    /// their states.
     Absent(PathBuf, Vec<String>),
     /// The current directory.
     Directory,
@@ -206,7 +207,10 @@ impl Dependency {
                 |(path, metadata)| KeyHasher::digest([path_bytes(&path), state_of(&metadata).as_bytes()]),
             )),
             Self::Absent(dir, names) => listing(dir, MOST_NAMES, |file| {
-                Some(name_digest(&file.file_name())).filter(|name| names.contains(name))
+                let name = file.file_name();
+                let stem = Path::new(&name).file_stem().unwrap_or(&name);
+                let counts = [&name, stem].into_iter().any(|name| names.contains(&name_digest(name)));
+                counts.then(|| KeyHasher::digest([name.as_encoded_bytes(), state(&file.path()).as_bytes()]))
             }),
             Self::Names => Names::here().map(|names| names.digest()),
             Self::Directory => {
@@ -250,9 +254,10 @@ impl Dependency {
 pub(super) struct Names(BTreeMap<OsString, bool>);
 
 impl Names {
-    /// Reads them; `None` when they cannot be read or are too many.
+    /// Reads them; `None` when they are too many. Where this user may not read them there are none: a program finds there what it
+    /// knows, and that is looked at in any case.
     pub(super) fn here() -> Option<Self> {
-        let files = std::fs::read_dir(".").ok()?.flatten().take(MOST_NAMES + 1);
+        let files = std::fs::read_dir(".").into_iter().flatten().flatten().take(MOST_NAMES + 1);
         let is_dir = |file: &DirEntry| file.file_type().is_ok_and(|kind| kind.is_dir());
         let names: BTreeMap<_, _> = files.map(|file| (file.file_name(), is_dir(&file))).collect();
         (names.len() <= MOST_NAMES).then_some(Self(names))

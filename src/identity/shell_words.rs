@@ -127,8 +127,15 @@ pub(super) fn may_be_script(word: &str, before: &str, env: &Env) -> bool {
     let has_program = || words.flat_map(|part| part.split('=')).any(|name| !name.is_empty() && is_program(name));
     // A program takes the end of a short option for its value: `perl -e'…'`.
     let is_short_option = word.starts_with('-') && !word.starts_with("--");
-    takes_script(before) && (has_some || word.starts_with('~'))
+    reads_profile(before)
+        || takes_script(before) && (has_some || word.starts_with('~'))
         || has_some && (is_short_option || takes_script(word) || has_program())
+}
+
+/// Whether the options are those of a shell that reads the files of a person first, as in `bash -lc` and `sh -ic`.
+fn reads_profile(options: &str) -> bool {
+    let letters = options.strip_prefix('-').and_then(|letters| letters.strip_suffix('c')).unwrap_or_default();
+    letters.contains(['i', 'l']) && letters.chars().all(|c| c.is_ascii_lowercase())
 }
 
 /// Whether an option takes a script, as in `sh -c`, `bash -lc`, `perl -ne`, `php -r`, `node -p`, `env -S`, `nix-shell --run`.
@@ -240,6 +247,8 @@ mod tests {
             ("-e", "do\"k\""),
             ("--run", "a b"),
             ("-c", "~/a"),
+            ("-lc", "a"),
+            ("-ic", "a"),
             ("x", "sh $HOME/a"),
             ("x", "$(cat k)"),
             ("x", "/bin/sh -x"),

@@ -210,6 +210,8 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
         let user = Printing::new();
         program(&user.at("bin/show"), "AKIA");
         fs::write(user.at("bin/show"), "#!/bin/sh\ncat ~/work/k.json\n").expect("a write");
+        // Beside the script.
+        user.helper.write("bin/conf.json", "x");
         for dir in ["work/sub", "work/pkg"] {
             fs::create_dir_all(user.at(dir)).expect("a directory");
         }
@@ -230,6 +232,9 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
         "-m k",
         "-xk.json:y",
         "'a k.json'",
+        "./k",
+        "-r./k",
+        "~/work/k",
     ];
     each(&counts, |word| {
         let user = user();
@@ -238,15 +243,22 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
             user.expect_in(&user.at("work"), &format!("~/bin/show {word}"), id);
         }
     });
-    each(&["-vCsub", "-vC../work", "-sC..", "--dir=~/work", "-I~/work", "-m pkg.sub", "-smpkg"], |word| {
-        let user = user();
-        prints(&user, "AKIAFIRST1");
-        let (who, cached) = user.run(&format!("~/bin/show {word}"), &user.at("work"));
-        assert!(!cached, "{word}: {who}");
-    });
+    each(
+        &["-vCsub", "-vC../work", "-sC..", "--dir=~/work", "-I~/work", "-m pkg.sub", "-smpkg", "'$X/k.json'"],
+        |word| {
+            let user = user();
+            prints(&user, "AKIAFIRST1");
+            let (who, cached) = user.run(&format!("~/bin/show {word}"), &user.at("work"));
+            assert!(!cached, "{word}: {who}");
+        },
+    );
     // A name counts from when it appears if a word means it.
     let appear = [
         ("new", "export-pkg arn:aws:iam::111122223333:role/pkg --profile sub1", "AKIAFIRST1"),
+        ("new", "--role=arn:pkg:iam::111122223333:role/dev", "AKIAFIRST1"),
+        ("late.js", "./late", "AKIASECOND"),
+        ("../bin/late.js", "../bin/late", "AKIASECOND"),
+        ("../bin/conf.json", "--conf=conf.json", "AKIASECOND"),
         ("new", "https://host.test/tmp", "AKIAFIRST1"),
         ("new", "--role=new", "AKIASECOND"),
         ("late.json", "x file://late.json", "AKIASECOND"),
@@ -300,10 +312,12 @@ fn a_process_is_another_when_what_its_scripts_run_by_changes() {
             user.expect(command, id);
         }
     });
-    let user = user("/usr/bin/env -S data HOME/printed HOME/second");
-    prints(&user, "AKIAINNER1");
-    let (who, cached) = user.run("~/script", user.helper.home());
-    assert!(!cached, "a directory: {who}");
+    each(&["data HOME/printed HOME/second", "data \"HOME/printed\""], |words| {
+        let user = user(&format!("/usr/bin/env -S {words}"));
+        prints(&user, "AKIAINNER1");
+        let (who, cached) = user.run("~/script", user.helper.home());
+        assert!(!cached, "{words}: {who}");
+    });
 }
 
 /// The process itself has a file appear that is absent before and after. Only the time of a directory, or of the file's mode, tells.

@@ -9,7 +9,7 @@
 //!
 //! What is relative to the current directory is not taken out of the words: the names that the directory has are looked for in
 //! them, wherever they stand. So any other name there sends a later `get` through the settings again, to the same key if no word
-//! means it.
+//! means it. What is relative may also be beside a script of the command, since many go to their own directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -69,7 +69,8 @@ const SESSIONS: [&str; 3] = [".aws/sso/cache", ".aws/login/cache", ".aws/cli/cac
 fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Names>), String> {
     let shell = if cfg!(windows) { "cmd.exe" } else { "sh" };
     let always = [Dependency::Environment, Dependency::Directory, Dependency::Program(shell.to_owned())];
-    let mut found = Found { env, known: always.into(), absent: BTreeMap::new(), names: None };
+    let mut found =
+        Found { env, known: always.into(), absent: BTreeMap::new(), names: None, relative: BTreeSet::new() };
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
     found.known.extend(sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
     found.add_made_up(command);
@@ -89,6 +90,7 @@ fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Nam
             found.add_word(part, is_program, 0)?;
         }
     }
+    found.add_beside_scripts()?;
     let absent = found.absent.into_iter();
     found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
     Ok((found.known.into_iter().collect(), found.names))
@@ -103,6 +105,8 @@ struct Found<'a> {
     absent: BTreeMap<PathBuf, BTreeSet<String>>,
     /// The names in the current directory, once a word may be relative to it.
     names: Option<Names>,
+    /// The paths in words that are relative to a directory.
+    relative: BTreeSet<PathBuf>,
 }
 
 impl Found<'_> {
@@ -111,14 +115,19 @@ impl Found<'_> {
         if word.contains("file:") && word.contains(['%', '{', '[']) {
             return Err("one of its words is a URL of a file with other characters than those of its path".to_owned());
         }
+        if word.contains('$') && word.contains('/') {
+            return Err("one of its words is a path with a variable, which the program may expand".to_owned());
+        }
         self.add_made_up(word);
         self.add_programs(word, depth)?;
-        if is_program {
+        // An ARN is no path.
+        let word = word.split("arn:").next().unwrap_or_default();
+        if is_program || word.is_empty() {
             return Ok(());
         }
         let is_absolute = word.starts_with('/') && !word.contains(JOINING);
         if !is_absolute && self.names.is_none() {
-            self.names = Some(Names::here().ok_or("the names in the current directory cannot be read")?);
+            self.names = Some(Names::here().ok_or("the current directory has too many names")?);
         }
         let mut all = paths(word);
         if let Some(names) = self.names.as_ref().filter(|_| !is_absolute) {
@@ -132,6 +141,23 @@ impl Found<'_> {
             // Programs replace a `~` that the shell leaves.
             for path in BTreeSet::from([path, expanded]) {
                 self.add_path(&path, depth)?;
+                self.relative.extend(Some(path).filter(|path| path.is_relative()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the files of words beside the scripts that have them: many scripts go to their own directory.
+    fn add_beside_scripts(&mut self) -> Result<(), String> {
+        let paths = self.known.iter().filter_map(|dependency| match dependency {
+            Dependency::Path(path) if first_line(path).is_some() => path.parent(),
+            _ => None,
+        });
+        let dirs: BTreeSet<PathBuf> = paths.map(Path::to_owned).collect();
+        let words = std::mem::take(&mut self.relative);
+        for beside in dirs.iter().flat_map(|dir| words.iter().map(|path| dir.join(path))) {
+            if beside.is_file() {
+                self.add_path(&beside, 0)?;
             }
         }
         Ok(())
@@ -177,9 +203,13 @@ impl Found<'_> {
         Ok(())
     }
 
-    /// Adds the words of the `#!` line of a script, which may be one itself.
+    /// Adds the words of the `#!` line of a script, whose interpreter may be one itself.
     fn add_interpreter(&mut self, file: &Path, depth: usize) -> Result<(), String> {
-        let words = if depth > MOST_SCRIPTS { Vec::new() } else { interpreter(file) };
+        let Some(line) = first_line(file).filter(|_| depth <= MOST_SCRIPTS) else { return Ok(()) };
+        if line.contains(['"', '\'', '\\', '$']) {
+            return Err("a script of it has quotes or variables in its first line".to_owned());
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
         let by_env = words.first().is_some_and(|program| program.ends_with("/env"));
         for (at, word) in words.iter().enumerate() {
             // The PATH has what env looks up.
@@ -198,16 +228,13 @@ fn first_absent(path: &Path) -> Option<(PathBuf, OsString)> {
     Some((existing.to_owned(), name))
 }
 
-/// The words of the `#!` line of a script: its interpreter, and the program that `env` looks up.
-fn interpreter(file: &Path) -> Vec<String> {
+/// What the `#!` line of a script says: its interpreter, and an argument for that.
+fn first_line(file: &Path) -> Option<String> {
     let mut line = Vec::new();
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let read = is_file.then(|| File::open(file).and_then(|file| file.take(LONGEST_LINE).read_to_end(&mut line)));
-    let text = String::from_utf8_lossy(&line);
-    match (read, text.lines().next().and_then(|line| line.strip_prefix("#!"))) {
-        (Some(Ok(_)), Some(words)) => words.split_whitespace().map(str::to_owned).collect(),
-        _ => Vec::new(),
-    }
+    read?.ok()?;
+    Some(String::from_utf8_lossy(line.strip_prefix(b"#!")?).lines().next()?.to_owned())
 }
 
 /// The length of a `#!` line that the kernel reads (execve(2)).
@@ -273,7 +300,7 @@ fn paths_from(names: &Names, word: &str) -> Vec<Named> {
         found.extend(mentions(word, name, name));
         let stem = name.split_once('.').map(|(stem, _)| stem).filter(|stem| !is_dir && !stem.is_empty());
         let by_stem = stem.into_iter().flat_map(|stem| mentions(word, stem, name));
-        found.extend(by_stem.filter(|named| named.is_value));
+        found.extend(by_stem);
     }
     found
 }
@@ -287,8 +314,11 @@ fn mentions(word: &str, text: &str, name: &str) -> Vec<Named> {
             let end = word.len() - rest.len() + rest.find(JOINING).unwrap_or(rest.len());
             return Some(Named::new(&word[at..end], &word[start..at]));
         }
-        let ends = rest.is_empty() || rest.starts_with('.') || rest.starts_with(JOINING);
-        ends.then(|| Named::new(name, &word[start..at]))
+        let named = Named::new(name, &word[start..at]);
+        let is_meant = text == name || named.is_value || word[..at].ends_with('/');
+        let goes_on = rest.starts_with('.') && !text.ends_with('.');
+        let ends = rest.is_empty() || goes_on || rest.starts_with(JOINING);
+        (ends && is_meant).then_some(named)
     };
     let found = word.to_ascii_lowercase();
     found.match_indices(&text.to_ascii_lowercase()).filter_map(|(at, _)| mention(at)).collect()
@@ -339,6 +369,7 @@ mod tests {
             ("-vCsub", "sub", Some(("sub", true))),
             ("-smmypkg.sub", "mypkg", Some(("mypkg", true))),
             ("--dir=~/keys", "~", Some(("~/keys", true))),
+            ("../bin", ".", Some(("./bin", false))),
             ("-vC../other", "..", Some(("../other", true))),
             ("role/dev", "dev", Some(("dev", false))),
             ("export-dev", "dev", Some(("dev", false))),
