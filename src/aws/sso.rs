@@ -144,6 +144,7 @@ fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> boo
 /// that is gone by now is not for the owner of this file.
 fn replacement(path: &Path, old: &[u8]) -> io::Result<Option<NewFile>> {
     let new = Destination::behind(path)?.create(Access::AsBefore)?;
+    new.keep_owner_and_mode()?;
     Ok(if new.replaces(old)? { Some(new) } else { None })
 }
 

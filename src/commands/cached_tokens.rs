@@ -35,11 +35,11 @@ impl Logout {
             let tokens = if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
             return print_line(output, &format!("removed {tokens} from {}", dir.display()));
         };
-        let (host, count) = token_provider::erase_of_everyone(env, host)?;
+        let (host, dir, count) = token_provider::erase_of_everyone(env, host)?;
         print_line(
             output,
             &match count {
-                0 => format!("no cached token for {host}"),
+                0 => format!("no cached token for {host} in {}", dir.display()),
                 1 => format!("logged out of {host}: its cached token is removed"),
                 _ => format!("logged out of {host}: its {count} cached tokens are removed"),
             },
@@ -84,7 +84,7 @@ impl Tokens {
     /// Lists the tokens.
     pub fn run(&self, env: &Env, output: &mut impl Write) -> Result<ExitCode, Error> {
         let local_time = LocalTime::of_process();
-        let cache = Cache::open_whole(Cache::dir_of(env)?)?;
+        let cache = Cache::open_whole(env, Cache::dir_of(env)?)?;
         let manifests: Vec<_> = cache.manifest_files().iter().filter_map(|path| Cache::manifest_in(path)).collect();
         let mut rows = Vec::new();
         let mut lines = Vec::new();

@@ -65,7 +65,7 @@ fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
 
 /// Whether a home directory that cannot be entered is not this user's: it is another user's, or none, e.g. /dev/null.
 fn is_no_home_of_own(home: &Path, error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotADirectory || platform::other_owner(home).is_some()
+    error.kind() == io::ErrorKind::NotADirectory || platform::other_owner_of_home(home).is_some()
 }
 
 fn leads_nowhere(path: &Path, link: &Path, error: &io::Error) -> Failure {

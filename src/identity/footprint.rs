@@ -96,7 +96,7 @@ impl Footprint {
         let mut footprint = Self::default();
         for observed in &identity.observed {
             for path in observed.paths(&identity.env) {
-                let end = footprint.add(&path, MOST_LINKS);
+                let end = footprint.add(&path, &mut MOST_LINKS.clone());
                 if observed.is_told_by_directory() {
                     footprint.add_directory(&end);
                 }
@@ -108,8 +108,9 @@ impl Footprint {
         footprint
     }
 
-    /// Adds the state of a path and of every link on the way. Returns where the path leads, as far as it exists.
-    fn add(&mut self, path: &Path, links_left: usize) -> PathBuf {
+    /// Adds the state of a path and of every link on the way, of which so many are left for all of them together. Returns where the
+    /// path leads, as far as it exists.
+    fn add(&mut self, path: &Path, links_left: &mut usize) -> PathBuf {
         let mut walked = PathBuf::new();
         let mut state = None;
         for component in path.components() {
@@ -133,9 +134,10 @@ impl Footprint {
             state = Some(metadata);
             if let Some(link) = state.take_if(|state| state.is_symlink()) {
                 self.push(&link);
-                let Some(target) = walked.read_link().ok().filter(|_| links_left > 0) else { return walked };
+                let Some(target) = walked.read_link().ok().filter(|_| *links_left > 0) else { return walked };
+                *links_left -= 1;
                 let beside = walked.parent().unwrap_or(Path::new("")).join(target);
-                walked = self.add(&beside, links_left - 1);
+                walked = self.add(&beside, links_left);
             }
         }
         // The end of a path through a link is added with the target of the link.
@@ -183,7 +185,7 @@ mod tests {
 
     fn footprint(path: &Path) -> Footprint {
         let mut footprint = Footprint::default();
-        footprint.add(path, MOST_LINKS);
+        footprint.add(path, &mut MOST_LINKS.clone());
         footprint
     }
 
@@ -218,6 +220,11 @@ mod tests {
         // The clock of a file system has ticks.
         assert!((0..100_000).any(is_noticed), "away and back, and its content after that");
         symlink("loop", at("loop")).expect("a link");
+        // Each of them would be followed twice as often as the one before.
+        for (link, target) in (0..MOST_LINKS).zip(1..) {
+            symlink(format!("{target}/../{target}"), at(&link.to_string())).expect("a link");
+        }
+        assert!(footprint(&at("0")).states.len() < 10 * MOST_LINKS);
         assert!(
             footprint(&at("loop")) == footprint(&at("loop")) && footprint(&at("none/x")) == footprint(&at("none/x"))
         );

@@ -64,7 +64,7 @@ impl SharedFile {
         let is_named = env.os(kind.variable()).is_some();
         let file = kind.path(env).map(read).transpose()?;
         // A home directory of another user that is closed to this one, e.g. that of root in a container, has no settings of this user.
-        let is_of_other = || env.home().is_some_and(|home| platform::other_owner(&home).is_some());
+        let is_of_other = || env.home().is_some_and(|home| platform::other_owner_of_home(&home).is_some());
         let is_absent = !is_named && file.as_ref().is_some_and(|file| file.content.is_out_of_sight()) && is_of_other();
         let shared = Self { is_named, ..Self::new(kind, file) };
         Ok(if is_absent { Self { problem: None, ..shared } } else { shared })

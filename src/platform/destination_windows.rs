@@ -176,6 +176,11 @@ impl NewFile {
         }
     }
 
+    /// The directory decides about owners and access.
+    pub fn keep_owner_and_mode(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Puts the file in its place, atomically. A file that another program has put there meanwhile, where there was none, is
     /// an error of the kind `AlreadyExists`.
     pub fn put(self) -> io::Result<()> {

@@ -39,7 +39,7 @@ pub use files::*;
 pub use machine::*;
 #[cfg(unix)]
 pub use new_file::NewFile;
-pub use owner::own_id;
+pub use owner::{is_channel, own_id};
 pub use process::*;
 #[cfg(target_os = "linux")]
 pub use process_table::ancestors_with_this_program;

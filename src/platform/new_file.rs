@@ -109,7 +109,7 @@ impl NewFile {
         if self.existing.is_some() {
             return self.replace();
         }
-        self.set_owner_and_mode()?;
+        self.keep_owner_and_mode()?;
         self.put_where_nothing_is()?;
         self.is_in_place = true;
         Ok(())
@@ -124,7 +124,7 @@ impl NewFile {
 
     /// Puts the file in its place, atomically, whatever is there.
     pub fn replace(mut self) -> io::Result<()> {
-        self.set_owner_and_mode()?;
+        self.keep_owner_and_mode()?;
         renameat(&self.destination.dir, &self.name, &self.destination.dir, &self.destination.name)?;
         self.is_in_place = true;
         Ok(())
@@ -142,7 +142,9 @@ impl NewFile {
         Ok(unlinkat(dir, &self.name, AtFlags::empty())?)
     }
 
-    fn set_owner_and_mode(&self) -> io::Result<()> {
+    /// Gives it the owner, the mode and the access list that it is to have. Who has something to lose before it is in its place asks
+    /// this first.
+    pub fn keep_owner_and_mode(&self) -> io::Result<()> {
         let of_dir = &self.destination.of_dir;
         let owner_of_new = Some(of_dir).filter(|_| self.destination.is_foreign());
         let (owner, mode) = match (self.access, &self.existing) {

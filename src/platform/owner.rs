@@ -39,3 +39,17 @@ pub fn own_id() -> u32 {
     #[cfg(not(unix))]
     0
 }
+
+/// Whether it is a FIFO or a socket.
+pub fn is_channel(metadata: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        metadata.file_type().is_fifo() || metadata.file_type().is_socket()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        false
+    }
+}

@@ -51,6 +51,12 @@ pub fn other_owner(path: &Path) -> Option<u32> {
     owner(path).filter(|owner| *owner != own_id())
 }
 
+/// The user to whom a home directory belongs, if that is not this one, nor the user database names it as this one's: a server may
+/// show another owner for a while.
+pub fn other_owner_of_home(home: &Path) -> Option<u32> {
+    other_owner(home).filter(|_| home_in_user_database().as_deref() != Some(home))
+}
+
 /// The user to whom a file belongs, if that is neither this one nor root and has had a directory of theirs to put it in, as with
 /// `HOME=/tmp`. In a closed one, this user or root has given it, e.g. as a volume of a container.
 pub fn planted_by(path: &Path) -> Option<u32> {

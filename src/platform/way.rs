@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 #[cfg(not(target_os = "linux"))]
-use rustix::fs::{AtFlags, statat};
-use rustix::fs::{CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
-use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat};
+use rustix::fs::statat;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::umask;
 
@@ -237,7 +237,11 @@ impl Way {
                         self.path.join(&name).display()
                     )));
                 }
-                give(&dir, &self.of_dir)?;
+                if let Err(error) = give(&dir, &self.of_dir) {
+                    // It would be closed to the user to whom the home directory belongs.
+                    let _ = unlinkat(&self.dir, &name, AtFlags::REMOVEDIR);
+                    return Err(error);
+                }
             }
             fchmod(&dir, mode)?;
         }
@@ -278,6 +282,8 @@ pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<bo
         return Ok(true);
     }
     match fchown(file, Some(Uid::from_raw(other.st_uid)), Some(Gid::from_raw(other.st_gid))) {
+        // A group of outside of the user namespace.
+        Err(Errno::INVAL) if now.st_uid == other.st_uid => Ok(false),
         Err(error) if own_id() == 0 => Err(error.into()),
         given => Ok(given.is_ok()),
     }

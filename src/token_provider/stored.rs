@@ -42,6 +42,10 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
         return Ok(());
     }
     let cache = whole_cache(env)?;
+    // There is none, or it is out of reach in a home directory of another user.
+    if cache.dir().join(".").symlink_metadata().is_err() {
+        return Ok(());
+    }
     // Settings that lead to no identity have no entry.
     let Ok(identity) = Identity::read(env, target, deadline) else { return Ok(()) };
     erase_entry(&cache, &target.host, &identity.key)
@@ -56,8 +60,8 @@ pub fn remove_refused(env: &Env, identity: &Identity, session: Option<&Session>)
 }
 
 /// Erases every cached token that opens the registry which a person named, whichever settings it was requested with, and those that
-/// were served for its host, whatever it was mapped to. Returns the host, and how many there were.
-pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error> {
+/// were served for its host, whatever it was mapped to. Returns the host, the directory, and how many there were.
+pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, PathBuf, usize), Error> {
     let host = named_host(named)?;
     let cache = whole_cache(env)?;
     // Tokens that are being requested meanwhile: their hosts are not known yet.
@@ -80,7 +84,7 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, usize), Error>
         erase_entry(&cache, &host, &entry.key)?;
     }
     cache.erase_unreadable().map_err(|error| not_erased(&cache, &host, &error))?;
-    Ok((host, tokens.len()))
+    Ok((host, cache.dir().to_owned(), tokens.len()))
 }
 
 /// Erases every cached token. Returns the directory, and how many there were.
@@ -96,7 +100,7 @@ pub fn erase_all(env: &Env) -> Result<(PathBuf, usize), Error> {
 
 /// The cache for what removes tokens.
 fn whole_cache(env: &Env) -> Result<Cache, Failure> {
-    let cache = Cache::dir_of_tokens(env).and_then(Cache::open_whole);
+    let cache = Cache::dir_of_tokens(env).and_then(|dir| Cache::open_whole(env, dir));
     cache.map_err(|failure| Failure { code: Code::CacheNotCleared, ..failure })
 }
 

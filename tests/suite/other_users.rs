@@ -662,6 +662,47 @@ fn a_file_that_cannot_keep_its_group_or_owner_gives_nobody_else_their_rights() {
     }
 }
 
+/// Its directory would lock the user out.
+#[test]
+fn root_that_may_give_nothing_away_leaves_no_directory_in_the_home_of_another_user() {
+    if needs_root("a home of another user") || missing(&["setpriv"]).is_some() {
+        return;
+    }
+    let sudo = SudoE::new(Helper::bare());
+    for args in [&["setup", HOST][..], &["setup", "--podman"]] {
+        let mut setpriv = sudo.helper.tool("setpriv");
+        setpriv.args(["--bounding-set", "-chown", "--inh-caps", "-chown"]).arg(program()).args(args);
+        let ran = crate::process::run(&mut setpriv, "");
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let left: Vec<_> = tree(&sudo.home()).into_iter().collect();
+        for dir in [".docker", ".config"] {
+            assert!(!sudo.home().join(dir).exists(), "{args:?}: {left:?}");
+        }
+    }
+}
+
+/// The group is none of the user namespace's, as in a container without root.
+#[test]
+fn a_file_whose_group_has_no_number_here_is_replaced_for_its_owner_alone() {
+    if needs_root("a group that a user namespace lacks") || missing(&["unshare", "setpriv"]).is_some() {
+        return;
+    }
+    let helper = Helper::bare();
+    let copy = helper.home().join("copy");
+    fs::copy(program(), &copy).expect("a copy");
+    let file = helper.write(".docker/config.json", "{\"a\": 1}");
+    for path in [helper.home(), &helper.home().join(".docker"), &file] {
+        chown(path, Some(OTHER.0), Some(12345)).expect("an owner");
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let (user, group) = (OTHER.0.to_string(), OTHER.1.to_string());
+    let mut setpriv = helper.tool("setpriv");
+    setpriv.args(["--reuid", &user, "--regid", &group, "--clear-groups", "unshare", "--user", "--map-root-user"]);
+    let ran = crate::process::run(setpriv.arg(&copy).args(["setup", HOST]), "");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(fs::metadata(&file).expect("a file").mode() & 0o777, 0o600);
+}
+
 #[test]
 fn what_root_sets_up_in_the_home_of_another_user_is_that_users() {
     if needs_root("settings of others") {

@@ -244,9 +244,23 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
         }
     });
     each(
-        &["-vCsub", "-vC../work", "-sC..", "--dir=~/work", "-I~/work", "-m pkg.sub", "-smpkg", "'$X/k.json'"],
+        &[
+            "fifo",
+            "--from=fifo",
+            "~/work/to-fifo",
+            "-vCsub",
+            "-vC../work",
+            "-sC..",
+            "--dir=~/work",
+            "-I~/work",
+            "-m pkg.sub",
+            "-smpkg",
+            "'$X/k.json'",
+        ],
         |word| {
             let user = user();
+            nix::unistd::mkfifo(&user.at("work/fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+            symlink("fifo", user.at("work/to-fifo")).expect("a link");
             prints(&user, "AKIAFIRST1");
             let (who, cached) = user.run(&format!("~/bin/show {word}"), &user.at("work"));
             assert!(!cached, "{word}: {who}");

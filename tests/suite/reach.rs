@@ -150,6 +150,20 @@ fn what_is_below_a_closed_home_counts_as_absent_until_it_is_open() {
     }
     assert_eq!(aws.count(), calls, "nobody else's credentials are asked for");
     chown(&home, Some(0), Some(0)).expect("an owner");
+    // Nothing of this user can be in the cache of that time.
+    let own_cache = home.join(".cache");
+    for args in [&["logout", HOST][..], &["logout", "--all"], &["erase"]] {
+        let ran = somebody.run(args, &[("AWS_ECR_CACHE_DIR", &own_cache)]);
+        assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+    }
+    // The user database may say that the home is this user's, whomever a server shows as its owner.
+    let passwd = somebody.write("passwd", &format!("somebody:x:{SOMEBODY}:{SOMEBODY}::{}:/bin/sh\n", home.display()));
+    let mount = format!("mount --bind {} /etc/passwd", passwd.display());
+    let inside = crate::namespace::Namespace::of_mounts(&mount);
+    let mut get = inside.command("/usr/bin/setpriv");
+    get.args([format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}"), "--clear-groups".to_owned()]);
+    let ran = crate::process::run(get.arg(somebody.path("program")).arg("get").env("HOME", &home), HOST);
+    assert!(ran.error().contains("E-CONFIG-INVALID"), "{ran:?}");
     // A variable that names the same file means that file.
     let ran = somebody.run(&["get"], &[("AWS_CONFIG_FILE", &home.join(".aws/config"))]);
     assert!(ran.error().contains(&format!("the directory {} cannot be entered", home.display())), "{ran:?}");

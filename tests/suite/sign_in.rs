@@ -189,7 +189,8 @@ fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
     let image = format!("oci://{HOST}/team/app:1");
     let ran = helper.run(&["logout", &image], "");
     assert_eq!(ran.stdout, format!("logged out of {HOST}: its cached token is removed\n"));
-    assert_eq!(helper.run(&["logout", HOST], "").stdout, format!("no cached token for {HOST}\n"));
+    let none = format!("no cached token for {HOST} in {}/", helper.home().display());
+    assert!(helper.run(&["logout", HOST], "").stdout.starts_with(&none));
     let calls = aws.count();
     helper.get(HOST).password_for(HOST);
     assert_eq!(aws.count(), calls + 1);

@@ -25,6 +25,7 @@ use super::super::variables::made_up_in;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
+use crate::platform;
 
 /// A profile with a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +185,9 @@ impl Found<'_> {
     fn add_path(&mut self, path: &Path, depth: usize) -> Result<(), String> {
         if path.is_dir() {
             return Ok(());
+        }
+        if path.metadata().is_ok_and(|metadata| platform::is_channel(&metadata)) {
+            return Err("one of its words is a FIFO or a socket, whose content cannot be compared".to_owned());
         }
         if path.symlink_metadata().is_ok() {
             if self.known.insert(Dependency::Path(path.to_owned())) {
