@@ -32,7 +32,7 @@ const SOURCES: [&[(&str, &str)]; 9] = [
 const CONFIG: &str = "[profile keys]\naws_access_key_id = AKIA\naws_secret_access_key = secret-0\n\
     [profile role]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = keys\n\
     [profile mfa]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = keys\nmfa_serial = arn:aws:iam::111122223333:mfa/m\n\
-    [profile web]\nrole_arn = arn:aws:iam::111122223333:role/R\nweb_identity_token_file = ~/.aws/config\n\
+    [profile web]\nrole_arn = arn:aws:iam::111122223333:role/R\nweb_identity_token_file = FILE\n\
     [profile sso]\nsso_session = a\nsso_account_id = 111122223333\nsso_role_name = R\n\
     [profile renewed]\nsso_session = b\nsso_account_id = 111122223333\nsso_role_name = R\n\
     [sso-session a]\nsso_region = us-east-1\nsso_start_url = https://e.awsapps.com/start\n\
@@ -47,7 +47,10 @@ const SIGN_INS: [(&str, &str); 2] = [
 static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
     let home = scratch("answers");
     fs::create_dir_all(home.join(".aws/sso/cache")).expect("the directory is writable");
-    fs::write(home.join(".aws/config"), CONFIG).expect("the directory is writable");
+    let file = home.join(".aws/config");
+    // No program replaces a `~` in the name of a token file.
+    let config = CONFIG.replace("FILE", file.to_str().expect("UTF-8"));
+    fs::write(&file, config).expect("the directory is writable");
     home
 });
 

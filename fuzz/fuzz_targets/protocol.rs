@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use docker_credential_ecr_login::cache::{Cache, Decided, Entry, Manifest};
+use docker_credential_ecr_login::commands::bazel::Request;
 use docker_credential_ecr_login::commands::docker::{self, Action};
 use docker_credential_ecr_login::env::Env;
 use docker_credential_ecr_login::identity::request_key;
@@ -59,9 +60,9 @@ fuzz_target!(|input: &[u8]| {
 /// Either Bazel's headers, or docker's credential with the server URL as it was asked for.
 fn check(input: &[u8], answer: &Value) {
     if answer.get("headers").is_some() {
-        let request: Value = serde_json::from_slice(input).expect("only Bazel's requests are answered so");
-        let uri = request["uri"].as_str().expect("a URI").to_ascii_lowercase();
-        assert!(answer["headers"].as_object().is_some_and(|headers| headers.is_empty()) || uri.contains(HOST));
+        let request = Request::read(input).expect("only Bazel's requests are answered so");
+        let is_of_host = request.server_url().is_some_and(|url| url.to_ascii_lowercase().contains(HOST));
+        assert!(answer["headers"].as_object().is_some_and(|headers| headers.is_empty()) || is_of_host);
         return;
     }
     let asked = str::from_utf8(input).expect("only text is answered so").trim_ascii();

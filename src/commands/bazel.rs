@@ -44,7 +44,7 @@ impl Request {
         if input.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }
-        serde_json::from_slice(input).ok()
+        serde_json::from_str(str::from_utf8(input).ok()?).ok()
     }
 
     /// The URI as the server URL of a registry; `None` where a token would travel without TLS.
