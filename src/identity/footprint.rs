@@ -96,7 +96,7 @@ impl Footprint {
         let mut footprint = Self::default();
         for observed in &identity.observed {
             for path in observed.paths(&identity.env) {
-                let end = footprint.add(&path, &mut MOST_LINKS.clone());
+                let end = footprint.add_path(&path);
                 if observed.is_told_by_directory() {
                     footprint.add_directory(&end);
                 }
@@ -106,6 +106,12 @@ impl Footprint {
             footprint.changed_at = footprint.changed_at.max(changed_at);
         }
         footprint
+    }
+
+    /// Adds the state of a path and of every link on the way. Returns where the path leads, as far as it exists.
+    fn add_path(&mut self, path: &Path) -> PathBuf {
+        let mut links_left = MOST_LINKS;
+        self.add(path, &mut links_left)
     }
 
     /// Adds the state of a path and of every link on the way, of which so many are left for all of them together. Returns where the
@@ -185,7 +191,7 @@ mod tests {
 
     fn footprint(path: &Path) -> Footprint {
         let mut footprint = Footprint::default();
-        footprint.add(path, &mut MOST_LINKS.clone());
+        footprint.add_path(path);
         footprint
     }
 

@@ -68,6 +68,7 @@ mod shell_words;
 mod source_file;
 mod sources;
 mod variables;
+mod word_paths;
 
 pub use cache_key::{credentials_key, request_key};
 pub use chain::{CredentialChain, profile_failure};

@@ -22,6 +22,7 @@ use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, parts, split};
 use super::super::variables::made_up_in;
+use super::super::word_paths::{JOINING, Named, paths, paths_from, with_glued};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -247,92 +248,12 @@ const LONGEST_LINE: u64 = 256;
 /// How many words and joined parts a command may have. Each may be several paths, which a hit looks at.
 const MOST_PARTS: usize = 256;
 
-/// How many letters of options are taken apart from the name of a program that follows them in a word.
-const MOST_LETTERS: usize = 4;
-
 /// How many scripts may be one another's interpreters (Linux, `fs/exec.c`).
 const MOST_SCRIPTS: usize = 5;
 
-/// Characters that may join several paths, or a path and something else, into one word.
-const JOINING: &[char] = &['=', ':', ',', '@', ';', '|', '+', '%', '#', '\'', '"'];
-
-/// A path that a word may name.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Named {
-    path: PathBuf,
-    /// Whether it is a whole value: the word, a part of it between joining characters, or what follows the letters of options.
-    is_value: bool,
-}
-
-impl Named {
-    /// `before` is what stands before the path in its part of the word.
-    fn new(path: impl Into<PathBuf>, before: &str) -> Self {
-        let letters = before.strip_prefix('-').unwrap_or_default();
-        let is_value = before.is_empty() || !letters.is_empty() && letters.chars().all(|c| c.is_ascii_alphanumeric());
-        Self { path: path.into(), is_value }
-    }
-}
-
-/// The paths that a word may name wherever it is: the word itself, the parts between joining characters, the part from the first
-/// slash on, and in a URL the part after the host.
-fn paths(word: &str) -> BTreeSet<Named> {
-    let ends = word.char_indices().filter(|(_, c)| JOINING.contains(c)).map(|(at, _)| at);
-    let mut parts = vec![word];
-    parts.extend(ends.flat_map(|at| [&word[..at], &word[at + 1..]]));
-    parts.extend(word.split(JOINING));
-    let mut found = BTreeSet::new();
-    for part in parts.into_iter().filter(|part| !part.is_empty()) {
-        found.insert(Named::new(part, ""));
-        found.extend(part.find('/').map(|slash| Named::new(&part[slash..], &part[..slash])));
-        let after_host = part.strip_prefix("//").and_then(|rest| Some(&rest[rest.find('/')?..]));
-        found.extend(after_host.map(|path| Named::new(path, if word.contains("file:") { "" } else { "host" })));
-    }
-    found
-}
-
-/// A name, and without the letters of options that may stand before it.
-fn with_glued(part: &str) -> impl Iterator<Item = &str> {
-    let letters = part.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
-    std::iter::once(part).chain((1..=MOST_LETTERS).filter_map(move |count| letters.get(count..)))
-}
-
-/// The paths that a word may name from the current directory, which has these names, from the one above or from the home directory,
-/// whatever stands before them. A file may have an ending that its word lacks, as a module of Python.
-fn paths_from(names: &Names, word: &str) -> Vec<Named> {
-    let mut found = Vec::new();
-    for (name, is_dir) in names.iter().chain([(".", true), ("..", true), ("~", true)]) {
-        found.extend(mentions(word, name, name));
-        let stem = name.split_once('.').map(|(stem, _)| stem).filter(|stem| !is_dir && !stem.is_empty());
-        let by_stem = stem.into_iter().flat_map(|stem| mentions(word, stem, name));
-        found.extend(by_stem);
-    }
-    found
-}
-
-/// What a word names by a text, if that is `name` or stands for it. Some file systems ignore the case.
-fn mentions(word: &str, text: &str, name: &str) -> Vec<Named> {
-    let mention = |at: usize| {
-        let start = word[..at].rfind(JOINING).map_or(0, |joint| joint + 1);
-        let rest = &word[at + text.len()..];
-        if text == name && rest.starts_with(['/', '\\']) {
-            let end = word.len() - rest.len() + rest.find(JOINING).unwrap_or(rest.len());
-            return Some(Named::new(&word[at..end], &word[start..at]));
-        }
-        let named = Named::new(name, &word[start..at]);
-        let is_meant = text == name || named.is_value || word[..at].ends_with('/');
-        let goes_on = rest.starts_with('.') && !text.ends_with('.');
-        let ends = rest.is_empty() || goes_on || rest.starts_with(JOINING);
-        (ends && is_meant).then_some(named)
-    };
-    let found = word.to_ascii_lowercase();
-    found.match_indices(&text.to_ascii_lowercase()).filter_map(|(at, _)| mention(at)).collect()
-}
-
 #[cfg(all(test, unix))]
 mod tests {
-    use std::path::Path;
-
-    use super::{dependencies, mentions, paths};
+    use super::dependencies;
     use crate::env::Env;
     use crate::identity::dependency::{Dependency, name_digest};
 
@@ -341,47 +262,6 @@ mod tests {
         for many in [",".repeat(60_000), "a ".repeat(30_000), "/a=b:".repeat(10_000)] {
             let found = dependencies(&format!("keys {many}"), &Env::default());
             assert_eq!(found.map(drop), Err("it has too many words to look for files in".to_owned()));
-        }
-    }
-
-    #[test]
-    fn every_path_in_a_word_is_found() {
-        for (word, expected) in [
-            ("--file=/a/b", &["/a/b"][..]),
-            ("-f/a/b", &["/a/b"]),
-            ("file://localhost/a/b", &["/a/b"]),
-            ("/a/b:/c", &["/a/b", "/c"]),
-            ("r/a/b", &["/a/b"]),
-            ("file:///a/b", &["///a/b"]),
-            ("@/a/b", &["/a/b"]),
-            ("x=y/z,/c", &["y/z", "/c"]),
-            ("a/b", &["a/b"]),
-        ] {
-            let found = paths(word);
-            let has = |path: &&str| found.iter().any(|named| named.path == Path::new(path));
-            assert!(expected.iter().all(has), "{word}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_name_in_the_current_directory_is_found_behind_anything_and_is_a_value_behind_letters_of_options() {
-        for (word, name, expected) in [
-            ("file://role.json", "role.json", Some(("role.json", false))),
-            ("-aaaaaaaaaaafkey.json", "key.json", Some(("key.json", true))),
-            ("1rKEY.json", "key.json", Some(("key.json", false))),
-            ("fileb://sub/role.json,x", "sub", Some(("sub/role.json", false))),
-            ("-vCsub", "sub", Some(("sub", true))),
-            ("-smmypkg.sub", "mypkg", Some(("mypkg", true))),
-            ("--dir=~/keys", "~", Some(("~/keys", true))),
-            ("../bin", ".", Some(("./bin", false))),
-            ("-vC../other", "..", Some(("../other", true))),
-            ("role/dev", "dev", Some(("dev", false))),
-            ("export-dev", "dev", Some(("dev", false))),
-            ("developer", "dev", None),
-        ] {
-            let found = mentions(word, name, name);
-            let first = found.first().map(|named| (named.path.to_str().expect("UTF-8"), named.is_value));
-            assert_eq!(first, expected, "{word} {name}");
         }
     }
 
