@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 #[cfg(not(target_os = "linux"))]
 use rustix::fs::statat;
@@ -218,11 +219,7 @@ impl Way {
         if self.is_tilde(&name) {
             return Err(self.is_missing(&name));
         }
-        // This user's own rights are not for the umask to remove: without them, the directory could not be opened.
-        let usual = umask(Mode::RWXG | Mode::RWXO);
-        let made = mkdirat(&self.dir, &name, Mode::RWXU);
-        umask(usual);
-        let is_new = match made {
+        let is_new = match make_directory(&self.dir, &name) {
             // Another process may have created it at the same moment.
             Err(Errno::EXIST) => false,
             result => result.map(|()| true)?,
@@ -266,6 +263,17 @@ impl Way {
         let why = format!("there is no directory {}; {fix}", dir.display());
         io::Error::new(io::ErrorKind::NotFound, why)
     }
+}
+
+/// Makes a directory with this user's own rights, which are not for the umask to remove: without them, it could not be opened.
+fn make_directory(dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    // All threads have one umask: two at once would leave that of the other.
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let usual = umask(Mode::RWXG | Mode::RWXO);
+    let made = mkdirat(dir, name, Mode::RWXU);
+    umask(usual);
+    made
 }
 
 /// The names in a path that have a meaning.
