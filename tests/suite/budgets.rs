@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -134,8 +133,7 @@ fn a_hit_of_every_other_source_makes_few_system_calls_too() {
     let container = helper().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/sidecar", aws.url()));
     let process = helper();
     let keys = r#"{"Version":1,"AccessKeyId":"AKIAPROCESS","SecretAccessKey":"s"}"#;
-    let script = process.write("process", &format!("#!/bin/sh\necho '{keys}'\n"));
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let script = process.write_program("process", &format!("#!/bin/sh\necho '{keys}'\n"));
     let config = process.write(".aws/config", &format!("[default]\ncredential_process = {}\n", script.display()));
     settle(&[&script, &config]);
     let sso = helper();

@@ -324,9 +324,7 @@ fn programs_come_from_no_relative_component_of_the_path() {
     let aws = Aws::start();
     let dir = tempfile::tempdir().expect("a directory");
     let evil = |name: &str| {
-        let path = dir.path().join(name);
-        fs::write(&path, "#!/bin/sh\n: >\"$HOME/evil\"\n").expect("a write");
-        shell(&format!("chmod 755 {}", path.display()));
+        crate::process::write_program(dir.path().join(name), "#!/bin/sh\n: >\"$HOME/evil\"\n");
     };
     for name in ["sh", "docker-credential-fake", "get-keys"] {
         evil(name);
@@ -462,7 +460,7 @@ fn what_runs_as_another_user_is_not_called_stopped() {
     let [own, sudo] =
         [(program(), "helper", 0o755), ("/usr/bin/setpriv".into(), "sudo", 0o4755)].map(|(from, to, mode)| {
             let copy = helper.home().join(to);
-            fs::copy(from, &copy).expect("a copy");
+            crate::process::write_program(&copy, fs::read(from).expect("a program"));
             fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).expect("a mode");
             copy
         });
@@ -521,10 +519,7 @@ fn an_interrupted_process_fails_for_nobody_else() {
 
 /// An executable script in `bin` below the home, which comes first on the PATH then.
 fn install(helper: Helper, name: &str, script: &str) -> Helper {
-    // By another process: a descriptor that a fork of this process inherits would make it "busy".
-    let mut install = Command::new("install");
-    let install = install.args(["-D", "-m", "755", "/dev/stdin"]).arg(helper.home().join("bin").join(name));
-    assert_eq!(crate::process::run(install, format!("#!/bin/sh\n{script}")).code, Some(0));
+    helper.write_program(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}"));
     let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
     helper.var("PATH", &path)
 }

@@ -17,7 +17,7 @@ use crate::fallback::KEEPER;
 use crate::issuers::jwt;
 use crate::namespace::{Daemon, newer};
 use crate::process::{end, output, start};
-use crate::real_clients::{ADDRESS, ClientMachine, OTHER, PASSWORD, finish, possible, shell};
+use crate::real_clients::{ADDRESS, ClientMachine, OTHER, PASSWORD, finish, possible};
 use crate::recipes::{VERSION, sum};
 use crate::support::aws::{Aws, Plan};
 
@@ -210,8 +210,7 @@ fn one_store_serves_ecr_and_an_ordinary_registry() {
     fs::create_dir_all(&settings).expect("a directory");
     fs::write(settings.join("config.toml"), "fallback = 'keeper'").expect("a write");
     let keeper = path("bin/docker-credential-keeper");
-    fs::write(&keeper, KEEPER).expect("a write");
-    shell(&format!("chmod 755 {keeper}"));
+    crate::process::write_program(&keeper, KEEPER);
 
     let other_image = format!("{OTHER}/team/app:1");
     let fails = |args: &[&str]| !output(&mut site.docker_command(args)).status.success();
@@ -431,8 +430,7 @@ fn the_recipes_work() {
     let installed = site.dir.path().join("installed");
     let agent = site.dir.path().join("bin/buildkite-agent");
     let (content, token) = buildkite_agent();
-    fs::write(&agent, content).expect("a write");
-    shell(&format!("chmod 755 {}", agent.display()));
+    crate::process::write_program(&agent, content);
     for recipe in recipes {
         site.docker(&["rmi", &image]);
         for part in [".docker", ".config", "containers", ".cache"] {

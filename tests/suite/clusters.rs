@@ -587,8 +587,7 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         let bin = root.path().join("bin");
         fs::create_dir(&bin).expect("a directory");
         let systemctl = bin.join("systemctl");
-        fs::write(&systemctl, "#!/bin/sh\necho systemctl \"$@\" >> \"$CALLS\"\n").expect("a write");
-        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).expect("a mode");
+        crate::process::write_program(&systemctl, "#!/bin/sh\necho systemctl \"$@\" >> \"$CALLS\"\n");
         let calls = root.path().join("calls");
         let run = |script: &str| {
             let mut command = Command::new("bash");
@@ -623,10 +622,9 @@ fn user_data_installs_the_helper_where_kubelets_look() {
         let place = if name == "EKS" { "/etc/eks" } else { "/rancher/" };
         let removal = blocks.into_iter().find(|block| block.contains("--remove") && block.contains(place)).expect(name);
         let removal = removal.replace("/etc/", &format!("{at}/etc/")).replace("/var/lib/", &format!("{at}/var/lib/"));
-        fs::copy(helper::program(), &program).expect("a copy");
+        crate::process::copy_program(&program);
         let sudo = bin.join("sudo");
-        fs::write(&sudo, "#!/bin/sh\nexec \"$@\"\n").expect("a write");
-        fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).expect("a mode");
+        crate::process::write_program(&sudo, "#!/bin/sh\nexec \"$@\"\n");
         let before = fs::read_to_string(&calls).expect("calls").len();
         let output = run(&format!("set -e\n{removal}"));
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

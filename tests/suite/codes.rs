@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -61,8 +60,7 @@ fn with_config(config: &str) -> Helper {
 
 /// Puts a script on the PATH, which has nothing else.
 fn with_program(helper: Helper, name: &str, script: &str) -> Helper {
-    let path = helper.write(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = helper.write_program(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
     let bin = path.parent().expect("a directory").display().to_string();
     helper.var("PATH", &bin)
 }

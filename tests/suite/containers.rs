@@ -3,7 +3,7 @@
 //! system's settings.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -43,8 +43,7 @@ impl Machine {
         symlink(program(), helper.home().join("bin/docker-credential-ecr-login")).expect("a link");
         symlink(client, helper.home().join("bin").join(client.file_name().expect("a name"))).expect("a link");
         let stub = |name: &str, script: &str| {
-            let path = helper.write(&format!("bin/docker-credential-{name}"), &format!("#!/bin/sh\n{script}\n"));
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+            helper.write_program(&format!("bin/docker-credential-{name}"), &format!("#!/bin/sh\n{script}\n"));
         };
         stub("other", "read host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"other\",\"Secret\":\"s\"}'");
         stub("none", "echo 'credentials not found in native keychain'; exit 1");
@@ -87,11 +86,10 @@ impl Machine {
     fn finds(&self) -> Found {
         let link = self.helper.home().join("bin/docker-credential-ecr-login");
         fs::remove_file(&link).expect("a link");
-        self.write(
+        self.helper.write_program(
             "bin/docker-credential-ecr-login",
             "#!/bin/sh\nread host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"helper\",\"Secret\":\"s\"}'\n",
         );
-        fs::set_permissions(&link, fs::Permissions::from_mode(0o755)).expect("a mode");
         let plain = self.helper.command();
         let mut command = std::process::Command::new(plain.get_program());
         // The arguments before the program enter the namespace.

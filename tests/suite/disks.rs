@@ -557,7 +557,7 @@ fn modes_hold_under_any_umask() {
     for (umask, user) in umasks.iter().flat_map(|umask| users.iter().map(move |user| (umask, *user))) {
         let helper = Helper::of(&aws);
         let copy = helper.home().join("copy");
-        fs::copy(program(), &copy).expect("a copy");
+        crate::process::copy_program(&copy);
         let mut command = helper.tool("sh");
         if user > 0 {
             chown(helper.home(), Some(user), Some(user)).expect("an owner");
@@ -588,7 +588,7 @@ fn two_users_of_one_directory_get_nothing_of_each_other() {
     let aws = Aws::start();
     let shared = tempfile::tempdir().expect("a directory");
     let copy = shared.path().join("docker-credential-ecr-login");
-    fs::copy(program(), &copy).expect("a copy that everybody may run");
+    crate::process::copy_program(&copy);
     fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
     for (name, mode) in [("private", 0o700), ("open", 0o1777)] {
         let cache = shared.path().join(name);

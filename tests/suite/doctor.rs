@@ -265,8 +265,7 @@ fn a_root_without_proc_is_no_program_without_a_path() {
 #[test]
 fn podman_goes_by_its_own_files_first() {
     let Some(healthy) = Healthy::start("doctor of podman") else { return };
-    healthy.helper.write("bin/podman", "");
-    shell(&format!("chmod +x {}/bin/podman", healthy.helper.home().display()));
+    healthy.helper.write_program("bin/podman", "");
     let (all, code) = report(&healthy.helper, &[HOST]);
     assert_eq!((check(&all, "podman").0.as_str(), code), ("ok", Some(0)), "podman reads docker's file");
     let stale = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);

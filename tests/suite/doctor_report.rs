@@ -156,7 +156,7 @@ fn a_file_of_roots_is_named_as_such() {
     mode(helper.home(), 0o755);
     std::os::unix::fs::chown(helper.home(), Some(65534), None).expect("an owner");
     let program = helper.home().join("docker-credential-ecr-login");
-    std::fs::copy(crate::helper::program(), &program).expect("a copy");
+    crate::process::copy_program(&program);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(["doctor", "--json", HOST]);
     command.env_clear().envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -319,8 +319,7 @@ fn what_docker_takes_before_it_asks_a_helper_is_named() {
     let with_password = format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#);
     let docker = |helper: &Helper, version: &str| {
         let script = format!("#!/bin/sh\necho Docker version {version}, build x\n");
-        let path = helper.write("bin/docker", &script);
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+        helper.write_program("bin/docker", &script);
     };
     docker(&helper, "28.2.2");
     let helper = helper.var("DOCKER_AUTH_CONFIG", &with_password);

@@ -59,9 +59,7 @@ fn install(helper: &Helper, script: &str) {
 /// Installs it as `docker-credential-<name>`.
 pub fn install_as(helper: &Helper, name: &str, script: &str) {
     let script = if script.starts_with("#!") { script.to_owned() } else { format!("#!/bin/sh\n{script}\n") };
-    let path = helper.home().join(format!("bin/docker-credential-{name}"));
-    let mut install = Command::new("install");
-    assert_eq!(run(install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path), script).code, Some(0));
+    helper.write_program(&format!("bin/docker-credential-{name}"), &script);
 }
 
 fn output(helper: &Helper, action: &str, input: &[u8]) -> Output {

@@ -1,10 +1,9 @@
 //! The cryptography of TLS: ring, or in the program of `packaging/build --fips` the FIPS module of AWS-LC with post-quantum key
 //! exchange. `./tests/run --fips` runs these tests against that program too, and then sets `FIPS`.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -206,8 +205,7 @@ fn a_damaged_module_does_not_start() {
     bytes[at] ^= 1;
     let dir = tempfile::tempdir().expect("a directory");
     let damaged = dir.path().join("damaged");
-    fs::write(&damaged, bytes).expect("a write");
-    fs::set_permissions(&damaged, Permissions::from_mode(0o755)).expect("a mode");
+    crate::process::write_program(&damaged, bytes);
     let ran = process::run(Command::new(&damaged).arg("version"), "");
     assert_eq!((ran.code, ran.stdout.as_str()), (None, ""), "{ran:?}");
     assert!(ran.stderr.contains("FIPS integrity test failed"), "{ran:?}");

@@ -76,8 +76,7 @@ fn command(fix: &str) -> Option<&str> {
 /// A program of somebody else.
 fn stand_in(helper: &Helper, name: &str, script: &str) {
     let script = format!("#!/bin/sh\necho {name} \"$@\" >> \"$HOME/ran\"\n{script}\n");
-    let path = helper.write(&format!("bin/{name}"), &script);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    helper.write_program(&format!("bin/{name}"), &script);
 }
 
 /// Runs a command as its reader would, on a terminal if something is `typed`.
@@ -255,7 +254,7 @@ fn of_a_file_or_a_directory_of_another_user() {
         fs::set_permissions(&config, fs::Permissions::from_mode(file)).expect("a mode");
         fs::set_permissions(config.with_file_name(""), fs::Permissions::from_mode(dir)).expect("a mode");
         let copy = helper.home().join("copy");
-        fs::copy(program(), &copy).expect("a copy");
+        crate::process::copy_program(&copy);
         let doctor = || {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
@@ -291,7 +290,7 @@ fn of_links_to_what_this_user_may_not_read() {
     let secret = helper.write("secret/config.json", "secret");
     mode(&secret, 0o600);
     let copy = helper.home().join("copy");
-    fs::copy(program(), &copy).expect("a copy");
+    crate::process::copy_program(&copy);
     for kind in ["file", "directory", "file behind a directory", "second name", "loop"] {
         let checkout = helper.home().join(kind);
         fs::create_dir(&checkout).expect("a directory");
@@ -319,7 +318,7 @@ fn of_links_to_what_this_user_may_not_read() {
 fn said_to_another(helper: &Helper, vars: &[(&str, &str)], args: &[&str]) -> String {
     let copy = helper.home().join("copy");
     if !copy.exists() {
-        fs::copy(program(), &copy).expect("a copy");
+        crate::process::copy_program(&copy);
         fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
         chown(helper.home(), Some(65534), None).expect("an owner");
     }
@@ -578,7 +577,7 @@ fn of_a_program_that_is_not_on_the_path() {
     let bin = helper.home().join("local bin");
     fs::create_dir(&bin).expect("a directory");
     let copy = bin.join("the program");
-    fs::copy(program(), &copy).expect("a copy");
+    crate::process::copy_program(&copy);
     // In place of /usr/local/bin.
     let local = helper.home().join("local");
     fs::create_dir(&local).expect("a directory");

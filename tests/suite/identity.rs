@@ -202,8 +202,7 @@ impl Process {
             if fs::read_to_string(&path).is_ok_and(|there| there == text) {
                 return;
             }
-            fs::write(&path, text).expect("a write");
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+            crate::process::write_program(&path, text);
         };
         for (number, version) in self.bins.iter().enumerate() {
             let path = root.join(format!("bin{}/creds", number + 1));

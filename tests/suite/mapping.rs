@@ -250,7 +250,7 @@ fn a_configuration_that_cannot_be_reached_is_no_absent_one() {
     let base = tempfile::tempdir().expect("a directory");
     fs::set_permissions(base.path(), Permissions::from_mode(0o755)).expect("a mode");
     let (program, home) = (base.path().join("program"), base.path().join("home"));
-    fs::copy(crate::helper::program(), &program).expect("a copy");
+    crate::process::copy_program(&program);
     let (config, dir) = (home.join(".config"), home.join(CONFIG).parent().expect("a parent").to_owned());
     fs::create_dir_all(&dir).expect("a directory");
     let is_root = nix::unistd::geteuid().is_root();

@@ -135,8 +135,7 @@ fn what_replaces_a_file_leaves_one_that_others_have_moved_there_as_it_is() {
         let text = if args[0] == "setup" { r#"{"credHelpers":{"other.example":"x"}}"# } else { "precious" };
         let text = if args.contains(&"--remove") { text.replace("other.example", HOST) } else { text.to_owned() };
         let text = text.replace("\"x\"", "\"ecr-login\"");
-        let moved = helper.write("kept/deploy.sh", &text);
-        fs::set_permissions(&moved, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let moved = helper.write_program("kept/deploy.sh", &text);
         fs::hard_link(&moved, &output).expect("the file, which its second name shows");
         let before = tree(&kept);
         assert_eq!(helper.run(args, "").code, Some(0), "{args:?}");
@@ -298,7 +297,7 @@ fn a_sticky_directory_of_a_user_from_outside_a_container_takes_files() {
     }
     let (aws, shared) = (Aws::start(), tempfile::tempdir().expect("a directory"));
     let (program, sticky) = (shared.path().join("docker-credential-ecr-login"), dir(shared.path().join("sticky")));
-    fs::copy(crate::helper::program(), &program).expect("a copy that everybody may run");
+    crate::process::copy_program(&program);
     for (path, mode) in [(shared.path(), 0o755), (&sticky, 0o1777)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
     }
@@ -637,7 +636,7 @@ fn a_file_that_cannot_keep_its_group_or_owner_gives_nobody_else_their_rights() {
     }
     let helper = Helper::bare();
     let copy = helper.home().join("copy");
-    fs::copy(program(), &copy).expect("a copy");
+    crate::process::copy_program(&copy);
     let (user, group) = (OTHER.0.to_string(), "12345");
     let cases = [
         ((OTHER.0, OTHER.1), 0o640, 0o600),
@@ -688,7 +687,7 @@ fn a_file_whose_group_has_no_number_here_is_replaced_for_its_owner_alone() {
     }
     let helper = Helper::bare();
     let copy = helper.home().join("copy");
-    fs::copy(program(), &copy).expect("a copy");
+    crate::process::copy_program(&copy);
     let file = helper.write(".docker/config.json", "{\"a\": 1}");
     for path in [helper.home(), &helper.home().join(".docker"), &file] {
         chown(path, Some(OTHER.0), Some(12345)).expect("an owner");

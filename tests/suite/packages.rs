@@ -156,8 +156,7 @@ fn install(build: &str, root: &Path) -> PathBuf {
          tar) file=$3; test \"$6 $7\" = '-C /usr/local'; tar \"$2\" \"$file\" \"$4\" \"$5\" -C {at}/usr/local;;\nesac >&2\necho \"$file\" >{}\n",
         installed.display()
     );
-    fs::write(&sudo, script).expect("a write");
-    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).expect("a mode");
+    crate::process::write_program(&sudo, script);
     let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").expect("a path"));
     let run = |helper: &Path| {
         let mut bash = Command::new("bash");
@@ -217,8 +216,7 @@ fn in_a_container(site: &ClientMachine, aws: &Aws) -> PathBuf {
          AWS_ECR_LOG_FILE=/home/helper.log -v {}:/home --user 0:0 ecr-login:test \"$@\"\n",
         home.display()
     );
-    fs::write(&script, text).expect("a write");
-    shell(&format!("chmod 755 {}", script.display()));
+    crate::process::write_program(&script, text);
     script
 }
 
@@ -437,8 +435,7 @@ fn a_crate_without_a_licence_stops_the_build() {
             "resolve": {"root": name, "nodes": [{"id": name, "deps": []}]},
         });
         let script = format!("#!/bin/sh\ncat <<'END'\n{metadata}\nEND\n");
-        fs::write(&cargo, script).expect("a write");
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a mode");
+        crate::process::write_program(&cargo, script);
         let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("a path"));
         let mut notices = Command::new("packaging/notices");
         notices.arg(program()).arg("x86_64-unknown-linux-gnu").arg(dir.path()).env("PATH", path);

@@ -24,9 +24,7 @@ fn who(ran: &Ran) -> String {
 /// Writes a program that prints keys.
 fn program(path: &Path, id: &str) {
     let text = format!("#!/bin/sh\necho '{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}'\n");
-    fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-    fs::write(path, text).expect("a write");
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    crate::process::write_program(path, text);
 }
 
 /// Prints the files that its arguments name.
@@ -121,8 +119,7 @@ fn a_process_is_another_when_the_path_has_another_program_first() {
     fs::remove_file(at("first/creds")).expect("a file");
     user.expect("/usr/bin/env creds", "AKIASECOND");
     // The same for the interpreter of a script.
-    fs::write(at("script"), "#!/usr/bin/env creds\n").expect("a write");
-    fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    crate::process::write_program(at("script"), "#!/usr/bin/env creds\n");
     user.expect("~/script", "AKIASECOND");
     program(&at("first/creds"), "AKIAFIRST");
     user.expect("~/script", "AKIAFIRST");
@@ -160,10 +157,8 @@ fn a_process_is_another_when_a_file_in_its_command_line_has_other_content() {
 fn a_process_is_another_when_any_path_in_its_command_line_resolves_to_another_file() {
     let user = Printing::new();
     let at = |path: &str| user.at(path);
-    program(&at("bin/show"), "AKIA");
-    fs::write(at("bin/show"), SHOW).expect("a write");
-    program(&at("bin/expand"), "AKIA");
-    fs::write(at("bin/expand"), "#!/bin/sh\ncat ~/\"${1#--file=?/}\"\n").expect("a write");
+    crate::process::write_program(at("bin/show"), SHOW);
+    crate::process::write_program(at("bin/expand"), "#!/bin/sh\ncat ~/\"${1#--file=?/}\"\n");
     let printed = |id: &str| {
         let text = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
         fs::write(at("k.json"), text).expect("a write");
@@ -208,8 +203,7 @@ fn each<T: Copy + Sync>(cases: &[T], check: impl Fn(T) + Sync) {
 fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
     let user = || {
         let user = Printing::new();
-        program(&user.at("bin/show"), "AKIA");
-        fs::write(user.at("bin/show"), "#!/bin/sh\ncat ~/work/k.json\n").expect("a write");
+        crate::process::write_program(user.at("bin/show"), "#!/bin/sh\ncat ~/work/k.json\n");
         // Beside the script.
         user.helper.write("bin/conf.json", "x");
         for dir in ["work/sub", "work/pkg"] {
@@ -292,8 +286,7 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
 fn a_process_is_another_when_what_its_scripts_run_by_changes() {
     let script = |user: &Printing, path: &str, text: &str| {
         let home = user.helper.home().display().to_string();
-        program(&user.at(path), "AKIA");
-        fs::write(user.at(path), text.replace("HOME", &home)).expect("a write");
+        crate::process::write_program(user.at(path), text.replace("HOME", &home));
     };
     let user = |line: &str| {
         let user = Printing::new();

@@ -32,7 +32,7 @@ impl AsSomebody {
         }
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
-        fs::copy(crate::helper::program(), dir.path().join("program")).expect("a copy");
+        crate::process::copy_program(dir.path().join("program"));
         let somebody = Self { helper, dir };
         for own in ["home", "cache"] {
             let path = somebody.dir(own, 0o700);

@@ -173,8 +173,7 @@ pub fn release() -> TempDir {
         {
             let file = package.join(file);
             fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
-            fs::write(&file, content).expect("a write");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
+            crate::process::write_program(&file, content);
         }
         let at = dir.path().display();
         shell(&format!(

@@ -543,7 +543,7 @@ fn a_directory_of_aws_files_that_is_closed_to_the_user_is_no_absent_one() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
     let (program, home) = (dir.path().join("program"), dir.path().join("home"));
-    fs::copy(crate::helper::program(), &program).expect("a copy");
+    crate::process::copy_program(&program);
     fs::create_dir_all(home.join(".aws")).expect("a directory");
     fs::write(home.join(".aws/config"), format!("[default]\n{}", keys("AKIACLOSED"))).expect("a write");
     chown(&home, Some(SOMEBODY), Some(SOMEBODY)).expect("a home");

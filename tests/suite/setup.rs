@@ -68,8 +68,7 @@ fn mode(helper: &Helper, path: &str) -> u32 {
 
 /// Adds a program that does nothing.
 fn install(helper: &Helper, name: &str) {
-    let program = helper.write(&format!("bin/{name}"), "");
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("a mode");
+    helper.write_program(&format!("bin/{name}"), "");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! `setup`: the hosts that its arguments name, and what it reports about them.
 
-use std::fs;
-
 use docker_credential_ecr_login::registry;
 use serde_json::{Value, json};
 
@@ -202,8 +200,7 @@ fn the_commands_that_doctor_prints_make_clients_call_the_helper() {
                 helper.write(path, text);
             }
             // doctor does not report a client that is neither installed nor set up.
-            let program = helper.write(&format!("bin/{client}"), "");
-            fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+            helper.write_program(&format!("bin/{client}"), "");
             let check = || {
                 let ran = helper.run(&["doctor", "--json", host], "");
                 let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");

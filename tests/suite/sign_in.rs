@@ -1,7 +1,6 @@
 //! `login`, `logout` and `cache`: MFA codes and sign-ins, for which a credential helper cannot prompt, and the cached
 //! tokens.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -145,14 +144,13 @@ fn a_sign_in_that_has_expired_is_renewed_by_the_aws_cli() {
     let ran = helper.run(&["login", HOST], "");
     assert!(ran.code == Some(1) && ran.stderr.contains("the AWS CLI is not on the PATH"), "{ran:?}");
     helper.write("content", &content);
-    let cli = helper.write(
+    helper.write_program(
         "bin/aws",
         &format!(
             "#!/bin/sh\necho \"$@\" >> \"$HOME/asked\"\necho signed in\ncp \"$HOME/content\" '{}'\n",
             sign_in.display()
         ),
     );
-    std::fs::set_permissions(cli, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     let helper = helper.var("PATH", &path);
     let ran = helper.run(&["login", HOST], "");
     assert_eq!(ran.code, Some(0), "{ran:?}");

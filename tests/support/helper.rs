@@ -144,6 +144,13 @@ impl Helper {
         path
     }
 
+    /// Writes a program below the home directory.
+    pub fn write_program(&self, path: &str, content: &str) -> PathBuf {
+        let path = self.home().join(path);
+        crate::process::write_program(&path, content);
+        path
+    }
+
     /// A command of the program, in this environment.
     pub fn command(&self) -> Command {
         let mut command = match &self.namespace {

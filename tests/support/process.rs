@@ -2,6 +2,7 @@
 //! the name of the condition.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::helper::{Ran, limit};
+use crate::helper::{Ran, limit, program};
 
 /// No process takes this long, even on a busy machine.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -54,6 +55,21 @@ pub fn best_of(tries: usize, bound: Duration, mut measure: impl FnMut() -> Durat
         assert!(all.len() < tries, "not within {bound:?}: {all:?}");
         all.push(measure());
     }
+}
+
+/// Writes a file that anybody may run. A process of its own does: what this one has open for writing, a child that another thread
+/// starts at that moment has open too until it runs its program, and until then the system runs no file that is open for writing
+/// (ETXTBSY).
+pub fn write_program(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    let mut install = Command::new("install");
+    let ran = run(install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path.as_ref()), content);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+/// A copy of the program under test that anybody may run.
+pub fn copy_program(to: impl AsRef<Path>) {
+    let content = std::fs::read(program()).expect("the program");
+    write_program(to, content);
 }
 
 /// Starts a program with this input, and closes its standard input after that.
