@@ -367,6 +367,7 @@ fn of_what_is_not_in_the_home_directory_of_this_user() {
         ("REGISTRY_AUTH_FILE", "closed/auth.json", &podman, "correct REGISTRY_AUTH_FILE, which leads there"),
         ("XDG_CONFIG_HOME", "open", &podman, "correct XDG_CONFIG_HOME, which leads there"),
         ("XDG_RUNTIME_DIR", "closed", &podman, runtime),
+        ("XDG_RUNTIME_DIR", "closed", &["setup", "--remove", "--dry-run"], runtime),
         ("UNUSED", "", &["setup", "--kubelet", &at("shadow")], "name another file"),
     ] {
         let said = said_to_another(&helper, &[(name, &at(path))], args);

@@ -454,13 +454,51 @@ fn entries_in_the_files_of_the_other_client_are_named_with_the_command_that_remo
         let in_full = |text: &str| text.replace("HOST", HOST).replace("OTHER", OTHER);
         let helper = home();
         setup(&helper, &in_full(other));
-        let lines = setup(&helper, &in_full(&format!("--remove {removal}"))).stdout;
-        let named = lines.lines().find(|line| line.contains("stay")).unwrap_or_default();
-        assert_eq!(named, in_full(command), "{other}, {removal}: {lines}");
+        let named = |dry_run: &str| {
+            let lines = setup(&helper, &in_full(&format!("--remove {removal} {dry_run}"))).stdout;
+            lines.lines().find(|line| line.contains("stay")).unwrap_or_default().to_owned()
+        };
+        assert_eq!(named("--dry-run"), in_full(command), "{other}, {removal}");
+        let named = named("");
+        assert_eq!(named, in_full(command), "{other}, {removal}");
         let Some((_, command)) = named.split_once("setup ") else { continue };
         setup(&helper, command.trim_end_matches('\''));
         let again = setup(&helper, &in_full(&format!("--remove {removal}"))).stdout;
         assert!(again.starts_with("nothing to change in ") && again.lines().count() == 1, "{again}");
+    }
+    // A file that both read is not named once more.
+    let shared = tempfile::tempdir().expect("a directory");
+    let helper = home().var("DOCKER_CONFIG", shared.path().to_str().expect("UTF-8"));
+    succeeds(&helper, HOST, NO_WARNING);
+    let shown = succeeds(&helper, "--remove --dry-run", NO_WARNING);
+    assert!(shown.contains(HOST) && !shown.contains("stay"), "{shown}");
+}
+
+/// Nobody knows what is in them.
+#[test]
+fn files_of_the_other_client_that_cannot_be_read_are_named_with_the_fix_that_comes_before_the_command() {
+    for (removal, file, content, why) in [
+        ("", "run/containers/auth.json", None, "cannot be read: it is not a regular file"),
+        ("HOST", AUTH, Some("{ "), ": not JSON"),
+        ("--podman", CONFIG, Some("[]"), "not a JSON object"),
+    ] {
+        let in_full = |text: &str| text.replace("HOST", HOST);
+        let helper = home();
+        match content {
+            Some(content) => drop(helper.write(file, content)),
+            None => fs::create_dir_all(helper.home().join(file)).expect("a directory"),
+        }
+        let (other, podman) = if removal == "--podman" { ("docker", "") } else { ("podman", " --podman") };
+        let host = in_full(removal.trim_start_matches("--podman"));
+        let command = format!("run 'docker-credential-ecr-login setup{podman} --remove {host}").trim_end().to_owned();
+        for dry_run in ["", "--dry-run"] {
+            let ran = setup(&helper, &in_full(&format!("--remove {removal} {dry_run}")));
+            let line = ran.stdout.lines().find(|line| line.contains("stay")).unwrap_or_default();
+            let begin = format!("{other}'s entries may stay: {}", helper.home().join(file).display());
+            assert!(line.starts_with(&begin) && line.contains(why), "{removal}: {ran:?}");
+            assert!(line.ends_with(&format!("; then {command}'")), "{removal}: {ran:?}");
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+        }
     }
 }
 

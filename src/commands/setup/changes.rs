@@ -57,6 +57,11 @@ impl Changes<'_> {
         Ok(lines)
     }
 
+    /// Whether there is one of this file.
+    pub(super) fn include(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
     /// Says that none of the files changes.
     pub(super) fn nothing(&self) -> String {
         report::nothing_to_change(self.0.keys())

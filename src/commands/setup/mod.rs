@@ -43,7 +43,7 @@ use crate::commands::cached_tokens::print_line;
 use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
-use crate::error::{Error, print_notice};
+use crate::error::{Error, Failure, print_notice};
 use crate::registry::{Account, Host, Region, Registry};
 use crate::token_provider;
 use changes::{Change, Changes};
@@ -140,8 +140,8 @@ impl Setup {
             lines.push(changes.nothing());
         }
         lines.extend(kept);
-        if self.remove && !self.dry_run {
-            lines.extend(self.entries_of_other_client(env, hosts));
+        if self.remove {
+            lines.extend(self.entries_of_other_client(env, hosts, &changes));
         } else if !self.dry_run {
             lines.push(next);
             lines.extend(self.proposal(env, &request));
@@ -248,13 +248,20 @@ impl Setup {
         Ok(changes)
     }
 
-    /// Names the removal of the same entries from the files of the other client, if it would change them.
-    fn entries_of_other_client(&self, env: &Env, hosts: &BTreeSet<Host>) -> Option<String> {
+    /// Names the removal of the same entries from the files of the other client that `own` leaves alone, if it would change them, or why
+    /// that is not known.
+    fn entries_of_other_client(&self, env: &Env, hosts: &BTreeSet<Host>, own: &Changes<'_>) -> Option<String> {
         let other = if self.podman { Client::Docker } else { Client::Podman };
-        let left = Changes::from_iter(removals(env, other, hosts).ok()?).apply(env, true).ok()?;
+        let others = removals(env, other, hosts).ok()?.into_iter();
+        let others: Changes = others.filter(|change| !own.include(&change.path)).collect();
         let (args, hosts): (_, Vec<&str>) = (" {}".repeat(hosts.len()), hosts.iter().map(|host| &**host).collect());
         let fix = other.fix(&format!("--remove{args}"), &hosts);
-        (!left.is_empty()).then(|| format!("{}'s entries stay: {fix}", other.name()))
+        let whether = match others.apply(env, true) {
+            Ok(left) if left.is_empty() => return None,
+            Err(Error::Failed(Failure { what, hint, .. })) => format!("may stay: {what}; {hint}; then {fix}"),
+            _ => format!("stay: {fix}"),
+        };
+        Some(format!("{}'s entries {whether}", other.name()))
     }
 
     /// Maps accounts to profiles in the helper's configuration. Returns the change, and a line for each account that a table
