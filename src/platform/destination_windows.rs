@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::writing::{Access, TEMPORARY, refuse_directory, retry, temporary_name};
+use super::writing::{Access, TEMPORARY, check_path, retry, temporary_name};
 use super::{read_within, with_command};
 
 /// The time limit for attempts on a file that another process has open.
@@ -29,7 +29,7 @@ pub struct Destination(PathBuf);
 impl Destination {
     /// The place at `path`, in a directory that exists.
     pub fn at(path: &Path) -> io::Result<Self> {
-        refuse_directory(path)?;
+        check_path(path)?;
         let dir = directory(path);
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => Ok(Self(path.to_owned())),
@@ -68,6 +68,7 @@ impl Destination {
 
     /// The place at `path`, in a directory that is created where it is missing.
     pub fn in_private_dir(path: &Path) -> io::Result<Self> {
+        check_path(path)?;
         DirBuilder::new().recursive(true).create(directory(path))?;
         Self::at(path)
     }

@@ -15,7 +15,7 @@ use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::umask;
 
-use super::writing::refuse_directory;
+use super::writing::check_path;
 use super::{own_id, with_command};
 
 /// The number of symbolic links that Linux follows.
@@ -61,7 +61,7 @@ pub(super) struct Place {
 
 /// Follows a path to the directory of its last name, which is opened.
 pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Place> {
-    refuse_directory(path)?;
+    check_path(path)?;
     let mut way = Way::start(path)?;
     loop {
         let Some(name) = way.rest.pop_front() else {
@@ -216,9 +216,6 @@ impl Way {
     /// Creates a directory in this one, and goes on to it.
     fn create(&mut self, name: OsString, guest_of: Option<u32>, mode: Mode) -> io::Result<()> {
         self.check_owner(guest_of)?;
-        if self.is_tilde(&name) {
-            return Err(self.is_missing(&name));
-        }
         let is_new = match make_directory(&self.dir, &name) {
             // Another process may have created it at the same moment.
             Err(Errno::EXIST) => false,
@@ -247,16 +244,7 @@ impl Way {
         Ok(())
     }
 
-    /// Whether a path begins with this name, by which a person means the home directory.
-    fn is_tilde(&self, name: &OsStr) -> bool {
-        self.path.as_os_str().is_empty() && name == "~"
-    }
-
     fn is_missing(&self, name: &OsStr) -> io::Error {
-        if self.is_tilde(name) {
-            let why = "no shell has replaced '~' by the home directory; write the whole path";
-            return io::Error::new(io::ErrorKind::NotFound, why);
-        }
         let mut dir = self.path.join(name);
         dir.extend(self.rest.iter().take(self.rest.len().saturating_sub(1)));
         let fix = with_command("create it", "mkdir -p {}", &[&dir]);

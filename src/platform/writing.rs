@@ -1,5 +1,6 @@
 //! What writing a file has in common on all systems.
 
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, is_separator};
@@ -40,13 +41,21 @@ pub fn is_temporary_name(name: &str, prefix: &str) -> bool {
     random.is_some_and(|random| random.len() == 16 && random.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// Refuses the path of a directory, whether there is one or not: the file would get the name of that.
-pub(super) fn refuse_directory(path: &Path) -> io::Result<()> {
+/// Refuses the path of a directory, whether there is one or not: the file would get the name of that. So it does one with a directory
+/// that is missing and by whose name a person means another one, e.g. `$HOME`.
+pub(super) fn check_path(path: &Path) -> io::Result<()> {
     let text = path.as_os_str().as_encoded_bytes();
     let before = text.strip_suffix(b".").unwrap_or(text);
     if before.last().is_some_and(|last| is_separator(char::from(*last))) {
         let why = "it ends as a directory does; name a file in it";
         return Err(io::Error::new(io::ErrorKind::IsADirectory, why));
+    }
+    let is_meant = |name: &OsStr| matches!(name.as_encoded_bytes(), [b'~' | b'$' | b'%', ..]);
+    for dir in path.ancestors().skip(1) {
+        if let Some(name) = dir.file_name().filter(|name| is_meant(name) && dir.symlink_metadata().is_err()) {
+            let why = format!("nothing has replaced '{}' by a directory; write the whole path", name.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
     }
     Ok(())
 }

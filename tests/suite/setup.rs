@@ -694,35 +694,66 @@ proptest! {
     }
 }
 
-/// Such as those in env files and CI settings. docker and podman take it for a directory of that name.
+/// Such as those in env files, units and CI settings. docker and podman take it for a directory of that name.
 #[test]
-fn a_tilde_in_a_variable_of_a_client_is_what_the_client_takes_it_for() {
-    for (name, args) in [
-        ("DOCKER_CONFIG", &["setup", HOST][..]),
-        ("REGISTRY_AUTH_FILE", &["setup", "--podman", HOST]),
-        ("XDG_CONFIG_HOME", &["setup", "--podman", HOST]),
+fn what_nothing_has_replaced_in_a_variable_of_a_client_is_what_the_client_takes_it_for() {
+    let (docker, podman) = (&["setup", HOST][..], &["setup", "--podman", HOST][..]);
+    for (name, value, args) in [
+        ("DOCKER_CONFIG", "~/elsewhere", docker),
+        ("DOCKER_CONFIG", "$HOME/elsewhere", docker),
+        ("DOCKER_CONFIG", "%h/elsewhere", &["setup", "--remove"]),
+        ("DOCKER_CONFIG", "%USERPROFILE%/elsewhere", docker),
+        ("REGISTRY_AUTH_FILE", "~/elsewhere", podman),
+        ("REGISTRY_AUTH_FILE", "x/${HOME}/elsewhere", podman),
+        ("XDG_CONFIG_HOME", "~/elsewhere", podman),
+        ("XDG_CONFIG_HOME", "~me/elsewhere", podman),
     ] {
-        let helper = home().var(name, "~/elsewhere");
+        let helper = home().var(name, value);
         let current = helper.home().join("current");
         fs::create_dir(&current).expect("a directory");
         let in_current = |args: &[&str]| run(helper.command().args(args).current_dir(&current), "");
         let ran = in_current(args);
-        for words in ["~/elsewhere", "no shell has replaced '~'", "write the whole path"] {
+        let first = value.split('/').find(|first| first.starts_with(['~', '$', '%'])).expect("a name");
+        for words in [value, &format!("nothing has replaced '{first}' by a directory"), "write the whole path"] {
             assert!(complaint(&ran).contains(words), "{name}: {words} in {ran:?}");
         }
         assert!(!ran.stderr.contains("mkdir"), "{ran:?}");
         assert!(fs::read_dir(&current).expect("a directory").next().is_none(), "{name}");
         let report = in_current(&["doctor", HOST]).stdout;
-        let words = format!("{name} is '~/elsewhere', in which clients do not replace '~'");
+        let words = format!("{name} is '{value}', a relative path, which clients look for in the current directory");
         assert!(report.contains(&words) && report.contains("write the whole path"), "{report}");
         // One of that name that is there is meant.
-        fs::create_dir_all(current.join("~/elsewhere")).expect("a directory");
-        if name == "DOCKER_CONFIG" {
+        fs::create_dir_all(current.join(value)).expect("a directory");
+        if (name, args) == ("DOCKER_CONFIG", docker) {
             assert_eq!(in_current(args).code, Some(0));
-            let text = fs::read_to_string(current.join("~/elsewhere/config.json")).expect("a file");
+            let text = fs::read_to_string(current.join(value).join("config.json")).expect("a file");
             assert!(text.contains(HOST), "{text}");
         }
         assert!(!helper.home().join("elsewhere").exists(), "{name}");
+    }
+}
+
+/// As docker does. In another directory, it finds other settings.
+#[test]
+fn a_relative_path_in_a_variable_of_a_client_is_one_below_the_current_directory() {
+    for (name, value, podman, file) in [
+        ("DOCKER_CONFIG", "settings", "", "settings/config.json"),
+        ("REGISTRY_AUTH_FILE", "./auth.json", "--podman ", "auth.json"),
+        ("XDG_CONFIG_HOME", "deep/settings", "--podman ", "deep/settings/containers/auth.json"),
+    ] {
+        let helper = home().var(name, value);
+        let current = helper.home().join("current");
+        fs::create_dir(&current).expect("a directory");
+        for args in
+            [format!("setup {podman}{HOST}"), format!("setup {podman}--remove {HOST}"), format!("doctor {HOST}")]
+        {
+            let ran = run(helper.command().args(args.split(' ')).current_dir(&current), "");
+            let is_there = fs::read_to_string(current.join(file)).is_ok_and(|text| text.contains(HOST));
+            assert_eq!(is_there, args == format!("setup {podman}{HOST}"), "{args}: {ran:?}");
+            let words =
+                format!("{name} is '{value}', a relative path, which clients look for in the current directory");
+            assert_eq!(format!("{}{}", ran.stdout, ran.stderr).matches(&words).count(), 1, "{args}: {ran:?}");
+        }
     }
 }
 
@@ -747,6 +778,6 @@ fn a_tilde_in_a_path_that_is_an_argument_is_the_home_directory() {
     assert!(complaint(&ran).contains(&fix), "{fix} in {ran:?}");
     let without_home = ["export", "--output=~/password", HOST];
     let ran = run(helper.command().args(without_home).current_dir(&current).env("HOME", "relative"), "");
-    assert!(complaint(&ran).contains("no shell has replaced '~'"), "{ran:?}");
+    assert!(complaint(&ran).contains("nothing has replaced '~' by a directory"), "{ran:?}");
     assert!(fs::read_dir(&current).expect("a directory").next().is_none());
 }

@@ -119,7 +119,7 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
     found.extend(clients.into_iter().filter_map(|client| check_client(env, client, scope)));
     found.extend(findings::skopeo_variable(env).map(warned(Name::Skopeo)));
     found.extend(findings::snap(env).map(warned(Name::Docker)));
-    found.extend(findings::tilde(env).map(warned(Name::Clients)));
+    found.extend(findings::relative(env).map(warned(Name::Clients)));
     for client in clients {
         found.extend(findings::misspelt_members(env, client).into_iter().map(warned(clients::name(client))));
     }

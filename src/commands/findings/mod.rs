@@ -89,14 +89,12 @@ pub(super) fn snap(env: &Env) -> Option<Failure> {
     Some(Failure::new(Code::ClientConfigInvalid, what, hint))
 }
 
-/// A variable with a `~` that no shell has replaced, and no client does.
-pub(super) fn tilde(env: &Env) -> Option<Failure> {
-    let value = |name| Some((name, env.path_as_it_is(name).filter(|path| path.starts_with("~"))?));
+/// A variable of clients with a relative path, e.g. since nothing has replaced a `~` or a variable at its beginning.
+pub(super) fn relative(env: &Env) -> Option<Failure> {
+    let value = |name| Some((name, env.path_as_it_is(name).filter(|path| path.is_relative())?));
     let (name, path) = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME"].into_iter().find_map(value)?;
-    let what = format!(
-        "{name} is '{}', in which clients do not replace '~': they look for it in the current directory",
-        path.display()
-    );
+    let path = path.display();
+    let what = format!("{name} is '{path}', a relative path, which clients look for in the current directory");
     Some(Failure::new(Code::ClientConfigInvalid, what, format!("write the whole path in {name}")))
 }
 

@@ -19,7 +19,7 @@ impl Setup {
     pub(super) fn warnings(&self, env: &Env, hosts: &BTreeSet<Host>) -> Vec<String> {
         let client = self.client();
         let for_all = client == Client::Podman && hosts.is_empty();
-        let mut found = Vec::new();
+        let mut found: Vec<_> = findings::relative(env).into_iter().collect();
         if !self.remove_auths {
             let is_ecr = |host: &Host| Registry::parse(host).is_some();
             let is_meant = |host: &Host| if for_all { is_ecr(host) } else { hosts.contains(host) };
