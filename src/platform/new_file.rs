@@ -18,6 +18,8 @@ use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::destination::{Destination, PRIVATE, is_regular};
+#[cfg(target_os = "linux")]
+use super::users::mount_at;
 use super::way::{give, is_foreign, refused};
 use super::writing::{Access, TEMPORARY, temporary_name};
 
@@ -36,6 +38,13 @@ impl Destination {
         if let Some(existing) = existing {
             if !is_regular(&existing) {
                 return Err(io::Error::other("it is not a regular file"));
+            }
+            #[cfg(target_os = "linux")]
+            if mount_at(&self.dir, self.name.as_ref())
+                .is_some_and(|mount| mount_at(&self.dir, ".".as_ref()) != Some(mount))
+            {
+                let why = "it is a mount point by itself; mount its directory instead";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
             }
             let is_of_dir = self.is_foreign() && existing.st_uid == self.of_dir.st_uid;
             let is_of_host = is_of_dir || self.guest_of == Some(existing.st_uid);

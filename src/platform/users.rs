@@ -88,9 +88,14 @@ pub fn is_plain_below(path: &Path, home: Option<&Path>) -> bool {
 /// The mount that holds a path, or the nearest directory above it that can be seen.
 #[cfg(target_os = "linux")]
 fn mount_of(path: &Path) -> Option<u64> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    let mount = |path| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok().map(|stat| stat.stx_mnt_id);
-    path.ancestors().find_map(mount)
+    path.ancestors().find_map(|path| mount_at(rustix::fs::CWD, path))
+}
+
+/// The mount that holds what has a name in a directory; 0 on Linux before 5.8.
+#[cfg(target_os = "linux")]
+pub(super) fn mount_at(dir: impl std::os::fd::AsFd, name: &Path) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok().map(|stat| stat.stx_mnt_id)
 }
 
 /// The device that holds a path: a directory of the same one is mounted nowhere else.

@@ -739,6 +739,52 @@ fn with_read_only_cache(helper: Helper) -> Helper {
     helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true")
 }
 
+/// E.g. as a volume of a container. The service gives each refresh token one successor, and no token is requested in vain.
+#[test]
+fn a_file_that_is_a_mount_point_cannot_be_replaced_which_is_said_before_anything_is_lost() {
+    if needs_root("files that are mount points") {
+        return;
+    }
+    let aws = Aws::start();
+    for (expires_in, args, file) in [
+        (2, &["get"][..], ""),
+        (-2, &["get"], ""),
+        (2, &["setup", HOST], ".docker/config.json"),
+        (2, &["export", "--output", "~/password", HOST], "password"),
+        (2, &["generate", "~/man"], "man/docker-credential-ecr-login.1"),
+    ] {
+        let helper = logging(&aws).without_keys();
+        let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+        let until = time::OffsetDateTime::now_utc() + time::Duration::minutes(expires_in);
+        let until = until.format(&time::format_description::well_known::Rfc3339).expect("a time");
+        let sign_in = crate::issuers::sign_in(&helper, "corp", &until);
+        let mounted = if file.is_empty() { sign_in } else { helper.write(file, "{}") };
+        let (at, before) = (mounted.display(), fs::read_to_string(&mounted).expect("a file"));
+        let namespace = std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}")));
+        let helper = helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
+        let calls = aws.count();
+        let ran = helper.run(args, HOST);
+        let words = "it is a mount point by itself";
+        if file.is_empty() {
+            let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+            let line = log.lines().find(|line| line.contains("not renewed")).unwrap_or_default();
+            assert!(line.contains(words), "{expires_in}: {log}");
+            if expires_in > 0 {
+                ran.password_for(HOST);
+            } else {
+                assert!(ran.error().contains("aws sso login"), "{ran:?}");
+            }
+            assert_eq!(aws.count_of("sso-oidc"), 0, "{expires_in}");
+        } else {
+            let said = complaint(&ran);
+            assert!(said.contains(words) && said.contains("mount its directory instead"), "{args:?}: {ran:?}");
+            assert_eq!(aws.count(), calls, "{args:?}");
+        }
+        assert_eq!(fs::read_to_string(&mounted).expect("a file"), before, "{args:?}");
+    }
+}
+
 /// No other token will be there when it expires.
 #[test]
 fn a_cache_that_cannot_be_written_does_not_keep_a_token_from_its_refresh_until_it_expires() {

@@ -6,7 +6,7 @@
 //! file or a directory of another user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use crate::code::Code;
@@ -36,12 +36,9 @@ impl OutputFile {
             file.write_all(b"\n")?;
             file.sync_all()
         };
-        write().and_then(|()| new.replace()).map_err(|error| {
-            if error.kind() == io::ErrorKind::ResourceBusy {
-                return self.failed("it is a mount point by itself", "mount its directory instead");
-            }
-            self.failed(format!("{error} (the old file, if there is one, is unchanged)"), OTHER_FILE)
-        })
+        write()
+            .and_then(|()| new.replace())
+            .map_err(|error| self.failed(format!("{error} (the old file, if there is one, is unchanged)"), OTHER_FILE))
     }
 
     /// Creates the new file beside the old one, with symbolic links resolved.

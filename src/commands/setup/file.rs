@@ -104,10 +104,6 @@ fn failed(env: &Env, path: &Path, error: &io::Error) -> Error {
 fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
     let other = client_config::name_another(env, path);
     match error.kind() {
-        // E.g. config.json as a volume of a container.
-        io::ErrorKind::ResourceBusy => {
-            "change the file that is mounted there: only its content could be changed".to_owned()
-        }
         // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
         kind @ (io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
             if error.raw_os_error().is_some() =>
