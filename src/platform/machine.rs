@@ -137,17 +137,27 @@ fn described_root(line: &str) -> Option<String> {
 pub fn sandbox_of_programs() -> Option<String> {
     let sandbox = sandbox()?;
     #[cfg(target_os = "linux")]
-    let sandbox = {
-        let may = rustix::thread::capabilities(None).ok()?.effective.bits();
-        format!("{sandbox} {} {may:x}", namespace("user")?)
-    };
-    #[cfg(unix)]
+    let sandbox = format!("{sandbox} {} {}", namespace("user")?, rights()?);
+    #[cfg(all(unix, not(target_os = "linux")))]
     let sandbox = {
         use rustix::process::{getegid, getgroups};
         let groups: Vec<u32> = getgroups().ok()?.into_iter().map(rustix::process::Gid::as_raw).collect();
         format!("{sandbox} {} {} {groups:?}", super::own_id(), getegid().as_raw())
     };
     Some(sandbox)
+}
+
+/// The lines of proc_pid_status(5) that say what this process may do, in two system calls instead of one or two for each.
+#[cfg(target_os = "linux")]
+fn rights() -> Option<String> {
+    use std::io::{BufRead, BufReader, Read};
+    const NAMES: [&str; 4] = ["Uid:", "Gid:", "Groups:", "CapEff:"];
+    let mut status = BufReader::with_capacity(4096, std::fs::File::open("/proc/self/status").ok()?);
+    let lines = status.by_ref().lines().map_while(Result::ok);
+    let is_right = |line: &String| NAMES.iter().any(|name| line.starts_with(name));
+    let rights: Vec<String> = lines.filter(is_right).take(NAMES.len()).collect();
+    super::close_later(status.into_inner());
+    (rights.len() == NAMES.len()).then(|| rights.join(" "))
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -543,6 +543,12 @@ fn a_process_is_asked_again_in_other_mounts_and_as_another_user_or_group_or_with
     }
     helper.get(HOST).password_for(HOST);
     assert_eq!((runs(&helper), aws.count()), (6, 1), "here it is a hit, and everywhere the keys are the same");
+    // More groups than one read takes.
+    let groups = (2_000_000_000..2_000_000_700_u32).map(|group| group.to_string()).collect::<Vec<_>>().join(",");
+    for (last, expected) in [("3000000001", 7), ("3000000001", 7), ("3000000002", 8)] {
+        helper.under("setpriv", &["--groups", &format!("{groups},{last}")], &[], HOST);
+        assert_eq!(runs(&helper), expected, "{last}");
+    }
 }
 
 /// A file system that counts in seconds gives a program that is rewritten at once the same time.
