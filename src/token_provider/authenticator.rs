@@ -3,7 +3,8 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use log::{debug, info};
 use time::OffsetDateTime;
@@ -53,6 +54,27 @@ fn is_proven(is_cacheable: bool, renews_itself: bool, touched: Touched) -> Resul
         Touched::Yes if renews_itself => Err(Stop::SettingsChanged),
         Touched::Yes | Touched::Unknown => Ok(false),
     }
+}
+
+/// How long another process may take to store a sign-in that it was given before this one was refused.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Whether another process has renewed the sign-in that is over by this failure, or does so at this moment: services accept each refresh
+/// token once, and neither the AWS CLI nor the SDK takes a lock.
+fn is_renewed_by_other(identity: &Identity, failure: &Failure, deadline: Instant) -> bool {
+    if !matches!(failure.code, Code::SsoExpired | Code::LoginExpired) {
+        return false;
+    }
+    let source = identity.source();
+    let was_refused = source.needs_renewal() || source.renews_itself();
+    let until = deadline.min(Instant::now() + STORED_WITHIN);
+    while identity.holds() {
+        if !was_refused || Instant::now() >= until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// The settings changed during each attempt.
@@ -111,7 +133,10 @@ impl<'a> Authenticator<'a> {
     pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
-        let session = self.exchange.open_session(self.target, identity, codes, deadline)?;
+        let session = match self.exchange.open_session(self.target, identity, codes, deadline) {
+            Err(failure) if is_renewed_by_other(identity, &failure, deadline) => return Err(Stop::SettingsChanged),
+            session => session?,
+        };
         let touched = watch.map_or(Touched::No, |watch| watch.touched());
         let is_cacheable = identity.uncacheable.is_none();
         if is_proven(is_cacheable, identity.source().renews_itself(), touched)? {

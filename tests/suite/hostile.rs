@@ -12,12 +12,12 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
 
 use crate::HOST;
 use crate::doctor::{Healthy, check, report};
 use crate::helper::{Helper, Ran, lacks_kernel, program};
+use crate::issuers::{LOGIN, log_in};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::run;
 use crate::support::aws::{Aws, Plan};
@@ -724,11 +724,6 @@ fn a_sign_in_of_a_million_parts_is_one_line_under_a_limit_on_memory() {
 /// The SDK stores the answer to a renewal of an `aws login` session in place of the session.
 #[test]
 fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
-    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\n\
-        MHcCAQEEIL+/UqGmsXwyy8M3jJXMWFyolsmbt7BDq6GTEdFM1fLNoAoGCCqGSM49\n\
-        AwEHoUQDQgAEDu1zk3RoyhGwvhw4yRGXOMLHI+OgujyTBvrPyaOXL5kFRiDVK/Z7\n\
-        wN1S/vKlDaLKp7rcBJXF2TCfqe5j4bePhA==\n-----END EC PRIVATE KEY-----\n";
-    const ARN: &str = "arn:aws:iam::111122223333:user/Somebody";
     let aws = Aws::start();
     let answer = |key: &str, session: &str, refresh: &str, seconds: i64| {
         let keys = json!({"accessKeyId": key, "secretAccessKey": "s", "sessionToken": session});
@@ -752,15 +747,11 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
         let helper = helper.var("AWS_MAX_ATTEMPTS", "1");
         let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &answering_with(status, text.clone()));
-        helper.write(".aws/config", &format!("[default]\nlogin_session = {ARN}\n"));
-        let keys = json!({"accessKeyId": "ASIA-old", "secretAccessKey": "s", "sessionToken": "t",
-            "accountId": "111122223333", "expiresAt": "2020-01-01T00:00:00Z"});
-        let old = json!({"accessToken": keys, "tokenType": "aws_sigv4", "refreshToken": "r", "idToken": "i",
-            "clientId": "c", "dpopKey": KEY})
-        .to_string();
-        let file = helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(ARN)), &old);
+        helper.write(".aws/config", &format!("[default]\nlogin_session = {LOGIN}\n"));
+        let file = log_in(&helper, "ASIA-old", "2020-01-01T00:00:00Z");
+        let old = std::fs::read_to_string(&file).expect("a file");
         let ran = helper.get(HOST);
-        let now = std::fs::read_to_string(file).expect("a file");
+        let now = std::fs::read_to_string(&file).expect("a file");
         let Some(words) = fails_with else {
             assert!(ran.password_for(HOST).starts_with("ASIA-new."), "{ran:?}");
             assert!(now.contains("ASIA-new") && now.contains("r2"), "{now}");
@@ -769,8 +760,7 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         assert_eq!(now, old, "{text}");
         assert!(ran.error().contains(words), "{text}: {ran:?}");
         // A session that another program has stored.
-        let valid = old.replace("ASIA-old", "ASIA\\nold").replace("2020-", "2099-");
-        helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(ARN)), &valid);
+        log_in(&helper, "ASIA\nold", "2099-01-01T00:00:00Z");
         let line = helper.get(HOST).error().to_owned();
         let words = "has an access key id with invalid characters; run 'aws login --profile default'";
         assert!(line.contains(words), "{line}");

@@ -16,8 +16,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
 use crate::helper::{Helper, Ran, lacks_unix, make_older};
-use crate::issuers::{INSIDE, SSO, jwt, metadata_network, sign_in};
-use crate::process::{end, settle, start};
+use crate::issuers::{INSIDE, LOGIN, SSO, jwt, log_in, metadata_network, sign_in};
+use crate::process::{end, settle, start, wait_until};
 use crate::real_clients::finish;
 use crate::support::aws::{Aws, Plan};
 
@@ -217,17 +217,40 @@ fn many_profiles_of_one_session_renew_it_once() {
     }
 }
 
+/// As two processes of the AWS CLI do, and those of the helper where a lock is out of reach: the one that was first stores the sign-in
+/// before the other one is refused, or a moment later.
+#[test]
+fn a_renewal_that_another_process_has_made_first_is_no_end_of_the_sign_in() {
+    type SignIn = fn(&Helper, &str) -> std::path::PathBuf;
+    let sso: SignIn = |helper, expires_at| sign_in(helper, "corp", expires_at);
+    let login: SignIn = |helper, expires_at| log_in(helper, "ASIA-login", expires_at);
+    let sso = (format!("sso_session = corp\n{SSO}{SESSION}"), sso, "sso-oidc", "ASIA-sso-Developer");
+    let login = (format!("login_session = {LOGIN}\n"), login, "container", "ASIA-login");
+    for (config, sign_in, service, who) in [sso, login] {
+        for delay in [1000, 0] {
+            let failure = (400, "InvalidGrantException", "");
+            let delay = Duration::from_millis(delay);
+            let aws = Aws::with(Plan { service, delay, failures: usize::MAX, failure, ..Plan::default() });
+            let helper = helper(&aws).var("AWS_REGION", "us-east-1");
+            helper.write(".aws/config", &format!("[default]\n{config}"));
+            sign_in(&helper, "2020-01-01T00:00:00Z");
+            let child = helper.start(&["get"], HOST.as_bytes());
+            wait_until("the renewal", Duration::from_secs(20), || aws.count_of(service) > 0);
+            sign_in(&helper, "2099-01-01T00:00:00Z");
+            let password = Ran::new(end(child), Duration::ZERO).password_for(HOST);
+            assert!(password.starts_with(who), "{password}");
+            helper.get(HOST).password_for(HOST);
+            assert_eq!((aws.count_of(service), aws.count_of("ecr")), (1, 1), "{service} {delay:?}");
+        }
+    }
+}
+
 #[test]
 fn aws_login_session() {
-    use sha2::{Digest, Sha256};
     let aws = Aws::start();
     let helper = helper(&aws);
-    let arn = "arn:aws:iam::111122223333:user/Somebody";
-    helper.write(".aws/config", &format!("[default]\nlogin_session = {arn}\n"));
-    let content = r#"{"accessToken":{"accessKeyId":"ASIA-login","secretAccessKey":"s","sessionToken":"t","accountId":"111122223333",
-        "expiresAt":"2099-01-01T00:00:00Z"},"tokenType":"aws_sigv4","refreshToken":"r","idToken":"i","clientId":"c",
-        "dpopKey":"-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n"}"#;
-    let file = helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(arn)), content);
+    helper.write(".aws/config", &format!("[default]\nlogin_session = {LOGIN}\n"));
+    let file = log_in(&helper, "ASIA-login", "2099-01-01T00:00:00Z");
     cached_as(&aws, &helper, "ASIA-login");
     fs::remove_file(file).expect("the log-out");
     let line = helper.get(HOST).error().to_owned();

@@ -35,6 +35,26 @@ pub fn sign_in(helper: &Helper, of: &str, expires_at: &str) -> std::path::PathBu
     helper.write(&format!(".aws/sso/cache/{:x}.json", Sha1::digest(of)), &content)
 }
 
+/// The principal of an `aws login` session.
+pub const LOGIN: &str = "arn:aws:iam::111122223333:user/Somebody";
+
+/// Writes an `aws login` session as the AWS CLI does.
+pub fn log_in(helper: &Helper, access_key: &str, expires_at: &str) -> std::path::PathBuf {
+    use serde_json::json;
+    use sha2::{Digest, Sha256};
+    let keys = json!({"accessKeyId": access_key, "secretAccessKey": "s", "sessionToken": "t",
+        "accountId": "111122223333", "expiresAt": expires_at});
+    let session = json!({"accessToken": keys, "tokenType": "aws_sigv4", "refreshToken": "r", "idToken": "i",
+        "clientId": "c", "dpopKey": KEY});
+    helper.write(&format!(".aws/login/cache/{:x}.json", Sha256::digest(LOGIN)), &session.to_string())
+}
+
+/// A key that signs nothing else.
+const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\n\
+    MHcCAQEEIL+/UqGmsXwyy8M3jJXMWFyolsmbt7BDq6GTEdFM1fLNoAoGCCqGSM49\n\
+    AwEHoUQDQgAEDu1zk3RoyhGwvhw4yRGXOMLHI+OgujyTBvrPyaOXL5kFRiDVK/Z7\n\
+    wN1S/vKlDaLKp7rcBJXF2TCfqe5j4bePhA==\n-----END EC PRIVATE KEY-----\n";
+
 /// A network with the fixed addresses of ECS, EKS and EC2; `aws` answers on all of them.
 pub fn metadata_network(aws: &Aws, test: &str) -> Option<Rc<Namespace>> {
     if lacks_unix(test) {
