@@ -3,7 +3,7 @@
 //! Another user who owns a directory or a symbolic link on the way to a file could lead it elsewhere, also between two steps.
 //! So a path is followed from one open directory to the next, and each step judges what it has opened, not a name:
 //!
-//! - A symbolic link is followed if both it and its directory belong to this user or to root.
+//! - A symbolic link is followed if both it and its directory belong to this user or to root, and nobody else may move files there.
 //! - A file is created, opened, replaced and removed by its name in the open directory, never through a link.
 //! - The old content of a file that is edited is read in the open directory too, and never through a link at the end.
 //! - Where others may move files of this user, one is appended to only if it begins as expected: it could be another one.

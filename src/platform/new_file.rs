@@ -2,21 +2,18 @@
 //!
 //! The mode goes with the group: where the file cannot get that of the one that it replaces, nobody but its owner has rights.
 //!
-//! On Linux, the group's rights in the mode of a file with an access list (acl(5)) are the mask of that list. So a mode is only set
-//! together with the list that belongs to it: that of the file that is replaced, or none, also where the directory has one that new
-//! files inherit. An access list of another kind stays as the system has made it for the new file: on macOS, where it adds to the mode
-//! and no safe call reads it, and those of NFS version 4.
+//! A mode is only set together with the access list that belongs to it: that of the file that is replaced, or none, also where the
+//! directory has one that new files inherit.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 
-#[cfg(target_os = "linux")]
-use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
 use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+use super::access_list::copy_access_list;
 use super::destination::{Destination, PRIVATE, is_regular};
 #[cfg(target_os = "linux")]
 use super::users::mount_at;
@@ -166,34 +163,6 @@ impl NewFile {
         let is_alike = is_given && copy_access_list(self.old.as_ref(), &self.file).is_ok();
         Ok(fchmod(&self.file, if is_alike { mode } else { mode & Mode::RWXU })?)
     }
-}
-
-/// Gives a new file the access list of the old one, and none if that has none or there is no old one.
-#[cfg(target_os = "linux")]
-fn copy_access_list(old: Option<&File>, new: &File) -> rustix::io::Result<()> {
-    use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
-    const LIST: &str = "system.posix_acl_access";
-    /// The size limit of an attribute in Linux.
-    const LARGEST: usize = 65536;
-    let mut list = Vec::with_capacity(LARGEST);
-    let of_old = old.map_or(Err(Errno::NODATA), |old| fgetxattr(old, LIST, spare_capacity(&mut list)));
-    let copied = match of_old {
-        Ok(_) => fsetxattr(new, LIST, &list, XattrFlags::empty()),
-        Err(Errno::NODATA) => fremovexattr(new, LIST),
-        Err(error) => Err(error),
-    };
-    match copied {
-        // There is none, or the file system has none.
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-        copied => copied,
-    }
-}
-
-/// Other systems have other lists, as the head of this module says.
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "Linux needs it")]
-fn copy_access_list(_old: Option<&File>, _new: &File) -> io::Result<()> {
-    Ok(())
 }
 
 impl Drop for NewFile {

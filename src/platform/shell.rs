@@ -5,7 +5,7 @@
 //! - No command works on what is below a directory.
 //! - "Remove it" is said only of what the helper itself makes, and of an empty directory in the place of a settings file. Everywhere else
 //!   the fix is to name another file or directory.
-//! - No command overwrites anything, or writes through a link.
+//! - No command overwrites a file, or writes through a link. `setup` edits entries of a client's settings.
 //! - The owner changes only of what is root's and [plain below the home directory](super::is_plain_below).
 //!
 //! Where these leave no command, the fix says it in words.

@@ -13,8 +13,9 @@ use rustix::fs::statat;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::umask;
+use rustix::process::{getegid, umask};
 
+use super::access_list::has_access_list;
 use super::writing::check_path;
 use super::{own_id, with_command};
 
@@ -67,12 +68,18 @@ pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Plac
         let Some(name) = way.rest.pop_front() else {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name a file in it"));
         };
-        way.is_shared |= is_shared(&way.of_dir);
+        let is_shared = is_shared(&way.dir, &way.of_dir);
+        way.is_shared |= is_shared;
         let is_last = way.rest.is_empty() && name != "..";
         if is_last && last == LastLink::Kept {
             return way.arrive(name, dirs);
         }
         match way.look(&name)? {
+            Found::Link(_) if is_shared => {
+                let link = way.path.join(name);
+                let why = "others may write to the directory of the symbolic link";
+                return Err(refused(format!("{why} {}; name its target", link.display())));
+            }
             Found::Link(target) => way.follow(&target)?,
             _ if is_last => return way.arrive(name, dirs),
             Found::Directory(dir, of_dir) => way.enter(name, dir, of_dir),
@@ -91,7 +98,7 @@ pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Plac
 /// What has a name in a directory.
 enum Found {
     Nothing,
-    /// A symbolic link that may be followed, by its target.
+    /// A symbolic link of this user or of root, by its target.
     Link(PathBuf),
     Directory(OwnedFd, Stat),
     Other,
@@ -133,15 +140,9 @@ impl Way {
             Err(error) => return Err(error.into()),
         }
         let Some((owner, target)) = self.link(name)? else { return Ok(Found::Other) };
-        let link = self.path.join(name);
         if is_foreign(owner) {
+            let link = self.path.join(name);
             return Err(refused(format!("the symbolic link {} belongs to another user", link.display())));
-        }
-        if is_foreign(self.of_dir.st_uid) {
-            let link = link.display();
-            let why =
-                format!("the symbolic link {link} is in a directory that belongs to another user; name its target");
-            return Err(refused(why));
         }
         Ok(Found::Link(target))
     }
@@ -181,8 +182,8 @@ impl Way {
         }
         let rest: VecDeque<OsString> = names(target).chain(self.rest.drain(..)).collect();
         if target.is_absolute() {
-            let links = self.links;
-            *self = Self { links, ..Self::start(Path::new("/"))? };
+            let Self { dir, of_dir, path, .. } = Self::start(Path::new("/"))?;
+            (self.dir, self.of_dir, self.path) = (dir, of_dir, path);
         }
         self.rest = rest;
         Ok(())
@@ -290,10 +291,15 @@ pub(super) fn is_foreign(owner: u32) -> bool {
 }
 
 /// Whether another user may move any file of this one to any name in the directory. In a sticky one, such as /tmp, only its owner may.
-fn is_shared(dir: &Stat) -> bool {
-    let mode = Mode::from_raw_mode(dir.st_mode);
-    let is_open = mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX);
-    is_open || is_foreign_dir(dir)
+/// A group with the number of its user has no other members. Where there is an access list, that group's rights are also those of others.
+fn is_shared(dir: &OwnedFd, of_dir: &Stat) -> bool {
+    let mode = Mode::from_raw_mode(of_dir.st_mode);
+    let is_for_this_user = || {
+        let is_own_group = [of_dir.st_gid, getegid().as_raw()] == [own_id(); 2];
+        is_own_group && !has_access_list(dir)
+    };
+    let is_open = mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_for_this_user());
+    is_foreign(of_dir.st_uid) || (is_open && !mode.contains(Mode::SVTX))
 }
 
 /// Whether another user could exchange what this one puts into the directory. In a sticky one, such as /tmp, only its owner could.

@@ -101,7 +101,7 @@ fn what_is_no_log_stays_as_it_is_where_the_log_should_be() {
     let helper = Helper::of(&aws).var("AWS_ECR_LOG", "debug");
     let shared = dir(helper.home().join("shared"));
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
-    mode(&shared, 0o2775);
+    mode(&shared, 0o2777);
     let helper = helper.var("AWS_ECR_LOG_FILE", shared.join("log").to_str().expect("UTF-8"));
     let large = format!("#!/bin/sh\n{}", "# precious\n".repeat(200_000));
     for script in ["#!/bin/sh\n", "precious", " 2026-12-01T00:00:00Z", &large] {
@@ -118,7 +118,103 @@ fn what_is_no_log_stays_as_it_is_where_the_log_should_be() {
         helper.get(HOST).password_for(HOST);
     }
     let log = fs::read_to_string(shared.join("log")).expect("a log");
-    assert!(log.matches("answered").count() == 2, "a file of its own, also in a directory of a group: {log}");
+    assert!(log.matches("answered").count() == 2, "a file of its own, also in a directory of others: {log}");
+}
+
+/// Who may rename files in a directory may move another link of this user to the name of what is written.
+#[test]
+fn no_link_is_followed_that_others_could_have_moved_there() {
+    if needs_root("links that others have moved") || missing(&["setpriv"]).is_some() {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let copy = helper.home().join("copy");
+    crate::process::copy_program(&copy);
+    let (user, group) = (12346, OTHER.1);
+    let run_as_user = |args: &[&str], vars: &[(&str, &str)]| {
+        let mut setpriv = helper.tool("setpriv");
+        setpriv.args([format!("--reuid={user}"), format!("--regid={user}"), format!("--groups={group}")]);
+        crate::process::run(setpriv.arg(&copy).args(args).envs(vars.iter().copied()), HOST)
+    };
+    let (own, shared) = (helper.home().join("own"), dir(helper.home().join("shared")));
+    let give_to_user = |path: &Path| lchown(path, Some(user), Some(user)).expect("an owner");
+    let renew = |name: &str, content: &str| {
+        let _ = fs::remove_dir_all(&own);
+        let file = helper.write(&format!("own/{name}"), content);
+        for path in [&own, &file] {
+            give_to_user(path);
+        }
+        file
+    };
+    give_to_user(helper.home());
+    symlink("../own/config.json", shared.join("file")).expect("a link");
+    symlink("../own", shared.join("dir")).expect("a link");
+    let at = |path: &str| shared.join(path).display().to_string();
+    let [file, below, pages, config, log, cache] =
+        ["file", "dir/config.json", "dir/man", "dir", "dir/log", "dir/cache"].map(at);
+    let writers: [(&[&str], (&str, &str)); 7] = [
+        (&["export", "--output", &file, HOST], ("UNUSED", "")),
+        (&["export", "--output", &below, HOST], ("UNUSED", "")),
+        (&["generate", &pages], ("UNUSED", "")),
+        (&["setup", HOST], ("DOCKER_CONFIG", &config)),
+        (&["setup", "--podman", HOST], ("REGISTRY_AUTH_FILE", &file)),
+        (&["get"], ("AWS_ECR_LOG_FILE", &log)),
+        (&["get"], ("AWS_ECR_CACHE_DIR", &cache)),
+    ];
+    for (owner, of_group, mode, list, is_shared) in [
+        (0, 0, 0o777, None, true),
+        (user, user, 0o777, None, true),
+        (user, user, 0o707, None, true),
+        (0, group, 0o2775, None, true),
+        (user, group, 0o770, None, true),
+        (user, 0, 0o775, None, true),
+        (user, user, 0o770, Some(7), true),
+        // A group with the number of its user has no other members.
+        (user, user, 0o775, None, false),
+        (user, user, 0o750, Some(5), false),
+        (0, group, 0o3777, None, false),
+    ] {
+        let case = format!("{owner}:{of_group} {mode:o} {list:?}");
+        chown(&shared, Some(owner), Some(of_group)).expect("an owner");
+        fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("a mode");
+        if !list.is_none_or(|right| has_set_list(&shared, right)) {
+            note("links in a directory with an access list: there are none here");
+            continue;
+        }
+        for (args, var) in writers {
+            renew("config.json", "{}");
+            let before = tree(&own);
+            let ran = run_as_user(args, &[var]);
+            assert_eq!(tree(&own) == before, is_shared, "{case} {args:?} {var:?}: {ran:?}");
+            if args == ["get"] {
+                ran.password_for(HOST);
+            } else {
+                let said = "others may write to the directory of the symbolic link";
+                assert_eq!(ran.stderr.contains(said), is_shared, "{case} {args:?}: {ran:?}");
+            }
+        }
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::removexattr(&shared, OF_FILE);
+    }
+    // A directory of this user's that others may have moved, with a link in it.
+    let precious = renew("log", "precious");
+    symlink(&own, dir(shared.join("private")).join("way")).expect("a link");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).expect("a mode");
+    let log = at("private/way/log");
+    run_as_user(&["get"], &[("AWS_ECR_LOG", "debug"), ("AWS_ECR_LOG_FILE", &log)]).password_for(HOST);
+    assert_eq!(fs::read_to_string(precious).expect("a file"), "precious", "it is no log");
+}
+
+/// Whether the file system has given a directory an access list that grants another user a right.
+#[cfg(target_os = "linux")]
+fn has_set_list(dir: &Path, right: u16) -> bool {
+    rustix::fs::setxattr(dir, OF_FILE, &access_list(right), rustix::fs::XattrFlags::empty()).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_set_list(_dir: &Path, _right: u16) -> bool {
+    false
 }
 
 /// Everything else that is written replaces the file at its path, so that another one that was moved there keeps its content and mode.
@@ -194,7 +290,8 @@ fn export_and_setup_refuse_what_another_user_has_put_behind_a_link_of_ones_own()
     let before = (tree(&own), tree(&theirs));
     for path in ["own/behind", "own/file", "own/config/config.json", "theirs/root", "theirs/config.json"] {
         let ran = helper.run(&["export", "--output", helper.home().join(path).to_str().expect("UTF-8"), HOST], "");
-        assert!(complaint(&ran).contains("belongs to another user"), "{path}: {ran:?}");
+        let why = if path == "theirs/root" { "others may write to the directory" } else { "belongs to another user" };
+        assert!(complaint(&ran).contains(why), "{path}: {ran:?}");
         assert_eq!((tree(&own), tree(&theirs)), before, "{path}");
     }
     assert_eq!(aws.count(), 0, "it is refused before the request");
@@ -557,12 +654,15 @@ fn a_sign_in_that_root_renews_stays_its_users() {
     }
 }
 
+#[cfg(target_os = "linux")]
+const OF_FILE: &str = "system.posix_acl_access";
+
 /// An access list in the form of the kernel (`linux/posix_acl_xattr.h`), which grants a second user a right that the group has not,
 /// with a mask of the same right.
 #[cfg(target_os = "linux")]
 fn access_list(of_other: u16) -> Vec<u8> {
     const NOBODY: u32 = u32::MAX;
-    let entries = [(1, 6, NOBODY), (2, of_other, OTHER.0), (4, 0, NOBODY), (0x10, of_other, NOBODY), (0x20, 0, NOBODY)];
+    let entries = [(1, 7, NOBODY), (2, of_other, OTHER.0), (4, 0, NOBODY), (0x10, of_other, NOBODY), (0x20, 0, NOBODY)];
     let mut list = 2_u32.to_le_bytes().to_vec();
     for (tag, right, id) in entries {
         list.extend(u16::to_le_bytes(tag).into_iter().chain(right.to_le_bytes()).chain(id.to_le_bytes()));
@@ -574,7 +674,6 @@ fn access_list(of_other: u16) -> Vec<u8> {
 #[test]
 fn an_access_list_stays_with_the_file_that_is_replaced_and_none_is_inherited_from_the_directory() {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
-    const OF_FILE: &str = "system.posix_acl_access";
     let set = |path: &Path, name: &str, list: &[u8]| setxattr(path, name, list, XattrFlags::empty());
     let state = |path: &Path| {
         let mut list = Vec::with_capacity(1024);
