@@ -9,7 +9,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input;
-use crate::platform::{self, Destination, with_command};
+use crate::platform::{self, Access, Destination, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
@@ -120,12 +120,57 @@ pub(crate) fn name_another(env: &Env, path: &Path) -> String {
 }
 
 /// Returns the failure for a path on which a link leads to nothing, e.g. to a volume that is not mounted: clients read no settings there.
-pub(crate) fn leads_nowhere(env: &Env, path: &Path) -> Option<Failure> {
+fn leads_nowhere(env: &Env, path: &Path) -> Option<Failure> {
     let link = platform::dangling_link(path)?;
     let target = link.read_link().unwrap_or_default();
     let what = format!("{} is a link to {}, which cannot be found", link.display(), target.display());
     let fix = format!("mount or create that, or {}", name_another(env, path));
     Some(Failure::new(Code::ClientNotSetUp, what, fix))
+}
+
+/// Returns what keeps setup from the settings file at `path`: no message may lead there.
+pub(crate) fn obstacle(env: &Env, path: &Path) -> Option<Failure> {
+    let home = env.home();
+    // Where directories are missing, setup creates the first of them in one that is there.
+    let mut judged = path.ancestors().map(|step| {
+        let destination = Destination::asked_for(step, home.as_deref())?;
+        if step == path { destination.replaceable(Access::AsBefore).map(drop) } else { Ok(()) }
+    });
+    let is_missing = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let found = judged.find(|found| !found.as_ref().is_err_and(is_missing))?;
+    found.err().map(|error| unwritable(env, path, &error)).or_else(|| leads_nowhere(env, path))
+}
+
+/// Returns the failure for a settings file that cannot be replaced.
+pub(crate) fn unwritable(env: &Env, path: &Path, error: &io::Error) -> Failure {
+    let what = format!("{} cannot be replaced", path.display());
+    Failure::unwritable(Code::WriteFailed, what, error, &way_out(env, path, error))
+}
+
+fn way_out(env: &Env, path: &Path, error: &io::Error) -> String {
+    let other = name_another(env, path);
+    match error.kind() {
+        // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
+        kind @ (io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+            if error.raw_os_error().is_some() =>
+        {
+            if let Some(Failure { what, hint, .. }) = leads_nowhere(env, path) {
+                return format!("{what}: {hint}");
+            }
+            match path.canonicalize() {
+                Ok(target) if path.is_symlink() => format!(
+                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or {other}",
+                    target.display()
+                ),
+                _ if kind == io::ErrorKind::ReadOnlyFilesystem => other,
+                _ => {
+                    let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
+                    open_up(env, path, dir)
+                }
+            }
+        }
+        _ => other,
+    }
 }
 
 fn unusable(env: &Env, path: &Path, why: &str) -> Failure {

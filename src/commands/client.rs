@@ -1,11 +1,13 @@
 //! The clients whose settings [`setup`](super::setup) changes and [`doctor`](super::doctor) checks: docker, and podman with
 //! buildah and skopeo.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::NAME;
 use crate::client_config::{self, AuthFile, HELPER_NAME, Lookup};
+use crate::code::Code;
 use crate::containers::{self, Rules};
 use crate::env::Env;
 use crate::error::Failure;
@@ -38,8 +40,18 @@ impl Client {
     /// Returns the fix by a `setup` of this client with these arguments, each `{}` of which stands for a host.
     pub(super) fn fix(self, args: &str, hosts: &[&str]) -> String {
         let podman = if self == Self::Podman { " --podman" } else { "" };
-        command(&format!("{NAME} setup{podman} {args}"), hosts)
+        command(format!("{NAME} setup{podman} {args}").trim_end(), hosts)
             .map_or_else(|| "correct its name".to_owned(), |command| format!("run {command}"))
+    }
+
+    /// A failure with such a fix, or with what keeps `setup` from its file: the drop-in where no host is named.
+    pub(super) fn failure(self, env: &Env, code: Code, what: impl Display, args: &str, hosts: &[&str]) -> Failure {
+        let drop_in = || containers::own_drop_in(env, Rules::installed(env).era);
+        let file = if hosts.is_empty() { drop_in() } else { self.entry_file(env) };
+        match file.and_then(|file| client_config::obstacle(env, &file)) {
+            Some(obstacle) => Failure::new(code, format!("{what}, and {}", obstacle.what), obstacle.hint),
+            None => Failure::new(code, what.to_string(), self.fix(args, hosts)),
+        }
     }
 
     /// Returns the files that may hold passwords, in the order in which the client reads them.

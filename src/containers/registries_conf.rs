@@ -43,9 +43,9 @@ fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     }
 }
 
-/// Returns the directory of the user's drop-ins.
-pub fn user_drop_ins(env: &Env, era: Era) -> Option<PathBuf> {
-    Some(user_dir(env, era)?.join("registries.conf.d"))
+/// Returns the drop-in of the user that setup writes.
+pub fn own_drop_in(env: &Env, era: Era) -> Option<PathBuf> {
+    Some(user_dir(env, era)?.join("registries.conf.d/ecr-login.conf"))
 }
 
 /// A helper that `credential-helpers` names.

@@ -109,6 +109,11 @@ impl Destination {
         if is_file { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
+    /// What is there is replaced, if the system lets this user.
+    pub fn replaceable(&self, _: Access) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Creates a temporary file in the directory, which is to replace the file.
     pub fn create(&self, access: Access) -> io::Result<NewFile> {
         self.create_named(access, TEMPORARY)

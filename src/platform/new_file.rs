@@ -21,19 +21,14 @@ use super::way::{give, is_foreign, refused};
 use super::writing::{Access, TEMPORARY, temporary_name};
 
 impl Destination {
-    /// Creates a temporary file in the directory, which is to replace the file.
-    pub fn create(&self, access: Access) -> io::Result<NewFile> {
-        self.create_named(access, TEMPORARY)
-    }
-
-    /// The same with a name that begins with `prefix`.
-    pub fn create_named(&self, access: Access, prefix: &str) -> io::Result<NewFile> {
+    /// What a new file is to replace, opened where it gets the same owner and mode, or why none can.
+    pub fn replaceable(&self, access: Access) -> io::Result<(Option<File>, Option<Stat>)> {
         let (old, existing) = match access {
             Access::AsBefore => self.open_existing()?.unzip(),
             Access::Private | Access::Public => (None, self.existing()?),
         };
-        if let Some(existing) = existing {
-            if !is_regular(&existing) {
+        if let Some(existing) = &existing {
+            if !is_regular(existing) {
                 return Err(io::Error::other("it is not a regular file"));
             }
             #[cfg(target_os = "linux")]
@@ -50,6 +45,17 @@ impl Destination {
                 return Err(refused(format!("it belongs to another user, {}", existing.st_uid)));
             }
         }
+        Ok((old, existing))
+    }
+
+    /// Creates a temporary file in the directory, which is to replace the file.
+    pub fn create(&self, access: Access) -> io::Result<NewFile> {
+        self.create_named(access, TEMPORARY)
+    }
+
+    /// The same with a name that begins with `prefix`.
+    pub fn create_named(&self, access: Access, prefix: &str) -> io::Result<NewFile> {
+        let (old, existing) = self.replaceable(access)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let name = OsString::from(temporary_name(prefix));

@@ -780,6 +780,8 @@ fn a_file_that_is_a_mount_point_cannot_be_replaced_which_is_said_before_anything
             let said = complaint(&ran);
             assert!(said.contains(words) && said.contains("mount its directory instead"), "{args:?}: {ran:?}");
             assert_eq!(aws.count(), calls, "{args:?}");
+            let said = helper.run(&["doctor", HOST], "").stdout;
+            assert!(args[0] != "setup" || said.contains(words) && !said.contains(&format!("setup {HOST}")), "{said}");
         }
         assert_eq!(fs::read_to_string(&mounted).expect("a file"), before, "{args:?}");
     }

@@ -902,3 +902,50 @@ fn root_proposes_no_profiles_from_behind_a_link_of_another_user() {
     assert_ne!(refused.0, Some(0));
     assert!(!refused.1, "the link is not followed");
 }
+
+/// E.g. with the directory of the machine's user in a container for development. A fix that names setup would lead there and back.
+#[test]
+fn what_keeps_setup_from_a_file_is_what_doctor_says() {
+    if needs_root("settings of others in root's home directory") {
+        return;
+    }
+    let closed = "mkdir .docker; echo '{}' > .docker/config.json; chown -R 12345 .docker";
+    let with =
+        |members: &str| format!("mkdir .docker; echo '{{{members}}}' > .docker/config.json; chown -R 12345 .docker");
+    let other = with(&format!(r#""credHelpers": {{"{HOST}": "gcloud"}}"#));
+    let login = with(&format!(r#""auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}"#));
+    let named = with(r#""credsStore": "docker-credential-ecr-login""#);
+    let shared = "mkdir -m 777 shared; echo '{}' > shared/config.json; chown 12345 shared/config.json";
+    let podmans = "mkdir .config; chown 12345 .config; ";
+    for (world, config, args, doctor) in [
+        (closed, "", &["setup", HOST][..], &["doctor", HOST][..]),
+        (closed, "", &["setup", HOST], &["doctor"]),
+        (&other, "", &["setup", "--force", HOST], &["doctor", HOST]),
+        (&login, "", &["setup", "--remove-auths", HOST], &["doctor", HOST]),
+        (&named, "", &["setup", HOST], &["doctor"]),
+        ("mkdir theirs; chown 12345 theirs", "theirs/new/settings", &["setup", HOST], &["doctor", HOST]),
+        ("mkdir theirs; chown 12345 theirs; ln -s theirs/new .docker", "", &["setup", HOST], &["doctor", HOST]),
+        (shared, "shared", &["setup", HOST], &["doctor", HOST]),
+        ("true", "$HOME/.docker", &["setup", HOST], &["doctor", HOST]),
+        (podmans, "", &["setup", "--podman", HOST], &["doctor", HOST]),
+        (podmans, "", &["setup", "--podman"], &["doctor"]),
+    ] {
+        let helper = Helper::bare();
+        let path = helper.home().join("bin").display().to_string();
+        let client = if args.contains(&"--podman") { "podman" } else { "docker" };
+        helper.write_program(&format!("bin/{client}"), "#!/bin/sh\necho podman version 4.9.3\n");
+        let run = |args: &[&str]| {
+            let mut command = helper.command();
+            command.args(args).env("PATH", &path).env("DOCKER_CONFIG", config).current_dir(helper.home());
+            crate::process::run(&mut command, "")
+        };
+        let mut shell = helper.tool("sh");
+        crate::process::run(shell.args(["-ec", world]).current_dir(helper.home()), "").silent();
+        let ran = run(args);
+        let (cause, _) = complaint(&ran).rsplit_once(" [").expect("a code");
+        let (cause, fix) = cause.strip_prefix("ecr-login: ").and_then(|text| text.split_once("; ")).expect("a fix");
+        let said = run(doctor).stdout;
+        assert!(said.contains(cause) && said.contains(fix), "{world}: {cause}; {fix} in {said}");
+        assert!(!said.contains("ecr-login setup"), "{world}: {said}");
+    }
+}

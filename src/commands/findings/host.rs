@@ -47,7 +47,7 @@ pub(in crate::commands) fn leftover_passwords(
         for host in file.passwords.keys().filter(|host| is_meant(host)) {
             let use_ = if file.helper(host).is_some() { "; it is not used" } else { "" };
             let what = format!("an earlier login left a password for {host} in {}{use_}", file.path.display());
-            found.push(Failure::new(Code::ClientLeftoverPassword, what, without_password(client, host, &file.path)));
+            found.push(with_password(env, client, Code::ClientLeftoverPassword, what, host, &file.path));
         }
     }
     found
@@ -70,7 +70,7 @@ pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<
     })?;
     let what = format!("uses a password that an earlier login left in {} for {key}", path.display());
     let client = if Client::Podman.own_auth_files(env).contains(&path) { Client::Podman } else { Client::Docker };
-    Some(Failure::new(Code::ClientLeftoverPassword, what, without_password(client, host, &path)))
+    Some(with_password(env, client, Code::ClientLeftoverPassword, what, host, &path))
 }
 
 /// Describes the setting by which a client calls the helper for the host, or why it does not, with
@@ -80,15 +80,18 @@ pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -
         Lookup::Helper { name, setting, file } if name == HELPER_NAME => {
             return Ok(format!("calls the helper: {setting} in {}", file.display()));
         }
-        Lookup::Helper { name, setting, file } => other_helper(client, host, &name, setting, &file),
-        Lookup::Password(path) => password(client, host, &path),
+        Lookup::Helper { name, setting, file } => other_helper(env, client, host, &name, setting, &file),
+        Lookup::Password(path) => {
+            let what = format!("uses a password that an earlier login left in {}, and calls no helper", path.display());
+            with_password(env, client, Code::ClientPassword, what, host, &path)
+        }
         Lookup::Nothing => without_setting(env, client, host),
     })
 }
 
-fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &Path) -> Failure {
+fn other_helper(env: &Env, client: Client, host: &str, helper: &str, setting: &str, path: &Path) -> Failure {
     if (setting, helper) == ("credsStore", NAME) {
-        return wrong_store(path, host);
+        return wrong_store(env, path, host);
     }
     let (name, path) = (client.name(), path.display());
     let (code, what) = if helper == NAME {
@@ -98,40 +101,32 @@ fn other_helper(client: Client, host: &str, helper: &str, setting: &str, path: &
         let what = format!("calls docker-credential-{helper}, not this helper: {setting} in {path}");
         (Code::ClientOtherHelper, what)
     };
-    Failure::new(code, what, client.fix("{} --force", &[host]))
+    client.failure(env, code, what, "{} --force", &[host])
 }
 
-fn password(client: Client, host: &str, path: &Path) -> Failure {
-    let what = format!("uses a password that an earlier login left in {}, and calls no helper", path.display());
-    Failure::new(Code::ClientPassword, what, without_password(client, host, path))
-}
-
-/// What removes the passwords for a host from a file of a client: setup does, also where their keys have a path, but for
-/// docker's old file.
-fn without_password(client: Client, host: &str, path: &Path) -> String {
+/// A failure by a password in a file of a client. setup removes it, also where its key has a path, but from docker's old file.
+fn with_password(env: &Env, client: Client, code: Code, what: String, host: &str, path: &Path) -> Failure {
     if path.ends_with(DOCKERCFG) {
-        return "remove the entry of this host from the file, which docker has not read since version 1.7".to_owned();
+        let fix = "remove the entry of this host from the file, which docker has not read since version 1.7";
+        return Failure::new(code, what, fix);
     }
-    client.fix("{} --remove-auths", &[host])
+    client.failure(env, code, what, "{} --remove-auths", &[host])
 }
 
 /// The settings of the client name no helper for the host.
 fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
     if client == Client::Podman && !containers::reads_auth_files(env) {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
-        return Failure::new(Code::ClientNotSetUp, what, format!("run '{NAME} setup --podman'"));
+        return client.failure(env, Code::ClientNotSetUp, what, "", &[]);
     }
-    if let Some(failure) = client.entry_file(env).and_then(|path| client_config::leads_nowhere(env, &path)) {
-        return failure;
-    }
-    let fix = client.fix("{}", &[host]);
     let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));
     if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
         let (path, name) = (path.display(), client.name());
         let what = format!("credHelpers in {path} has the key '{key}', and {name} looks for '{host}'");
-        return Failure::new(Code::ClientKeyScheme, what, fix);
+        return client.failure(env, Code::ClientKeyScheme, what, "{}", &[host]);
     }
-    Failure::new(Code::ClientNotSetUp, "names no credential helper for this host in its settings", fix)
+    let what = "names no credential helper for this host in its settings";
+    client.failure(env, Code::ClientNotSetUp, what, "{}", &[host])
 }
 
 #[cfg(test)]

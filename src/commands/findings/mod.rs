@@ -146,7 +146,7 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
     let file = AuthFile::read(env, path)?;
     let shown = file.path.display();
     Ok(match file.store() {
-        Some(NAME) => return Err(wrong_store(&file.path, "HOST")),
+        Some(NAME) => return Err(wrong_store(env, &file.path, "HOST")),
         Some(HELPER_NAME) => {
             let but = match file.helpers.len() - file.helper_keys().count() {
                 0 => String::new(),
@@ -189,24 +189,18 @@ fn registries(count: usize) -> String {
 
 /// The settings of a client name the helper for no registry.
 pub(super) fn names_no_registry(env: &Env, client: Client) -> Failure {
-    let file = client.entry_file(env).unwrap_or_default();
-    if let Some(failure) = client_config::leads_nowhere(env, &file) {
-        return failure;
-    }
-    let hint = match client {
-        Client::Docker => format!("run '{NAME} setup HOST' for each registry"),
-        Client::Podman => format!("run '{NAME} setup --podman'"),
-    };
-    Failure::new(Code::ClientNotSetUp, format!("{} names the helper for no registry", file.display()), hint)
+    let what = format!("{} names the helper for no registry", client.entry_file(env).unwrap_or_default().display());
+    let hosts: &[&str] = if client == Client::Docker { &["HOST"] } else { &[] };
+    client.failure(env, Code::ClientNotSetUp, what, &"{}".repeat(hosts.len()), hosts)
 }
 
 /// The program's whole name as `credsStore`.
-pub(super) fn wrong_store(path: &Path, host: &str) -> Failure {
-    Failure::new(
-        Code::ClientHelperName,
-        format!("credsStore in {} is '{NAME}', so docker looks for docker-credential-{NAME}", path.display()),
-        format!("{}, which also corrects the value to {HELPER_NAME}", Client::Docker.fix("{}", &[host])),
-    )
+pub(super) fn wrong_store(env: &Env, path: &Path, host: &str) -> Failure {
+    let path = path.display();
+    let what = format!(
+        "credsStore in {path} is '{NAME}' and not '{HELPER_NAME}', so docker looks for docker-credential-{NAME}"
+    );
+    Client::Docker.failure(env, Code::ClientHelperName, what, "{}", &[host])
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
@@ -62,7 +62,7 @@ pub(super) fn change(env: &Env, path: &Path, edit: &Edit<'_>) -> Result<TextChan
     if change.is_empty() {
         return Ok(change);
     }
-    let failed = |error| failed(env, path, &error);
+    let failed = |error| Error::from(client_config::unwritable(env, path, &error));
     let destination =
         found.map_or_else(|| Destination::asked_for_created(path, env.home().as_deref()), Ok).map_err(failed)?;
     // The directory may have been created just now.
@@ -92,38 +92,7 @@ fn find(env: &Env, path: &Path) -> Result<Option<Destination>, Error> {
         Ok(destination) => Ok(Some(destination)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) if error.raw_os_error().is_some() => Err(client_config::unreadable(env, path, &error).into()),
-        Err(error) => Err(failed(env, path, &error)),
-    }
-}
-
-fn failed(env: &Env, path: &Path, error: &io::Error) -> Error {
-    Error::unwritable(format_args!("{} cannot be replaced", path.display()), error, &hint(env, path, error))
-}
-
-/// What to do about a file that cannot be replaced.
-fn hint(env: &Env, path: &Path, error: &io::Error) -> String {
-    let other = client_config::name_another(env, path);
-    match error.kind() {
-        // E.g. a link that home-manager has made into its read-only store. An error of the system has no fix of its own.
-        kind @ (io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
-            if error.raw_os_error().is_some() =>
-        {
-            if let Some(Failure { what, hint, .. }) = client_config::leads_nowhere(env, path) {
-                return format!("{what}: {hint}");
-            }
-            match path.canonicalize() {
-                Ok(target) if path.is_symlink() => format!(
-                    "it is a link to {}, which this user cannot change: add the entry where that file is made, or {other}",
-                    target.display()
-                ),
-                _ if kind == io::ErrorKind::ReadOnlyFilesystem => other,
-                _ => {
-                    let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(path);
-                    client_config::open_up(env, path, dir)
-                }
-            }
-        }
-        _ => other,
+        Err(error) => Err(client_config::unwritable(env, path, &error).into()),
     }
 }
 

@@ -107,8 +107,7 @@ fn change_drop_ins(
     let program = Rules::installed(env).program;
     let mut changes: Vec<Change> = Vec::new();
     for era in [Era::UpTo5, Era::From6] {
-        let Some(dir) = containers::user_drop_ins(env, era) else { continue };
-        let path = dir.join("ecr-login.conf");
+        let Some(path) = containers::own_drop_in(env, era) else { continue };
         if changes.iter().all(|change| change.path != path) {
             let edit = edit(Rules { era, program }, &path)?;
             changes.push(Change { path, masked: str::to_owned, edit });
