@@ -36,7 +36,9 @@ impl Context {
     /// Begins the connection to ECR, so that it is open when the credentials are resolved.
     pub(super) async fn preconnect(&self) {
         if !self.names_endpoint() {
-            self.network.read_certificates().await;
+            let network = self.network.clone();
+            tokio::spawn(async move { network.read_certificates().await });
+            tokio::task::yield_now().await;
         }
         if let Some(uri) = self.endpoint.resolve(&self.target).await {
             let endpoint = without_path(&uri.to_string());

@@ -45,9 +45,9 @@ impl Exchange {
                     "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
                 )
             })?;
-            let needs_roots = uri.scheme_str() == Some("https");
-            if let Some(failure) = context.network.trust_failure().filter(|_| needs_roots) {
-                return Err(failure);
+            if uri.scheme_str() == Some("https") {
+                context.network.read_certificates().await;
+                context.network.trust_failure().map_or(Ok(()), Err)?;
             }
             let proxy = context.network.proxy_for(&uri);
             Ok(Route {

@@ -10,6 +10,7 @@
 //! without need. The system's are read once, for the first connection with TLS, in another thread while it connects.
 
 use std::fmt::Display;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
 use crate::identity::Identity;
-use crate::input::{self, Content, ReadError, Reading};
+use crate::input::{self, Content, ReadError};
 
 /// The files in which Linux distributions have all certificates. rustls-native-certs would also read the directory that
 /// holds the same certificates one by one, which takes 2 ms more, and would read a file of any size.
@@ -52,25 +53,20 @@ const DIRS: &[&str] = &["/etc/ssl/certs", "/etc/pki/tls/certs"];
 pub(super) struct Trust {
     /// Names them, as the object of a sentence.
     description: String,
-    roots: Roots,
+    /// Those that a setting names, which were read already; without one, those of the system are trusted.
+    named: Option<Roots>,
     loaded: OnceCell<Loaded>,
 }
 
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ClientConfig>,
-    /// Whether there is no certificate.
-    is_empty: bool,
+    /// Why there is no certificate, if there is none.
+    failure: Option<Failure>,
 }
 
-#[derive(Clone, Debug)]
-enum Roots {
-    /// Those that a setting names, which were read already.
-    Named(Arc<RootCertStore>),
-    /// None: why a setting names none.
-    None(Failure),
-    System,
-}
+/// Certificates, or why there are none.
+type Roots = Result<Arc<RootCertStore>, Failure>;
 
 impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
@@ -84,16 +80,16 @@ impl Trust {
         };
         let ssl_cert = |setting: &str| Some((env.path_as_it_is(setting)?, setting.to_owned()));
         let ssl_cert: Vec<_> = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(ssl_cert).collect();
-        let named = |(path, setting): &(PathBuf, String)| format!("{} ({setting})", path.display());
-        let (description, roots) = match bundle {
-            Some(bundle) => (named(&bundle), Roots::Named(read_bundle(&bundle, deadline)?)),
-            None if ssl_cert.is_empty() => ("the system's certificates".to_owned(), Roots::System),
+        let name = |(path, setting): &(PathBuf, String)| format!("{} ({setting})", path.display());
+        let (description, named) = match bundle {
+            Some(bundle) => (name(&bundle), Some(Ok(read_bundle(&bundle, deadline)?))),
+            None if ssl_cert.is_empty() => ("the system's certificates".to_owned(), None),
             None => {
-                let description = ssl_cert.iter().map(named).collect::<Vec<_>>().join(" and ");
-                (description, read_ssl_cert(&ssl_cert, deadline)?)
+                let description = ssl_cert.iter().map(name).collect::<Vec<_>>().join(" and ");
+                (description, Some(read_ssl_cert(&ssl_cert, deadline)?))
             }
         };
-        Ok(Self { description, roots, loaded: OnceCell::new() })
+        Ok(Self { description, named, loaded: OnceCell::new() })
     }
 
     /// Names the certificates, as the object of a sentence.
@@ -101,28 +97,19 @@ impl Trust {
         &self.description
     }
 
-    /// Why no server can be trusted, where that is known: there are no certificates.
+    /// Why no server can be trusted, once the certificates were read: there are none.
     pub(super) fn failure(&self) -> Option<Failure> {
-        match &self.roots {
-            Roots::None(failure) => Some(failure.clone()),
-            // As in an empty image.
-            Roots::System if self.loaded.get().is_some_and(|loaded| loaded.is_empty) => {
-                let what = "the system's certificates hold no CA certificate at all";
-                let hint = "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container, or name a \
-                            PEM file in AWS_CA_BUNDLE";
-                Some(Failure::new(Code::TlsUntrusted, what, hint))
-            }
-            _ => None,
-        }
+        self.loaded.get()?.failure.clone()
     }
 
     /// The configuration of TLS connections. The first call reads the certificates.
     pub(super) async fn config(&self) -> Arc<ClientConfig> {
         let loaded = self.loaded.get_or_init(|| async {
-            let roots = self.roots.clone();
+            let named = self.named.clone();
             let load = move || {
-                let store = roots.load();
-                Loaded { is_empty: store.is_empty(), config: Arc::new(client_config(store)) }
+                let roots = named.unwrap_or_else(of_system);
+                let failure = roots.as_ref().err().cloned();
+                Loaded { failure, config: Arc::new(client_config(roots.unwrap_or_else(|_| parsable([])))) }
             };
             tokio::task::spawn_blocking(load).await.expect("reading certificates does not panic")
         });
@@ -130,22 +117,36 @@ impl Trust {
     }
 }
 
-impl Roots {
-    fn load(self) -> Arc<RootCertStore> {
-        match self {
-            Self::Named(store) => store,
-            Self::None(_) => parsable([]),
-            Self::System if cfg!(target_os = "linux") => {
-                let bundle = BUNDLES.iter().map(Path::new).find(|path| path.exists()).and_then(regular_file);
-                let of_bundle = parsable(in_pem(&bundle.unwrap_or_default()));
-                if !of_bundle.is_empty() {
-                    return of_bundle;
-                }
-                parsable(DIRS.iter().flat_map(|dir| in_dir(Path::new(dir)).unwrap_or_default()))
-            }
-            Self::System => parsable(load_native_certs().certs),
+/// The system's certificates: those of the first place that has any.
+fn of_system() -> Roots {
+    type Found = Result<Vec<CertificateDer<'static>>, String>;
+    let found: Box<dyn Iterator<Item = Found>> = if cfg!(target_os = "linux") {
+        let in_bundle: fn(&Path) -> Found = |path| Ok(in_pem(&regular_file(path)?).collect());
+        let places = [(BUNDLES, in_bundle), (DIRS, in_dir)].into_iter().flat_map(|(paths, read)| {
+            // What this user cannot see may be there.
+            let are_there = paths.iter().map(Path::new).filter(|path| path.try_exists().unwrap_or(true));
+            are_there.map(move |path| read(path).map_err(|why| format!("{}: {why}", path.display())))
+        });
+        Box::new(places)
+    } else {
+        let native = load_native_certs();
+        Box::new(iter::once(Ok(native.certs)).chain(native.errors.into_iter().map(|error| Err(error.to_string()))))
+    };
+    let mut unread = None;
+    for found in found {
+        match found.map(parsable) {
+            Ok(store) if !store.is_empty() => return Ok(store),
+            Ok(_) => {}
+            Err(why) => unread = unread.or(Some(why)),
         }
     }
+    // Without any, as in an empty image.
+    let none = "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container";
+    let (what, fix) = unread.map_or(("hold no CA certificate at all".to_owned(), none), |why| {
+        (format!("cannot be read: {why}"), "let this user read a regular file there")
+    });
+    let hint = format!("{fix}, or name a PEM file in AWS_CA_BUNDLE");
+    Err(Failure::new(Code::TlsUntrusted, format!("the system's certificates {what}"), hint))
 }
 
 /// The certificates that rustls can parse. The system may have others.
@@ -163,19 +164,17 @@ fn in_pem(pem: &[u8]) -> impl Iterator<Item = CertificateDer<'static>> {
 fn in_dir(dir: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let (mut certificates, mut left) = (Vec::new(), input::LARGEST);
     let files = std::fs::read_dir(dir).map_err(|error| error.to_string())?.flatten();
-    for pem in files.filter_map(|file| regular_file(&file.path())) {
+    for pem in files.filter_map(|file| regular_file(&file.path()).ok()) {
         left = left.checked_sub(pem.len() as u64).ok_or_else(|| ReadError::TooLarge(input::LARGEST).to_string())?;
         certificates.extend(in_pem(&pem));
     }
     Ok(certificates)
 }
 
-/// The content of a regular file that has a size of one bundle at most.
-fn regular_file(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
-    match input::regular_file(path, input::LARGEST) {
-        Ok(Some(Reading { content: Content::Bytes(pem), .. })) => Some(pem),
-        _ => None,
-    }
+/// The content of a regular file that has a size of one bundle at most, or why there is none.
+fn regular_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let reading = input::regular_file(path, input::LARGEST).map_err(|error| error.to_string())?;
+    bytes(path, reading.ok_or("it is not a regular file")?.content)
 }
 
 /// Reads what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
@@ -195,10 +194,10 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
     }
     let store = parsable(certificates);
     if !store.is_empty() {
-        return Ok(Roots::Named(store));
+        return Ok(Ok(store));
     }
     let empty = || set.first().map(|(path, setting)| unusable(path, setting, &NO_CERTIFICATE));
-    Ok(failure.or_else(empty).map_or(Roots::Named(store), Roots::None))
+    Ok(failure.or_else(empty).map_or(Ok(store), Err))
 }
 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.

@@ -10,7 +10,8 @@ use docker_credential_ecr_login::code::Code;
 
 use crate::HOST;
 use crate::codes::INTERNALS;
-use crate::helper::{Helper, SECRET_KEY};
+use crate::helper::{Helper, SECRET_KEY, program};
+use crate::process::run;
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
@@ -527,9 +528,9 @@ fn the_last_thing_that_happened_is_the_cause_when_time_is_short() {
 }
 
 #[test]
-fn no_certificates_at_all_is_said_as_that() {
-    use crate::namespace::{Namespace, missing, skip};
-    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "nsenter"]).is_some() {
+fn no_certificates_at_all_and_those_that_cannot_be_read_are_told_apart() {
+    use crate::namespace::{missing, skip};
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "setpriv"]).is_some() {
         return skip("no certificates", "mounts need root");
     }
     let aws = Aws::start();
@@ -537,10 +538,39 @@ fn no_certificates_at_all_is_said_as_that() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
     server.serve(listener, aws.app());
-    let empty = std::rc::Rc::new(Namespace::of_mounts("mount -t tmpfs tmpfs /etc/ssl"));
-    let helper = Helper::of(&aws).inside(&empty).var("AWS_ENDPOINT_URL", &url);
-    let line = helper.get(HOST).error().to_owned();
-    assert!(line.contains("no CA certificate at all") && line.contains("ca-certificates"), "{line}");
+    let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url).var("AWS_ECR_DISABLE_CACHE", "1");
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    for (setup, words) in [
+        ("", "hold no CA certificate at all; install ca-certificates, "),
+        ("ln -s /gone BUNDLE", "hold no CA certificate at all; install ca-certificates, "),
+        ("echo text >BUNDLE", "hold no CA certificate at all; install ca-certificates, "),
+        ("echo >BUNDLE; chmod 0 BUNDLE", "cannot be read: BUNDLE: Permission denied (os error 13); "),
+        ("mkfifo BUNDLE", "cannot be read: BUNDLE: it is not a regular file; "),
+        ("mkdir BUNDLE", "cannot be read: BUNDLE: it is a directory; "),
+        ("truncate -s 9M BUNDLE", "cannot be read: BUNDLE: it is larger than 8 MiB, the limit; "),
+        ("chmod 0 /etc/ssl/certs", "the directory /etc/ssl/certs cannot be entered; "),
+        ("chmod 311 /etc/ssl/certs", "cannot be read: /etc/ssl/certs: Permission denied (os error 13); "),
+    ] {
+        let ran = |args: &str| {
+            let setup = setup.replace("BUNDLE", bundle);
+            let capabilities = "-dac_override,-dac_read_search";
+            let script = format!(
+                "mount -t tmpfs tmpfs /etc/ssl; mkdir /etc/ssl/certs; {setup}\n\
+                 exec setpriv --bounding-set={capabilities} --inh-caps={capabilities} \"$0\" {args}"
+            );
+            let mut inside = helper.tool("unshare");
+            inside.args(["--mount", "--propagation", "private", "sh", "-ec", &script]).arg(program());
+            run(&mut inside, HOST)
+        };
+        let words = words.replace("BUNDLE", bundle);
+        let (get, doctor) = (ran("get"), ran(&format!("doctor {HOST}")).stdout);
+        let line = get.error();
+        assert!(line.contains(&words) && line.contains("AWS_CA_BUNDLE [E-TLS-UNTRUSTED]"), "{setup}: {line}");
+        assert_eq!(line.contains("install"), words.contains("install"), "{setup}: {line}");
+        let what = words.split("; ").next().expect("a cause");
+        let is_told = doctor.lines().any(|line| line.contains("endpoint") && line.contains(what));
+        assert!(is_told && !doctor.contains("trusting"), "{setup}: {doctor}");
+    }
 }
 
 #[test]

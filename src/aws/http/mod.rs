@@ -101,11 +101,9 @@ impl Network {
         Self(Arc::new(Shared { trust, tcp, proxies: Proxies::from_env(env), last, preconnect, kept }))
     }
 
-    /// Starts to read the certificates that TLS connections will need.
+    /// Reads the certificates that TLS connections will need.
     pub(super) async fn read_certificates(&self) {
-        let network = self.clone();
-        tokio::spawn(async move { network.0.trust.config().await });
-        tokio::task::yield_now().await;
+        self.0.trust.config().await;
     }
 
     /// Starts to open a connection for a later request to `uri`.
