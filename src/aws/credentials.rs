@@ -1,7 +1,7 @@
 //! Resolves the credentials of a [`CredentialChain`](crate::identity::CredentialChain): asks its source and no other, then assumes its roles.
 //!
-//! A source holds what was read for the cache key, and nothing is read again. [`process`], [`container`], [`instance`] and [`sso`]
-//! get credentials from their sources; an `aws login` session goes through the SDK's provider.
+//! A source holds what was read for the cache key, and nothing is read again. [`process`], [`container`], [`instance`], [`sso`] and
+//! [`login`] get credentials from their sources.
 //!
 //! To add a source: add its type in `identity::sources`, which says what proves it, and its variant to [`Source`]; choose it in
 //! `identity::chain` or `identity::link`, resolve it in [`from_source`], and add its test to `tests/suite/sources.rs`. Whatever gives
@@ -10,25 +10,18 @@
 use std::time::Instant;
 
 use aws_config::SdkConfig;
-use aws_config::login::LoginCredentialsProvider;
-use aws_config::provider_config::ProviderConfig;
-use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_sts::types::Credentials as StsCredentials;
 use aws_types::region::Region;
-use http::StatusCode;
 use log::debug;
 
 use super::context::Context;
-use super::diagnose::{service_error, signed_out, unusable_answer};
-use super::fields::Fields;
-use super::sdk_error::Refusal;
+use super::diagnose::unusable_answer;
 use super::signing_keys::SigningKeys;
-use super::{container, github, instance, process, sso};
+use super::{container, github, instance, login, process, sso};
 use crate::code::Code;
 use crate::config::{Keys, Role};
 use crate::error::Failure;
-use crate::identity::{IdentityToken, Login, MfaDevice, Source, StaticKeys, WebIdentity};
-use crate::platform::aws_command;
+use crate::identity::{IdentityToken, MfaDevice, Source, StaticKeys, WebIdentity};
 use crate::secret::Secret;
 
 /// A code that a person read from an MFA device.
@@ -84,7 +77,7 @@ async fn from_source(sts: &SdkConfig, context: &Context) -> Result<SigningKeys, 
     match context.source() {
         Source::Keys(of) => from_settings(of, context.source()),
         Source::Sso(sso) => sso::credentials(sso, context).await,
-        Source::Login(login) => from_login(login, context).await,
+        Source::Login(of) => login::credentials(of),
         Source::Process(process) => process::credentials(process, context).await,
         Source::WebIdentity(of) => from_web_identity(sts, of, context).await,
         Source::Container(container) => container::credentials(container, context).await,
@@ -101,54 +94,6 @@ fn from_settings(of: &StaticKeys, source: &Source) -> Result<SigningKeys, Failur
         };
         Failure::new(Code::CredentialsInvalid, format!("{source} {what}"), hint)
     })
-}
-
-/// Gets the keys of an `aws login` session from the SDK's provider, which renews it.
-async fn from_login(Login { profile, arn, file }: &Login, context: &Context) -> Result<SigningKeys, Failure> {
-    let config = &context.config;
-    let mut settings = ProviderConfig::without_region()
-        .with_region(config.region().cloned())
-        .with_use_fips(config.use_fips())
-        .with_use_dual_stack(config.use_dual_stack())
-        .with_behavior_version(config.behavior_version())
-        .with_http_client(context.network.client_with(check_renewed_login));
-    if let Some((retries, timeouts)) = config.retry_config().cloned().zip(config.timeout_config().cloned()) {
-        settings = settings.with_retry_config(retries).with_timeout_config(timeouts);
-    }
-    let provider = LoginCredentialsProvider::builder(arn).configure(&settings).build();
-    let session = format!("the 'aws login' session of profile '{profile}'");
-    let command = aws_command("login", profile);
-    let found = provider.provide_credentials().await.map_err(|error| {
-        context.transport_failure(&error).unwrap_or_else(|| {
-            // The provider's error does not say what the service answered.
-            if let Some(status) = context.last.status().filter(StatusCode::is_server_error) {
-                let code = format!("HTTP {}", status.as_u16());
-                return service_error("AWS Sign-In", &Refusal { code: &code, message: "", status: status.as_u16() });
-            }
-            signed_out(Code::LoginExpired, &session, file, &command)
-        })
-    })?;
-    let keys = SigningKeys::new(found.access_key_id(), found.secret_access_key(), found.session_token());
-    let invalid = |what| Failure::new(Code::CredentialsInvalid, format!("{session} {what}"), format!("run {command}"));
-    keys.map_err(invalid)
-}
-
-/// No keys of an `aws login` session are valid for longer, in seconds (AWS CLI User Guide, "Sign in through the AWS CLI").
-const LONGEST_LOGIN: u32 = 12 * 60 * 60;
-
-/// Checks the answer to a renewal before the SDK's provider sees it, which takes a default for what is missing, and stores what no
-/// request can hold in place of the user's session.
-fn check_renewed_login(answer: &[u8]) -> Result<(), &'static str> {
-    let is_token = |text: String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_valid = || {
-        let answer = Fields::parse(answer)?;
-        let keys: Fields = answer.exact("accessToken")?;
-        let names = ["accessKeyId", "secretAccessKey", "sessionToken"];
-        let has_keys = names.into_iter().all(|name| keys.exact(name).is_some_and(is_token));
-        let life = answer.exact::<u32>("expiresIn")?;
-        Some(has_keys && answer.exact("refreshToken").is_some_and(is_token) && (1..=LONGEST_LOGIN).contains(&life))
-    };
-    if is_valid() == Some(true) { Ok(()) } else { Err("holds no valid session") }
 }
 
 /// Gets a session for the user of the keys, with the code of an MFA device.

@@ -11,10 +11,10 @@ use super::context::Context;
 use super::credentials::{self, MfaCode};
 use super::endpoint::Endpoint;
 use super::http::{LastRequest, Network};
+use super::renewal::{self, Renewal};
 use super::sdk_config::sdk_config;
 use super::session::Session;
 use super::signing_keys::SigningKeys;
-use super::sso::{self, Renewal};
 use super::tls::Trust;
 use super::worker::Worker;
 use crate::config::Target;
@@ -50,7 +50,7 @@ impl Exchange {
         identity: &Arc<Identity>,
         deadline: Instant,
     ) -> Result<Renewal, Failure> {
-        self.step(target, identity, deadline, |context| async move { sso::renew(&context).await })
+        self.step(target, identity, deadline, |context| async move { renewal::renew(&context).await })
     }
 
     /// Opens a connection to ECR, while credentials are resolved.

@@ -42,11 +42,6 @@ impl Fields {
         self.get(wanted).filter(|text: &String| !text.is_empty())
     }
 
-    /// The value of a field of this very name; `None` when it is absent or of another type.
-    pub(super) fn exact<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_str(self.0.get(name)?.get()).ok()
-    }
-
     /// The value of a field; `None` when it is absent or of another type.
     pub(super) fn get<T: DeserializeOwned>(&self, wanted: &str) -> Option<T> {
         let similar = || self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);

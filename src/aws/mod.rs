@@ -19,8 +19,10 @@ mod fields;
 mod github;
 mod http;
 mod instance;
+mod login;
 mod probe;
 mod process;
+mod renewal;
 mod sdk_config;
 mod sdk_error;
 mod session;
@@ -35,5 +37,5 @@ pub use exchange::Exchange;
 #[cfg(fuzzing)]
 pub use http::answer_with;
 pub use probe::{RegistryAnswer, Route};
+pub use renewal::Renewal;
 pub use session::{IssuedToken, Session};
-pub use sso::Renewal;

@@ -49,17 +49,6 @@ pub struct Watch {
     before: Footprint,
 }
 
-/// What happened to the files meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touched {
-    /// Nobody touched them.
-    No,
-    /// They are the same, but they or what is around them changed too shortly before, or meanwhile, to tell.
-    Unknown,
-    /// The identity is another one now, or its files were replaced.
-    Yes,
-}
-
 impl Watch {
     /// Begins to watch the files that `identity` was derived from.
     pub fn start(identity: &Arc<Identity>) -> Self {
@@ -77,17 +66,18 @@ impl Watch {
         }
     }
 
-    /// What happened since the start, and since the identity was derived.
-    pub fn touched(&self) -> Touched {
+    /// Whether nobody touched the files since the start, and since the identity was derived. No if they or what is around them
+    /// changed too shortly before to tell.
+    pub fn saw_nothing(&self) -> bool {
         let Self { identity, started_at, before } = self;
         let after = Footprint::now(identity);
         if before.states != after.states || !identity.holds() {
-            return Touched::Yes;
+            return false;
         }
         // A change in the future is one by another clock.
         let settled = |changed_at| started_at.duration_since(changed_at).is_ok_and(|age| age >= SETTLED);
         let was_moved = after.may_have_moved_at > before.may_have_moved_at || after.directories != before.directories;
-        if !was_moved && after.last_change().is_none_or(settled) { Touched::No } else { Touched::Unknown }
+        !was_moved && after.last_change().is_none_or(settled)
     }
 }
 

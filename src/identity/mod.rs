@@ -15,9 +15,8 @@
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
 //! | `cache_key`, `hash` | make the cache key |
 //!
-//! The settings are read once, and `aws` asks exactly the providers that were decided here. What a provider of the SDK
-//! reads itself (an `aws login` session, a container's token, everything that a process does) is observed again after the
-//! provider has answered, and the token is cached only when nothing has changed.
+//! The settings are read once, and `aws` asks exactly the providers that were decided here. What a process
+//! reads itself is observed again after it has ended, and the token is cached only when nothing has changed.
 //!
 //! Always in the key: service, region, FIPS, dual-stack and endpoint of the registry; the caller that the
 //! configuration maps it to; every `AWS_*` variable except the helper's own and those in `IRRELEVANT`; the home directory;
@@ -73,7 +72,7 @@ mod word_paths;
 pub use cache_key::{credentials_key, request_key};
 pub use chain::{CredentialChain, profile_failure};
 pub use dependency::Observed;
-pub use footprint::{Touched, Watch};
+pub use footprint::Watch;
 pub use hash::CacheKey;
 pub use jwt::issuer_and_subject;
 pub use mfa::MfaDevice;

@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity, Touched, Watch};
+use crate::identity::{CacheKey, Identity, Watch};
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
@@ -45,17 +45,6 @@ impl Resolved {
     }
 }
 
-/// Whether credentials are those of their identity for certain, by what happened to its files while they were resolved.
-fn is_proven(is_cacheable: bool, renews_itself: bool, touched: Touched) -> Result<bool, Stop> {
-    match touched {
-        _ if !is_cacheable => Ok(false),
-        Touched::No => Ok(true),
-        // The SDK has renewed the session.
-        Touched::Yes if renews_itself => Err(Stop::SettingsChanged),
-        Touched::Yes | Touched::Unknown => Ok(false),
-    }
-}
-
 /// How long another process may take to store a sign-in that it was given before this one was refused.
 const STORED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -65,8 +54,7 @@ fn is_renewed_by_other(identity: &Identity, failure: &Failure, deadline: Instant
     if !matches!(failure.code, Code::SsoExpired | Code::LoginExpired) {
         return false;
     }
-    let source = identity.source();
-    let was_refused = source.needs_renewal() || source.renews_itself();
+    let was_refused = identity.source().needs_renewal();
     let until = deadline.min(Instant::now() + STORED_WITHIN);
     while identity.holds() {
         if !was_refused || Instant::now() >= until {
@@ -137,9 +125,8 @@ impl<'a> Authenticator<'a> {
             Err(failure) if is_renewed_by_other(identity, &failure, deadline) => return Err(Stop::SettingsChanged),
             session => session?,
         };
-        let touched = watch.map_or(Touched::No, |watch| watch.touched());
         let is_cacheable = identity.uncacheable.is_none();
-        if is_proven(is_cacheable, identity.source().renews_itself(), touched)? {
+        if is_cacheable && watch.is_none_or(|watch| watch.saw_nothing()) {
             return Ok(Resolved { session, key: Some(identity.key) });
         }
         if is_cacheable {
@@ -163,29 +150,5 @@ impl<'a> Authenticator<'a> {
             return Ok(Renewal::Renewed);
         }
         self.exchange.renew_sign_in(self.target, identity, deadline)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Stop, is_proven};
-    use crate::identity::Touched::{No, Unknown, Yes};
-
-    #[test]
-    fn credentials_are_the_identity_s_if_nobody_touched_its_files_and_a_session_that_was_renewed_is_read_again() {
-        for (is_cacheable, renews_itself, touched, expected) in [
-            (true, false, No, Some(true)),
-            (true, true, No, Some(true)),
-            (true, false, Unknown, Some(false)),
-            (true, true, Unknown, Some(false)),
-            (true, false, Yes, Some(false)),
-            (true, true, Yes, None),
-            (false, false, No, Some(false)),
-            (false, true, Yes, Some(false)),
-        ] {
-            let proven = is_proven(is_cacheable, renews_itself, touched);
-            assert!(!matches!(proven, Err(Stop::Failed(_))));
-            assert_eq!(proven.ok(), expected, "{is_cacheable} {renews_itself} {touched:?}");
-        }
     }
 }

@@ -721,7 +721,7 @@ fn a_sign_in_of_a_million_parts_is_one_line_under_a_limit_on_memory() {
     }
 }
 
-/// The SDK stores the answer to a renewal of an `aws login` session in place of the session.
+/// The answer to a renewal of an `aws login` session comes in place of the session.
 #[test]
 fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
     let aws = Aws::start();

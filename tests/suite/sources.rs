@@ -257,6 +257,48 @@ fn aws_login_session() {
     assert!(line.contains("aws login --profile default"), "{line}");
 }
 
+/// While the service answers a request for a renewal, a person signs in anew, or out. What a renewal replaces keeps its mode and what else
+/// it holds.
+#[test]
+fn the_renewal_of_an_aws_login_session_is_written_over_no_other_one() {
+    let aws = Aws::start();
+    for (change, expected) in [(None, "ASIA-renewed"), (Some("ASIA-new"), "ASIA-new"), (Some(""), "")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let helper = helper(&aws).var("AWS_REGION", "us-east-1").var("AWS_ENDPOINT_URL_SIGNIN", &url);
+        helper.write(".aws/config", &format!("[default]\nlogin_session = {LOGIN}\n"));
+        let new = change.filter(|id| !id.is_empty()).map(|id| {
+            let file = log_in(&helper, id, "2099-01-01T00:00:00Z");
+            fs::read_to_string(file).expect("a session")
+        });
+        let file = log_in(&helper, "ASIA-old", "2020-01-01T00:00:00Z");
+        let old = fs::read_to_string(&file).expect("a session").replace("{\"access", "{\"other\":[1],\"access");
+        fs::write(&file, old).expect("a write");
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("a mode");
+        let path = file.clone();
+        let answer = move || {
+            match (change, &new) {
+                (None, _) => {}
+                (Some(_), Some(new)) => fs::write(&path, new).expect("a write"),
+                (Some(_), None) => fs::remove_file(&path).expect("a file"),
+            }
+            r#"{"accessToken":{"accessKeyId":"ASIA-renewed","secretAccessKey":"s","sessionToken":"t"},
+                "tokenType":"aws_sigv4","expiresIn":900,"refreshToken":"r2"}"#
+        };
+        crate::support::serve(listener, axum::Router::new().fallback(move || std::future::ready(answer())));
+        let ran = helper.get(HOST);
+        if expected.is_empty() {
+            assert!(ran.error().contains("aws login") && !file.exists(), "{ran:?}");
+            continue;
+        }
+        assert!(ran.password_for(HOST).starts_with(expected), "{ran:?}");
+        let now = fs::read_to_string(&file).expect("a session");
+        assert!(now.contains(expected) && now.contains("\"other\":[1]") == change.is_none(), "{now}");
+        let mode = fs::metadata(&file).expect("a file").permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o640);
+    }
+}
+
 #[test]
 fn container_full_uri_with_a_token_file() {
     let aws = Aws::start();

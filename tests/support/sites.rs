@@ -162,7 +162,7 @@ pub fn principal(identity: &Identity, world: &World, site: &Site) -> Option<Stri
             }
             by_sso(account_id, role_name, sign_in["accessToken"].as_str()?)
         }
-        Source::Login(login) => json(&login.file)?["accessToken"]["accessKeyId"].as_str()?.to_owned(),
+        Source::Login(login) => json(&login.file.path)?["accessToken"]["accessKeyId"].as_str()?.to_owned(),
         Source::WebIdentity(WebIdentity { token: IdentityToken::File { file, .. }, role_arn, .. }) => {
             let token = fs::read(&file.path).ok().filter(|token| !token.is_empty())?;
             with_token(role_arn, &token)

@@ -13,6 +13,7 @@ mod in_memory;
 mod last_request;
 mod proxy;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ struct Shared {
 type Connecting = JoinHandle<Result<Connection, TransportError>>;
 
 /// A check of the body of an answer.
-type Check = fn(&[u8]) -> Result<(), &'static str>;
+type Check = Arc<dyn Fn(&[u8]) -> Result<(), &'static str> + Send + Sync>;
 
 /// What connections lead to: the scheme, and the host and port.
 type Origin = (Option<Scheme>, String);
@@ -137,14 +138,18 @@ impl Network {
 
     /// The client in the SDK's terms.
     pub(super) fn client(&self) -> SharedHttpClient {
-        self.client_with(|_| Ok(()))
+        self.client_with(Arc::new(|_| Ok(())))
     }
 
     /// The same with a check of what a service answers that does not refuse. The error says what is wrong with it.
     pub(super) fn client_with(&self, check: Check) -> SharedHttpClient {
         let network = self.clone();
         http_client_fn(move |limits, _| {
-            SharedHttpConnector::new(Connector { network: network.clone(), limits: limits.clone(), check })
+            SharedHttpConnector::new(Connector {
+                network: network.clone(),
+                limits: limits.clone(),
+                check: check.clone(),
+            })
         })
     }
 
@@ -228,11 +233,17 @@ impl Network {
 }
 
 /// The client under the time limits of one of the SDK's clients.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Connector {
     network: Network,
     limits: HttpConnectorSettings,
     check: Check,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
 }
 
 impl HttpConnector for Connector {

@@ -6,6 +6,7 @@ mod instance;
 mod keys;
 mod login;
 mod process;
+mod sign_in;
 mod sso;
 mod web_identity;
 
@@ -16,12 +17,14 @@ pub use instance::Instance;
 pub use keys::StaticKeys;
 pub use login::Login;
 pub use process::Process;
-pub use sso::{SignIn, Sso};
+pub use sign_in::SignIn;
+pub use sso::Sso;
 pub use web_identity::{IdentityToken, WebIdentity};
 pub(super) use web_identity::{ROLE_ARN, TOKEN_FILE};
 
 use super::dependency::Dependency;
 use super::observations::Observations;
+use super::source_file::SourceFile;
 
 /// The source of an identity's first credentials, before any role is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Source {
                 observations.add(Dependency::Boot);
             }
             Self::Login(login) => {
-                observations.add(Dependency::File(login.file.clone()));
+                observations.add_file(&login.file, Dependency::File);
                 observations.add(Dependency::Boot);
             }
             Self::Process(process) => process.observe(observations),
@@ -66,17 +69,24 @@ impl Source {
     /// Whether it reads files itself when it is asked. Then the observations prove something only if nobody touched the files from
     /// before it was asked to after it.
     pub fn reads_itself(&self) -> bool {
-        matches!(self, Self::Login(_) | Self::Process(_))
-    }
-
-    /// Whether it may change its own file when it is asked, so that the settings have to be read again.
-    pub fn renews_itself(&self) -> bool {
-        matches!(self, Self::Login(_))
+        matches!(self, Self::Process(_))
     }
 
     /// Whether it is a sign-in that expires soon and can be renewed.
     pub fn needs_renewal(&self) -> bool {
-        matches!(self, Self::Sso(sso) if sso.sign_in().is_some_and(|sign_in| sign_in.needs_renewal()))
+        match self {
+            Self::Sso(sso) => sso.needs_renewal(),
+            Self::Login(login) => login.needs_renewal(),
+            _ => false,
+        }
+    }
+
+    /// The file of a sign-in, in which it is renewed.
+    pub fn sign_in_file(&self) -> Option<&SourceFile> {
+        match self {
+            Self::Sso(Sso { file, .. }) | Self::Login(Login { file, .. }) => Some(file),
+            _ => None,
+        }
     }
 
     /// Whether it may give the same credentials again under other settings, so that a token counts for them too. Keys in settings are

@@ -1,24 +1,19 @@
 //! A sign-in through IAM Identity Center: the file that `aws sso login` writes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::super::inputs::ProfileSection;
 use super::super::profiles::Profile;
 use super::super::source_file::SourceFile;
+use super::sign_in::SignIn;
 use crate::error::Failure;
 use crate::platform::aws_command;
 use crate::registry::Region;
-
-/// A sign-in that expires within this time is renewed: the value of the SDKs.
-const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
 /// No sign-in is valid for longer (IAM Identity Center User Guide, "Configure session duration").
 const LONGEST_LIFE: Duration = Duration::from_hours(90 * 24);
@@ -78,8 +73,32 @@ impl Sso {
 
     /// The sign-in, as it was read; `None` when the file holds none.
     pub fn sign_in(&self) -> Option<SignIn> {
-        let sign_in = SignIn(serde_json::from_slice(self.file.content.bytes()?).ok()?);
+        let sign_in = SignIn::parse(self.file.content.bytes()?)?;
         (sign_in.token("accessToken").is_some() && sign_in.time("expiresAt").is_some()).then_some(sign_in)
+    }
+
+    /// Whether it expires soon and can be renewed.
+    pub(super) fn needs_renewal(&self) -> bool {
+        let Some(sign_in) = self.sign_in() else { return false };
+        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| sign_in.token(name).is_some());
+        let registered = sign_in.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
+        can && registered && sign_in.expires_soon()
+    }
+
+    /// The content of the file after a renewal: a token that is valid for `life`, and the token of the next renewal, if it is
+    /// another one. `None` if one of them is no token, or the time none of a sign-in.
+    pub fn renewed(
+        mut sign_in: SignIn,
+        access_token: &str,
+        life: Duration,
+        refresh_token: Option<&str>,
+    ) -> Option<Zeroizing<String>> {
+        sign_in.set_token("accessToken", access_token)?;
+        sign_in.set_life(life, LONGEST_LIFE)?;
+        if let Some(refresh_token) = refresh_token {
+            sign_in.set_token("refreshToken", refresh_token)?;
+        }
+        sign_in.to_json()
     }
 }
 
@@ -101,76 +120,4 @@ fn sso_session<'a>(section: &ProfileSection<'a>, session: &str) -> Result<Profil
         }
     }
     Ok(found)
-}
-
-/// Whether a request can hold it: a token is visible ASCII.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The content of a file that `aws sso login` wrote. A field is parsed when it is asked for: as values, a file at the limit takes a
-/// hundred times its size.
-pub struct SignIn(BTreeMap<String, Box<RawValue>>);
-
-impl SignIn {
-    /// Whether it expires soon and can be renewed.
-    pub(super) fn needs_renewal(&self) -> bool {
-        let can = ["clientId", "clientSecret", "refreshToken"].iter().all(|name| self.token(name).is_some());
-        let registered = self.time("registrationExpiresAt").is_some_and(|at| at > OffsetDateTime::now_utc());
-        can && registered && self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
-    }
-
-    /// Whether it has expired.
-    pub fn is_expired(&self) -> bool {
-        self.expires_by(OffsetDateTime::now_utc())
-    }
-
-    fn expires_by(&self, time: OffsetDateTime) -> bool {
-        self.time("expiresAt").is_none_or(|at| at <= time)
-    }
-
-    /// The token or the secret in a field; `None` for one that no request can hold.
-    pub fn token(&self, wanted: &str) -> Option<String> {
-        self.text(wanted).filter(|text| is_token(text))
-    }
-
-    /// The text in a field; `None` when it is absent or empty. Names are matched without case, as the SDK does.
-    fn text(&self, wanted: &str) -> Option<String> {
-        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        serde_json::from_str(value.get()).ok().filter(|text: &String| !text.is_empty())
-    }
-
-    fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
-        // Old versions of the AWS CLI wrote UTC for Z.
-        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
-    }
-
-    /// The content of the file after a renewal: a token that is valid for `life`, and the token of the next renewal, if it is
-    /// another one. `None` if one of them is no token, or the time none of a sign-in.
-    pub fn renewed(
-        mut self,
-        access_token: &str,
-        life: Duration,
-        refresh_token: Option<&str>,
-    ) -> Option<Zeroizing<String>> {
-        if !is_token(access_token) || !refresh_token.is_none_or(is_token) {
-            return None;
-        }
-        if life.is_zero() || life > LONGEST_LIFE {
-            return None;
-        }
-        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok()?;
-        self.set("accessToken", access_token)?;
-        self.set("expiresAt", &now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?)?;
-        if let Some(refresh_token) = refresh_token {
-            self.set("refreshToken", refresh_token)?;
-        }
-        Some(Zeroizing::new(serde_json::to_string(&self.0).ok()?))
-    }
-
-    fn set(&mut self, wanted: &str, value: &str) -> Option<()> {
-        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), to_raw_value(value).ok()?);
-        Some(())
-    }
 }

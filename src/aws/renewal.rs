@@ -1,0 +1,90 @@
+//! Renews a sign-in in the file of the AWS CLI that holds it.
+//!
+//! The file is as it was read for the cache key. The SDK's own providers write a renewed sign-in in place, where another process may
+//! read half of it, and over one that a person has made meanwhile. A renewal changes the file and with it the cache key: it is a step
+//! of its own, and its caller starts over with the new settings.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use tokio::task::spawn_blocking;
+
+use super::context::Context;
+use super::{login, sso};
+use crate::error::Failure;
+use crate::identity::Source;
+use crate::platform::{Access, Destination, NewFile};
+
+/// For another process that renews the same sign-in, and that may have been stopped: as long as a renewal may last.
+const LONGEST_LOCK: Duration = Duration::from_secs(5);
+
+/// Whether a sign-in was renewed, so that the settings have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The file is another one, which holds a new sign-in.
+    Renewed,
+    /// The file is as it was.
+    Unchanged,
+}
+
+/// Renews the sign-in in its file. When that fails, the old sign-in is used until it expires.
+pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
+    let Some(file) = context.source().sign_in_file() else { return Ok(Renewal::Unchanged) };
+    let (path, Some(old)) = (&file.path, file.content.bytes()) else { return Ok(Renewal::Unchanged) };
+    // Another process may renew it at this moment, for another profile or region. Without the lock, which some file systems lack, the
+    // service refuses one of them.
+    let longest = (context.deadline.saturating_duration_since(Instant::now()) / 2).min(LONGEST_LOCK);
+    let locked = path.clone();
+    let lock = spawn_blocking(move || Destination::behind(&locked).ok()?.lock_dir(longest)).await;
+    // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
+    match replacement(path, old) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Renewal::Renewed),
+        Err(error) => {
+            warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
+            return Ok(Renewal::Unchanged);
+        }
+    }
+    let (is_expired, renewed) = match context.source() {
+        Source::Sso(of) => (of.sign_in().is_none_or(|it| it.is_expired()), sso::renewed(of, context).await),
+        Source::Login(of) => (of.keys().is_none_or(|it| it.is_expired()), login::renewed(of, context).await),
+        _ => return Ok(Renewal::Unchanged),
+    };
+    let text = match renewed {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(Renewal::Unchanged),
+        Err(failure) if is_expired => return Err(failure),
+        Err(failure) => {
+            debug!(why = failure.what; "the sign-in cannot be renewed");
+            return Ok(Renewal::Unchanged);
+        }
+    };
+    let written = write(path, old, text.as_bytes());
+    drop(lock);
+    match written {
+        Ok(()) => Ok(Renewal::Renewed),
+        Err(error) => {
+            // The service may reject the old refresh token from now on, but the old access token is still valid.
+            warn!(file:% = path.display(), error:%; "the renewed sign-in cannot be written");
+            Ok(Renewal::Unchanged)
+        }
+    }
+}
+
+/// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under
+/// `sudo -E`, the sign-in is another user's. `None` if it is not the sign-in any more that is renewed: one that was read through a link
+/// that is gone by now is not for the owner of this file.
+fn replacement(path: &Path, old: &[u8]) -> io::Result<Option<NewFile>> {
+    let new = Destination::behind(path)?.create(Access::AsBefore)?;
+    new.keep_owner_and_mode()?;
+    Ok(if new.replaces(old)? { Some(new) } else { None })
+}
+
+/// Writes the renewed sign-in, unless the file is another one by now.
+fn write(path: &Path, old: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let Some(mut new) = replacement(path, old)? else { return Ok(()) };
+    new.file().write_all(bytes)?;
+    new.put()
+}

@@ -1,0 +1,88 @@
+//! The content of a file in which the AWS CLI keeps a sign-in, which is renewed in the same file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+/// A sign-in that expires within this time is renewed: the value of the SDKs.
+const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+
+/// Whether a request can hold it: a token is visible ASCII.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The fields of an object in such a file. A field is parsed when it is asked for: as values, a file at the limit takes a
+/// hundred times its size. Names are matched without case, as the SDK does.
+#[derive(Deserialize, Serialize)]
+pub struct SignIn(BTreeMap<String, Box<RawValue>>);
+
+impl SignIn {
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The value of a field; `None` when it is absent or of another type.
+    pub(super) fn get<T: DeserializeOwned>(&self, wanted: &str) -> Option<T> {
+        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        serde_json::from_str(value.get()).ok()
+    }
+
+    /// The token or the secret in a field; `None` for one that no request can hold.
+    pub fn token(&self, wanted: &str) -> Option<String> {
+        self.text(wanted).filter(|text| is_token(text))
+    }
+
+    /// The text in a field; `None` when it is absent or empty.
+    pub fn text(&self, wanted: &str) -> Option<String> {
+        self.get(wanted).filter(|text: &String| !text.is_empty())
+    }
+
+    pub(super) fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
+        // Old versions of the AWS CLI wrote UTC for Z.
+        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
+    }
+
+    /// Whether it has expired.
+    pub fn is_expired(&self) -> bool {
+        self.expires_by(OffsetDateTime::now_utc())
+    }
+
+    /// Whether it expires so soon that it should be renewed.
+    pub(super) fn expires_soon(&self) -> bool {
+        self.expires_by(OffsetDateTime::now_utc() + RENEWED_BEFORE)
+    }
+
+    fn expires_by(&self, time: OffsetDateTime) -> bool {
+        self.time("expiresAt").is_none_or(|at| at <= time)
+    }
+
+    /// Sets it to expire after `life`. `None` if that is none, or more than `longest`.
+    pub(super) fn set_life(&mut self, life: Duration, longest: Duration) -> Option<()> {
+        let life = Some(life).filter(|life| !life.is_zero() && *life <= longest)?;
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok()?;
+        self.set("expiresAt", &now.checked_add(life.try_into().ok()?)?.format(&Rfc3339).ok()?)
+    }
+
+    /// Sets a field to a token. `None` if it is none.
+    pub(super) fn set_token(&mut self, wanted: &str, token: &str) -> Option<()> {
+        self.set(wanted, Some(token).filter(|token| is_token(token))?)
+    }
+
+    /// Sets a field, in the letters of its name in the file.
+    pub(super) fn set(&mut self, wanted: &str, value: &(impl Serialize + ?Sized)) -> Option<()> {
+        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), to_raw_value(value).ok()?);
+        Some(())
+    }
+
+    pub(super) fn to_json(&self) -> Option<Zeroizing<String>> {
+        Some(Zeroizing::new(serde_json::to_string(self).ok()?))
+    }
+}
