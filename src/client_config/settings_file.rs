@@ -9,7 +9,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input;
-use crate::platform::{self, Access, Destination, with_command};
+use crate::platform::{self, Access, Destination, is_out_of_reach_of_others, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
@@ -72,7 +72,7 @@ pub(crate) fn open_up(env: &Env, path: &Path, closed: &Path) -> String {
     let of_closed = |what: &str| format!("{what} of {}", closed.display());
     match platform::owner(closed) {
         _ if cfg!(windows) => "give this user the permission as an administrator".to_owned(),
-        Some(owner) if owner == platform::own_id() && !closed.is_symlink() => {
+        Some(owner) if owner == platform::own_id() && !closed.is_symlink() && is_out_of_reach_of_others(closed) => {
             let rights = if closed.is_dir() { "u+rwx" } else { "u+rw" };
             with_command(&of_closed("correct the mode"), &format!("chmod {rights} {{}}"), &[closed])
         }

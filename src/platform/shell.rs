@@ -6,7 +6,8 @@
 //! - "Remove it" is said only of what the helper itself makes, and of an empty directory in the place of a settings file. Everywhere else
 //!   the fix is to name another file or directory.
 //! - No command overwrites a file, or writes through a link. `setup` edits entries of a client's settings.
-//! - The owner changes only of what is root's and [plain below the home directory](super::is_plain_below).
+//! - The owner changes only of what is root's and [plain below the home directory](super::is_plain_below), and it and the mode only of
+//!   what others [cannot exchange](super::is_out_of_reach_of_others) before the command is run.
 //!
 //! Where these leave no command, the fix says it in words.
 

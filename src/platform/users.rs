@@ -68,7 +68,7 @@ pub fn planted_by(path: &Path) -> Option<u32> {
 
 /// Whether a message may name a command that changes the owner of what is at `path`, or removes it. It lies below `home`, the home
 /// directory of this user; on the way from there, everything is this user's or root's and nothing is a link, or is sticky or gives its
-/// group to files, as directories are that others need. It has one name, and is not mounted there.
+/// group to files, as directories are that others need. It has one name, which others can give to nothing else, and is not mounted there.
 pub fn is_plain_below(path: &Path, home: Option<&Path>) -> bool {
     let is_own = |home: &&Path| owner(home) == Some(own_id()) && home.parent().is_some();
     let Some(home) = home.filter(is_own) else { return false };
@@ -82,7 +82,8 @@ pub fn is_plain_below(path: &Path, home: Option<&Path>) -> bool {
     let is_below = path.strip_prefix(home).is_ok_and(|rest| {
         rest.components().next().is_some() && rest.components().all(|part| matches!(part, Component::Normal(_)))
     });
-    is_below && steps.all(is_plain) && home.canonicalize().is_ok_and(|home| mount_of(path) == mount_of(&home))
+    let is_of_home = home.canonicalize().is_ok_and(|home| mount_of(path) == mount_of(&home));
+    is_below && steps.all(is_plain) && is_of_home && super::is_out_of_reach_of_others(path)
 }
 
 /// The mount that holds a path, or the nearest directory above it that can be seen.

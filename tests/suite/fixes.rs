@@ -514,6 +514,44 @@ fn of_what_keeps_this_user_from_its_settings() {
     }
 }
 
+/// Who may move files in a directory on the way could move another one to the path before the command is run.
+#[test]
+fn of_what_others_may_exchange() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("the fix of what others may exchange", "only root can leave it");
+    }
+    let (setup, docker) = (&["setup", HOST][..], "set DOCKER_CONFIG to a directory of this user");
+    let file = "mkdir .docker; echo '{}' > .docker/config.json; chmod 600 .docker/config.json; chown 65534 .docker";
+    let own = "mkdir .docker; echo '{}' > .docker/config.json; chmod 0 .docker/config.json; chown -R 65534 .docker";
+    let closed = "mkdir -m 700 .docker";
+    let empty = "mkdir -p .docker/config.json; chown -R 65534 .docker";
+    let cache = "mkdir -p .cache/docker-credential-ecr-login; chmod 777 .cache/*; chown -R 65534 .cache";
+    for (world, args, command, opened, fix) in [
+        (file, setup, "sudo chown", ".docker", docker),
+        (file, setup, "sudo chown", ".", docker),
+        (closed, setup, "sudo chown", ".", docker),
+        (own, setup, "chmod u+rw ", ".docker", docker),
+        (own, setup, "chmod u+rw ", ".", docker),
+        (empty, setup, "rmdir", ".docker", docker),
+        (cache, &["cache"], "chmod 700", ".cache", "set AWS_ECR_CACHE_DIR to a directory of this user alone"),
+        (cache, &["cache"], "chmod 700", ".", "set AWS_ECR_CACHE_DIR to a directory of this user alone"),
+    ] {
+        let helper = Helper::bare();
+        let mut sh = helper.tool("sh");
+        assert_eq!(crate::process::run(sh.current_dir(helper.home()).args(["-ec", world]), "").code, Some(0));
+        let said = said_to_another(&helper, &[], args);
+        assert!(said.contains(&format!("'{command}")), "{world}: {said}");
+        for (mode, group) in [(0o777, 0), (0o775, 54321), (0o2770, 54321)] {
+            let opened = helper.home().join(opened);
+            chown(&opened, None, Some(group)).expect("a group");
+            fs::set_permissions(&opened, fs::Permissions::from_mode(mode)).expect("a mode");
+            let said = said_to_another(&helper, &[], args);
+            assert!(said.contains(fix), "{world}: {opened:?} {mode:o}: {said}");
+            has_no_command(&said);
+        }
+    }
+}
+
 /// The whole machine needs /tmp, and a group what it shares.
 #[test]
 fn of_a_cache_in_a_directory_that_others_need() {
