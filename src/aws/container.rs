@@ -41,7 +41,10 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
     let request = request.body(()).expect("made of valid parts");
     match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
         Ok(answer) => keys(&answer, context),
-        Err(error) => Err(context.no_answer(&error)),
+        Err(error) => {
+            let hint = "check that the endpoint is running, and the URI that names it";
+            Err(context.no_answer_of(&error, hint).with_context("no credentials of the container's endpoint"))
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use axum::routing::get;
 use serde_json::Value;
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY, make_older, program};
+use crate::helper::{Helper, SECRET_KEY, lacks_kernel, make_older, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
@@ -243,6 +243,9 @@ fn members_that_no_client_reads_and_a_docker_that_reads_another_file_are_pointed
 
 #[test]
 fn a_root_without_proc_is_no_program_without_a_path() {
+    if lacks_kernel("a root without /proc") {
+        return;
+    }
     if !nix::unistd::geteuid().is_root() {
         return skip("doctor without /proc", "mounts need root");
     }

@@ -810,7 +810,7 @@ fn endless(start: &'static str, more: &'static str) -> String {
 }
 
 /// Starts a server that answers every request with these bytes, head and body.
-fn answering_with_bytes(answer: String) -> String {
+pub fn answering_with_bytes(answer: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {

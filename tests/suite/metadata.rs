@@ -267,6 +267,15 @@ fn each_failure_of_a_container_endpoint_has_its_own_words() {
         assert!(line.contains("container's endpoint 127.0.0.1") && line.contains(words), "{words} in {line}");
         is_for_people(&line);
     }
+    // What nothing answers, or what is no HTTP, has nothing to do with the services of AWS or a proxy.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://{}/", silent.local_addr().expect("an address"));
+    for url in [crate::hostile::answering_with_bytes("no HTTP\r\n\r\n".to_owned()), silent] {
+        let line = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url).get(HOST).error().to_owned();
+        assert!(line.contains("container's endpoint: ") && line.contains("the URI that names it"), "{line}");
+        is_for_people(&line);
+        assert!(!line.contains("AWS_ENDPOINT_URL") && !line.contains("PROXY"), "{line}");
+    }
 }
 
 #[test]

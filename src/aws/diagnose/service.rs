@@ -51,10 +51,7 @@ impl Context {
 
     /// Why GitHub gave no identity token.
     pub(in crate::aws) fn github_failure(&self, error: &TransportError) -> Failure {
-        let mut failure = self.no_answer(error);
-        if failure.code == Code::EndpointUnreachable {
-            "check the network and HTTPS_PROXY".clone_into(&mut failure.hint);
-        }
+        let failure = self.no_answer_of(error, "check the network, HTTPS_PROXY and ACTIONS_ID_TOKEN_REQUEST_URL");
         failure.with_context("GitHub gives this job no identity token")
     }
 }

@@ -23,6 +23,15 @@ impl Context {
         chain(error).find_map(|error| error.downcast_ref::<TransportError>()).map(|cause| self.no_answer(cause))
     }
 
+    /// The message for a request to what is no service of AWS, with what to check where nothing answers, or nothing that can be read.
+    pub(in crate::aws) fn no_answer_of(&self, cause: &TransportError, hint: &str) -> Failure {
+        let mut failure = self.no_answer(cause);
+        if matches!(failure.code, Code::EndpointUnreachable | Code::AnswerInvalid) {
+            hint.clone_into(&mut failure.hint);
+        }
+        failure
+    }
+
     /// The message for a request that got no answer.
     pub(in crate::aws) fn no_answer(&self, cause: &TransportError) -> Failure {
         let authority = self.last.authority();
