@@ -116,7 +116,8 @@ impl Exchange {
 /// Resolves the credentials, with the codes of MFA devices.
 async fn open_session(context: Context, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
     let started = Instant::now();
-    let keys = Box::pin(credentials::resolve(codes, &context)).await?;
+    let keys = Box::pin(credentials::resolve(codes, &context)).await;
+    let keys = keys.map_err(|failure| renewal::explain(failure, &context))?;
     let took_ms = started.elapsed().as_millis();
     debug!(credentials = context.describe_caller(), took_ms; "credentials found");
     let cache_key = cache_key(&keys, &context).await;

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::context::Context;
 use super::{login, sso};
+use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Source;
 use crate::platform::{Access, Destination, NewFile};
@@ -71,6 +72,16 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
             Ok(Renewal::Unchanged)
         }
     }
+}
+
+/// The failure of credentials, with what has kept their sign-in from being renewed, if that is here.
+pub(super) fn explain(failure: Failure, context: &Context) -> Failure {
+    let is_over = matches!(failure.code, Code::SsoExpired | Code::LoginExpired) && context.source().needs_renewal();
+    let Some(file) = context.source().sign_in_file().filter(|_| is_over) else { return failure };
+    let Some(Err(error)) = file.content.bytes().map(|old| replacement(&file.path, old)) else { return failure };
+    let of_system = error.raw_os_error().map_or("", |_| "let this user write to its directory, or ");
+    let what = format!("{}, and its file {} cannot be written to renew it", failure.what, file.path.display());
+    Failure::unwritable(failure.code, what, &error, &format!("{of_system}{}", failure.hint))
 }
 
 /// Creates the file that is to replace the sign-in, or the target of a link. Owner, group and mode stay as they are: under

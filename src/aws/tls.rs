@@ -140,7 +140,6 @@ fn of_system() -> Roots {
             Err(why) => unread = unread.or(Some(why)),
         }
     }
-    // Without any, as in an empty image.
     let none = "install ca-certificates, mount /etc/ssl/certs/ca-certificates.crt into the container";
     let (what, fix) = unread.map_or(("hold no CA certificate at all".to_owned(), none), |why| {
         (format!("cannot be read: {why}"), "let this user read a regular file there")

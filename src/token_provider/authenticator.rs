@@ -45,24 +45,16 @@ impl Resolved {
     }
 }
 
-/// How long another process may take to store a sign-in that it was given before this one was refused.
-const STORED_WITHIN: Duration = Duration::from_secs(1);
-
-/// Whether another process has renewed the sign-in that is over by this failure, or does so at this moment: services accept each refresh
-/// token once, and neither the AWS CLI nor the SDK takes a lock.
-fn is_renewed_by_other(identity: &Identity, failure: &Failure, deadline: Instant) -> bool {
-    if !matches!(failure.code, Code::SsoExpired | Code::LoginExpired) {
-        return false;
-    }
+/// What a failure to resolve credentials means. Where a sign-in is over, another process may have been given the next one, and have to
+/// store it yet: services accept each refresh token once, and neither the AWS CLI nor the SDK takes a lock.
+fn stop(identity: &Identity, failure: Failure, deadline: Instant) -> Stop {
+    let is_over = matches!(failure.code, Code::SsoExpired | Code::LoginExpired);
     let was_refused = identity.source().needs_renewal();
-    let until = deadline.min(Instant::now() + STORED_WITHIN);
-    while identity.holds() {
-        if !was_refused || Instant::now() >= until {
-            return false;
-        }
+    let until = deadline.min(Instant::now() + Duration::from_secs(u64::from(was_refused)));
+    while is_over && identity.holds() && Instant::now() < until {
         thread::sleep(Duration::from_millis(20));
     }
-    true
+    if is_over && !identity.holds() { Stop::SettingsChanged } else { failure.into() }
 }
 
 /// The settings changed during each attempt.
@@ -121,10 +113,8 @@ impl<'a> Authenticator<'a> {
     pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
-        let session = match self.exchange.open_session(self.target, identity, codes, deadline) {
-            Err(failure) if is_renewed_by_other(identity, &failure, deadline) => return Err(Stop::SettingsChanged),
-            session => session?,
-        };
+        let session = self.exchange.open_session(self.target, identity, codes, deadline);
+        let session = session.map_err(|failure| stop(identity, failure, deadline))?;
         let is_cacheable = identity.uncacheable.is_none();
         if is_cacheable && watch.is_none_or(|watch| watch.saw_nothing()) {
             return Ok(Resolved { session, key: Some(identity.key) });

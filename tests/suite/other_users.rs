@@ -657,6 +657,34 @@ fn a_sign_in_that_root_renews_stays_its_users() {
 #[cfg(target_os = "linux")]
 const OF_FILE: &str = "system.posix_acl_access";
 
+/// Without the link, it would have been renewed.
+#[test]
+fn what_keeps_root_from_renewing_a_sign_in_of_another_user_is_said() {
+    if needs_root("sign-ins of others") {
+        return;
+    }
+    let aws = Aws::start();
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    for linked in [".aws/sso/cache/NAME", ".aws/sso/cache", ".aws/sso", ".aws"] {
+        let sudo = SudoE::new(Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()));
+        sudo.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"), 0o644);
+        let made = sign_in(&sudo.helper, "corp", "2020-01-01T00:00:00Z");
+        let text = fs::read_to_string(&made).expect("a sign-in");
+        let name = made.file_name().expect("a name").to_str().expect("UTF-8");
+        let file = sudo.write(&format!(".aws/sso/cache/{name}"), &text, 0o600);
+        let (link, elsewhere) = (sudo.home().join(linked.replace("NAME", name)), sudo.home().join("elsewhere"));
+        fs::rename(&link, &elsewhere).expect("a move");
+        link_of_other(&elsewhere, &link);
+        let line = sudo.helper.get(HOST).error().to_owned();
+        let cause = format!("is gone, and its file {} cannot be written to renew it: ", file.display());
+        let link = format!("the symbolic link {} belongs to another user; run 'aws sso login ", link.display());
+        for words in [&cause, &link, "[E-SSO-EXPIRED]"] {
+            assert!(line.contains(words), "{linked}: {words} in {line}");
+        }
+    }
+    assert_eq!(aws.count(), 0, "a refresh token is not used up for nothing");
+}
+
 /// An access list in the form of the kernel (`linux/posix_acl_xattr.h`), which grants a second user a right that the group has not,
 /// with a mask of the same right.
 #[cfg(target_os = "linux")]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::HOST;
 use crate::helper::{Helper, Ran};
-use crate::issuers::SSO;
+use crate::issuers::{LOGIN, SSO, log_in, sign_in};
 use crate::settings::{keys, on_an_instance, who};
 use crate::support::aws::Aws;
 
@@ -247,5 +247,33 @@ fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {
         mode(0);
         let line = get();
         assert!(line.contains("E-SOURCE-FILE") && line.contains("correct its mode"), "{line}");
+    }
+}
+
+#[test]
+fn a_directory_that_takes_no_renewed_sign_in_is_said_to_be_in_the_way() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_DISABLE_CACHE", "1");
+    let Some(somebody) = AsSomebody::new(helper) else { return };
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    let sso = sign_in(&somebody.helper, "corp", "2020-01-01T00:00:00Z");
+    let login = log_in(&somebody.helper, "ASIA-login", "2020-01-01T00:00:00Z");
+    for (config, made, code) in [
+        (format!("sso_session = corp\n{SSO}{session}"), sso, "E-SSO-EXPIRED"),
+        (format!("login_session = {LOGIN}\nregion = us-east-1\n"), login, "E-LOGIN-EXPIRED"),
+    ] {
+        somebody.write("home/.aws/config", &format!("[default]\n{config}"));
+        let below = format!("home/{}", made.strip_prefix(somebody.helper.home()).expect("a file there").display());
+        let file = somebody.write(&below, &fs::read_to_string(&made).expect("a sign-in"));
+        let dir = file.parent().expect("a directory");
+        for path in [&file, dir] {
+            chown(path, Some(SOMEBODY), Some(SOMEBODY)).expect("an owner");
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o500)).expect("a mode");
+        let line = somebody.run(&["get"], &[]).error().to_owned();
+        let why = format!("its file {} cannot be written to renew it: Permission denied", file.display());
+        let fix = "; let this user write to its directory, or run 'aws ";
+        assert!(line.contains(&why) && line.contains(fix) && line.contains(code), "{line}");
+        assert_eq!(aws.count(), 0, "a refresh token is not used up for nothing");
     }
 }
