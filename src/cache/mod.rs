@@ -13,8 +13,8 @@
 //! others could have written to, and opens nothing through a link. It calls no fsync: an entry that a power failure cut short
 //! does not decode, and costs one API call.
 //!
-//! Each write of an entry removes some unused files ([`prune`]). A directory that the cache creates has a `CACHEDIR.TAG`, which keeps
-//! it out of backups; one that was there may hold other files, and gets none.
+//! Each write of an entry removes some unused files ([`prune`]). A directory of the helper's name, or one that it creates, has a
+//! `CACHEDIR.TAG`, which keeps it out of backups. Any other that was there may hold other files, and gets none.
 //!
 //! The cache is an optimisation: its errors are logged, and no pull fails because of them.
 

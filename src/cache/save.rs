@@ -93,16 +93,17 @@ impl Cache {
         self.destination(path)?.create_named(Access::Private, prefix)
     }
 
-    /// The place of a file in the directory. A missing directory is created, with a tag that keeps it out of backups. What is there
-    /// and is no file of this user, e.g. a link or a pipe, is removed, and a directory that is not empty is moved aside: the cache
-    /// could neither read nor replace it, and would ask AWS each time.
+    /// The place of a file in the directory, which is created where it is missing. What is there and is no file of this user, e.g. a link
+    /// or a pipe, is removed, and a directory that is not empty is moved aside: the cache could neither read nor replace it, and would
+    /// ask AWS each time.
     pub(super) fn destination(&self, path: &Path) -> io::Result<Destination> {
         platform::survive_file_size_limit();
-        let is_new = !self.dir.exists();
+        let (is_new, tag) = (!self.dir.exists(), self.dir.join("CACHEDIR.TAG"));
         let destination = Destination::in_private_dir(path)?;
-        if is_new {
-            let _ = self.write(TAG, &self.dir.join("CACHEDIR.TAG"));
-        } else if let Ok(squatter) = path.symlink_metadata() {
+        if (is_new || self.dir.ends_with(crate::NAME)) && path != tag && !tag.exists() {
+            let _ = self.write(TAG, &tag);
+        }
+        if let Ok(squatter) = path.symlink_metadata() {
             if squatter.is_dir() && fs::remove_dir(path).is_err() {
                 warn!(dir:% = path.display(); "a directory is in the place of a file of the cache; it is moved to the same name with .moved");
                 // One that was moved earlier may be there, and not empty either.

@@ -44,16 +44,33 @@ fn files_are_private_and_hold_no_credentials_of_iam() {
 }
 
 #[test]
-fn a_cache_that_the_helper_creates_is_kept_out_of_backups() {
+fn a_cache_of_the_helper_is_kept_out_of_backups() {
     let aws = Aws::start();
-    let helper = Helper::of(&aws);
-    helper.get(HOST).password_for(HOST);
-    let tag = fs::read_to_string(helper.cache_dir().join("CACHEDIR.TAG")).expect("a tag");
-    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"), "{tag}");
-    // A directory with other files is not the helper's to tag.
+    let private = |dir: &Path| {
+        fs::create_dir_all(dir).expect("a directory");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("a mode");
+    };
+    for case in ["new", "made by somebody else", "without its tag", "elsewhere"] {
+        let helper = Helper::of(&aws);
+        let dir = if case == "elsewhere" { helper.home().join("elsewhere") } else { helper.cache_dir() };
+        let helper = helper.var("AWS_ECR_CACHE_DIR", if case == "elsewhere" { "~/elsewhere" } else { "" });
+        let tag = dir.join("CACHEDIR.TAG");
+        if case == "made by somebody else" {
+            private(&dir);
+        } else if case == "without its tag" {
+            helper.get(HOST).password_for(HOST);
+            for file in [&tag, &helper.entries()[0]] {
+                fs::remove_file(file).expect("a file");
+            }
+        }
+        helper.get(HOST).password_for(HOST);
+        let text = fs::read_to_string(tag).unwrap_or_default();
+        assert!(text.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"), "{case}: {text}");
+    }
+    // Another directory may have other files, and is not the helper's to tag.
     let helper = Helper::of(&aws).var("AWS_ECR_CACHE_DIR", "~/mine");
     let other = helper.write("mine/thesis", "");
-    fs::set_permissions(other.parent().expect("a parent"), fs::Permissions::from_mode(0o700)).expect("a mode");
+    private(&helper.home().join("mine"));
     helper.get(HOST).password_for(HOST);
     assert!(!other.with_file_name("CACHEDIR.TAG").exists());
 }
