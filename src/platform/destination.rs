@@ -177,11 +177,11 @@ impl Destination {
             return Err(refused("its directory belongs to another user".to_owned()));
         }
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
-            // Another process may create it at the same moment.
-            Err(Errno::NOENT) => openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE)?,
-            opened => opened?,
-        };
+        let opened = openat(&self.dir, &self.name, flags, Mode::empty());
+        let is_new = opened.as_ref().is_err_and(|error| *error == Errno::NOENT);
+        // Another process may create it at the same moment.
+        let new = || openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE);
+        let file = File::from(if is_new { new()? } else { opened? });
         let stat = fstat(&file)?;
         if !is_own(&stat) {
             return Err(refused("it is not a file of this user with one name".to_owned()));
@@ -191,11 +191,15 @@ impl Destination {
         if count > 0 && !is_expected(&first[..count]) {
             return Err(refused("it is another file of this user".to_owned()));
         }
+        #[cfg(target_os = "linux")]
+        if is_new {
+            super::access_list::copy_access_list(None, &file)?;
+        }
         // A file that existed before may have another mode, and the umask may have removed bits of a new one.
         if stat.st_mode & 0o777 != PRIVATE.bits() {
             fchmod(&file, PRIVATE)?;
         }
-        Ok(file.into())
+        Ok(file)
     }
 
     /// Moves the file to the same name with `ending`, in place of what is there.

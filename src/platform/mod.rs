@@ -13,7 +13,7 @@
 //! - On Windows, `cmd.exe` runs a `credential_process`. A job object ends it at the deadline with its descendants, and it
 //!   inherits none of the streams that a client reads. `family` describes the other systems.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod access_list;
 mod child;
 #[cfg_attr(not(unix), path = "destination_windows.rs")]

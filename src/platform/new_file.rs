@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
 use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+#[cfg(target_os = "linux")]
 use super::access_list::copy_access_list;
 use super::destination::{Destination, PRIVATE, is_regular};
 #[cfg(target_os = "linux")]
@@ -169,6 +170,13 @@ impl NewFile {
         let is_alike = is_given && copy_access_list(self.old.as_ref(), &self.file).is_ok();
         Ok(fchmod(&self.file, if is_alike { mode } else { mode & Mode::RWXU })?)
     }
+}
+
+/// Other systems have other lists.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "Linux needs it")]
+fn copy_access_list(_old: Option<&File>, _new: &File) -> io::Result<()> {
+    Ok(())
 }
 
 impl Drop for NewFile {

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use super::owner::{Owned, own_id};
+#[cfg(unix)]
+use super::way::{Dirs, LastLink, follow};
 use super::with_command;
 
 /// Whether `path` leads below the directory `dir`, with symbolic links resolved.
@@ -49,7 +51,7 @@ pub fn check_private_dir(dir: &Path) -> Result<(), NotPrivate> {
     }
     if metadata.mode() & 0o022 != 0 {
         // Another one than the helper itself makes may hold files of others.
-        let is_of_helper = dir.file_name().is_some_and(|name| name == crate::NAME) && is_out_of_reach_of_others(dir);
+        let is_of_helper = dir.ends_with(crate::NAME) && dir.parent().is_some_and(is_out_of_reach_of_others);
         let private = || with_command("make it private", "chmod 700 {}", &[dir]);
         let fix = if is_of_helper { private() } else { other.to_owned() };
         return not_private("others may write to it", &fix);
@@ -77,20 +79,13 @@ pub fn is_own_file(metadata: &std::fs::Metadata) -> bool {
     metadata.is_file() && metadata.uid() == own_id() && metadata.nlink() < 2
 }
 
-/// Whether nobody but this user and root decides what has the name `path`. A command changes an owner or a mode only there: others could
-/// move another file to that name before it is run.
+/// Whether nobody but this user and root can change what is at `path`, which is no link, or put another file in its place, as they could
+/// before a command is run.
 pub fn is_out_of_reach_of_others(path: &Path) -> bool {
+    let is_closed = |there: std::fs::Metadata| [own_id(), 0].contains(&there.uid()) && there.mode() & 0o022 == 0;
     #[cfg(unix)]
-    {
-        use super::way::{Dirs, LastLink, follow};
-        follow(path, LastLink::Kept, Dirs::Existing).is_ok_and(|place| !place.is_shared)
+    if follow(path, LastLink::Kept, Dirs::Existing).map_or(true, |place| place.is_shared) {
+        return false;
     }
-    #[cfg(not(unix))]
-    path.exists()
-}
-
-/// Whether nobody but this user and root can change the file at `path` either.
-pub fn is_unchanged_by_others(path: &Path) -> bool {
-    let is_closed = |file: std::fs::Metadata| [own_id(), 0].contains(&file.uid()) && file.mode() & 0o022 == 0;
-    is_out_of_reach_of_others(path) && path.symlink_metadata().is_ok_and(is_closed)
+    path.symlink_metadata().is_ok_and(is_closed)
 }

@@ -15,7 +15,8 @@ use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{getegid, umask};
 
-use super::access_list::has_access_list;
+#[cfg(target_os = "linux")]
+use super::access_list::{has_access_list, remove_access_lists};
 use super::writing::check_path;
 use super::{own_id, with_command};
 
@@ -68,7 +69,7 @@ pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Plac
         let Some(name) = way.rest.pop_front() else {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory; name a file in it"));
         };
-        let is_shared = is_shared(&way.dir, &way.of_dir);
+        let is_shared = way.is_shared_here();
         way.is_shared |= is_shared;
         let is_last = way.rest.is_empty() && name != "..";
         if is_last && last == LastLink::Kept {
@@ -125,6 +126,20 @@ impl Way {
         }
         let path_of_dir = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
         Ok(Self { dir, of_dir, path: path_of_dir, rest: names(path).collect(), links: 0, is_shared: false })
+    }
+
+    /// Whether another user may move any file of this one to any name in the directory. In a sticky one, such as /tmp, only its owner
+    /// may. A group with the number of its user has no other members, but its rights may be those of an access list.
+    fn is_shared_here(&self) -> bool {
+        let mode = Mode::from_raw_mode(self.of_dir.st_mode);
+        let is_private_group = || {
+            let is_private = self.of_dir.st_gid == own_id() && getegid().as_raw() == own_id();
+            #[cfg(target_os = "linux")]
+            let is_private = is_private && !has_access_list(&self.dir);
+            is_private
+        };
+        let is_open = || mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_private_group());
+        is_foreign(self.of_dir.st_uid) || (!mode.contains(Mode::SVTX) && is_open())
     }
 
     /// What has a name in the directory. The link that is judged is the one that is read, and the directory is the one that is
@@ -238,6 +253,8 @@ impl Way {
                     return Err(error);
                 }
             }
+            #[cfg(target_os = "linux")]
+            remove_access_lists(&dir)?;
             fchmod(&dir, mode)?;
         }
         let of_dir = fstat(&dir)?;
@@ -288,18 +305,6 @@ pub(super) fn give(file: &impl std::os::fd::AsFd, other: &Stat) -> io::Result<bo
 
 pub(super) fn is_foreign(owner: u32) -> bool {
     owner != own_id() && owner != 0
-}
-
-/// Whether another user may move any file of this one to any name in the directory. In a sticky one, such as /tmp, only its owner may.
-/// A group with the number of its user has no other members. Where there is an access list, that group's rights are also those of others.
-fn is_shared(dir: &OwnedFd, of_dir: &Stat) -> bool {
-    let mode = Mode::from_raw_mode(of_dir.st_mode);
-    let is_for_this_user = || {
-        let is_own_group = [of_dir.st_gid, getegid().as_raw()] == [own_id(); 2];
-        is_own_group && !has_access_list(dir)
-    };
-    let is_open = mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_for_this_user());
-    is_foreign(of_dir.st_uid) || (is_open && !mode.contains(Mode::SVTX))
 }
 
 /// Whether another user could exchange what this one puts into the directory. In a sticky one, such as /tmp, only its owner could.

@@ -750,9 +750,18 @@ fn an_access_list_stays_with_the_file_that_is_replaced_and_none_is_inherited_fro
     assert_eq!(ran.code, Some(0), "{ran:?}");
     helper.run(&["export", "--output", &text(&password), HOST], "").silent();
     helper.run(&["generate", &text(&pages)], "").silent();
+    let log = helper.home().join("log");
+    let ran = crate::process::run(helper.command().arg("get").env("AWS_ECR_LOG_FILE", &log), HOST);
+    ran.password_for(HOST);
     let page = pages.join("docker-credential-ecr-login.1");
-    for (path, mode) in [(settings, 0o600), (password, 0o600), (page, 0o644)] {
+    for (path, mode) in [(settings.clone(), 0o600), (password, 0o600), (page, 0o644), (log, 0o600)] {
         assert_eq!(state(&path), (none(), mode), "{path:?}");
+    }
+    let cache = helper.cache_dir();
+    let caches = cache.parent().expect("a directory").to_owned();
+    for (dir, mode) in [(pages, 0o755), (settings.with_file_name(""), 0o700), (caches, 0o700), (cache, 0o700)] {
+        let inherited = getxattr(&dir, "system.posix_acl_default", &mut [0; 1024]);
+        assert_eq!((state(&dir), inherited), ((none(), mode), Err(rustix::io::Errno::NODATA)), "{dir:?}");
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
             // No program that others may exchange gets into a directory for all users, and none there is replaced.
             let there = place.map(|place| place.join(NAME)).filter(|there| there.symlink_metadata().is_err());
             let hint = match (here, there) {
-                (Some(here), Some(there)) if platform::is_unchanged_by_others(Path::new(&here)) => with_command(
+                (Some(here), Some(there)) if platform::is_out_of_reach_of_others(Path::new(&here)) => with_command(
                     "copy it into a directory of the PATH",
                     &format!("{sudo}install -m 755 {{}} {{}}"),
                     &[Path::new(&here), &there],
