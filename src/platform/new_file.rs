@@ -13,8 +13,6 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
 use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-#[cfg(target_os = "linux")]
-use super::access_list::copy_access_list;
 use super::destination::{Destination, PRIVATE, is_regular};
 #[cfg(target_os = "linux")]
 use super::users::mount_at;
@@ -85,6 +83,7 @@ pub struct NewFile {
     destination: Destination,
     access: Access,
     /// The file whose access list it gets.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Linux has the lists"))]
     old: Option<File>,
     /// The file that it replaces.
     existing: Option<Stat>,
@@ -167,16 +166,10 @@ impl NewFile {
         };
         let is_given = owner.map_or(Ok(true), |owner| give(&self.file, owner))?;
         // The rights of another group or of those in another list are nobody's here.
-        let is_alike = is_given && copy_access_list(self.old.as_ref(), &self.file).is_ok();
-        Ok(fchmod(&self.file, if is_alike { mode } else { mode & Mode::RWXU })?)
+        #[cfg(target_os = "linux")]
+        let is_given = is_given && super::access_list::copy_access_list(self.old.as_ref(), &self.file).is_ok();
+        Ok(fchmod(&self.file, if is_given { mode } else { mode & Mode::RWXU })?)
     }
-}
-
-/// Other systems have other lists.
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "Linux needs it")]
-fn copy_access_list(_old: Option<&File>, _new: &File) -> io::Result<()> {
-    Ok(())
 }
 
 impl Drop for NewFile {

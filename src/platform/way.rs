@@ -15,8 +15,6 @@ use rustix::fs::{fchmod, fchown, fstat, mkdirat, openat, readlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{getegid, umask};
 
-#[cfg(target_os = "linux")]
-use super::access_list::{has_access_list, remove_access_lists};
 use super::writing::check_path;
 use super::{own_id, with_command};
 
@@ -135,7 +133,7 @@ impl Way {
         let is_private_group = || {
             let is_private = self.of_dir.st_gid == own_id() && getegid().as_raw() == own_id();
             #[cfg(target_os = "linux")]
-            let is_private = is_private && !has_access_list(&self.dir);
+            let is_private = is_private && !super::access_list::has_access_list(&self.dir);
             is_private
         };
         let is_open = || mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_private_group());
@@ -254,7 +252,7 @@ impl Way {
                 }
             }
             #[cfg(target_os = "linux")]
-            remove_access_lists(&dir)?;
+            super::access_list::remove_access_lists(&dir)?;
             fchmod(&dir, mode)?;
         }
         let of_dir = fstat(&dir)?;
