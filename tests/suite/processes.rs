@@ -218,7 +218,6 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
     let counts = [
         "file://k.json",
         "fileb://./k.json",
-        "--cli-input-json=file://sub/../k.json",
         "file://~/work/k.json",
         "-aaaaaaaaaaaafk.json",
         "1rk.json",
@@ -245,6 +244,8 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
             "-vCsub",
             "-vC../work",
             "-sC..",
+            "../bin/late",
+            "--cli-input-json=file://sub/../k.json",
             "--dir=~/work",
             "-I~/work",
             "-m pkg.sub",
@@ -265,7 +266,7 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
         ("new", "export-pkg arn:aws:iam::111122223333:role/pkg --profile sub1", "AKIAFIRST1"),
         ("new", "--role=arn:pkg:iam::111122223333:role/dev", "AKIAFIRST1"),
         ("late.js", "./late", "AKIASECOND"),
-        ("../bin/late.js", "../bin/late", "AKIASECOND"),
+        ("../bin/late.js", "~/bin/late", "AKIASECOND"),
         ("../bin/conf.json", "--conf=conf.json", "AKIASECOND"),
         ("new", "https://host.test/tmp", "AKIAFIRST1"),
         ("new", "--role=new", "AKIASECOND"),
@@ -279,6 +280,35 @@ fn a_file_of_the_directory_counts_wherever_its_name_stands_in_a_word() {
         prints(&user, "AKIASECOND");
         fs::write(user.at("work").join(name), "").expect("a write");
         user.expect_in(&user.at("work"), &command, expected);
+    });
+}
+
+/// What Python's `abspath` and Go's `filepath.Clean` do: the kernel finds another file, or none.
+#[test]
+fn a_path_that_leads_upwards_is_not_cached_since_programs_may_resolve_it_by_its_text() {
+    let words = [
+        "HOME/current/../k.json",
+        "HOME/absent/../k.json",
+        "HOME/line/../k.json",
+        "--file=~/absent/../k.json",
+        "--file=absent/../../k.json",
+    ];
+    each(&words, |word| {
+        let user = Printing::new();
+        let show = "#!/bin/sh\nword=${1#--file=}\ncase $word in '~'*) word=$HOME${word#?};; esac\n\
+             cat \"$(realpath -sm \"$word\")\"\n";
+        crate::process::write_program(user.at("bin/show"), show);
+        for file in ["releases/k.json", "releases/7/x", "line", "work/x"] {
+            user.helper.write(file, "x");
+        }
+        symlink("releases/7", user.at("current")).expect("a link");
+        let home = user.helper.home().display().to_string();
+        for id in ["AKIAFIRST1", "AKIASECOND"] {
+            let keys = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+            user.helper.write("k.json", &keys);
+            let (who, cached) = user.run(&format!("~/bin/show {}", word.replace("HOME", &home)), &user.at("work"));
+            assert!(who == id && !cached, "{word}: {who}");
+        }
     });
 }
 

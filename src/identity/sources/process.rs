@@ -2,10 +2,10 @@
 //!
 //! The command runs in the current directory, by `sh -c` (on Windows by `cmd.exe /C`), with the whole environment. So the key
 //! holds that directory and environment, the shell and every program that a word can name, as the PATH resolves them, the state
-//! of every path in the words, and the files in which the AWS CLI keeps sessions, since many of these programs ask the AWS
-//! CLI. Only words and quotes are understood. With any other syntax the output is not cached: an expansion, a script inside a
-//! word or a directory could refer to any file. A change of anything else that a program reads takes effect at the next
-//! refresh.
+//! of every path in the words, and the files in which the AWS CLI keeps sessions, since many of these programs ask the AWS CLI.
+//! Only words and quotes are understood. With any other syntax the output is not cached: an expansion, a script inside a word or
+//! a directory could refer to any file, and programs that resolve `..` by its text (Go's `filepath.Clean`) miss a link before it.
+//! A change of anything else that a program reads takes effect at the next refresh.
 //!
 //! What is relative to the current directory is not taken out of the words: the names that the directory has are looked for in
 //! them, wherever they stand. So any other name there sends a later `get` through the settings again, to the same key if no word
@@ -74,7 +74,10 @@ fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Nam
     let mut found =
         Found { env, known: always.into(), absent: BTreeMap::new(), names: None, relative: BTreeSet::new() };
     let sessions = SESSIONS.iter().filter_map(|below| Some(env.home()?.join(below)));
-    found.known.extend(sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")).map(Dependency::Folder));
+    for folder in sessions.chain(env.aws_file("AWS_LOGIN_CACHE_DIRECTORY")) {
+        check_unambiguous(&folder)?;
+        found.known.insert(Dependency::Folder(folder));
+    }
     found.add_made_up(command);
     let words = split(command, env)?;
     let joining = words.iter().map(|word| 1 + word.matches(JOINING).count());
@@ -184,6 +187,7 @@ impl Found<'_> {
     }
 
     fn add_path(&mut self, path: &Path, depth: usize) -> Result<(), String> {
+        check_unambiguous(path)?;
         if path.is_dir() {
             return Ok(());
         }
@@ -231,6 +235,12 @@ fn first_absent(path: &Path) -> Option<(PathBuf, OsString)> {
     let name = path.strip_prefix(existing).ok()?.components().next()?.as_os_str().to_owned();
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     Some((existing.to_owned(), name))
+}
+
+/// Fails when programs may take a path for another one than the kernel does.
+fn check_unambiguous(path: &Path) -> Result<(), String> {
+    let is_ambiguous = path.to_string_lossy().contains("..");
+    if is_ambiguous { Err("a path has '..', which some programs resolve by its text alone".to_owned()) } else { Ok(()) }
 }
 
 /// What the `#!` line of a script says: its interpreter, and an argument for that.
