@@ -312,6 +312,53 @@ fn a_path_that_leads_upwards_is_not_cached_since_programs_may_resolve_it_by_its_
     });
 }
 
+/// Programs may find sessions of the AWS CLI elsewhere than the helper, which takes no home directory from a relative path.
+#[test]
+fn a_process_with_an_uncertain_home_directory_is_not_cached() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    let session = |id: &str| {
+        let keys = format!("{{\"Version\":1,\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}\n");
+        user.helper.write("home/.aws/sso/cache/keys", &keys)
+    };
+    let show = format!("#!/bin/sh\ncat {}/home/.aws/sso/cache/keys\n", at("").display());
+    crate::process::write_program(at("bin/show"), show);
+    let config = format!("[default]\ncredential_process = {}\n", at("bin/show").display());
+    let config = user.helper.write("config", &config).display().to_string();
+    fs::create_dir(at("other")).and_then(|()| symlink("other", at("link"))).expect("a link");
+    let [plain, upwards] = ["home", "link/../home"].map(|home| at(home).display().to_string());
+    let logins = at("link/../logins").display().to_string();
+    for (home, logins, is_cached) in [
+        ("home", "", false),
+        ("", "", false),
+        (upwards.as_str(), "", false),
+        (plain.as_str(), logins.as_str(), false),
+        (plain.as_str(), "", true),
+    ] {
+        let log = at("logs/log");
+        let _ = fs::remove_file(&log);
+        let cache = at(".cache").display().to_string();
+        let vars = [
+            ("HOME", home),
+            ("AWS_LOGIN_CACHE_DIRECTORY", logins),
+            ("AWS_CONFIG_FILE", &config),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_ECR_CACHE_DIR", &cache),
+            ("AWS_ECR_LOG", "debug"),
+            ("AWS_ECR_LOG_FILE", log.to_str().expect("UTF-8")),
+        ];
+        for id in ["AKIAFIRST1", "AKIASECOND"] {
+            settle(&[&session(id), &at("home/.aws/sso/cache")]);
+            for _ in 0..2 {
+                assert_eq!(who(&get_with(&user.helper, &vars, user.helper.home())), id, "HOME={home}");
+            }
+        }
+        let log = fs::read_to_string(&log).expect("a log");
+        assert_eq!(log.contains("token served from the cache"), is_cached, "HOME={home}: {log}");
+        assert_eq!(log.contains("HOME is no absolute path"), home != plain, "HOME={home}: {log}");
+    }
+}
+
 #[test]
 fn a_process_is_another_when_what_its_scripts_run_by_changes() {
     let script = |user: &Printing, path: &str, text: &str| {

@@ -45,7 +45,15 @@ impl Process {
     }
 
     pub(super) fn observe(&self, observations: &mut Observations<'_>) {
-        match dependencies(&self.command, observations.env) {
+        let env = observations.env;
+        if env.is_empty(Env::HOME) || env.home().is_none_or(|home| check_unambiguous(&home).is_err()) {
+            observations.refuse(Failure::new(
+                Code::CacheUnused,
+                format!("{} is no absolute path without '..', so programs may find another home directory", Env::HOME),
+                "set it to the path of the home directory",
+            ));
+        }
+        match dependencies(&self.command, env) {
             Ok((dependencies, names)) => {
                 for dependency in dependencies {
                     observations.add(dependency);
