@@ -46,7 +46,7 @@ pub enum Dependency {
     /// That a directory has none of some names, which are hashes of words of a command; those with an ending after such a name, with
     /// their states.
     Absent(PathBuf, Vec<String>),
-    /// The current directory.
+    /// The current directory, and a PWD that leads there through a link: a shell and Go's `os.Getwd` go by it.
     Directory,
     /// The names in the current directory. They do not change the key: of those that a command may mean, the files do.
     Names,
@@ -116,7 +116,7 @@ impl Observed {
     /// The paths that the dependency is about: of a program, all that the PATH leads to until it is found.
     pub(super) fn paths(&self, env: &Env) -> Vec<PathBuf> {
         match &self.dependency {
-            Dependency::Directory => Env::current_dir().into_iter().collect(),
+            Dependency::Directory => Env::current_dir().into_iter().chain(env.path_as_it_is("PWD")).collect(),
             Dependency::Program(name) => {
                 let mut paths = Vec::new();
                 for dir in env.search_path() {
@@ -215,8 +215,11 @@ impl Dependency {
             Self::Names => Names::here().map(|names| names.digest()),
             Self::Directory => {
                 let directory = Env::current_dir()?;
-                let inode = directory.metadata().map_or_else(|_| String::new(), |metadata| inode(&metadata));
-                Some(KeyHasher::digest([path_bytes(&directory), inode.as_bytes()]))
+                let here = inode(&Path::new(".").metadata().ok()?);
+                let leads_here = |pwd: &Path| pwd.metadata().is_ok_and(|metadata| inode(&metadata) == here);
+                let pwd = env.os("PWD").filter(|pwd| *pwd != directory.as_os_str()).map(Path::new);
+                let pwd = pwd.filter(|pwd| pwd.is_absolute() && leads_here(pwd)).map(path_bytes);
+                Some(KeyHasher::digest([path_bytes(&directory), here.as_bytes()].into_iter().chain(pwd)))
             }
             Self::Folder(path) => listing(path, MOST_FILES, |file| {
                 let name = file.file_name();

@@ -54,7 +54,7 @@ const OWN_IRRELEVANT: &[&str] = &[
 /// What docker, terminals, shells and CI systems make up for each run, separated by blanks, by the program that sets it, with the
 /// place that says so where it is not its manual. No role, profile, branch, environment or person is among it.
 const MADE_UP: &[&str] = &[
-    // Shells.
+    // Shells. A PWD that leads to the current directory through a link counts with that directory.
     "_ PWD OLDPWD SHLVL COLUMNS LINES",
     // docker, for its plugins, and what it traces with.
     "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND DOCKER_CLI_PLUGIN_SOCKET \

@@ -312,6 +312,54 @@ fn a_path_that_leads_upwards_is_not_cached_since_programs_may_resolve_it_by_its_
     });
 }
 
+/// A shell believes a PWD that leads to the current directory, and goes on from there by `cd ..`.
+#[test]
+fn a_process_is_another_where_another_link_leads_to_the_current_directory() {
+    let user = Printing::new();
+    let keys = r#"{\"Version\":1,\"AccessKeyId\":\"AKIA$(basename $PWD)\",\"SecretAccessKey\":\"s\"}"#;
+    // The helper does not know the file from which the script takes its steps.
+    crate::process::write_program(user.at("bin/up"), "#!/bin/sh\necho run >> ~/logs/runs\n. ~/kept/steps\n");
+    let up = format!("cd ..\necho \"{keys}\"\n");
+    user.helper.write("kept/steps", &up);
+    let config = user.helper.write(".aws/config", "[default]\ncredential_process = ~/bin/up\n");
+    for dir in ["REAL1/work", "LINK1", "LINK2", "FLIPS"] {
+        fs::create_dir_all(user.at(dir)).expect("a directory");
+    }
+    symlink("../LINK1", user.at("FLIPS/work")).expect("a link");
+    for link in ["LINK1/work", "LINK2/work"] {
+        symlink("../REAL1/work", user.at(link)).expect("a link");
+    }
+    settle(&[&config, &user.at("bin/up"), &user.at("LINK2/work")]);
+    let home = user.helper.home().display().to_string();
+    let get = |pwd: &str| {
+        let pwd = pwd.replace("HOME", &home);
+        let ran = get_with(&user.helper, &[("PWD", &pwd), ("OLDPWD", &pwd)], &user.at("REAL1/work"));
+        let runs = fs::read_to_string(user.at("logs/runs")).expect("runs");
+        (who(&ran), runs.lines().count())
+    };
+    for (pwd, id, runs) in [
+        ("HOME/REAL1/work", "AKIAREAL1", 1),
+        ("HOME/LINK1/work", "AKIALINK1", 2),
+        ("HOME/LINK2/work", "AKIALINK2", 3),
+        ("HOME/LINK1/work", "AKIALINK1", 3),
+        ("HOME/REAL1/work", "AKIAREAL1", 3),
+        ("HOME/LINK1", "AKIAREAL1", 3),
+        ("HOME/absent", "AKIAREAL1", 3),
+        (".", "AKIAREAL1", 3),
+        ("", "AKIAREAL1", 3),
+    ] {
+        assert_eq!(get(pwd), (id.to_owned(), runs), "{pwd}");
+    }
+    // A link that leads there only while the process runs.
+    crate::process::write_program(user.at("bin/up"), "#!/bin/sh\necho run >> ~/logs/runs\n. ~/kept/steps\n");
+    settle(&[&user.at("bin/up"), &user.at("FLIPS/work")]);
+    let there = format!("ln -sfn ../REAL1/work ~/FLIPS/work\ncd ~/FLIPS/work\n{up}ln -sfn ../LINK1 ~/FLIPS/work\n");
+    user.helper.write("kept/steps", &there);
+    assert_eq!(get("HOME/FLIPS/work"), ("AKIAFLIPS".to_owned(), 4));
+    user.helper.write("kept/steps", &up);
+    assert_eq!(get("HOME/FLIPS/work"), ("AKIAREAL1".to_owned(), 5));
+}
+
 /// Programs may find sessions of the AWS CLI elsewhere than the helper, which takes no home directory from a relative path.
 #[test]
 fn a_process_with_an_uncertain_home_directory_is_not_cached() {
