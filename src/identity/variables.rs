@@ -54,17 +54,17 @@ const OWN_IRRELEVANT: &[&str] = &[
 /// What docker, terminals, shells and CI systems make up for each run, separated by blanks, by the program that sets it, with the
 /// place that says so where it is not its manual. No role, profile, branch, environment or person is among it.
 const MADE_UP: &[&str] = &[
-    // Shells. A PWD that leads to the current directory through a link counts with that directory.
-    "_ PWD OLDPWD SHLVL COLUMNS LINES",
+    // Shells, starship, atuin. A PWD that leads to the current directory through a link counts with that directory.
+    "_ PWD OLDPWD SHLVL COLUMNS LINES ATUIN_HISTORY_ID ATUIN_SESSION ATUIN_SHLVL STARSHIP_SESSION_KEY",
     // docker, for its plugins, and what it traces with.
     "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND DOCKER_CLI_PLUGIN_SOCKET \
          DOCKER_CLI_PLUGIN_USE_DIAL_STDIO TRACEPARENT TRACESTATE",
     // Terminals and their multiplexers: kitty ("Glossary"), alacritty (alacritty(1)), wezterm, Konsole (D-Bus names).
-    "ALACRITTY_LOG ALACRITTY_SOCKET ALACRITTY_WINDOW_ID GNOME_TERMINAL_SCREEN GNOME_TERMINAL_SERVICE \
-         GPG_TTY ITERM_SESSION_ID KITTY_LISTEN_ON KITTY_PID KITTY_PUBLIC_KEY KITTY_WINDOW_ID \
-         KONSOLE_DBUS_SERVICE KONSOLE_DBUS_SESSION KONSOLE_DBUS_WINDOW SHELL_SESSION_ID STY \
-         TERMINATOR_UUID TERM_SESSION_ID TILIX_ID TMUX TMUX_PANE WARP_SESSION_ID WEZTERM_PANE \
-         WEZTERM_UNIX_SOCKET WINDOW WINDOWID WSL_INTEROP WT_SESSION ZELLIJ_PANE_ID ZELLIJ_SESSION_NAME",
+    "ALACRITTY_LOG ALACRITTY_SOCKET ALACRITTY_WINDOW_ID GHOSTTY_SURFACE_ID GNOME_TERMINAL_SCREEN \
+         GNOME_TERMINAL_SERVICE GPG_TTY GUAKE_TAB_UUID ITERM_SESSION_ID KITTY_LISTEN_ON KITTY_PID KITTY_PUBLIC_KEY \
+         KITTY_WINDOW_ID KONSOLE_DBUS_SERVICE KONSOLE_DBUS_SESSION KONSOLE_DBUS_WINDOW SHELL_SESSION_ID STY \
+         TERMINATOR_UUID TERM_SESSION_ID TILIX_ID TMUX TMUX_PANE WARP_SESSION_ID WEZTERM_PANE WEZTERM_UNIX_SOCKET \
+         WINDOW WINDOWID WSL_INTEROP WT_SESSION ZELLIJ_PANE_ID ZELLIJ_SESSION_NAME",
     // Editors, in their terminals: the process and the sockets of Visual Studio Code and its git extension, the one of Neovim.
     "CURSOR_TRACE_ID NVIM NVIM_LISTEN_ADDRESS VSCODE_GIT_IPC_AUTH_TOKEN VSCODE_GIT_IPC_HANDLE \
          VSCODE_IPC_HOOK VSCODE_IPC_HOOK_CLI VSCODE_IPC_HOOK_EXTHOST VSCODE_PID",
