@@ -81,7 +81,8 @@ fuzz_target!(|input: &[u8]| {
     if let Err(failure) = exchange.renew_sign_in(&target, &identity, deadline) {
         check(&failure);
     }
-    let session = exchange.open_session(&target, &identity, &codes, deadline);
+    let source = exchange.ask_source(&target, &identity, deadline);
+    let session = source.and_then(|source| source.assume_roles(&codes, deadline));
     let issued = session.and_then(|session| {
         let token = session.clone().request_token(deadline);
         let _ = session.clock_ahead();

@@ -38,16 +38,9 @@ impl MfaCode {
     }
 }
 
-/// Resolves the credentials of the identity in `context`: those of its source, then those of its roles.
-pub(super) async fn resolve(codes: &[MfaCode], context: &Context) -> Result<SigningKeys, Failure> {
-    let sts = sts_config(context);
-    let keys = from_source(&sts, context).await?;
-    context.within_time_of_services(Box::pin(assume_roles(&sts, keys, codes, context))).await
-}
-
 /// The configuration of STS. For a dual-stack registry STS is asked at its dual-stack name too, since the network may have no
 /// IPv4, unless a setting names its URL, which the SDK does not combine with that.
-fn sts_config(context: &Context) -> SdkConfig {
+pub(super) fn sts_config(context: &Context) -> SdkConfig {
     let config = &context.config;
     let has_url = context.identity.endpoint_url("STS").is_some();
     if !context.target.registry.dual_stack() || config.use_dual_stack().is_some() || has_url {
@@ -57,29 +50,30 @@ fn sts_config(context: &Context) -> SdkConfig {
 }
 
 /// Gets a session with MFA if there is a code for the user, and assumes the roles.
-async fn assume_roles(
-    config: &SdkConfig,
+pub(super) async fn assume_roles(
     mut keys: SigningKeys,
     codes: &[MfaCode],
     context: &Context,
 ) -> Result<SigningKeys, Failure> {
+    let config = sts_config(context);
     if let Some(code) = codes.iter().find(|code| code.device.role.is_none()) {
-        keys = user_session(config, &keys, code, context).await?;
+        keys = user_session(&config, &keys, code, context).await?;
     }
     for (index, role) in context.identity.chain.roles.iter().enumerate() {
         let code = codes.iter().find(|code| code.device.role == Some(index));
-        keys = assume(config, &keys, role, code, context).await?;
+        keys = assume(&config, &keys, role, code, context).await?;
     }
     Ok(keys)
 }
 
-async fn from_source(sts: &SdkConfig, context: &Context) -> Result<SigningKeys, Failure> {
+/// Asks the source of the identity in `context`, and no other.
+pub(super) async fn from_source(context: &Context) -> Result<SigningKeys, Failure> {
     match context.source() {
         Source::Keys(of) => from_settings(of, context.source()),
         Source::Sso(sso) => sso::credentials(sso, context).await,
         Source::Login(of) => login::credentials(of),
         Source::Process(process) => process::credentials(process, context).await,
-        Source::WebIdentity(of) => from_web_identity(sts, of, context).await,
+        Source::WebIdentity(of) => from_web_identity(&sts_config(context), of, context).await,
         Source::Container(container) => container::credentials(container, context).await,
         Source::Instance(instance) => instance::credentials(&instance.endpoint, context).await,
     }

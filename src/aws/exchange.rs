@@ -5,15 +5,13 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use log::debug;
-
 use super::context::Context;
-use super::credentials::{self, MfaCode};
+use super::credentials;
 use super::endpoint::Endpoint;
 use super::http::{LastRequest, Network};
 use super::renewal::{self, Renewal};
 use super::sdk_config::sdk_config;
-use super::session::Session;
+use super::session::{Session, SourceKeys};
 use super::signing_keys::SigningKeys;
 use super::tls::Trust;
 use super::worker::Worker;
@@ -61,21 +59,22 @@ impl Exchange {
         })
     }
 
-    /// Resolves the credentials of `identity`, with the codes of MFA devices.
-    pub fn open_session(
+    /// Asks the source of `identity` for its keys.
+    pub fn ask_source(
         &self,
         target: &Target,
         identity: &Arc<Identity>,
-        codes: &[MfaCode],
         deadline: Instant,
-    ) -> Result<Session, Failure> {
-        let (worker, codes) = (self.worker.clone(), codes.to_vec());
-        self.step(
-            target,
-            identity,
-            deadline,
-            |context| async move { Box::pin(open_session(context, &codes, worker)).await },
-        )
+    ) -> Result<SourceKeys, Failure> {
+        let worker = self.worker.clone();
+        self.step(target, identity, deadline, |context| async move {
+            let started = Instant::now();
+            let keys = Box::pin(credentials::from_source(&context)).await;
+            let keys = keys.map_err(|failure| renewal::explain(failure, &context))?;
+            let took = started.elapsed();
+            let cache_key = cache_key(&keys, &context).await;
+            Ok(SourceKeys { session: Session { worker, keys, context: Arc::new(context), cache_key }, took })
+        })
     }
 
     /// Runs a step in a context for `target` and `identity`.
@@ -113,24 +112,15 @@ impl Exchange {
     }
 }
 
-/// Resolves the credentials, with the codes of MFA devices.
-async fn open_session(context: Context, codes: &[MfaCode], worker: Worker) -> Result<Session, Failure> {
-    let started = Instant::now();
-    let keys = Box::pin(credentials::resolve(codes, &context)).await;
-    let keys = keys.map_err(|failure| renewal::explain(failure, &context))?;
-    let took_ms = started.elapsed().as_millis();
-    debug!(credentials = context.describe_caller(), took_ms; "credentials found");
-    let cache_key = cache_key(&keys, &context).await;
-    Ok(Session { worker, keys, context: Arc::new(context), cache_key })
-}
-
-/// The key of the token that these credentials request, if other settings may lead to them too.
+/// The key of the token that these keys of the source request by the roles, if other settings may lead to them too.
 async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
-    if !context.identity.may_give_same_credentials() {
+    let Context { target, identity, network, .. } = context;
+    if !identity.source().may_give_same_keys() {
         return None;
     }
-    let uri = context.endpoint.resolve(&context.target).await?;
-    let proxy = context.network.proxy_for(&uri);
-    let certificates = context.network.describe_roots();
-    Some(credentials_key(&context.target.registry, &uri.to_string(), proxy.as_deref(), certificates, keys.parts()))
+    let uri = context.endpoint.resolve(target).await?;
+    let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri), network.describe_roots());
+    let (roles, sts) = (&identity.chain.roles, credentials::sts_config(context));
+    let sts = (identity.endpoint_url("STS"), sts.use_fips(), sts.use_dual_stack());
+    Some(credentials_key(&target.registry, &endpoint, proxy.as_deref(), certificates, keys.parts(), roles, sts))
 }

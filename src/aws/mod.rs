@@ -3,10 +3,10 @@
 //! `aws_*` crates appear in this module alone, and so does asynchronous code, except for the wait for signals in
 //! [`platform`](crate::platform). No cached `get` enters the module: it is for those that are not, and for commands that always ask AWS.
 //!
-//! One worker with a current-thread runtime takes every step of an [`exchange`]. [`credentials`] are resolved before the call to
-//! ECR ([`session`]): inside an API call, the SDK reports their failure as one of the connection. The call sends
-//! no registry ids: a token is valid for every registry that the principal can reach in the region (Amazon ECR API
-//! reference, GetAuthorizationToken). [`diagnose`] makes messages from the SDK's errors.
+//! One worker with a current-thread runtime takes every step of an [`exchange`]. The source of the [`credentials`] is asked first, then
+//! the roles are assumed, then ECR is asked ([`session`]): inside an API call, the SDK reports a failure of the credentials as one of
+//! the connection. The call sends no registry ids: a token is valid for every registry that the principal can reach in the region
+//! (Amazon ECR API reference, GetAuthorizationToken). [`diagnose`] makes messages from the SDK's errors.
 
 mod container;
 mod context;
@@ -38,4 +38,4 @@ pub use exchange::Exchange;
 pub use http::answer_with;
 pub use probe::{RegistryAnswer, Route};
 pub use renewal::Renewal;
-pub use session::{IssuedToken, Session};
+pub use session::{IssuedToken, Session, SourceKeys};

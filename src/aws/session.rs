@@ -1,4 +1,5 @@
-//! Resolved credentials, and the call to ECR that exchanges them for a token.
+//! Resolved credentials: the keys of the source, those of the roles that are assumed with them, and the call to ECR that exchanges
+//! the last ones for a token.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use aws_sdk_ecr::types::AuthorizationData;
 use log::debug;
 
 use super::context::Context;
+use super::credentials::{self, MfaCode};
 use super::endpoint::Endpoint;
 use super::signing_keys::SigningKeys;
 use super::worker::Worker;
@@ -36,6 +38,34 @@ pub struct Session {
     pub(super) cache_key: Option<CacheKey>,
 }
 
+/// The keys of a source, with which the roles are to be assumed before anything is requested.
+pub struct SourceKeys {
+    pub(super) session: Session,
+    /// How long the source took.
+    pub(super) took: Duration,
+}
+
+impl SourceKeys {
+    /// The key of the token that these very keys request by the roles, whatever settings led to them. `None` when no other settings
+    /// could lead to them.
+    pub fn cache_key(&self) -> Option<&CacheKey> {
+        self.session.cache_key()
+    }
+
+    /// Assumes the roles, with the codes of MFA devices, by `deadline`.
+    pub fn assume_roles(&self, codes: &[MfaCode], deadline: Instant) -> Result<Session, Failure> {
+        let (session, codes, source_took) = (self.session.clone(), codes.to_vec(), self.took);
+        self.session.step(deadline, async move {
+            let started = Instant::now();
+            let roles = credentials::assume_roles(session.keys, &codes, &session.context);
+            let keys = session.context.within_time_of_services(Box::pin(roles)).await?;
+            let took_ms = (source_took + started.elapsed()).as_millis();
+            debug!(credentials = session.context.describe_caller(), took_ms; "credentials found");
+            Ok(Session { keys, ..session })
+        })
+    }
+}
+
 /// No token is valid for longer (Amazon ECR API reference, GetAuthorizationToken). An emulator may answer with milliseconds or with
 /// a time that no calendar has.
 const LONGEST_LIFE: Duration = Duration::from_hours(12);
@@ -46,8 +76,7 @@ impl Session {
         self.keys.id()
     }
 
-    /// The key of a token that these very credentials request, whatever settings led to them. `None` when no other settings
-    /// could lead to them.
+    /// The key of the [`SourceKeys`] that it began as.
     pub fn cache_key(&self) -> Option<&CacheKey> {
         self.cache_key.as_ref()
     }

@@ -35,8 +35,8 @@ pub struct Entry {
     region: Region,
     /// The token.
     pub token: Token,
-    /// The key of the credentials that requested it, where another identity may be given the same ones. The token has a second
-    /// entry of that key.
+    /// The key of the credentials that requested it, by source and roles, where another identity may be given the same ones. The
+    /// token has a second entry of that key.
     pub credentials: Option<CacheKey>,
     /// When the token was issued, to the second.
     #[serde(with = "rfc3339")]

@@ -3,11 +3,12 @@
 //! [`identity_key`] hashes everything that decides which token a registry gets; [`request_key`] hashes the version of
 //! the helper, the environment and the host. The module [`identity`](super) describes both.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::hash::{CacheKey, KeyHasher};
 use super::{profiles, variables};
-use crate::config::Target;
+use crate::config::{Role, Target};
 use crate::env::Env;
 use crate::registry::Registry;
 
@@ -42,22 +43,23 @@ pub(super) fn identity_key(env: &Env, target: &Target) -> KeyHasher {
     if let Some(bundle) = ca_bundle {
         parts.add("CA bundle", bundle.as_os_str().as_encoded_bytes());
     }
-    let mut serialized = Sha256::new();
-    serde_json::to_writer(&mut serialized, caller).expect("a hash takes all bytes");
-    parts.add("caller", serialized.finalize());
+    add_serialized(&mut parts, "caller", caller);
     add_home(&mut parts, env);
     parts.add_variables(variables::for_identity(env));
     parts
 }
 
-/// The key of the token that these very credentials request from the service at `endpoint`, whatever settings led to them. Who
-/// trusts other certificates may not have a token, nor a failure, of those who trust these.
+/// The key of the token that these very keys of a source request from the service at `endpoint`, by these roles, whatever settings
+/// led to them. `sts` is the URL of STS that a setting names, and whether its FIPS and its dual-stack endpoint is asked. Who trusts
+/// other certificates may not have a token, nor a failure, of those who trust these.
 pub fn credentials_key(
     registry: &Registry,
     endpoint: &str,
     proxy: Option<&str>,
     certificates: &str,
     [id, secret, token]: [&str; 3],
+    roles: &[Role],
+    sts: (Option<&str>, Option<bool>, Option<bool>),
 ) -> CacheKey {
     let mut parts = KeyHasher::default();
     add_registry(&mut parts, registry);
@@ -67,7 +69,16 @@ pub fn credentials_key(
     parts.add("resolved access key id", id);
     parts.add("resolved secret access key", secret);
     parts.add("resolved session token", token);
+    if !roles.is_empty() {
+        add_serialized(&mut parts, "roles", &(roles, sts));
+    }
     parts.into_key()
+}
+
+fn add_serialized(parts: &mut KeyHasher, name: &str, value: &impl Serialize) {
+    let mut serialized = Sha256::new();
+    serde_json::to_writer(&mut serialized, value).expect("a hash takes all bytes");
+    parts.add(name, serialized.finalize());
 }
 
 fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
@@ -79,12 +90,15 @@ fn add_registry(parts: &mut KeyHasher, registry: &Registry) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::time::{Duration, Instant};
 
     use super::super::CacheKey;
-    use crate::config::Config;
+    use super::credentials_key;
+    use crate::config::{Config, Role};
     use crate::env::Env;
     use crate::identity::Identity;
+    use crate::registry::Registry;
 
     fn key(host: &str, vars: &[(&str, &str)]) -> CacheKey {
         let none = [("HOME", "/nonexistent"), ("AWS_ECR_CONFIG_FILE", "/dev/null")];
@@ -93,6 +107,20 @@ mod tests {
         let target =
             Config::load(&env, deadline).expect("settings").target(&env, host).expect("settings").expect("a target");
         Identity::read(&env, &target, deadline).expect("an identity").key
+    }
+
+    #[test]
+    fn the_key_of_credentials_differs_with_how_and_where_roles_are_assumed_and_without_roles_with_neither() {
+        let registry = Registry::parse("111122223333.dkr.ecr.us-east-1.amazonaws.com").expect("a registry");
+        let key = |roles: &[Role], sts| credentials_key(&registry, "e", None, "c", ["i", "s", "t"], roles, sts);
+        let (default, fips, dual_stack) = ((None, None, None), (None, Some(true), None), (None, None, Some(true)));
+        let [arn, session_name] = ["arn:aws:iam::111122223333:role/a", "s"].map(str::to_owned);
+        let role = [Role { arn, external_id: None, session_name, region: None, mfa_serial: None }];
+        let with_mfa = [Role { mfa_serial: Some("m".to_owned()), ..role[0].clone() }];
+        let of_role = [default, fips, dual_stack].map(|sts| key(&role, sts));
+        let keys: HashSet<_> = of_role.into_iter().chain([key(&[], default), key(&with_mfa, default)]).collect();
+        assert_eq!(keys.len(), 5);
+        assert!(keys.contains(&key(&[], fips)));
     }
 
     #[test]

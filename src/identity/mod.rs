@@ -34,7 +34,7 @@
 //! | the token of a CI job in a variable | the variable's name; the claims in it, or the whole token if it is not a JWT; this boot | at once; a rotated token is no change |
 //! | the token of a GitHub Actions job | the URL and the token of its request, which no other job has; this boot | at once; each job requests a token of its own |
 //! | a kubelet's service account token | the claims in it, the role, the session name; this boot | at once; a rotated token is no change |
-//! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs no call to ECR if it gives the same keys |
+//! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs no call to STS or ECR if it gives the same keys |
 //! | `aws login` session | the whole session file, or that it is absent; this boot | at once; as for SSO |
 //! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words and of the AWS CLI's sessions; interpreters of scripts among them; the whole environment except what is [made up](variables) for each run; this boot and sandbox; the user and groups of the process. Not cached when the helper does not understand the command ([`shell_words`]) | all this at once; anything else that the process reads, at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the claims of the token file; without a token, this sandbox; this boot | at once; another role behind the same URI at the next refresh |
@@ -43,6 +43,10 @@
 //! "This boot" prevents a home directory that machines share, or that is part of an image, from taking the token of one
 //! machine to another. "This sandbox" does the same for containers of one machine, each of which may get a role of its own from
 //! the same address. On a system that does not report them, tokens of such sources are not cached.
+//!
+//! A source that had to be asked may give the keys that it gave to another identity. So its tokens have a second key
+//! ([`credentials_key`]): these keys, the roles, and where the services are asked. STS gives other keys for a role each time, which
+//! are not in it.
 //!
 //! Even this is too slow for a cache hit: parsing two hundred profiles takes as long as everything else. So the cache also
 //! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment and the
@@ -138,12 +142,6 @@ impl Identity {
     /// with the keys, for a session of its user.
     pub fn mfa_devices(&self) -> Vec<MfaDevice> {
         mfa::devices(&self.chain, &self.profiles)
-    }
-
-    /// Whether the same credentials may come again under other settings, so that a token counts for them too. Roles are
-    /// assumed anew each time.
-    pub fn may_give_same_credentials(&self) -> bool {
-        self.source().may_give_same_credentials() && self.chain.roles.is_empty()
     }
 
     /// The deadline of a request as this identity that should end by `deadline`: later where a program may ask a person.

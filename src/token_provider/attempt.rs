@@ -1,5 +1,8 @@
 //! One attempt to get a token for one identity: the cache, the single flight, AWS.
 //!
+//! The source of the credentials is asked within the flight of the identity. The roles are assumed, and ECR is asked, within that of the
+//! keys that the source gave: who has a token by the same keys and the same roles asks neither STS nor ECR.
+//!
 //! While a valid token is in the cache, a refresh is advisory, as in the AWS SDKs: one process tries it, for a short time. After
 //! a failure no process tries again for some minutes, until the last tenth of the token's lifetime. The order of all this is
 //! [`protocol`](crate::cache::protocol)'s.
@@ -12,7 +15,7 @@ use log::{debug, info, warn};
 
 use super::authenticator::{Authenticator, Resolved};
 use super::{IssuedToken, Purpose, log_entry};
-use crate::aws::Renewal;
+use crate::aws::{Renewal, SourceKeys};
 use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
 use crate::code::Code;
 use crate::config::Target;
@@ -62,13 +65,13 @@ impl TokenRequest<'_> {
         if self.authenticator.renew(self.identity, renewed_by)? == Renewal::Renewed {
             return Err(Stop::SettingsChanged);
         }
-        let resolved = self.authenticator.resolve(self.identity, &[], deadline)?;
-        let Some((cache, credentials)) = cache.zip(resolved.session.cache_key()) else {
-            return self.issue(&resolved, deadline);
+        let source = self.authenticator.ask_source(self.identity, deadline)?;
+        let Some((cache, credentials)) = cache.zip(source.session.cache_key()) else {
+            return self.issue(&source, deadline);
         };
         let host = &self.target.host;
-        // Of all identities with these credentials, one asks.
-        match self.flight(cache, credentials, deadline, |deadline| self.issue(&resolved, deadline))? {
+        // Of all identities with these keys and roles, one asks.
+        match self.flight(cache, credentials, deadline, |deadline| self.issue(&source, deadline))? {
             Outcome::Issued((token, _), _) => Ok((token, None)),
             // The flight of this identity serves its own token, and postpones its next refresh.
             Outcome::Cached((_, Some(entry)), why)
@@ -83,7 +86,7 @@ impl TokenRequest<'_> {
                         warn!(host, why = why.what; "no new token; serving the cached one of the same credentials");
                     }
                 }
-                Ok((token, entry.zip(resolved.key).map(|(entry, key)| entry.under(&key))))
+                Ok((token, entry.zip(source.key).map(|(entry, key)| entry.under(&key))))
             }
         }
     }
@@ -109,7 +112,8 @@ impl TokenRequest<'_> {
         })
     }
 
-    fn issue(&self, resolved: &Resolved, deadline: Instant) -> Result<Requested, Stop> {
+    fn issue(&self, source: &Resolved<SourceKeys>, deadline: Instant) -> Result<Requested, Stop> {
+        let resolved = source.assume_roles(&[], deadline)?;
         let issued = resolved.session.request_token(deadline)?;
         let entry = resolved.new_entry(self.target, &issued);
         if entry.as_ref().is_err_and(|why| why.code == Code::TokenUncacheable) {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use time::OffsetDateTime;
 
-use crate::aws::{Exchange, IssuedToken, MfaCode, Renewal, Session};
+use super::stored::forget_if_refused;
+use crate::aws::{Exchange, IssuedToken, MfaCode, Renewal, Session, SourceKeys};
 use crate::cache::{Entry, Stop};
 use crate::code::Code;
 use crate::config::Target;
@@ -20,11 +21,18 @@ use crate::identity::{CacheKey, Identity, Watch};
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
 
-/// Credentials, and what their token may be cached for.
-pub struct Resolved {
-    pub(super) session: Session,
+/// Credentials, with those of the roles unless they are a [`SourceKeys`], and what their token may be cached for.
+pub struct Resolved<S = Session> {
+    pub(super) session: S,
     /// The key of the identity, or, if it is not proven whose credentials they are, that of the credentials themselves.
     pub(super) key: Option<CacheKey>,
+}
+
+impl Resolved<SourceKeys> {
+    /// Assumes the roles, with the codes of MFA devices.
+    pub(super) fn assume_roles(&self, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Failure> {
+        Ok(Resolved { session: self.session.assume_roles(codes, deadline)?, key: self.key })
+    }
 }
 
 impl Resolved {
@@ -111,9 +119,17 @@ impl<'a> Authenticator<'a> {
 
     /// Resolves the credentials of an identity whose sign-in has been renewed, with the codes of MFA devices.
     pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
+        let source = self.ask_source(identity, deadline)?;
+        let (resolved, credentials) = (source.assume_roles(codes, deadline), source.session.cache_key());
+        Ok(resolved.inspect_err(|failure| forget_if_refused(self.env, identity, credentials, failure))?)
+    }
+
+    /// The same up to the source, before the roles.
+    pub(super) fn ask_source(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Resolved<SourceKeys>, Stop> {
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
-        let session = self.exchange.open_session(self.target, identity, codes, deadline);
+        let session = self.exchange.ask_source(self.target, identity, deadline);
+        let session = session.inspect_err(|failure| forget_if_refused(self.env, identity, None, failure));
         let session = session.map_err(|failure| stop(identity, failure, deadline))?;
         let is_cacheable = identity.uncacheable.is_none();
         if is_cacheable && watch.is_none_or(|watch| watch.saw_nothing()) {

@@ -5,7 +5,7 @@
 //! 2. Otherwise the settings determine the [`identity`](crate::identity), and its cache key. A fresh entry of this key is
 //!    served ([`attempt`]); [`Entry::freshness`] decides the token's age.
 //! 3. Otherwise one process at a time asks AWS ([`single_flight`](crate::cache::Cache::single_flight)). The others wait for its result, or serve a stale
-//!    token that is still valid.
+//!    token that is still valid. Of all identities whose sources gave the same keys, for the same roles, one asks STS and ECR.
 //!
 //! Every wait ends at the deadline of the request, which is later where a program may ask a person. A process that waits for the result
 //! of another one lets that one report its failure first. When the cache cannot be used, each process asks AWS.
@@ -44,7 +44,7 @@ use attempt::TokenRequest;
 pub use authenticator::{Authenticator, MOST_CHANGES, Resolved, unsettled};
 pub use list::{default_region, list};
 pub use login::log_in;
-pub use stored::{erase, erase_all, erase_of_everyone, inspect_cache, remove_refused, writable_cache};
+pub use stored::{erase, erase_all, erase_of_everyone, forget_if_refused, inspect_cache, writable_cache};
 
 /// What a token is requested for.
 #[derive(Clone, Copy)]

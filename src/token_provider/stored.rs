@@ -8,7 +8,6 @@ use std::time::Instant;
 use log::debug;
 
 use super::{named_host, named_target, short};
-use crate::aws::Session;
 use crate::cache::{Cache, Decided, Entry, Manifest};
 use crate::code::Code;
 use crate::config::{Config, Target};
@@ -51,10 +50,11 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
     erase_entry(&cache, &target.host, &identity.key)
 }
 
-/// Removes the cached token of an identity that AWS has refused, and those that other identities have of its credentials.
-pub fn remove_refused(env: &Env, identity: &Identity, session: Option<&Session>) {
-    let keys = iter::once(&identity.key).chain(session.and_then(Session::cache_key));
-    if let Some(cache) = trusted_cache(env) {
+/// After a refusal by AWS, removes the cached token of an identity, and those that other identities have of its credentials, whose
+/// key is known if their source was asked.
+pub fn forget_if_refused(env: &Env, identity: &Identity, credentials: Option<&CacheKey>, failure: &Failure) {
+    let keys = iter::once(&identity.key).chain(credentials);
+    if let Some(cache) = trusted_cache(env).filter(|_| failure.is_refusal) {
         keys.for_each(|key| cache.remove_refused(key));
     }
 }

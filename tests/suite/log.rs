@@ -46,6 +46,7 @@ fn the_debug_log_has_one_line_a_step_with_the_decision_and_its_reason() {
     ];
     for expected in [&miss[..], &hit[..]] {
         let log = helper.get(HOST).stderr;
+        assert!(log.matches("credentials found").count() <= 1, "{log}");
         let mut lines = log.lines();
         for words in expected {
             let found = lines.any(|line| words.iter().all(|word| line.contains(word)));

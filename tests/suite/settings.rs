@@ -476,21 +476,23 @@ fn two_users_of_one_sign_in_file_are_distinguished_by_its_content() {
 }
 
 #[test]
-fn a_sign_in_that_gives_the_same_keys_again_costs_no_call_to_ecr() {
-    let aws = Aws::start();
-    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
-    helper.write(
-        ".aws/config",
-        &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO),
-    );
-    sign_in(&helper, "u", "2099-01-01T00:00:00Z");
-    for expires_at in ["2099-01-01T00:00:00Z", "2099-01-01T01:00:00Z", "2099-01-01T02:00:00Z"] {
-        sign_in(&helper, "u", expires_at);
-        for _ in 0..3 {
-            helper.get(HOST).password_for(HOST);
+fn a_sign_in_that_gives_the_same_keys_again_costs_no_call_to_sts_nor_ecr() {
+    for role in ["", "arn:aws:iam::111122223333:role/Pull"] {
+        let aws = Aws::start();
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_ROLE_ARN_111122223333", role);
+        helper.write(
+            ".aws/config",
+            &format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO),
+        );
+        for expires_at in ["2099-01-01T00:00:00Z", "2099-01-01T01:00:00Z", "2099-01-01T02:00:00Z"] {
+            sign_in(&helper, "u", expires_at);
+            for _ in 0..3 {
+                helper.get(HOST).password_for(HOST);
+            }
         }
+        let calls = ["sso", "sts", "ecr"].map(|service| aws.count_of(service));
+        assert_eq!(calls, [3, usize::from(!role.is_empty()), 1], "{role}");
     }
-    assert_eq!((aws.count_of("sso"), aws.count_of("ecr")), (3, 1));
 }
 
 #[test]

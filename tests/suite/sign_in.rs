@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, make_older};
 use crate::namespace::{missing, skip};
-use crate::process::output;
+use crate::process::{output, run, settle};
 use crate::support::aws::{Aws, Plan};
 
 const FAR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -64,6 +64,35 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     assert!(aws.count() <= calls + 1);
     make_older(&helper, Duration::from_hours(13));
     assert!(helper.get(HOST).error().contains("login"));
+}
+
+/// Each directory is an identity of its own. The token of the person's login counts for the same keys and the same role.
+#[test]
+fn a_login_with_the_code_of_a_role_counts_for_the_same_keys_in_every_directory() {
+    if missing(&["script"]).is_some() {
+        return skip("login with MFA and a process", "script is not installed");
+    }
+    let aws = with_mfa();
+    let helper = with_profile(&aws, "");
+    let script = helper.write(
+        "process",
+        r#"echo '{"Version":1,"AccessKeyId":"AKIAPROCESS","SecretAccessKey":"s","SessionToken":"t"}'"#,
+    );
+    let process = format!("credential_process = /bin/sh {}\n", script.display());
+    let keys = format!("aws_access_key_id = AKIABASE\naws_secret_access_key = {SECRET_KEY}\n");
+    let config = helper.write(".aws/config", &role().replace(&keys, &process));
+    settle(&[&script, &config]);
+    assert!(helper.get(HOST).error().contains("requires an MFA code"));
+    let (screen, code) = helper.on_terminal(&["login", HOST], "123456\n");
+    assert_eq!(code, Some(0), "{screen}");
+    let calls = aws.count();
+    let other = helper.home().join("other");
+    std::fs::create_dir(&other).expect("a directory");
+    let elsewhere = |host| run(helper.command().arg("get").current_dir(&other), host);
+    let password = elsewhere(HOST).password_for(HOST);
+    assert!(password.starts_with("ASIA-Pull-by-AKIAPROCESS"), "{password}");
+    assert_eq!(aws.count(), calls);
+    assert!(elsewhere(FAR).error().contains("requires an MFA code"), "another region");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::process::{end, run, settle, start};
 use crate::support::aws::{Aws, Plan};
 use crate::support::tls::Authority;
 
+const ROLE: &str = "arn:aws:iam::111122223333:role/Pull";
+
 fn profile(id: &str) -> String {
     format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s\n")
 }
@@ -114,10 +116,14 @@ fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
 #[test]
 fn many_identities_that_get_the_same_keys_at_once_make_one_call_to_ecr() {
     let aws = Aws::with(Plan { delay: Duration::from_millis(300), ..Plan::default() });
-    for command in ["sh SCRIPT", "sh SCRIPT $NOTHING"] {
-        let helper = with_process(&aws, command);
+    for (command, role) in
+        [("sh SCRIPT", ""), ("sh SCRIPT $NOTHING", ""), ("sh SCRIPT", ROLE), ("sh SCRIPT $NOTHING", ROLE)]
+    {
+        let helper = with_process(&aws, command).var("AWS_ECR_ROLE_ARN_111122223333", role);
         settle(&[&helper.home().join("process"), &helper.home().join(".aws/config")]);
-        let before = aws.count();
+        let calls = || (aws.count_of("sts"), aws.count_of("ecr"));
+        let (roles, tokens) = calls();
+        let expected = (roles + usize::from(!role.is_empty()), tokens + 1);
         let get_in = |number: usize| {
             let dir = helper.home().join(format!("work/{number}"));
             fs::create_dir_all(&dir).expect("a directory");
@@ -127,10 +133,88 @@ fn many_identities_that_get_the_same_keys_at_once_make_one_call_to_ecr() {
             children.into_iter().map(|child| Ran::new(end(child), Duration::ZERO).password_for(HOST)).collect()
         };
         let first = passwords((0..30).map(get_in).collect());
-        assert_eq!((first.len(), aws.count() - before, runs(&helper)), (1, 1, 30), "{command}");
-        assert_eq!(passwords((0..30).map(get_in).collect()), first, "{command}");
-        assert_eq!(aws.count() - before, 1, "{command}: nor later");
+        assert_eq!((first.len(), calls(), runs(&helper)), (1, expected, 30), "{command} {role}");
+        assert_eq!(passwords((0..30).map(get_in).collect()), first, "{command} {role}");
+        assert_eq!(calls(), expected, "{command} {role}: nor later");
     }
+}
+
+/// STS gives other keys each time, so the token is known by the keys that the roles are assumed with.
+#[test]
+fn a_role_on_the_same_keys_again_costs_no_call_to_sts_nor_ecr() {
+    let aws = Aws::start();
+    let process = r#"credential_process = sh -c "sh SCRIPT""#;
+    for config in [
+        format!("[default]\nrole_arn = {ROLE}\n{process}\n"),
+        format!("[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n{process}\n"),
+        format!(
+            "[default]\nrole_arn = {ROLE}\nsource_profile = hub\n[profile hub]\nrole_arn = {ROLE}Hub\n\
+             source_profile = base\n[profile base]\n{process}\n"
+        ),
+    ] {
+        let helper = with_process(&aws, "");
+        let script = helper.home().join("process");
+        helper.write(".aws/config", &config.replace("SCRIPT", script.to_str().expect("UTF-8")));
+        let (roles, tokens) = (aws.count_of("sts"), aws.count_of("ecr"));
+        let passwords: BTreeSet<_> = (0..3).map(|_| helper.get(HOST).password_for(HOST)).collect();
+        let calls = (aws.count_of("sts") - roles, aws.count_of("ecr") - tokens);
+        let count = config.matches("role_arn").count();
+        assert_eq!((passwords.len(), runs(&helper), calls), (1, 3, (count, 1)), "{config}");
+    }
+    for (name, value) in [
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.url()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", aws.url())),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_ROLE_ARN_111122223333", ROLE);
+        let helper = helper.var(name, &value).var("AWS_EC2_METADATA_DISABLED", "");
+        let first = helper.get(HOST).password_for(HOST);
+        let calls = (aws.count_of("sts"), aws.count_of("ecr"));
+        if nix::unistd::geteuid().is_root() {
+            let ran = Ran::new(helper.under("unshare", &["--mount"], &[], HOST), Duration::ZERO);
+            assert_eq!(ran.password_for(HOST), first, "{name}: other mounts");
+        }
+        let helper = helper.var("AWS_SOMETHING_NEW", "1");
+        assert_eq!(helper.get(HOST).password_for(HOST), first, "{name}: another variable");
+        assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), calls, "{name}");
+    }
+}
+
+#[test]
+fn a_token_of_a_role_is_for_the_same_keys_and_the_same_role_alone() {
+    let aws = Aws::start();
+    let mut helper = with_process(&aws, "sh SCRIPT $NOTHING");
+    let script = fs::read_to_string(helper.home().join("process")).expect("a script");
+    let mut get = |script: &str, sts: &str, role: &str, settings: &str| {
+        helper.write("process", script);
+        let entry = format!("[[registry]]\nmatch = \"*\"\nrole_arn = \"{role}\"\n{settings}\n");
+        helper.write(".config/docker-credential-ecr-login/config.toml", &entry);
+        helper.set("AWS_ENDPOINT_URL_STS", sts);
+        helper.get(HOST).password_for(HOST)
+    };
+    let first = get(&script, "", ROLE, "");
+    let mut known = BTreeSet::from([first.clone()]);
+    let other_role = format!("{ROLE}Other");
+    for (index, (script, sts, role, settings)) in [
+        (script.replace("AKIAPROCESS", "AKIAOTHER"), "", ROLE, ""),
+        (script.replace("\"s\"", "\"another\""), "", ROLE, ""),
+        (script.replace("\"s\"}", "\"s\",\"SessionToken\":\"t\"}"), "", ROLE, ""),
+        (script.clone(), "", &other_role, ""),
+        (script.clone(), "", ROLE, "external_id = \"1\""),
+        (script.clone(), "", ROLE, "external_id = \"2\""),
+        (script.clone(), "", ROLE, "role_session_name = \"1\""),
+        (script.clone(), "", ROLE, "region = \"eu-west-1\""),
+        (script.clone(), &format!("{}/other", aws.url()), ROLE, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let what = format!("{script} {sts} {role} {settings}");
+        let password = get(&script, sts, role, settings);
+        assert!(known.insert(password.clone()), "{what}");
+        assert_eq!(get(&script, sts, role, settings), password, "{what}");
+        assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), (index + 2, index + 2), "{what}");
+    }
+    assert_eq!(get(&script, "", ROLE, ""), first);
 }
 
 /// What answers for one who trusts another authority may be an interceptor.
@@ -149,9 +233,13 @@ fn who_trusts_other_certificates_gets_no_token_of_the_same_keys() {
 /// The settings are new, and the keys are those of a cached token, which is to be refreshed.
 #[test]
 fn in_an_outage_a_valid_token_of_the_same_keys_is_served_and_after_a_refusal_it_is_not() {
-    for command in ["sh SCRIPT", "sh SCRIPT $NOTHING"] {
-        let aws = Aws::start();
-        let helper = with_process(&aws, command).var("AWS_MAX_ATTEMPTS", "1");
+    for (command, service) in
+        [("sh SCRIPT", "ecr"), ("sh SCRIPT $NOTHING", "ecr"), ("sh SCRIPT", "sts"), ("sh SCRIPT $NOTHING", "sts")]
+    {
+        let aws = Aws::with(Plan { service, ..Plan::default() });
+        let role = if service == "sts" { ROLE } else { "" };
+        let helper = with_process(&aws, command).var("AWS_ECR_ROLE_ARN_111122223333", role);
+        let helper = helper.var("AWS_MAX_ATTEMPTS", "1");
         let script = helper.home().join("process");
         settle(&[&script, &helper.home().join(".aws/config")]);
         let first = helper.get(HOST).password_for(HOST);
@@ -159,19 +247,22 @@ fn in_an_outage_a_valid_token_of_the_same_keys_is_served_and_after_a_refusal_it_
         let elsewhere = helper.var("A_NEW_VARIABLE", "1");
         aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (500, "InternalFailure", "later")));
         for _ in 0..3 {
-            assert_eq!(elsewhere.get(HOST).password_for(HOST), first, "{command}");
-            assert_eq!(aws.count(), 2, "{command}: the next refresh with these keys is postponed");
+            assert_eq!(elsewhere.get(HOST).password_for(HOST), first, "{command} {service}");
+            assert_eq!(aws.count_of(service), 2, "{command} {service}: the next refresh with these keys is postponed");
         }
         let aged = elsewhere.var("AWS_ECR_MAX_AGE", "6h");
         aged.get(HOST).error();
         let again = aged.var("AWS_ECR_MAX_AGE", "").var("A_NEW_VARIABLE", "2");
         outlive_failures(&again);
         aws.change(|plan| plan.failure = (400, "AccessDeniedException", "not any more"));
-        assert!(again.get(HOST).error().contains("AccessDeniedException"), "{command}");
+        assert!(again.get(HOST).error().contains("AccessDeniedException"), "{command} {service}");
         aws.change(|plan| plan.failure = (500, "InternalFailure", "later"));
         let last = again.var("A_NEW_VARIABLE", "3");
         outlive_failures(&last);
-        assert!(last.get(HOST).error().contains("InternalFailure"), "{command}: the token of the keys is gone");
+        assert!(
+            last.get(HOST).error().contains("InternalFailure"),
+            "{command} {service}: the token of the keys is gone"
+        );
     }
 }
 
@@ -187,13 +278,24 @@ fn a_refusal_removes_the_token_for_everybody_whoever_learns_of_it() {
         (&["get"], "sts"),
         (&["export", HOST], "ecr"),
         (&["login", HOST], "ecr"),
+        (&["login", HOST], "sts"),
         (&["doctor", HOST], "ecr"),
         (&["doctor", HOST], "sts"),
+        (&["get"], "sso"),
+        (&["login", HOST], "sso"),
+        (&["doctor", HOST], "sso"),
     ] {
         let aws = Aws::start();
         let mut helper = Helper::without_registry(&aws);
-        if service == "sts" {
-            helper.set("AWS_ECR_ROLE_ARN_111122223333", "arn:aws:iam::111122223333:role/Pull");
+        match service {
+            "sts" => helper.set("AWS_ECR_ROLE_ARN_111122223333", ROLE),
+            "sso" => {
+                helper = helper.without_keys();
+                let config = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+                helper.write(".aws/config", &config);
+                sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+            }
+            _ => {}
         }
         helper.get(HOST).password_for(HOST);
         make_older(&helper, Duration::from_hours(1));
@@ -204,25 +306,37 @@ fn a_refusal_removes_the_token_for_everybody_whoever_learns_of_it() {
     }
 }
 
-/// The same keys have an entry for each directory in which their process ran.
+/// The same keys have an entry for each directory in which their process ran, and so have the same keys with the same role.
 #[test]
 fn a_refusal_of_credentials_removes_their_token_from_every_identity() {
     let aws = Aws::start();
-    for args in [&["get"][..], &["login", HOST], &["doctor", HOST]] {
+    let commands = [&["get"][..], &["login", HOST], &["doctor", HOST]];
+    for (args, service) in commands.iter().flat_map(|args| [(args, "ecr"), (args, "sts")]) {
         let mut helper = with_process(&aws, "sh SCRIPT").var("HTTPS_PROXY", "http://127.0.0.1:1");
         let script = helper.home().join("process");
+        let mut others = Vec::new();
+        if service == "sts" {
+            settle(&[&script, &helper.home().join(".aws/config")]);
+            helper.set("AWS_ECR_ROLE_ARN_111122223333", &format!("{ROLE}Other"));
+            helper.get(HOST).password_for(HOST);
+            others = helper.entries();
+            helper.set("AWS_ECR_ROLE_ARN_111122223333", ROLE);
+        }
         for name in ["1", "2", "3"] {
             settle(&[&script, &helper.home().join(".aws/config")]);
             helper.set("A_NEW_VARIABLE", name);
             helper.get(HOST).password_for(HOST);
         }
-        assert_eq!(helper.entries().len(), 4, "three identities and the keys");
+        assert_eq!(helper.entries().len() - others.len(), 4, "three identities and the keys");
         make_older(&helper, Duration::from_hours(7));
-        let failure = (400, "UnrecognizedClientException", "not any more");
-        aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, failure));
+        let failure = if service == "sts" { "AccessDenied" } else { "UnrecognizedClientException" };
+        aws.change(|plan| {
+            (plan.failures, plan.failure, plan.service) = (usize::MAX, (400, failure, "not any more"), service);
+        });
         helper.set("A_NEW_VARIABLE", "4");
-        assert_eq!(helper.run(args, HOST).code, Some(1), "{args:?}");
-        assert!(helper.entries().is_empty(), "{args:?}: {:?}", helper.entries());
+        assert_eq!(helper.run(args, HOST).code, Some(1), "{args:?} {service}");
+        let left: BTreeSet<_> = helper.entries().into_iter().collect();
+        assert_eq!(left, others.into_iter().collect(), "{args:?} {service}: those of another role stay");
         aws.change(|plan| plan.failures = 0);
     }
 }

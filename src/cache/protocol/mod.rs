@@ -24,8 +24,8 @@
 //!   to rename.
 //! - A token may have a second entry, under the key of its credentials. Whoever erases it finds it by the first, which is why
 //!   the first one is saved first and removed last: [`SAVING`], [`ERASURE`].
-//! - Whoever has resolved credentials that other identities may have too goes the way of their key inside of that of its identity, and so
-//!   many identities with the same credentials make one request. Nobody takes the lock of an identity inside of that of credentials.
+//! - Whoever has keys of a source that other identities may have too goes the way of these keys and its roles inside of that of its
+//!   identity, and so many identities with the same keys and roles make one request. Nobody takes the lock of an identity inside of that of credentials.
 //! - A failed operation on the cache never fails a request: the process goes on without what the operation was for.
 //!
 //! Every command takes the same way: `get`, `get-login-password`, `export`, with `--every` again and again, and `kubelet` each need

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::check::{Check, Name, Place, Status};
 use super::report::RegistryReport;
 use super::{Checker, Event, machine};
-use crate::aws::{Exchange, IssuedToken, RegistryAnswer, Route, Session};
+use crate::aws::{Exchange, IssuedToken, RegistryAnswer, Route, Session, SourceKeys};
 use crate::cache::Freshness;
 use crate::code::Code;
 use crate::config::Target;
@@ -141,7 +141,7 @@ impl Access {
                 self.token = Some(issued.token);
             }
             Err(failure) => {
-                self.forget_if_refused(*checker, &failure, Some(&session));
+                token_provider::forget_if_refused(checker.env, &self.identity, session.cache_key(), &failure);
                 let index = if is_silent { self.endpoint.index } else { self.index };
                 self.add(*checker, index, Check::failed(Name::Token, failure));
             }
@@ -165,7 +165,8 @@ impl Access {
         checker.send(Event::Waiting(format!("credentials from {source}")));
         let started = Instant::now();
         let deadline = self.identity.deadline(&self.target, checker.for_credentials());
-        let session = self.exchange.open_session(&self.target, &self.identity, &[], deadline);
+        let answer = self.exchange.ask_source(&self.target, &self.identity, deadline);
+        let session = answer.as_ref().map_err(Clone::clone).and_then(|keys| keys.assume_roles(&[], deadline));
         let mut cached = None;
         let result = match &session {
             Ok(session) => Ok(format!("from {source}: {}, in {}", describe_key(session), took(started))),
@@ -178,7 +179,8 @@ impl Access {
                 cached.as_ref().map(|_| what).ok_or_else(|| failure.clone())
             }
             Err(failure) => {
-                self.forget_if_refused(*checker, failure, None);
+                let credentials = answer.as_ref().ok().and_then(SourceKeys::cache_key);
+                token_provider::forget_if_refused(checker.env, &self.identity, credentials, failure);
                 Err(failure.clone())
             }
         };
@@ -199,13 +201,6 @@ impl Access {
         self.expires_at = Some(entry.expires_at);
         self.token = Some(entry.token);
         Some(describe_expiry(checker, entry.expires_at))
-    }
-
-    /// Removes the cached token after a refusal, as a `get` does.
-    fn forget_if_refused(&self, checker: Checker, failure: &Failure, session: Option<&Session>) {
-        if failure.is_refusal {
-            token_provider::remove_refused(checker.env, &self.identity, session);
-        }
     }
 
     /// Requests a token. Of the groups of one endpoint, the first one asks alone: if it gets no answer, the others do not ask,

@@ -89,9 +89,9 @@ impl Source {
         }
     }
 
-    /// Whether it may give the same credentials again under other settings, so that a token counts for them too. Keys in settings are
+    /// Whether it may give the same keys again under other settings, so that a token counts for them too. Keys in settings are
     /// part of the identity, and the role of a web identity is assumed anew each time.
-    pub(super) fn may_give_same_credentials(&self) -> bool {
+    pub fn may_give_same_keys(&self) -> bool {
         !matches!(self, Self::Keys(_) | Self::WebIdentity(_))
     }
 
