@@ -39,10 +39,18 @@ fn remove(file: impl AsFd, list: &str) -> Result<()> {
     }
 }
 
-/// Whether a directory has an access list, or does not let this user know.
-pub(super) fn has_access_list(dir: &OwnedFd) -> bool {
-    // One on the way may be open only to be entered.
+/// Whether another user than this one and root may write to a directory whose mode lets its group: with an access list, by the mask
+/// alone. In one that is open only to be entered, that is not known and taken to be so.
+pub(super) fn is_open_to_others(dir: &OwnedFd, is_private_group: bool) -> bool {
+    let mut list = Vec::with_capacity(LARGEST);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = openat(dir, ".", flags, Mode::empty()).and_then(|dir| fgetxattr(dir, LIST, &mut [0; 0]));
-    !matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
+    match openat(dir, ".", flags, Mode::empty()).and_then(|dir| fgetxattr(dir, LIST, spare_capacity(&mut list))) {
+        // In the form of linux/posix_acl_xattr.h: a version, then a tag, rights and the number of a user or group for each entry.
+        Ok(_) => list.get(4..).unwrap_or_default().as_chunks().0.iter().any(|&[tag, _, rights, _, a, b, c, d]| {
+            let is_foreign = || ![0, super::own_id()].contains(&u32::from_le_bytes([a, b, c, d]));
+            rights & 2 != 0 && ((tag == 2 && is_foreign()) || (tag == 4 && !is_private_group) || tag == 8)
+        }),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => !is_private_group,
+        Err(_) => true,
+    }
 }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode, Stat};
-use rustix::fs::{fchmod, linkat, openat, renameat, unlinkat};
+use rustix::fs::{fchmod, fstat, linkat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::destination::{Destination, PRIVATE, is_regular};
@@ -121,7 +121,7 @@ impl NewFile {
         if self.existing.is_some() {
             return self.replace();
         }
-        self.keep_owner_and_mode()?;
+        self.set_owner_and_mode()?;
         self.put_where_nothing_is()?;
         self.is_in_place = true;
         Ok(())
@@ -136,7 +136,7 @@ impl NewFile {
 
     /// Puts the file in its place, atomically, whatever is there.
     pub fn replace(mut self) -> io::Result<()> {
-        self.keep_owner_and_mode()?;
+        self.set_owner_and_mode()?;
         renameat(&self.destination.dir, &self.name, &self.destination.dir, &self.destination.name)?;
         self.is_in_place = true;
         Ok(())
@@ -154,9 +154,8 @@ impl NewFile {
         Ok(unlinkat(dir, &self.name, AtFlags::empty())?)
     }
 
-    /// Gives it the owner, the mode and the access list that it is to have. Who has something to lose before it is in its place asks
-    /// this first.
-    pub fn keep_owner_and_mode(&self) -> io::Result<()> {
+    /// Gives it the owner, the mode and the access list that it is to have, as far as this user may.
+    fn set_owner_and_mode(&self) -> io::Result<()> {
         let of_dir = &self.destination.of_dir;
         let owner_of_new = Some(of_dir).filter(|_| self.destination.is_foreign());
         let (owner, mode) = match (self.access, &self.existing) {
@@ -169,6 +168,16 @@ impl NewFile {
         #[cfg(target_os = "linux")]
         let is_given = is_given && super::access_list::copy_access_list(self.old.as_ref(), &self.file).is_ok();
         Ok(fchmod(&self.file, if is_given { mode } else { mode & Mode::RWXU })?)
+    }
+
+    /// Does so before it is in its place, for who has something to lose then: the owner of the file that it replaces must stay.
+    pub fn keep_owner_and_mode(&self) -> io::Result<()> {
+        self.set_owner_and_mode()?;
+        let now = fstat(&self.file)?.st_uid;
+        match &self.existing {
+            Some(old) if old.st_uid != now => Err(refused(format!("it belongs to another user, {}", old.st_uid))),
+            _ => Ok(()),
+        }
     }
 }
 

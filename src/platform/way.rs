@@ -127,16 +127,16 @@ impl Way {
     }
 
     /// Whether another user may move any file of this one to any name in the directory. In a sticky one, such as /tmp, only its owner
-    /// may. A group with the number of its user has no other members, but its rights may be those of an access list.
+    /// may. A group with the number of its user has no other members.
     fn is_shared_here(&self) -> bool {
         let mode = Mode::from_raw_mode(self.of_dir.st_mode);
-        let is_private_group = || {
+        let is_private = || {
             let is_private = self.of_dir.st_gid == own_id() && getegid().as_raw() == own_id();
             #[cfg(target_os = "linux")]
-            let is_private = is_private && !super::access_list::has_access_list(&self.dir);
+            let is_private = !super::access_list::is_open_to_others(&self.dir, is_private);
             is_private
         };
-        let is_open = || mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_private_group());
+        let is_open = || mode.contains(Mode::WOTH) || (mode.contains(Mode::WGRP) && !is_private());
         is_foreign(self.of_dir.st_uid) || (!mode.contains(Mode::SVTX) && is_open())
     }
 

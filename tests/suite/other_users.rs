@@ -169,16 +169,26 @@ fn no_link_is_followed_that_others_could_have_moved_there() {
         (0, group, 0o2775, None, true),
         (user, group, 0o770, None, true),
         (user, 0, 0o775, None, true),
-        (user, user, 0o770, Some(7), true),
+        (user, user, 0o770, Some(((2, 7, OTHER.0), 0, 7)), true),
+        (user, user, 0o770, Some(((2, 2, OTHER.0), 5, 7)), true),
+        (user, user, 0o770, Some(((8, 7, group), 5, 7)), true),
+        (user, group, 0o770, Some(((2, 5, OTHER.0), 7, 7)), true),
         // A group with the number of its user has no other members.
         (user, user, 0o775, None, false),
-        (user, user, 0o750, Some(5), false),
+        (user, user, 0o750, Some(((2, 5, OTHER.0), 0, 5)), false),
+        // The mode shows the mask of an access list, which is nobody's right.
+        (user, user, 0o770, Some(((2, 5, OTHER.0), 7, 7)), false),
+        (user, user, 0o770, Some(((2, 7, OTHER.0), 7, 5)), false),
+        (user, user, 0o770, Some(((2, 7, 0), 7, 7)), false),
+        (user, user, 0o770, Some(((2, 7, user), 7, 7)), false),
+        (user, group, 0o770, Some(((2, 7, user), 5, 7)), false),
+        (user, user, 0o770, Some(((8, 5, group), 7, 7)), false),
         (0, group, 0o3777, None, false),
     ] {
         let case = format!("{owner}:{of_group} {mode:o} {list:?}");
         chown(&shared, Some(owner), Some(of_group)).expect("an owner");
         fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("a mode");
-        if !list.is_none_or(|right| has_set_list(&shared, right)) {
+        if !list.is_none_or(|(named, of_group, mask)| has_set_list(&shared, named, of_group, mask)) {
             note("links in a directory with an access list: there are none here");
             continue;
         }
@@ -206,14 +216,15 @@ fn no_link_is_followed_that_others_could_have_moved_there() {
     assert_eq!(fs::read_to_string(precious).expect("a file"), "precious", "it is no log");
 }
 
-/// Whether the file system has given a directory an access list that grants another user a right.
+/// Whether the file system has given a directory an access list.
 #[cfg(target_os = "linux")]
-fn has_set_list(dir: &Path, right: u16) -> bool {
-    rustix::fs::setxattr(dir, OF_FILE, &access_list(right), rustix::fs::XattrFlags::empty()).is_ok()
+fn has_set_list(dir: &Path, named: (u16, u16, u32), of_group: u16, mask: u16) -> bool {
+    let list = access_list(named, of_group, mask);
+    rustix::fs::setxattr(dir, OF_FILE, &list, rustix::fs::XattrFlags::empty()).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn has_set_list(_dir: &Path, _right: u16) -> bool {
+fn has_set_list(_dir: &Path, _named: (u16, u16, u32), _of_group: u16, _mask: u16) -> bool {
     false
 }
 
@@ -685,12 +696,59 @@ fn what_keeps_root_from_renewing_a_sign_in_of_another_user_is_said() {
     assert_eq!(aws.count(), 0, "a refresh token is not used up for nothing");
 }
 
-/// An access list in the form of the kernel (`linux/posix_acl_xattr.h`), which grants a second user a right that the group has not,
-/// with a mask of the same right.
+/// The owner of the new file would be who renews it, and the group has no right to a file that it does not keep.
+#[test]
+fn a_sign_in_that_a_group_shares_is_renewed_by_who_signed_in_alone() {
+    if needs_root("sign-ins of others") || missing(&["setpriv"]).is_some() {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_DISABLE_CACHE", "1");
+    let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+    helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"));
+    let copy = helper.home().join("copy");
+    crate::process::copy_program(&copy);
+    let (user, group) = (12346, OTHER.1);
+    chown(helper.home(), Some(user), Some(user)).expect("an owner");
+    let get_as = |user: u32| {
+        let mut setpriv = helper.tool("setpriv");
+        setpriv.args([format!("--reuid={user}"), format!("--regid={user}"), format!("--groups={group}")]);
+        crate::process::run(setpriv.arg(&copy).arg("get"), HOST)
+    };
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(2);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("a time");
+    for (owner_of_dir, owner) in [(OTHER.0, OTHER.0), (user, 0), (user, user)] {
+        for expires_at in ["2020-01-01T00:00:00Z", &soon] {
+            let file = sign_in(&helper, "corp", expires_at);
+            let dir = file.parent().expect("a directory");
+            for (path, owner, mode) in [(dir, owner_of_dir, 0o2770), (&file, owner, 0o660)] {
+                chown(path, Some(owner), Some(group)).expect("an owner");
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+            }
+            let (before, calls) = (tree(dir), aws.count_of("sso-oidc"));
+            let ran = get_as(user);
+            let is_renewed = owner == user;
+            assert_eq!(aws.count_of("sso-oidc") - calls, usize::from(is_renewed), "{owner}, {expires_at}: {ran:?}");
+            assert_eq!(tree(dir) == before, !is_renewed, "{owner}, {expires_at}: {ran:?}");
+            if is_renewed || expires_at == soon {
+                ran.password_for(HOST);
+            } else {
+                let line = ran.error();
+                let cause = format!("its file {} cannot be written to renew it: it belongs to", file.display());
+                let whose = format!("another user, {owner}; run 'aws sso login ");
+                assert!(line.contains(&format!("{cause} {whose}")), "{line}");
+            }
+        }
+    }
+}
+
+/// An access list in the form of the kernel (`linux/posix_acl_xattr.h`): the tag, the rights and the number of a named user or group,
+/// the rights of the group of the file, and the mask.
 #[cfg(target_os = "linux")]
-fn access_list(of_other: u16) -> Vec<u8> {
+fn access_list(named: (u16, u16, u32), of_group: u16, mask: u16) -> Vec<u8> {
     const NOBODY: u32 = u32::MAX;
-    let entries = [(1, 7, NOBODY), (2, of_other, OTHER.0), (4, 0, NOBODY), (0x10, of_other, NOBODY), (0x20, 0, NOBODY)];
+    let mut entries = [(1, 7, NOBODY), named, (4, of_group, NOBODY), (0x10, mask, NOBODY), (0x20, 0, NOBODY)];
+    entries.sort_unstable();
     let mut list = 2_u32.to_le_bytes().to_vec();
     for (tag, right, id) in entries {
         list.extend(u16::to_le_bytes(tag).into_iter().chain(right.to_le_bytes()).chain(id.to_le_bytes()));
@@ -703,6 +761,8 @@ fn access_list(of_other: u16) -> Vec<u8> {
 fn an_access_list_stays_with_the_file_that_is_replaced_and_none_is_inherited_from_the_directory() {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
     let set = |path: &Path, name: &str, list: &[u8]| setxattr(path, name, list, XattrFlags::empty());
+    // It grants a second user a right that the group has not.
+    let access_list = |right| access_list((2, right, OTHER.0), 0, right);
     let state = |path: &Path| {
         let mut list = Vec::with_capacity(1024);
         let found = getxattr(path, OF_FILE, rustix::buffer::spare_capacity(&mut list));
