@@ -9,7 +9,7 @@ use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input;
-use crate::platform::{self, Access, Destination, is_out_of_reach_of_others, with_command};
+use crate::platform::{self, Destination, is_out_of_reach_of_others, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
 const LARGEST: u64 = 1024 * 1024;
@@ -130,15 +130,12 @@ fn leads_nowhere(env: &Env, path: &Path) -> Option<Failure> {
 
 /// Returns what keeps setup from the settings file at `path`: no message may lead there.
 pub(crate) fn obstacle(env: &Env, path: &Path) -> Option<Failure> {
-    let home = env.home();
-    // Where directories are missing, setup creates the first of them in one that is there.
-    let mut judged = path.ancestors().map(|step| {
-        let destination = Destination::asked_for(step, home.as_deref())?;
-        if step == path { destination.replaceable(Access::AsBefore).map(drop) } else { Ok(()) }
-    });
-    let is_missing = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    let found = judged.find(|found| !found.as_ref().is_err_and(is_missing))?;
-    found.err().map(|error| unwritable(env, path, &error)).or_else(|| leads_nowhere(env, path))
+    check_replaceable(env, path).err().or_else(|| leads_nowhere(env, path))
+}
+
+/// Fails as the replacement of the settings file at `path` would, where that is known beforehand.
+pub(crate) fn check_replaceable(env: &Env, path: &Path) -> Result<(), Failure> {
+    Destination::check_replaceable(path, env.home().as_deref()).map_err(|error| unwritable(env, path, &error))
 }
 
 /// Returns the failure for a settings file that cannot be replaced.

@@ -23,13 +23,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use fs2::FileExt;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
-use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{Access as Rights, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{accessat, fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, pread};
 use zeroize::Zeroizing;
 
 use super::way::{self, DIRECTORY, Dirs, LastLink, Place, is_foreign_dir, refused};
-use super::writing::retry;
+use super::writing::{Access, retry};
 use super::{check_private_dir, own_id, owner_of_home, read_within};
 
 /// The mode of files that only this user reads and writes.
@@ -94,11 +94,19 @@ impl Destination {
         }
     }
 
+    /// Fails as [`Self::asked_for_created`] and a replacement of the file there would, as far as the system knows that beforehand.
+    pub fn check_replaceable(path: &Path, home: Option<&Path>) -> io::Result<()> {
+        let nearest = Self::find(path, LastLink::Followed, Dirs::Nearest { guest_of: owner_of_home(path, home) })?;
+        nearest.replaceable(Access::AsBefore)?;
+        let allowed = accessat(&nearest.dir, ".", Rights::WRITE_OK | Rights::EXEC_OK, AtFlags::EACCESS);
+        Ok(allowed.or_else(|why| if matches!(why, Errno::ACCESS | Errno::ROFS) { Err(why) } else { Ok(()) })?)
+    }
+
     fn find(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Self> {
         let Place { dir, of_dir, name, is_shared } = way::follow(path, last, dirs)?;
         let guest_of = match dirs {
             Dirs::Existing => None,
-            Dirs::Judged { guest_of, .. } => guest_of,
+            Dirs::Judged { guest_of, .. } | Dirs::Nearest { guest_of } => guest_of,
         };
         Ok(Self { dir, of_dir, name, is_shared, guest_of })
     }
@@ -246,8 +254,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::super::Access;
-    use super::Destination;
+    use super::{Access, Destination};
 
     #[test]
     fn a_new_text_replaces_only_the_very_file_that_has_the_old_one() {

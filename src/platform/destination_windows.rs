@@ -110,7 +110,7 @@ impl Destination {
     }
 
     /// What is there is replaced, if the system lets this user.
-    pub fn replaceable(&self, _: Access) -> io::Result<()> {
+    pub fn check_replaceable(_: &Path, _: Option<&Path>) -> io::Result<()> {
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use super::writing::{Access, TEMPORARY, temporary_name};
 
 impl Destination {
     /// What a new file is to replace, opened where it gets the same owner and mode, or why none can.
-    pub fn replaceable(&self, access: Access) -> io::Result<(Option<File>, Option<Stat>)> {
+    pub(super) fn replaceable(&self, access: Access) -> io::Result<(Option<File>, Option<Stat>)> {
         let (old, existing) = match access {
             Access::AsBefore => self.open_existing()?.unzip(),
             Access::Private | Access::Public => (None, self.existing()?),

@@ -40,6 +40,8 @@ pub(super) enum Dirs {
     /// In those of this user, of root, and of the user whose home directory this user is a guest in. Those that are missing are
     /// created with a mode, for the owner of the one above, or are an error.
     Judged { guest_of: Option<u32>, created: Option<Mode> },
+    /// The same, but where one is missing, the place is that of the first of these.
+    Nearest { guest_of: Option<u32> },
 }
 
 /// Whether the path itself may be a symbolic link.
@@ -84,6 +86,7 @@ pub(super) fn follow(path: &Path, last: LastLink, dirs: Dirs) -> io::Result<Plac
             Found::Directory(dir, of_dir) => way.enter(name, dir, of_dir),
             Found::Nothing => match dirs {
                 Dirs::Judged { guest_of, created: Some(mode) } => way.create(name, guest_of, mode)?,
+                Dirs::Nearest { .. } => return way.arrive(name, dirs),
                 _ => return Err(way.is_missing(&name)),
             },
             Found::Other => {
@@ -210,7 +213,7 @@ impl Way {
 
     /// Ends the way at a name in the directory.
     fn arrive(self, name: OsString, dirs: Dirs) -> io::Result<Place> {
-        if let Dirs::Judged { guest_of, .. } = dirs {
+        if let Dirs::Judged { guest_of, .. } | Dirs::Nearest { guest_of } = dirs {
             self.check_owner(guest_of)?;
         }
         Ok(Place { dir: self.dir, of_dir: self.of_dir, name, is_shared: self.is_shared })

@@ -751,6 +751,7 @@ fn a_file_that_is_a_mount_point_cannot_be_replaced_which_is_said_before_anything
         (2, &["get"][..], ""),
         (-2, &["get"], ""),
         (2, &["setup", HOST], ".docker/config.json"),
+        (2, &["setup", "--kubelet", "~/kubelet.json"], "kubelet.json"),
         (2, &["export", "--output", "~/password", HOST], "password"),
         (2, &["generate", "~/man"], "man/docker-credential-ecr-login.1"),
     ] {
@@ -760,7 +761,8 @@ fn a_file_that_is_a_mount_point_cannot_be_replaced_which_is_said_before_anything
         let until = time::OffsetDateTime::now_utc() + time::Duration::minutes(expires_in);
         let until = until.format(&time::format_description::well_known::Rfc3339).expect("a time");
         let sign_in = crate::issuers::sign_in(&helper, "corp", &until);
-        let mounted = if file.is_empty() { sign_in } else { helper.write(file, "{}") };
+        let old = if args.contains(&"--kubelet") { "" } else { "{}" };
+        let mounted = if file.is_empty() { sign_in } else { helper.write(file, old) };
         let (at, before) = (mounted.display(), fs::read_to_string(&mounted).expect("a file"));
         let namespace = std::rc::Rc::new(Namespace::of_mounts(&format!("mount --bind {at} {at}")));
         let helper = helper.inside(&namespace).var("AWS_EC2_METADATA_DISABLED", "true");
@@ -778,13 +780,55 @@ fn a_file_that_is_a_mount_point_cannot_be_replaced_which_is_said_before_anything
             }
             assert_eq!(aws.count_of("sso-oidc"), 0, "{expires_in}");
         } else {
-            let said = complaint(&ran);
+            let said = complaint(&ran).lines().last().expect("a line");
             assert!(said.contains(words) && said.contains("mount its directory instead"), "{args:?}: {ran:?}");
             assert_eq!(aws.count(), calls, "{args:?}");
+            if args[0] == "setup" {
+                assert!(complaint(&helper.run(&[args, &["--dry-run"]].concat(), "")).ends_with(said), "{args:?}");
+            }
             let said = helper.run(&["doctor", HOST], "").stdout;
-            assert!(args[0] != "setup" || said.contains(words) && !said.contains(&format!("setup {HOST}")), "{said}");
+            assert!(
+                args[0] != "setup"
+                    || args[1] != HOST
+                    || said.contains(words) && !said.contains(&format!("setup {HOST}")),
+                "{said}"
+            );
         }
         assert_eq!(fs::read_to_string(&mounted).expect("a file"), before, "{args:?}");
+    }
+}
+
+/// Of several files, none is changed then.
+#[test]
+fn settings_on_a_read_only_file_system_stay_as_they_are_which_a_dry_run_says_too() {
+    if needs_root("settings on a read-only file system") {
+        return;
+    }
+    let entry = format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#);
+    let docker = &[".docker/config.json"][..];
+    let podman = &[".config/containers/auth.json", "run/containers/auth.json"][..];
+    for (files, read_only, args) in [
+        (docker, "", &["--remove"][..]),
+        (docker, ".docker", &["--remove", HOST]),
+        (docker, ".docker", &["111122223333.dkr.ecr.eu-west-1.amazonaws.com"]),
+        (&[], "", &[HOST]),
+        (&[], "", &["--podman"]),
+        (&[], "", &["--podman", HOST]),
+        (podman, "run", &["--podman", "--remove", HOST]),
+    ] {
+        let helper = Helper::bare();
+        let files: Vec<_> = files.iter().map(|file| helper.write(file, &entry)).collect();
+        let at = helper.home().join(read_only).display().to_string();
+        let runtime = helper.home().join("run").display().to_string();
+        let mount = format!("mount --bind {at} {at}\nmount -o remount,ro,bind {at}");
+        let helper = helper.inside(&std::rc::Rc::new(Namespace::of_mounts(&mount))).var("XDG_RUNTIME_DIR", &runtime);
+        let [foretold, ran] =
+            [&["--dry-run"][..], &[]].map(|dry_run| helper.run(&[&["setup"], args, dry_run].concat(), ""));
+        assert_eq!(complaint(&foretold), complaint(&ran), "{args:?}");
+        assert!(complaint(&ran).contains("Read-only file system"), "{args:?}: {ran:?}");
+        for file in files {
+            assert_eq!(fs::read_to_string(&file).expect("a file"), entry, "{args:?}: {}", file.display());
+        }
     }
 }
 

@@ -476,11 +476,10 @@ fn of_what_keeps_this_user_from_its_settings() {
         let home = helper.home().display().to_string();
         assert_eq!(crate::process::run(helper.tool("sh").current_dir(&home).args(["-ec", world]), "").code, Some(0));
         let value = value.replace("HOME", &home);
-        let said = said_to_another(
-            &helper,
-            &[(if variable.is_empty() { "UNUSED" } else { variable }, &value)],
-            &["setup", HOST],
-        );
+        let variables = &[(if variable.is_empty() { "UNUSED" } else { variable }, &*value)];
+        let foretold = said_to_another(&helper, variables, &["setup", "--dry-run", HOST]);
+        let said = said_to_another(&helper, variables, &["setup", HOST]);
+        assert_eq!(foretold, said, "{world}");
         for fix in fixes {
             assert!(said.contains(&fix.replace("HOME/", &format!("{home}/"))), "{world}: {fix} in {said}");
         }

@@ -1038,7 +1038,9 @@ fn what_keeps_setup_from_a_file_is_what_doctor_says() {
         };
         let mut shell = helper.tool("sh");
         crate::process::run(shell.args(["-ec", world]).current_dir(helper.home()), "").silent();
+        let foretold = run(&[args, &["--dry-run"]].concat());
         let ran = run(args);
+        assert_eq!(complaint(&foretold), complaint(&ran), "{world}");
         let (cause, _) = complaint(&ran).rsplit_once(" [").expect("a code");
         let (cause, fix) = cause.strip_prefix("ecr-login: ").and_then(|text| text.split_once("; ")).expect("a fix");
         let said = run(doctor).stdout;

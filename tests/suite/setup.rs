@@ -213,6 +213,8 @@ fn mode_owner_and_links_stay() {
     let helper = home();
     fs::create_dir(helper.home().join(".docker")).expect("a directory");
     symlink("../later/config.json", helper.home().join(CONFIG)).expect("a link");
+    succeeds(&helper, &format!("{HOST} --dry-run"), NO_WARNING);
+    assert!(!helper.home().join("later").exists());
     succeeds(&helper, HOST, NO_WARNING);
     assert!(read(&helper, "later/config.json").contains(HOST));
     assert!(fs::symlink_metadata(helper.home().join(CONFIG)).expect("a link").is_symlink());

@@ -1,7 +1,7 @@
 //! The changes that one run of `setup` makes, each an edit of one file's text.
 //!
-//! [`Changes::apply`] tries all edits before it changes the first file, so that a file that cannot be parsed leaves every
-//! other file as it was.
+//! [`Changes::apply`] tries all edits before it changes the first file, so that a file that cannot be parsed or replaced leaves
+//! every other file as it was, and a dry run fails as the run would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,9 @@ impl Changes<'_> {
         let mut diffs = Vec::new();
         for (path, changes) in &self.0 {
             let change = TextChange::read(env, path, &|text| edit_all(changes, text))?;
+            if !change.is_empty() {
+                client_config::check_replaceable(env, path)?;
+            }
             if dry_run && !change.is_empty() {
                 diffs.push(report::diff(path, changes[0].masked, &change));
             }
