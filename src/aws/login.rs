@@ -3,22 +3,28 @@
 //! The SDK's provider makes the request for a renewal, which is signed with the key of the session. Its answer does not reach the
 //! provider, which would take a default for what is missing, and write it into the file whatever that holds by then: `renewal` does.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_config::login::LoginCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_types::region::Region;
 use http::StatusCode;
 use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
+use super::fields::Fields;
+use super::sdk_config::without_repeats;
 use super::sdk_error::Refusal;
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Login;
 use crate::platform::aws_command;
+
+/// The statuses with which the service refuses, in an object of JSON. With another one, or another document, something else answers.
+const REFUSED: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
 
 /// The keys in the session.
 pub(super) fn credentials(of: &Login) -> Result<SigningKeys, Failure> {
@@ -35,15 +41,23 @@ pub(super) fn credentials(of: &Login) -> Result<SigningKeys, Failure> {
 
 /// Asks for a renewed session, and returns the new content of its file; `None` if the service refuses.
 pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zeroizing<String>>, Failure> {
-    let content = Arc::new(OnceLock::new());
-    let (session, answered) = (of.clone(), content.clone());
-    let keep = move |answer: &[u8]| {
-        let _ = answered.set(session.renewed(answer).ok_or("holds no valid session")?);
-        Err("is kept from the provider")
+    let (content, refusal) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(None)));
+    let (session, answered, refused) = (of.clone(), content.clone(), refusal.clone());
+    let keep = move |status: StatusCode, answer: &[u8]| {
+        if status.is_success() {
+            let _ = answered.set(session.renewed(answer).ok_or("holds no valid session")?);
+            return Err("is kept from the provider");
+        }
+        let error = Fields::parse(answer).map(|body| body.text("error").unwrap_or_default());
+        *refused.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        Ok(())
     };
-    let config = &context.config;
+    let config = without_repeats(&context.config, context.deadline);
+    // As botocore does: where the session was made.
+    let configured = || context.identity.setting("AWS_REGION", "region").map(str::to_owned);
+    let region = of.region().or_else(configured).map(Region::new).or_else(|| config.region().cloned());
     let mut settings = ProviderConfig::without_region()
-        .with_region(config.region().cloned())
+        .with_region(region)
         .with_use_fips(config.use_fips())
         .with_use_dual_stack(config.use_dual_stack())
         .with_behavior_version(config.behavior_version())
@@ -56,13 +70,17 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
     if let Some(content) = content.get() {
         return Ok(Some(content.clone()));
     }
-    let failure = outcome.err().and_then(|error| {
-        context.transport_failure(&error).or_else(|| {
-            // The provider's error does not say what the service answered.
-            let status = context.last.status().filter(StatusCode::is_server_error)?;
-            let code = format!("HTTP {}", status.as_u16());
-            Some(service_error("AWS Sign-In", &Refusal { code: &code, message: "", status: status.as_u16() }))
-        })
-    });
-    failure.map_or(Ok(None), Err)
+    if let Some(failure) = outcome.err().and_then(|error| context.transport_failure(&error)) {
+        return Err(failure);
+    }
+    // The provider's error does not say what the service answered.
+    let (status, error) = (context.last.status().unwrap_or_default(), refusal.lock());
+    let code = match error.unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) if REFUSED.contains(&status) && error != "INSUFFICIENT_PERMISSIONS" => return Ok(None),
+        _ if status == StatusCode::TOO_MANY_REQUESTS => "TooManyRequestsException".to_owned(),
+        error => error.unwrap_or_default(),
+    };
+    let refusal = Refusal { code: &code, message: "", status: status.as_u16() };
+    let (service, caller) = ("AWS Sign-In", context.source().to_string());
+    Err(context.common_refusal(&refusal, service, &caller).unwrap_or_else(|| service_error(service, &refusal)))
 }

@@ -6,20 +6,22 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{debug, warn};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::context::Context;
+use super::worker::time_left;
 use super::{login, sso};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Source;
 use crate::platform::{Access, Destination, NewFile};
 
-/// For another process that renews the same sign-in, and that may have been stopped: as long as a renewal may last.
-const LONGEST_LOCK: Duration = Duration::from_secs(5);
+/// The time that is enough for a renewal, as a rule. One that is cut off has used up the refresh token.
+const USUAL: Duration = Duration::from_secs(4);
 
 /// Whether a sign-in was renewed, so that the settings have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +38,37 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     let (path, Some(old)) = (&file.path, file.content.bytes()) else { return Ok(Renewal::Unchanged) };
     // Another process may renew it at this moment, for another profile or region. Without the lock, which some file systems lack, the
     // service refuses one of them.
-    let longest = (context.deadline.saturating_duration_since(Instant::now()) / 2).min(LONGEST_LOCK);
+    let longest = time_left(context.deadline) / 2;
     let locked = path.clone();
     let lock = spawn_blocking(move || Destination::behind(&locked).ok()?.lock_dir(longest)).await;
     // Before the request, which uses up the refresh token: without its answer in the file, the user would have to sign in again.
-    match replacement(path, old) {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(Renewal::Renewed),
+    match may_be_replaced(path, old) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Renewal::Renewed),
         Err(error) => {
             warn!(file:% = path.display(), error:%; "the sign-in is not renewed, since its file cannot be written");
             return Ok(Renewal::Unchanged);
         }
     }
-    let (is_expired, renewed) = match context.source() {
-        Source::Sso(of) => (of.sign_in().is_none_or(|it| it.is_expired()), sso::renewed(of, context).await),
-        Source::Login(of) => (of.keys().is_none_or(|it| it.is_expired()), login::renewed(of, context).await),
-        _ => return Ok(Renewal::Unchanged),
+    let sign_in = match context.source() {
+        Source::Sso(of) => of.sign_in(),
+        Source::Login(of) => of.keys(),
+        _ => None,
     };
-    let text = match renewed {
+    let is_expired = sign_in.is_none_or(|sign_in| sign_in.is_expired());
+    let renewed = async {
+        match context.source() {
+            Source::Sso(of) => sso::renewed(of, context).await,
+            Source::Login(of) => login::renewed(of, context).await,
+            _ => Ok(None),
+        }
+    };
+    let mut limit = time_left(context.deadline);
+    if !is_expired {
+        // The old one is used while there is time to.
+        limit = limit.min(USUAL.max(limit / 2));
+    }
+    let text = match timeout(limit, renewed).await.unwrap_or_else(|_| Err(context.last.timed_out(context.source()))) {
         Ok(Some(text)) => text,
         Ok(None) => return Ok(Renewal::Unchanged),
         Err(failure) if is_expired => return Err(failure),
@@ -66,6 +81,10 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
     drop(lock);
     match written {
         Ok(()) => Ok(Renewal::Renewed),
+        Err(error) if is_expired => {
+            let what = format!("the sign-in was renewed, and its file {} cannot be written", path.display());
+            Err(Failure::unwritable(Code::SourceFile, what, &error, "sign in again"))
+        }
         Err(error) => {
             // The service may reject the old refresh token from now on, but the old access token is still valid.
             warn!(file:% = path.display(), error:%; "the renewed sign-in cannot be written");
@@ -78,7 +97,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
 pub(super) fn explain(failure: Failure, context: &Context) -> Failure {
     let is_over = matches!(failure.code, Code::SsoExpired | Code::LoginExpired) && context.source().needs_renewal();
     let Some(file) = context.source().sign_in_file().filter(|_| is_over) else { return failure };
-    let Some(Err(error)) = file.content.bytes().map(|old| replacement(&file.path, old)) else { return failure };
+    let Some(Err(error)) = file.content.bytes().map(|old| may_be_replaced(&file.path, old)) else { return failure };
     let of_system = error.raw_os_error().map_or("", |_| "let this user write to its directory, or ");
     let what = format!("{}, and its file {} cannot be written to renew it", failure.what, file.path.display());
     Failure::unwritable(failure.code, what, &error, &format!("{of_system}{}", failure.hint))
@@ -91,6 +110,13 @@ fn replacement(path: &Path, old: &[u8]) -> io::Result<Option<NewFile>> {
     let new = Destination::behind(path)?.create(Access::AsBefore)?;
     new.keep_owner_and_mode()?;
     Ok(if new.replaces(old)? { Some(new) } else { None })
+}
+
+/// Whether the file holds the old sign-in, and may be replaced. There has to be space for a somewhat larger one.
+fn may_be_replaced(path: &Path, old: &[u8]) -> io::Result<bool> {
+    let Some(mut new) = replacement(path, old)? else { return Ok(false) };
+    new.file().write_all(&vec![b' '; 2 * old.len() + 4096])?;
+    Ok(true)
 }
 
 /// Writes the renewed sign-in, unless the file is another one by now.

@@ -67,6 +67,13 @@ impl AsyncSleep for Pauses {
     }
 }
 
+/// The configuration of a request that is not sent a second time while the first one is without an answer: it may have used up what it
+/// gives, such as a refresh token.
+pub(super) fn without_repeats(config: &SdkConfig, deadline: Instant) -> SdkConfig {
+    let limits = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(time_left(deadline));
+    config.to_builder().timeout_config(limits.build()).build()
+}
+
 /// A single attempt ends before the deadline, so that its own error names what did not answer. With more attempts, a shorter
 /// limit would only repeat the request within the same time.
 fn timeouts(attempts: u32, deadline: Instant) -> TimeoutConfig {

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::diagnose::{service_error, signed_out, unusable_answer};
 use super::fields::Fields;
-use super::sdk_error::{causes, refusal};
+use super::sdk_config::without_repeats;
+use super::sdk_error::refusal;
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -28,7 +29,7 @@ use crate::platform::aws_command;
 /// Gets the credentials of the role that the sign-in is for.
 pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKeys, Failure> {
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
-    let client = aws_sdk_sso::Client::new(&in_region(of, context));
+    let client = aws_sdk_sso::Client::new(&in_region(of, &context.config));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
     let call = call.set_access_token(sign_in.token("accessToken"));
     let answer = call.send().await.map_err(|error| {
@@ -59,20 +60,22 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
 pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroizing<String>>, Failure> {
     let Some(sign_in) = of.sign_in() else { return Ok(None) };
     let field = |name: &str| sign_in.token(name).unwrap_or_default();
-    let client = aws_sdk_ssooidc::Client::new(&in_region(of, context));
+    let client = aws_sdk_ssooidc::Client::new(&in_region(of, &without_repeats(&context.config, context.deadline)));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = match call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await {
         Ok(answer) => answer,
         Err(error) if is_refusal(&error) => {
-            debug!(why = causes(&error); "the service refuses to renew the sign-in");
+            // Its message may quote the token.
+            debug!("the service refuses to renew the sign-in");
             return Ok(None);
         }
         Err(error) => return Err(context.service_failure("SSO", &error)),
     };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
     // A sign-in that no request can hold would be in the way of every other until its time.
-    let content =
-        answer.access_token.and_then(|token| Sso::renewed(sign_in, &token, life, answer.refresh_token.as_deref()));
+    let content = answer.access_token.and_then(|token| {
+        Sso::renewed(sign_in, &token, life, answer.refresh_token.as_deref().filter(|token| !token.is_empty()))
+    });
     content.map(Some).ok_or_else(|| unusable_answer("SSO", "holds no valid sign-in"))
 }
 
@@ -91,8 +94,8 @@ fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> boo
         || refusal(error).is_some_and(|refusal| names_refusal(refusal.code))
 }
 
-fn in_region(of: &Sso, context: &Context) -> SdkConfig {
-    context.config.to_builder().region(Region::new(of.region.to_string())).build()
+fn in_region(of: &Sso, config: &SdkConfig) -> SdkConfig {
+    config.to_builder().region(Region::new(of.region.to_string())).build()
 }
 
 fn expired(of: &Sso) -> Failure {

@@ -741,8 +741,17 @@ fn an_answer_that_is_no_session_leaves_that_of_aws_login_as_it_was() {
         no_session(answer("ASIA-new", "t", "r2", 2_000_000_000)),
         no_session("{}".to_owned()),
         no_session("<html>".to_owned()),
-        (StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned(), Some("AWS Sign-In failed: HTTP 503")),
+        (StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned(), Some("an error that is not AWS's (HTTP 503)")),
         (StatusCode::BAD_REQUEST, "{}".to_owned(), Some("aws login")),
+        (StatusCode::FORBIDDEN, "<html>".to_owned(), Some("an error that is not AWS's (HTTP 403)")),
+        (StatusCode::FOUND, String::new(), Some("a redirect (HTTP 302)")),
+        (StatusCode::TOO_MANY_REQUESTS, "{}".to_owned(), Some("throttling")),
+        (
+            StatusCode::FORBIDDEN,
+            json!({"error": "INSUFFICIENT_PERMISSIONS"}).to_string(),
+            Some("refused: INSUFFICIENT_PERMISSIONS"),
+        ),
+        no_session(answer("ASIA-new", &"t".repeat(900_000), "r2", 900)),
     ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
         let helper = helper.var("AWS_MAX_ATTEMPTS", "1");

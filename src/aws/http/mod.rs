@@ -27,7 +27,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
 use http::header::{DATE, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
@@ -78,8 +78,8 @@ struct Shared {
 
 type Connecting = JoinHandle<Result<Connection, TransportError>>;
 
-/// A check of the body of an answer.
-type Check = Arc<dyn Fn(&[u8]) -> Result<(), &'static str> + Send + Sync>;
+/// A check of an answer, by its status and its body.
+type Check = Arc<dyn Fn(StatusCode, &[u8]) -> Result<(), &'static str> + Send + Sync>;
 
 /// What connections lead to: the scheme, and the host and port.
 type Origin = (Option<Scheme>, String);
@@ -138,10 +138,10 @@ impl Network {
 
     /// The client in the SDK's terms.
     pub(super) fn client(&self) -> SharedHttpClient {
-        self.client_with(Arc::new(|_| Ok(())))
+        self.client_with(Arc::new(|_, _| Ok(())))
     }
 
-    /// The same with a check of what a service answers that does not refuse. The error says what is wrong with it.
+    /// The same with a check of what a service answers. The error says what is wrong with it.
     pub(super) fn client_with(&self, check: Check) -> SharedHttpClient {
         let network = self.clone();
         http_client_fn(move |limits, _| {
@@ -252,9 +252,7 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let answer = network.exchange(request, &limits).await?;
-            if answer.status().is_success() {
-                check(answer.body()).map_err(TransportError::Unusable)?;
-            }
+            check(answer.status(), answer.body()).map_err(TransportError::Unusable)?;
             let answer = answer.map(|mut body| SdkBody::from(std::mem::take(&mut *body)));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })

@@ -62,6 +62,11 @@ impl Login {
         keys.time("expiresAt").is_some().then_some(keys)
     }
 
+    /// The region in which it was made, as newer versions of the AWS CLI write it.
+    pub fn region(&self) -> Option<String> {
+        SignIn::parse(self.file.content.bytes()?)?.token("signInRegion")
+    }
+
     /// Whether it expires soon and can be renewed. The SDK's provider reads the file a second time for that, and without a time limit.
     pub(super) fn needs_renewal(&self) -> bool {
         self.file.unsteady.is_none() && self.keys().is_some_and(|keys| keys.expires_soon())

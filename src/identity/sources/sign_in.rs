@@ -13,13 +13,16 @@ use zeroize::Zeroizing;
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
 
+/// No token is larger, in bytes. Servers accept headers of some KiB.
+const LARGEST: usize = 32 * 1024;
+
 /// Whether a request can hold it: a token is visible ASCII.
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=LARGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The fields of an object in such a file. A field is parsed when it is asked for: as values, a file at the limit takes a
-/// hundred times its size. Names are matched without case, as the SDK does.
+/// hundred times its size. Names are matched without case where none is the same, as by the SDK.
 #[derive(Deserialize, Serialize)]
 pub struct SignIn(BTreeMap<String, Box<RawValue>>);
 
@@ -30,8 +33,7 @@ impl SignIn {
 
     /// The value of a field; `None` when it is absent or of another type.
     pub(super) fn get<T: DeserializeOwned>(&self, wanted: &str) -> Option<T> {
-        let (_, value) = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        serde_json::from_str(value.get()).ok()
+        serde_json::from_str(self.0.get(self.name_of(wanted)?)?.get()).ok()
     }
 
     /// The token or the secret in a field; `None` for one that no request can hold.
@@ -77,9 +79,15 @@ impl SignIn {
 
     /// Sets a field, in the letters of its name in the file.
     pub(super) fn set(&mut self, wanted: &str, value: &(impl Serialize + ?Sized)) -> Option<()> {
-        let name = self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-        self.0.insert(name.unwrap_or_else(|| wanted.to_owned()), to_raw_value(value).ok()?);
+        let name = self.name_of(wanted).unwrap_or(wanted).to_owned();
+        self.0.insert(name, to_raw_value(value).ok()?);
         Some(())
+    }
+
+    /// The letters in which a name is in the file.
+    fn name_of<'a>(&'a self, wanted: &'a str) -> Option<&'a str> {
+        let similar = || self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).map(String::as_str);
+        self.0.contains_key(wanted).then_some(wanted).or_else(similar)
     }
 
     pub(super) fn to_json(&self) -> Option<Zeroizing<String>> {
