@@ -112,6 +112,9 @@ impl Exchange {
     }
 }
 
+/// The variables that name proxies.
+const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
+
 /// The key of the token that these keys of the source request by the roles, if other settings may lead to them too.
 async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     let Context { target, identity, network, .. } = context;
@@ -121,6 +124,8 @@ async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     let uri = context.endpoint.resolve(target).await?;
     let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri), network.describe_roots());
     let (roles, sts) = (&identity.chain.roles, credentials::sts_config(context));
-    let sts = (identity.endpoint_url("STS"), sts.use_fips(), sts.use_dual_stack());
+    // STS may be reached by a proxy where ECR is not.
+    let proxies = PROXIES.map(|name| context.env().text(name));
+    let sts = (identity.endpoint_url("STS"), sts.use_fips(), sts.use_dual_stack(), proxies);
     Some(credentials_key(&target.registry, &endpoint, proxy.as_deref(), certificates, keys.parts(), roles, sts))
 }
