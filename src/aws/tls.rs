@@ -12,8 +12,8 @@
 use std::fmt::Display;
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 #[cfg(feature = "fips")]
@@ -107,7 +107,7 @@ impl Trust {
         let loaded = self.loaded.get_or_init(|| async {
             let named = self.named.clone();
             let load = move || {
-                let roots = named.unwrap_or_else(of_system);
+                let roots = named.unwrap_or_else(of_system_lately);
                 let failure = roots.as_ref().err().cloned();
                 Loaded { failure, config: Arc::new(client_config(roots.unwrap_or_else(|_| parsable([])))) }
             };
@@ -115,6 +115,22 @@ impl Trust {
         });
         loaded.await.config.clone()
     }
+}
+
+/// The system's certificates, as one of the many exchanges of a command has found them a moment ago. An `export` that goes on for days
+/// reads them again.
+fn of_system_lately() -> Roots {
+    const MOMENT: Duration = Duration::from_mins(1);
+    static FOUND: Mutex<Option<(Instant, Arc<RootCertStore>)>> = Mutex::new(None);
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, store)) = &*found
+        && at.elapsed() < MOMENT
+    {
+        return Ok(store.clone());
+    }
+    let roots = of_system();
+    *found = roots.as_ref().ok().map(|store| (Instant::now(), store.clone()));
+    roots
 }
 
 /// The system's certificates: those of the first place that has any.

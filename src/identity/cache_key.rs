@@ -113,7 +113,8 @@ mod tests {
     fn the_key_of_credentials_differs_with_how_and_where_roles_are_assumed_and_without_roles_with_neither() {
         let registry = Registry::parse("111122223333.dkr.ecr.us-east-1.amazonaws.com").expect("a registry");
         let key = |roles: &[Role], sts| credentials_key(&registry, "e", None, "c", ["i", "s", "t"], roles, sts);
-        let (default, fips, dual_stack) = ((None::<&str>, None, None), (None, Some(true), None), (None, None, Some(true)));
+        let (default, fips, dual_stack) =
+            ((None::<&str>, None, None), (None, Some(true), None), (None, None, Some(true)));
         let [arn, session_name] = ["arn:aws:iam::111122223333:role/a", "s"].map(str::to_owned);
         let role = [Role { arn, external_id: None, session_name, region: None, mfa_serial: None }];
         let with_mfa = [Role { mfa_serial: Some("m".to_owned()), ..role[0].clone() }];

@@ -215,6 +215,8 @@ fn a_token_of_a_role_is_for_the_same_keys_and_the_same_role_alone() {
         assert_eq!((aws.count_of("sts"), aws.count_of("ecr")), (index + 2, index + 2), "{what}");
     }
     assert_eq!(get(&script, "", ROLE, ""), first);
+    helper.set("NO_PROXY", "sts.example");
+    assert_ne!(helper.get(HOST).password_for(HOST), first, "another proxy may lead to another STS");
 }
 
 /// What answers for one who trusts another authority may be an interceptor.
