@@ -53,8 +53,11 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         Ok(())
     };
     let config = without_repeats(&context.config, context.deadline);
-    // As botocore does: where the session was made.
-    let configured = || context.identity.setting("AWS_REGION", "region").map(str::to_owned);
+    // As botocore does: where the session was made, or else by the settings, whatever the registry's region is.
+    let configured = || {
+        let named = context.env().text("AWS_REGION");
+        named.or_else(|| context.identity.setting("AWS_DEFAULT_REGION", "region")).map(str::to_owned)
+    };
     let region = of.region().or_else(configured).map(Region::new).or_else(|| config.region().cloned());
     let mut settings = ProviderConfig::without_region()
         .with_region(region)
