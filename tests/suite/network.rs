@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, lacks_unix};
+use crate::issuers::{LOGIN, log_in};
 use crate::namespace::{Daemon, Namespace, missing, skip};
 use crate::support::aws::Aws;
 use crate::support::tls::Authority;
@@ -40,6 +41,34 @@ pub fn noting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn with_keys() -> Helper {
     Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+}
+
+/// As botocore does it: where the session was made, or else by the settings, whichever region or partition the registry is in.
+#[test]
+fn a_session_of_aws_login_is_renewed_in_its_own_region() {
+    let host = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn";
+    for (made_in, vars, expected) in [
+        (Some("us-west-2"), &[("AWS_REGION", "us-west-1")][..], "us-west-2"),
+        (None, &[("AWS_REGION", "us-west-1"), ("AWS_DEFAULT_REGION", "us-east-2")], "us-west-1"),
+        (None, &[("AWS_DEFAULT_REGION", "us-east-2")], "us-east-2"),
+        (None, &[], "eu-west-1"),
+    ] {
+        let (proxy, notes) = noting_proxy();
+        let mut helper = Helper::bare().var("HTTPS_PROXY", &proxy).var("AWS_MAX_ATTEMPTS", "1");
+        for (name, value) in vars {
+            helper.set(name, value);
+        }
+        let profile = format!("[default]\nregion = eu-west-1\nlogin_session = {LOGIN}\n");
+        helper.write(".aws/config", &profile);
+        let file = log_in(&helper, "ASIA-login", "2020-01-01T00:00:00Z");
+        let member = made_in.map_or("{".to_owned(), |region| format!("{{\"signInRegion\":\"{region}\","));
+        let session = fs::read_to_string(&file).expect("a session");
+        fs::write(&file, session.replacen('{', &member, 1)).expect("a write");
+        assert_eq!(helper.get(host).code, Some(1));
+        let asked = notes.lock().expect("notes").clone();
+        let at = format!("{expected}.signin.aws.amazon.com:443");
+        assert!(asked.contains(&at) && !asked.iter().any(|host| host.contains("signin.amazonaws.cn")), "{asked:?}");
+    }
 }
 
 #[test]
