@@ -16,7 +16,7 @@
 //! | [`client_config`] | which credentials docker uses for a registry |
 //! | [`registry`] | parses server URLs and hosts |
 //! | [`input`] | bounded reads of files |
-//! | [`toml_text`] | bounded parsing of TOML |
+//! | [`toml_text`], [`fields`] | bounded parsing of TOML, and of JSON objects with keys |
 //! | [`display_time`] | times and durations for people |
 //! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |
@@ -50,6 +50,7 @@ pub mod display_time;
 pub mod env;
 pub mod error;
 pub mod fallback;
+pub mod fields;
 pub mod identity;
 pub mod input;
 pub mod log;

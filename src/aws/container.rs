@@ -11,11 +11,11 @@ use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
 use super::dns;
-use super::fields::Fields;
 use super::http::{Answer, host, secret_value};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::fields::Fields;
 use crate::identity::Container;
 
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -111,5 +111,5 @@ fn keys(answer: &Answer, context: &Context) -> Result<SigningKeys, Failure> {
         )
     };
     let document = document.ok_or_else(|| unusable("is not a JSON object"))?;
-    document.keys("Token").map_err(unusable)
+    SigningKeys::in_document(&document, "Token").map_err(unusable)
 }

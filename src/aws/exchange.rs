@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::credentials;
 use super::endpoint::Endpoint;
-use super::http::{LastRequest, Network};
+use super::http::{LastRequest, Network, PROXY_VARIABLES};
 use super::renewal::{self, Renewal};
 use super::sdk_config::sdk_config;
 use super::session::{Session, SourceKeys};
@@ -112,9 +112,6 @@ impl Exchange {
     }
 }
 
-/// The variables that name proxies.
-const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
-
 /// The key of the token that these keys of the source request by the roles, if other settings may lead to them too.
 async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     let Context { target, identity, network, .. } = context;
@@ -125,7 +122,7 @@ async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri), network.describe_roots());
     let (roles, sts) = (&identity.chain.roles, credentials::sts_config(context));
     // STS may be reached by a proxy where ECR is not.
-    let proxies = PROXIES.map(|name| context.env().text(name));
+    let proxies = PROXY_VARIABLES.map(|name| context.env().text(name));
     let sts = (identity.endpoint_url("STS"), sts.use_fips(), sts.use_dual_stack(), proxies);
     Some(credentials_key(&target.registry, &endpoint, proxy.as_deref(), certificates, keys.parts(), roles, sts))
 }

@@ -14,11 +14,11 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
-use super::fields::Fields;
 use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
+use crate::fields::Fields;
 
 /// The path with the name of the role, and below it the keys of the role.
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
@@ -119,7 +119,7 @@ impl Service<'_> {
     async fn keys(&self, role: &str, session: &Session) -> Result<SigningKeys, Failure> {
         let answer = self.get(&format!("{ROLES}{role}"), session).await?;
         let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
-        document.keys("Token").map_err(|why| match document.text("Code") {
+        SigningKeys::in_document(&document, "Token").map_err(|why| match document.text("Code") {
             // E.g. a role that does not trust EC2.
             Some(code) if code != "Success" => {
                 let why = format!("for the role {}, it answers {}", one_line(role), one_line(&code));

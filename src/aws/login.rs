@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
-use super::fields::Fields;
 use super::sdk_config::without_repeats;
 use super::sdk_error::Refusal;
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::fields::Fields;
 use crate::identity::Login;
 use crate::platform::aws_command;
 

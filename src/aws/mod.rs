@@ -15,7 +15,6 @@ mod diagnose;
 mod dns;
 mod endpoint;
 mod exchange;
-mod fields;
 mod github;
 mod http;
 mod instance;

@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exchange::Exchange;
-use super::fields::Fields;
 use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
 use super::session::Session;
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
+use crate::fields::Fields;
 use crate::identity::Identity;
 use crate::quote::{without_path, without_secrets};
 use crate::token::Token;

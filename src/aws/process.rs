@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::task::spawn_blocking;
 
 use super::context::Context;
-use super::fields::Fields;
 use super::signing_keys::SigningKeys;
 use super::worker::GRACE;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::{Failure, system_limit};
+use crate::fields::Fields;
 use crate::identity::Process;
 use crate::platform::{ChildError, Finished, run_child};
 
@@ -64,8 +66,8 @@ fn keys(profile: &str, finished: &Finished) -> Result<SigningKeys, Failure> {
     if document.get("Version") != Some(VERSION) {
         return Err(invalid("does not have Version 1"));
     }
-    let keys = document.keys("SessionToken").map_err(invalid)?;
-    if document.is_expired().map_err(invalid)? {
+    let keys = SigningKeys::in_document(&document, "SessionToken").map_err(invalid)?;
+    if is_expired(&document).map_err(invalid)? {
         return Err(Failure::new(
             Code::CredentialProcess,
             format!("the credential_process of profile '{profile}' printed credentials that have expired"),
@@ -73,6 +75,13 @@ fn keys(profile: &str, finished: &Finished) -> Result<SigningKeys, Failure> {
         ));
     }
     Ok(keys)
+}
+
+/// Whether the keys have expired. A document without a time does not expire. The error completes a sentence about it.
+fn is_expired(document: &Fields) -> Result<bool, &'static str> {
+    let Some(text) = document.text("Expiration") else { return Ok(false) };
+    let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| "has an Expiration that is no time in RFC 3339")?;
+    Ok(at <= OffsetDateTime::now_utc())
 }
 
 /// Whether a signal ended the program, or what a shell ran for it: that of a person or of a job, which means this run alone.

@@ -10,6 +10,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::error::one_line;
 use crate::quote::without_secrets;
 
+/// The length of an error's name, in bytes.
+const LONGEST_CODE: usize = 80;
+
 /// A service's refusal, or its word that it failed.
 pub(super) struct Refusal<'a> {
     pub(super) code: &'a str,
@@ -48,7 +51,9 @@ impl Refusal<'_> {
 /// The refusal in an error of the SDK, if it is one.
 pub(super) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal<'_>> {
     let SdkError::ServiceError(answer) = error else { return None };
-    let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
+    // No name of AWS is longer: it may be a secret that the service was sent.
+    let code = answer.err().code().filter(|code| code.len() <= LONGEST_CODE).unwrap_or_default();
+    let message = answer.err().message().unwrap_or_default();
     Some(Refusal { code, message, status: answer.raw().status().as_u16() })
 }
 

@@ -4,6 +4,8 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
+use crate::fields::Fields;
+
 /// Keys that a request can be signed with. The SDK panics over an access key that is no header value.
 #[derive(Clone)]
 pub(super) struct SigningKeys(Credentials);
@@ -21,6 +23,12 @@ impl SigningKeys {
             // Without an expiry, since the keys sign one request or two.
             _ => Ok(Self(Credentials::new(id, secret, token.map(str::to_owned), None, crate::NAME))),
         }
+    }
+
+    /// The keys in a document; the session token, if any, is in the field `token`.
+    pub(super) fn in_document(document: &Fields, token: &str) -> Result<Self, &'static str> {
+        let [id, secret] = ["AccessKeyId", "SecretAccessKey"].map(|name| document.text(name).unwrap_or_default());
+        Self::new(&id, &secret, document.text(token).as_deref())
     }
 
     /// A client's configuration with which it signs by these keys.

@@ -17,12 +17,12 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::diagnose::{service_error, signed_out, unusable_answer};
-use super::fields::Fields;
 use super::sdk_config::without_repeats;
 use super::sdk_error::refusal;
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::fields::Fields;
 use crate::identity::Sso;
 use crate::platform::aws_command;
 
@@ -73,9 +73,8 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
     };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
     // A sign-in that no request can hold would be in the way of every other until its time.
-    let content = answer.access_token.and_then(|token| {
-        Sso::renewed(sign_in, &token, life, answer.refresh_token.as_deref().filter(|token| !token.is_empty()))
-    });
+    let refresh_token = answer.refresh_token.filter(|token| !token.is_empty());
+    let content = answer.access_token.and_then(|token| of.renewed(&token, life, refresh_token.as_deref()));
     content.map(Some).ok_or_else(|| unusable_answer("SSO", "holds no valid sign-in"))
 }
 

@@ -45,6 +45,7 @@ pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary, sec
 pub use in_memory::answer_with;
 pub(super) use last_request::LastRequest;
 use proxy::Proxies;
+pub(super) use proxy::VARIABLES as PROXY_VARIABLES;
 pub(super) use proxy::{NamedProxy, is_local};
 
 /// The size limit of an answer, in bytes.

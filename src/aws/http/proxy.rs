@@ -9,6 +9,10 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use super::{authority, host, is_https};
 use crate::env::Env;
 
+/// The variables that decide about proxies; the last one is that of a CGI server.
+pub(in crate::aws) const VARIABLES: [&str; 7] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"];
+
 /// The proxies that the environment names.
 #[derive(Debug)]
 pub(super) struct Proxies {
@@ -29,13 +33,14 @@ pub(in crate::aws) struct NamedProxy {
 
 impl Proxies {
     pub(super) fn from_env(env: &Env) -> Self {
+        let [https, https_lower, http, http_lower, no, no_lower, method] = VARIABLES;
         // A CGI server puts the client's header `Proxy` into HTTP_PROXY.
-        let is_cgi = env.os("REQUEST_METHOD").is_some();
+        let is_cgi = env.os(method).is_some();
         let first = |names: [&'static str; 2]| names.into_iter().find(|name| !is_cgi && env.text(name).is_some());
         let value = |name: Option<&str>| name.and_then(|name| env.text(name)).unwrap_or_default();
-        let https = first(["HTTPS_PROXY", "https_proxy"]);
-        let http = first(["HTTP_PROXY", "http_proxy"]);
-        let no = first(["NO_PROXY", "no_proxy"]);
+        let https = first([https, https_lower]);
+        let http = first([http, http_lower]);
+        let no = first([no, no_lower]);
         // hyper-util reads addresses and networks as Go does, and other entries in its own way.
         let is_address = |entry: &&str| entry.parse::<IpAddr>().is_ok() || entry.contains('/');
         let entries = value(no).split(',').map(str::trim);

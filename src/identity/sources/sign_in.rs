@@ -1,14 +1,14 @@
 //! The content of a file in which the AWS CLI keeps a sign-in, which is renewed in the same file.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
+
+use crate::fields::Fields;
 
 /// A sign-in that expires within this time is renewed: the value of the SDKs.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
@@ -21,29 +21,28 @@ fn is_token(text: &str) -> bool {
     (1..=LARGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The fields of an object in such a file. A field is parsed when it is asked for: as values, a file at the limit takes a
-/// hundred times its size. Names are matched without case where none is the same, as by the SDK.
+/// The fields of an object in such a file.
 #[derive(Deserialize, Serialize)]
-pub struct SignIn(BTreeMap<String, Box<RawValue>>);
+pub struct SignIn(Fields);
 
 impl SignIn {
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+        Fields::parse(json).map(Self)
     }
 
     /// The value of a field; `None` when it is absent or of another type.
     pub(super) fn get<T: DeserializeOwned>(&self, wanted: &str) -> Option<T> {
-        serde_json::from_str(self.0.get(self.name_of(wanted)?)?.get()).ok()
+        self.0.get(wanted)
+    }
+
+    /// The text in a field; `None` when it is absent or empty.
+    pub fn text(&self, wanted: &str) -> Option<String> {
+        self.0.text(wanted)
     }
 
     /// The token or the secret in a field; `None` for one that no request can hold.
     pub fn token(&self, wanted: &str) -> Option<String> {
         self.text(wanted).filter(|text| is_token(text))
-    }
-
-    /// The text in a field; `None` when it is absent or empty.
-    pub fn text(&self, wanted: &str) -> Option<String> {
-        self.get(wanted).filter(|text: &String| !text.is_empty())
     }
 
     pub(super) fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
@@ -77,17 +76,8 @@ impl SignIn {
         self.set(wanted, Some(token).filter(|token| is_token(token))?)
     }
 
-    /// Sets a field, in the letters of its name in the file.
     pub(super) fn set(&mut self, wanted: &str, value: &(impl Serialize + ?Sized)) -> Option<()> {
-        let name = self.name_of(wanted).unwrap_or(wanted).to_owned();
-        self.0.insert(name, to_raw_value(value).ok()?);
-        Some(())
-    }
-
-    /// The letters in which a name is in the file.
-    fn name_of<'a>(&'a self, wanted: &'a str) -> Option<&'a str> {
-        let similar = || self.0.keys().find(|name| name.eq_ignore_ascii_case(wanted)).map(String::as_str);
-        self.0.contains_key(wanted).then_some(wanted).or_else(similar)
+        self.0.set(wanted, value)
     }
 
     pub(super) fn to_json(&self) -> Option<Zeroizing<String>> {

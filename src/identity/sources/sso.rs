@@ -88,11 +88,12 @@ impl Sso {
     /// The content of the file after a renewal: a token that is valid for `life`, and the token of the next renewal, if it is
     /// another one. `None` if one of them is no token, or the time none of a sign-in.
     pub fn renewed(
-        mut sign_in: SignIn,
+        &self,
         access_token: &str,
         life: Duration,
         refresh_token: Option<&str>,
     ) -> Option<Zeroizing<String>> {
+        let mut sign_in = self.sign_in()?;
         sign_in.set_token("accessToken", access_token)?;
         sign_in.set_life(life, LONGEST_LIFE)?;
         if let Some(refresh_token) = refresh_token {
