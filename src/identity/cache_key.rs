@@ -50,8 +50,8 @@ pub(super) fn identity_key(env: &Env, target: &Target) -> KeyHasher {
 }
 
 /// The key of the token that these very keys of a source request from the service at `endpoint`, by these roles, whatever settings
-/// led to them. `sts` is the URL of STS that a setting names, and whether its FIPS and its dual-stack endpoint is asked. Who trusts
-/// other certificates may not have a token, nor a failure, of those who trust these.
+/// led to them. `sts` says which STS is asked, and by which proxies. Who trusts other certificates may not have a token, nor a failure,
+/// of those who trust these.
 pub fn credentials_key(
     registry: &Registry,
     endpoint: &str,

@@ -11,12 +11,12 @@
 //! | `shared_file`, `ini`, `profiles` | read the AWS files once |
 //! | `sources` | the kinds of sources: each finds its settings and holds what it read; [`Source`] says what proves whose credentials they are |
 //! | `chain`, `link`, `inputs`, `selected`, `mfa` | decide on a source and the roles; report a missing or wrong profile |
-//! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `variables` | hash what the source depends on: files, claims, programs, this boot |
+//! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `word_paths`, `variables` | hash what the source depends on: files, claims, programs, this boot |
 //! | `footprint` | proves that nobody touched it while credentials were resolved |
 //! | `cache_key`, `hash` | make the cache key |
 //!
-//! The settings are read once, and `aws` asks exactly the providers that were decided here. What a process
-//! reads itself is observed again after it has ended, and the token is cached only when nothing has changed.
+//! The settings are read once, and `aws` asks exactly the sources that were decided here. What a process reads itself is observed
+//! again after it has ended, and the token is cached only when nothing has changed.
 //!
 //! Always in the key: service, region, FIPS, dual-stack and endpoint of the registry; the caller that the
 //! configuration maps it to; every `AWS_*` variable except the helper's own and those in `IRRELEVANT`; the home directory;

@@ -119,17 +119,22 @@ impl<'a> Authenticator<'a> {
 
     /// Resolves the credentials of an identity whose sign-in has been renewed, with the codes of MFA devices.
     pub fn resolve(&self, identity: &Arc<Identity>, codes: &[MfaCode], deadline: Instant) -> Result<Resolved, Stop> {
-        let source = self.ask_source(identity, deadline)?;
-        let (resolved, credentials) = (source.assume_roles(codes, deadline), source.session.cache_key());
-        Ok(resolved.inspect_err(|failure| forget_if_refused(self.env, identity, credentials, failure))?)
+        let forget = |credentials: Option<&CacheKey>, failure: &Failure| {
+            forget_if_refused(self.env, identity, credentials, failure);
+        };
+        let source = self.ask_source(identity, deadline).inspect_err(|stop| {
+            if let Stop::Failed(failure) = stop {
+                forget(None, failure);
+            }
+        })?;
+        Ok(source.assume_roles(codes, deadline).inspect_err(|failure| forget(source.session.cache_key(), failure))?)
     }
 
-    /// The same up to the source, before the roles.
+    /// The same up to the source, before the roles. A refusal is for the caller to act on.
     pub(super) fn ask_source(&self, identity: &Arc<Identity>, deadline: Instant) -> Result<Resolved<SourceKeys>, Stop> {
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
         let session = self.exchange.ask_source(self.target, identity, deadline);
-        let session = session.inspect_err(|failure| forget_if_refused(self.env, identity, None, failure));
         let session = session.map_err(|failure| stop(identity, failure, deadline))?;
         let is_cacheable = identity.uncacheable.is_none();
         if is_cacheable && watch.is_none_or(|watch| watch.saw_nothing()) {
