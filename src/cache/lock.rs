@@ -1,6 +1,7 @@
 //! A kernel lock on a file. The lock belongs to the open file: the kernel releases it when its process ends in any way, so that
 //! a lock file that is left behind locks nothing. Who releases a lock removes its file first, while it holds the lock; who opened
-//! that file before and then locks it finds that the path names another file or none, and tries again.
+//! that file before and then locks it finds that the path names another file or none, and tries again, a few times: where the path never
+//! names the file that was opened, as with a file system that makes up its numbers, locks do not work.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +11,9 @@ use std::time::SystemTime;
 use fs2::FileExt;
 
 use crate::platform::{self, Destination};
+
+/// How often a lock whose file was exchanged meanwhile is tried.
+const MOST_TRIES: u32 = 10;
 
 /// A lock that is held until dropped.
 #[derive(Debug)]
@@ -22,15 +26,20 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock at `path`, which is `destination`; `Ok(None)` when another open file holds it.
     pub fn try_take(destination: &Destination, path: &Path) -> io::Result<Option<Self>> {
-        let file = destination.open_lock()?;
-        match FileExt::try_lock_exclusive(&file) {
-            // Between the calls that open and lock it, another process may have removed or replaced the file.
-            Ok(()) if platform::is_same_file(&file, path) => Ok(Some(Self { file, path: path.to_owned() })),
-            Ok(()) => Ok(None),
-            // By its number: the standard library has no kind for this error on Windows.
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
-            Err(error) => Err(error),
+        for _ in 0..MOST_TRIES {
+            let file = destination.open_lock()?;
+            match FileExt::try_lock_exclusive(&file) {
+                // Between the calls that open and lock it, another process may have removed or replaced the file.
+                Ok(()) if platform::is_same_file(&file, path)? => {
+                    return Ok(Some(Self { file, path: path.to_owned() }));
+                }
+                Ok(()) => {}
+                // By its number: the standard library has no kind for this error on Windows.
+                Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
+        Err(io::Error::other("its path names another file each time"))
     }
 
     /// Renews the modification time of the lock file, which shows others that its holder is running.
@@ -41,8 +50,23 @@ impl Lock {
     /// Removes the lock file before the lock is released. On Windows the file stays, since a removed file keeps its name from others
     /// until its last handle is closed.
     pub fn remove_file(&self) {
-        if cfg!(unix) && platform::is_same_file(&self.file, &self.path) {
+        if cfg!(unix) && platform::is_same_file(&self.file, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Destination, Lock};
+
+    #[test]
+    fn a_lock_that_is_another_file_each_time_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, other) = (dir.path().join("lock"), dir.path().join("other"));
+        std::fs::write(&other, "").expect("a file");
+        let destination = Destination::at(&path).expect("a place");
+        assert!(Lock::try_take(&destination, &path).expect("a lock").is_some());
+        assert!(Lock::try_take(&destination, &other).is_err());
     }
 }

@@ -36,6 +36,7 @@ impl Cache {
     /// Tests whether an entry can be written and locked, by means of a file in the directory or in the parent in which
     /// the directory would be created, with the same judgement of the way there.
     pub fn probe(&self) -> io::Result<()> {
+        check_length(&self.path(format_args!("{:064}", 0), ENTRY))?;
         let existing = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
         // The name stands for any file.
         let mut new = Destination::asked_for(&existing.join("entry"), None)?.create(Access::Private)?;
@@ -98,6 +99,7 @@ impl Cache {
     /// ask AWS each time.
     pub(super) fn destination(&self, path: &Path) -> io::Result<Destination> {
         platform::survive_file_size_limit();
+        check_length(path)?;
         let (is_new, tag) = (!self.dir.exists(), self.dir.join("CACHEDIR.TAG"));
         let destination = Destination::in_private_dir(path)?;
         if (is_new || self.dir.ends_with(crate::NAME)) && path != tag && !tag.exists() {
@@ -120,5 +122,13 @@ impl Cache {
     /// Logs that a token could not be cached.
     pub(super) fn warn_unwritten(&self, error: &io::Error) {
         warn!(dir:% = self.dir.display(), error:%; "not cached: the cache cannot be written");
+    }
+}
+
+/// Fails for a path that is too long for the system: step by step, a file could be written there that nobody reads again.
+fn check_length(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(error),
+        _ => Ok(()),
     }
 }

@@ -167,8 +167,11 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)
 
 /// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, whether it names any:
 /// there, a lock on a file that was replaced at the same moment costs one more call to AWS.
-pub fn is_same_file(file: &File, path: &Path) -> bool {
+pub fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    let open = file.metadata().map(identity);
-    open.is_ok_and(|open| std::fs::symlink_metadata(path).is_ok_and(|there| identity(there) == open))
+    match std::fs::symlink_metadata(path) {
+        Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

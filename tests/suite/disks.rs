@@ -148,6 +148,37 @@ fn locks_that_are_not_supported_and_quotas() {
     assert_eq!(files_with(&helper, "tmp"), Vec::<std::path::PathBuf>::new());
 }
 
+/// Locks whose check by path fails for good do not work there: no process waits for itself, with whatever time limit.
+#[test]
+fn a_lock_whose_path_cannot_be_checked_costs_the_cache_and_no_time() {
+    let aws = Aws::start();
+    // A path that the system takes step by step and not as a whole, and one that leaves no room for the name of a file.
+    for length in [5000, 4050] {
+        let helper = logging(&aws).var("AWS_ECR_TIMEOUT", "2");
+        let mut dir = helper.home().display().to_string();
+        while dir.len() < length {
+            dir = format!("{dir}/{}", "b".repeat(200.min(length - dir.len() - 1).max(1)));
+        }
+        let helper = helper.var("AWS_ECR_CACHE_DIR", &dir);
+        works_uncached(&aws, &helper, &["File name too long"]);
+        assert_eq!(fs::read_dir(helper.home()).expect("the home").count(), 1, "{length}: nothing but the log is made");
+    }
+    if missing(&["strace"]).is_some() {
+        return skip("a lock whose path cannot be checked", "strace is not installed");
+    }
+    let helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "2");
+    helper.get(HOST).password_for(HOST);
+    let entry = helper.entries().pop().expect("an entry");
+    for error in ["EIO", "EACCES", "ENAMETOOLONG"] {
+        fs::remove_file(&entry).expect("it was there");
+        let lock = entry.with_extension("lock");
+        let fault = format!("inject=statx,newfstatat,lstat,stat:error={error}");
+        let (ran, trace) = helper.traced(HOST, &["-P", lock.to_str().expect("UTF-8"), "-e", &fault]);
+        ran.password_for(HOST);
+        assert!(trace.contains("INJECTED"), "{trace}");
+    }
+}
+
 /// The files of the cache with this extension.
 fn files_with(helper: &Helper, extension: &str) -> Vec<std::path::PathBuf> {
     let files = fs::read_dir(helper.cache_dir()).into_iter().flatten().flatten().map(|file| file.path());
