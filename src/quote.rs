@@ -11,6 +11,18 @@ const SHORTEST_SECRET: usize = 5;
 /// The length of a secret access key of AWS.
 const SECRET_KEY: usize = 40;
 
+/// The lengths of the id of an access key (AWS IAM API reference, `AccessKey`).
+const SHORTEST_ID: usize = 16;
+const LONGEST_ID: usize = 128;
+
+/// The id of an access key; `None` for what has not the form of one, and may be the secret key, by an exchange. Those of AWS have
+/// upper-case letters and digits, and emulators are satisfied with a word such as `test`.
+pub fn access_key_id(id: &str) -> Option<&str> {
+    let is_of_aws = id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_word = id.len() < SHORTEST_ID && !is_random(id);
+    ((is_of_aws && id.len() <= LONGEST_ID) || is_word).then_some(id)
+}
+
 /// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
 /// "password=" and the like, and a word of letters and digits that is neither a path, part of an ARN nor the id of a request, by
 /// which the support of AWS finds it.

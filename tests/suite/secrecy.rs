@@ -250,6 +250,41 @@ fn doctor_names_the_host_of_a_url_and_not_what_follows_it() {
     assert!(!ran.stdout.contains("hunter2"), "{}", ran.stdout);
 }
 
+/// The halves of a pair that were exchanged: the secret key stands where doctor, `cache` and the log name the key.
+#[test]
+fn a_secret_in_the_place_of_an_access_key_id_is_not_shown() {
+    let (secret, id) = ("wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1", "AKIAIOSFODNN7EXAMPLE");
+    let aws = Aws::start();
+    // STS names the principal by the id here. With one, it is not asked.
+    let bare = || logging(&aws).var("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1");
+    let in_variables = bare().var("AWS_ACCESS_KEY_ID", secret).var("AWS_SECRET_ACCESS_KEY", id);
+    let in_profile = bare();
+    let keys = format!("aws_access_key_id = {secret}\naws_secret_access_key = {id}\n");
+    in_profile.write(".aws/credentials", &format!("[default]\n{keys}"));
+    let by_process = bare();
+    let keys = format!(r#"{{"Version":1,"AccessKeyId":"{secret}","SecretAccessKey":"{id}","SessionToken":"t"}}"#);
+    let script = by_process.write("process", &format!("echo '{keys}'\n"));
+    by_process.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    for (source, helper) in [("variables", in_variables), ("a profile", in_profile), ("a process", by_process)] {
+        for args in [&["doctor", HOST][..], &["doctor", "-v", HOST], &["doctor", "--json", HOST]] {
+            let ran = helper.run(args, "");
+            assert!(ran.stdout.contains("exchanged with the secret key?"), "{source}: {}", ran.stdout);
+            assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{source}: {ran:?}");
+        }
+        helper.get(HOST).password_for(HOST);
+        let listed = helper.run(&["cache"], "").stdout;
+        assert!(listed.contains(HOST) && !listed.contains("KEY1"), "{source}: {listed}");
+        let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(!log.contains(secret), "{source}: {log}");
+    }
+    // Emulators of AWS are satisfied with a word.
+    for (id, is_shown) in [("test", true), (id, true), ("hunter2", false), ("correct-horse-battery-staple", false)] {
+        let helper = bare().var("AWS_ACCESS_KEY_ID", id).var("AWS_SECRET_ACCESS_KEY", secret);
+        let ran = helper.run(&["doctor", "-v", HOST], "");
+        assert_eq!(ran.stdout.contains(&format!("access key {id}")), is_shown, "{id}: {}", ran.stdout);
+    }
+}
+
 #[test]
 fn passwords_in_the_urls_of_endpoints() {
     let secret = "hunter2";

@@ -16,6 +16,7 @@ use crate::config::Target;
 use crate::display_time::describe_duration;
 use crate::error::Failure;
 use crate::identity::Identity;
+use crate::quote::access_key_id;
 use crate::registry::Host;
 use crate::text::beginning;
 use crate::token::Token;
@@ -273,14 +274,17 @@ fn describe_route(route: &Result<Route, Failure>) -> Check {
     Check::of(Name::Endpoint, route.as_ref().map(describe).map_err(Clone::clone))
 }
 
-/// How much of an id or an ARN is shown, in characters. Those of AWS are shorter; other services may give any text.
+/// How much of an ARN is shown, in characters. Those of AWS are shorter; other services may give any text.
 const LONGEST_NAME: usize = 1000;
 
 /// Names a lasting access key. A temporary one is another one each time.
 fn describe_key(session: &Session) -> String {
     match session.access_key_id() {
         id if id.starts_with("ASIA") => "a temporary access key".to_owned(),
-        id => format!("access key {}", beginning(id, LONGEST_NAME)),
+        id => match access_key_id(id) {
+            Some(id) => format!("access key {id}"),
+            None => "an access key id that has not the form of one (was it exchanged with the secret key?)".to_owned(),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::inputs::{Inputs, ProfileSection};
 use crate::config::Keys;
 use crate::error::Failure;
+use crate::quote::access_key_id;
 use crate::registry::Account;
 
 /// Keys, and where they are.
@@ -56,7 +57,8 @@ impl StaticKeys {
 
     /// The end of the access key, as in `aws configure list`, which distinguishes the keys of two people or programs.
     pub(in super::super) fn end_of_id(&self) -> Option<&str> {
-        let (start, _) = self.keys.id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8)?;
-        Some(&self.keys.id[start..])
+        let id = access_key_id(&self.keys.id)?;
+        let (start, _) = id.char_indices().nth_back(3).filter(|(start, _)| *start >= 8)?;
+        Some(&id[start..])
     }
 }
