@@ -157,6 +157,10 @@ pub fn mask_user_info(url: &str) -> String {
 pub fn without_path(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if rest[end..].contains('@') {
+        // What comes before may be a user and the beginning of a password.
+        return format!("{scheme}://…");
+    }
     let hidden = if rest[end..].trim_end_matches('/').is_empty() { "" } else { "/…" };
     mask_user_info(&format!("{scheme}://{}{hidden}", &rest[..end]))
 }

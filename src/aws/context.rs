@@ -42,7 +42,7 @@ impl Context {
         }
         if let Some(uri) = self.endpoint.resolve(&self.target).await {
             let endpoint = without_path(&uri.to_string());
-            let proxy = self.network.proxy_for(&uri);
+            let proxy = self.network.proxy_for(&uri).ok().flatten();
             debug!(endpoint, proxy; "ECR will be asked");
             self.network.preconnect(uri, CONNECT_TIMEOUT).await;
         }

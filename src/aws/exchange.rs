@@ -119,7 +119,7 @@ async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
         return None;
     }
     let uri = context.endpoint.resolve(target).await?;
-    let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri), network.describe_roots());
+    let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri).ok()?, network.describe_roots());
     let (roles, sts) = (&identity.chain.roles, credentials::sts_config(context));
     // STS may be reached by a proxy where ECR is not.
     let proxies = PROXY_VARIABLES.map(|name| context.env().text(name));

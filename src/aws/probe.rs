@@ -49,7 +49,7 @@ impl Exchange {
                 context.network.read_certificates().await;
                 context.network.trust_failure().map_or(Ok(()), Err)?;
             }
-            let proxy = context.network.proxy_for(&uri);
+            let proxy = context.network.proxy_for(&uri).map_err(|error| context.no_answer(&error))?;
             Ok(Route {
                 endpoint: without_path(&uri.to_string()),
                 proxy,

@@ -152,6 +152,30 @@ fn proxies_are_those_that_go_uses() {
     assert!(notes.lock().expect("notes").is_empty(), "ALL_PROXY is not used");
 }
 
+/// What is to go through a proxy does not go past it. The values are those of `aws::http::proxy`.
+#[test]
+fn a_value_that_names_no_proxy_fails_the_requests_that_would_use_it() {
+    let aws = Aws::start();
+    for (name, scheme, value, word) in [
+        ("HTTPS_PROXY", "https", "http://user:48151/hunter@proxy.example:3128", "%2F for /"),
+        ("https_proxy", "https", " ", "HTTP proxy"),
+        ("HTTP_PROXY", "http", "http://user:hunter@127.0.0.1:99999", "HTTP proxy"),
+        ("http_proxy", "http", "socks5h://user:hunter@127.0.0.1:1", "SOCKS"),
+    ] {
+        let user = || {
+            let endpoint = format!("{scheme}://127.83.9.9.example:1");
+            with_keys().var("AWS_ENDPOINT_URL", &endpoint).var("AWS_MAX_ATTEMPTS", "1").var(name, value)
+        };
+        let (get, doctor) = (user().get(HOST).error().to_owned(), user().run(&["doctor", HOST], "").stdout);
+        for said in [get, doctor] {
+            let is_told = said.contains("E-SETTING-INVALID") && said.contains(word) && said.contains(name);
+            assert!(is_told && !said.contains("hunter") && !said.contains("48151"), "{value}: {said}");
+        }
+        assert!(user().var("NO_PROXY", "*").get(HOST).error().contains("E-ENDPOINT-UNREACHABLE"), "{value}");
+        with_keys().var("AWS_ENDPOINT_URL", &aws.url()).var(name, value).get(HOST).password_for(HOST);
+    }
+}
+
 #[test]
 fn a_configured_endpoint_serves_hosts_of_every_kind() {
     let aws = Aws::start();

@@ -55,6 +55,13 @@ impl Context {
                 format!("the TLS handshake with {authority} failed: {cause}"),
                 "check AWS_ENDPOINT_URL, and the proxies and firewalls on the way",
             ),
+            (TransportError::BadProxy(variable, _), _) => Failure::new(
+                Code::SettingInvalid,
+                cause.to_string(),
+                format!(
+                    "set {variable} e.g. to http://USER:PASSWORD@HOST:3128, with %2F for / in the password and the like, or unset it"
+                ),
+            ),
             (TransportError::NotFips, _) => Failure::new(
                 Code::TlsFailed,
                 format!("no TLS connection to {authority}: {cause}"),

@@ -25,13 +25,13 @@ impl Network {
     pub(super) async fn connect(&self, uri: &Uri, limit: Option<Duration>) -> Result<Connection, TransportError> {
         #[cfg(fuzzing)]
         return handshake(Box::new(super::in_memory::connection())).await;
+        let proxy = self.0.proxies.proxy_for(uri)?;
         let connecting = async {
-            let Some(proxy) = self.0.proxies.proxy_for(uri) else { return handshake(self.open(uri).await?).await };
+            let Some(proxy) = &proxy else { return handshake(self.open(uri).await?).await };
             let stream = self.open(proxy.uri()).await.map_err(|error| TransportError::NoProxy(Box::new(error)))?;
-            if is_https(uri) { self.tunnel(stream, &proxy, uri).await } else { handshake(stream).await }
+            if is_https(uri) { self.tunnel(stream, proxy, uri).await } else { handshake(stream).await }
         };
         within(limit, TransportError::SlowConnection, connecting).await.map_err(|error| {
-            let proxy = self.0.proxies.proxy_for(uri);
             let name = host(proxy.as_ref().map_or(uri, Intercept::uri));
             let is_of_name =
                 matches!(error, TransportError::SlowConnection) && self.0.last.resolver.is_waiting_for(name);

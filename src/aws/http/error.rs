@@ -30,6 +30,8 @@ pub(in crate::aws) enum TransportError {
     Tls(rustls::Error),
     /// The program was built for FIPS, and the cryptography is not in that mode.
     NotFips,
+    /// The value of this variable names no proxy that can be used, but is something else, as the words say.
+    BadProxy(&'static str, &'static str),
     /// The proxy answered that it does not connect.
     RefusedByProxy(StatusCode),
     /// No connection to the proxy itself, or what is there is none.
@@ -107,6 +109,7 @@ impl fmt::Display for TransportError {
             Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
             Self::Tls(error) => error.fmt(f),
             Self::NotFips => f.write_str("the cryptography is not in FIPS mode"),
+            Self::BadProxy(variable, wrong) => write!(f, "{variable} {wrong}"),
             Self::RefusedByProxy(status) => status.fmt(f),
             Self::NoProxy(error) => error.fmt(f),
             Self::Http(error) if has_broken_body(error) => f.write_str("its body is not what HTTP prescribes"),
@@ -127,7 +130,7 @@ impl From<TransportError> for ConnectorError {
             TransportError::SlowName | TransportError::SlowConnection | TransportError::SlowAnswer => {
                 Self::timeout(error.into())
             }
-            TransportError::BadRequest(_) => Self::user(error.into()),
+            TransportError::BadRequest(_) | TransportError::BadProxy(..) => Self::user(error.into()),
             _ if error.is_temporary() => Self::io(error.into()),
             _ => Self::other(error.into(), None),
         }

@@ -165,8 +165,8 @@ impl Network {
     }
 
     /// Host and port of the proxy that a request to `uri` would go through.
-    pub(super) fn proxy_for(&self, uri: &Uri) -> Option<String> {
-        self.0.proxies.named_proxy_for(uri).map(|proxy| proxy.authority)
+    pub(super) fn proxy_for(&self, uri: &Uri) -> Result<Option<String>, TransportError> {
+        Ok(self.0.proxies.named_proxy_for(uri)?.map(|proxy| proxy.authority))
     }
 
     /// Sends one request and reads the whole answer, whose size has a limit.
@@ -179,8 +179,8 @@ impl Network {
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri), request.headers());
-        self.set_request_target(&mut request);
+        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri)?, request.headers());
+        self.set_request_target(&mut request)?;
         let (mut head, body) = Box::pin(self.send(request, &uri, limits)).await?.into_parts();
         let date = date(&head.headers);
         if date.is_none() {
@@ -221,15 +221,16 @@ impl Network {
 
     /// Reduces the request's URI to its path, except for a proxy without a tunnel, which needs the whole URI and its password
     /// (RFC 9112, section 3.2).
-    fn set_request_target(&self, request: &mut Request<SdkBody>) {
+    fn set_request_target(&self, request: &mut Request<SdkBody>) -> Result<(), TransportError> {
         let uri = request.uri();
-        if let Some(proxy) = self.0.proxies.proxy_for(uri).filter(|_| !is_https(uri)) {
+        if let Some(proxy) = self.0.proxies.proxy_for(uri)?.filter(|_| !is_https(uri)) {
             let password = proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password));
             request.headers_mut().extend(password);
         } else {
             let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
             *request.uri_mut() = path.into();
         }
+        Ok(())
     }
 }
 
