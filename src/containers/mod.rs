@@ -28,7 +28,7 @@ pub use registries_conf::{
 };
 
 /// The helper that stands for the files with passwords.
-const AUTH_FILES: &str = "containers-auth.json";
+pub const AUTH_FILES: &str = "containers-auth.json";
 
 /// Finds where these programs get the credentials of `host`.
 pub fn lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {

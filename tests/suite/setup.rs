@@ -403,7 +403,7 @@ fn podman_is_set_up_for_all_registries_in_a_file_of_its_own() {
     helper.write(CONFIG, &json!({"credHelpers": {OTHER: "ecr-login"}}).to_string());
     // For all registries, the helper comes after the existing ones.
     succeeds(&helper, "--podman", NO_WARNING);
-    assert!(read(&helper, ADDITION).ends_with("credential-helpers = [\"containers-auth.json\",\"ecr-login\"]\n"));
+    assert!(read(&helper, ADDITION).contains("\ncredential-helpers = [\"containers-auth.json\",\"ecr-login\"]"));
     assert!(succeeds(&helper, "--podman", NO_WARNING).starts_with("nothing to change in "));
     // A line that somebody has added stays.
     helper.write(ADDITION, &(read(&helper, ADDITION) + "unqualified-search-registries = ['quay.io']\n"));
@@ -512,21 +512,49 @@ fn a_helper_that_a_person_has_added_to_podmans_list_stays() {
     let first = read(&helper, ADDITION);
     let comment = first.lines().next().expect("a line");
     let edited = |names: &str| format!("{comment}\ncredential-helpers = {names}\nshort-name-mode = 'disabled'\n");
+    let kept = |names: &str| edited(&format!("{names} # instead of [\"containers-auth.json\"]"));
     for list in
         [r#"["containers-auth.json","ecr-login","pass"]"#, "[\n  'containers-auth.json',\n  'ecr-login', 'pass',\n]"]
     {
         helper.write(ADDITION, &edited(list));
         let removed = succeeds(&helper, "--podman --remove", NO_WARNING);
         assert!(removed.starts_with("changed ") && removed.contains(ADDITION), "{removed}");
-        assert_eq!(read(&helper, ADDITION), edited(r#"["containers-auth.json","pass"]"#), "{list}");
+        assert_eq!(read(&helper, ADDITION), kept(r#"["containers-auth.json","pass"]"#), "{list}");
         assert!(succeeds(&helper, "--podman --remove", NO_WARNING).starts_with("nothing to change in "));
     }
     succeeds(&helper, "--podman", NO_WARNING);
-    assert_eq!(read(&helper, ADDITION), edited(r#"["containers-auth.json","pass","ecr-login"]"#));
+    assert_eq!(read(&helper, ADDITION), kept(r#"["containers-auth.json","pass","ecr-login"]"#));
     // Without it, nothing but what the person has added stays.
     helper.write(ADDITION, &edited("[\n'containers-auth.json',\n'ecr-login']"));
     succeeds(&helper, "--podman --remove", NO_WARNING);
     assert_eq!(read(&helper, ADDITION), "short-name-mode = 'disabled'\n");
+}
+
+/// The list that setup has added the helper to is no longer the one that podman would read without it.
+#[test]
+fn podmans_list_goes_with_the_helper_whatever_a_person_has_changed_beside_it() {
+    let conf = ".config/containers/registries.conf";
+    for (before, after) in [
+        (None, Some("['secretservice']")),
+        (Some("['pass']"), Some("['secretservice']")),
+        (Some("['pass']"), None),
+        (Some("['pass', 'containers-auth.json']"), Some("['pass']")),
+        (Some("[]"), Some("['pass']")),
+    ] {
+        let helper = home();
+        for (list, args) in [(before, "--podman"), (after, "--podman --remove")] {
+            helper.write(conf, &list.map_or_else(String::new, |list| format!("credential-helpers = {list}\n")));
+            assert_eq!(setup(&helper, args).code, Some(0), "{before:?} {after:?}");
+        }
+        assert!(!helper.home().join(ADDITION).exists(), "{before:?} {after:?}: {}", read(&helper, ADDITION));
+    }
+    // What a person has added to the list itself stays, after any change.
+    let helper = home();
+    succeeds(&helper, "--podman", NO_WARNING);
+    helper.write(ADDITION, &read(&helper, ADDITION).replace("[\"containers-auth.json\",\"ecr", "[\"pass\",\"ecr"));
+    helper.write(conf, "credential-helpers = ['secretservice']\n");
+    succeeds(&helper, "--podman --remove", NO_WARNING);
+    assert!(read(&helper, ADDITION).contains("\ncredential-helpers = [\"pass\"]"));
 }
 
 /// What still keeps a client from calling the helper.

@@ -1,4 +1,5 @@
-//! The drop-in for registries.conf by which podman, buildah and skopeo call the helper for all registries.
+//! The drop-in for registries.conf by which podman, buildah and skopeo call the helper for all registries. Behind its list is the one
+//! that these programs read without it, so that `--remove` knows whether somebody has changed the list: that one may change meanwhile.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use super::file::Edit;
 use super::no_home;
 use crate::client_config::HELPER_NAME;
 use crate::code::Code;
-use crate::containers::{self, CredentialHelper, Era, Rules};
+use crate::containers::{self, AUTH_FILES, CredentialHelper, Era, Rules};
 use crate::env::Env;
 use crate::error::Error;
 use crate::toml_text;
@@ -19,10 +20,15 @@ use crate::toml_text;
 /// The first line of the drop-in, by which `--remove` recognizes it.
 const FIRST_LINE: &str = "# By docker-credential-ecr-login setup --podman, which with --remove takes it out again.";
 
+/// What comes before the list that was read without the drop-in.
+const INSTEAD: &str = " # instead of ";
+
 /// The drop-in, whose list somebody may have changed.
 struct DropIn {
     /// The helpers in its list.
     names: Vec<String>,
+    /// Those in the list that was read without it.
+    instead: Vec<String>,
     /// The lines that somebody has added.
     others: String,
 }
@@ -35,24 +41,30 @@ impl DropIn {
         struct Conf {
             credential_helpers: Option<Spanned<Vec<String>>>,
         }
+        let without_list = |others: &str| Self { names: Vec::new(), instead: Vec::new(), others: others.to_owned() };
         if text.trim().is_empty() {
-            return Some(Self { names: Vec::new(), others: String::new() });
+            return Some(without_list(""));
         }
         let (_, rest) = text.strip_prefix(FIRST_LINE)?.split_once('\n').unwrap_or_default();
         let Some(list) = toml_text::parse::<Conf>(rest).ok()?.credential_helpers else {
-            return Some(Self { names: Vec::new(), others: rest.to_owned() });
+            return Some(without_list(rest));
         };
         // A list may span lines.
         let (before, after) = (&rest[..list.span().start], &rest[list.span().end..]);
         let before = before.rfind('\n').map_or("", |end| &before[..=end]);
-        let (_, after) = after.split_once('\n').unwrap_or_default();
-        Some(Self { names: list.into_inner(), others: format!("{before}{after}") })
+        let (comment, after) = after.split_once('\n').unwrap_or((after, ""));
+        let instead = comment.strip_prefix(INSTEAD).and_then(|list| serde_json::from_str(list).ok());
+        Some(Self {
+            names: list.into_inner(),
+            instead: instead.unwrap_or_else(|| vec![AUTH_FILES.to_owned()]),
+            others: format!("{before}{after}"),
+        })
     }
 
     fn text(&self) -> String {
         // TOML and JSON write an array of strings alike.
-        let names = serde_json::Value::from(self.names.as_slice());
-        format!("{FIRST_LINE}\ncredential-helpers = {names}\n{}", self.others)
+        let [names, instead] = [&self.names, &self.instead].map(|names| serde_json::Value::from(names.as_slice()));
+        format!("{FIRST_LINE}\ncredential-helpers = {names}{INSTEAD}{instead}\n{}", self.others)
     }
 }
 
@@ -65,13 +77,14 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
             return Ok(Box::new(|text| Ok(Edited::new(text, []))));
         }
         names.push(HELPER_NAME.to_owned());
+        let instead = self::names(containers::credential_helpers_without(env, rules, path)?);
         let name = path.display().to_string();
         Ok(Box::new(move |text| {
             let drop_in = DropIn::parse(text).ok_or_else(|| {
                 let hint = format!("add {HELPER_NAME} to credential-helpers in it by hand, or rename it");
                 Error::failed(Code::ClientConfigInvalid, format!("{name} is not by setup"), hint)
             })?;
-            let text = DropIn { names: names.clone(), ..drop_in }.text();
+            let text = DropIn { names: names.clone(), instead: instead.clone(), ..drop_in }.text();
             Ok(Edited::new(text, [Effect::Added(1, Entry::CredentialHelpers)]))
         }))
     })
@@ -79,15 +92,13 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
 
 /// Returns the edits that take the helper out of these drop-ins, with the list unless somebody has added a helper to it.
 pub(super) fn remove_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
-    change_drop_ins(env, |rules, path| {
-        // A registries.conf that cannot be read must not keep the helper in the list.
-        let before = names(containers::credential_helpers_without(env, rules, path).unwrap_or_default());
-        Ok(Box::new(move |text| {
+    change_drop_ins(env, |_, _| {
+        Ok(Box::new(|text| {
             let Some(mut drop_in) = DropIn::parse(text).filter(|drop_in| !drop_in.names.is_empty()) else {
                 return Ok(Edited::new(text, []));
             };
             drop_in.names.retain(|name| name != HELPER_NAME);
-            if drop_in.names == before {
+            if drop_in.names.is_empty() || drop_in.names == drop_in.instead {
                 return Ok(Edited::new(drop_in.others, [Effect::Removed(1, Entry::CredentialHelpers)]));
             }
             Ok(Edited::new(drop_in.text(), []))
