@@ -118,6 +118,15 @@ fn listen() {
     let _ = on_signal(&signals, end);
 }
 
+/// Has the signals that end a process end this one as process 1 too, which gets none that it has no handler for. Call it before
+/// anything is waited for.
+pub fn end_on_signals_as_first() {
+    #[cfg(unix)]
+    if getpid() == Pid::INIT {
+        listen();
+    }
+}
+
 /// A program that was started, with its descendants, by its mark.
 pub(super) struct Family(String);
 

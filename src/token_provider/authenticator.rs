@@ -17,6 +17,7 @@ use crate::config::Target;
 use crate::env::Env;
 use crate::error::Failure;
 use crate::identity::{CacheKey, Identity, Watch};
+use crate::platform;
 
 /// The limit on attempts. A request starts over when the settings change while it runs.
 pub const MOST_CHANGES: usize = 3;
@@ -86,6 +87,7 @@ pub struct Authenticator<'a> {
 impl<'a> Authenticator<'a> {
     /// An authenticator whose requests are steps of `exchange`.
     pub fn new(env: &'a Env, target: &'a Target, exchange: Exchange) -> Self {
+        platform::end_on_signals_as_first();
         Self { env, target, exchange, has_renewed: Cell::new(false) }
     }
 

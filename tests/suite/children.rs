@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -249,6 +250,56 @@ fn a_signal_ends_the_helper_with_the_process_that_it_runs() {
     helper.write("sent", "");
     let output = end(child);
     assert!(String::from_utf8_lossy(&output.stdout).contains("exit status: 3"), "{output:?}");
+}
+
+/// The system gives process 1 of a container no signal that it has no handler for, whatever it waits for.
+#[test]
+fn a_signal_ends_the_first_process_whatever_it_waits_for() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "script"]).is_some() {
+        return skip("the helper as process 1", "namespaces of processes need root and unshare");
+    }
+    // Accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let keys = "[default]\naws_access_key_id = AKIA\naws_secret_access_key = s\n";
+    let mfa = format!("{keys}mfa_serial = arn:aws:iam::111122223333:mfa/me\n");
+    let signed_out = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+    let login = format!("login {HOST}");
+    for (config, words, signal) in [
+        (&*mfa, &*login, Signal::SIGINT),
+        (&signed_out, &login, Signal::SIGHUP),
+        (keys, &login, Signal::SIGQUIT),
+        (keys, "get-login-password --region us-east-1", Signal::SIGTERM),
+        (keys, &format!("doctor {HOST}"), Signal::SIGINT),
+        (keys, "list", Signal::SIGUSR1),
+    ] {
+        let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "100s").var("AWS_ENDPOINT_URL", &address);
+        helper.write(".aws/config", config);
+        if config == signed_out {
+            crate::issuers::sign_in(&helper, "u", "2020-01-01T00:00:00Z");
+        }
+        helper.write_program("bin/aws", "#!/bin/sh\nexec sleep 300\n");
+        let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+        let profile = if config == signed_out { "dev" } else { "default" };
+        let helper = helper.var("PATH", &path).var("AWS_PROFILE", profile).var("AWS_REGION", "us-east-1");
+        let number = signal as i32;
+        let first = helper.write(
+            "first",
+            &format!(
+                "(trap '' {number}\nuntil grep -q docker /proc/1/comm; do sleep 0.1; done\n\
+                 while kill -{number} 1; do sleep 0.1; done) &\nexec env --default-signal {} {words}\n",
+                program().display()
+            ),
+        );
+        let as_first = "timeout --foreground -s KILL 30 unshare --pid --fork --mount-proc --kill-child";
+        let mut command = helper.tool("script");
+        command.args(["-qec", &format!("{as_first} sh {}", first.display()), "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script starts");
+        // Nothing is typed.
+        let _keyboard = child.stdin.take();
+        let output = end(child);
+        assert_eq!(output.status.code(), Some(128 + number), "{config}{words}: {output:?}");
+    }
 }
 
 /// An entrypoint that starts a daemon and then becomes the helper: the daemon is a child of the helper. Its own child, whose parent
