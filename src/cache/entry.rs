@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::CacheKey;
 use crate::platform;
-use crate::registry::{Region, Registry};
+use crate::registry::{Account, Region, Registry};
 use crate::token::Token;
 
 /// Raised when the meaning of a field changes; entries of another format are misses.
@@ -151,6 +151,11 @@ impl Entry {
     /// The key of the second entry of its token.
     pub fn key_of_second(&self) -> Option<CacheKey> {
         self.credentials.filter(|credentials| *credentials != self.key)
+    }
+
+    /// One that stands for all registries which the token opens.
+    pub fn registry(&self) -> Registry {
+        if self.is_public { Registry::PUBLIC } else { Registry::private(Account::ANY, self.region.clone()) }
     }
 
     /// Whether the token opens this registry, as far as its identity may. One token opens all registries of a region.

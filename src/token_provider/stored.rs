@@ -15,7 +15,7 @@ use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::platform;
-use crate::registry::Host;
+use crate::registry::{Host, Registry};
 
 /// Reads what the cache holds for an identity, fresh or not: the directory, and the entry. Fails with the reason why the cache does
 /// not serve it.
@@ -59,8 +59,9 @@ pub fn forget_if_refused(env: &Env, identity: &Identity, credentials: Option<&Ca
     }
 }
 
-/// Erases every cached token that opens the registry which a person named, whichever settings it was requested with, and those that
-/// were served for its host, whatever it was mapped to. Returns the host, the directory, and how many there were.
+/// Erases every cached token that opens the registry which a person named, whichever settings it was requested with. A custom domain is
+/// every registry whose token was served for it, and the one that it is mapped to. Returns the host, the directory, and how many
+/// there were.
 pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, PathBuf, usize), Error> {
     let host = named_host(named)?;
     let cache = whole_cache(env)?;
@@ -68,23 +69,34 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, PathBuf, usize
     if let Err(error) = cache.cancel_saves() {
         debug!(error:%; "a token that is being requested may still be cached");
     }
-    let files = cache.manifest_files();
-    let manifests = files.iter().filter_map(|path| Cache::manifest_in(path));
-    let served: Vec<CacheKey> = manifests.filter(|manifest| manifest.host == host).map(|one| one.entry).collect();
-    let registry = match named_target(env, named, Instant::now()) {
-        Ok((_, target)) => Some(target.registry),
-        // The configuration that mapped it may be gone.
-        Err(_) if !served.is_empty() => None,
-        Err(error) => return Err(error),
+    let registries = match Registry::parse(&host) {
+        Some(registry) => vec![registry],
+        None => registries_behind(env, &cache, &host)?,
     };
     let mut tokens = cache.tokens();
-    let opens = |entry: &Entry| registry.as_ref().is_some_and(|registry| entry.opens(registry));
-    tokens.retain(|(entry, _)| opens(entry) || served.contains(&entry.key));
+    tokens.retain(|(entry, _)| registries.iter().any(|registry| entry.opens(registry)));
     for (entry, _) in &tokens {
         erase_entry(&cache, &host, &entry.key)?;
     }
     cache.erase_unreadable().map_err(|error| not_erased(&cache, &host, &error))?;
     Ok((host, cache.dir().to_owned(), tokens.len()))
+}
+
+/// The registries behind a custom domain. Its configuration may be gone, or have a mistake.
+fn registries_behind(env: &Env, cache: &Cache, domain: &Host) -> Result<Vec<Registry>, Error> {
+    let files = cache.manifest_files();
+    let manifests = files.iter().filter_map(|path| Cache::manifest_in(path)).filter(|one| one.host == *domain);
+    let mut served: Vec<_> = manifests.filter_map(|one| Some(cache.look_up(&one.entry)?.registry())).collect();
+    match named_target(env, domain, Instant::now()) {
+        Ok((_, target)) => served.push(target.registry),
+        Err(Error::Failed(failure)) if served.is_empty() => {
+            let hint = format!("{}; '{} logout --all' removes every token", failure.hint, crate::NAME);
+            return Err(Failure { hint, ..failure }.into());
+        }
+        Err(error) if served.is_empty() => return Err(error),
+        Err(_) => {}
+    }
+    Ok(served)
 }
 
 /// Erases every cached token. Returns the directory, and how many there were.

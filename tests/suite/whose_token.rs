@@ -92,6 +92,47 @@ fn logout_removes_what_other_settings_cached_for_the_host() {
     }
 }
 
+/// Nothing but its region says which registry a token opens that is found by its keys alone.
+#[test]
+fn logout_removes_tokens_that_are_found_by_their_keys_whatever_the_configuration_has_become() {
+    let aws = Aws::start();
+    let domain = "images.example.com";
+    let config = ".config/docker-credential-ecr-login/config.toml";
+    let mapping = format!("[[registry]]\nmatch = \"{domain}\"\nregistry = \"{HOST}\"\n");
+    for (host, settings, of_file) in [
+        (HOST, "[[registry]\n", true),
+        (HOST, "[[registry]]\nmatch = \"*\"\nregistry = \"public.ecr.aws\"\n", true),
+        (HOST, "", true),
+        (domain, "", true),
+        (domain, "[[registry]\n", true),
+        (domain, &mapping.replace("us-east-1", "eu-west-1"), true),
+        (domain, "", false),
+        (domain, "[[registry]\n", false),
+    ] {
+        let mut helper = with_process(&aws, "sh SCRIPT $NOTHING");
+        helper.write(config, &mapping);
+        helper.write(".aws/credentials", "[file]\naws_access_key_id = AKIAFILE\naws_secret_access_key = s\n");
+        let mut tokens = Vec::new();
+        for profile in ["default", "file"].into_iter().take(1 + usize::from(of_file)) {
+            helper.set("AWS_PROFILE", profile);
+            tokens.push(helper.get(host).password_for(host));
+        }
+        if settings.is_empty() && host == HOST {
+            helper.set("AWS_ECR_CONFIG_FILE", "/nonexistent");
+        }
+        helper.write(config, settings);
+        let ran = helper.run(&["logout", host], "");
+        if of_file {
+            let removed = format!("logged out of {host}: its 2 cached tokens are removed\n");
+            assert_eq!(ran.stdout, removed, "{settings}: {ran:?}");
+        } else {
+            let hint = "'docker-credential-ecr-login logout --all' removes every token";
+            assert!(ran.code == Some(1) && ran.stderr.contains(hint), "{settings}: {ran:?}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        }
+    }
+}
+
 #[test]
 fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
     let aws = Aws::start();
