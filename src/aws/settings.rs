@@ -10,6 +10,10 @@ use crate::config::{Target, is_url};
 use crate::error::Failure;
 use crate::identity::Identity;
 
+/// Names a file with the hosts of all services. The SDK reads it behind the back of [`Env`](crate::env::Env) and of the cache key, and
+/// panics if it cannot.
+const PARTITIONS: &str = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
+
 impl Identity {
     /// A setting of one service: the variable for the service and the one for all, then the profile's services section, then
     /// the profile itself.
@@ -29,8 +33,14 @@ impl Identity {
         if ignored == Some(true) { None } else { self.of_service(service, "AWS_ENDPOINT_URL", "endpoint_url") }
     }
 
-    /// Rejects an invalid URL of a service that `target` needs. The SDK's own error quotes the URL, which may hold a password.
+    /// Rejects an invalid URL of a service that `target` needs, and [`PARTITIONS`]. The SDK's own error quotes the URL, which may hold a
+    /// password.
     pub(super) fn check_endpoints(&self, target: &Target) -> Result<(), Failure> {
+        if self.env.os(PARTITIONS).is_some() || self.env.is_empty(PARTITIONS) {
+            let what = format!("{PARTITIONS} is set, by which the AWS SDK sends its own tests to other hosts");
+            // Others, without it, have the same key.
+            return Err(Failure::new(Code::SettingInvalid, what, format!("unset {PARTITIONS}")).own(true));
+        }
         let of_roles: &[&str] = if self.chain.roles.is_empty() { &[] } else { &["STS"] };
         let own: &[&str] = if target.endpoint_url.is_some() { &[] } else { &[service_id(target)] };
         let all = own.iter().chain(self.source().services()).chain(of_roles);

@@ -214,6 +214,26 @@ fn empty_variables_that_the_sdk_reads_differently_are_refused_by_name() {
     assert_eq!(aws.count(), calls);
 }
 
+/// A hook for the SDK's own tests reads it, and the file that it names may send requests elsewhere.
+#[test]
+fn a_file_of_partitions_for_the_sdk_is_refused_by_the_name_of_its_variable_while_tokens_are_served_and_removed() {
+    let name = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
+    let aws = Aws::start();
+    let bare = on_an_instance(&aws);
+    let on_keys = Helper::of(&aws);
+    let partitions = on_keys.write("partitions.json", "{\"version\":\"1.1\",\"partitions\":[]}");
+    for helper in [&bare, &on_keys] {
+        for value in ["1", "", "/dev/null", partitions.to_str().expect("UTF-8")] {
+            let ran = get_with(helper, &[(name, value)], helper.home());
+            assert!(ran.error().contains(&format!("unset {name} [E-SETTING-INVALID]")), "{value}: {ran:?}");
+        }
+        helper.get(HOST).password_for(HOST);
+        get_with(helper, &[(name, "1")], helper.home()).password_for(HOST);
+        assert_eq!(run(helper.command().arg("erase").env(name, "1"), HOST).code, Some(0));
+        assert_eq!(helper.entries().len(), 0);
+    }
+}
+
 /// The AWS CLI replaces what the SDK's provider, which reads the variable itself, does not.
 #[test]
 fn a_directory_of_sign_ins_that_the_aws_cli_reads_differently_is_refused_with_the_cause() {
