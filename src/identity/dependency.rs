@@ -52,10 +52,9 @@ pub enum Dependency {
     Names,
     /// The names and states of the files in a directory, without the [telemetry](TELEMETRY) of the AWS CLI.
     Folder(PathBuf),
-    /// All variables except those that are [made up](variables::for_programs) for each run, and those of the helper that do
-    /// not change which token a registry gets.
+    /// All variables except those that [count](variables::for_programs) only where a command names them.
     Environment,
-    /// A variable that is made up for each run, and that a command names.
+    /// Such a variable, which the command names.
     MadeUp(String),
     /// This boot of this machine.
     Boot,

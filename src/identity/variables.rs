@@ -1,8 +1,9 @@
 //! Which variables of the environment count for an identity.
 //!
-//! A `credential_process` gets the whole environment, so all of it counts for it, except what is [made up](for_programs) for each
+//! A `credential_process` gets the whole environment, so all of it counts for it, except what is [made up](MADE_UP) for each
 //! run: it differs from one run, window or job to the next, and says nothing about who runs it. Tokens that CI systems set are
-//! not among it, nor are the sockets of agents that hold keys. What the command [names](made_up_in) counts.
+//! not among it, nor are the sockets of agents that hold keys. Nor do those of the helper's variables count that change no
+//! token. What the command [names](made_up_in) counts.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -56,9 +57,9 @@ const OWN_IRRELEVANT: &[&str] = &[
 const MADE_UP: &[&str] = &[
     // Shells, starship, atuin. A PWD that leads to the current directory through a link counts with that directory.
     "_ PWD OLDPWD SHLVL COLUMNS LINES ATUIN_HISTORY_ID ATUIN_SESSION ATUIN_SHLVL STARSHIP_SESSION_KEY",
-    // docker, for its plugins, and what it traces with.
-    "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND DOCKER_CLI_PLUGIN_SOCKET \
-         DOCKER_CLI_PLUGIN_USE_DIAL_STDIO TRACEPARENT TRACESTATE",
+    // docker, for its plugins (docker/cli, `cli-plugins/manager`, `cmd/docker`), and what it and compose trace with.
+    "BUILDX_BUILDER DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND DOCKER_CLI_PLUGIN_SOCKET DOCKER_CLI_PLUGIN_USE_DIAL_STDIO \
+         OTEL_RESOURCE_ATTRIBUTES TRACEPARENT TRACESTATE traceparent tracestate",
     // Terminals and their multiplexers: kitty ("Glossary"), alacritty (alacritty(1)), wezterm, Konsole (D-Bus names).
     "ALACRITTY_LOG ALACRITTY_SOCKET ALACRITTY_WINDOW_ID GHOSTTY_SURFACE_ID GNOME_TERMINAL_SCREEN \
          GNOME_TERMINAL_SERVICE GPG_TTY GUAKE_TAB_UUID ITERM_SESSION_ID KITTY_LISTEN_ON KITTY_PID KITTY_PUBLIC_KEY \
@@ -121,22 +122,21 @@ pub(super) fn for_request(env: &Env) -> impl Iterator<Item = (&OsStr, &OsStr)> {
     env.iter().filter(move |(name, _)| is_relevant(name) || name.to_str().is_some_and(is_own))
 }
 
-/// The variables that a program may read, without those that are made up for each run.
+/// The variables that a program may read, without those that count only where its command names them.
 pub(super) fn for_programs(env: &Env) -> impl Iterator<Item = (&OsStr, &OsStr)> {
     let made_up: BTreeSet<&str> = made_up().collect();
-    let is_irrelevant =
-        move |name: &str| made_up.contains(name) || OWN_IRRELEVANT.contains(&name) || name.starts_with(platform::MARK);
+    let is_irrelevant = move |name: &str| made_up.contains(name) || name.starts_with(platform::MARK);
     env.iter().filter(move |(name, _)| !name.to_str().is_some_and(&is_irrelevant))
 }
 
-/// The variables that are made up for each run and that a command names, in whatever form: they count for it. `_` is a part of too
-/// many names.
+/// Of the variables that count only where a command names them, those that this one names, in whatever form. `_` is a part of too many
+/// names.
 pub(super) fn made_up_in(command: &str) -> impl Iterator<Item = &'static str> {
     made_up().filter(move |name| *name != "_" && command.contains(name))
 }
 
 fn made_up() -> impl Iterator<Item = &'static str> {
-    MADE_UP.iter().flat_map(|names| names.split(' '))
+    MADE_UP.iter().chain(OWN_IRRELEVANT).flat_map(|names| names.split(' '))
 }
 
 fn is_relevant(name: &OsStr) -> bool {

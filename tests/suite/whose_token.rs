@@ -765,7 +765,7 @@ fn a_process_is_asked_again_in_another_directory_and_with_another_session_of_the
 /// docker gives each plugin a socket with a random name, terminals, editors and CI systems number their runs.
 #[test]
 fn what_docker_and_terminals_make_up_for_each_run_does_not_run_a_process_again() {
-    const NAMES: &str = "DOCKER_CLI_PLUGIN_SOCKET TMUX_PANE SSH_CONNECTION CI_JOB_ID GITHUB_RUN_ID RUNNER_TRACKING_ID \
+    const NAMES: &str = "DOCKER_CLI_PLUGIN_SOCKET OTEL_RESOURCE_ATTRIBUTES BUILDX_BUILDER TMUX_PANE SSH_CONNECTION CI_JOB_ID GITHUB_RUN_ID RUNNER_TRACKING_ID \
          SYSTEM_TASKINSTANCEID SYSTEM_PLANID SYSTEM_JOBID SYSTEM_TIMELINEID TRAVIS_BUILD_ID TRAVIS_JOB_ID TRAVIS_TIMER_ID \
          BITBUCKET_PIPELINE_UUID BITBUCKET_STEP_UUID BITBUCKET_BUILD_NUMBER DRONE_BUILD_NUMBER DRONE_BUILD_STARTED \
          SEMAPHORE_JOB_ID SEMAPHORE_WORKFLOW_ID BUILDKITE_STEP_ID BUILDKITE_AGENT_PID KITTY_LISTEN_ON KITTY_PUBLIC_KEY \
@@ -790,15 +790,26 @@ fn what_docker_and_terminals_make_up_for_each_run_does_not_run_a_process_again()
     }
 }
 
-/// Its program may read the variable that it gets by name.
+/// Its program may read the variable that it gets by name: one that is made up for each run, and one of the helper's own.
 #[test]
-fn a_made_up_variable_that_the_command_names_counts() {
+fn a_variable_that_counts_for_no_process_counts_where_the_command_names_it() {
     let aws = Aws::start();
-    for words in ["BUILD_TAG", "--env=BUILD_TAG", "-eBUILD_TAG", "'BUILD_TAG'", "printenv BUILD_TAG,PATH"] {
+    for (words, name, values) in [
+        ("BUILD_TAG", "BUILD_TAG", ["1", "2"]),
+        ("--env=BUILD_TAG", "BUILD_TAG", ["1", "2"]),
+        ("-eBUILD_TAG", "BUILD_TAG", ["1", "2"]),
+        ("'BUILD_TAG'", "BUILD_TAG", ["1", "2"]),
+        ("printenv BUILD_TAG,PATH", "BUILD_TAG", ["1", "2"]),
+        ("AWS_ECR_LOG", "AWS_ECR_LOG", ["off", "error"]),
+        ("AWS_ECR_LOG_FILE", "AWS_ECR_LOG_FILE", ["/dev/null", "/dev/stderr"]),
+        ("AWS_ECR_TIMEOUT", "AWS_ECR_TIMEOUT", ["9s", "8s"]),
+        ("--by=AWS_ECR_IGNORE_CREDS_STORAGE", "AWS_ECR_IGNORE_CREDS_STORAGE", ["true", "false"]),
+    ] {
         let mut helper = with_process(&aws, &format!("sh SCRIPT {words}"));
         settle(&[&helper.home().join(".aws/config"), &helper.home().join("process")]);
-        for (value, expected) in [("1", 1), ("1", 1), ("2", 2), ("2", 2), ("", 3), ("1", 3)] {
-            helper.set("BUILD_TAG", value);
+        let [one, two] = values;
+        for (value, expected) in [(one, 1), (one, 1), (two, 2), (two, 2), ("", 3), (one, 3)] {
+            helper.set(name, value);
             helper.set("BUILD_NUMBER", &expected.to_string());
             helper.get(HOST).password_for(HOST);
             assert_eq!(runs(&helper), expected, "{words} with '{value}'");
