@@ -15,6 +15,7 @@ use log::debug;
 
 use super::context::Context;
 use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
+use super::sdk_error::error_name;
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
@@ -119,10 +120,11 @@ impl Service<'_> {
     async fn keys(&self, role: &str, session: &Session) -> Result<SigningKeys, Failure> {
         let answer = self.get(&format!("{ROLES}{role}"), session).await?;
         let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
-        SigningKeys::in_document(&document, "Token").map_err(|why| match document.text("Code") {
+        let code = document.text("Code").unwrap_or_default();
+        SigningKeys::in_document(&document, "Token").map_err(|why| match error_name(&code, &self.context.last) {
             // E.g. a role that does not trust EC2.
-            Some(code) if code != "Success" => {
-                let why = format!("for the role {}, it answers {}", one_line(role), one_line(&code));
+            Some(code) if !matches!(code, "" | "Success") => {
+                let why = format!("for the role {}, it answers {code}", one_line(role));
                 no_keys(&why).quoting(&document.text("Message").unwrap_or_default())
             }
             _ => no_keys(&format!("its answer {why}")),

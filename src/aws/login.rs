@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
 use super::sdk_config::without_repeats;
-use super::sdk_error::Refusal;
+use super::sdk_error::{Refusal, error_name};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -83,7 +83,8 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         _ if status == StatusCode::TOO_MANY_REQUESTS => "TooManyRequestsException".to_owned(),
         error => error.unwrap_or_default(),
     };
-    let refusal = Refusal { code: &code, message: "", status: status.as_u16() };
+    let code = error_name(&code, &context.last).unwrap_or_default();
+    let refusal = Refusal { code, message: "", status: status.as_u16() };
     let (service, caller) = ("AWS Sign-In", context.source().to_string());
     Err(context.common_refusal(&refusal, service, &caller).unwrap_or_else(|| service_error(service, &refusal)))
 }

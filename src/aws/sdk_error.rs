@@ -1,5 +1,6 @@
 //! Takes apart the SDK's errors: a service's refusal, the chain of causes, and their texts.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 
@@ -7,14 +8,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error::one_line;
+use super::http::LastRequest;
 use crate::quote::without_secrets;
 
 /// The length of an error's name, in bytes.
-const LONGEST_CODE: usize = 80;
+const LONGEST_NAME: usize = 80;
 
 /// A service's refusal, or its word that it failed.
 pub(super) struct Refusal<'a> {
+    /// The [name of the error](error_name); empty if it gave none.
     pub(super) code: &'a str,
     pub(super) message: &'a str,
     /// The HTTP status.
@@ -41,18 +43,33 @@ impl Refusal<'_> {
                 || matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"))
     }
 
+    /// What the service calls the error, or else the status.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        if self.code.is_empty() { format!("HTTP status {}", self.status).into() } else { self.code.into() }
+    }
+
     pub(super) fn describe(&self) -> String {
-        let (code, message) = (one_line(self.code), without_secrets(self.message));
+        let (name, message) = (self.name(), without_secrets(self.message));
         let message = message.trim_end_matches('.');
-        if message.is_empty() { code } else { format!("{code}: {message}") }
+        if message.is_empty() { name.into_owned() } else { format!("{name}: {message}") }
     }
 }
 
-/// The refusal in an error of the SDK, if it is one.
-pub(super) fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal<'_>> {
+/// What a service gives for the name of an error, if it is one: a short word of letters, dots and underscores, which is no part of the
+/// last request. Anything else may be a secret that the service was sent, and counts as no name.
+pub(super) fn error_name<'a>(code: &'a str, last: &LastRequest) -> Option<&'a str> {
+    let is_word = code.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'.' | b'_'));
+    let is_name = is_word && code.len() <= LONGEST_NAME && without_secrets(code) == code && !last.has_sent(code);
+    is_name.then_some(code)
+}
+
+/// The refusal in an error of the SDK, if it is one, as the answer to the last request.
+pub(super) fn refusal<'a, E: ProvideErrorMetadata>(
+    error: &'a SdkError<E, HttpResponse>,
+    last: &LastRequest,
+) -> Option<Refusal<'a>> {
     let SdkError::ServiceError(answer) = error else { return None };
-    // No name of AWS is longer: it may be a secret that the service was sent.
-    let code = answer.err().code().filter(|code| code.len() <= LONGEST_CODE).unwrap_or_default();
+    let code = answer.err().code().and_then(|code| error_name(code, last)).unwrap_or_default();
     let message = answer.err().message().unwrap_or_default();
     Some(Refusal { code, message, status: answer.raw().status().as_u16() })
 }
@@ -74,4 +91,54 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
         }
     }
     texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LastRequest, error_name};
+
+    #[test]
+    fn the_name_of_an_error_is_a_short_word() {
+        let is_name = |code: &str| error_name(code, &LastRequest::default()) == Some(code);
+        for name in [
+            "AccessDenied",
+            "AccessDeniedException",
+            "AssumeRoleUnauthorizedAccess",
+            "ExpiredTokenException",
+            "IDPCommunicationError",
+            "IDPRejectedClaim",
+            "INSUFFICIENT_PERMISSIONS",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "MalformedPolicyDocument",
+            "MissingAuthenticationTokenException",
+            "PackedPolicyTooLarge",
+            "RegionDisabledException",
+            "RequestLimitExceeded",
+            "RequestTimeTooSkewed",
+            "SlowDownException",
+            "ThrottlingException",
+            "TooManyRequestsException",
+            "UnrecognizedClientException",
+            "authorization_pending",
+            "invalid_grant",
+            "NAME_UNKNOWN",
+            "com.amazonaws.sts.AccessDenied",
+        ] {
+            assert!(is_name(name), "{name}");
+        }
+        for other in [
+            "two words",
+            "a:b",
+            "a-b",
+            "hvs.CAESIJ0",
+            "AKIA1",
+            "wJalrXUtnFEMIKKMDENGxxbPxRfiCYEXAMPLEKEY",
+            "Ä",
+            "a\u{202e}",
+        ] {
+            assert!(!is_name(other), "{other}");
+        }
+        assert!(!is_name(&"a.".repeat(41)));
+    }
 }

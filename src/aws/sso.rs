@@ -42,7 +42,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
             }
             Failure::new(
                 Code::SsoDenied,
-                format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.code),
+                format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.name()),
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
             .quoting(refusal.message)
@@ -64,7 +64,7 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = match call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await {
         Ok(answer) => answer,
-        Err(error) if is_refusal(&error) => {
+        Err(error) if is_refusal(&error, context) => {
             // Its message may quote the token.
             debug!("the service refuses to renew the sign-in");
             return Ok(None);
@@ -83,14 +83,14 @@ const REFUSALS: [&str; 5] = ["accessdenied", "expiredtoken", "invalidclient", "i
 
 /// Whether the service refuses the refresh token or the client, rather than that it fails or something else answers. AWS names its
 /// exception, e.g. `InvalidGrantException`, and in the body the error of OAuth, e.g. `invalid_grant`.
-fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, context: &Context) -> bool {
     let names_refusal = |name: &str| {
         let name = name.replace('_', "").to_ascii_lowercase();
         REFUSALS.contains(&name.trim_end_matches("exception"))
     };
     let body = error.raw_response().and_then(|answer| Fields::parse(answer.body().bytes()?));
     body.and_then(|body| body.text("error")).is_some_and(|error| names_refusal(&error))
-        || refusal(error).is_some_and(|refusal| names_refusal(refusal.code))
+        || refusal(error, &context.last).is_some_and(|refusal| names_refusal(refusal.code))
 }
 
 fn in_region(of: &Sso, config: &SdkConfig) -> SdkConfig {

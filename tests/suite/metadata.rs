@@ -157,7 +157,8 @@ fn each_refusal_of_the_metadata_service_has_its_own_words() {
         (
             |_, _, path, _| {
                 let keys = r#"{"Code":"AssumeRoleUnauthorizedAccess","Message":"EC2 cannot assume the role"}"#;
-                Some((200, if path.ends_with("/Role") { keys.into() } else { "Role".into() }))
+                let name = if path.ends_with("/token") { "session" } else { "Role" };
+                Some((200, if path.ends_with("/Role") { keys } else { name }.into()))
             },
             "AssumeRoleUnauthorizedAccess",
         ),

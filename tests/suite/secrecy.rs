@@ -8,6 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::thread;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::http::StatusCode;
+use serde_json::json;
+
 use crate::HOST;
 use crate::helper::Helper;
 use crate::issuers::jwt;
@@ -228,6 +232,134 @@ fn texts_from_outside_reach_a_terminal_without_what_acts_on_it() {
     let ran = helper.var("AWS_PROFILE", "").get(HOST);
     assert!(ran.stdout.contains("vault") && ran.stdout.contains("[2J denied"), "{ran:?}");
     is_clean("the text of a process", &ran);
+}
+
+/// Starts a service that refuses with this status and gives `code` for the error's name in every form that there is. As the metadata
+/// service of an instance it gives `token` for its session and `role` for the role; as GitHub, `token` for the job.
+fn naming_errors(status: u16, code: &str, token: &str, role: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let refused = StatusCode::from_u16(status).expect("a status");
+    let fields = ["__type", "code", "Code", "error"].map(|name| (name.to_owned(), json!(code)));
+    let fields = json!(serde_json::Map::from_iter(fields)).to_string();
+    let xml = format!("<ErrorResponse><Error><Code>{code}</Code><Message>see it</Message></Error></ErrorResponse>");
+    let value = json!({"value": token}).to_string();
+    let (token, role) = (token.to_owned(), role.to_owned());
+    let answer = move |request: Request| {
+        let answer = match request.uri().path() {
+            "/latest/api/token" => (StatusCode::OK, token.clone()),
+            "/latest/meta-data/iam/security-credentials/" => (StatusCode::OK, role.clone()),
+            path if path.starts_with("/latest/") => (StatusCode::OK, fields.clone()),
+            "/idtoken" => (StatusCode::OK, value.clone()),
+            path if path.starts_with("/sts") => (refused, xml.clone()),
+            _ => (refused, fields.clone()),
+        };
+        std::future::ready(answer)
+    };
+    crate::support::serve(listener, axum::Router::new().fallback(answer));
+    url
+}
+
+/// What a service calls an error is printed, logged and cached only where that is the name of one.
+#[test]
+fn a_secret_that_a_service_repeats_as_the_name_of_an_error() {
+    let role = "arn:aws:iam::111122223333:role/R";
+    let from_keys = |token: &str| {
+        let helper = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIA").var("AWS_SECRET_ACCESS_KEY", "s");
+        helper.var("AWS_SESSION_TOKEN", token)
+    };
+    let put = |path: &std::path::Path, old: &str, new: &str| {
+        fs::write(path, fs::read_to_string(path).expect("a file").replacen(old, new, 1)).expect("a file");
+    };
+    let signed_in = |expires_at: &str, old: &str, new: &str| {
+        let helper = Helper::bare();
+        let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+        put(&crate::issuers::sign_in(&helper, "corp", expires_at), old, new);
+        helper
+    };
+    let start = |service: &str, secret: &str| match service {
+        "ecr" => from_keys(secret),
+        "a role" => from_keys(secret).var("AWS_ECR_ROLE_ARN_111122223333", role),
+        "a web identity" => {
+            let helper = Helper::bare().var("AWS_ROLE_ARN", role);
+            let token = helper.write("token", secret);
+            helper.var("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("UTF-8"))
+        }
+        "a token in a variable" => {
+            let helper = Helper::bare().var("AWS_ECR_WEB_IDENTITY", "env:ID_TOKEN").var("ID_TOKEN", secret);
+            helper.var("AWS_ECR_ROLE_ARN_111122223333", role)
+        }
+        "GitHub" => {
+            let helper = Helper::bare().var("AWS_ECR_WEB_IDENTITY", "github").var("GITHUB_ACTIONS", "true");
+            let helper = helper.var("ACTIONS_ID_TOKEN_REQUEST_TOKEN", secret);
+            helper.var("AWS_ECR_ROLE_ARN_111122223333", role)
+        }
+        "a renewal" => signed_in("2020-01-01T00:00:00Z", "sso-refresh", secret),
+        "a client of a renewal" => signed_in("2020-01-01T00:00:00Z", "sso-secret", secret),
+        "SSO" => signed_in("2099-01-01T00:00:00Z", "sso-access", secret),
+        "aws login" => {
+            let helper = Helper::bare().var("AWS_REGION", "us-east-1");
+            helper.write(".aws/config", &format!("[default]\nlogin_session = {}\n", crate::issuers::LOGIN));
+            let session = crate::issuers::log_in(&helper, "ASIA", "2020-01-01T00:00:00Z");
+            put(&session, r#""refreshToken":"r""#, &format!(r#""refreshToken":"{secret}""#));
+            helper
+        }
+        "a container" => Helper::bare().var("AWS_CONTAINER_AUTHORIZATION_TOKEN", secret),
+        "an instance" => Helper::bare().var("AWS_EC2_METADATA_DISABLED", ""),
+        other => panic!("{other}"),
+    };
+    let services = [
+        "ecr",
+        "a role",
+        "a web identity",
+        "a token in a variable",
+        "GitHub",
+        "a renewal",
+        "a client of a renewal",
+        "SSO",
+        "aws login",
+        "a container",
+        "an instance",
+    ];
+    let random = format!("{}.Zx9", jwt("system:serviceaccount:team-a:builder", 1));
+    // A secret may look like a word, also where the SDK cuts it.
+    let secrets = [random.as_str(), "Abcdefgh.Ijklmnop_Qrst", "AoaAbcdefgh:MGUCMQabcdefgh"];
+    for service in services {
+        for (status, secret) in [400, 500].into_iter().flat_map(|status| secrets.map(|secret| (status, secret))) {
+            let acting = "Evil\u{202e}\u{9b}31m\u{2066}";
+            for (code, role) in [(secret, "R"), ("AccessDenied", secret), (acting, acting)] {
+                let url = naming_errors(status, code, secret, role);
+                let helper = start(service, secret)
+                    .var("AWS_ENDPOINT_URL", &url)
+                    .var("AWS_ENDPOINT_URL_STS", &format!("{url}/sts"))
+                    .var("AWS_ENDPOINT_URL_SIGNIN", &url)
+                    .var("AWS_MAX_ATTEMPTS", "1")
+                    .var("AWS_ECR_LOG", "trace")
+                    .var("AWS_ECR_LOG_FILE", "~/log");
+                let helper = match service {
+                    "GitHub" => helper.var("ACTIONS_ID_TOKEN_REQUEST_URL", &format!("{url}/idtoken")),
+                    "a container" => helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url),
+                    "an instance" => helper.var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url),
+                    _ => helper,
+                };
+                let ran = helper.get(HOST);
+                let line = ran.error();
+                let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+                let files = fs::read_dir(helper.cache_dir()).into_iter().flatten().flatten();
+                let cache: String = files.map(|file| fs::read_to_string(file.path()).expect("a file")).collect();
+                for text in [line, &log, &cache] {
+                    for part in secret.split(':') {
+                        assert!(!text.contains(part), "{service}, {status}: {part} in {text}");
+                    }
+                    assert!(!text.contains(ACTS), "{service}, {status}: {text:?}");
+                }
+                // The metadata service answers with status 200, and a session of aws login that cannot be renewed is over.
+                let is_other = service == "an instance" || (service == "aws login" && status == 400);
+                assert!(is_other || code == "AccessDenied" || line.contains("HTTP"), "{service}, {status}: {line}");
+            }
+        }
+    }
 }
 
 /// A token may be part of a path or a query, such as that of a container's endpoint.

@@ -49,7 +49,7 @@ impl Context {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        match refusal(error) {
+        match refusal(error, &self.last) {
             Some(refusal) => self.common_refusal(&refusal, service, caller).unwrap_or_else(|| of_call(&refusal)),
             None => self
                 .transport_failure(error)
@@ -66,7 +66,7 @@ impl Context {
     ) -> Failure {
         let denied = |refusal: &Refusal| self.web_identity_denied(of, refusal, token);
         // The common message would be that a session has expired, with the advice to sign in.
-        let Some(refusal) = refusal(error).filter(Refusal::is_expired_token) else {
+        let Some(refusal) = refusal(error, &self.last).filter(Refusal::is_expired_token) else {
             return self.failure("STS", &self.source().to_string(), error, denied);
         };
         match &of.token {
@@ -126,13 +126,13 @@ impl Context {
         if refusal.is_failure() {
             return service_error("STS", &Refusal { message: &quote, ..*refusal });
         }
-        let what = format!("STS does not accept {token_name}{role}: {}", refusal.code);
+        let what = format!("STS does not accept {token_name}{role}: {}", refusal.name());
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
     }
 
     /// Why STS gave no credentials for a role.
     pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
-        if let Some(refusal) = refusal(error) {
+        if let Some(refusal) = refusal(error, &self.last) {
             let of_sts = || refusal.is_failure().then(|| service_error("STS", &refusal));
             return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).or_else(of_sts).map_or_else(
                 || self.role_denied(&refusal, role),
@@ -164,7 +164,7 @@ impl Context {
         }
         Failure::new(
             Code::RoleDenied,
-            format!("{caller} may not assume {arn}: {}", refusal.code),
+            format!("{caller} may not assume {arn}: {}", refusal.name()),
             "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
         )
         .quoting(refusal.message)
@@ -183,7 +183,7 @@ impl Context {
             }
             Failure::new(
                 Code::MfaRequired,
-                format!("STS gives {user} no session with MFA: {}", refusal.code),
+                format!("STS gives {user} no session with MFA: {}", refusal.name()),
                 "check mfa_serial in the profile, and that the device belongs to this user",
             )
             .quoting(refusal.message)

@@ -58,7 +58,7 @@ impl Context {
 
 /// An error of a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
 pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
-    let what = format!("{service} {}: {}", refused_or_failed(refusal), refusal.code);
+    let what = format!("{service} {}: {}", refused_or_failed(refusal), refusal.name());
     let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
     failure.refused(refusal.refuses_identity())
 }

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use aws_smithy_types::body::SdkBody;
+use http::{Request, StatusCode};
 
 use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, locked};
 use crate::aws::dns::Resolver;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::identity::Source;
+use crate::secret::Secret;
 
 /// The last request and its answer. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -31,34 +33,37 @@ struct Last {
     status: Option<StatusCode>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
-    /// The tokens that it sent.
-    tokens: Vec<HeaderValue>,
+    /// The tokens that it sent in headers, without the scheme before them, and its body.
+    sent: Vec<Secret>,
 }
 
 /// The headers that hold a token.
-const TOKENS: [&str; 3] = ["authorization", "x-amz-security-token", "x-amz-sso_bearer_token"];
+const TOKENS: [&str; 4] =
+    ["authorization", "x-amz-security-token", "x-amz-sso_bearer_token", "x-aws-ec2-metadata-token"];
 
 /// The shortest token that is hidden, in bytes: a shorter one is part of many words.
 const SHORTEST_TOKEN: usize = 4;
 
 impl LastRequest {
-    /// Begins a request to `authority` with these headers.
-    pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, headers: &HeaderMap) {
+    /// Begins a request to `authority`.
+    pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, request: &Request<SdkBody>) {
         let role = self.last().role.take();
-        let mut tokens: Vec<HeaderValue> = TOKENS.iter().filter_map(|name| headers.get(*name).cloned()).collect();
-        for token in &mut tokens {
-            token.set_sensitive(true);
-        }
-        *self.last() = Last { authority, proxy, role, status: None, date: None, tokens };
+        let tokens = TOKENS.iter().filter_map(|name| request.headers().get(*name)?.to_str().ok()?.rsplit(' ').next());
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
+        let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).collect();
+        *self.last() = Last { authority, proxy, role, status: None, date: None, sent };
     }
 
-    /// Hides the tokens of the last request in a failure, which may quote an answer that quotes them. A token that looks like a word
+    /// Whether the last request had this text in a token or in its body.
+    pub(in crate::aws) fn has_sent(&self, text: &str) -> bool {
+        self.last().sent.iter().any(|sent| sent.expose().contains(text))
+    }
+
+    /// Hides what the last request sent in a failure, which may quote an answer that quotes them. A token that looks like a word
     /// is none that the mask of a quote takes for a secret.
     pub(in crate::aws) fn without_tokens(&self, mut failure: Failure) -> Failure {
         let last = self.last();
-        // Without the scheme before it.
-        let tokens = last.tokens.iter().filter_map(|token| token.to_str().ok()?.rsplit(' ').next());
-        for token in tokens.filter(|token| token.len() >= SHORTEST_TOKEN) {
+        for token in last.sent.iter().map(Secret::expose).filter(|token| token.len() >= SHORTEST_TOKEN) {
             failure.what = failure.what.replace(token, "…");
             failure.quote = failure.quote.map(|quote| quote.replace(token, "…"));
         }

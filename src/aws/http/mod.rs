@@ -179,7 +179,7 @@ impl Network {
         let authority = authority(&uri);
         let named = HeaderValue::from_str(&authority).map_err(|error| TransportError::BadRequest(error.into()))?;
         request.headers_mut().entry(HOST).or_insert(named);
-        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri)?, request.headers());
+        self.0.last.begin(authority, self.0.proxies.named_proxy_for(&uri)?, &request);
         self.set_request_target(&mut request)?;
         let (mut head, body) = Box::pin(self.send(request, &uri, limits)).await?.into_parts();
         let date = date(&head.headers);
