@@ -172,7 +172,7 @@ codes! {
         "The certificate of the service is not trusted."
         "If a proxy or firewall replaces the certificate, name its CA in AWS_CA_BUNDLE."
     TlsFailed "E-TLS-FAILED"
-        "The TLS handshake with the service fails."
+        "The TLS connection with the service fails, e.g. since it demands a client certificate."
         "Check AWS_ENDPOINT_URL, and the proxies and firewalls on the way."
     CaBundle "E-CA-BUNDLE"
         "The file of trusted certificates cannot be used."

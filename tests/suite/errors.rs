@@ -38,6 +38,7 @@ const MARKS: &[&str] = &[
     "hop limit",
     "in time;",
     "PEM certificates",
+    "the TLS connection",
 ];
 
 /// Asserts that a failing `get` and `doctor` report this cause and no other.
@@ -320,6 +321,19 @@ fn a_certificate_that_is_not_trusted() {
     }
     let named = with("AWS_CA_BUNDLE", &server).var("AWS_ENDPOINT_URL", &url.replace("localhost", "127.0.0.1"));
     fails(&named, "is not trusted", &["127.0.0.1:"]);
+}
+
+/// With TLS 1.3 it says so in place of an answer.
+#[test]
+fn a_server_that_demands_a_certificate_of_its_client() {
+    let (aws, server) = (Aws::start(), Authority::for_names(&["localhost"]));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+        server.serve_known(listener, aws.app(), version);
+        let helper = Helper::of(&aws).var("AWS_CA_BUNDLE", server.bundle().to_str().expect("UTF-8"));
+        fails(&helper.var("AWS_ENDPOINT_URL", &url), "the TLS connection", &["localhost:", "CertificateRequired"]);
+    }
 }
 
 /// The parser's own words for it are lines of the file as lists of numbers.

@@ -8,6 +8,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -46,14 +49,35 @@ impl Authority {
 
     /// Serves `app` over TLS on `listener`, until the process ends.
     pub fn serve(&self, listener: TcpListener, app: axum::Router) {
+        let verifier = WebPkiClientVerifier::no_client_auth();
+        self.serve_verified(listener, app, rustls::DEFAULT_VERSIONS, verifier);
+    }
+
+    /// The same in this version of TLS, for clients with a certificate that the authority signed.
+    pub fn serve_known(&self, listener: TcpListener, app: axum::Router, version: &'static SupportedProtocolVersion) {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(self.bundle()).expect("a certificate");
+        roots.add(authority).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        self.serve_verified(listener, app, &[version], verifier.expect("a verifier"));
+    }
+
+    fn serve_verified(
+        &self,
+        listener: TcpListener,
+        app: axum::Router,
+        versions: &[&'static SupportedProtocolVersion],
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) {
         let read = |name: &str| std::fs::read(Path::new(self.dir.path()).join(name)).expect("a file");
         let certificate = CertificateDer::from_pem_slice(&read("cert.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate], key)
             .expect("a certificate and its key");
         let acceptor = TlsAcceptor::from(Arc::new(config));

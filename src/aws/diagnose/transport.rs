@@ -52,7 +52,7 @@ impl Context {
             }
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
-                format!("the TLS handshake with {authority} failed: {cause}"),
+                format!("the TLS connection with {authority} failed: {cause}"),
                 "check AWS_ENDPOINT_URL, and the proxies and firewalls on the way",
             ),
             (TransportError::BadProxy(variable, _), _) => Failure::new(

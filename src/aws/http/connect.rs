@@ -76,7 +76,7 @@ impl Network {
             Request::connect(&to).header(HOST, &to).body(SdkBody::empty()).expect("made of a URL's parts");
         request.headers_mut().extend(proxy.basic_auth().cloned().map(|password| (PROXY_AUTHORIZATION, password)));
         // What answers may be no proxy.
-        let not_http = |error| TransportError::NoProxy(Box::new(TransportError::Http(error)));
+        let not_http = |error| TransportError::NoProxy(Box::new(TransportError::from_http(error)));
         let answer = handshake(stream).await?.send_request(request).await.map_err(not_http)?;
         let status = answer.status();
         let tunnel = hyper::upgrade::on(answer).await.map_err(|_| TransportError::RefusedByProxy(status))?;
@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Begins HTTP/1.1 on `stream`. A task drives the connection until the sender or the answer is dropped.
 async fn handshake(stream: Box<dyn Stream>) -> Result<Connection, TransportError> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(TransportError::Http)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(TransportError::from_http)?;
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
 }

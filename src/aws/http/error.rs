@@ -26,7 +26,7 @@ pub(in crate::aws) enum TransportError {
     SlowConnection,
     /// A connection, but no answer within the time limit.
     SlowAnswer,
-    /// The TLS handshake failed, e.g. over the server's certificate.
+    /// TLS failed, e.g. over the server's certificate.
     Tls(rustls::Error),
     /// The program was built for FIPS, and the cryptography is not in that mode.
     NotFips,
@@ -78,6 +78,12 @@ impl TransportError {
     pub(in crate::aws) fn is_of_answer(&self) -> bool {
         matches!(self, Self::Unusable(_))
             || matches!(self, Self::Http(error) if error.is_parse() || has_broken_body(error))
+    }
+
+    /// With TLS 1.3, a server may end the connection over the handshake after the client has taken it for done.
+    pub(super) fn from_http(error: hyper::Error) -> Self {
+        let tls = chain(&error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).cloned();
+        tls.map_or(Self::Http(error), Self::Tls)
     }
 
     /// tokio-rustls wraps its errors in `io::Error`.

@@ -200,7 +200,7 @@ impl Network {
         limits: &HttpConnectorSettings,
     ) -> Result<Response<Incoming>, TransportError> {
         let send_over = async |mut connection: Connection, request| {
-            let answer = async { connection.send_request(request).await.map_err(TransportError::Http) };
+            let answer = async { connection.send_request(request).await.map_err(TransportError::from_http) };
             let answer = within(limits.read_timeout(), TransportError::SlowAnswer, answer).await?;
             *locked(&self.0.kept) = Some((origin(uri), connection));
             Ok(answer)
@@ -269,7 +269,7 @@ async fn whole(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, TransportError>
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
     while let Some(frame) = body.frame().await {
-        bytes.extend(frame.map_err(TransportError::Http)?.into_data().unwrap_or_default());
+        bytes.extend(frame.map_err(TransportError::from_http)?.into_data().unwrap_or_default());
         if bytes.len() > LARGEST_ANSWER {
             return Err(TransportError::Unusable("is larger than 1 MiB, the limit"));
         }
