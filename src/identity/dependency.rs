@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -41,6 +42,10 @@ pub enum Dependency {
     GitHubJob,
     /// The state of a path: device, inode, size and change time.
     Path(PathBuf),
+    /// The same of a link itself.
+    Link(PathBuf),
+    /// The device and the inode of a directory.
+    Place(PathBuf),
     /// The path that the PATH resolves a program to, and its state.
     Program(String),
     /// That a directory has none of some names, which are hashes of words of a command; those with an ending after such a name, with
@@ -160,6 +165,8 @@ impl Dependency {
             | Self::NoConfiguration(path)
             | Self::Token(path, _)
             | Self::Path(path)
+            | Self::Link(path)
+            | Self::Place(path)
             | Self::Absent(path, _)
             | Self::Folder(path) => Some(path),
             Self::Names => Some(Path::new(".")),
@@ -200,7 +207,11 @@ impl Dependency {
                 let value = |name| env.os(name).unwrap_or_default().as_encoded_bytes();
                 Some(KeyHasher::digest([GITHUB_URL, GITHUB_TOKEN].map(value)))
             }
-            Self::Path(path) => Some(state(path)),
+            Self::Path(path) => Some(state(path.metadata(), state_of)),
+            Self::Link(path) => {
+                Some(state(path.symlink_metadata(), |link| format!("{:?}", platform::file_state(link))))
+            }
+            Self::Place(path) => Some(state(path.metadata(), inode)),
             Self::Program(name) => Some(env.program_with_metadata(name).map_or_else(
                 || "none".to_owned(),
                 |(path, metadata)| KeyHasher::digest([path_bytes(&path), state_of(&metadata).as_bytes()]),
@@ -209,7 +220,9 @@ impl Dependency {
                 let name = file.file_name();
                 let stem = Path::new(&name).file_stem().unwrap_or(&name);
                 let counts = [&name, stem].into_iter().any(|name| names.contains(&name_digest(name)));
-                counts.then(|| KeyHasher::digest([name.as_encoded_bytes(), state(&file.path()).as_bytes()]))
+                counts.then(|| {
+                    KeyHasher::digest([name.as_encoded_bytes(), state(file.path().metadata(), state_of).as_bytes()])
+                })
             }),
             Self::Names => Names::here().map(|names| names.digest()),
             Self::Directory => {
@@ -223,7 +236,9 @@ impl Dependency {
             Self::Folder(path) => listing(path, MOST_FILES, |file| {
                 let name = file.file_name();
                 let counts = !is_telemetry(path, &name);
-                counts.then(|| KeyHasher::digest([name.as_encoded_bytes(), state(&file.path()).as_bytes()]))
+                counts.then(|| {
+                    KeyHasher::digest([name.as_encoded_bytes(), state(file.path().metadata(), state_of).as_bytes()])
+                })
             }),
             Self::Environment => {
                 let mut parts = KeyHasher::default();
@@ -302,12 +317,12 @@ fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-/// The device, inode, size and change time of a path. For device files only the first two, since each use changes the change
-/// time.
-fn state(path: &Path) -> String {
-    path.metadata().map_or_else(|error| format!("{:?}", error.kind()), |metadata| state_of(&metadata))
+/// What `describe` says of a path, or why it has no metadata.
+fn state(metadata: io::Result<Metadata>, describe: impl Fn(&Metadata) -> String) -> String {
+    metadata.map_or_else(|error| format!("{:?}", error.kind()), |metadata| describe(&metadata))
 }
 
+/// The device, inode, size and change time. For device files only the first two, since each use changes the change time.
 fn state_of(metadata: &Metadata) -> String {
     let is_device = !metadata.is_file() && !metadata.is_dir();
     if is_device { inode(metadata) } else { format!("{:?}", platform::file_state(metadata)) }

@@ -15,18 +15,16 @@
 //! In one of them files come and go all the time: where the AWS CLI 2 keeps its telemetry among sessions. There, the files themselves
 //! count, before and after, and none is noticed that comes and goes in between.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Identity;
+use super::walk::walk;
 use crate::platform;
 
 /// How long ago a file must have changed, so that its next change leaves another time.
 const SETTLED: Duration = Duration::from_secs(2);
-
-/// The links that a path may lead through, as for the kernel.
-const MOST_LINKS: usize = 40;
 
 /// The states of the files of an identity at one moment.
 #[derive(Default, PartialEq, Eq)]
@@ -98,49 +96,21 @@ impl Footprint {
         footprint
     }
 
-    /// Adds the state of a path and of every link on the way. Returns where the path leads, as far as it exists.
+    /// Adds the state of a path, and of every link and directory on the way. Returns where the path leads, as far as it exists.
     fn add_path(&mut self, path: &Path) -> PathBuf {
-        let mut links_left = MOST_LINKS;
-        self.add(path, &mut links_left)
-    }
-
-    /// Adds the state of a path and of every link on the way, of which so many are left for all of them together. Returns where the
-    /// path leads, as far as it exists.
-    fn add(&mut self, path: &Path, links_left: &mut usize) -> PathBuf {
-        let mut walked = PathBuf::new();
-        let mut state = None;
-        for component in path.components() {
-            walked.push(component);
-            // A drive of Windows without its root is the current directory of that drive.
-            if let Component::Prefix(_) = component {
-                continue;
-            }
-            let Ok(metadata) = walked.symlink_metadata() else {
+        walk(path, &mut |walked, metadata| {
+            let Some(metadata) = metadata else {
                 self.states.push(None);
-                self.add_directory(walked.parent().unwrap_or(&walked));
-                return walked;
+                return self.add_directory(walked.parent().unwrap_or(walked));
             };
             if let (true, Some(parent)) = (metadata.is_dir(), walked.parent()) {
                 let above = or_current(parent).metadata().ok().filter(|above| !platform::is_for_everybody(above));
-                let both_changed_at =
-                    platform::changed_at(&metadata).min(above.as_ref().and_then(platform::changed_at));
+                let both_changed_at = platform::changed_at(metadata).min(above.as_ref().and_then(platform::changed_at));
                 self.may_have_moved_at = self.may_have_moved_at.max(both_changed_at);
-                self.moved_at = self.moved_at.max(platform::moved_at(&metadata));
+                self.moved_at = self.moved_at.max(platform::moved_at(metadata));
             }
-            state = Some(metadata);
-            if let Some(link) = state.take_if(|state| state.is_symlink()) {
-                self.push(&link);
-                let Some(target) = walked.read_link().ok().filter(|_| *links_left > 0) else { return walked };
-                *links_left -= 1;
-                let beside = walked.parent().unwrap_or(Path::new("")).join(target);
-                walked = self.add(&beside, links_left);
-            }
-        }
-        // The end of a path through a link is added with the target of the link.
-        if let Some(metadata) = state {
-            self.push(&metadata);
-        }
-        walked
+            self.push(metadata);
+        })
     }
 
     /// Adds a directory in which something is absent, or whose files are listed.
@@ -177,7 +147,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    use super::{Footprint, MOST_LINKS};
+    use super::Footprint;
+    use crate::identity::walk::MOST_LINKS;
 
     fn footprint(path: &Path) -> Footprint {
         let mut footprint = Footprint::default();

@@ -12,7 +12,7 @@
 //! | `sources` | the kinds of sources: each finds its settings and holds what it read; [`Source`] says what proves whose credentials they are |
 //! | `chain`, `link`, `inputs`, `selected`, `mfa` | decide on a source and the roles; report a missing or wrong profile |
 //! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `word_paths`, `variables` | hash what the source depends on: files, claims, programs, this boot |
-//! | `footprint` | proves that nobody touched it while credentials were resolved |
+//! | `footprint`, `walk` | prove that nobody touched it while credentials were resolved |
 //! | `cache_key`, `hash` | make the cache key |
 //!
 //! The settings are read once, and `aws` asks exactly the sources that were decided here. What a process reads itself is observed
@@ -36,7 +36,7 @@
 //! | a kubelet's service account token | the claims in it, the role, the session name; this boot | at once; a rotated token is no change |
 //! | SSO, `sso-session` or legacy | the whole session file, or that it is absent; this boot | at once; a refreshed sign-in costs no call to STS or ECR if it gives the same keys |
 //! | `aws login` session | the whole session file, or that it is absent; this boot | at once; as for SSO |
-//! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words and of the AWS CLI's sessions; interpreters of scripts among them; the whole environment except what is [made up](variables) for each run; this boot and sandbox; the user and groups of the process. Not cached when the helper does not understand the command ([`shell_words`]) | all this at once; anything else that the process reads, at the next refresh |
+//! | `credential_process` | the command; the current directory; shell and programs as the PATH resolves them; device, inode, size and change time of every path in its words, of the links on the way there, and of the AWS CLI's sessions; interpreters of scripts among them; the directories that have them; the whole environment except what is [made up](variables) for each run; this boot and sandbox; the user and groups of the process. Not cached when the helper does not understand the command ([`shell_words`]) | all this at once; anything else that the process reads, at the next refresh |
 //! | ECS, EKS Pod Identity | the URI and token variables are `AWS_*`; the claims of the token file; without a token, this sandbox; this boot | at once; another role behind the same URI at the next refresh |
 //! | instance role | this boot, sandbox and instance | another machine or container at once; another role of this instance at the next refresh |
 //!
@@ -71,6 +71,7 @@ mod shell_words;
 mod source_file;
 mod sources;
 mod variables;
+mod walk;
 mod word_paths;
 
 pub use cache_key::{credentials_key, request_key};

@@ -106,6 +106,50 @@ fn a_process_is_another_when_a_link_leads_elsewhere() {
     }
 }
 
+/// Two releases of a program have the same files, by hard links or by links to the same file, and another identity beside them.
+#[test]
+fn a_process_is_another_in_another_release_with_the_same_files() {
+    let user = Printing::new();
+    let at = |path: &str| user.at(path);
+    let beside = |file: &str| format!("#!/bin/sh\ncat \"$(dirname \"{file}\")/id\"\n");
+    crate::process::write_program(at("shared"), beside("$0"));
+    crate::process::write_program(at("shared-pick"), beside("$1"));
+    crate::process::write_program(at("real"), beside("$(readlink -f \"$0\")"));
+    for release in ["r1", "r2"] {
+        fs::create_dir(at(release)).expect("a directory");
+        let keys =
+            format!("{{\"Version\":1,\"AccessKeyId\":\"AKIA{}\",\"SecretAccessKey\":\"s\"}}", release.to_uppercase());
+        fs::write(at(release).join("id"), keys).expect("keys");
+        fs::hard_link(at("real"), at(release).join("keys")).expect("a second name");
+        symlink(at("shared"), at(release).join("linked")).expect("a link");
+    }
+    let home = user.helper.home().display().to_string();
+    crate::process::write_program(at("script"), format!("#!{home}/current/keys\n"));
+    let lead = |link: &str, target: &str| {
+        let _ = fs::remove_file(at(link));
+        symlink(target, at(link)).expect("a link");
+    };
+    for (command, link, [one, two]) in [
+        ("~/current/keys", "current", ["r1", "r2"]),
+        ("~/current/linked", "current", ["r1", "r2"]),
+        ("/usr/bin/env keys", "first", ["r1", "r2"]),
+        ("~/script", "current", ["r1", "r2"]),
+        ("~/keys", "keys", ["r1/keys", "r2/keys"]),
+        ("~/shared-pick ~/current/absent", "current", ["r1", "r2"]),
+    ] {
+        lead(link, one);
+        user.expect(command, "AKIAR1");
+        lead(link, two);
+        user.expect(command, "AKIAR2");
+    }
+    for command in ["~/r1/keys", "~/shared-pick ~/r1/absent"] {
+        user.expect(command, "AKIAR1");
+        fs::rename(at("r1"), at("away")).and_then(|()| fs::rename(at("r2"), at("r1"))).expect("directories");
+        user.expect(command, "AKIAR2");
+        fs::rename(at("r1"), at("r2")).and_then(|()| fs::rename(at("away"), at("r1"))).expect("directories");
+    }
+}
+
 #[test]
 fn a_process_is_another_when_the_path_has_another_program_first() {
     let user = Printing::new();

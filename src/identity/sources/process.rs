@@ -2,7 +2,7 @@
 //!
 //! The command runs in the current directory, by `sh -c` (on Windows by `cmd.exe /C`), with the whole environment. So the key
 //! holds that directory and environment, the shell and every program that a word can name, as the PATH resolves them, the state
-//! of every path in the words, and the files in which the AWS CLI keeps sessions, since many of these programs ask the AWS CLI.
+//! of every path in the words and the way there, and the files in which the AWS CLI keeps sessions, since many of these programs ask the AWS CLI.
 //! Only words and quotes are understood. With any other syntax the output is not cached: an expansion, a script inside a word or
 //! a directory could refer to any file, and programs that resolve `..` by its text (Go's `filepath.Clean`) miss a link before it.
 //! A change of anything else that a program reads takes effect at the next refresh.
@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, parts, split};
 use super::super::variables::made_up_in;
+use super::super::walk::walk;
 use super::super::word_paths::{JOINING, Named, paths, paths_from, with_glued};
 use crate::code::Code;
 use crate::env::Env;
@@ -104,8 +105,9 @@ fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Nam
         }
     }
     found.add_beside_scripts()?;
-    let absent = found.absent.into_iter();
+    let absent = std::mem::take(&mut found.absent).into_iter();
     found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
+    found.add_ways();
     Ok((found.known.into_iter().collect(), found.names))
 }
 
@@ -176,6 +178,27 @@ impl Found<'_> {
         Ok(())
     }
 
+    /// Adds the directories that have what was found, and the links on the way there. Two releases of a program may have the same file, by
+    /// hard links or links, and other files around it.
+    fn add_ways(&mut self) {
+        let mut ways = BTreeSet::new();
+        for dependency in &self.known {
+            let (path, dir) = match dependency {
+                Dependency::Path(path) => (path, path.parent()),
+                Dependency::Absent(dir, _) => (dir, Some(dir.as_path())),
+                _ => continue,
+            };
+            let dir = dir.filter(|dir| !dir.as_os_str().is_empty() && !is_of_system(dir));
+            ways.extend(dir.map(|dir| Dependency::Place(dir.to_owned())));
+            walk(path, &mut |link, metadata| {
+                if metadata.is_some_and(Metadata::is_symlink) && !stays_in_system(link) {
+                    ways.insert(Dependency::Link(link.to_owned()));
+                }
+            });
+        }
+        self.known.append(&mut ways);
+    }
+
     fn add_made_up(&mut self, text: &str) {
         self.known.extend(made_up_in(text).map(|name| Dependency::MadeUp(name.to_owned())));
     }
@@ -235,6 +258,19 @@ impl Found<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a directory is one of the system's, of which a machine has no second one.
+fn is_of_system(dir: &Path) -> bool {
+    ["/", "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|one| dir == Path::new(one))
+}
+
+/// Whether a link leads from one of the system's directories to another one or to what is in it, as `/bin` and `/bin/sh` do.
+fn stays_in_system(link: &Path) -> bool {
+    let target = link.parent().filter(|dir| is_of_system(dir)).and_then(|dir| Some(dir.join(link.read_link().ok()?)));
+    target.is_some_and(|target| is_of_system(&target) || target.parent().is_some_and(is_of_system))
 }
 
 /// The last part of a path that exists, and the name of the first one that does not.
