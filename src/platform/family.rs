@@ -6,9 +6,12 @@
 //! parent ends. While the program is the only child, this process also becomes the parent of every descendant whose own parent
 //! ends, which shows those without the mark. Where /proc is missing or is that of other processes, the program gets a process group
 //! of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
+//! Then the terminal, where there is one, is set as before.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
+#[cfg(unix)]
+use std::sync::Arc;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +30,8 @@ use super::process::{heeded, on_signal};
 #[cfg(target_os = "linux")]
 use super::process_table::{Process, descendants, has_mark, processes, shows_processes};
 use super::random;
+#[cfg(unix)]
+use super::terminal_settings::TerminalSettings;
 
 /// Begins the name of the variable that marks a program and its descendants. The rest of the name differs for each program, so
 /// that a program that calls the helper again keeps its mark.
@@ -43,6 +48,9 @@ struct Running {
     #[cfg(unix)]
     pid: Pid,
     mark: String,
+    /// The terminal before it was started, or the first of those that it runs beside: they may have changed it.
+    #[cfg(unix)]
+    terminal: Option<Arc<TerminalSettings>>,
     /// Whether it leads a process group.
     #[cfg(target_os = "linux")]
     has_group: bool,
@@ -71,7 +79,8 @@ pub fn end_with_children(end: impl FnOnce()) {
 
 fn kill_and(all: &mut [Running], end: impl FnOnce()) {
     for program in all {
-        program.kill();
+        let is_all = program.kill();
+        program.restore_terminal(is_all);
     }
     end();
 }
@@ -149,6 +158,11 @@ impl Family {
         if has_group {
             std::os::unix::process::CommandExt::process_group(command, 0);
         }
+        #[cfg(unix)]
+        let terminal = match all.first() {
+            Some(earlier) => earlier.terminal.clone(),
+            None => TerminalSettings::read().map(Arc::new),
+        };
         let child = command.env(&mark, "1").spawn()?;
         // From now on, an orphan may be that of either.
         #[cfg(target_os = "linux")]
@@ -157,6 +171,8 @@ impl Family {
             #[cfg(unix)]
             pid: Pid::from_child(&child),
             mark: mark.clone(),
+            #[cfg(unix)]
+            terminal,
             #[cfg(target_os = "linux")]
             has_group,
             #[cfg(target_os = "linux")]
@@ -198,6 +214,7 @@ impl Family {
             // Where the former finds no process.
             let _ = child.kill();
         }
+        own.restore_terminal(is_all);
         is_all
     }
 }
@@ -218,6 +235,16 @@ impl Drop for Family {
 }
 
 impl Running {
+    /// Puts the terminal back after a kill. What goes on as another user, e.g. `sudo`, may still read a password there.
+    fn restore_terminal(&self, is_all_killed: bool) {
+        #[cfg(unix)]
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| is_all_killed) {
+            terminal.restore();
+        }
+        #[cfg(not(unix))]
+        let _ = (self, is_all_killed);
+    }
+
     /// Kills it, and tells whether nothing is left that belongs to another user, e.g. of `sudo`.
     #[cfg(target_os = "linux")]
     fn kill(&mut self) -> bool {

@@ -28,6 +28,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod process_table;
 mod shell;
+#[cfg(unix)]
+mod terminal_settings;
 mod trust;
 mod users;
 #[cfg(unix)]

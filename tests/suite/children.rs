@@ -24,6 +24,17 @@ fn with_process(helper: Helper, script: &str) -> Helper {
     helper
 }
 
+/// The same with a fallback helper.
+fn with_program(helper: Helper, kind: &str, script: &str) -> Helper {
+    if kind == "process" {
+        return with_process(helper, script);
+    }
+    helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
+    crate::fallback::install_as(&helper, "fake", script);
+    let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+    helper.var("PATH", &path)
+}
+
 /// Whether there is such a process, other than a zombie.
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).unwrap_or_default();
@@ -320,14 +331,7 @@ fn what_was_there_before_the_helper_survives_a_time_out() {
         for kind in ["process", "fallback"] {
             let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "1s");
             let hang = "sleep 300 & echo $! >\"$HOME/child\"\nsleep 300\n";
-            let helper = if kind == "process" {
-                with_process(helper, hang)
-            } else {
-                helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
-                crate::fallback::install_as(&helper, "fake", hang);
-                let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
-                helper.var("PATH", &path)
-            };
+            let helper = with_program(helper, kind, hang);
             let host = if kind == "process" { HOST } else { "ghcr.io" };
             let mut command = if as_first { helper.tool("unshare") } else { helper.tool("sh") };
             if as_first {
@@ -643,6 +647,39 @@ fn a_version_is_one_short_line() {
     let ran = helper.run(&["doctor", "-v"], "");
     let line = ran.stdout.lines().find(|line| line.contains("Docker version")).unwrap_or_else(|| panic!("{ran:?}"));
     assert!(line.contains("28.0.1, build 9999") && line.chars().count() < 220, "{line}");
+}
+
+/// What asks for a password without echo cannot put the terminal back when it is killed.
+#[test]
+fn a_program_that_is_killed_leaves_the_terminal_as_it_was() {
+    if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
+        return skip("the settings of the terminal", "script or stty is missing");
+    }
+    let hide = "trap '' TERM\nstty -echo -icanon </dev/tty\n: >\"$HOME/asks\"\n";
+    // It hangs, prints without end, or goes on while the helper is ended.
+    for (kind, host, then, timeout) in [
+        ("process", HOST, "sleep 300", "1500ms"),
+        ("process", HOST, "exec yes", "60s"),
+        ("process", HOST, "while sleep 1; do :; done", "60s"),
+        ("fallback", "images.example.com", "sleep 300", "1500ms"),
+    ] {
+        let helper = Helper::bare().var("AWS_ECR_TIMEOUT", timeout);
+        let script = format!("{hide}{then}\n");
+        let helper = with_program(helper, kind, &script);
+        let is_ended = then.starts_with("while");
+        let stop = "(until [ -e \"$HOME/asks\" ]; do sleep 0.1; done; kill $(cat \"$HOME/own\")) &\n";
+        let run = format!(
+            "{}stty -a >\"$HOME/before\"\necho {host} | sh -c 'echo $$ >\"$HOME/own\"; exec {} get'\nstty -a >\"$HOME/after\"\n",
+            if is_ended { stop } else { "" },
+            program().display()
+        );
+        let run = helper.write("run", &run);
+        let mut command = helper.tool("script");
+        let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+        assert!(helper.home().join("asks").exists(), "{kind} {then}: {ran:?}");
+        let settings = |name| fs::read_to_string(helper.home().join(name)).expect("settings");
+        assert_eq!(settings("after"), settings("before"), "{kind} {then}: {ran:?}");
+    }
 }
 
 /// Who can answer its question does not get the failure of one who could not.
