@@ -239,7 +239,7 @@ fn what_replaces_a_file_leaves_one_that_others_have_moved_there_as_it_is() {
     let helper = helper.var("DOCKER_CONFIG", shared.to_str().expect("UTF-8"));
     let output = shared.join("config.json").display().to_string();
     for args in [&["export", "--output", &output, HOST][..], &["setup", HOST], &["setup", "--remove", HOST]] {
-        let text = if args[0] == "setup" { r#"{"credHelpers":{"other.example":"x"}}"# } else { "{}" };
+        let text = if args[0] == "setup" { r#"{"credHelpers":{"other.example":"x"}}"# } else { "precious" };
         let text = if args.contains(&"--remove") { text.replace("other.example", HOST) } else { text.to_owned() };
         let text = text.replace("\"x\"", "\"ecr-login\"");
         let moved = helper.write_program("kept/deploy.sh", &text);

@@ -4,18 +4,22 @@
 //! the old file. The new file has mode 0600, whatever the umask and the mode of the old file, and belongs to the user who runs
 //! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A link, a
 //! file or a directory of another user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
-//! So is one that is there at the start and has what `export` does not write: settings or lines of others would be lost. Later, the file
-//! is its own.
+//! So is an object of JSON that is there at the start with more than `export` writes, as docker's own settings: they would be lost.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::format::could_have_written;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::NAME;
 use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile};
+use crate::secret::Secret;
+use crate::token::Token;
 
 /// The destination of the text.
 #[derive(Debug)]
@@ -29,15 +33,12 @@ impl OutputFile {
     /// Checks the path before there is a text to write: creates the new file and removes it again.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.begin()?;
-        let old = match self.place().and_then(|place| place.read(LARGEST)) {
-            Err(error) if error.kind() != io::ErrorKind::FileTooLarge => return Err(self.unwritable(&error)),
-            old => old.ok().map(Option::unwrap_or_default),
-        };
-        if old.is_some_and(|old| str::from_utf8(&old).is_ok_and(could_have_written)) {
+        let old = self.place().and_then(|place| place.read(LARGEST)).ok().flatten().unwrap_or_default();
+        if !has_settings(&old) {
             return Ok(());
         }
         let hint = format!("{OTHER_FILE}, or have docker call the helper: '{NAME} setup HOST'");
-        Err(self.failed("export has not written it, and would lose what is in it", &hint))
+        Err(self.failed("it has settings or logins that export would not keep", &hint))
     }
 
     /// Replaces the file. A failure leaves the old file as it is.
@@ -82,5 +83,24 @@ impl OutputFile {
 /// The fix where the system refuses the write.
 const OTHER_FILE: &str = "name another file with --output";
 
-/// The size limit of a file that is taken for one that `export` has written: one with thousands of registries.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// The size limit of a file that is looked into.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Whether a file is an object of JSON with more than the passwords that `export` writes.
+fn has_settings(old: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Exported {
+        #[serde(default)]
+        auths: BTreeMap<String, Login>,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Login {
+        auth: Secret,
+    }
+    let is_ours = |login: &Login| Token::decode(login.auth.expose()).is_some_and(|token| token.username == "AWS");
+    let could_be_exported =
+        |old| serde_json::from_slice(old).is_ok_and(|old: Exported| old.auths.values().all(is_ours));
+    serde_json::from_slice::<BTreeMap<String, &RawValue>>(old).is_ok() && !could_be_exported(old)
+}

@@ -14,12 +14,9 @@
 //!   runners take such a command from standard error too.
 //! - `user-password` is `AWS:` and the password of one registry, for `skopeo --creds` and `curl --user`.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -138,40 +135,16 @@ pub(super) fn earliest_expiry(passwords: &[Password]) -> Option<OffsetDateTime> 
     passwords.iter().filter_map(|password| password.expires_at).min()
 }
 
-/// Whether there is nothing in a text that `export` does not write, in whichever format.
-pub(super) fn could_have_written(text: &str) -> bool {
-    let is_variable = |line: &str| {
-        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=').unwrap_or_default();
-        [CONFIG, REGISTRY, USERNAME, PASSWORD].contains(&name)
-    };
-    let is_secret = |text: &str| text.starts_with(SECRET) && text.contains(&managed_by());
-    let is_ours = |Auth { auth }: &Auth| Token::decode(auth.expose()).is_some_and(|token| token.username == "AWS");
-    let is_config = |DockerConfig { auths }: DockerConfig| auths.values().all(is_ours);
-    text.trim_ascii().is_empty()
-        || serde_json::from_str(text).is_ok_and(is_config)
-        || text.lines().all(is_variable)
-        || text.split("\n---\n").all(is_secret)
-        || text.lines().all(|line| line.starts_with("AWS:"))
-}
-
-/// A docker `config.json` with passwords alone.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, Auth>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Auth {
-    auth: Secret,
-}
-
 fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
+    #[derive(serde::Serialize)]
+    struct Auth {
+        auth: Secret,
+    }
     let auth = |password: &Password| Auth { auth: password.token.encode().to_string().into() };
-    let auths = passwords.iter().map(|password| (password.host.to_string(), auth(password))).collect();
-    Zeroizing::new(serde_json::to_string(&DockerConfig { auths }).expect("strings always serialise"))
+    let auths: std::collections::BTreeMap<&str, Auth> =
+        passwords.iter().map(|password| (&*password.host, auth(password))).collect();
+    let config = std::collections::BTreeMap::from([("auths", auths)]);
+    Zeroizing::new(serde_json::to_string(&config).expect("strings always serialise"))
 }
 
 fn kubernetes_secret(passwords: &[Password], secret: &SecretName) -> Zeroizing<String> {
@@ -203,13 +176,6 @@ fn argocd_repository(Password { host, token, expires_at }: &Password, secret: &S
     text
 }
 
-/// How a Kubernetes secret begins.
-const SECRET: &str = "apiVersion: v1\nkind: Secret\n";
-
-fn managed_by() -> String {
-    format!("app.kubernetes.io/managed-by: {}", json!(NAME))
-}
-
 impl SecretName {
     /// Renders the lines of a secret that are not secret.
     fn metadata(&self, suffix: &str, label: &str, expiry: Option<OffsetDateTime>) -> String {
@@ -218,28 +184,25 @@ impl SecretName {
         let annotations =
             expiry.iter().map(|expiry| format!("  annotations:\n    {NAME}/expires-at: {}\n", json!(rfc3339(*expiry))));
         format!(
-            "{SECRET}metadata:\n  name: {name}\n{}  labels:\n    {}\n{label}{}",
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n{}  labels:\n    \
+             app.kubernetes.io/managed-by: {}\n{label}{}",
             namespace.collect::<String>(),
-            managed_by(),
+            json!(NAME),
             annotations.collect::<String>()
         )
     }
 }
-
-/// The names of the variables.
-const CONFIG: &str = "DOCKER_AUTH_CONFIG";
-const REGISTRY: &str = "ECR_REGISTRY";
-const USERNAME: &str = "ECR_USERNAME";
-const PASSWORD: &str = "ECR_PASSWORD";
 
 /// Renders the variables, each by `line`.
 fn lines(
     passwords: &[Password],
     line: impl Fn(&str, &str) -> Result<String, Error>,
 ) -> Result<Zeroizing<String>, Error> {
-    let mut lines = Zeroizing::new(line(CONFIG, &docker_config(passwords))?);
+    let mut lines = Zeroizing::new(line("DOCKER_AUTH_CONFIG", &docker_config(passwords))?);
     if let [Password { host, token, .. }] = passwords {
-        for (name, value) in [(REGISTRY, &**host), (USERNAME, &token.username), (PASSWORD, token.password.expose())] {
+        for (name, value) in
+            [("ECR_REGISTRY", &**host), ("ECR_USERNAME", &token.username), ("ECR_PASSWORD", token.password.expose())]
+        {
             lines.push('\n');
             lines.push_str(&Zeroizing::new(line(name, value)?));
         }
