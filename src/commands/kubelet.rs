@@ -143,8 +143,8 @@ impl Kubelet {
             Ok(token_provider::issue(env, &target, deadline)?)
         });
         match issued {
-            Err(error) if target.registry.is_public() => {
-                info!(error:%; "answered without a token: images of ECR Public need none");
+            Err(Error::Failed(failure)) if target.registry.is_public() => {
+                info!(error:% = failure.without_quote(); "answered without a token: images of ECR Public need none");
                 Ok(None)
             }
             issued => issued.map(Some),

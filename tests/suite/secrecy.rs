@@ -75,6 +75,22 @@ fn what_sso_says_about_a_refusal() {
     assert!(answers.contains("the token of Mallory"), "{answers}");
     assert!(log.contains("ForbiddenException") && !log.contains("Mallory"), "{log}");
     assert!(!cache.contains("Mallory"), "{cache}");
+    // A failure that is no answer is logged.
+    let image = serde_json::json!({
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderRequest", "image": "public.ecr.aws/x",
+    });
+    let image = image.to_string();
+    let helper = helper.var("AWS_REGION", "us-east-1");
+    for (args, input) in
+        [(&["get"][..], "public.ecr.aws"), (&["kubelet"], &image), (&["list"], ""), (&["doctor", "-v"], "")]
+    {
+        fs::remove_file(helper.home().join("log")).expect("a log");
+        crate::helper::outlive_failures(&helper);
+        helper.run(args, input);
+        let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(log.contains("ForbiddenException") || args[0] == "doctor", "{args:?}: {log}");
+        assert!(!log.contains("Mallory"), "{args:?}: {log}");
+    }
     // Of a renewal it gets the refresh token and a secret.
     crate::issuers::sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
     let as_code = &*"sso-refresh".repeat(10).leak();
