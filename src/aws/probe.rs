@@ -96,7 +96,7 @@ impl Exchange {
 impl Session {
     /// The ARN of the principal.
     pub fn principal(&self, deadline: Instant) -> Result<String, Failure> {
-        Ok(self.caller_identity(deadline)?.arn.unwrap_or_default())
+        Ok(self.context.last.without_tokens(self.caller_identity(deadline)?.arn.unwrap_or_default()))
     }
 
     /// The account of the principal.

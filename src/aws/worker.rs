@@ -49,7 +49,11 @@ impl Worker {
         let sent = self.steps()?.send(Box::pin(step)).is_ok();
         let answer = if sent { receive.recv_timeout(left() + GRACE).ok().flatten() } else { None };
         let result = answer.unwrap_or_else(|| Err(last.timed_out(identity.source())));
-        result.map_err(|failure| last.without_tokens(failure))
+        result.map_err(|failure| Failure {
+            what: last.without_tokens(failure.what),
+            quote: failure.quote.map(|quote| last.without_tokens(quote)),
+            ..failure
+        })
     }
 
     /// Where the worker takes its steps from.

@@ -378,6 +378,28 @@ fn a_secret_that_a_service_repeats_as_the_name_of_an_error() {
     }
 }
 
+/// The report of doctor is made to be shown.
+#[test]
+fn a_session_token_that_sts_repeats_as_the_principal() {
+    let aws = Aws::start();
+    for (token, arn) in [
+        ("IQoJb3JpZ2lu+abc/def==", "{}"),
+        ("IQoJb3JpZ2lu+abc/def==", "arn:aws:sts::111122223333:assumed-role/{}/i"),
+        ("Looks.like_words", "Looks.like_words of 111122223333"),
+    ] {
+        let xml = format!("<GetCallerIdentityResult><Arn>{}</Arn></GetCallerIdentityResult>", arn.replace("{}", token));
+        let xml = format!("<GetCallerIdentityResponse>{xml}</GetCallerIdentityResponse>");
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{xml}");
+        let helper = Helper::of(&aws).var("AWS_SESSION_TOKEN", token).var("AWS_ECR_LOG", "trace");
+        let helper = helper.var("AWS_ENDPOINT_URL_STS", &crate::hostile::answering_with_bytes(answer));
+        for args in [&["doctor", "-v", HOST][..], &["doctor", "--json", HOST]] {
+            let ran = helper.run(args, "");
+            assert!(ran.stdout.contains("principal") && ran.stdout.contains('…'), "{ran:?}");
+            assert!(!ran.stdout.contains(token) && !ran.stderr.contains(token), "{ran:?}");
+        }
+    }
+}
+
 /// A token may be part of a path or a query, such as that of a container's endpoint.
 #[test]
 fn doctor_names_the_host_of_a_url_and_not_what_follows_it() {

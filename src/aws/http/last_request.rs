@@ -59,15 +59,12 @@ impl LastRequest {
         self.last().sent.iter().any(|sent| sent.expose().contains(text))
     }
 
-    /// Hides what the last request sent in a failure, which may quote an answer that quotes them. A token that looks like a word
-    /// is none that the mask of a quote takes for a secret.
-    pub(in crate::aws) fn without_tokens(&self, mut failure: Failure) -> Failure {
+    /// Hides what the last request sent in a text that may quote the answer to it. A token that looks like a word is none that the
+    /// mask of a quote takes for a secret.
+    pub(in crate::aws) fn without_tokens(&self, text: String) -> String {
         let last = self.last();
-        for token in last.sent.iter().map(Secret::expose).filter(|token| token.len() >= SHORTEST_TOKEN) {
-            failure.what = failure.what.replace(token, "…");
-            failure.quote = failure.quote.map(|quote| quote.replace(token, "…"));
-        }
-        failure
+        let tokens = last.sent.iter().map(Secret::expose).filter(|token| token.len() >= SHORTEST_TOKEN);
+        tokens.fold(text, |text, token| text.replace(token, "…"))
     }
 
     pub(super) fn set_answer(&self, status: StatusCode, date: Option<DateTime>) {
