@@ -184,10 +184,17 @@ fn a_configuration_of_somebody_else_is_never_removed() {
 }
 
 #[test]
-fn a_provider_dry_run_shows_the_entry_and_no_variable() {
+fn a_provider_dry_run_shows_the_entry_and_no_secret_of_another() {
     let secret = "stand-in-secret";
-    let env = format!("\"env\": [{{\"name\": \"TOKEN\", \"value\": \"{secret}\"}}], \"name\"");
-    for text in [EKS.replace("\"name\"", &env), EKS.replace("\"name\"", &env).replace('\n', "")] {
+    let with = |before: &str, member: &str| EKS.replacen(before, &format!("{member}, {before}"), 1);
+    let env = with("\"name\"", &format!("\"env\": [{{\"name\": \"TOKEN\", \"value\": \"{secret}\"}}]"));
+    for text in [
+        env.replace('\n', ""),
+        env,
+        with("\"name\"", &format!("\"args\": [\n\"--password\",\n\"{secret}\"]")),
+        with("\"name\"", &format!("\"Args\": [\"{secret}\"], \"other\": {{\"a\": \"{secret}\"}}")),
+        with("\"providers\"", &format!("\"password\": \"{secret}\"")),
+    ] {
         let helper = node(&text);
         let ran = setup(&helper, &["--dry-run"]);
         assert!(ran.stdout.contains("+++ ") && ran.stdout.contains(NAME) && !ran.stdout.contains(secret), "{ran:?}");
@@ -220,7 +227,14 @@ fn what_is_no_configuration_of_kubelet_is_left_alone() {
     let secret = "stand-in-secret";
     for (text, words) in [
         (&format!("apiVersion: kubelet.config.k8s.io/v1\nkind: {secret}\n")[..], "line 1"),
+        ("# JSON\napiVersion: kubelet.config.k8s.io/v1\n", "YAML: add its entry there, or remove it, by hand"),
         (&EKS.replace("\"12h0m0s\",", &format!("\"{secret}\"")), "line 12"),
+        (
+            &EKS.replace("\"name\": \"ecr-credential-provider\"", "\"name\": 7"),
+            "provider 1 is no object with a name; correct it",
+        ),
+        (&EKS.replace("\"providers\": [", &format!("\"providers\": [\"{secret}\",")), "provider 1 is no object"),
+        (&EKS.replace("\"providers\": [", "\"providers\": 7, \"x\": ["), "its providers are no list; correct it"),
         (&EKS.replace("CredentialProviderConfig", "KubeletConfiguration"), "CredentialProviderConfig"),
         (&EKS.replace("kubelet.config.k8s.io", "example.com"), "kubelet.config.k8s.io"),
         (&EKS.replace("\"providers\"", "\"Providers\""), "providers"),
@@ -233,6 +247,7 @@ fn what_is_no_configuration_of_kubelet_is_left_alone() {
             assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
             assert!(ran.stderr.contains(words) && ran.stderr.contains("config.json"), "{words} in {}", ran.stderr);
             assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+            assert_eq!(ran.stderr.contains("YAML"), !text.starts_with(['{', '[']), "{}", ran.stderr);
             assert_eq!(read(&helper), text);
         }
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::effect::{Edited, Effect, Entry};
-use super::json::{quoted, removals, span, spliced};
+use super::json::{members, quoted, removals, span, spliced};
 use crate::NAME;
 use crate::code::Code;
 use crate::error::Failure;
@@ -33,12 +33,13 @@ struct ProviderConfig<'a> {
 
 /// The part of a provider that this module reads.
 #[derive(Deserialize)]
-struct Provider<'a> {
+struct Provider {
     #[serde(default)]
     name: String,
-    #[serde(borrow)]
-    env: Option<&'a RawValue>,
 }
+
+/// The members of a configuration and of its providers that hold no secrets. Arguments and variables may.
+const SHOWN: [&str; 6] = ["apiVersion", "kind", "providers", "name", "matchImages", "defaultCacheDuration"];
 
 /// Returns the helper's entry for a configuration of this version, in the usual order of its keys: its lines with this unit of
 /// indentation and with `newline` between them. The protocol has the same versions.
@@ -114,10 +115,13 @@ pub fn remove(text: &str) -> Result<Edited, Failure> {
     removed(spliced(text, removals(&list, &providers, |removed| removed == index)))
 }
 
-/// Returns the text for people to see: without the variables of providers, since some are secrets.
+/// Returns the text for people to see: with the values of the [`SHOWN`] members alone.
 pub fn masked(text: &str) -> String {
-    let Ok(Parsed { variables, .. }) = Parsed::parse(text) else { return String::new() };
-    spliced(text, variables.into_iter().map(|place| (place, "…".to_owned())).collect())
+    let Ok(Parsed { providers, .. }) = Parsed::parse(text) else { return String::new() };
+    let objects = providers.into_iter().chain(std::iter::once(0..text.len()));
+    let members = objects.flat_map(|place| members(text, &place).unwrap_or_default());
+    let hidden = members.filter(|member| !SHOWN.contains(&member.name.as_str()));
+    spliced(text, hidden.map(|member| (member.value, "…".to_owned())).collect())
 }
 
 /// A configuration, with the positions of its parts in the text.
@@ -128,32 +132,36 @@ struct Parsed {
     providers: Vec<Range<usize>>,
     /// The index of the first provider that is the helper.
     own: Option<usize>,
-    /// The variables of the providers that have some.
-    variables: Vec<Range<usize>>,
 }
 
 impl Parsed {
     fn parse(text: &str) -> Result<Self, Failure> {
-        // The message names the position alone, since the text may hold secrets.
-        let wrong = |error: serde_json::Error| {
-            let (line, column) = (error.line(), error.column());
-            let what = format!("line {line}, column {column}: not the JSON of kubelet's {KIND}");
-            let fix = "correct it; the helper does not change YAML: add the entry of 'setup --kubelet NEW-FILE' there by hand";
+        // Messages name positions alone, since the text may hold secrets.
+        let wrong = |what: String| {
+            let fix = if text.trim_start().starts_with(['{', '[']) {
+                "correct it"
+            } else {
+                "the helper does not change YAML: add its entry there, or remove it, by hand, as 'setup --kubelet NEW-FILE' writes it"
+            };
             Failure::new(Code::ClientConfigInvalid, what, fix)
         };
-        let config: ProviderConfig = serde_json::from_str(text).map_err(wrong)?;
+        let config: ProviderConfig = serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            wrong(format!("line {line}, column {column}: not the JSON of kubelet's {KIND}"))
+        })?;
         let version = config.api_version.strip_prefix(GROUP).filter(|_| config.kind == KIND);
         let version = version.ok_or_else(|| invalid(format!("not a {KIND} of {GROUP}")))?.to_owned();
         let Some(list) = config.providers else { return Err(invalid("it has no list of providers".to_owned())) };
-        let raws: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(wrong)?;
-        let (mut own, mut variables) = (None, Vec::new());
+        let raws: Vec<&RawValue> =
+            serde_json::from_str(list.get()).map_err(|_| wrong("its providers are no list".to_owned()))?;
+        let mut own = None;
         for (index, raw) in raws.iter().enumerate() {
-            let provider: Provider = serde_json::from_str(raw.get()).map_err(wrong)?;
+            let provider: Provider = serde_json::from_str(raw.get())
+                .map_err(|_| wrong(format!("provider {} is no object with a name", index + 1)))?;
             own = own.or_else(|| (provider.name == NAME).then_some(index));
-            variables.extend(provider.env.map(|env| span(text, env)));
         }
         let providers = raws.into_iter().map(|raw| span(text, raw)).collect();
-        Ok(Self { version, list: span(text, list), providers, own, variables })
+        Ok(Self { version, list: span(text, list), providers, own })
     }
 }
 
