@@ -245,6 +245,40 @@ fn a_renewal_that_another_process_has_made_first_is_no_end_of_the_sign_in() {
     }
 }
 
+/// The forms are those that botocore reads and that programs write, e.g. by `strftime` in Python.
+#[test]
+fn a_sign_in_counts_until_its_time_in_each_form_that_the_aws_cli_reads() {
+    for (is_valid, expires_at) in [
+        (true, "2099-01-01T00:00:00Z"),
+        (true, "2099-01-01T00:00:00UTC"),
+        (true, "2099-01-01T00:00:00+00:00"),
+        (true, "2099-01-01T00:00:00+0000"),
+        (true, "2099-01-01T00:00:00.123-0330"),
+        (false, "2020-01-01T00:00:00+0000"),
+        (false, "2099-01-01T00:00:00+9900"),
+        (false, "2099-01-01T00:00:00+0ä00"),
+        (false, "+0000"),
+        (false, "2099-0000"),
+    ] {
+        let aws = Aws::with(Plan { service: "sso-oidc", failures: usize::MAX, ..Plan::default() });
+        for is_sso in [true, false] {
+            let helper =
+                helper(&aws).var("AWS_REGION", "us-east-1").var("AWS_ENDPOINT_URL_SIGNIN", "http://127.0.0.1:1");
+            let helper = helper.var("AWS_MAX_ATTEMPTS", "1");
+            let config = if is_sso {
+                sign_in(&helper, "corp", expires_at);
+                format!("sso_session = corp\n{SSO}{SESSION}")
+            } else {
+                log_in(&helper, "ASIA-login", expires_at);
+                format!("login_session = {LOGIN}\n")
+            };
+            helper.write(".aws/config", &format!("[default]\n{config}"));
+            let ran = helper.get(HOST);
+            assert_eq!(ran.code == Some(0), is_valid, "{expires_at}: {ran:?}");
+        }
+    }
+}
+
 #[test]
 fn aws_login_session() {
     let aws = Aws::start();

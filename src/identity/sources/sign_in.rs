@@ -46,8 +46,12 @@ impl SignIn {
     }
 
     pub(super) fn time(&self, wanted: &str) -> Option<OffsetDateTime> {
-        // Old versions of the AWS CLI wrote UTC for Z.
-        OffsetDateTime::parse(&self.text(wanted)?.replace("UTC", "Z"), &Rfc3339).ok()
+        // Old versions of the AWS CLI wrote UTC for Z, and it reads an offset without a colon too.
+        let mut text = self.text(wanted)?.replace("UTC", "Z");
+        if let [.., b'+' | b'-', _, _, b'0'..=b'9', b'0'..=b'9'] = text.as_bytes() {
+            text.insert(text.len() - 2, ':');
+        }
+        OffsetDateTime::parse(&text, &Rfc3339).ok()
     }
 
     /// Whether it has expired.
