@@ -28,6 +28,7 @@ use rustix::fs::{accessat, fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, pread};
 use zeroize::Zeroizing;
 
+use super::files::link_refused;
 use super::way::{self, DIRECTORY, Dirs, LastLink, Place, is_foreign_dir, refused};
 use super::writing::{Access, retry};
 use super::{check_private_dir, own_id, owner_of_home, read_within};
@@ -158,14 +159,21 @@ impl Destination {
         if !self.existing()?.as_ref().is_none_or(is_regular) {
             return Err(irregular());
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.dir, &self.name, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(irregular()),
-            file => File::from(file?),
+        let file = match self.open_here(OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
         };
         let stat = fstat(&file)?;
         if is_regular(&stat) { Ok(Some((file, stat))) } else { Err(irregular()) }
+    }
+
+    /// Opens what is there, and no link.
+    fn open_here(&self, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&self.dir, &self.name, flags, PRIVATE) {
+            Err(Errno::LOOP) => Err(link_refused()),
+            file => Ok(File::from(file?)),
+        }
     }
 
     /// Opens the file, or creates it, to write at its end, with mode 0600. Where others may have moved it there, leaves one as
@@ -184,12 +192,10 @@ impl Destination {
         if self.is_foreign() {
             return Err(refused("its directory belongs to another user".to_owned()));
         }
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = openat(&self.dir, &self.name, flags, Mode::empty());
-        let is_new = opened.as_ref().is_err_and(|error| *error == Errno::NOENT);
+        let opened = self.open_here(flags);
+        let is_new = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         // Another process may create it at the same moment.
-        let new = || openat(&self.dir, &self.name, flags | OFlags::CREATE, PRIVATE);
-        let file = File::from(if is_new { new()? } else { opened? });
+        let file = if is_new { self.open_here(flags | OFlags::CREATE)? } else { opened? };
         let stat = fstat(&file)?;
         if !is_own(&stat) {
             return Err(refused("it is not a file of this user with one name".to_owned()));

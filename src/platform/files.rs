@@ -11,7 +11,12 @@ use super::owner::Owned;
 
 /// Opens a file for reading. Does not follow a link, and does not block, e.g. on a FIFO.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    open(path, false)
+    open(path, false).map_err(|error| if path.is_symlink() { link_refused() } else { error })
+}
+
+/// In place of the system's error, which speaks of too many levels of links.
+pub(super) fn link_refused() -> io::Error {
+    io::Error::other("it is a symbolic link")
 }
 
 /// Opens a file of any owner for reading. Follows links, and does not wait for the writer of a FIFO.

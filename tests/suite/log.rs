@@ -131,8 +131,10 @@ fn a_log_that_cannot_be_written_does_not_cost_the_pull() {
         ("~/missing/log", "there is no directory "),
         ("~", "it ends as a directory does"),
         ("/dev/zero", "it is not a file of this user with one name"),
+        ("~/link", "it is a symbolic link"),
     ] {
         let helper = Helper::without_registry(&aws).var("AWS_ECR_LOG_FILE", path);
+        std::os::unix::fs::symlink("log", helper.home().join("link")).expect("a link");
         helper.get(HOST).password_for(HOST);
         // Nothing else says why there is none.
         let doctor = helper.run(&["doctor"], "").stdout;
