@@ -7,7 +7,7 @@
 //! The roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either, those of
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. What a setting names
 //! is read at once. A mistake in one of the first two is an error; in the others only for TLS, since machines set them
-//! without need. The system's are read once, for the first connection with TLS, in another thread while it connects.
+//! without need. Either may hold the certificate of a server itself ([`Verifier`]). The system's are read once, for the first connection with TLS, in another thread while it connects.
 
 use std::fmt::Display;
 use std::iter;
@@ -15,15 +15,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 #[cfg(feature = "fips")]
 use rustls::crypto::aws_lc_rs as cryptography;
 #[cfg(all(feature = "ring", not(feature = "fips")))]
 use rustls::crypto::ring as cryptography;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_native_certs::load_native_certs;
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -66,7 +68,14 @@ struct Loaded {
 }
 
 /// Certificates, or why there are none.
-type Roots = Result<Arc<RootCertStore>, Failure>;
+type Roots = Result<Arc<Trusted>, Failure>;
+
+#[derive(Debug)]
+struct Trusted {
+    authorities: Arc<RootCertStore>,
+    /// The certificates that a setting names, each of which may also be that of a server.
+    named: Vec<CertificateDer<'static>>,
+}
 
 impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
@@ -109,7 +118,8 @@ impl Trust {
             let load = move || {
                 let roots = named.unwrap_or_else(of_system_lately);
                 let failure = roots.as_ref().err().cloned();
-                Loaded { failure, config: Arc::new(client_config(roots.unwrap_or_else(|_| parsable([])))) }
+                let trusted = roots.unwrap_or_else(|_| of_setting(Vec::new()));
+                Loaded { failure, config: Arc::new(client_config(&trusted)) }
             };
             tokio::task::spawn_blocking(load).await.expect("reading certificates does not panic")
         });
@@ -121,7 +131,7 @@ impl Trust {
 /// reads them again.
 fn of_system_lately() -> Roots {
     const MOMENT: Duration = Duration::from_mins(1);
-    static FOUND: Mutex<Option<(Instant, Arc<RootCertStore>)>> = Mutex::new(None);
+    static FOUND: Mutex<Option<(Instant, Arc<Trusted>)>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((at, store)) = &*found
         && at.elapsed() < MOMENT
@@ -151,7 +161,9 @@ fn of_system() -> Roots {
     let mut unread = None;
     for found in found {
         match found.map(parsable) {
-            Ok(store) if !store.is_empty() => return Ok(store),
+            Ok(authorities) if !authorities.is_empty() => {
+                return Ok(Arc::new(Trusted { authorities, named: Vec::new() }));
+            }
             Ok(_) => {}
             Err(why) => unread = unread.or(Some(why)),
         }
@@ -165,7 +177,7 @@ fn of_system() -> Roots {
 }
 
 /// The certificates that rustls can parse. The system may have others.
-fn parsable(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<RootCertStore> {
+fn parsable<'a>(certificates: impl IntoIterator<Item = CertificateDer<'a>>) -> Arc<RootCertStore> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates);
     Arc::new(store)
@@ -192,6 +204,11 @@ fn regular_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     bytes(path, reading.ok_or("it is not a regular file")?.content)
 }
 
+fn of_setting(named: Vec<CertificateDer<'static>>) -> Arc<Trusted> {
+    let authorities = parsable(named.iter().map(|certificate| certificate.as_ref().into()));
+    Arc::new(Trusted { authorities, named })
+}
+
 /// Reads what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, Failure> {
     let (mut certificates, mut failure) = (Vec::new(), None);
@@ -207,27 +224,29 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
             Err(why) => failure = failure.or_else(|| Some(unusable(path, setting, &why))),
         }
     }
-    let store = parsable(certificates);
-    if !store.is_empty() {
-        return Ok(Ok(store));
+    let trusted = of_setting(certificates);
+    if !trusted.authorities.is_empty() {
+        return Ok(Ok(trusted));
     }
     let empty = || set.first().map(|(path, setting)| unusable(path, setting, &NO_CERTIFICATE));
-    Ok(failure.or_else(empty).map_or(Ok(store), Err))
+    Ok(failure.or_else(empty).map_or(Ok(trusted), Err))
 }
 
 /// Reads a CA bundle. Rejects a file with a certificate that cannot be parsed.
-fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<Arc<RootCertStore>, Failure> {
-    let read = || -> Result<RootCertStore, String> {
+fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result<Arc<Trusted>, Failure> {
+    let read = || -> Result<Vec<CertificateDer<'static>>, String> {
         let pem = bytes(path, input::file(path, input::LARGEST, deadline).map_err(|error| error.to_string())?.content)?;
-        let mut store = RootCertStore::empty();
+        let mut certificates = Vec::new();
         for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&pem)) {
             let wrong = |what: &str| format!("its certificate number {number} {what}");
             let certificate = certificate.map_err(|error| wrong(describe_pem_error(&error)))?;
-            store.add(certificate).map_err(|_| wrong("cannot be parsed"))?;
+            let is_parsed = RootCertStore::empty().add(certificate.as_ref().into());
+            is_parsed.map_err(|_| wrong("cannot be parsed"))?;
+            certificates.push(certificate);
         }
-        if store.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(store) }
+        if certificates.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(certificates) }
     };
-    read().map(Arc::new).map_err(|why| unusable(path, setting, &why))
+    read().map(of_setting).map_err(|why| unusable(path, setting, &why))
 }
 
 /// The parser's own texts hold lines of the file, as numbers.
@@ -260,13 +279,77 @@ fn unusable(path: &Path, setting: &str, why: &dyn Display) -> Failure {
     Failure::new(Code::CaBundle, what, format!("correct or unset {setting}: it must be {form}"))
 }
 
-fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
+fn client_config(trusted: &Arc<Trusted>) -> ClientConfig {
     let provider = Arc::new(cryptography::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config =
-        versions.expect("every provider has TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
+    let versions = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let builder = versions.expect("every provider has TLS 1.2 and 1.3");
+    let of_authorities = WebPkiServerVerifier::builder_with_provider(trusted.authorities.clone(), provider).build();
+    let builder = match of_authorities {
+        Ok(verifier) if !trusted.named.is_empty() => {
+            let verifier = Verifier { of_authorities: verifier, trusted: trusted.clone() };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        _ => builder.with_root_certificates(trusted.authorities.clone()),
+    };
+    let mut config = builder.with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // The process is too short-lived to resume a session.
     config.resumption = Resumption::disabled();
     config
+}
+
+/// Verifies a server as rustls does, but also accepts an authority's own certificate where a setting names that very certificate, as
+/// OpenSSL and Go do: `openssl req -x509` makes such ones for servers. rustls refuses it after the check of its validity.
+#[derive(Debug)]
+struct Verifier {
+    of_authorities: Arc<WebPkiServerVerifier>,
+    trusted: Arc<Trusted>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.of_authorities.verify_server_cert(certificate, others, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(why))
+                if is_authority_itself(&why) && self.trusted.named.contains(certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.of_authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.of_authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.of_authorities.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate is refused for nothing but that it is one of an authority. rustls has the error of its parser in a box.
+pub(super) fn is_authority_itself(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity")
 }

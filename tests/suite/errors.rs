@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
+use rcgen::KeyPair;
 use serde_json::Value;
 
 use docker_credential_ecr_login::code::Code;
@@ -321,6 +322,39 @@ fn a_certificate_that_is_not_trusted() {
     }
     let named = with("AWS_CA_BUNDLE", &server).var("AWS_ENDPOINT_URL", &url.replace("localhost", "127.0.0.1"));
     fails(&named, "is not trusted", &["127.0.0.1:"]);
+}
+
+/// As OpenSSL and Go read it. Whoever holds the key of an authority may sign what is valid for longer, but must do it.
+#[test]
+fn a_certificate_that_is_named_itself() {
+    let aws = Aws::start();
+    let [key, other_key] = [(); 2].map(|()| KeyPair::generate().expect("a key"));
+    let valid = Authority::itself(&key, 2020..2100);
+    let of = |server: &Authority, named: &Authority, variable: &str| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        server.serve(listener, aws.app());
+        let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &format!("https://localhost:{port}"));
+        (helper.var(variable, named.bundle().to_str().expect("UTF-8")), port)
+    };
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        of(&valid, &valid, variable).0.get(HOST).password_for(HOST);
+    }
+    let (helper, port) = of(&valid, &valid, "AWS_CA_BUNDLE");
+    let by_address = helper.var("AWS_ENDPOINT_URL", &format!("https://127.0.0.1:{port}"));
+    fails(&by_address, "is not trusted", &["it is for another host name"]);
+    for (years, why) in [(2020..2021, "it has expired"), (2090..2100, "it is not valid yet")] {
+        let server = Authority::itself(&key, years);
+        let ran = of(&server, &server, "AWS_CA_BUNDLE").0.get(HOST);
+        assert!(ran.error().contains("is not trusted") && ran.error().contains(why), "{ran:?}");
+    }
+    for named in [Authority::itself(&key, 2020..2099), Authority::itself(&other_key, 2020..2100)] {
+        fails(
+            &of(&valid, &named, "AWS_CA_BUNDLE").0,
+            "is not trusted",
+            &["of an authority itself, and not one of these"],
+        );
+    }
 }
 
 /// With TLS 1.3 it says so in place of an answer.

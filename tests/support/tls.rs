@@ -42,6 +42,20 @@ impl Authority {
         Self { dir }
     }
 
+    /// A server's certificate for `localhost` that is an authority of its own, valid in these years, as `openssl req -x509` makes it.
+    pub fn itself(key: &KeyPair, years: std::ops::Range<i32>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        let pem = params.self_signed(key).expect("a certificate").pem();
+        for (name, pem) in [("ca.pem", &pem), ("cert.pem", &pem), ("key.pem", &key.serialize_pem())] {
+            std::fs::write(dir.path().join(name), pem).expect("a file");
+        }
+        Self { dir }
+    }
+
     /// What its clients must trust.
     pub fn bundle(&self) -> PathBuf {
         self.dir.path().join("ca.pem")

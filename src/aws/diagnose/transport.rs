@@ -7,6 +7,7 @@ use rustls::CertificateError;
 use crate::aws::context::Context;
 use crate::aws::http::{CHECK_NAME_SERVERS, NamedProxy, TransportError, host_of, is_local};
 use crate::aws::sdk_error::chain;
+use crate::aws::tls::is_authority_itself;
 use crate::code::Code;
 use crate::error::{Failure, system_limit};
 
@@ -92,6 +93,7 @@ fn describe_certificate_error(error: &CertificateError) -> &'static str {
         E::Revoked => "it is revoked",
         E::BadEncoding | E::BadSignature => "it is damaged",
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not a server certificate",
+        _ if is_authority_itself(error) => "it is that of an authority itself, and not one of these",
         _ => "it does not pass verification",
     }
 }
