@@ -1,7 +1,7 @@
 //! `export --every`: writes the file at once and again after every interval, until a signal ends the process.
 //!
 //! A password that is written outlives the interval and a margin for retries, unless AWS gives no newer one ([`Export::renew`]).
-//! Where AWS issues shorter tokens, the file is written again after half of such a token's lifetime. A failure is reported on
+//! Where AWS issues shorter tokens, the file is written again after half of such a token's lifetime, or ten seconds if that is more. A failure is reported on
 //! standard error with the time at which the password in the file expires. The next attempt follows after ten
 //! seconds, then after twice as long each time, up to five minutes or half of the interval. An expired password is never
 //! written.
@@ -35,7 +35,7 @@ const LONGEST: Duration = Duration::from_hours(11);
 /// The limit on the margin by which a password has to outlive the interval.
 const LONGEST_MARGIN: Duration = Duration::from_mins(30);
 
-/// The pauses before the first retry and between later ones.
+/// The pauses before the first retry and between later ones. Between two writes there is no shorter one either, unless the interval is.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
@@ -83,8 +83,12 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
         let pause = match written {
             Ok(lives_for) => {
                 failures = 0;
-                info!(file:% = file.path.display(); "written");
-                next_write(every, lives_for)
+                let pause = next_write(every, lives_for);
+                info!(file:% = file.path.display(), next_in:? = pause; "written");
+                if lives_for.is_some_and(|life| life < pause) {
+                    warn!("AWS issues passwords that expire before the next write");
+                }
+                pause
             }
             Err(error) => {
                 failures += 1;
@@ -150,7 +154,7 @@ fn needed(every: Duration) -> Duration {
 
 fn next_write(every: Duration, lives_for: Option<Duration>) -> Duration {
     match lives_for {
-        Some(life) if life < needed(every) => (life / 2).clamp(SHORTEST, every),
+        Some(life) if life < needed(every) => (life / 2).max(FIRST_RETRY).min(every),
         _ => every,
     }
 }
@@ -192,7 +196,7 @@ fn wait(pause: Duration) {
 mod tests {
     use std::time::Duration;
 
-    use super::{interval, next_retry, next_write};
+    use super::{FIRST_RETRY, interval, next_retry, next_write};
 
     const MINUTE: Duration = Duration::from_mins(1);
     const HOUR: Duration = Duration::from_hours(1);
@@ -220,7 +224,9 @@ mod tests {
         assert_eq!(next_write(5 * HOUR, Some(12 * HOUR)), 5 * HOUR);
         assert_eq!(next_write(5 * HOUR, None), 5 * HOUR);
         assert_eq!(next_write(5 * HOUR, Some(HOUR)), 30 * MINUTE);
-        assert_eq!(next_write(5 * HOUR, Some(Duration::ZERO)), Duration::from_secs(1));
+        assert_eq!(next_write(5 * HOUR, Some(Duration::ZERO)), FIRST_RETRY);
+        assert_eq!(next_write(5 * HOUR, Some(Duration::from_secs(19))), FIRST_RETRY);
+        assert_eq!(next_write(Duration::from_secs(2), Some(Duration::ZERO)), Duration::from_secs(2));
         // Longer than the interval, but with too little time for retries.
         assert_eq!(next_write(5 * HOUR, Some(5 * HOUR + MINUTE)), (5 * HOUR + MINUTE) / 2);
     }
