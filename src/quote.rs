@@ -107,7 +107,8 @@ fn mask_part(word: &str) -> String {
         && is_secret(name)
         && !value.is_empty()
     {
-        return format!("{name}=…");
+        // A secret of two parts may look like a setting.
+        return format!("{}=…", if is_random(name) { "…" } else { name });
     }
     if let Some((name, _)) = word.split_once('-')
         && name.eq_ignore_ascii_case("bearer")
@@ -209,6 +210,7 @@ mod tests {
                 "arn:aws:iam::111122223333:role/R'… {\"r\":\"arn:aws:ecr:x:1:a/b2\",\"n\":\"…\"}".to_owned(),
             ),
             ("got wJalrXUtnFEMI/KAMDENG/bPxRfiCYEXAMPLEKEY".to_owned(), "got …".to_owned()),
+            ("of aoaAAAAAG7f3xKey:MGUCMQ, client_secret=a".to_owned(), "of …=… client_secret=…".to_owned()),
             ("user:me pwd:letmein passphrase: opensesame".to_owned(), "user:me pwd=… passphrase: …".to_owned()),
             (
                 "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10".to_owned(),
