@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::platform;
 pub use variables::VARIABLES;
@@ -19,6 +20,9 @@ const IGNORE_STORAGE: &str = "AWS_ECR_IGNORE_CREDS_STORAGE";
 
 /// The directory of caches below the home directory, on macOS the second.
 const CACHES: [&str; 2] = [".cache", "Library/Caches"];
+
+/// Where programs are without a PATH, as dash has it.
+const SYSTEM_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// A copy of the process environment.
 #[derive(Clone, Default)]
@@ -149,10 +153,11 @@ impl Env {
         platform::executable(&dir.join(name), &endings.map(str::to_lowercase).collect::<Vec<_>>())
     }
 
-    /// The PATH with the directories of [`Self::search_path`] alone; `None` when it is not set.
-    pub fn safe_path(&self) -> Option<OsString> {
-        self.variables.get(OsStr::new("PATH"))?;
-        std::env::join_paths(self.search_path()).ok()
+    /// Gives a command this environment, of a variable that is set twice the first value, and a PATH with the directories of
+    /// [`Self::search_path`] alone.
+    pub fn give_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let path = std::env::join_paths(self.search_path()).unwrap_or_default();
+        command.env_clear().envs(self.iter()).env("PATH", path)
     }
 
     /// The file of this program, if the system tells it.
@@ -166,8 +171,19 @@ impl Env {
     }
 
     /// The directories of the PATH. Leaves out relative and empty ones: a program there would come from the client's current
-    /// directory, which another user may control. Docker's own look-ups refuse it too.
+    /// directory, which another user may control. Docker's own look-ups refuse it too. Without any, those of the system: a shell has
+    /// a PATH of its own then, which may end with the current directory.
     pub fn search_path(&self) -> impl Iterator<Item = PathBuf> {
+        let system: &[&str] = if cfg!(unix) && !self.has_path() { &SYSTEM_PATH } else { &[] };
+        self.absolute_path().chain(system.iter().map(PathBuf::from))
+    }
+
+    /// Whether the PATH has a directory in which clients look for programs.
+    pub fn has_path(&self) -> bool {
+        self.absolute_path().next().is_some()
+    }
+
+    fn absolute_path(&self) -> impl Iterator<Item = PathBuf> {
         let directories = self.os("PATH").into_iter().flat_map(std::env::split_paths);
         directories.filter(|directory| directory.is_absolute())
     }

@@ -43,9 +43,7 @@ pub fn ask(env: &Env, name: &str, action: &str, input: Zeroizing<Vec<u8>>, deadl
     // A file that is not executable is started too, so that the message can say so.
     let any_file = || env.search_path().map(|directory| directory.join(&program)).find(|path| path.is_file());
     let mut command = Command::new(find(env, name).or_else(|missing| any_file().ok_or(missing))?);
-    // Of a variable that is set twice, the first value.
-    command.env_clear().envs(env.iter());
-    command.arg(action).env(MARKER, name);
+    env.give_to(&mut command).arg(action).env(MARKER, name);
     let finished = run_child(command, Some(input), Some(relay()), deadline);
     let Finished { output, errors, status } = finished.map_err(|error| no_answer(&program, &error))?;
     debug!(program, action, status:%; "the fallback helper answered");

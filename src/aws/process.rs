@@ -1,6 +1,5 @@
 //! Runs a `credential_process` and reads the keys that it prints (AWS SDKs and Tools reference, "Process credential provider").
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -18,9 +17,6 @@ use crate::error::{Failure, system_limit};
 use crate::fields::Fields;
 use crate::identity::Process;
 use crate::platform::{ChildError, Finished, run_child};
-
-/// Stands for a PATH without a directory, since a shell takes an empty one for the current directory.
-const NOWHERE: &str = "/nonexistent";
 
 /// The version of the document that is defined.
 const VERSION: u64 = 1;
@@ -44,12 +40,8 @@ fn command(line: &str, env: &Env) -> Command {
     let (shell, option) = if cfg!(windows) { ("cmd.exe", "/C") } else { ("sh", "-c") };
     let default = if cfg!(windows) { PathBuf::from(shell) } else { Path::new("/bin").join(shell) };
     let mut command = Command::new(env.find_program(shell).unwrap_or(default));
-    // The environment that the identity was derived from: of a variable that is set twice, the first value.
-    command.env_clear().envs(env.iter());
-    command.arg(option).arg(line);
-    if let Some(path) = env.safe_path() {
-        command.env("PATH", if path.is_empty() { OsStr::new(NOWHERE) } else { &path });
-    }
+    // The environment that the identity was derived from.
+    env.give_to(&mut command).arg(option).arg(line);
     command
 }
 

@@ -118,7 +118,7 @@ fn sign_in(env: &Env, identity: &Identity, failure: &Failure) -> Result<(), Erro
     };
     print_notice(&format!("{}; running {command}", failure.what));
     let mut start = Command::new(program);
-    start.args(words.split(' ')).args(["--profile", profile]).env_clear().envs(env.iter());
+    env.give_to(&mut start).args(words.split(' ')).args(["--profile", profile]);
     match run_for_person(start) {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::failed(failure.code, format!("{command} failed: {status}"), "try again")),

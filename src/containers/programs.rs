@@ -116,7 +116,7 @@ pub fn version_output(env: &Env, program: &Path) -> Option<String> {
         return None;
     }
     let mut command = Command::new(program);
-    command.arg("--version").env_clear().envs(env.iter()).env(ASKED, "1");
+    env.give_to(&mut command).arg("--version").env(ASKED, "1");
     let finished = platform::run_child(command, None, None, Instant::now() + VERSION_TIMEOUT).ok()?;
     let line = one_line(&String::from_utf8_lossy(&finished.output));
     Some(line.chars().take(LONGEST_VERSION).collect())

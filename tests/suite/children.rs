@@ -388,25 +388,40 @@ fn programs_come_from_no_relative_component_of_the_path() {
         evil(name);
     }
     for path in [
-        ".:/usr/bin:/bin",
-        ":/usr/bin:/bin",
-        "/usr/bin:/bin:",
-        "/usr/bin::/bin",
-        "./:/usr/bin:/bin",
-        ".",
-        "",
-        "./:",
-        ":",
+        Some(".:/usr/bin:/bin"),
+        Some(":/usr/bin:/bin"),
+        Some("/usr/bin:/bin:"),
+        Some("/usr/bin::/bin"),
+        Some("./:/usr/bin:/bin"),
+        Some("."),
+        Some(""),
+        Some("./:"),
+        Some(":"),
+        None,
     ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         helper.write(".config/docker-credential-ecr-login/config.toml", "fallback = 'fake'");
-        helper.write(".aws/config", "[default]\ncredential_process = get-keys\n");
-        for (host, words) in [(HOST, "credential_process"), ("ghcr.io", "is not on the PATH")] {
+        // bash has a PATH of its own where there is none, which may end with the current directory.
+        for (process, host, words) in [
+            ("get-keys", HOST, "credential_process"),
+            ("bash -c 'echo PATH is $PATH >&2; get-keys'", HOST, "credential_process"),
+            ("false", "ghcr.io", "is not on the PATH"),
+        ] {
+            helper.write(".aws/config", &format!("[default]\ncredential_process = {process}\n"));
             let mut command = helper.command();
-            let ran = crate::process::run(command.current_dir(dir.path()).env("PATH", path).arg("get"), host);
+            match path {
+                Some(path) => command.env("PATH", path),
+                None => command.env_remove("PATH"),
+            };
+            let ran = crate::process::run(command.current_dir(dir.path()).arg("get"), host);
             let line = ran.error();
-            assert!(line.contains(words), "{path}: {line}");
-            assert!(!helper.home().join("evil").exists(), "{path}: {host}");
+            assert!(line.contains(words), "{path:?}: {line}");
+            assert!(!helper.home().join("evil").exists(), "{path:?}: {process} {host}");
+            if let Some((_, searched)) = line.split_once("PATH is ") {
+                let searched = searched.split([' ', ';']).next().unwrap_or_default();
+                let has_standard = searched.split(':').any(|dir| dir == "/usr/bin");
+                assert!(has_standard && searched.split(':').all(|dir| dir.starts_with('/')), "{path:?}: {line}");
+            }
         }
     }
 }

@@ -26,10 +26,11 @@ pub(super) fn program(env: &Env) -> Result<PathBuf, Failure> {
     // Few programs on Windows accept a canonical path.
     let named = if cfg!(windows) { Env::this_program() } else { this.clone() };
     let here = named.map(|path| path.display().to_string());
-    match env.find_program(NAME) {
+    match env.find_program(NAME).filter(|_| env.has_path()) {
         None => {
             let sudo = if platform::own_id() == 0 { "" } else { "sudo " };
-            let is_searched = |place: &&Path| place.is_dir() && env.search_path().any(|dir| dir == **place);
+            let is_searched =
+                |place: &&Path| place.is_dir() && env.has_path() && env.search_path().any(|dir| dir == **place);
             let place = PLACES.iter().map(Path::new).find(is_searched).filter(|_| !cfg!(windows));
             // No program that others may exchange gets into a directory for all users, and none there is replaced.
             let there = place.map(|place| place.join(NAME)).filter(|there| there.symlink_metadata().is_err());
