@@ -243,7 +243,10 @@ fn parse(args: &[OsString], service: Service) -> Result<ExitCode, Error> {
             error::print_usage_error(&format!("{missing}{}", without_wrong_tips(error)));
             Ok(ExitCode::from(WRONG_USAGE))
         }
-        Err(error) => error.exit(),
+        Err(help) => {
+            help.print().and_then(|()| io::stdout().flush()).map_err(Error::unwritten)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -174,6 +174,7 @@ fn way_out(env: &Env, path: &Path, error: &io::Error) -> String {
                 }
             }
         }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on its disk".to_owned(),
         _ => other,
     }
 }

@@ -48,7 +48,10 @@ impl Client {
     pub(super) fn failure(self, env: &Env, code: Code, what: impl Display, args: &str, hosts: &[&str]) -> Failure {
         let drop_in = || containers::own_drop_in(env, Rules::installed(env).era);
         let file = if hosts.is_empty() { drop_in() } else { self.entry_file(env) };
-        match file.and_then(|file| client_config::obstacle(env, &file)) {
+        let Some(file) = file else {
+            return Failure::new(code, what.to_string(), format!("set {}, then {}", Env::HOME, self.fix(args, hosts)));
+        };
+        match client_config::obstacle(env, &file) {
             Some(obstacle) => Failure::new(code, format!("{what}, and {}", obstacle.what), obstacle.hint),
             None => Failure::new(code, what.to_string(), self.fix(args, hosts)),
         }

@@ -172,9 +172,13 @@ fn of_the_protocol_and_of_commands() {
     let helper = Helper::bare();
     has(helper.run(&["store"], "junk").stdout.trim_end(), "E-REQUEST-INVALID");
     let full = fs::File::options().write(true).open("/dev/full").expect("a device");
-    let mut command = helper.command();
-    let output = command.arg("list").stdin(Stdio::null()).stdout(full).output().expect("the program runs");
-    has(&String::from_utf8_lossy(&output.stderr), "E-WRITE-FAILED");
+    for args in [&["list"][..], &["help"], &["help", "setup"], &["doctor", "--help"], &["version"]] {
+        let mut command = helper.command();
+        let full = full.try_clone().expect("a device");
+        let output = command.args(args).stdin(Stdio::null()).stdout(full).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        has(&String::from_utf8_lossy(&output.stderr), "E-WRITE-FAILED");
+    }
     let homeless = Helper::bare().var("HOME", "relative");
     has(&homeless.run(&["setup", HOST], "").stderr, "E-HOME-MISSING");
     has(&helper.run(&["get-login-password"], "").stderr, "E-REGION-MISSING");

@@ -62,6 +62,11 @@ fn full_and_read_only_disks() {
         let helper = logging(&aws).inside(&namespace).var("AWS_ECR_CACHE_DIR", &format!("{at}/{dir}"));
         works_uncached(&aws, &helper, &[words, dir]);
     }
+    let helper = Helper::of(&aws).inside(&namespace).var("DOCKER_CONFIG", &format!("{at}/full/docker"));
+    for helper in [helper, Helper::of(&aws).inside(&namespace).var("DOCKER_CONFIG", &format!("{at}/full"))] {
+        let ran = helper.run(&["setup", HOST], "");
+        assert!(complaint(&ran).contains("No space left on device (os error 28); free space on its disk"), "{ran:?}");
+    }
     // A home directory on a read-only file system.
     let home = format!("{at}/fixed");
     let helper = logging(&aws).inside(&namespace);

@@ -355,6 +355,17 @@ fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
     }
 }
 
+/// The file that setup would write is below it.
+#[test]
+fn without_a_home_directory_that_comes_before_setup() {
+    let ran = Helper::bare().var("HOME", "relative").run(&["doctor", HOST], "");
+    let fixes: Vec<&str> = ran.stdout.lines().filter(|line| line.contains(" setup ")).collect();
+    assert!(!fixes.is_empty(), "{ran:?}");
+    for fix in fixes {
+        assert!(fix.trim_start().starts_with("fix: set HOME, then run 'docker-credential-ecr-login setup "), "{fix}");
+    }
+}
+
 #[test]
 fn what_a_mapping_decides_is_shown_with_its_place() {
     let helper = Helper::bare().var("AWS_EC2_METADATA_DISABLED", "true");
