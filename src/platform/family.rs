@@ -86,7 +86,7 @@ fn kill_and(all: &mut [Running], end: impl FnOnce()) {
 }
 
 /// Waits for the orphans that have ended. As long as nobody does, they count as processes.
-pub(super) fn reap_orphans() {
+pub fn reap_orphans() {
     #[cfg(target_os = "linux")]
     reap(&mut running());
 }

@@ -481,6 +481,28 @@ fn as_the_first_process_it_leaves_no_zombie() {
     }
 }
 
+/// What one run leaves behind ends while the next one is waited for.
+#[test]
+fn as_the_first_process_it_leaves_no_zombie_between_two_runs() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare"]).is_some() {
+        return skip("zombies of the first process", "namespaces of processes need root and unshare");
+    }
+    let keys = r#"{"Version":1,"AccessKeyId":"AKIAP","SecretAccessKey":"s"}"#;
+    let daemon = format!("(sleep 1 >\"$HOME/nothing\" 2>&1 & echo $! >\"$HOME/pid\")\necho '{keys}'\n");
+    let helper = with_process(Helper::bare().var("AWS_ENDPOINT_URL", &Aws::start().url()), &daemon);
+    let script = format!(
+        "(until [ -s \"$HOME/tokens\" ]; do sleep 0.1; done\n\
+         for _ in $(seq 150); do [ -e \"$HOME/forgotten\" ] || sleep 0.1\n\
+         [ -e /proc/$(cat \"$HOME/pid\") ] || : >\"$HOME/forgotten\"; done\n\
+         kill 1) &\n\
+         exec \"$0\" export {HOST} --every 1h --output \"$HOME/tokens\""
+    );
+    let mut command = helper.tool("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]).arg(program());
+    let ran = crate::process::run(&mut command, "");
+    assert!(helper.home().join("forgotten").exists(), "{ran:?}");
+}
+
 /// A daemon with an environment of its own, which is started twice removed: nothing but its new parent shows whose it is.
 #[test]
 fn a_daemon_without_the_environment_ends_at_a_time_out() {

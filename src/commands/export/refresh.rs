@@ -181,6 +181,8 @@ fn report(file: &OutputFile, error: &Error, expires_at: Option<OffsetDateTime>, 
 fn wait(pause: Duration) {
     let (start, wall, boot) = (Instant::now(), SystemTime::now(), platform::seconds_since_boot());
     loop {
+        // What a credential_process leaves behind ends at any time.
+        platform::reap_orphans();
         // The clock counts whole seconds, so the difference may be almost one too large.
         let since_boot = boot.zip(platform::seconds_since_boot()).map(|(then, now)| now.saturating_sub(then + 1));
         let by_boot = Duration::from_secs(since_boot.unwrap_or_default());
