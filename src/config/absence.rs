@@ -38,7 +38,7 @@ pub(super) fn look(path: &Path, env: &Env) -> Result<Place, Failure> {
 
 /// Follows the path below the home directory if it is there.
 fn follow(path: &Path, home: &Path) -> Result<Place, Failure> {
-    let steps: Vec<&Path> = path.ancestors().filter(|step| !home.starts_with(step)).collect();
+    let steps: Vec<&Path> = path.ancestors().take_while(|step| !home.starts_with(step)).collect();
     for step in steps.into_iter().rev() {
         let there = match step.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Empty),

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use time::macros::datetime;
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, complaint, entries, instant, lacks_kernel, make_older, many, program, set_times};
+use crate::helper::{
+    Helper, Ran, complaint, entries, instant, lacks_kernel, limit, make_older, many, program, set_times,
+};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, best_of_three, end, run, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -104,6 +106,19 @@ fn no_home_and_no_cache_directory() {
     let log_here = helper.home().join("log");
     let helper = helper.var("HOME", "relative").var("AWS_ECR_LOG_FILE", log_here.to_str().expect("UTF-8"));
     works_uncached(&aws, &helper, &["no home directory", "AWS_ECR_CACHE_DIR"]);
+}
+
+/// What is longer than any path of the system is no reason to take long.
+#[test]
+fn a_path_of_a_hundred_thousand_bytes_is_refused_at_once() {
+    let aws = Aws::start();
+    for variable in ["HOME", "XDG_CONFIG_HOME", "AWS_ECR_CONFIG_FILE"] {
+        let helper = Helper::of(&aws);
+        let path = format!("{}{}", helper.home().display(), "/a".repeat(50_000));
+        let ran = helper.var(variable, &path).get(HOST);
+        assert!(ran.error().contains("E-CONFIG-INVALID"), "{variable}");
+        assert!(ran.took < limit(Duration::from_secs(8)), "{variable}: {:?}", ran.took);
+    }
 }
 
 #[test]
