@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 #[cfg(feature = "fips")]
 use rustls::crypto::aws_lc_rs as cryptography;
 #[cfg(all(feature = "ring", not(feature = "fips")))]
 use rustls::crypto::ring as cryptography;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_native_certs::load_native_certs;
@@ -119,7 +120,7 @@ impl Trust {
                 let roots = named.unwrap_or_else(of_system_lately);
                 let failure = roots.as_ref().err().cloned();
                 let trusted = roots.unwrap_or_else(|_| of_setting(Vec::new()));
-                Loaded { failure, config: Arc::new(client_config(&trusted)) }
+                Loaded { failure, config: Arc::new(client_config(trusted)) }
             };
             tokio::task::spawn_blocking(load).await.expect("reading certificates does not panic")
         });
@@ -279,31 +280,26 @@ fn unusable(path: &Path, setting: &str, why: &dyn Display) -> Failure {
     Failure::new(Code::CaBundle, what, format!("correct or unset {setting}: it must be {form}"))
 }
 
-fn client_config(trusted: &Arc<Trusted>) -> ClientConfig {
-    let provider = Arc::new(cryptography::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = versions.expect("every provider has TLS 1.2 and 1.3");
-    let of_authorities = WebPkiServerVerifier::builder_with_provider(trusted.authorities.clone(), provider).build();
-    let builder = match of_authorities {
-        Ok(verifier) if !trusted.named.is_empty() => {
-            let verifier = Verifier { of_authorities: verifier, trusted: trusted.clone() };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-        }
-        _ => builder.with_root_certificates(trusted.authorities.clone()),
-    };
-    let mut config = builder.with_no_client_auth();
+fn client_config(trusted: Arc<Trusted>) -> ClientConfig {
+    let provider = cryptography::default_provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let versions = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+    let builder = versions.expect("every provider has TLS 1.2 and 1.3").dangerous();
+    let verifier = Arc::new(Verifier { trusted, algorithms });
+    let mut config = builder.with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // The process is too short-lived to resume a session.
     config.resumption = Resumption::disabled();
     config
 }
 
-/// Verifies a server as rustls does, but also accepts an authority's own certificate where a setting names that very certificate, as
-/// OpenSSL and Go do: `openssl req -x509` makes such ones for servers. rustls refuses it after the check of its validity.
+/// Verifies a server as rustls's own verifier does without revocation lists, by the same functions, but also accepts an authority's own
+/// certificate where a setting names that very certificate, as OpenSSL and Go do: `openssl req -x509` makes such ones for servers. It is
+/// refused after the check of its validity.
 #[derive(Debug)]
 struct Verifier {
-    of_authorities: Arc<WebPkiServerVerifier>,
     trusted: Arc<Trusted>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -312,18 +308,18 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.of_authorities.verify_server_cert(certificate, others, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(why))
-                if is_authority_itself(&why) && self.trusted.named.contains(certificate) =>
-            {
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
+        let Trusted { authorities, named } = &*self.trusted;
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        match verify_server_cert_signed_by_trust_anchor(&parsed, authorities, others, now, self.algorithms.all) {
+            Err(rustls::Error::InvalidCertificate(why)) if is_authority_itself(&why) && named.contains(certificate) => {
             }
-            verified => verified,
+            signed => signed?,
         }
+        verify_server_name(&parsed, name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -332,7 +328,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.of_authorities.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -341,11 +337,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.of_authorities.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.of_authorities.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -82,8 +82,11 @@ impl TransportError {
 
     /// With TLS 1.3, a server may end the connection over the handshake after the client has taken it for done.
     pub(super) fn from_http(error: hyper::Error) -> Self {
-        let tls = chain(&error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).cloned();
-        tls.map_or(Self::Http(error), Self::Tls)
+        let alert = chain(&error).find_map(|cause| match cause.downcast_ref() {
+            Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            _ => None,
+        });
+        alert.map_or(Self::Http(error), |alert| Self::Tls(rustls::Error::AlertReceived(alert)))
     }
 
     /// tokio-rustls wraps its errors in `io::Error`.

@@ -6,19 +6,17 @@
 //! file or a directory of another user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
 //! So is an object of JSON that is there at the start with more than `export` writes, as docker's own settings: they would be lost.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::NAME;
+use crate::client_config::Members;
 use crate::code::Code;
 use crate::error::Error;
 use crate::platform::{Access, Destination, NewFile};
-use crate::secret::Secret;
 use crate::token::Token;
 
 /// The destination of the text.
@@ -88,19 +86,16 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// Whether a file is an object of JSON with more than the passwords that `export` writes.
 fn has_settings(old: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Exported {
-        #[serde(default)]
-        auths: BTreeMap<String, Login>,
+    fn object(text: &str) -> Option<Members<'_>> {
+        serde_json::from_str(text).ok()
     }
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Login {
-        auth: Secret,
-    }
-    let is_ours = |login: &Login| Token::decode(login.auth.expose()).is_some_and(|token| token.username == "AWS");
-    let could_be_exported =
-        |old| serde_json::from_slice(old).is_ok_and(|old: Exported| old.auths.values().all(is_ours));
-    serde_json::from_slice::<BTreeMap<String, &RawValue>>(old).is_ok() && !could_be_exported(old)
+    let is_ours = |login: &RawValue| {
+        let auth = object(login.get()).filter(|members| members.0.len() == 1).and_then(|login| login.text("auth").ok());
+        auth.and_then(|auth| Token::decode(&auth)).is_some_and(|token| token.username == "AWS")
+    };
+    let are_ours = |logins: Members| logins.0.iter().all(|(_, login)| is_ours(login));
+    let all = str::from_utf8(old).ok().and_then(object);
+    all.is_some_and(|all| {
+        !all.0.iter().all(|(name, value)| name == "auths" && object(value.get()).is_some_and(are_ours))
+    })
 }
