@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(target_os = "linux")]
-use rustix::process::{WaitId, WaitIdOptions, WaitOptions, set_child_subreaper, waitid, waitpid};
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, set_child_subreaper, wait, waitid, waitpid};
 #[cfg(unix)]
 use rustix::{
     io::Errno,
@@ -345,7 +345,7 @@ fn reap(running: &mut [Running]) {
         return;
     }
     for _ in 0..MOST {
-        let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) else { return };
+        let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else { return };
         if let Some(program) = running.iter_mut().find(|program| program.pid == pid) {
             program.status = Some(std::os::unix::process::ExitStatusExt::from_raw(status.as_raw()));
         }

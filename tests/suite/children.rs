@@ -488,7 +488,7 @@ fn as_the_first_process_it_leaves_no_zombie_between_two_runs() {
         return skip("zombies of the first process", "namespaces of processes need root and unshare");
     }
     let keys = r#"{"Version":1,"AccessKeyId":"AKIAP","SecretAccessKey":"s"}"#;
-    let daemon = format!("(sleep 1 >\"$HOME/nothing\" 2>&1 & echo $! >\"$HOME/pid\")\necho '{keys}'\n");
+    let daemon = format!("(setsid sleep 1 >\"$HOME/nothing\" 2>&1 & echo $! >\"$HOME/pid\")\necho '{keys}'\n");
     let helper = with_process(Helper::bare().var("AWS_ENDPOINT_URL", &Aws::start().url()), &daemon);
     let script = format!(
         "(until [ -s \"$HOME/tokens\" ]; do sleep 0.1; done\n\
