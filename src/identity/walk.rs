@@ -16,6 +16,11 @@ pub(super) fn walk(path: &Path, visit: &mut impl FnMut(&Path, Option<&Metadata>)
 fn walk_on(path: &Path, visit: &mut impl FnMut(&Path, Option<&Metadata>), links_left: &mut usize) -> PathBuf {
     let mut walked = PathBuf::new();
     for component in path.components() {
+        // What was walked so far has no links.
+        if component == Component::ParentDir && walked.file_name().is_some() {
+            walked.pop();
+            continue;
+        }
         walked.push(component);
         // A drive of Windows without its root is the current directory of that drive.
         if let Component::Prefix(_) = component {

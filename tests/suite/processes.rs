@@ -142,12 +142,20 @@ fn a_process_is_another_in_another_release_with_the_same_files() {
         lead(link, two);
         user.expect(command, "AKIAR2");
     }
-    for command in ["~/r1/keys", "~/shared-pick ~/r1/absent"] {
+    symlink("r1/keys", at("tool")).expect("a link");
+    for command in ["~/r1/keys", "~/shared-pick ~/r1/absent", "~/tool"] {
         user.expect(command, "AKIAR1");
         fs::rename(at("r1"), at("away")).and_then(|()| fs::rename(at("r2"), at("r1"))).expect("directories");
         user.expect(command, "AKIAR2");
         fs::rename(at("r1"), at("r2")).and_then(|()| fs::rename(at("away"), at("r1"))).expect("directories");
     }
+    // The release takes over the directory with the program.
+    fs::create_dir(at("r1/bin")).expect("a directory");
+    crate::process::write_program(at("r1/bin/keys"), beside("$(dirname \"$0\")"));
+    user.expect("~/r1/bin/keys", "AKIAR1");
+    fs::rename(at("r1/bin"), at("r2/bin")).and_then(|()| fs::rename(at("r1"), at("away"))).expect("directories");
+    fs::rename(at("r2"), at("r1")).expect("a directory");
+    user.expect("~/r1/bin/keys", "AKIAR2");
 }
 
 #[test]

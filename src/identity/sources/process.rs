@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -178,22 +178,22 @@ impl Found<'_> {
         Ok(())
     }
 
-    /// Adds the directories that have what was found, and the links on the way there. Two releases of a program may have the same file, by
-    /// hard links or links, and other files around it.
+    /// Adds the directories and the links on the way to what was found. Two releases of a program may have the same file, by hard links or
+    /// links, and other files around it.
     fn add_ways(&mut self) {
+        let home = self.env.home();
+        let is_release = |dir: &Path| !is_of_system(dir) && !home.as_ref().is_some_and(|home| home.starts_with(dir));
         let mut ways = BTreeSet::new();
         for dependency in &self.known {
-            let (path, dir) = match dependency {
-                Dependency::Path(path) => (path, path.parent()),
-                Dependency::Absent(dir, _) => (dir, Some(dir.as_path())),
-                _ => continue,
-            };
-            let dir = dir.filter(|dir| !dir.as_os_str().is_empty() && !is_of_system(dir));
-            ways.extend(dir.map(|dir| Dependency::Place(dir.to_owned())));
-            walk(path, &mut |link, metadata| {
-                if metadata.is_some_and(Metadata::is_symlink) && !stays_in_system(link) {
-                    ways.insert(Dependency::Link(link.to_owned()));
+            let (Dependency::Path(path) | Dependency::Absent(path, _)) = dependency else { continue };
+            walk(path, &mut |step, metadata| match metadata {
+                Some(link) if link.is_symlink() && !stays_in_system(step) => {
+                    ways.insert(Dependency::Link(step.to_owned()));
                 }
+                Some(dir) if dir.is_dir() && is_release(step) => {
+                    ways.insert(Dependency::Place(step.to_owned()));
+                }
+                _ => {}
             });
         }
         self.known.append(&mut ways);
@@ -260,11 +260,25 @@ impl Found<'_> {
     }
 }
 
-/// Whether a directory is one of the system's, of which a machine has no second one.
+/// Whether a directory is one of the system's, of which a machine has no second one (Filesystem Hierarchy Standard).
 fn is_of_system(dir: &Path) -> bool {
-    ["/", "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
-        .iter()
-        .any(|one| dir == Path::new(one))
+    const TOP: &[&str] = &[
+        "bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin",
+        "srv", "sys", "tmp", "usr", "var",
+    ];
+    const BELOW: &[&str] = &[
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/lib",
+        "/usr/local",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+        "/var/lib",
+        "/var/run",
+    ];
+    let top =
+        dir.strip_prefix("/").is_ok_and(|top| top == Path::new("") || TOP.iter().any(|one| top == Path::new(one)));
+    top || BELOW.iter().any(|one| dir == Path::new(one))
 }
 
 /// Whether a link leads from one of the system's directories to another one or to what is in it, as `/bin` and `/bin/sh` do.
