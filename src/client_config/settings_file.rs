@@ -38,14 +38,6 @@ pub fn text_at(env: &Env, destination: &Destination, path: &Path) -> Result<Stri
     utf8(env, path, &bytes.unwrap_or_default())
 }
 
-/// Fails for a new text of the settings file at `path` that nothing would read again.
-pub(crate) fn check_size(env: &Env, path: &Path, text: &str) -> Result<(), Failure> {
-    if text.len() as u64 <= LARGEST {
-        return Ok(());
-    }
-    Err(unwritable(env, path, &io::Error::other("it would be larger than 1 MiB, the limit")))
-}
-
 fn unread(env: &Env, path: &Path, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::FileTooLarge => unusable(env, path, "it is larger than 1 MiB, the limit"),

@@ -349,30 +349,6 @@ fn a_file_that_cannot_be_parsed_stays_as_it_is() {
     assert!(fails(&Helper::bare().var("HOME", "relative"), HOST).contains("HOME"));
 }
 
-/// setup would not read again what it has written.
-#[test]
-fn a_file_that_would_be_too_large_stays_as_it_is() {
-    let helper = home();
-    let kubelet =
-        "{\"apiVersion\":\"kubelet.config.k8s.io/v1\",\"kind\":\"CredentialProviderConfig\",\"providers\":[]}";
-    for (path, text, args) in [
-        (CONFIG, "{}", HOST.to_owned()),
-        (CONFIG, "{}", format!("{HOST} --dry-run")),
-        (AUTH, "{}", format!("--podman {HOST}")),
-        (".config/docker-credential-ecr-login/config.toml", "", "--profiles".to_owned()),
-        ("kubelet.json", kubelet, format!("--kubelet {}", helper.home().join("kubelet.json").display())),
-    ] {
-        helper.write(".aws/config", "[profile a]\nsso_account_id = 111122223333\nsso_role_name = r\nsso_start_url = https://x.awsapps.com/start\nsso_region = us-east-1\n");
-        let limit = if args == "--profiles" { 512 << 10 } else { 1 << 20 };
-        let text = text.to_owned() + &" ".repeat(limit - text.len());
-        helper.write(path, &text);
-        let ran = setup(&helper, &args);
-        let line = ran.stderr.lines().last().expect("a line");
-        assert!(ran.code == Some(1) && line.contains(path) && line.contains(", the limit"), "{args}: {ran:?}");
-        assert_eq!(read(&helper, path), text, "{args}");
-    }
-}
-
 /// Neither is waited for.
 #[test]
 fn what_is_in_place_of_podmans_settings_is_one_line() {

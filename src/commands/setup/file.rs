@@ -42,7 +42,6 @@ impl TextChange {
         let old =
             destination.map_or(Ok(String::new()), |destination| client_config::text_at(env, destination, path))?;
         let Edited { text: new, effects } = edit(&old)?;
-        client_config::check_size(env, path, &new)?;
         Ok(Self { old, new, effects })
     }
 
