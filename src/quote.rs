@@ -8,6 +8,9 @@ pub const LONGEST_QUOTE: usize = 400;
 /// A word of this length or more that mixes letters and digits may be a key or a token.
 const SHORTEST_SECRET: usize = 5;
 
+/// The longest name of a role or a session (IAM and AWS STS quotas), and of most files.
+const LONGEST_NAME: usize = 64;
+
 /// The length of a secret access key of AWS.
 const SECRET_KEY: usize = 40;
 
@@ -76,7 +79,7 @@ fn is_request_id(before: &str, word: &str) -> bool {
 fn mask(word: &str) -> String {
     let bare = word.trim_matches(|c: char| "\"'()[]{},.;:".contains(c));
     if bare.starts_with(['/', '~']) && !bare.contains('=') {
-        return word.to_owned();
+        return word.split_inclusive('/').map(mask_long).collect();
     }
     if let Some((scheme, rest)) = word.split_once("://") {
         // Presigned URLs have tokens in the query, services of companies also in the path.
@@ -94,6 +97,13 @@ fn mask_segment(segment: &str) -> String {
     let (name, end) = segment.strip_suffix('/').map_or((segment, ""), |name| (name, "/"));
     let is_secret = name.contains('%') || name.split(['.', '~', ':', ',']).any(is_random);
     format!("{}{end}", if is_secret { "…" } else { name })
+}
+
+/// Masks a part of a path or an ARN that is longer than names are there.
+fn mask_long(part: &str) -> String {
+    let name = part.trim_end_matches('/');
+    let is_long = name.len() > LONGEST_NAME && is_random(name);
+    if is_long { part.replace(name, "…") } else { part.to_owned() }
 }
 
 /// Masks one setting, or one word.
@@ -118,6 +128,7 @@ fn mask_part(word: &str) -> String {
     if let Some((before, arn)) = word.find("arn:aws").map(|start| word.split_at(start)) {
         let (arn, after) =
             arn.split_at(arn.find(['"', '\'', '(', ')', '[', ']', '{', '}', '<', '>']).unwrap_or(arn.len()));
+        let arn: String = arn.split_inclusive('/').map(mask_long).collect();
         return format!("{}{arn}{}", mask_part(before), mask_part(after));
     }
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=_.-~".contains(c);
@@ -172,7 +183,7 @@ mod tests {
 
     #[test]
     fn quotes_hold_no_word_that_may_be_a_secret() {
-        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkIn0.c2lnbmF0dXJl";
+        let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkIn0.c2lnbmF0dXJlMDEy";
         for (text, expected) in [
             (
                 format!("Value '{jwt}' at 'webIdentityToken' failed"),
@@ -215,6 +226,10 @@ mod tests {
             (
                 "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10".to_owned(),
                 "(Request ID: 0b5bfd3e-8d4c-4a55-9e2a-7a3c1f5d9b10; Proxy: null) id …".to_owned(),
+            ),
+            (
+                format!("no /a/{jwt}/b, no arn:aws:sts::1:assumed-role/{jwt}/s"),
+                "no /a/…/b, no arn:aws:sts::1:assumed-role/…/s".to_owned(),
             ),
             (
                 "cannot open /home/me/.vault/session-0123456789".to_owned(),

@@ -84,7 +84,7 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         error => error.unwrap_or_default(),
     };
     let code = error_name(&code, &context.last).unwrap_or_default();
-    let refusal = Refusal { code, message: "", status: status.as_u16() };
+    let refusal = Refusal { code, message: String::new(), status: status.as_u16() };
     let (service, caller) = ("AWS Sign-In", context.source().to_string());
     Err(context.common_refusal(&refusal, service, &caller).unwrap_or_else(|| service_error(service, &refusal)))
 }

@@ -18,7 +18,8 @@ const LONGEST_NAME: usize = 80;
 pub(super) struct Refusal<'a> {
     /// The [name of the error](error_name); empty if it gave none.
     pub(super) code: &'a str,
-    pub(super) message: &'a str,
+    /// Without what was sent: a quote of it may be cut within a token.
+    pub(super) message: String,
     /// The HTTP status.
     pub(super) status: u16,
 }
@@ -49,7 +50,7 @@ impl Refusal<'_> {
     }
 
     pub(super) fn describe(&self) -> String {
-        let (name, message) = (self.name(), without_secrets(self.message));
+        let (name, message) = (self.name(), without_secrets(&self.message));
         let message = message.trim_end_matches('.');
         if message.is_empty() { name.into_owned() } else { format!("{name}: {message}") }
     }
@@ -70,7 +71,7 @@ pub(super) fn refusal<'a, E: ProvideErrorMetadata>(
 ) -> Option<Refusal<'a>> {
     let SdkError::ServiceError(answer) = error else { return None };
     let code = answer.err().code().and_then(|code| error_name(code, last)).unwrap_or_default();
-    let message = answer.err().message().unwrap_or_default();
+    let message = last.without_tokens(answer.err().message().unwrap_or_default().to_owned());
     Some(Refusal { code, message, status: answer.raw().status().as_u16() })
 }
 

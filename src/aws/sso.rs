@@ -45,7 +45,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
                 format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.name()),
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
-            .quoting(refusal.message)
+            .quoting(&refusal.message)
             // The account or the role is gone.
             .refused(refusal.refuses_identity() || refusal.code == "ResourceNotFoundException")
         })

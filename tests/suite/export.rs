@@ -68,6 +68,9 @@ fn a_file_with_settings_is_not_replaced() {
         json!({"auths": {HOST: login("AWS")}, "credsStore": "desktop"}).to_string(),
         json!({"auths": {HOST: login("AWS"), "https://index.docker.io/v1/": login("me")}}).to_string(),
         json!({"auths": {HOST: {"auth": login("AWS")["auth"], "identitytoken": "t"}}}).to_string(),
+        "\u{feff}{\"credsStore\":\"x\"}".to_owned(),
+        r#"{"credsStore":"x",}"#.to_owned(),
+        "\u{0}".repeat(17 << 20),
     ] {
         let file = helper.write("file", &other);
         for format in formats {

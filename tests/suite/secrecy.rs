@@ -378,6 +378,25 @@ fn a_secret_that_a_service_repeats_as_the_name_of_an_error() {
     }
 }
 
+/// The quote ends within the token, which is longer, in the place of a name.
+#[test]
+fn a_long_session_token_that_ecr_repeats() {
+    let token = "IQoJb3JpZ2luX2VjEJr/abc+".repeat(20);
+    for message in
+        ["no '{}' here", "no /{} here", "User: arn:aws:sts::111122223333:assumed-role/{}/i is not authorized"]
+    {
+        let plan = Plan { failures: usize::MAX, failure: (400, "AccessDeniedException", ""), ..Plan::default() };
+        let text = message.replace("{}", &token);
+        let aws = Aws::with(Plan { failure: (400, "AccessDeniedException", Box::leak(text.into_boxed_str())), ..plan });
+        let keys = [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_SESSION_TOKEN", &token)];
+        let helper = keys.into_iter().fold(logging(&aws), |helper, (name, value)| helper.var(name, value));
+        let (lines, log, cache) = failing(&helper);
+        for text in [lines, log, cache] {
+            assert!(!text.contains("IQoJb3JpZ2luX2Vj") && !text.contains("abc+IQo"), "{message}: {text}");
+        }
+    }
+}
+
 /// The report of doctor is made to be shown.
 #[test]
 fn a_session_token_that_sts_repeats_as_the_principal() {
@@ -434,7 +453,8 @@ fn a_secret_in_the_place_of_an_access_key_id_is_not_shown() {
     let by_process = bare();
     let keys = format!(r#"{{"Version":1,"AccessKeyId":"{secret}","SecretAccessKey":"{id}","SessionToken":"t"}}"#);
     let script = by_process.write("process", &format!("echo '{keys}'\n"));
-    by_process.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    let config = by_process.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", script.display()));
+    settle(&[&script, &config]);
     for (source, helper) in [("variables", in_variables), ("a profile", in_profile), ("a process", by_process)] {
         for args in [&["doctor", HOST][..], &["doctor", "-v", HOST], &["doctor", "--json", HOST]] {
             let ran = helper.run(args, "");

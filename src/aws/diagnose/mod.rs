@@ -81,7 +81,7 @@ impl Context {
                 let what = format!("STS gives no credentials for the role {role}: the web identity token has expired");
                 let hint =
                     "check the program that renews the token, and that the settings name the file that it writes";
-                Failure::new(Code::WebIdentityDenied, what, hint).quoting(refusal.message)
+                Failure::new(Code::WebIdentityDenied, what, hint).quoting(&refusal.message)
             }
         }
     }
@@ -124,7 +124,7 @@ impl Context {
             None => quote = quote.replace(&of.role_arn, "…"),
         }
         if refusal.is_failure() {
-            return service_error("STS", &Refusal { message: &quote, ..*refusal });
+            return service_error("STS", &Refusal { message: quote, ..*refusal });
         }
         let what = format!("STS does not accept {token_name}{role}: {}", refusal.name());
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
@@ -167,7 +167,7 @@ impl Context {
             format!("{caller} may not assume {arn}: {}", refusal.name()),
             "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
         )
-        .quoting(refusal.message)
+        .quoting(&refusal.message)
         .refused(refusal.refuses_identity())
     }
 
@@ -186,7 +186,7 @@ impl Context {
                 format!("STS gives {user} no session with MFA: {}", refusal.name()),
                 "check mfa_serial in the profile, and that the device belongs to this user",
             )
-            .quoting(refusal.message)
+            .quoting(&refusal.message)
         })
     }
 }

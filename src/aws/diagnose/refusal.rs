@@ -51,12 +51,12 @@ impl Context {
 
 /// `ahead` says by how many seconds the local clock is ahead of the service's.
 fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
-    let Refusal { code, message, .. } = *refusal;
+    let Refusal { code, message, .. } = refusal;
     let is_about_time = || code.contains("Signature") || code.contains("Skewed") || code.starts_with("Request");
     let names_time = || {
         message.starts_with("Signature expired")
             || message.starts_with("Signature not yet current")
-            || matches!(code, "RequestExpired" | "RequestTimeTooSkewed")
+            || matches!(*code, "RequestExpired" | "RequestTimeTooSkewed")
     };
     let why = if ahead.unsigned_abs() > TOLERATED.as_secs() && is_about_time() {
         let side = if ahead > 0 { "ahead of" } else { "behind" };
@@ -118,8 +118,8 @@ mod tests {
     use crate::aws::sdk_error::Refusal;
     use crate::code::Code;
 
-    fn refusal<'a>(code: &'a str, message: &'a str) -> Refusal<'a> {
-        Refusal { code, message, status: 400 }
+    fn refusal<'a>(code: &'a str, message: &str) -> Refusal<'a> {
+        Refusal { code, message: message.to_owned(), status: 400 }
     }
 
     #[test]

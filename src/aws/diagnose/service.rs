@@ -33,7 +33,7 @@ impl Context {
         } else {
             "ecr:GetAuthorizationToken"
         };
-        let hint = match denying_policy(refusal.message) {
+        let hint = match denying_policy(&refusal.message) {
             Some(policy) => format!("change {policy}, which denies the request"),
             None => format!("allow this identity {actions} on resource *"),
         };
@@ -59,7 +59,7 @@ impl Context {
 /// An error of a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
 pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
     let what = format!("{service} {}: {}", refused_or_failed(refusal), refusal.name());
-    let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(refusal.message);
+    let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(&refusal.message);
     failure.refused(refusal.refuses_identity())
 }
 

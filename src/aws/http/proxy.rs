@@ -54,7 +54,9 @@ impl Proxies {
             (url.unwrap_or_else(|_| "none".to_owned()), Setting { variable, wrong })
         };
         let ((https_url, https), (http_url, http)) = (set([https, https_lower]), set([http, http_lower]));
-        let no = [no, no_lower].into_iter().filter(|_| !is_cgi).find_map(|name| env.text(name)).unwrap_or_default();
+        let no = [no, no_lower].into_iter().filter(|_| !is_cgi).find_map(|name| env.os(name)).unwrap_or_default();
+        // One entry that is not UTF-8 is none of the others.
+        let no = no.to_string_lossy();
         // hyper-util reads addresses and networks as Go does, and other entries in its own way.
         let is_address = |entry: &&str| entry.parse::<IpAddr>().is_ok() || entry.contains('/');
         let entries = no.split(',').map(str::trim);
