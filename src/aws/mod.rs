@@ -29,6 +29,7 @@ mod settings;
 mod signing_keys;
 mod sso;
 mod tls;
+mod verifier;
 mod worker;
 
 pub use credentials::MfaCode;

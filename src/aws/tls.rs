@@ -7,7 +7,8 @@
 //! The roots are those of `AWS_CA_BUNDLE`, else of the profile's `ca_bundle`, as in the AWS CLI; without either, those of
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's. The SDK supports neither of the first two. What a setting names
 //! is read at once. A mistake in one of the first two is an error; in the others only for TLS, since machines set them
-//! without need. Either may hold the certificate of a server itself ([`Verifier`]). The system's are read once, for the first connection with TLS, in another thread while it connects.
+//! without need. Either may hold the certificate of a server itself ([`Verifier`]). The system's are read once, for the first
+//! connection with TLS, in another thread while it connects.
 
 use std::fmt::Display;
 use std::iter;
@@ -15,21 +16,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::Resumption;
 #[cfg(feature = "fips")]
 use rustls::crypto::aws_lc_rs as cryptography;
 #[cfg(all(feature = "ring", not(feature = "fips")))]
 use rustls::crypto::ring as cryptography;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::load_native_certs;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use super::verifier::{Trusted, Verifier};
 use crate::code::Code;
 use crate::config::Target;
 use crate::error::Failure;
@@ -70,13 +69,6 @@ struct Loaded {
 
 /// Certificates, or why there are none.
 type Roots = Result<Arc<Trusted>, Failure>;
-
-#[derive(Debug)]
-struct Trusted {
-    authorities: Arc<RootCertStore>,
-    /// The certificates that a setting names, each of which may also be that of a server.
-    named: Vec<CertificateDer<'static>>,
-}
 
 impl Trust {
     /// Reads the CA bundle, if one is set, for the profile that is in use.
@@ -291,61 +283,4 @@ fn client_config(trusted: Arc<Trusted>) -> ClientConfig {
     // The process is too short-lived to resume a session.
     config.resumption = Resumption::disabled();
     config
-}
-
-/// Verifies a server as rustls's own verifier does without revocation lists, by the same functions, but also accepts an authority's own
-/// certificate where a setting names that very certificate, as OpenSSL and Go do: `openssl req -x509` makes such ones for servers. It is
-/// refused after the check of its validity.
-#[derive(Debug)]
-struct Verifier {
-    trusted: Arc<Trusted>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Trusted { authorities, named } = &*self.trusted;
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        match verify_server_cert_signed_by_trust_anchor(&parsed, authorities, others, now, self.algorithms.all) {
-            Err(rustls::Error::InvalidCertificate(why)) if is_authority_itself(&why) && named.contains(certificate) => {
-            }
-            signed => signed?,
-        }
-        verify_server_name(&parsed, name)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Whether a certificate is refused for nothing but that it is one of an authority. rustls has the error of its parser in a box.
-pub(super) fn is_authority_itself(why: &CertificateError) -> bool {
-    matches!(why, CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity")
 }

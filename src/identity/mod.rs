@@ -72,6 +72,7 @@ mod source_file;
 mod sources;
 mod variables;
 mod walk;
+mod ways;
 mod word_paths;
 
 pub use cache_key::{credentials_key, request_key};

@@ -7,7 +7,7 @@ use rustls::CertificateError;
 use crate::aws::context::Context;
 use crate::aws::http::{CHECK_NAME_SERVERS, NamedProxy, TransportError, host_of, is_local};
 use crate::aws::sdk_error::chain;
-use crate::aws::tls::is_authority_itself;
+use crate::aws::verifier::is_authority_itself;
 use crate::code::Code;
 use crate::error::{Failure, system_limit};
 

@@ -2,9 +2,10 @@
 //!
 //! Readers see the old file or the new one, never a part: a temporary file in the same directory gets the text and replaces
 //! the old file. The new file has mode 0600, whatever the umask and the mode of the old file, and belongs to the user who runs
-//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A link, a
-//! file or a directory of another user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null` or a pipe, is refused, because a rename would remove it.
-//! So is an object of JSON with more than `export` writes, as docker's own settings: they would be lost.
+//! the command. A symbolic link at the path stays, and the file that it leads to is replaced. A link, a file or a directory of another
+//! user than root is refused; root writes below its own `HOME` for the owner of that. A file that is not regular, e.g. `/dev/null`
+//! or a pipe, is refused, because a rename would remove it. So is an object of JSON with more than `export` writes, as docker's own
+//! settings: they would be lost.
 
 use std::fs;
 use std::io::{self, Write};

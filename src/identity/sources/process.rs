@@ -22,7 +22,7 @@ use super::super::inputs::ProfileSection;
 use super::super::observations::Observations;
 use super::super::shell_words::{may_be_script, parts, split};
 use super::super::variables::made_up_in;
-use super::super::walk::walk;
+use super::super::ways::on_the_way;
 use super::super::word_paths::{JOINING, Named, paths, paths_from, with_glued};
 use crate::code::Code;
 use crate::env::Env;
@@ -107,7 +107,8 @@ fn dependencies(command: &str, env: &Env) -> Result<(Vec<Dependency>, Option<Nam
     found.add_beside_scripts()?;
     let absent = std::mem::take(&mut found.absent).into_iter();
     found.known.extend(absent.map(|(dir, names)| Dependency::Absent(dir, names.into_iter().collect())));
-    found.add_ways();
+    let mut ways = on_the_way(&found.known, env);
+    found.known.append(&mut ways);
     Ok((found.known.into_iter().collect(), found.names))
 }
 
@@ -178,27 +179,6 @@ impl Found<'_> {
         Ok(())
     }
 
-    /// Adds the directories and the links on the way to what was found. Two releases of a program may have the same file, by hard links or
-    /// links, and other files around it.
-    fn add_ways(&mut self) {
-        let home = self.env.home();
-        let is_release = |dir: &Path| !is_of_system(dir) && !home.as_ref().is_some_and(|home| home.starts_with(dir));
-        let mut ways = BTreeSet::new();
-        for dependency in &self.known {
-            let (Dependency::Path(path) | Dependency::Absent(path, _)) = dependency else { continue };
-            walk(path, &mut |step, metadata| match metadata {
-                Some(link) if link.is_symlink() && !stays_in_system(step) => {
-                    ways.insert(Dependency::Link(step.to_owned()));
-                }
-                Some(dir) if dir.is_dir() && is_release(step) => {
-                    ways.insert(Dependency::Place(step.to_owned()));
-                }
-                _ => {}
-            });
-        }
-        self.known.append(&mut ways);
-    }
-
     fn add_made_up(&mut self, text: &str) {
         self.known.extend(made_up_in(text).map(|name| Dependency::MadeUp(name.to_owned())));
     }
@@ -258,33 +238,6 @@ impl Found<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a directory is one of the system's, of which a machine has no second one (Filesystem Hierarchy Standard).
-fn is_of_system(dir: &Path) -> bool {
-    const TOP: &[&str] = &[
-        "bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin",
-        "srv", "sys", "tmp", "usr", "var",
-    ];
-    const BELOW: &[&str] = &[
-        "/usr/bin",
-        "/usr/sbin",
-        "/usr/lib",
-        "/usr/local",
-        "/usr/local/bin",
-        "/usr/local/sbin",
-        "/var/lib",
-        "/var/run",
-    ];
-    let top =
-        dir.strip_prefix("/").is_ok_and(|top| top == Path::new("") || TOP.iter().any(|one| top == Path::new(one)));
-    top || BELOW.iter().any(|one| dir == Path::new(one))
-}
-
-/// Whether a link leads from one of the system's directories to another one or to what is in it, as `/bin` and `/bin/sh` do.
-fn stays_in_system(link: &Path) -> bool {
-    let target = link.parent().filter(|dir| is_of_system(dir)).and_then(|dir| Some(dir.join(link.read_link().ok()?)));
-    target.is_some_and(|target| is_of_system(&target) || target.parent().is_some_and(is_of_system))
 }
 
 /// The last part of a path that exists, and the name of the first one that does not.
