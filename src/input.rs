@@ -107,6 +107,7 @@ pub fn file(path: &Path, limit: u64, deadline: Instant) -> Result<Reading, ReadE
     if let Some(reading) = regular_file(path, limit)? {
         return Ok(reading);
     }
+    platform::end_on_signals_as_first();
     let (send, receive) = mpsc::sync_channel(1);
     let name = path.to_owned();
     let reader = move || send.send(File::open(name).and_then(|file| read_all(file, 0, limit)));

@@ -28,6 +28,7 @@ mod process;
 #[cfg(target_os = "linux")]
 mod process_table;
 mod shell;
+mod standard_input;
 #[cfg(unix)]
 mod terminal_settings;
 mod trust;
@@ -48,6 +49,7 @@ pub use process::*;
 #[cfg(target_os = "linux")]
 pub use process_table::ancestors_with_this_program;
 pub use shell::*;
+pub use standard_input::StandardInput;
 pub use trust::*;
 pub use users::*;
 pub use writing::*;

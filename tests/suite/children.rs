@@ -313,6 +313,56 @@ fn a_signal_ends_the_first_process_whatever_it_waits_for() {
     }
 }
 
+/// E.g. `docker run -i`, whose input stays open.
+#[test]
+fn a_signal_ends_the_first_process_that_waits_for_its_request() {
+    if !nix::unistd::geteuid().is_root() || missing(&["unshare", "mkfifo"]).is_some() {
+        return skip("the helper as process 1", "namespaces of processes need root and unshare");
+    }
+    let aws = Aws::start();
+    let as_first = |words: &str, others: &str, helper: &Helper| {
+        let first = format!("({others}) &\nexec env --default-signal {} {words}\n", program().display());
+        let first = helper.write("first", &first);
+        let mut command = helper.tool("timeout");
+        command.args(["-s", "KILL", "30", "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh"]);
+        command.arg(first).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    for (words, signal) in [
+        ("get", Signal::SIGTERM),
+        ("store", Signal::SIGINT),
+        ("erase", Signal::SIGHUP),
+        ("kubelet", Signal::SIGTERM),
+        // It waits for its settings.
+        ("list", Signal::SIGTERM),
+    ] {
+        let mut helper = Helper::of(&aws).var("AWS_ECR_TIMEOUT", "100s");
+        if words == "list" {
+            let fifo = helper.home().join("fifo");
+            crate::process::output(Command::new("mkfifo").arg(&fifo));
+            helper.set("AWS_ECR_CONFIG_FILE", fifo.to_str().expect("UTF-8"));
+        }
+        let number = signal as i32;
+        let kill = format!(
+            "trap '' {number}; until grep -q docker /proc/1/comm; do sleep 0.1; done\n\
+             while kill -{number} 1; do sleep 0.1; done"
+        );
+        let mut child = as_first(words, &kill, &helper);
+        let _open = child.stdin.take();
+        let output = end(child);
+        assert_eq!(output.status.code(), Some(128 + number), "{words}: {output:?}");
+    }
+    // A request that comes late is answered.
+    let helper = Helper::of(&aws);
+    let mut child = as_first("get", ":", &helper);
+    let mut input = child.stdin.take().expect("a pipe");
+    std::thread::sleep(Duration::from_millis(500));
+    input.write_all(HOST.as_bytes()).expect("a write");
+    drop(input);
+    let output = end(child);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("AKIAEXAMPLE."), "{output:?}");
+}
+
 /// An entrypoint that starts a daemon and then becomes the helper: the daemon is a child of the helper. Its own child, whose parent
 /// ends, becomes a child of the first process, which may be the helper.
 #[test]
