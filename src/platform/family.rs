@@ -6,7 +6,7 @@
 //! parent ends. While the program is the only child, this process also becomes the parent of every descendant whose own parent
 //! ends, which shows those without the mark. Where /proc is missing or is that of other processes, the program gets a process group
 //! of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
-//! Then the terminal, where there is one, is set as before.
+//! Then the terminal, where there is one, is set as before, and so it is when the program fails, e.g. by a crash at its prompt.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -159,10 +159,8 @@ impl Family {
             std::os::unix::process::CommandExt::process_group(command, 0);
         }
         #[cfg(unix)]
-        let terminal = match all.first() {
-            Some(earlier) => earlier.terminal.clone(),
-            None => TerminalSettings::read().map(Arc::new),
-        };
+        let terminal =
+            all.iter().find_map(|earlier| earlier.terminal.clone()).or_else(|| TerminalSettings::read().map(Arc::new));
         let child = command.env(&mark, "1").spawn()?;
         // From now on, an orphan may be that of either.
         #[cfg(target_os = "linux")]
@@ -195,7 +193,13 @@ impl Family {
         #[cfg(not(target_os = "linux"))]
         let known = None;
         let status = if known.is_some() { known } else { child.try_wait()? };
-        if status.is_some() {
+        if let Some(status) = status {
+            // Another one may be at its prompt.
+            if let [own] = &mut all[..]
+                && !status.success()
+            {
+                own.restore_terminal(true);
+            }
             all.retain(|running| running.mark != self.0);
         }
         Ok(status)
@@ -235,14 +239,14 @@ impl Drop for Family {
 }
 
 impl Running {
-    /// Puts the terminal back after a kill. What goes on as another user, e.g. `sudo`, may still read a password there.
-    fn restore_terminal(&self, is_all_killed: bool) {
+    /// Puts the terminal back, once, after its end. What goes on as another user, e.g. `sudo`, may still read a password there.
+    fn restore_terminal(&mut self, has_all_ended: bool) {
         #[cfg(unix)]
-        if let Some(terminal) = self.terminal.as_ref().filter(|_| is_all_killed) {
+        if let Some(terminal) = self.terminal.take().filter(|_| has_all_ended) {
             terminal.restore();
         }
         #[cfg(not(unix))]
-        let _ = (self, is_all_killed);
+        let _ = (self, has_all_ended);
     }
 
     /// Kills it, and tells whether nothing is left that belongs to another user, e.g. of `sudo`.

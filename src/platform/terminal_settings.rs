@@ -1,4 +1,4 @@
-//! The settings of the terminal. A program that asks for a password changes them, and cannot put them back when it is killed.
+//! The settings of the terminal. A program that asks for a password changes them, and cannot put them back when it is killed or crashes.
 
 use std::fs::File;
 

@@ -769,6 +769,33 @@ fn a_program_that_is_killed_leaves_the_terminal_as_it_was() {
     }
 }
 
+#[test]
+fn a_program_that_fails_leaves_the_terminal_as_it_was() {
+    if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
+        return skip("the settings of the terminal", "script or stty is missing");
+    }
+    let aws = Aws::start();
+    let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    for (kind, host, then, is_restored) in [
+        ("process", HOST, "kill -SEGV $$", true),
+        ("process", HOST, "sh -c 'kill -KILL $$'; exit", true),
+        ("process", HOST, "exit 1", true),
+        ("fallback", "images.example.com", "exit 1", true),
+        // It may have changed them on purpose.
+        ("process", HOST, keys, false),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let helper = with_program(helper, kind, &format!("stty -echo </dev/tty\n{then}\n"));
+        let run =
+            format!("stty -a >\"$HOME/before\"\necho {host} | {} get\nstty -a >\"$HOME/after\"\n", program().display());
+        let run = helper.write("run", &run);
+        let mut command = helper.tool("script");
+        let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+        let settings = |name| fs::read_to_string(helper.home().join(name)).expect("settings");
+        assert_eq!(settings("after") == settings("before"), is_restored, "{kind} {then}: {ran:?}");
+    }
+}
+
 /// Who can answer its question does not get the failure of one who could not.
 #[test]
 fn a_process_that_lacked_a_terminal_runs_again_at_one() {
