@@ -39,10 +39,13 @@ pub fn keep_streams() {
 }
 
 /// Calls `stop`, once and in another thread, on SIGTERM or SIGINT, on Windows on Ctrl-C. Without a handler, a process with
-/// the id 1, e.g. in a container, would ignore SIGTERM.
+/// the id 1, e.g. in a container, would ignore SIGTERM. SIGHUP ends a process without a handler.
 pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(unix)]
-    return on_signal(&[Signal::TERM, Signal::INT], |_| stop());
+    {
+        unblock(&[Signal::HUP]);
+        on_signal(&[Signal::TERM, Signal::INT], |_| stop())
+    }
     #[cfg(not(unix))]
     in_thread(
         || {
@@ -59,6 +62,7 @@ pub(super) fn on_signal(signals: &[Signal], act: impl FnOnce(Signal) + Send + 's
     use std::task::Poll;
     use tokio::signal::unix::{SignalKind, signal};
     static TAKEN: Mutex<Vec<Signal>> = Mutex::new(Vec::new());
+    unblock(signals);
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let new: Vec<Signal> = signals.iter().copied().filter(|signal| !taken.contains(signal)).collect();
     if new.is_empty() {
@@ -74,6 +78,16 @@ pub(super) fn on_signal(signals: &[Signal], act: impl FnOnce(Signal) + Send + 's
         }))
     };
     in_thread(listen, act)
+}
+
+/// Lets these signals come to this thread, and to the threads and programs that it starts: a process has those blocked that the one
+/// that started it had.
+#[cfg(unix)]
+fn unblock(signals: &[Signal]) {
+    use nix::sys::signal;
+    let signals: signal::SigSet =
+        signals.iter().filter_map(|one| signal::Signal::try_from(one.as_raw()).ok()).collect();
+    let _ = signals.thread_unblock();
 }
 
 /// Calls `act` in another thread when what `listen` returns has come.

@@ -363,6 +363,28 @@ fn a_signal_ends_the_first_process_that_waits_for_its_request() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("AKIAEXAMPLE."), "{output:?}");
 }
 
+/// Who starts a program passes on the signals that it has blocked itself.
+#[test]
+fn a_signal_that_the_caller_has_blocked_ends_the_helper_with_the_process_that_it_runs() {
+    if lacks_kernel("signals that are blocked") {
+        return;
+    }
+    let hang = "grep SigBlk /proc/self/status >\"$HOME/blocked\"\necho $$ >\"$HOME/own\"\nsleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "60s"), hang);
+    let mut command = helper.tool("env");
+    let child = start(command.args(["--default-signal", "--block-signal=TERM"]).arg(program()).arg("get"), HOST);
+    wait_until("the process runs", SOON, || {
+        fs::read_to_string(helper.home().join("own")).is_ok_and(|own| own.ends_with('\n'))
+    });
+    send(child.id(), Signal::SIGTERM);
+    let status = end(child).status;
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{status}");
+    let pid = pid_in(&helper, "own");
+    wait_until(&format!("{pid} ends"), SOON, || !runs(&pid));
+    // What it starts could not be ended by others either.
+    assert_eq!(pid_in(&helper, "blocked").trim_start_matches(['S', 'i', 'g', 'B', 'l', 'k', ':', '\t', '0']), "");
+}
+
 /// An entrypoint that starts a daemon and then becomes the helper: the daemon is a child of the helper. Its own child, whose parent
 /// ends, becomes a child of the first process, which may be the helper.
 #[test]

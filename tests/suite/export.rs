@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, complaint, make_older, misuse, printed, program};
+use crate::helper::{Helper, complaint, lacks_kernel, make_older, misuse, printed, program};
 use crate::namespace::{missing, skip};
 use crate::process::{SOON, output, send, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -520,6 +520,40 @@ fn a_file_is_refreshed_through_failures_until_a_signal() {
     kept.until("it goes on", |_| aws.count() > calls + 1);
     assert_eq!(kept.open_files(), files, "no file is left open");
     kept.end(Signal::SIGTERM);
+}
+
+/// Who starts a program passes on the signals that it has blocked itself, as some supervisors do.
+#[test]
+fn a_signal_that_the_caller_has_blocked_ends_the_refreshes() {
+    if lacks_kernel("signals that are blocked") {
+        return;
+    }
+    let aws = Aws::start();
+    for (signal, code) in [(Signal::SIGTERM, Some(0)), (Signal::SIGINT, Some(0)), (Signal::SIGHUP, None)] {
+        let helper = Helper::of(&aws);
+        let file = helper.home().join("file");
+        let mut command = helper.tool("env");
+        command.args(["--default-signal", "--block-signal=TERM,INT,HUP"]).arg(program());
+        command.args(["export", HOST, "--every", "1h", "--output"]).arg(&file);
+        let child = crate::process::start(&mut command, "");
+        wait_until("it is written", SOON, || file.exists());
+        send(child.id(), signal);
+        let mut kept = Kept { child, dir: helper.home().to_owned() };
+        wait_until(&format!("{signal} ends it"), SOON, || kept.child.try_wait().expect("a state").is_some());
+        assert_eq!(kept.child.wait().expect("an end").code(), code, "{signal}");
+    }
+    // Under nohup, it goes on.
+    let helper = Helper::of(&aws);
+    let mut command = helper.tool("env");
+    command.args(["--ignore-signal=HUP", "--block-signal=HUP"]).arg(program());
+    command.args(["export", HOST, "--every", "1s", "--output"]).arg(helper.home().join("file"));
+    let mut kept = Kept { child: crate::process::start(&mut command, ""), dir: helper.home().to_owned() };
+    let when = |kept: &Kept| fs::metadata(kept.dir.join("file")).and_then(|file| file.modified()).ok();
+    wait_until("it is written", SOON, || when(&kept).is_some());
+    send(kept.child.id(), Signal::SIGHUP);
+    let before = when(&kept);
+    wait_until("it is written again", SOON, || when(&kept) != before);
+    assert!(kept.child.try_wait().expect("a state").is_none());
 }
 
 /// A failed refresh postpones the next one by minutes, and that ends with the token.
