@@ -18,10 +18,14 @@ const SECRET_KEY: usize = 40;
 const SHORTEST_ID: usize = 16;
 const LONGEST_ID: usize = 128;
 
+/// How the id of an access key begins (IAM User Guide, "IAM identifiers"), and two of LocalStack's.
+const ID_PREFIXES: [&str; 6] = ["AKIA", "ASIA", "ABIA", "ACCA", "LKIA", "LSIA"];
+
 /// The id of an access key; `None` for what has not the form of one, and may be the secret key, by an exchange. Those of AWS have
 /// upper-case letters and digits, and emulators are satisfied with a word such as `test`.
 pub fn access_key_id(id: &str) -> Option<&str> {
-    let is_of_aws = id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_of_aws = ID_PREFIXES.iter().any(|prefix| id.starts_with(prefix))
+        && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     let is_word = id.len() < SHORTEST_ID && !is_random(id);
     ((is_of_aws && id.len() <= LONGEST_ID) || is_word).then_some(id)
 }

@@ -475,6 +475,32 @@ fn a_secret_in_the_place_of_an_access_key_id_is_not_shown() {
     }
 }
 
+/// IAM's ids begin with four letters that say what they are the id of, and emulators of AWS have such letters of their own.
+#[test]
+fn capitals_and_digits_that_are_no_access_key_id_are_not_shown() {
+    let aws = Aws::start();
+    for (id, is_shown) in [
+        ("AKIAIOSFODNN7EXAMPLE", true),
+        ("LKIAQAAAAAAAFP5YH2SQ", true),
+        ("AKIAEXAMPLE", true),
+        ("HUNTER2", false),
+        ("CORRECTHORSEBATTERYSTAPLE", false),
+        ("JBSWY3DPEHPK3PXPJBSWY3DP", false),
+        ("AROAIOSFODNN7EXAMPLE", false),
+        ("AKIAIOSFODNN7example", false),
+    ] {
+        let bare = || logging(&aws).var("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1");
+        let helper = bare().var("AWS_ACCESS_KEY_ID", id).var("AWS_SECRET_ACCESS_KEY", "s");
+        let ran = helper.run(&["doctor", "-v", HOST], "");
+        assert_eq!(ran.stdout.contains(&format!("access key {id}")), is_shown, "{id}: {}", ran.stdout);
+        assert_eq!(ran.stdout.contains("has not the form of one"), !is_shown, "{id}: {}", ran.stdout);
+        helper.get(HOST).password_for(HOST);
+        let listed = helper.run(&["cache"], "").stdout;
+        let end = &id[id.len() - 4..];
+        assert!(listed.contains(HOST) && (is_shown || !listed.contains(end)), "{id}: {listed}");
+    }
+}
+
 #[test]
 fn passwords_in_the_urls_of_endpoints() {
     let secret = "hunter2";
