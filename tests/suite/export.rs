@@ -56,6 +56,27 @@ fn a_file_that_every_step_appends_to_is_not_replaced() {
     assert_eq!(aws.count(), 0, "refused before a token is asked for");
 }
 
+/// A summary is shown to everybody who may read the repository, and each later step gets the path and the state.
+#[test]
+fn a_file_that_github_publishes_gets_no_password() {
+    let aws = Aws::start();
+    for variable in ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE"] {
+        let mut helper = Helper::of(&aws);
+        let file = helper.write("lines", "/opt/tool/bin\n").display().to_string();
+        helper.set(variable, &file);
+        for format in ["docker-config", "kubernetes-secret", "env", "dotenv", "user-password"] {
+            for every in [&[][..], &["--every", "1h"]] {
+                let ran = helper.run(&[&["export", HOST, "--format", format, "--output", &file], every].concat(), "");
+                let said = misuse(&ran);
+                assert!(said.contains(&format!("${variable}")) && !said.contains(">>"), "{said}");
+                assert!(said.contains("would publish the password"), "{said}");
+            }
+        }
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "/opt/tool/bin\n");
+    }
+    assert_eq!(aws.count(), 0, "refused before a token is asked for");
+}
+
 /// Docker's own settings would be lost.
 #[test]
 fn a_file_with_settings_is_not_replaced() {

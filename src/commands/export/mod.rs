@@ -83,6 +83,11 @@ impl Export {
             return Err(Error::usage(what));
         }
         if let Some(file) = file {
+            if let Some(name) = PUBLISHED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
+                let what =
+                    format!("--output ${name} would publish the password; name another file, e.g. in $RUNNER_TEMP");
+                return Err(Error::usage(what));
+            }
             if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
                 let fix = format!("append instead: leave --output out and write >> \"${name}\"");
                 let what = format!("--output replaces ${name} and would lose the lines of earlier steps; {fix}");
@@ -142,7 +147,11 @@ impl Export {
 }
 
 /// The variables by which CI systems name files that every step appends to: GitHub Actions, and CircleCI the last.
-const APPENDED: [&str; 4] = ["GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_STATE", "BASH_ENV"];
+const APPENDED: [&str; 3] = ["GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"];
+
+/// The variables by which GitHub Actions names files whose lines everybody may read who can read the repository, or other steps get for
+/// something else.
+const PUBLISHED: [&str; 3] = ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE"];
 
 /// Whether a variable names this file, by this path or another one.
 fn is_named_by(env: &Env, variable: &str, path: &Path) -> bool {
