@@ -3,7 +3,7 @@
 //! The C library does so, except in a static program on Linux. A static program with glibc loads the modules that
 //! `/etc/nsswitch.conf` names, which are built for the glibc of the machine, and may crash in them. musl asks all servers at once
 //! and has its own rules for search domains, so it finds other addresses than glibc. A static program therefore resolves names
-//! in Rust, the same with both C libraries: by the hosts file, then by the servers, search domains and options of
+//! in Rust, the same with both C libraries: by the hosts file, then by the servers in their order, search domains and options of
 //! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
 //! LDAP; a dynamic build with glibc does.
 
@@ -110,17 +110,21 @@ mod system {
 #[cfg(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
     use std::io::{self, BufRead, BufReader, Read};
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::path::Path;
-    use std::time::Duration;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
-    use hickory_resolver::TokioResolver;
-    use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
+    use hickory_resolver::config::{ResolverConfig, ResolverOpts};
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
-    use hickory_resolver::net::{DnsError, NetError};
-    use hickory_resolver::proto::op::ResponseCode;
-    use hickory_resolver::proto::rr::Name;
+    use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+    use hickory_resolver::net::{DnsError, NetError, NoRecords};
+    use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
+    use hickory_resolver::proto::rr::{Name, RecordType};
     use hickory_resolver::system_conf::parse_resolv_conf;
+    use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
     use log::warn;
 
     use super::NameError;
@@ -132,6 +136,33 @@ mod system {
 
     /// The longest line of it.
     const LONGEST_LINE: u64 = 64 * 1024;
+
+    type Server = NameServerPool<TokioRuntimeProvider>;
+
+    /// The addresses, at least one.
+    type Found = Result<Vec<IpAddr>, NetError>;
+
+    /// The shortest time of a server, as in glibc.
+    const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// So long is the other kind of address waited for. RFC 8305 (resolution delay) has 50 ms, for a browser that may do without IPv6;
+    /// in a second a query that was lost is repeated, and a server has asked others.
+    const OTHER_KIND: Duration = Duration::from_secs(1);
+
+    /// The server to ask first, counted over their end. One that did not answer is the last for the next look-ups of this process.
+    static FIRST: AtomicUsize = AtomicUsize::new(0);
+
+    /// A query to the server of this number. A connection that is not open in time ends the look-up, often before the server's time is
+    /// over (5 s unless `/etc/resolv.conf` has another): the next attempt to connect then begins with the next server.
+    struct Asking(usize, Instant);
+
+    impl Drop for Asking {
+        fn drop(&mut self) {
+            if self.1.elapsed() >= SHORTEST_TIMEOUT {
+                FIRST.store(self.0 + 1, Ordering::Relaxed);
+            }
+        }
+    }
 
     /// In Rust. The system's settings are read for each name: a process resolves one or two.
     pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
@@ -150,11 +181,101 @@ mod system {
         Name::from_str_relaxed(text).ok()
     }
 
-    async fn by_servers(name: Name) -> Result<Vec<IpAddr>, NetError> {
-        let (config, mut options) = servers()?;
-        options.use_hosts_file = ResolveHosts::Never;
-        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        Ok(builder.with_options(options).build()?.lookup_ip(name).await?.iter().collect())
+    async fn by_servers(name: Name) -> Found {
+        // RFC 6761: no server is asked for it.
+        if name.is_localhost() {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let (config, options) = servers()?;
+        let mut names = candidates(&name, &config, options.ndots);
+        // As in glibc, which asks each server up to five times.
+        let rounds = options.attempts.clamp(1, 5);
+        let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
+        // A pool for each server: a pool of all would ask several at the same time, or none but the first that does not answer.
+        let servers = config.name_servers().iter().map(|server| {
+            NameServerPool::from_config([server.clone()], Arc::clone(&context), TokioRuntimeProvider::default())
+        });
+        let servers: Vec<_> = servers.collect();
+        let mut found = Err(NetError::Timeout);
+        while let Some(name) = names.pop().filter(|_| found.is_err()) {
+            found = ask(&servers, rounds, &name).await;
+        }
+        found
+    }
+
+    /// The names to ask for, the last one first: the name itself, and with each search domain.
+    fn candidates(name: &Name, config: &ResolverConfig, ndots: usize) -> Vec<Name> {
+        let mut itself = name.clone();
+        itself.set_fqdn(true);
+        if name.is_fqdn() {
+            return vec![itself];
+        }
+        let mut names = Vec::new();
+        for domain in config.search().iter().rev().chain(config.domain()) {
+            let longer = name.clone().append_domain(domain);
+            names.extend(longer.ok().filter(|longer| !names.contains(longer)));
+        }
+        let is_first = usize::from(name.num_labels()) > ndots;
+        names.insert(if is_first { names.len() } else { 0 }, itself);
+        names
+    }
+
+    /// The addresses of a name, IPv4 first, by the servers one after the other as in the C library, since the first may know names
+    /// that the others do not: the next is asked when one fails or does not answer in time, not when it says that there is no such
+    /// name or no such address. What one server says is not mixed with what another does.
+    async fn ask(servers: &[Server], rounds: usize, name: &Name) -> Found {
+        let first = FIRST.load(Ordering::Relaxed);
+        let mut failure = NetError::Timeout;
+        for number in first..first + servers.len() * rounds {
+            let asking = Asking(number, Instant::now());
+            let found = of_both_kinds(&servers[number % servers.len()], name).await;
+            if let (Err(NetError::Timeout), Err(_)) = found {
+                continue;
+            }
+            std::mem::forget(asking);
+            match found {
+                (Err(error @ NetError::Dns(DnsError::NoRecordsFound(_))), Err(_)) => return Err(error),
+                (Err(error), Err(_)) => failure = error,
+                (four, six) => return Ok(four.into_iter().chain(six).flatten().collect()),
+            }
+        }
+        Err(failure)
+    }
+
+    /// The IPv4 and the IPv6 addresses. Once those of one kind are known, or that there is no such name, the other kind does not delay
+    /// the answer for long: some firewalls drop each query for IPv6.
+    async fn of_both_kinds(server: &Server, name: &Name) -> (Found, Found) {
+        let mut four = pin!(of_one_kind(server, name, RecordType::A));
+        let mut six = pin!(of_one_kind(server, name, RecordType::AAAA));
+        tokio::select! {
+            found = &mut four => {
+                let is_enough = found.as_ref().map_or_else(is_no_name, |_| true);
+                (found, soon(is_enough, six).await)
+            }
+            // Some servers say that there is no such name where it has no address for IPv6.
+            found = &mut six => (soon(found.is_ok(), four).await, found),
+        }
+    }
+
+    async fn of_one_kind(server: &Server, name: &Name, kind: RecordType) -> Found {
+        let mut options = DnsRequestOptions::default();
+        options.use_edns = server.context().options.edns0;
+        let answer = server.lookup(Query::query(name.clone(), kind), options).first_answer().await?;
+        let found: Vec<_> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+        // What it is an alias of has no such address.
+        if found.is_empty() { Err(NoRecords::new(Query::new(), ResponseCode::NoError).into()) } else { Ok(found) }
+    }
+
+    /// What is found, within `OTHER_KIND` if what is known is enough.
+    async fn soon(is_enough: bool, found: impl Future<Output = Found>) -> Found {
+        if !is_enough {
+            return found.await;
+        }
+        tokio::time::timeout(OTHER_KIND, found).await.unwrap_or(Err(NetError::Timeout))
+    }
+
+    fn is_no_name(error: &NetError) -> bool {
+        matches!(error, NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain)
     }
 
     /// A server that answers with another error than that there is no such name does not know.
@@ -206,8 +327,11 @@ mod system {
             text.push_str("nameserver 127.0.0.1\n");
             parse_resolv_conf(&text)
         })?;
-        // As in glibc, which waits for a second at least.
-        options.timeout = options.timeout.max(Duration::from_secs(1));
+        options.timeout = options.timeout.max(SHORTEST_TIMEOUT);
+        if text.split_whitespace().any(|word| word == "rotate") {
+            let any = usize::try_from(std::process::id()).unwrap_or_default();
+            let _ = FIRST.compare_exchange(0, any, Ordering::Relaxed, Ordering::Relaxed);
+        }
         Ok((config, options))
     }
 

@@ -20,15 +20,15 @@ const SERVER: &str = "nameserver 127.83.0.53\n";
 /// A server that never answers.
 const SILENT: &str = "nameserver 169.254.9.9\n";
 
-struct Names {
-    network: Rc<Namespace>,
+pub struct Names {
+    pub network: Rc<Namespace>,
     dir: TempDir,
     _aws: Aws,
     _server: Daemon,
 }
 
 impl Names {
-    fn start(test: &str) -> Option<Self> {
+    pub fn start(test: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             skip(test, "network namespaces need root");
             return None;
@@ -78,7 +78,7 @@ impl Names {
     }
 
     /// Runs a `get` without a cached token, from an endpoint of that name and with this resolv.conf.
-    fn get(&self, name: &str, resolv_conf: &str) -> Ran {
+    pub fn get(&self, name: &str, resolv_conf: &str) -> Ran {
         self.write("resolv.conf", resolv_conf);
         self.helper(name).get(HOST)
     }

@@ -23,6 +23,7 @@
 //! | `children` | the programs that the helper starts: limits of output, their end, and that nothing else ends with them |
 //! | `network` | proxies, private authorities, endpoints |
 //! | `dns` | hosts file and DNS; modules of the C library |
+//! | `name_servers` | which of several name servers is asked, and for how long; servers that answer for one kind of address alone |
 //! | `codes` | each stable code, provoked once, in a line for people |
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
@@ -147,6 +148,7 @@ mod log;
 mod manifest;
 mod mapping;
 mod metadata;
+mod name_servers;
 mod network;
 mod newcomer;
 mod newer_clients;

@@ -4,7 +4,7 @@
 #[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -62,22 +62,32 @@ impl Namespace {
     }
 
     /// A socket that listens inside, for a server of this process.
-    #[cfg(target_os = "linux")]
     pub fn listen(&self, address: &str) -> TcpListener {
+        let address = address.to_owned();
+        self.inside(move || TcpListener::bind(&address).expect("the address is there"))
+    }
+
+    /// A socket for datagrams inside.
+    pub fn datagrams(&self, address: &str) -> UdpSocket {
+        let address = address.to_owned();
+        self.inside(move || UdpSocket::bind(&address).expect("the address is there"))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         use nix::sched::{CloneFlags, setns};
         let network = File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("a network");
-        let address = address.to_owned();
         // A thread of its own: what it enters it cannot leave.
         let thread = std::thread::spawn(move || {
             setns(network, CloneFlags::CLONE_NEWNET).expect("the thread enters it");
-            TcpListener::bind(&address).expect("the address is there")
+            work()
         });
         thread.join().expect("a socket")
     }
 
     /// Other systems have no such namespaces.
     #[cfg(not(target_os = "linux"))]
-    pub fn listen(&self, _address: &str) -> TcpListener {
+    fn inside<T>(&self, _work: impl FnOnce() -> T) -> T {
         unreachable!("{} is no namespace", self.holder.id())
     }
 }
