@@ -73,7 +73,7 @@ impl Names {
         Some(names)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.dir.path().join("etc").join(name), text).expect("a write");
     }
 
@@ -83,7 +83,7 @@ impl Names {
         self.helper(name).get(HOST)
     }
 
-    fn helper(&self, name: &str) -> Helper {
+    pub fn helper(&self, name: &str) -> Helper {
         let helper = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "stand-in");
         helper.var("AWS_ENDPOINT_URL", &format!("http://{name}:8123")).inside(&self.network)
     }
