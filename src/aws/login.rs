@@ -26,6 +26,18 @@ use crate::platform::aws_command;
 /// The statuses with which the service refuses, in an object of JSON. With another one, or another document, something else answers.
 const REFUSED: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
 
+/// What errors mean that refuse the user, and what to do before the next `aws login`; the others are about a session that has ended
+/// by time (AWS Sign-In API reference, `OAuth2ErrorCode`).
+fn ended(error: &str) -> Option<(&'static str, &'static str)> {
+    match error {
+        "USER_CREDENTIALS_CHANGED" => Some(("the user has another password", "")),
+        "INSUFFICIENT_PERMISSIONS" => {
+            Some(("the user may not have a session", "allow this user signin:CreateOAuth2Token, then "))
+        }
+        _ => None,
+    }
+}
+
 /// The keys in the session.
 pub(super) fn credentials(of: &Login) -> Result<SigningKeys, Failure> {
     let session = format!("the 'aws login' session of profile '{}'", of.profile);
@@ -79,7 +91,12 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
     // The provider's error does not say what the service answered.
     let (status, error) = (context.last.status().unwrap_or_default(), refusal.lock());
     let code = match error.unwrap_or_else(PoisonError::into_inner).take() {
-        Some(error) if REFUSED.contains(&status) && error != "INSUFFICIENT_PERMISSIONS" => return Ok(None),
+        Some(error) if REFUSED.contains(&status) => {
+            let Some((what, hint)) = ended(&error) else { return Ok(None) };
+            let hint = format!("{hint}run {}", aws_command("login", &of.profile));
+            let what = format!("AWS Sign-In refused: {error}: {what}");
+            return Err(Failure::new(Code::LoginExpired, what, hint).refused(true));
+        }
         _ if status == StatusCode::TOO_MANY_REQUESTS => "TooManyRequestsException".to_owned(),
         error => error.unwrap_or_default(),
     };

@@ -64,12 +64,15 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = match call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await {
         Ok(answer) => answer,
-        Err(error) if is_refusal(&error, context) => {
+        Err(error) => {
+            let Some(name) = refusal_by_name(&error, context) else {
+                return Err(context.service_failure("SSO", &error));
+            };
             // Its message may quote the token.
-            debug!("the service refuses to renew the sign-in");
-            return Ok(None);
+            debug!(name; "the service refuses to renew the sign-in");
+            // The others are about a sign-in that has ended by time.
+            return if name == DENIED { Err(expired(of).refused(true)) } else { Ok(None) };
         }
-        Err(error) => return Err(context.service_failure("SSO", &error)),
     };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
     // A sign-in that no request can hold would be in the way of every other until its time.
@@ -78,19 +81,25 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
     content.map(Some).ok_or_else(|| unusable_answer("SSO", "holds no valid sign-in"))
 }
 
-/// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2), in the letters of their names.
-const REFUSALS: [&str; 5] = ["accessdenied", "expiredtoken", "invalidclient", "invalidgrant", "unauthorizedclient"];
+/// The user has no access any more.
+const DENIED: &str = "accessdenied";
 
-/// Whether the service refuses the refresh token or the client, rather than that it fails or something else answers. AWS names its
-/// exception, e.g. `InvalidGrantException`, and in the body the error of OAuth, e.g. `invalid_grant`.
-fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, context: &Context) -> bool {
-    let names_refusal = |name: &str| {
+/// The errors of a service that refuses the refresh token or the client (RFC 6749, section 5.2), in the letters of their names.
+const REFUSALS: [&str; 5] = [DENIED, "expiredtoken", "invalidclient", "invalidgrant", "unauthorizedclient"];
+
+/// The error of a service that refuses the refresh token or the client, rather than that it fails or something else answers. AWS names
+/// its exception, e.g. `InvalidGrantException`, and in the body the error of OAuth, e.g. `invalid_grant`.
+fn refusal_by_name<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+    context: &Context,
+) -> Option<&'static str> {
+    let among = |name: &str| {
         let name = name.replace('_', "").to_ascii_lowercase();
-        REFUSALS.contains(&name.trim_end_matches("exception"))
+        REFUSALS.into_iter().find(|refusal| *refusal == name.trim_end_matches("exception"))
     };
     let body = error.raw_response().and_then(|answer| Fields::parse(answer.body().bytes()?));
-    body.and_then(|body| body.text("error")).is_some_and(|error| names_refusal(&error))
-        || refusal(error, &context.last).is_some_and(|refusal| names_refusal(refusal.code))
+    let of_oauth = body.and_then(|body| among(&body.text("error")?));
+    of_oauth.or_else(|| among(refusal(error, &context.last)?.code))
 }
 
 fn in_region(of: &Sso, config: &SdkConfig) -> SdkConfig {

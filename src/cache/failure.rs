@@ -35,7 +35,7 @@ pub(super) struct FailureReport {
     is_refusal: bool,
     /// Whether it is the answer of other processes.
     is_shared: bool,
-    /// How long the process had for its answer when it began.
+    /// How long the request had.
     limit: Duration,
     /// Whether a program failed that had no terminal to ask at.
     lacked_terminal: bool,
@@ -86,7 +86,7 @@ impl Cache {
 }
 
 impl FailureReport {
-    /// What the protocol sees of it now, for a process that has so much time left. Who has more than twice the time may have an answer
+    /// What the protocol sees of it now, for a process whose request would have so much time. Who has more than twice the time may have an answer
     /// where the other one had none: a short time limit is nobody else's. Nor is the lack of a terminal. A refusal depends on neither.
     pub(super) fn seen(&self, left: Duration) -> protocol::Report {
         let could_not_ask = self.lacked_terminal && terminal::is_there();

@@ -86,6 +86,8 @@ struct Run<'a, T> {
     issued: Option<(T, Option<Entry>)>,
     /// The failure of its own request.
     failure: Option<Failure>,
+    /// How much time its request had.
+    limit: Duration,
     /// The failure whose report it read last.
     reported: Option<Failure>,
     lock: Option<Arc<Lock>>,
@@ -108,6 +110,7 @@ impl Cache {
             cached: None,
             issued: None,
             failure: None,
+            limit: Duration::ZERO,
             reported: None,
             lock: None,
             heartbeat: None,
@@ -132,7 +135,10 @@ impl<T> Run<'_, T> {
             Step::LookUp => return Seen::Cached(self.look_up()),
             Step::ReadReport => {
                 let report = cache.failure_report(key);
-                let left = self.flight.deadline.saturating_duration_since(Instant::now());
+                let mut left = self.flight.deadline.saturating_duration_since(Instant::now());
+                if self.cached.is_some() {
+                    left = left.min(Timing::REAL.refresh);
+                }
                 let seen = report.as_ref().map(|report| report.seen(left));
                 self.reported = report.map(FailureReport::into_failure);
                 return Seen::Report(seen);
@@ -149,9 +155,8 @@ impl<T> Run<'_, T> {
             Step::Request(limit) => return Seen::Requested(self.request(limit)),
             Step::Save => self.save(),
             Step::Report { postpones, is_shared } => {
-                let limit = self.flight.deadline.saturating_duration_since(self.started);
                 if let Some(failure) = self.failure.as_ref().filter(|failure| postpones || !failure.is_own)
-                    && let Err(error) = cache.report_failure(key, failure, postpones, is_shared, limit)
+                    && let Err(error) = cache.report_failure(key, failure, postpones, is_shared, self.limit)
                 {
                     debug!(error:%; "the failure cannot be reported to other processes; each asks AWS itself");
                 }
@@ -219,7 +224,9 @@ impl<T> Run<'_, T> {
             // Without a heartbeat, the others elect another leader after the timeout, at the cost of a second request.
             let _ = platform::spawn_thread(heartbeat);
         }
-        match (self.flight.request)(self.started.checked_add(limit).unwrap_or(self.flight.deadline)) {
+        let until = self.started.checked_add(limit).unwrap_or(self.flight.deadline);
+        self.limit = until.saturating_duration_since(Instant::now());
+        match (self.flight.request)(until) {
             Ok((token, entry)) => {
                 let is_cacheable = entry.is_some();
                 self.issued = Some((token, entry));

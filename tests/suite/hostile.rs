@@ -28,7 +28,7 @@ fn answering(text: String) -> String {
 }
 
 /// The same with a status.
-fn answering_with(status: StatusCode, text: String) -> String {
+pub fn answering_with(status: StatusCode, text: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let answer = move |_: Request| std::future::ready((status, text.clone()));

@@ -15,9 +15,10 @@
 //! - A request that fails is reported, and the report is the answer of every process that has started before it was written, however
 //!   late that process reads it, and of every process that starts within about a second after it ([`counts`]). So many processes and a
 //!   failing AWS make one request, however slowly the machine starts them. Whoever comes later asks again,
-//!   and so does who has more than twice the time of the process that failed, unless that was refused.
+//!   and so does who has more than twice the time of the request that failed, unless that was refused.
 //! - A refresh that fails leaves a valid token, which is served; the report also postpones the next refresh, except in the last tenth
-//!   of the token's lifetime. A refusal ([`Failure::is_refusal`](crate::error::Failure)) ends it: the entry goes, and the cause is the answer.
+//!   of the token's lifetime. Where the token has expired meanwhile, the process asks again, until its deadline: a refresh has less
+//!   time. A refusal ([`Failure::is_refusal`](crate::error::Failure)) ends it: the entry goes, and the cause is the answer.
 //! - A `login` asks AWS whatever is cached, for a person who has just signed in. It does so as a leader, so that the others wait for
 //!   its token instead of asking, and no older request saves after it.
 //! - Erasing a key removes the temporary files of saves first and the entry then, so that a save that began before it has nothing left

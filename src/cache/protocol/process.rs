@@ -36,6 +36,8 @@ pub struct Process {
     lock: u8,
     holds_lock: bool,
     can_save: bool,
+    /// Whether its request was for a token in the place of a valid one.
+    is_refresh: bool,
     /// The last heartbeat of the process that it waits for, and when it first saw it.
     heartbeat: (Option<SystemTime>, Duration),
     /// The last heartbeat of the leader that was stopped.
@@ -56,6 +58,7 @@ impl Process {
             lock: 0,
             holds_lock: false,
             can_save: false,
+            is_refresh: false,
             heartbeat: (None, Duration::ZERO),
             stopped: None,
         };
@@ -108,7 +111,16 @@ impl Process {
                 self.is_reported = false;
                 Step::RemoveEntry
             }
-            Phase::Failing { .. } => self.end_with_failure(false),
+            Phase::Failing { .. } if !self.is_refresh => self.end_with_failure(false),
+            Phase::Failing { .. } if self.has_token() => {
+                (self.phase, self.is_reported) = (Phase::Ending(Answer::Cached), false);
+                self.report(true)
+            }
+            // It has expired meanwhile, and the refresh had less time than the answer.
+            Phase::Failing { .. } => {
+                self.phase = Phase::Leading;
+                Step::BeginSave
+            }
             _ => Step::ReadReport,
         }
     }
@@ -209,10 +221,15 @@ impl Process {
             Requested::SettingsChanged => self.end(Answer::SettingsChanged),
             Requested::Failed { is_refusal } => {
                 self.phase = Phase::Failing { is_refusal };
-                let is_shared = self.need != Need::List;
-                Step::Report { postpones: !is_shared || (self.has_token() && !is_refusal), is_shared }
+                self.is_refresh = self.has_token() && !is_refusal && self.need != Need::Login;
+                if self.is_refresh { Step::LookUp } else { self.report(self.has_token() && !is_refusal) }
             }
         }
+    }
+
+    fn report(&self, postpones: bool) -> Step {
+        let is_shared = self.need != Need::List;
+        Step::Report { postpones: !is_shared || postpones, is_shared }
     }
 
     /// Ends with a valid token if there is one, else with the failure. A refusal is the answer in any case, as is that of a login.
@@ -302,11 +319,21 @@ mod tests {
         }
         assert_eq!(rest(Freshness::Expired, OUTAGE), [report(false), Step::LookUp, unlock, failed]);
         for cached in [Freshness::Stale, Freshness::ExpiresSoon] {
-            assert_eq!(rest(cached, OUTAGE), [report(true), Step::LookUp, unlock, Step::Answer(Answer::Cached)]);
+            assert_eq!(rest(cached, OUTAGE), [Step::LookUp, report(true), unlock, Step::Answer(Answer::Cached)]);
         }
         for cached in [Freshness::Expired, Freshness::Stale, Freshness::ExpiresSoon] {
             assert_eq!(rest(cached, REFUSED), [report(false), Step::LookUp, Step::RemoveEntry, unlock, failed]);
         }
+    }
+
+    #[test]
+    fn a_token_that_expires_during_its_refresh_is_requested_with_all_the_time_that_is_left() {
+        let (cached, nothing) = (Seen::Cached(Freshness::ExpiresSoon), Seen::Report(None));
+        let leads = [cached, nothing, Seen::Lock(Locked::Taken), Seen::Tested(Locked::Taken), cached, nothing];
+        let refreshed = [Seen::Begun(true), Seen::Requested(OUTAGE), Seen::Cached(Freshness::Expired)];
+        let all = [&leads[..], &refreshed[..]].concat();
+        assert_eq!(after(&all), Step::BeginSave);
+        assert_eq!(after(&[&all[..], &[Seen::Begun(true)]].concat()), Step::Request(Duration::from_mins(1)));
     }
 
     #[test]

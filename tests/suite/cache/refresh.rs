@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
 use crate::helper::{Helper, instant, limit, make_older, many};
-use crate::process::best_of_three;
+use crate::process::{self, best_of_three};
 use crate::support::aws::Aws;
 
 #[test]
@@ -66,6 +66,22 @@ fn after_a_failed_refresh_a_valid_token_is_served_at_once() {
     assert_eq!(aws.count(), 2, "one tried");
 }
 
+/// A refresh has a second or two, and the answer has its whole time where nothing valid is left by then.
+#[test]
+fn a_token_that_expires_during_its_refresh_is_replaced_by_one_that_takes_longer() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    make_older(&helper, Duration::from_hours(12) - Duration::from_secs(1));
+    aws.change(|plan| plan.delay = Duration::from_secs(3));
+    let (first, second) = (helper.start(&["get"], HOST.as_bytes()), helper.get(HOST));
+    assert_eq!((second.code, process::end(first).status.code()), (Some(0), Some(0)), "{second:?}");
+    aws.change(|plan| plan.delay = Duration::ZERO);
+    let calls = aws.count();
+    assert!(!helper.get(HOST).password_for(HOST).ends_with(".1"));
+    assert_eq!(aws.count(), calls, "the second attempt was cached");
+}
+
 /// What AWS says when it refuses the identity itself: by ECR, by STS for a role, by SSO for a sign-in.
 #[test]
 fn a_refusal_at_a_refresh_removes_the_token_and_is_the_answer() {
@@ -106,6 +122,55 @@ fn signed_in(aws: &Aws) -> Helper {
     helper.write(".aws/config", &config);
     crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
     helper
+}
+
+/// The service that renews a sign-in may refuse the user, and not only a session that has ended by time.
+#[test]
+fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
+    use crate::issuers::{LOGIN, SSO, log_in, sign_in};
+    let kinds = [
+        ("login", "USER_CREDENTIALS_CHANGED", true),
+        ("login", "INSUFFICIENT_PERMISSIONS", true),
+        ("login", "TOKEN_EXPIRED", false),
+        ("sso", "access_denied", true),
+        ("sso", "invalid_grant", false),
+    ];
+    let signed_in: Vec<_> = kinds
+        .into_iter()
+        .map(|(kind, error, is_refusal)| {
+            let aws = Aws::start();
+            let refusal = format!(r#"{{"error":"{error}","message":"no"}}"#);
+            let service = crate::hostile::answering_with(axum::http::StatusCode::FORBIDDEN, refusal);
+            let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
+            let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &service).var("AWS_ENDPOINT_URL_SSO_OIDC", &service);
+            let until = OffsetDateTime::now_utc() + Duration::from_secs(5);
+            let time = until.format(&Rfc3339).expect("a time");
+            let profile = if kind == "login" {
+                log_in(&helper, "ASIA-login", &time);
+                format!("login_session = {LOGIN}\n")
+            } else {
+                sign_in(&helper, "corp", &time);
+                format!("sso_session = corp\n{SSO}[sso-session corp]\nsso_start_url = u\nsso_region = eu-west-1\n")
+            };
+            helper.write(".aws/config", &format!("[default]\n{profile}"));
+            let first = helper.get(HOST).password_for(HOST);
+            make_older(&helper, Duration::from_hours(7));
+            (aws, helper, until, first, error, is_refusal)
+        })
+        .collect();
+    for (_aws, helper, until, first, error, is_refusal) in signed_in {
+        while OffsetDateTime::now_utc() <= until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for _ in 0..2 {
+            let ran = helper.get(HOST);
+            if is_refusal {
+                assert!(ran.error().contains("login") && helper.entries().is_empty(), "{error}: {ran:?}");
+            } else {
+                assert_eq!(ran.password_for(HOST), first, "{error}");
+            }
+        }
+    }
 }
 
 /// A sign-in ends like credentials that expire, and the SDKs use the credentials of an instance without a role until they expire.
