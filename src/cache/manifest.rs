@@ -28,6 +28,9 @@ pub struct Manifest {
     pub decided: Decided,
     /// The key of the entry.
     pub entry: CacheKey,
+    /// Those of entries for other registries that the host was mapped to earlier, which a `logout` of it removes too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<CacheKey>,
     /// How old the entry may be.
     pub max_age: Option<Duration>,
     /// What its entry depends on.
@@ -50,7 +53,7 @@ impl Manifest {
     /// The manifest that maps `request` for `host` to `entry`, of any age.
     pub fn new(request: CacheKey, host: &Host, decided: Decided, entry: CacheKey, observed: Vec<Observed>) -> Self {
         let host = host.clone();
-        Self { format: FORMAT, request, host, decided, entry, max_age: None, observed }
+        Self { format: FORMAT, request, host, decided, entry, earlier: Vec::new(), max_age: None, observed }
     }
 
     /// Reads the manifest of `request`; `None` for anything else.

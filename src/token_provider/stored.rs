@@ -86,7 +86,8 @@ pub fn erase_of_everyone(env: &Env, named: &str) -> Result<(Host, PathBuf, usize
 fn registries_behind(env: &Env, cache: &Cache, domain: &Host) -> Result<Vec<Registry>, Error> {
     let files = cache.manifest_files();
     let manifests = files.iter().filter_map(|path| Cache::manifest_in(path)).filter(|one| one.host == *domain);
-    let mut served: Vec<_> = manifests.filter_map(|one| Some(cache.look_up(&one.entry)?.registry())).collect();
+    let keys = manifests.flat_map(|one| iter::once(one.entry).chain(one.earlier));
+    let mut served: Vec<_> = keys.filter_map(|key| Some(cache.look_up(&key)?.registry())).collect();
     match named_target(env, domain, Instant::now()) {
         Ok((_, target)) => served.push(target.registry),
         Err(Error::Failed(failure)) if served.is_empty() => {
@@ -164,6 +165,9 @@ pub(super) fn open_cache(env: &Env) -> Result<Cache, Failure> {
     Cache::open(dir)
 }
 
+/// How many earlier registries of a host are remembered.
+const MOST_MAPPINGS: usize = 16;
+
 /// Saves which entry answers the request, for [`cached_answer`](super::cached_answer) and [`list`](fn@super::list).
 pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identity: &Identity) {
     let Ok(cache) = open_cache_for(env, identity) else { return };
@@ -183,6 +187,9 @@ pub(super) fn save_manifest(env: &Env, config: &Config, target: &Target, identit
     };
     let mut manifest = Manifest::new(request, &target.host, decided, identity.key, observed);
     manifest.max_age = target.max_age;
+    let is_other = |key: &CacheKey| cache.look_up(key).is_some_and(|entry| !entry.opens(&target.registry));
+    let before = cache.manifest(&request).into_iter().flat_map(|one| iter::once(one.entry).chain(one.earlier));
+    manifest.earlier = before.filter(is_other).take(MOST_MAPPINGS).collect();
     // A token that could not be cached has no entry.
     if cache.holds(&identity.key)
         && let Err(error) = cache.save_manifest(&request, &manifest)

@@ -92,6 +92,31 @@ fn logout_removes_what_other_settings_cached_for_the_host() {
     }
 }
 
+/// Each registry that a domain was mapped to, and none that it was not.
+#[test]
+fn logout_of_a_custom_domain_removes_the_tokens_of_its_earlier_registries() {
+    let aws = Aws::start();
+    let (domain, config) = ("images.example.com", ".config/docker-credential-ecr-login/config.toml");
+    let in_region = |region: &str| format!("111122223333.dkr.ecr.{region}.amazonaws.com");
+    let map = |region: &str| format!("[[registry]]\nmatch = '{domain}'\nregistry = '{}'\n", in_region(region));
+    let helper = Helper::of(&aws);
+    let other = in_region("eu-north-1");
+    let kept = helper.get(&other).password_for(&other);
+    let regions = ["us-east-1", "eu-west-1", "us-west-2", "eu-west-1"];
+    let served = regions.map(|region| {
+        helper.write(config, &map(region));
+        helper.get(domain).password_for(domain)
+    });
+    assert_eq!(served[1], served[3], "{served:?}");
+    let removed = format!("logged out of {domain}: its 3 cached tokens are removed\n");
+    assert_eq!(helper.run(&["logout", domain], "").stdout, removed);
+    for (region, before) in regions.into_iter().zip(served) {
+        helper.write(config, &map(region));
+        assert_ne!(helper.get(domain).password_for(domain), before, "{region}");
+    }
+    assert_eq!(helper.get(&other).password_for(&other), kept);
+}
+
 /// Nothing but its region says which registry a token opens that is found by its keys alone.
 #[test]
 fn logout_removes_tokens_that_are_found_by_their_keys_whatever_the_configuration_has_become() {
@@ -346,6 +371,20 @@ fn a_refusal_removes_the_token_for_everybody_whoever_learns_of_it() {
         let ran = helper.var("AWS_ECR_MAX_AGE", "30m");
         assert_eq!(ran.run(args, HOST).code, Some(1), "{args:?} {service}");
         assert!(ran.entries().is_empty(), "{args:?} {service}");
+    }
+}
+
+/// Where no registry is asked for a token, STS is the one to say that a key is gone. That it denies this one request is another matter.
+#[test]
+fn doctor_without_a_registry_removes_the_token_of_a_key_that_sts_does_not_know() {
+    for (code, is_gone) in [("InvalidClientTokenId", true), ("AccessDenied", false)] {
+        let aws = Aws::start();
+        let helper = Helper::without_registry(&aws).var("AWS_REGION", "us-east-1");
+        helper.get(HOST).password_for(HOST);
+        aws.change(|plan| (plan.failures, plan.failure, plan.service) = (usize::MAX, (403, code, "no"), "sts"));
+        let ran = helper.run(&["doctor"], "");
+        assert!(ran.stdout.contains("principal"), "{ran:?}");
+        assert_eq!(helper.entries().is_empty(), is_gone, "{code}: {ran:?}");
     }
 }
 
