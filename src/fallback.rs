@@ -1,7 +1,7 @@
 //! Calls another credential helper for the registries that are not ECR's: `fallback = "NAME"` in the configuration.
 //!
-//! `docker-credential-NAME` from the PATH gets the request unchanged. Its credentials are passed on byte for byte and its exit code
-//! as it is, as if the client had called it; other text that it prints is cleaned, since clients show it. When it cannot answer
+//! `docker-credential-NAME` from the PATH gets the request unchanged. Its credentials are passed on byte for byte, once they are of a
+//! form that every client reads in the same way, and its exit code as it is, as if the client had called it; other text that it prints is cleaned, since clients show it. When it cannot answer
 //! within the limits of time and size, the answer is one line of error that names it, never "not found", which would turn a broken
 //! setup into an anonymous pull. It may wait for a person, so its standard error is passed on, cleaned, as it comes.
 //! [`run_child`] keeps the limits.
@@ -9,7 +9,6 @@
 //! A variable in its environment marks the call: a helper that was called with it and would call a fallback again is in a loop.
 //! Where a wrapper clears the environment, [`run_child`] finds the loop.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,9 +16,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use log::debug;
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use crate::client_config::Members;
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::{Error, Failure, NOT_FOUND, acts_on_terminal, one_line, printable, system_limit};
@@ -102,19 +101,32 @@ fn silent_failure(program: &str, code: i32, errors: &[u8]) -> Zeroizing<Vec<u8>>
 }
 
 /// Refuses what is no credentials, or what a terminal would take for something else. A user or secret that is null or missing is an empty
-/// one for docker (the client of docker-credential-helpers), so that it passes.
+/// one for docker (the client of docker-credential-helpers), so that it passes. Go's decoder, which most clients use, knows a name in
+/// any letters, ſ for s too, and of two values takes the last that is not null.
 fn check_credential(output: &[u8]) -> Result<(), String> {
     let is_white = |c: char| matches!(c, '\n' | '\r' | '\t');
-    let fields = str::from_utf8(output)
+    let Members(fields) = str::from_utf8(output)
         .ok()
         .filter(|text| !text.contains(|c| acts_on_terminal(c) && !is_white(c)))
-        .and_then(|text| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text).ok())
+        .and_then(|text| serde_json::from_str::<Members>(text).ok())
         .ok_or("printed no credentials in JSON")?;
+    let mut seen = Vec::new();
     for (name, value) in &fields {
+        let mut known = ["ServerURL", "Username", "Secret"].into_iter();
+        let known = known.find(|known| name.to_uppercase() == known.to_uppercase());
+        let text = serde_json::from_str::<Option<String>>(value.get());
+        if let Some(known) = known {
+            if seen.contains(&known) {
+                return Err(format!("printed two values of {known}"));
+            }
+            if text.is_err() {
+                return Err(format!("printed a {known} that is no text"));
+            }
+            seen.push(known);
+        }
         // The key of a service account of Google is a password of several lines.
-        let is_secret = name.eq_ignore_ascii_case("Secret");
-        let is_bad = |c: char| acts_on_terminal(c) && !(is_secret && is_white(c));
-        if serde_json::from_str(value.get()).is_ok_and(|text: String| text.contains(is_bad)) {
+        let is_bad = |c: char| acts_on_terminal(c) && !(known == Some("Secret") && is_white(c));
+        if text.is_ok_and(|text| text.is_some_and(|text| text.contains(is_bad))) {
             return Err(format!("printed a {} with control or invisible characters", one_line(name)));
         }
     }

@@ -253,6 +253,35 @@ fn credentials_that_act_on_a_terminal_are_refused() {
     assert_eq!(helper.run(&["list"], "").stdout, "{\"a\\u001b]0;x\\u202e\":\"u\\u009b\"}\n");
 }
 
+/// Clients take the last value of a name that is there twice, in whatever letters, or the last that is not null.
+#[test]
+fn credentials_that_a_client_may_read_in_another_way_are_refused() {
+    let helper = with(Helper::bare(), RECORDER);
+    helper.write("code", "0");
+    for (bad, words) in [
+        (r#"{"Username":"u\u001b","Secret":"hunter2","Username":null}"#, "a Username with control"),
+        (r#"{"Username":"u","Secret":"hunter2","secret":"hunter2"}"#, "two values of Secret"),
+        ("{\"Username\":\"u\",\"Secret\":\"hunter2\",\"\u{17f}ecret\":\"hunter2\"}", "two values of Secret"),
+        (r#"{"ServerURL":"a","Username":"u","\u0053erverurl":"hunter2"}"#, "two values of ServerURL"),
+        (r#"{"Username":"u","Secret":"hunter2","More":"\u001b"}"#, "a More with control"),
+        (r#"{"ServerURL":1,"Username":2,"Secret":[]}"#, "a ServerURL that is no text"),
+        (r#"{"Username":{"hunter2":1},"Secret":"hunter2"}"#, "a Username that is no text"),
+        (r#"{"Username":"u","SECRET":["hunter2"]}"#, "a Secret that is no text"),
+        (r#"{"Username":"u","Secret":"hunter2\ud800"}"#, "a Secret that is no text"),
+    ] {
+        helper.write("output", bad);
+        let ran = helper.run(&["get"], "ghcr.io");
+        let line = ran.error();
+        assert!(line.contains("docker-credential-fake printed") && line.contains(words), "{bad}: {line}");
+        assert!(!line.contains("hunter2"), "{bad}: {line}");
+    }
+    // What no client reads is no concern.
+    for good in [r#"{"Username":null,"Secret":null}"#, r#"{"Secret":"s","More":[1],"more":2,"ServerURL":"x"}"#] {
+        helper.write("output", good);
+        assert_eq!(helper.run(&["get"], "ghcr.io").stdout, good);
+    }
+}
+
 #[test]
 fn one_that_hangs_is_stopped_with_its_children() {
     let helper = with(Helper::bare(), "").var("AWS_ECR_TIMEOUT", "500ms");
