@@ -2,11 +2,12 @@
 //! helper, e.g. those of an entrypoint that started them before it became the helper, and as process 1 of a container the helper
 //! adopts every orphan.
 //!
-//! On Linux, a descendant has the program among its ancestors, or the program's mark in its environment, which it keeps when its
-//! parent ends. While the program is the only child, this process also becomes the parent of every descendant whose own parent
+//! On Linux, a descendant has the program among its ancestors, or its parent has ended and the program's mark is in its environment:
+//! a service that was there before may start a job of its own with that environment. While the program is the only child, this process also becomes the parent of every descendant whose own parent
 //! ends, which shows those without the mark. Where /proc is missing or is that of other processes, the program gets a process group
 //! of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
-//! Then the terminal, where there is one, is set as before, and so it is when the program fails, e.g. by a crash at its prompt.
+//! Then the terminal, where there is one, is set as before and goes back to the process group that had it, and so it is when the
+//! program fails, e.g. by a crash at its prompt.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -28,7 +29,7 @@ use super::process::notice_children;
 #[cfg(unix)]
 use super::process::{heeded, on_signal};
 #[cfg(target_os = "linux")]
-use super::process_table::{Process, descendants, has_mark, processes, shows_processes};
+use super::process_table::{Process, adopters, descendants, has_mark, processes, shows_processes};
 use super::random;
 #[cfg(unix)]
 use super::terminal_settings::TerminalSettings;
@@ -296,8 +297,8 @@ impl Running {
         kill_process(self.pid, Signal::KILL) != Err(Errno::PERM)
     }
 
-    /// The program and its descendants, without those that have ended and wait for their parents: children of children, processes
-    /// with the mark, and orphans.
+    /// The program and its descendants, without those that have ended and wait for their parents: children of children, and orphans
+    /// that have the mark or that nobody else has left.
     #[cfg(target_os = "linux")]
     fn family(&self) -> Vec<Pid> {
         let (own, mut all) = (getpid(), processes());
@@ -307,10 +308,12 @@ impl Running {
         }
         family.retain(|pid| !all.iter().any(|process| process.pid == *pid && process.has_ended));
         all.retain(|process| !process.has_ended);
-        let is_orphan = |process: &Process| self.has_orphans && process.parent == Some(own);
-        let belongs = |process: &&Process| {
-            !family.contains(&process.pid) && (is_orphan(process) || has_mark(process.pid, &self.mark))
+        let adopters = adopters();
+        let is_own = |process: &Process| self.has_orphans && process.parent == Some(own);
+        let is_marked = |process: &Process| {
+            process.parent.is_some_and(|parent| adopters.contains(&parent)) && has_mark(process.pid, &self.mark)
         };
+        let belongs = |process: &&Process| !family.contains(&process.pid) && (is_own(process) || is_marked(process));
         let more: Vec<Pid> = all.iter().filter(belongs).map(|process| process.pid).collect();
         family.extend(more);
         let mut next = 0;

@@ -1,9 +1,11 @@
 //! The processes of this machine, as Linux shows them in /proc (proc(5)).
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, getpid};
 
 /// For one look at the processes of the machine.
-const LONGEST_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 /// Whether /proc shows the processes of this process's namespace.
 pub(super) fn shows_processes() -> bool {
@@ -16,6 +18,7 @@ pub(super) struct Process {
     /// The beginning of its program's name.
     name: String,
     pub(super) parent: Option<Pid>,
+    group: Option<Pid>,
     /// Whether it waits for its parent to take notice.
     pub(super) has_ended: bool,
 }
@@ -37,43 +40,70 @@ pub(super) fn descendants(root: Pid) -> Vec<Pid> {
 /// Every process.
 pub(super) fn processes() -> Vec<Process> {
     // A program that forks without end makes this directory one without end.
-    let started = std::time::Instant::now();
+    let started = Instant::now();
+    each_process().take_while(|_| started.elapsed() < LONGEST_LOOK).collect()
+}
+
+/// Whether a process of this group lives, or may do so.
+pub(super) fn may_live(group: Pid) -> bool {
+    let started = Instant::now();
+    let is_member = |process: &Process| process.group == Some(group) && !process.has_ended;
+    !shows_processes() || each_process().any(|process| is_member(&process) || started.elapsed() > LONGEST_LOOK)
+}
+
+fn each_process() -> impl Iterator<Item = Process> {
     let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let directories = directories.take_while(|_| started.elapsed() < LONGEST_LOOK);
     let pid = |entry: std::fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
-    directories.filter_map(pid).filter_map(process).collect()
+    directories.filter_map(pid).filter_map(process)
 }
 
 fn process(pid: Pid) -> Option<Process> {
     let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // "pid (name) state parent …", where the name may contain any byte, even parentheses.
+    // "pid (name) state parent group …", where the name may contain any byte, even parentheses.
     let stat = String::from_utf8_lossy(&stat);
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
-    let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
-    Some(Process { pid, name: name.to_owned(), parent: Pid::from_raw(parent), has_ended: matches!(state, "Z" | "X") })
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let mut id = || fields.next()?.parse().ok();
+    let (parent, group) = (Pid::from_raw(id()?), Pid::from_raw(id()?));
+    // The state is that of the first thread. Others may go on without it.
+    let has_ended = is_zombie && fields.nth(14)?.parse::<u32>().is_ok_and(|threads| threads < 2);
+    Some(Process { pid, name: name.to_owned(), parent, group, has_ended })
+}
+
+/// This process and its ancestors, as far as the system shows them.
+fn lineage() -> impl Iterator<Item = Process> {
+    const MOST: usize = 1000;
+    std::iter::successors(process(getpid()), |process| process.parent.and_then(self::process)).take(MOST)
+}
+
+/// The processes that may become parents of an orphan that this one leaves: it, process 1, and those between.
+pub(super) fn adopters() -> Vec<Pid> {
+    [getpid(), Pid::INIT].into_iter().chain(lineage().filter_map(|process| process.parent)).collect()
 }
 
 /// How many of this process's ancestors run the same program, as far as the system shows it: what it runs leads back to it.
 pub fn ancestors_with_this_program() -> usize {
     use std::os::unix::fs::MetadataExt as _;
-    const MOST: usize = 1000;
     let program = |pid: Pid| {
         let file = std::fs::metadata(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok()?;
         Some((file.dev(), file.ino()))
     };
-    let Some(own) = process(getpid()) else { return 0 };
+    let mut lineage = lineage();
+    let Some(own) = lineage.next() else { return 0 };
     let own_program = program(own.pid);
     // The file of a process that is not dumpable, as this one, is shown to root alone.
     let is_same =
         |other: &Process| program(other.pid).map_or(other.name == own.name, |found| Some(found) == own_program);
-    let parent = |process: &Process| process.parent.and_then(self::process);
-    std::iter::successors(parent(&own), parent).take(MOST).filter(is_same).count()
+    lineage.filter(is_same).count()
 }
 
 /// Whether the environment that the process began with has the mark.
 pub(super) fn has_mark(pid: Pid, mark: &str) -> bool {
-    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).map(zeroize::Zeroizing::new);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+    let mut environments = threads.filter_map(|thread| std::fs::read(thread.path().join("environ")).ok());
+    // A thread that has ended shows none.
+    let environment = environments.find(|environment| !environment.is_empty()).map(zeroize::Zeroizing::new);
     let is_mark = |variable: &[u8]| variable.strip_prefix(mark.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
-    environment.is_ok_and(|environment| environment.split(|byte| *byte == 0).any(is_mark))
+    environment.is_some_and(|environment| environment.split(|byte| *byte == 0).any(is_mark))
 }

@@ -1,14 +1,18 @@
-//! The settings of the terminal. A program that asks for a password changes them, and cannot put them back when it is killed or crashes.
+//! The settings of the terminal, and the process group in its foreground, which Ctrl-C reaches. A program that asks for a password
+//! changes them, an interactive shell both, and neither can put them back when it is killed or crashes.
 
 use std::fs::File;
 
-use rustix::process::getpgrp;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, getpgrp, test_kill_process_group};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
 /// The terminal of this process, as it was set.
 pub(super) struct TerminalSettings {
     terminal: File,
     settings: Termios,
+    foreground: Pid,
 }
 
 impl TerminalSettings {
@@ -16,15 +20,32 @@ impl TerminalSettings {
     pub(super) fn read() -> Option<Self> {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let settings = tcgetattr(&terminal).ok()?;
-        Some(Self { terminal, settings })
+        let foreground = tcgetpgrp(&terminal).ok()?;
+        Some(Self { terminal, settings, foreground })
     }
 
-    /// Puts them back if another echo or mode is set, without what was typed for the program. The system would stop a job in the
-    /// background for it.
+    /// Gives the terminal back if the group that has it now has ended. Where it was given back or is this process's own, puts the
+    /// settings back if another echo or mode is set, without what was typed for the program. Others that have it set it themselves.
     pub(super) fn restore(&self) {
+        let Ok(now) = tcgetpgrp(&self.terminal) else { return };
+        // The system stops a job in the background that does either.
+        let Ok(mask) = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK) else { return };
+        let is_given_back = now != self.foreground && !lives(now) && tcsetpgrp(&self.terminal, self.foreground).is_ok();
         let is_changed = tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes);
-        if is_changed && tcgetpgrp(&self.terminal) == Ok(getpgrp()) {
+        if is_changed && (is_given_back || now == getpgrp()) {
             let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.settings);
         }
+        let _ = mask.thread_set_mask();
     }
+}
+
+/// Whether a process of this group lives, or may do so.
+fn lives(group: Pid) -> bool {
+    let answer = test_kill_process_group(group);
+    // For it, what has ended counts until its parent takes notice.
+    #[cfg(target_os = "linux")]
+    if answer.is_ok() {
+        return super::process_table::may_live(group);
+    }
+    answer != Err(Errno::SRCH)
 }

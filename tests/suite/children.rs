@@ -590,6 +590,60 @@ fn a_daemon_without_the_environment_ends_at_a_time_out() {
     wait_until(&format!("the daemon ({daemon}) ends"), SOON, || !runs(&daemon));
 }
 
+/// A service that was there before starts a job for the program, in the environment of the program: at, tmux, D-Bus.
+#[test]
+fn a_job_of_a_service_survives_a_time_out() {
+    if lacks_kernel("children of an entrypoint") {
+        return;
+    }
+    // Orphans have the mark alone where the helper has another child.
+    let hang = "(sleep 300 & echo $! >\"$HOME/orphan\")\n\
+                env | sed -n 's/^DOCKER_CREDENTIAL_ECR_LOGIN_CHILD/export &/p' >\"$HOME/new\"\n\
+                mv \"$HOME/new\" \"$HOME/order\"\nsleep 300\n";
+    let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), hang);
+    let serve = "until [ -e \"$HOME/order\" ]; do sleep 0.01; done; . \"$HOME/order\"\n\
+                 sh -c 'echo $$ >\"$HOME/job\"; grep -zc ^DOCKER_CREDENTIAL /proc/self/environ >\"$HOME/marks\"; exec sleep 300' &\n\
+                 wait\n";
+    let mut service = helper.tool("sh").args(["-c", serve]).spawn().expect("it starts");
+    let mut command = helper.tool("sh");
+    command.args(["-c", "sleep 300 >/dev/null 2>&1 & echo $! >\"$HOME/daemon\"; exec \"$0\" get"]).arg(program());
+    let ran = crate::process::run(&mut command, HOST);
+    let [orphan, job, daemon] = ["orphan", "job", "daemon"].map(|name| pid_in(&helper, name));
+    let survives = runs(&job) && runs(&daemon);
+    stop(&mut service);
+    let _ = Command::new("kill").args([&job, &daemon]).status();
+    assert!(ran.error().contains("in time and was stopped"), "{ran:?}");
+    assert_eq!(pid_in(&helper, "marks"), "1");
+    assert!(survives, "{job} {daemon}");
+    wait_until(&format!("the orphan ({orphan}) ends"), SOON, || !runs(&orphan));
+}
+
+/// The system shows a process whose first thread has ended like one that has ended.
+#[test]
+fn a_descendant_that_goes_on_in_its_other_threads_ends_at_a_time_out() {
+    if lacks_kernel("threads of a descendant") || missing(&["python3"]).is_some() {
+        return skip("a descendant without its first thread", "python3 is missing");
+    }
+    let script = "import ctypes, os, sys, threading, time\n\
+        if len(sys.argv) > 1 and os.fork(): os._exit(0)\n\
+        threading.Thread(target=lambda: time.sleep(300)).start()\n\
+        open(os.environ['HOME'] + '/pid', 'w').write(str(os.getpid()) + '\\n')\n\
+        ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)\n";
+    for (is_orphan, before) in [("", ""), ("orphan", ""), ("orphan", "sleep 300 >/dev/null 2>&1 & ")] {
+        let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "2500ms");
+        let threads = helper.write("threads.py", script);
+        let helper = with_process(helper, &format!("python3 {} {is_orphan} &\nsleep 300\n", threads.display()));
+        let mut command = helper.tool("sh");
+        command.args(["-c", &format!("{before}echo $! >\"$HOME/daemon\"; exec \"$0\" get")]).arg(program());
+        let ran = crate::process::run(&mut command, HOST);
+        let _ = Command::new("kill").arg(pid_in(&helper, "daemon")).stderr(Stdio::null()).status();
+        assert!(ran.error().contains("in time and was stopped"), "{ran:?}");
+        let pid = pid_in(&helper, "pid");
+        let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        wait_until(&format!("{pid} ({is_orphan} {before}) ends"), SOON, || threads() < 2);
+    }
+}
+
 /// What a run that ended by itself left behind goes on when a later one is stopped, and what ends of it is no zombie.
 #[test]
 fn a_daemon_of_an_earlier_run_survives_a_time_out() {
@@ -815,6 +869,48 @@ fn a_program_that_fails_leaves_the_terminal_as_it_was() {
         let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
         let settings = |name| fs::read_to_string(helper.home().join(name)).expect("settings");
         assert_eq!(settings("after") == settings("before"), is_restored, "{kind} {then}: {ran:?}");
+    }
+}
+
+/// An interactive shell, and what is written like one, takes the terminal for its own process group.
+#[test]
+fn a_terminal_that_a_dead_program_has_taken_goes_back_to_the_caller() {
+    if lacks_kernel("terminals") || missing(&["script", "stty", "perl", "bash", "ps"]).is_some() {
+        return skip("the terminal's process group", "script, stty, perl, bash or ps is missing");
+    }
+    let take = |then: &str| {
+        format!(
+            "exec perl -MPOSIX -e '$SIG{{TTOU}} = \"IGNORE\"; setpgid(0, 0); open(T, \"+<\", \"/dev/tty\");\n\
+             tcsetpgrp(fileno(T), getpgrp()) or die; system(\"stty -echo </dev/tty; : >$ENV{{HOME}}/asks\"); {then}'\n"
+        )
+    };
+    let shell_asks = "exec bash --norc -ic ': >\"$HOME/asks\"; read -s x </dev/tty'\n".to_owned();
+    let shell_runs = "exec bash --norc -ic 'stty -echo </dev/tty; : >\"$HOME/asks\"; sleep 300'\n".to_owned();
+    let leave =
+        take("if (!fork()) { open(STDOUT, \">/dev/null\"); open(STDERR, \">&STDOUT\"); exec qw(sleep 30) } exit 1");
+    for (script, run, goes_back) in [
+        (&shell_asks, "GET", true),
+        (&shell_runs, "GET", true),
+        (&take("sleep 300"), "GET", true),
+        (&take("kill 9, $$"), "GET", true),
+        // In the background, where the system stops what sets the terminal.
+        (&take("sleep 300"), "perl -e 'setpgrp; exec @ARGV' GET", true),
+        // With another child, e.g. of an entrypoint.
+        (&take("sleep 300"), "sh -c 'sleep 30 >/dev/null 2>&1 & exec GET'", true),
+        // What lives there keeps it.
+        (&leave, "GET", false),
+    ] {
+        let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "2s"), script);
+        let host = helper.write("host", HOST);
+        let run = run.replace("GET", &format!("{} get <{}", program().display(), host.display()));
+        let see = "{ ps -o tpgid= -p $$; stty -a; }";
+        let run = helper.write("run", &format!("{see} >\"$HOME/before\"\n{run}\n{see} >\"$HOME/after\"\n"));
+        let mut command = helper.tool("script");
+        let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+        assert!(helper.home().join("asks").exists(), "{script}: {ran:?}");
+        let [before, after] =
+            ["before", "after"].map(|name| fs::read_to_string(helper.home().join(name)).expect("settings"));
+        assert_eq!(after == before, goes_back, "{script}: {before}{after}{ran:?}");
     }
 }
 
