@@ -5,7 +5,8 @@
 //! that. Its standard input is closed, or has the input that the caller gives.
 //! It stays in the session and process group of the helper, so that it may ask a person at the terminal (`/dev/tty`).
 //!
-//! When the program exceeds a limit, it is killed together with its [`family`](super::family).
+//! When the program exceeds a limit, it is killed together with its [`family`](super::family). Once it has ended by itself, what it has
+//! left in the background goes on, and is not waited for though it may hold both streams.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -32,7 +33,11 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 /// The longest time between two looks for orphans that have ended.
 const LONGEST_REST: Duration = Duration::from_millis(100);
 
-/// How long the end of standard error is waited for once the program has ended: a daemon that it leaves behind may hold it.
+/// How long more output is waited for once the program has ended: a job that it leaves behind may hold the output. Long enough for
+/// what still runs of a pipeline whose first process was the program.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1);
+
+/// How long the end of standard error is waited for once the program and its output have ended.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Gets standard error piece by piece.
@@ -57,7 +62,7 @@ pub enum ChildError {
     Loop,
     /// It did not end in time, and was killed.
     TimedOut(Kill),
-    /// It printed more than [`LONGEST_OUTPUT`] to this stream, and was killed.
+    /// It printed more than [`LONGEST_OUTPUT`] to this stream, and was killed if it had not ended.
     TooMuchOutput(&'static str, Kill),
     /// Its output or its end cannot be read.
     Unreadable(io::Error),
@@ -70,6 +75,8 @@ pub enum Kill {
     Whole,
     /// What runs as this user: `sudo` goes on.
     OwnUser,
+    /// Nothing: the program has ended.
+    Nothing,
 }
 
 impl fmt::Display for Kill {
@@ -77,6 +84,7 @@ impl fmt::Display for Kill {
         f.write_str(match self {
             Self::Whole => "was stopped",
             Self::OwnUser => "what it runs as another user cannot be stopped and goes on",
+            Self::Nothing => "what it has left running goes on",
         })
     }
 }
@@ -162,35 +170,43 @@ fn converse(
     let room = || Zeroizing::new(Vec::with_capacity(64 * 1024));
     let (mut output, mut errors) = (room(), room());
     let (mut has_output, mut has_errors) = (false, false);
-    let mut ended: Option<(ExitStatus, Instant)> = None;
+    let mut ended = None;
+    // When the program was still running or printed.
+    let mut latest = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         let now = Instant::now();
-        if has_output && ended.is_none() {
-            let status = family.try_wait(child).map_err(ChildError::Unreadable)?;
-            ended = status.map(|status| (status, deadline.min(now + LINGER)));
+        if ended.is_none() {
+            latest = now;
+            ended = family.try_wait(child).map_err(ChildError::Unreadable)?;
+        } else {
+            reap_orphans();
         }
+        let until = deadline.min(latest + if has_output { LINGER } else { LONGEST_SILENCE });
         let wait = match ended {
-            Some((status, until)) if has_errors || now >= until => {
+            Some(status) if has_output && has_errors || now >= until => {
                 return Ok(Finished { output, errors, status });
             }
-            Some((_, until)) => until - now,
+            Some(_) => until - now,
             None if now >= deadline => return Err(ChildError::TimedOut(Kill::Whole)),
             None if has_output => pause,
             None => deadline - now,
         };
         let wait = wait.min(LONGEST_REST);
-        reap_orphans();
         match receiver.recv_timeout(wait) {
             Ok((name, piece)) => {
                 let piece = piece.map_err(ChildError::Unreadable)?;
                 let (printed, has_ended) =
                     if name == OUTPUT { (&mut output, &mut has_output) } else { (&mut errors, &mut has_errors) };
                 if printed.len() + piece.len() > LONGEST_OUTPUT {
-                    return Err(ChildError::TooMuchOutput(name, Kill::Whole));
+                    let kill = if ended.is_some() { Kill::Nothing } else { Kill::Whole };
+                    return Err(ChildError::TooMuchOutput(name, kill));
                 }
                 printed.extend_from_slice(&piece);
                 *has_ended = piece.is_empty();
+                if name == OUTPUT {
+                    latest = Instant::now();
+                }
             }
             Err(mpsc::RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
             Err(mpsc::RecvTimeoutError::Disconnected) => {

@@ -644,6 +644,55 @@ fn a_descendant_that_goes_on_in_its_other_threads_ends_at_a_time_out() {
     }
 }
 
+/// What it has left in the background, e.g. an agent, holds its output.
+#[test]
+fn a_program_that_has_ended_is_not_waited_for_and_its_job_goes_on() {
+    let aws = Aws::start();
+    let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let secret = "echo '{\"Secret\":\"s\"}'";
+    let job = "sleep 300 & echo $! >\"$HOME/job\"";
+    for (kind, script, code, words) in [
+        ("process", format!("{job}\n{keys}\n"), 0, "AKIAP."),
+        ("process", format!("setsid {job}\n{keys}\n"), 0, "AKIAP."),
+        ("process", format!("{job}\necho vault is sealed >&2; exit 3\n"), 1, "exit status: 3: vault is sealed"),
+        ("process", format!("{job}\nkill -KILL $$\n"), 1, "exit status: 137"),
+        ("process", job.to_owned(), 1, "printed no valid credentials"),
+        // What comes later is of a part of it that goes on.
+        ("process", format!("{job}\n(sleep 0.5; {keys}) &\n"), 0, "AKIAP."),
+        ("process", format!("{job}\n{{ sleep 0.2; {keys}; }} | cat\n"), 0, "AKIAP."),
+        ("fallback", format!("{job}\n{secret}\n"), 0, "{\"Secret\":\"s\"}\n"),
+        ("fallback", format!("{job}\necho locked; exit 3\n"), 3, "locked\n"),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "60s");
+        let helper = with_program(helper, kind, &script);
+        let ran = helper.get(if kind == "process" { HOST } else { "ghcr.io" });
+        let job = pid_in(&helper, "job");
+        let goes_on = runs(&job);
+        let _ = Command::new("kill").arg(job).stderr(Stdio::null()).status();
+        assert!(goes_on && ran.code == Some(code) && ran.stdout.contains(words), "{script}: {ran:?}");
+        assert!(ran.took < limit(Duration::from_secs(10)), "{script}: {:?}", ran.took);
+    }
+}
+
+/// What a program leaves running may print without end.
+#[test]
+fn output_that_goes_on_after_the_end_of_the_program_has_limits() {
+    let keys = r#"{"Version":1,"AccessKeyId":"AKIAP","SecretAccessKey":"s"}"#;
+    let aws = Aws::start();
+    let too_much = "printed more than 1 MiB on standard output, the limit";
+    for (script, words) in [
+        (format!("yes &\necho '{keys}'\n"), too_much),
+        ("while sleep 0.2; do echo x; done &\n".to_owned(), "printed no valid credentials"),
+        (format!("echo '{keys}'\nwhile sleep 0.2; do echo; done &\n"), "AKIAP."),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_TIMEOUT", "5s");
+        let helper = with_process(helper, &script);
+        let ran = helper.get(HOST);
+        assert!(ran.stdout.contains(words), "{script}: {ran:?}");
+        assert!(ran.took < limit(Duration::from_secs(20)), "{script}: {:?}", ran.took);
+    }
+}
+
 /// What a run that ended by itself left behind goes on when a later one is stopped, and what ends of it is no zombie.
 #[test]
 fn a_daemon_of_an_earlier_run_survives_a_time_out() {
