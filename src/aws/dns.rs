@@ -296,7 +296,8 @@ mod system {
     }
 
     /// The addresses of a name in the hosts file, IPv4 first. Those that block advertisements have hundreds of thousands of lines,
-    /// so that none is kept. A comment may have other characters than UTF-8. What is there in place of a file is not waited for.
+    /// so that none is kept. A comment may have other characters than UTF-8. A NUL ends a
+    /// line, as in the C library. What is there in place of a file is not waited for.
     fn listed(name: &str) -> io::Result<Vec<IpAddr>> {
         let (mut found, mut line) = (Vec::new(), Vec::new());
         let file = platform::open_without_waiting(Path::new("/etc/hosts"))?;
@@ -304,7 +305,7 @@ mod system {
         let mut lines = BufReader::new(file.take(if is_file { MOST_OF_HOSTS } else { 0 }));
         while lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
             let line = std::mem::take(&mut line);
-            let line = String::from_utf8_lossy(line.split(|byte| *byte == b'#').next().unwrap_or_default());
+            let line = String::from_utf8_lossy(line.split(|byte| b"#\0".contains(byte)).next().unwrap_or_default());
             let mut words = line.split_whitespace();
             let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
             if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))) {

@@ -129,6 +129,9 @@ fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
     for name in ["listed.corp.test", "LISTED.corp.TEST", "short", "listed6.test", "localhost", "127.83.0.1", "[::1]"] {
         names.get(name, SILENT).password_for(HOST);
     }
+    // The C library reads no further.
+    names.write("hosts", "127.83.0.1 listed.corp.test\0\n");
+    names.get("listed.corp.test", SILENT).password_for(HOST);
     assert_eq!(names.queries(), 0, "nobody was asked");
     for (name, resolv_conf) in [
         ("api.corp.test", SERVER.to_owned()),
