@@ -16,7 +16,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::inputs::{Inputs, ProfileSection};
-use super::profiles::Profiles;
+use super::profiles::{Profile, Profiles};
 use super::selected::Selected;
 use super::sources::{Container, Instance, ROLE_ARN, Source, StaticKeys, TOKEN_FILE, WebIdentity};
 use crate::code::Code;
@@ -177,6 +177,10 @@ impl Inputs<'_> {
                 }
                 None if named_by.is_some() || self.selected.is_mapped => return Err(self.empty(&name, named_by)),
                 None => {
+                    profile
+                        .foreign_key()
+                        .into_iter()
+                        .for_each(|clause| self.pass_over(format!("in profile '{name}', {clause}")));
                     let with_role =
                         if roles.is_empty() { "" } else { ", and its role is assumed with those of the machine" };
                     if !self.selected.is_default() || !roles.is_empty() {
@@ -197,9 +201,11 @@ impl Inputs<'_> {
     /// The failure for a profile without credentials; `named_by` is the profile that has it as its `source_profile`.
     fn empty(&self, name: &str, named_by: Option<&str>) -> Failure {
         let file = self.profiles.file_of(name);
+        let foreign = self.profiles.profile(name).and_then(Profile::foreign_key);
+        let foreign = foreign.map_or_else(String::new, |clause| format!("; {clause}"));
         Failure::new(
             Code::ProfileInvalid,
-            format!("the profile '{name}'{} in {file} has no credentials", self.named_by(named_by)),
+            format!("the profile '{name}'{} in {file} has no credentials{foreign}", self.named_by(named_by)),
             format!("add keys, a role or a sign-in to it: {}", configure(name)),
         )
     }

@@ -127,6 +127,15 @@ impl<'a> Profile<'a> {
         }
     }
 
+    /// A clause about a key that only other programs read in place of `aws_access_key_id` or `aws_secret_access_key`.
+    pub(super) fn foreign_key(self) -> Option<String> {
+        const NAMES: [&str; 6] =
+            ["aws_access_key", "aws_secret_key", "access_key", "secret_key", "access_key_id", "secret_access_key"];
+        let name = NAMES.into_iter().find(|name| self.sections().any(|section| section.has(name)))?;
+        let (start, end) = if name.contains("secret") { ("secret_access", "") } else { ("access", "_id") };
+        Some(format!("'{name}' is not read: its name is aws_{start}_key{end}"))
+    }
+
     /// The sections that may hold its keys, in the order of precedence: a pair of keys is in one file.
     pub(super) fn sections(self) -> impl Iterator<Item = Section<'a>> {
         self.credentials.into_iter().chain(self.config)

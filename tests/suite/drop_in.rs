@@ -64,6 +64,10 @@ fn a_named_profile_without_credentials_leads_on_to_the_machine() {
             "{settings}: {log}"
         );
     }
+    let foreign = leads("[profile a]\naccess_key = AKIA\nsecret_key = x\n", "ASIA-instance");
+    let words =
+        "the instance's role; in profile 'a', 'access_key' is not read: its name is aws_access_key_id; profile 'a'";
+    assert!(log(&foreign).contains(words), "{}", log(&foreign));
     let aws = Aws::start();
     let url = format!("{}/v1/task", aws.url());
     let helper = user(&aws, "[profile a]\nregion = x\n").var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
