@@ -38,6 +38,8 @@ pub struct AuthFile {
     pub misspelt_keys: BTreeMap<Host, String>,
     /// A member that no client reads, and the one that its name is meant for.
     pub misspelt_member: Option<(String, &'static str)>,
+    /// What is of another type than docker expects, which then warns with every command and goes on. cosign stops.
+    pub wrong_type: Option<String>,
 }
 
 /// A file with the state in which it was read.
@@ -78,9 +80,7 @@ impl AuthFile {
 
     fn new(members: &Members<'_>) -> Result<Self, String> {
         let auths: BTreeMap<String, &RawValue> = members.object("auths", "an object of objects")?;
-        if auths.values().any(|entry| holds_password(entry).is_none()) {
-            return Err("auths is not an object of objects".to_owned());
-        }
+        auths.values().try_for_each(|entry| holds_password(entry).map(drop))?;
         let misspelt_member = members.0.iter().find_map(|(key, _)| {
             let lower = key.to_ascii_lowercase();
             let is_read = ["credsstore", "credhelpers"].contains(&lower.as_str());
@@ -88,7 +88,8 @@ impl AuthFile {
             (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
         });
         let (helpers, store) = (members.object("credHelpers", "an object of texts")?, members.text("credsStore")?);
-        let file = Self { helpers, store, misspelt_member, ..Self::old(auths) };
+        let wrong_type = members.0.iter().find_map(|(key, value)| wrong_type(key, value));
+        let file = Self { helpers, store, misspelt_member, wrong_type, ..Self::old(auths) };
         let misspelt_keys = file.helper_keys().filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
         Ok(Self { misspelt_keys, ..file })
     }
@@ -96,7 +97,7 @@ impl AuthFile {
     /// Of `.dockercfg`, which holds what other files have below `auths`.
     fn old(auths: BTreeMap<String, &RawValue>) -> Self {
         let mut passwords: BTreeMap<Host, Vec<String>> = BTreeMap::new();
-        for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Some(true)) {
+        for (key, _) in auths.into_iter().filter(|(_, entry)| holds_password(entry) == Ok(true)) {
             if let Some(host) = Host::parse(&key) {
                 passwords.entry(host).or_default().push(key);
             }
@@ -161,11 +162,38 @@ pub fn parse(text: &str) -> Result<Members<'_>, String> {
     Err(format!("line {}, column {}: not JSON{why}", error.line(), error.column()))
 }
 
-/// Whether an entry of `auths` holds a password; `None` if it is no object.
-fn holds_password(entry: &RawValue) -> Option<bool> {
-    let Some(fields) = serde_json::from_str::<Option<Members>>(entry.get()).ok()? else { return Some(false) };
-    let names = ["auth", "password", "identitytoken"];
-    Some(names.iter().any(|name| fields.text(name).is_ok_and(|text| !text.is_empty())))
+/// Whether an entry of `auths` holds a password. The error is what all clients but docker stop at.
+fn holds_password(entry: &RawValue) -> Result<bool, String> {
+    let fields = serde_json::from_str::<Option<Members>>(entry.get());
+    let fields = fields.map_err(|_| "auths is not an object of objects")?.unwrap_or(Members(Vec::new()));
+    let texts = ["auth", "identitytoken"].map(|name| fields.text(name));
+    for text in texts {
+        if !text.map_err(|what| format!("in auths, {what}"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(fields.text("password").is_ok_and(|text| !text.is_empty()))
+}
+
+/// Describes a member of another type than docker expects, of those that people write (docker CLI, `cli/config/configfile/file.go`).
+fn wrong_type(name: &str, value: &RawValue) -> Option<String> {
+    let levels = match name.to_ascii_lowercase().as_str() {
+        "currentcontext" | "detachkeys" | "experimental" | "psformat" | "imagesformat" | "statsformat" => 0,
+        "aliases" | "httpheaders" => 1,
+        "plugins" | "proxies" => 2,
+        _ => return None,
+    };
+    let kind = ["a string", "an object of strings", "an object of objects of strings"][levels];
+    (!holds_texts(value, levels)).then(|| format!("{name} is not {kind}"))
+}
+
+/// Whether a value is a text, or an object of so many levels of texts. null is a value of any type.
+fn holds_texts(value: &RawValue, levels: usize) -> bool {
+    let holds = |members: Members| members.0.iter().all(|(_, value)| holds_texts(value, levels - 1));
+    match levels {
+        0 => value.get().starts_with(['"', 'n']),
+        _ => serde_json::from_str::<Option<Members>>(value.get()).is_ok_and(|members| members.is_none_or(holds)),
+    }
 }
 
 /// The host that a key of `credHelpers` means, if no client looks the key up: it has a scheme, a path, capital letters, blanks

@@ -24,7 +24,7 @@ use crate::platform;
 use crate::registry::{Host, Registry};
 pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
 pub use registries_conf::{
-    CredentialHelper, REGISTRIES_CONF, credential_helpers, credential_helpers_without, own_drop_in,
+    CredentialHelper, KEY, REGISTRIES_CONF, credential_helpers, credential_helpers_without, misspelt_key, own_drop_in,
 };
 
 /// The helper that stands for the files with passwords.

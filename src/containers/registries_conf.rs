@@ -33,6 +33,9 @@ const LARGEST: u64 = 256 * 1024;
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
 
+/// The key that names the helpers. Names are matched without case.
+pub const KEY: &str = "credential-helpers";
+
 /// Returns the user's directory with registries.conf.
 fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     match era {
@@ -66,16 +69,8 @@ pub fn credential_helpers(env: &Env, rules: Rules) -> Result<Vec<CredentialHelpe
 pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Result<Vec<CredentialHelper>, Failure> {
     let mut helpers = Vec::new();
     for path in registries_conf(env, rules)?.into_iter().filter(|path| path != without) {
-        let wrong = |what: &dyn Display| invalid(env, &path, format!("{}: {what}", path.display()));
-        let reading = input::regular_file(&path, LARGEST).map_err(|why| wrong(&why))?;
-        let content = reading.ok_or_else(|| wrong(&"it is not a regular file"))?.content;
-        if let Content::Unreadable(why) = &content {
-            return Err(wrong(why));
-        }
-        let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
-        let conf: toml::Table = toml_text::parse(text).map_err(|mistake| wrong(&mistake.what))?;
-        if let Some(names) = conf.get("credential-helpers").and_then(toml::Value::as_array) {
-            let names = names.iter().filter_map(toml::Value::as_str);
+        if let Some((_, names)) = read(env, &path)?.iter().find(|(key, _)| key.eq_ignore_ascii_case(KEY)) {
+            let names = names.as_array().into_iter().flatten().filter_map(toml::Value::as_str);
             helpers = names.map(|name| CredentialHelper { name: name.to_owned(), file: path.clone() }).collect();
         }
     }
@@ -83,6 +78,64 @@ pub fn credential_helpers_without(env: &Env, rules: Rules, without: &Path) -> Re
         helpers.push(CredentialHelper { name: AUTH_FILES.to_owned(), file: PathBuf::new() });
     }
     Ok(helpers)
+}
+
+/// Reads one of the files.
+fn read(env: &Env, path: &Path) -> Result<toml::Table, Failure> {
+    let wrong = |what: &dyn Display| invalid(env, path, format!("{}: {what}", path.display()));
+    let reading = input::regular_file(path, LARGEST).map_err(|why| wrong(&why))?;
+    let content = reading.ok_or_else(|| wrong(&"it is not a regular file"))?.content;
+    if let Content::Unreadable(why) = &content {
+        return Err(wrong(why));
+    }
+    let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
+    let conf: toml::Table = toml_text::parse(text).map_err(|mistake| wrong(&mistake.what))?;
+    wrong_type("", &conf).map_or(Ok(conf), |what| Err(wrong(&what)))
+}
+
+/// Describes a value of another type than the programs expect in a table of this name: they then read no settings at all.
+fn wrong_type(table: &str, values: &toml::Table) -> Option<String> {
+    values.iter().find_map(|(key, value)| {
+        let all = |is: fn(&toml::Value) -> bool| value.as_array().is_some_and(|values| values.iter().all(is));
+        let (fits, kind) = match (table, &*key.to_ascii_lowercase()) {
+            ("", KEY | "unqualified-search-registries") => (all(toml::Value::is_str), "a list of strings"),
+            ("", "short-name-mode") | ("registry", "location" | "prefix") => (value.is_str(), "a string"),
+            ("", "registry") => {
+                let mut tables = value.as_array().into_iter().flatten().filter_map(toml::Value::as_table);
+                let wrong = tables.find_map(|values| wrong_type("registry", values));
+                if wrong.is_some() {
+                    return wrong;
+                }
+                (all(toml::Value::is_table), "a list of tables")
+            }
+            ("registry", "blocked" | "insecure") => (value.is_bool(), "true or false"),
+            ("", "aliases") => {
+                let aliases = value.as_table();
+                (aliases.is_none_or(|aliases| aliases.values().all(toml::Value::is_str)), "a table of strings")
+            }
+            _ => return None,
+        };
+        (!fits).then(|| format!("{key} is not {kind}"))
+    })
+}
+
+/// Returns a key that is meant for `credential-helpers`, and that the programs do not read: it is misspelt, or in a table.
+pub fn misspelt_key(env: &Env, rules: Rules) -> Option<(String, PathBuf)> {
+    let mut files = registries_conf(env, rules).unwrap_or_default().into_iter();
+    files.find_map(|path| Some((misspelt(&read(env, &path).ok()?.into(), KEY)?, path)))
+}
+
+/// A key in a value or below it that resembles `credential-helpers` and is another one than `read`.
+fn misspelt(value: &toml::Value, read: &str) -> Option<String> {
+    match value {
+        toml::Value::Array(values) => values.iter().find_map(|value| misspelt(value, "")),
+        toml::Value::Table(table) => table.iter().find_map(|(key, value)| {
+            let lower = key.to_ascii_lowercase();
+            let is_meant = lower.starts_with("cred") && lower.contains("helper") && lower != read;
+            if is_meant { Some(key.clone()) } else { misspelt(value, "") }
+        }),
+        _ => None,
+    }
 }
 
 /// Returns registries.conf and its drop-ins, in the order in which a program reads them.

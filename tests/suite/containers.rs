@@ -174,6 +174,31 @@ const HELPERS: &[&str] = &[
     "credential-helpers = [\"containers-auth.json\", \"ecr-login\"]",
     "credential-helpers = []",
     "short-name-mode = \"permissive\"",
+    "Credential-Helpers = [\"ecr-login\"]",
+    "credential_helpers = [\"ecr-login\"]",
+    "[registries]\ncredential-helpers = [\"ecr-login\"]",
+    "aliases = 1",
+];
+
+/// What these programs do not read, since it is of another type than they expect.
+const WRONG_TYPES: &[&str] = &[
+    "credential-helpers = \"ecr-login\"",
+    "credential-helpers = [1]",
+    "Credential-Helpers = true",
+    "unqualified-search-registries = \"docker.io\"",
+    "short-name-mode = 1",
+    "[registry]\nlocation = \"a.example\"",
+    "[[registry]]\nlocation = \"a.example\"\ninsecure = \"true\"",
+    "[[registry]]\nlocation = 1",
+    "[aliases]\ncredential-helpers = [\"ecr-login\"]",
+];
+
+/// Members of which docker expects another type, and these programs some.
+const WRONG_MEMBERS: &[&str] = &[
+    r#""auths":{"a.example":{"auth":1}}"#,
+    r#""auths":{"a.example":{"identitytoken":true}}"#,
+    r#""auths":{"a.example":{"username":1}}"#,
+    r#""proxies":{"httpProxy":"http://a.example"}"#,
 ];
 
 const AUTHS: &[&str] = &[
@@ -201,7 +226,8 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
             for conf in CONFS {
                 let always = ["named.conf", "override.conf"].contains(conf);
                 if always || chance.below(4) == 0 {
-                    let content = *chance.of(HELPERS);
+                    let contents = if chance.below(20) == 0 { WRONG_TYPES } else { HELPERS };
+                    let content = *chance.of(contents);
                     machine.write(conf, &format!("{content}\n"));
                     shown.push(format!("{conf}: {content}"));
                 }
@@ -226,6 +252,10 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
                 }
                 if chance.below(20) == 0 {
                     content.clear();
+                } else if chance.below(20) == 0 && *auth != ".dockercfg" {
+                    let more = *chance.of(WRONG_MEMBERS);
+                    let comma = if content == "{}" { "" } else { "," };
+                    content.insert_str(1, &format!("{more}{comma}"));
                 }
                 machine.write(auth, &content);
                 shown.push(format!("{auth}: {content}"));

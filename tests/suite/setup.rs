@@ -574,6 +574,25 @@ fn what_comes_before_the_new_entry_is_a_warning() {
     let ran = setup(&helper, &format!("--podman {HOST}"));
     assert!(ran.stderr.contains("registries.conf") && ran.stdout.contains("check with:"), "{ran:?}");
 
+    // podman stops at a value of another type, and so would it beside a new file.
+    for (conf, what) in [
+        ("credential-helpers = 'ecr-login'", "credential-helpers is not a list of strings"),
+        ("credential-helpers = [1]", "credential-helpers is not a list of strings"),
+        ("unqualified-search-registries = 'docker.io'", "unqualified-search-registries is not a list of strings"),
+        ("short-name-mode = 1", "short-name-mode is not a string"),
+        ("[registry]\nlocation = 'a.example'", "registry is not a list of tables"),
+        ("[[registry]]\nlocation = 'a.example'\ninsecure = 'true'", "insecure is not true or false"),
+        ("[aliases]\na = ['b.example/a']", "aliases is not a table of strings"),
+    ] {
+        let helper = home();
+        helper.write(".config/containers/registries.conf", conf);
+        let line = fails(&helper, "--podman");
+        assert!(line.contains(&format!("registries.conf: {what}; correct it")), "{line}");
+        assert!(!helper.home().join(ADDITION).exists(), "{conf}");
+        let warning = setup(&helper, &format!("--podman {HOST}")).stderr;
+        assert!(warning.contains(what), "{warning}");
+    }
+
     let helper = home();
     helper.write(AUTH, &auths);
     let warning = setup(&helper, "--podman").stderr;

@@ -121,7 +121,7 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
     found.extend(findings::snap(env).map(warned(Name::Docker)));
     found.extend(findings::relative(env).map(warned(Name::Clients)));
     for client in clients {
-        found.extend(findings::misspelt_members(env, client).into_iter().map(warned(clients::name(client))));
+        found.extend(findings::unread_members(env, client).into_iter().map(warned(clients::name(client))));
     }
     if found.is_empty() && clients.iter().all(|client| client.program(env).is_none()) {
         let what = "neither docker nor podman is on the PATH, and neither has settings";

@@ -150,6 +150,8 @@ mod tests {
             (r#"{"credHelpers": {"https://HOST": "ecr-login"}}"#, Some(Code::ClientKeyScheme)),
             (r#"{"auths": {"HOST": {"auth": "QVdTOmE="}}}"#, Some(Code::ClientPassword)),
             (r#"{"credHelpers": []}"#, Some(Code::ClientConfigInvalid)),
+            (r#"{"credHelpers": {"HOST": "ecr-login"}, "auths": {"a": {"auth": 1}}}"#, Some(Code::ClientConfigInvalid)),
+            (r#"{"credHelpers": {"HOST": "ecr-login"}, "auths": {"a": {"auth": null}, "b": null}}"#, None),
             // Members of one name, in any case, are one object, whose later entries count, and null empties it.
             (r#"{"credHelpers": {"HOST": "ecr-login"}, "credHelpers": {"gcr.io": "gcloud"}}"#, None),
             (r#"{"credHelpers": {"HOST": "ecr-login"}, "CredHelpers": {"gcr.io": "gcloud"}}"#, None),

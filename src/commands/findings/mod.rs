@@ -99,15 +99,29 @@ pub(super) fn relative(env: &Env) -> Option<Failure> {
     Some(Failure::new(Code::ClientConfigInvalid, what, format!("write the whole path in {name}")))
 }
 
-/// Members of a client's files that no client reads, since their names are misspelt.
-pub(super) fn misspelt_members(env: &Env, client: Client) -> Vec<Failure> {
-    let finding = |path| {
-        let file = AuthFile::read(env, path).ok()?;
-        let (member, meant) = file.misspelt_member.as_ref()?;
-        let what = format!("{} has '{member}', which no client reads", file.path.display());
-        Some(Failure::new(Code::ClientConfigInvalid, what, format!("rename it to '{meant}'")))
+/// Members of a client's files that no client reads, since their names are misspelt, or that docker does not, since they are of
+/// another type.
+pub(super) fn unread_members(env: &Env, client: Client) -> Vec<Failure> {
+    let mut found = Vec::new();
+    let mut add = |path: &Path, what: String, hint: String| {
+        found.push(Failure::new(Code::ClientConfigInvalid, format!("{}{what}", path.display()), hint));
     };
-    client.own_auth_files(env).into_iter().filter_map(finding).collect()
+    let unread = |name: &str| format!(" has '{name}', which no client reads");
+    for file in client.own_auth_files(env).into_iter().filter_map(|path| AuthFile::read(env, path).ok()) {
+        if let Some((member, meant)) = &file.misspelt_member {
+            add(&file.path, unread(member), format!("rename it to '{meant}'"));
+        }
+        if let Some(what) = file.wrong_type.as_ref().filter(|_| client == Client::Docker) {
+            let what = format!(": {what}, so docker warns with every command, and cosign stops");
+            add(&file.path, what, "correct it".to_owned());
+        }
+    }
+    if client == Client::Podman
+        && let Some((key, path)) = containers::misspelt_key(env, Rules::installed(env))
+    {
+        add(&path, unread(&key), format!("write it as '{}', above the first table", containers::KEY));
+    }
+    found
 }
 
 /// skopeo before 1.23 does not read the file that a variable names.
@@ -211,8 +225,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::{
-        Client, Code, Env, misspelt_members, named_registries, names_no_registry, platform, program,
-        refused_environment, sudo,
+        Client, Code, Env, named_registries, names_no_registry, platform, program, refused_environment, sudo,
+        unread_members,
     };
 
     /// A home directory, without any program.
@@ -274,9 +288,41 @@ mod tests {
     fn what_the_machine_has_against_the_helper_has_a_code() {
         let machine = Machine::with(".docker/config.json", r#"{"credStore": "ecr-login", "credsHelpers": {}}"#);
         assert_eq!(program(&machine.env(&[])).expect_err("an empty PATH").code, Code::ProgramNotOnPath);
-        let misspelt = misspelt_members(&machine.env(&[]), Client::Docker);
+        let misspelt = unread_members(&machine.env(&[]), Client::Docker);
         let [failure] = &misspelt[..] else { panic!("the first: {misspelt:?}") };
         assert!(failure.code == Code::ClientConfigInvalid && failure.hint == "rename it to 'credsStore'", "{failure}");
+        for (config, what) in [
+            (r#"{"experimental": true}"#, "experimental is not a string"),
+            (r#"{"HttpHeaders": {"a": ["b"]}}"#, "HttpHeaders is not an object of strings"),
+            (r#"{"proxies": {"httpProxy": "http://a"}}"#, "proxies is not an object of objects of strings"),
+            (r#"{"proxies": {"default": {"noProxy": ["a"]}}}"#, "proxies is not an object of objects of strings"),
+            (r#"{"plugins": {"a": {"b": true}}, "psFormat": "a"}"#, "plugins is not an object of objects of strings"),
+        ] {
+            let wrong = unread_members(&Machine::with(".docker/config.json", config).env(&[]), Client::Docker);
+            let expected = format!("config.json: {what}, so docker warns with every command, and cosign stops");
+            assert!(matches!(&wrong[..], [failure] if failure.what.ends_with(&expected)), "{config}: {wrong:?}");
+        }
+        for config in
+            [r#"{"experimental": "enabled", "plugins": {"a": {"b": "true"}, "c": null}}"#, r#"{"features": 1}"#]
+        {
+            let none = unread_members(&Machine::with(".docker/config.json", config).env(&[]), Client::Docker);
+            assert!(none.is_empty(), "{config}: {none:?}");
+        }
+        for (config, key) in [
+            ("credential_helpers = ['ecr-login']", Some("credential_helpers")),
+            ("credHelpers = ['ecr-login']", Some("credHelpers")),
+            ("[registries]\ncredential-helpers = ['ecr-login']", Some("credential-helpers")),
+            ("[[registry]]\nlocation = 'a'\ncredential-helpers = ['ecr-login']", Some("credential-helpers")),
+            ("credential-helpers = ['ecr-login']", None),
+            ("Credential-Helpers = ['ecr-login']", None),
+            ("additional-layer-store-auth-helper = 'a'", None),
+        ] {
+            let machine = Machine::with(".config/containers/registries.conf", config);
+            let found = unread_members(&machine.env(&[]), Client::Podman);
+            let hint = "write it as 'credential-helpers', above the first table";
+            let is_found = |key| matches!(&found[..], [failure] if failure.what.contains(&format!("'{key}'")) && failure.hint == hint);
+            assert!(key.map_or(found.is_empty(), is_found), "{config}: {found:?}");
+        }
         assert!(sudo(&machine.env(&[])).is_none());
         let found = |id: u32| sudo(&machine.env(&[("SUDO_USER", "me"), ("SUDO_UID", &id.to_string())]));
         assert_eq!(sudo(&machine.env(&[("SUDO_USER", "me")])).expect("a finding").code, Code::Sudo);
