@@ -196,10 +196,8 @@ impl Family {
         let status = if known.is_some() { known } else { child.try_wait()? };
         if let Some(status) = status {
             // Another one may be at its prompt.
-            if let [own] = &mut all[..]
-                && !status.success()
-            {
-                own.restore_terminal(true);
+            if let [own] = &mut all[..] {
+                own.leave_terminal(status);
             }
             all.retain(|running| running.mark != self.0);
         }
@@ -248,6 +246,17 @@ impl Running {
         }
         #[cfg(not(unix))]
         let _ = (self, has_all_ended);
+    }
+
+    /// Puts the terminal back after a failure. After a success, it may have changed the settings on purpose.
+    fn leave_terminal(&mut self, status: ExitStatus) {
+        if !status.success() {
+            self.restore_terminal(true);
+        }
+        #[cfg(unix)]
+        if let Some(terminal) = &self.terminal {
+            terminal.give_back();
+        }
     }
 
     /// Kills it, and tells whether nothing is left that belongs to another user, e.g. of `sudo`.

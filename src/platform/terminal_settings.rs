@@ -24,19 +24,29 @@ impl TerminalSettings {
         Some(Self { terminal, settings, foreground })
     }
 
-    /// Gives the terminal back if the group that has it now has ended. Where it was given back or is this process's own, puts the
-    /// settings back if another echo or mode is set, without what was typed for the program. Others that have it set it themselves.
-    pub(super) fn restore(&self) {
-        let Ok(now) = tcgetpgrp(&self.terminal) else { return };
-        // The system stops a job in the background that does either.
-        let Ok(mask) = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK) else { return };
-        let is_given_back = now != self.foreground && !lives(now) && tcsetpgrp(&self.terminal, self.foreground).is_ok();
-        let is_changed = tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes);
-        if is_changed && (is_given_back || now == getpgrp()) {
-            let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.settings);
-        }
-        let _ = mask.thread_set_mask();
+    /// Gives the terminal back if the group that has it now has ended, and tells whether it has done so.
+    pub(super) fn give_back(&self) -> bool {
+        let has_ended = |now| now != self.foreground && !lives(now);
+        tcgetpgrp(&self.terminal).is_ok_and(has_ended)
+            && in_background(|| tcsetpgrp(&self.terminal, self.foreground)).is_some_and(|result| result.is_ok())
     }
+
+    /// Gives it back too. Where it was given back or is this process's own, puts the settings back if another echo or mode is set,
+    /// without what was typed for the program. Others that have it set it themselves.
+    pub(super) fn restore(&self) {
+        let is_own = self.give_back() || tcgetpgrp(&self.terminal) == Ok(getpgrp());
+        if is_own && tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes) {
+            let _ = in_background(|| tcsetattr(&self.terminal, OptionalActions::Flush, &self.settings));
+        }
+    }
+}
+
+/// Does what the system stops a process in the background for.
+fn in_background<T>(act: impl FnOnce() -> T) -> Option<T> {
+    let mask = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
+    let done = act();
+    let _ = mask.thread_set_mask();
+    Some(done)
 }
 
 /// Whether a process of this group lives, or may do so.

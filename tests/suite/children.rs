@@ -942,6 +942,7 @@ fn a_terminal_that_a_dead_program_has_taken_goes_back_to_the_caller() {
         (&shell_runs, "GET", true),
         (&take("sleep 300"), "GET", true),
         (&take("kill 9, $$"), "GET", true),
+        (&take("system(\"stty echo </dev/tty\")"), "GET", true),
         // In the background, where the system stops what sets the terminal.
         (&take("sleep 300"), "perl -e 'setpgrp; exec @ARGV' GET", true),
         // With another child, e.g. of an entrypoint.
