@@ -16,7 +16,7 @@ use log::{debug, info, warn};
 use super::authenticator::{Authenticator, Resolved};
 use super::{IssuedToken, Purpose, log_entry};
 use crate::aws::{Renewal, SourceKeys};
-use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop, busy};
+use crate::cache::{Cache, Entry, Flight, Freshness, Need, Outcome, Stop};
 use crate::code::Code;
 use crate::config::Target;
 use crate::identity::{CacheKey, Identity};
@@ -74,10 +74,10 @@ impl TokenRequest<'_> {
         match self.flight(cache, credentials, deadline, |deadline| self.issue(&source, deadline))? {
             Outcome::Issued((token, _), _) => Ok((token, None)),
             // The flight of this identity serves its own token, and postpones its next refresh.
-            Outcome::Cached((_, Some(entry)), why)
+            Outcome::Cached((_, Some(entry)), Some(why))
                 if entry.freshness() != Freshness::Fresh && self.look_up(cache, &self.identity.key).is_some() =>
             {
-                Err(why.unwrap_or_else(busy).into())
+                Err(why.into())
             }
             Outcome::Cached((token, entry), why) => {
                 match why {

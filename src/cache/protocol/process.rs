@@ -15,8 +15,8 @@ enum Phase {
     Leading,
     /// Another process holds the lock.
     Following,
-    /// It reports the failure of its request.
-    Failing { is_refusal: bool },
+    /// It reports the failure of its request, which may have been a refresh, for a token in the place of a valid one.
+    Failing { is_refusal: bool, is_refresh: bool },
     /// It ends.
     Ending(Answer),
 }
@@ -36,8 +36,6 @@ pub struct Process {
     lock: u8,
     holds_lock: bool,
     can_save: bool,
-    /// Whether its request was for a token in the place of a valid one.
-    is_refresh: bool,
     /// The last heartbeat of the process that it waits for, and when it first saw it.
     heartbeat: (Option<SystemTime>, Duration),
     /// The last heartbeat of the leader that was stopped.
@@ -58,7 +56,6 @@ impl Process {
             lock: 0,
             holds_lock: false,
             can_save: false,
-            is_refresh: false,
             heartbeat: (None, Duration::ZERO),
             stopped: None,
         };
@@ -106,12 +103,12 @@ impl Process {
         match self.phase {
             _ if cached == Freshness::Fresh && self.need != Need::Login => self.end(Answer::Cached),
             // Even if it reads none that it may serve: others accept older ones.
-            Phase::Failing { is_refusal: true } => {
+            Phase::Failing { is_refusal: true, .. } => {
                 self.phase = Phase::Ending(Answer::Failed);
                 self.is_reported = false;
                 Step::RemoveEntry
             }
-            Phase::Failing { .. } if !self.is_refresh => self.end_with_failure(false),
+            Phase::Failing { is_refresh: false, .. } => self.end_with_failure(false),
             Phase::Failing { .. } if self.has_token() => {
                 (self.phase, self.is_reported) = (Phase::Ending(Answer::Cached), false);
                 self.report(true)
@@ -220,9 +217,10 @@ impl Process {
             }
             Requested::SettingsChanged => self.end(Answer::SettingsChanged),
             Requested::Failed { is_refusal } => {
-                self.phase = Phase::Failing { is_refusal };
-                self.is_refresh = self.has_token() && !is_refusal && self.need != Need::Login;
-                if self.is_refresh { Step::LookUp } else { self.report(self.has_token() && !is_refusal) }
+                let has_valid = self.has_token() && !is_refusal;
+                let is_refresh = has_valid && self.need != Need::Login;
+                self.phase = Phase::Failing { is_refusal, is_refresh };
+                if is_refresh { Step::LookUp } else { self.report(has_valid) }
             }
         }
     }
