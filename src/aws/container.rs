@@ -16,7 +16,7 @@ use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::fields::Fields;
-use crate::identity::Container;
+use crate::identity::{Acceptor, Container, form_hint};
 
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
@@ -40,7 +40,7 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
     }
     let request = request.body(()).expect("made of valid parts");
     match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
-        Ok(answer) => keys(&answer, context),
+        Ok(answer) => keys(&answer, container, context),
         Err(error) => {
             let hint = "check that the endpoint is running, and the URI that names it";
             Err(context.no_answer_of(&error, hint).with_context("no credentials of the container's endpoint"))
@@ -80,15 +80,14 @@ fn authorization(container: &Container, context: &Context) -> Result<Option<Head
     if let Some(value) = secret_value(token) {
         return Ok(Some(value));
     }
-    let (what, hint) = match token {
-        [.., b'\n' | b'\r'] => ("ends in a newline", "write it without one, e.g. with printf %s instead of echo"),
-        _ if token.trim_ascii().is_empty() => ("is empty", "check the program that writes it"),
-        _ => ("holds characters that are invalid in a token", "check the program that writes it"),
-    };
+    let is_empty = token.trim_ascii().is_empty();
+    let what = if is_empty { "is empty" } else { "holds characters that are invalid in a token" };
+    let hint = form_hint(token, Acceptor::Container).filter(|_| !is_empty);
+    let hint = hint.unwrap_or_else(|| "check the program that writes it".to_owned());
     Err(Failure::new(Code::SourceFile, format!("{place} {what}"), hint))
 }
 
-fn keys(answer: &Answer, context: &Context) -> Result<SigningKeys, Failure> {
+fn keys(answer: &Answer, container: &Container, context: &Context) -> Result<SigningKeys, Failure> {
     let endpoint = context.last.authority();
     let document = Fields::parse(answer.body());
     let status = answer.status().as_u16();
@@ -100,6 +99,8 @@ fn keys(answer: &Answer, context: &Context) -> Result<SigningKeys, Failure> {
             _ => (Code::CredentialsInvalid, "check the role of the task or pod, and the URI that names the endpoint"),
         };
         let what = format!("the container's endpoint {endpoint} gives no credentials: HTTP status {status}");
+        let of_form = || form_hint(container.token(context.env())?.0, Acceptor::Container);
+        let hint = matches!(status, 401 | 403).then(of_form).flatten().unwrap_or_else(|| hint.to_owned());
         let message = document.as_ref().and_then(|document| document.text("message"));
         return Err(Failure::new(code, what, hint).quoting(&message.unwrap_or_default()));
     }

@@ -12,6 +12,7 @@ use log::debug;
 use super::endpoint::Endpoint;
 use super::http::{LastRequest, Limits, Network, is_temporary};
 use super::sdk_config::CONNECT_TIMEOUT;
+use super::worker::time_left;
 use crate::config::{DEFAULT_TIMEOUT, Role, Target};
 use crate::env::Env;
 use crate::error::Failure;
@@ -48,9 +49,11 @@ impl Context {
         }
     }
 
-    /// The limits of a request that is repeated as often as those of the SDK.
+    /// The limits of a request that is repeated as often as those of the SDK. It ends before the deadline, and its own error names what
+    /// did not answer.
     pub(super) fn limits(&self, connect: Duration, read: Duration) -> Limits {
         let attempts = self.config.retry_config().map_or(1, RetryConfig::max_attempts);
+        let read = read.min(time_left(self.deadline));
         let of_attempt = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(read).build();
         Limits { of_attempt, attempts, is_temporary, deadline: self.deadline }
     }

@@ -15,7 +15,6 @@ use aws_types::region::Region;
 use log::debug;
 
 use super::context::Context;
-use super::diagnose::unusable_answer;
 use super::signing_keys::SigningKeys;
 use super::{container, github, instance, login, process, sso};
 use crate::code::Code;
@@ -99,13 +98,13 @@ async fn user_session(
 ) -> Result<SigningKeys, Failure> {
     let call = aws_sdk_sts::Client::new(&keys.added_to(config)).get_session_token();
     let call = call.serial_number(&code.device.serial).token_code(code.digits.expose());
-    from_sts(call.send().await.map_err(|error| context.user_session_failure(&error))?.credentials())
+    from_sts(call.send().await.map_err(|error| context.user_session_failure(&error))?.credentials(), context)
 }
 
-fn from_sts(answer: Option<&StsCredentials>) -> Result<SigningKeys, Failure> {
-    let found = answer.ok_or_else(|| unusable_answer("STS", "holds no credentials"))?;
+fn from_sts(answer: Option<&StsCredentials>, context: &Context) -> Result<SigningKeys, Failure> {
+    let found = answer.ok_or_else(|| context.unusable_answer("STS", "holds no credentials"))?;
     let keys = SigningKeys::new(found.access_key_id(), found.secret_access_key(), Some(found.session_token()));
-    keys.map_err(|what| unusable_answer("STS", what))
+    keys.map_err(|what| context.unusable_answer("STS", what))
 }
 
 /// Assumes the role of a web identity, with the token that was read for the cache key or that GitHub issues now.
@@ -125,7 +124,7 @@ async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Conte
     let call = call.role_arn(&of.role_arn).role_session_name(&of.session_name).web_identity_token(token.expose());
     let answer = call.send().await;
     context.last.set_role(None);
-    from_sts(answer.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials())
+    from_sts(answer.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials(), context)
 }
 
 /// Assumes a role, with the code of an MFA device where there is one. The SDK's provider sends no code.
@@ -147,7 +146,7 @@ async fn assume(
     context.last.set_role(None);
     let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
-    from_sts(answer.credentials())
+    from_sts(answer.credentials(), context)
 }
 
 fn sts_client(config: &SdkConfig, region: Option<&str>) -> aws_sdk_sts::Client {

@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::http::secret_value;
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
-use super::worker::time_left;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::secret::Secret;
@@ -37,12 +36,11 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
         .map_err(|_| invalid("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL"))?;
     let bearer = Zeroizing::new(format!("bearer {}", bearer.expose()));
     let bearer = secret_value(bearer.as_bytes())
-        .filter(|_| bearer.is_ascii())
         .ok_or_else(|| invalid("ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that are invalid in a token"))?;
     let started = Instant::now();
     let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
     let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
-    let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT.min(time_left(context.deadline)));
+    let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT);
     let answer = context.network.fetch(&request, &limits).await.map_err(|error| context.github_failure(&error))?;
     let status = answer.status().as_u16();
     if status != 200 {

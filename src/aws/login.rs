@@ -40,7 +40,7 @@ fn ended(error: &str) -> Option<(&'static str, &'static str)> {
 
 /// The keys in the session.
 pub(super) fn credentials(of: &Login) -> Result<SigningKeys, Failure> {
-    let session = format!("the 'aws login' session of profile '{}'", of.profile);
+    let session = describe(of);
     let command = aws_command("login", &of.profile);
     let Some(keys) = of.keys().filter(|keys| !keys.is_expired()) else {
         return Err(signed_out(Code::LoginExpired, &session, &of.file.path, &command));
@@ -49,6 +49,10 @@ pub(super) fn credentials(of: &Login) -> Result<SigningKeys, Failure> {
         ["accessKeyId", "secretAccessKey", "sessionToken"].map(|name| keys.text(name).unwrap_or_default());
     let invalid = |what| Failure::new(Code::CredentialsInvalid, format!("{session} {what}"), format!("run {command}"));
     SigningKeys::new(&id, &secret, Some(&token)).map_err(invalid)
+}
+
+fn describe(of: &Login) -> String {
+    format!("the 'aws login' session of profile '{}'", of.profile)
 }
 
 /// Asks for a renewed session, and returns the new content of its file; `None` if the service refuses.
@@ -61,7 +65,7 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
             return Err("is kept from the provider");
         }
         let error = Fields::parse(answer).map(|body| body.text("error").unwrap_or_default());
-        *refused.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, error));
         Ok(())
     };
     let config = without_repeats(&context.config, context.deadline);
@@ -88,9 +92,12 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
     if let Some(failure) = outcome.err().and_then(|error| context.transport_failure(&error)) {
         return Err(failure);
     }
-    // The provider's error does not say what the service answered.
-    let (status, error) = (context.last.status().unwrap_or_default(), refusal.lock());
-    let code = match error.unwrap_or_else(PoisonError::into_inner).take() {
+    // The provider's error does not say what the service answered, or that it could make no request.
+    let Some((status, error)) = refusal.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let what = format!("{} cannot be renewed: its file {} is damaged", describe(of), of.file.path.display());
+        return Err(Failure::new(Code::LoginExpired, what, format!("run {}", aws_command("login", &of.profile))));
+    };
+    let code = match error {
         Some(error) if REFUSED.contains(&status) => {
             let Some((what, hint)) = ended(&error) else { return Ok(None) };
             let hint = format!("{hint}run {}", aws_command("login", &of.profile));

@@ -30,9 +30,19 @@ impl Refusal<'_> {
         self.code.starts_with("ExpiredToken")
     }
 
-    /// Whether the service failed, which says nothing about what it was asked.
+    /// Whether the service failed, or what it asks itself, which says nothing about what it was asked.
     pub(super) fn is_failure(&self) -> bool {
-        self.status >= 500
+        self.status >= 500 || self.is_of_provider()
+    }
+
+    /// Whether the provider of a web identity did not answer STS.
+    pub(super) fn is_of_provider(&self) -> bool {
+        self.code == "IDPCommunicationError"
+    }
+
+    /// Whether a setting does not have the form that the service requires.
+    pub(super) fn is_of_setting(&self) -> bool {
+        self.code == "ValidationError"
     }
 
     /// Whether the service refuses this identity itself, so that trying again cannot help and its earlier tokens must not be used

@@ -10,6 +10,7 @@ use log::debug;
 
 use super::context::Context;
 use super::credentials::{self, MfaCode};
+use super::diagnose::PORTAL;
 use super::endpoint::Endpoint;
 use super::signing_keys::SigningKeys;
 use super::worker::Worker;
@@ -112,7 +113,7 @@ impl Session {
             Failure::new(
                 Code::AnswerInvalid,
                 format!("the answer of {answered_by} holds no valid token"),
-                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
+                context.check(PORTAL),
             )
         })?;
         token.registry =

@@ -14,6 +14,9 @@ use crate::identity::Identity;
 /// panics if it cannot.
 const PARTITIONS: &str = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
 
+/// The services whose URLs a setting may set, by their ids in the SDKs.
+const SERVICES: [&str; 6] = ["ECR", "ECR PUBLIC", "STS", "SSO", "SSO OIDC", "Signin"];
+
 impl Identity {
     /// A setting of one service: the variable for the service and the one for all, then the profile's services section, then
     /// the profile itself.
@@ -50,21 +53,35 @@ impl Identity {
     /// Rejects an invalid URL of one service.
     pub(super) fn check_endpoint(&self, service: &str) -> Result<(), Failure> {
         let Some(url) = self.endpoint_url(service).filter(|url| !is_url(url)) else { return Ok(()) };
-        let own = variable_of("AWS_ENDPOINT_URL", service);
-        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.text(name).is_some());
-        let profile = self.selected.name();
-        let (setting, unset) = if let Some(name) = set {
-            (name.to_owned(), format!("unset {name}"))
-        } else {
-            let file = self.profiles.file_of(profile);
-            (format!("the endpoint_url for {service} of profile '{profile}' in {file}"), "remove it".to_owned())
-        };
+        let setting = self.endpoint_setting(service);
+        let unset = if setting.starts_with("AWS_") { format!("unset {setting}") } else { "remove it".to_owned() };
         let kind = if url.contains("://") { "is not an HTTP URL with a host" } else { "is not a URL" };
         Err(Failure::new(
             Code::SettingInvalid,
             format!("{setting} {kind}"),
             format!("correct it, e.g. https://host or http://127.0.0.1:4566, or {unset}"),
         ))
+    }
+
+    /// The setting that the URL of a service comes from.
+    fn endpoint_setting(&self, service: &str) -> String {
+        let own = variable_of("AWS_ENDPOINT_URL", service);
+        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.text(name).is_some());
+        let profile = self.selected.name();
+        set.map_or_else(
+            || format!("the endpoint_url for {service} of profile '{profile}' in {}", self.profiles.file_of(profile)),
+            str::to_owned,
+        )
+    }
+
+    /// The setting that a request to `authority` comes from, if one names it.
+    pub(super) fn setting_of_endpoint(&self, target: &Target, authority: &str) -> Option<String> {
+        let leads_there = |url: Option<&str>| url.is_some_and(|url| url.contains(authority));
+        if leads_there(target.endpoint_url.as_deref()) {
+            return Some("endpoint_url in the configuration file, or --endpoint-url".to_owned());
+        }
+        let service = SERVICES.into_iter().find(|service| leads_there(self.endpoint_url(service)))?;
+        Some(self.endpoint_setting(service))
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {

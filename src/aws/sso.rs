@@ -16,7 +16,7 @@ use log::debug;
 use zeroize::Zeroizing;
 
 use super::context::Context;
-use super::diagnose::{service_error, signed_out, unusable_answer};
+use super::diagnose::{service_error, signed_out};
 use super::sdk_config::without_repeats;
 use super::sdk_error::refusal;
 use super::signing_keys::SigningKeys;
@@ -53,7 +53,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
     let found = answer.role_credentials.unwrap_or_else(|| RoleCredentials::builder().build());
     let [id, secret, token] =
         [found.access_key_id(), found.secret_access_key(), found.session_token()].map(Option::unwrap_or_default);
-    SigningKeys::new(id, secret, Some(token)).map_err(|what| unusable_answer("SSO", what))
+    SigningKeys::new(id, secret, Some(token)).map_err(|what| context.unusable_answer("SSO", what))
 }
 
 /// Asks for a renewed sign-in, and returns the new content of its file; `None` if the service refuses.
@@ -78,7 +78,7 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
     // A sign-in that no request can hold would be in the way of every other until its time.
     let refresh_token = answer.refresh_token.filter(|token| !token.is_empty());
     let content = answer.access_token.and_then(|token| of.renewed(&token, life, refresh_token.as_deref()));
-    content.map(Some).ok_or_else(|| unusable_answer("SSO", "holds no valid sign-in"))
+    content.map(Some).ok_or_else(|| context.unusable_answer("SSO", "holds no valid sign-in"))
 }
 
 /// The user has no access any more.

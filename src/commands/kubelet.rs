@@ -233,7 +233,7 @@ fn session_name(subject: &str) -> String {
     else {
         return SESSION_NAME.to_owned();
     };
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
+    let allowed = |c: char| if config::is_of_session_name(c) { c } else { '-' };
     format!("{namespace}.{name}").chars().map(allowed).take(LONGEST_SESSION_NAME).collect()
 }
 

@@ -81,7 +81,7 @@ pub const REGISTRY_KEYS: &[ConfigKey] = &[
         name: "role_session_name",
         kind: "string",
         default: "docker-credential-ecr-login",
-        what: "The session name that CloudTrail shows. Requires role_arn.",
+        what: "The session name that CloudTrail shows: 2 to 64 letters, digits or +=,.@_-. Requires role_arn.",
         example: "\"builds\"",
     },
     ConfigKey {

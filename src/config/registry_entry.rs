@@ -6,7 +6,9 @@ use toml::Spanned;
 
 use super::source_text::SourceText;
 use super::target::{Caller, MappedProfile, Role, TokenOrigin, TokenProvider};
-use super::values::{ACCOUNT, GITHUB, ROLE_ARN_FORM, Text, ends_in_domain, is_role_arn, is_url, is_variable_name};
+use super::values::{
+    ACCOUNT, GITHUB, ROLE_ARN_FORM, Text, ends_in_domain, is_role_arn, is_session_name, is_url, is_variable_name,
+};
 use super::{SESSION_NAME, invalid};
 use crate::error::Failure;
 use crate::registry::{self, Account, Region, Registry};
@@ -58,9 +60,16 @@ impl RegistryEntry {
         let token = table.web_identity(source)?;
         let pattern = table.glob(source)?;
         table.check_role_arn(source)?;
-        let url = |url: &str| is_url(url).then(|| url.to_owned());
+        let url: fn(&str) -> Option<String> = |url| is_url(url).then(|| url.to_owned());
+        let name: fn(&str) -> Option<String> = |name| is_session_name(name).then(|| name.to_owned());
         let form = "write e.g. https://host";
         let endpoint_url = source.parse(table.endpoint_url.as_ref(), url, "endpoint_url: not a URL", form)?;
+        let session_name = source.parse(
+            table.role_session_name.as_ref(),
+            name,
+            "role_session_name: not 2 to 64 letters, digits or +=,.@_-",
+            "correct the name",
+        )?;
         let registry = table.registry(&pattern, source)?;
         let profile = table.profile.map(|name| {
             let setting = source.setting_of(&name);
@@ -72,7 +81,7 @@ impl RegistryEntry {
             let role = Role {
                 arn: arn.into_inner().0,
                 external_id: text(table.external_id),
-                session_name: text(table.role_session_name).unwrap_or_else(|| SESSION_NAME.to_owned()),
+                session_name: session_name.unwrap_or_else(|| SESSION_NAME.to_owned()),
                 region: table.region.map(Spanned::into_inner),
                 mfa_serial: None,
             };

@@ -48,6 +48,16 @@ pub(crate) fn is_role_arn(arn: &str) -> bool {
             && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()))
 }
 
+/// Whether the name of a role's session may have this character.
+pub(crate) fn is_of_session_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
+}
+
+/// Whether STS takes `name` for the session of a role.
+pub(super) fn is_session_name(name: &str) -> bool {
+    (2..=64).contains(&name.len()) && name.chars().all(is_of_session_name)
+}
+
 /// Whether a setting is the URL of a service. Errors do not quote it: there may be a password in it.
 pub(crate) fn is_url(url: &str) -> bool {
     let is_http = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https"));

@@ -37,6 +37,23 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 const KUBERNETES: &str = "kubernetes.io";
 const BOUND_TO: [&str; 2] = ["pod", "node"];
 
+/// What is wrong about a token by its form, as a hint without any of it. A container's may have a scheme before it.
+pub fn form_hint(token: &[u8], acceptor: Acceptor) -> Option<String> {
+    let is_blank = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+    let has_scheme = || token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer "));
+    let form = match token {
+        [0xef, 0xbb, 0xbf, ..] => "begins with a byte-order mark",
+        [b'"' | b'\'', ..] => "is in quotes",
+        [b'{', ..] => "is JSON",
+        [.., b'\n' | b'\r'] => "ends in a newline",
+        _ if is_blank(token.first()) => "begins with a blank",
+        _ if is_blank(token.last()) => "ends in a blank",
+        _ if acceptor == Acceptor::Sts && has_scheme() => "begins with 'Bearer '",
+        _ => return None,
+    };
+    Some(format!("the token {form}: write the token alone, e.g. with printf %s"))
+}
+
 /// The digest of a token: the same for all JWTs with the same claims, and another for each other token.
 pub(super) fn digest(token: &[u8], acceptor: Acceptor) -> String {
     let mut parts = KeyHasher::default();

@@ -80,7 +80,7 @@ pub use chain::{CredentialChain, profile_failure};
 pub use dependency::Observed;
 pub use footprint::Watch;
 pub use hash::CacheKey;
-pub use jwt::issuer_and_subject;
+pub use jwt::{Acceptor, form_hint, issuer_and_subject};
 pub use mfa::MfaDevice;
 pub use profiles::{Profile, Profiles, paths};
 pub use selected::Selected;

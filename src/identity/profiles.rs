@@ -112,6 +112,11 @@ impl Profiles {
         names.filter(|name| self.profile(name).is_none()).find_map(|name| self.misspelt(name))
     }
 
+    /// The files that are passed over as a whole, with the reason.
+    pub fn missing(&self) -> [Option<String>; 2] {
+        self.files.each_ref().map(SharedFile::missing)
+    }
+
     /// What was passed over in both files, with the reason.
     pub fn passed_over(&self) -> impl Iterator<Item = String> {
         self.files.iter().flat_map(SharedFile::passed_over)

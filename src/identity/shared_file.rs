@@ -180,10 +180,19 @@ impl SharedFile {
         self.ini.sections().filter(has).map(|section| meant_name(section.header))
     }
 
-    /// What was passed over, for people: lines, a section, or the whole file, which does not exist.
+    /// The whole file, for people, where it is a directory, or is named and does not exist.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self.content() {
+            Content::Absent if self.is_named => {
+                Some(format!("{} ({}), which does not exist", self.name(), self.kind.variable()))
+            }
+            Content::Unreadable(why) if why == input::DIRECTORY => Some(self.name()),
+            _ => None,
+        }
+    }
+
+    /// What was passed over, for people: lines, a section, or the whole file.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = String> {
-        let is_missing = self.is_named && matches!(self.content(), Content::Absent);
-        let missing = is_missing.then(|| format!("{} ({}), which does not exist", self.name(), self.kind.variable()));
         let replaced = (self.kind == Kind::Config && self.named("profile", "default").is_some())
             .then(|| self.ini.section("default"))
             .flatten();
@@ -191,7 +200,7 @@ impl SharedFile {
             .map(|default| format!("{}, line {}: [profile default] replaces [default]", self.name(), default.line));
         let lines =
             self.ini.passed_over.iter().map(|passed| format!("{}, line {}: {}", self.name(), passed.line, passed.why));
-        missing.into_iter().chain(replaced).chain(lines)
+        self.missing().into_iter().chain(replaced).chain(lines)
     }
 }
 

@@ -26,6 +26,7 @@
 //! | `name_servers` | which of several name servers is asked, and for how long; servers that answer for one kind of address alone |
 //! | `codes` | each stable code, provoked once, in a line for people |
 //! | `errors` | a message with a fix for each cause of a failure |
+//! | `hints` | fixes fit their causes: the setting, file or service that is in the way, and nothing that is not set |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
 //! | `interleavings` | every order in which processes meet in the cache, explored to the end |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
@@ -135,6 +136,7 @@ mod faults;
 mod fips;
 mod fixes;
 mod get_login_password;
+mod hints;
 mod hostile;
 mod hosts;
 mod identity;

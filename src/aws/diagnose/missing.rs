@@ -44,6 +44,9 @@ impl Context {
     pub(in crate::aws) fn no_credentials(&self, why: &str, hint: Option<&str>) -> Failure {
         let mut what = format!("no AWS credentials found; {}", self.describe_search());
         what.extend(self.identity.chain.passed_over.iter().map(|clause| format!("; {clause}")));
+        for file in self.identity.profiles.missing().into_iter().flatten() {
+            what = format!("{what}; {file}");
+        }
         if !why.is_empty() {
             what = format!("{what}; {why}");
         }

@@ -33,7 +33,7 @@ use super::sdk_error::{Refusal, causes, refusal};
 use crate::code::Code;
 use crate::config::Role;
 use crate::error::{Failure, one_line};
-use crate::identity::{IdentityToken, WebIdentity};
+use crate::identity::{Acceptor, IdentityToken, WebIdentity, form_hint};
 use crate::secret::Secret;
 
 impl Context {
@@ -51,10 +51,14 @@ impl Context {
     {
         match refusal(error, &self.last) {
             Some(refusal) => self.common_refusal(&refusal, service, caller).unwrap_or_else(|| of_call(&refusal)),
-            None => self
-                .transport_failure(error)
-                .unwrap_or_else(|| unreadable_answer(&format!("{service}'s answer"), error)),
+            None => self.no_refusal(service, is_asked(error), error),
         }
+    }
+
+    /// The failure for an error that is no refusal. Compiled once, and not for the errors of each call.
+    fn no_refusal(&self, service: &str, is_asked: bool, error: &(dyn Error + 'static)) -> Failure {
+        let unreadable = || self.unreadable_answer(&format!("{service}'s answer"), is_asked, error);
+        self.transport_failure(error).unwrap_or_else(unreadable)
     }
 
     /// Why STS gave no credentials for a web identity.
@@ -88,11 +92,6 @@ impl Context {
 
     fn web_identity_denied(&self, of: &WebIdentity, refusal: &Refusal, token: &Secret) -> Failure {
         let (token_name, hint) = match &of.token {
-            IdentityToken::File { .. } if token.expose().ends_with(['\n', '\r']) => (
-                "the web identity token".to_owned(),
-                "the token file ends in a newline, which belongs to no token: write it without one, e.g. with printf %s"
-                    .to_owned(),
-            ),
             IdentityToken::File { .. } => (
                 "the web identity token".to_owned(),
                 "check the role's trust policy, the token's audience and AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(),
@@ -116,6 +115,7 @@ impl Context {
                     .to_owned(),
             ),
         };
+        let hint = form_hint(token.expose().as_bytes(), Acceptor::Sts).unwrap_or(hint);
         // STS quotes invalid parameters.
         let mut quote = refusal.message.replace(token.expose().trim(), "…");
         let mut role = String::new();
@@ -123,8 +123,9 @@ impl Context {
             Some(arn) => role = format!(" for the role {arn}"),
             None => quote = quote.replace(&of.role_arn, "…"),
         }
-        if refusal.is_failure() {
-            return service_error("STS", &Refusal { message: quote, ..*refusal });
+        if refusal.is_failure() || refusal.is_of_setting() {
+            return service_error("STS", &Refusal { message: quote, ..*refusal })
+                .with_context(format!("no credentials of {}", self.source()));
         }
         let what = format!("STS does not accept {token_name}{role}: {}", refusal.name());
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
@@ -133,7 +134,7 @@ impl Context {
     /// Why STS gave no credentials for a role.
     pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
         if let Some(refusal) = refusal(error, &self.last) {
-            let of_sts = || refusal.is_failure().then(|| service_error("STS", &refusal));
+            let of_sts = || (refusal.is_failure() || refusal.is_of_setting()).then(|| service_error("STS", &refusal));
             return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).or_else(of_sts).map_or_else(
                 || self.role_denied(&refusal, role),
                 |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
@@ -141,7 +142,9 @@ impl Context {
         }
         match self.transport_failure(error) {
             Some(failure) => failure.with_context(format!("cannot request the role {} from STS", role.arn)),
-            None => unreadable_answer(&format!("STS's answer about the role {}", role.arn), error),
+            None => {
+                self.unreadable_answer(&format!("STS's answer about the role {}", role.arn), is_asked(error), error)
+            }
         }
     }
 
@@ -189,27 +192,43 @@ impl Context {
             .quoting(&refusal.message)
         })
     }
-}
 
-/// An answer with what no request can use; `what` completes a sentence about it.
-pub(super) fn unusable_answer(service: &str, what: &str) -> Failure {
-    let what = format!("the answer of {service} {what}");
-    Failure::new(Code::AnswerInvalid, what, "check AWS_ENDPOINT_URL and the proxy")
-}
-
-/// An answer of AWS that is neither a result nor a refusal. What the SDK says about a request that it could not even make is
-/// about its own code.
-fn unreadable_answer<E: Error + 'static>(answer: &str, error: &SdkError<E, HttpResponse>) -> Failure {
-    if matches!(error, SdkError::ConstructionFailure(_)) {
-        return Failure::new(
-            Code::CredentialsInvalid,
-            format!("{answer} was not asked for: no request can hold one of the credentials or settings"),
-            "sign in again, and check the profile for characters that do not belong there",
-        );
+    /// An answer with what no request can use; `what` completes a sentence about it.
+    pub(super) fn unusable_answer(&self, service: &str, what: &str) -> Failure {
+        let what = format!("the answer of {service} {what}");
+        Failure::new(Code::AnswerInvalid, what, self.check(PORTAL))
     }
-    Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), "try again; check AWS_ENDPOINT_URL")
-        .quoting(&one_line(&causes(error)))
+
+    /// An answer of AWS that is neither a result nor a refusal. What the SDK says about a request that it could not even make is
+    /// about its own code.
+    fn unreadable_answer(&self, answer: &str, is_asked: bool, error: &(dyn Error + 'static)) -> Failure {
+        if !is_asked {
+            return Failure::new(
+                Code::CredentialsInvalid,
+                format!("{answer} was not asked for: no request can hold one of the credentials or settings"),
+                "sign in again, and check the profile for characters that do not belong there",
+            );
+        }
+        Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), self.check(PORTAL))
+            .quoting(&one_line(&causes(error)))
+    }
+
+    /// The advice to check `rest`, and the setting that the endpoint of the last request comes from, if one does.
+    pub(super) fn check(&self, rest: &str) -> String {
+        match self.identity.setting_of_endpoint(&self.target, &self.last.authority()) {
+            Some(setting) => format!("check {setting}, and {rest}"),
+            None => format!("check {rest}"),
+        }
+    }
 }
+
+/// Whether the SDK could make the request.
+fn is_asked<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    !matches!(error, SdkError::ConstructionFailure(_))
+}
+
+/// What to check where something else than AWS seems to answer.
+pub(super) const PORTAL: &str = "whether a proxy or a captive portal answers";
 
 /// A part of the message of STS about an MFA code that is wrong or was used before.
 const WRONG_CODE: &str = "invalid MFA one time pass code";

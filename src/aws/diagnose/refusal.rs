@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::PORTAL;
 use crate::aws::context::Context;
 use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
@@ -39,13 +40,8 @@ impl Context {
                 proxy.hint(),
             ));
         }
-        (is_redirect || refusal.message.is_empty()).then(|| {
-            Failure::new(
-                Code::AnswerInvalid,
-                format!("{authority} answered with {what}"),
-                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
-            )
-        })
+        (is_redirect || refusal.message.is_empty())
+            .then(|| Failure::new(Code::AnswerInvalid, format!("{authority} answered with {what}"), self.check(PORTAL)))
     }
 }
 

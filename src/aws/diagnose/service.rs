@@ -59,7 +59,8 @@ impl Context {
 /// An error of a service other than ECR that has no meaning of its own. The service got a secret, and may quote it.
 pub(in crate::aws) fn service_error(service: &str, refusal: &Refusal) -> Failure {
     let what = format!("{service} {}: {}", refused_or_failed(refusal), refusal.name());
-    let failure = Failure::new(Code::ServiceError, what, advice(refusal)).quoting(&refusal.message);
+    let code = if refusal.is_of_setting() { Code::SettingInvalid } else { Code::ServiceError };
+    let failure = Failure::new(code, what, advice(refusal)).quoting(&refusal.message);
     failure.refused(refusal.refuses_identity())
 }
 
@@ -68,7 +69,11 @@ fn refused_or_failed(refusal: &Refusal) -> &'static str {
 }
 
 fn advice(refusal: &Refusal) -> &'static str {
-    if refusal.is_failure() {
+    if refusal.is_of_setting() {
+        "correct the setting that STS names, e.g. role_session_name, AWS_ROLE_SESSION_NAME or external_id"
+    } else if refusal.is_of_provider() {
+        "try again later: STS cannot reach the identity provider"
+    } else if refusal.is_failure() {
         "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
     } else {
         "try again; if the error persists, check the credentials and the endpoint settings"

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use rustls::CertificateError;
 
+use super::PORTAL;
 use crate::aws::context::Context;
 use crate::aws::http::{CHECK_NAME_SERVERS, NamedProxy, TransportError, host_of, is_local};
 use crate::aws::sdk_error::chain;
@@ -13,7 +14,7 @@ use crate::error::{Failure, system_limit};
 
 impl NamedProxy {
     /// The fix for a failure of this proxy.
-    pub(super) fn hint(&self) -> String {
+    pub(in crate::aws) fn hint(&self) -> String {
         format!("check {} and its user and password, or add the host to NO_PROXY", self.variable)
     }
 }
@@ -54,7 +55,7 @@ impl Context {
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
                 format!("the TLS connection with {authority} failed: {cause}"),
-                "check AWS_ENDPOINT_URL, and the proxies and firewalls on the way",
+                self.check("the proxies and firewalls on the way"),
             ),
             (TransportError::BadProxy(variable, _), _) => Failure::new(
                 Code::SettingInvalid,
@@ -71,14 +72,23 @@ impl Context {
             _ if cause.is_of_answer() => Failure::new(
                 Code::AnswerInvalid,
                 format!("what {authority} answers cannot be read: {cause}"),
-                "check AWS_ENDPOINT_URL, and whether a proxy or a captive portal answers",
+                self.check(PORTAL),
             ),
             (_, Some(proxy)) => Failure::new(
                 Code::Proxy,
                 format!("the proxy {} does not connect to {authority}: {cause}", proxy.authority),
                 proxy.hint(),
             ),
-            (_, None) => unreachable(&authority, cause),
+            (_, None) => {
+                let hint = if cause.is_of_name_server() {
+                    CHECK_NAME_SERVERS.to_owned()
+                } else if is_local(host_of(&authority)) {
+                    "check that the service there is running".to_owned()
+                } else {
+                    self.check("the network, HTTPS_PROXY, a VPC endpoint if there is one, and the region")
+                };
+                Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}: {cause}"), hint)
+            }
         }
     }
 }
@@ -96,17 +106,6 @@ fn describe_certificate_error(error: &CertificateError) -> &'static str {
         _ if is_authority_itself(error) => "it is that of an authority itself, and not one of these",
         _ => "it does not pass verification",
     }
-}
-
-fn unreachable(authority: &str, cause: &TransportError) -> Failure {
-    let hint = if cause.is_of_name_server() {
-        CHECK_NAME_SERVERS
-    } else if is_local(host_of(authority)) {
-        "check that the service there is running"
-    } else {
-        "check the network, HTTPS_PROXY, AWS_ENDPOINT_URL, a VPC endpoint if there is one, and the region"
-    };
-    Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}: {cause}"), hint)
 }
 
 #[cfg(test)]

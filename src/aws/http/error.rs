@@ -89,6 +89,14 @@ impl TransportError {
         alert.map_or(Self::Http(error), |alert| Self::Tls(rustls::Error::AlertReceived(alert)))
     }
 
+    /// A body that does not come to its end belongs to an answer.
+    pub(super) fn from_body(error: hyper::Error) -> Self {
+        match Self::from_http(error) {
+            Self::Http(error) if !has_broken_body(&error) => Self::Unusable("was cut off"),
+            error => error,
+        }
+    }
+
     /// tokio-rustls wraps its errors in `io::Error`.
     pub(super) fn from_io(error: io::Error) -> Self {
         match error.downcast::<rustls::Error>() {
@@ -116,6 +124,9 @@ impl fmt::Display for TransportError {
             }
             Self::Connect(error) => error.fmt(f),
             Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
+            Self::Tls(rustls::Error::InvalidMessage(_)) => {
+                f.write_str("what is there does not speak TLS; its URL may have to begin with http://")
+            }
             Self::Tls(error) => error.fmt(f),
             Self::NotFips => f.write_str("the cryptography is not in FIPS mode"),
             Self::BadProxy(variable, wrong) => write!(f, "{variable} {wrong}"),

@@ -30,9 +30,10 @@ pub(in crate::aws) struct Limits {
 /// An answer that was read to its end.
 pub(in crate::aws) type Answer = Response<Zeroizing<Vec<u8>>>;
 
-/// The value of a header that holds a secret. `None` when it is blank or has characters that no header has.
+/// The value of a header that holds a secret. `None` when it is blank or has characters other than visible ASCII and blanks.
 pub(in crate::aws) fn secret_value(secret: &[u8]) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(secret).ok().filter(|value| !value.as_bytes().trim_ascii().is_empty())?;
+    let is_secret = |value: &HeaderValue| value.to_str().is_ok_and(|text| !text.trim().is_empty());
+    let mut value = HeaderValue::from_bytes(secret).ok().filter(is_secret)?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
-use http::{Request, StatusCode};
+use http::Request;
 
 use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, locked};
 use crate::aws::dns::Resolver;
@@ -27,10 +27,10 @@ struct Last {
     /// Host and port that it went to; empty before the first request.
     authority: String,
     proxy: Option<NamedProxy>,
+    /// Whether there is a connection for it.
+    is_connected: bool,
     /// The role that is requested from STS.
     role: Option<String>,
-    /// The status of the answer.
-    status: Option<StatusCode>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
     /// The tokens that it sent in headers, without the scheme before them, and its body.
@@ -51,7 +51,11 @@ impl LastRequest {
         let tokens = TOKENS.iter().filter_map(|name| request.headers().get(*name)?.to_str().ok()?.rsplit(' ').next());
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
         let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).collect();
-        *self.last() = Last { authority, proxy, role, status: None, date: None, sent };
+        *self.last() = Last { authority, proxy, is_connected: false, role, date: None, sent };
+    }
+
+    pub(super) fn set_connected(&self) {
+        self.last().is_connected = true;
     }
 
     /// Whether the last request had this text in a token or in its body.
@@ -67,14 +71,9 @@ impl LastRequest {
         tokens.fold(text, |text, token| text.replace(token, "…"))
     }
 
-    pub(super) fn set_answer(&self, status: StatusCode, date: Option<DateTime>) {
-        let mut last = self.last();
-        (last.status, last.date) = (Some(status), date);
-    }
-
-    /// The status of the last answer; `None` when the last request has none.
-    pub(in crate::aws) fn status(&self) -> Option<StatusCode> {
-        self.last().status
+    /// Sets the time that its answer says.
+    pub(super) fn set_date(&self, date: Option<DateTime>) {
+        self.last().date = date;
     }
 
     /// Sets the role that is requested next.
@@ -104,11 +103,15 @@ impl LastRequest {
 
     /// The failure when the time is over, and the last request has no answer.
     pub(in crate::aws) fn timed_out(&self, source: &Source) -> Failure {
-        let Last { authority, proxy, role, .. } = &*self.last();
+        let Last { authority, proxy, is_connected, role, .. } = &*self.last();
         let host = host_of(proxy.as_ref().map_or(authority, |proxy| &proxy.authority));
         if self.resolver.is_waiting_for(host) {
             let what = format!("the name {host} could not be resolved in time");
             return Failure::new(Code::Timeout, what, format!("{CHECK_NAME_SERVERS}, or raise AWS_ECR_TIMEOUT"));
+        }
+        if let (Some(proxy), false) = (proxy, is_connected) {
+            let what = format!("the proxy {} did not connect to {authority} in time", proxy.authority);
+            return Failure::new(Code::Timeout, what, format!("{}, or raise AWS_ECR_TIMEOUT", proxy.hint()));
         }
         let first = source.asks_before_aws();
         let who = match (first, role) {

@@ -187,7 +187,7 @@ impl Network {
             // The SDK would correct its clock by it, and panics over a time that a retry cannot state.
             head.headers.remove(DATE);
         }
-        self.0.last.set_answer(head.status, date);
+        self.0.last.set_date(date);
         let body = within(limits.read_timeout(), TransportError::SlowAnswer, whole(body)).await?;
         Ok(Response::from_parts(head, body))
     }
@@ -200,6 +200,7 @@ impl Network {
         limits: &HttpConnectorSettings,
     ) -> Result<Response<Incoming>, TransportError> {
         let send_over = async |mut connection: Connection, request| {
+            self.0.last.set_connected();
             let answer = async { connection.send_request(request).await.map_err(TransportError::from_http) };
             let answer = within(limits.read_timeout(), TransportError::SlowAnswer, answer).await?;
             *locked(&self.0.kept) = Some((origin(uri), connection));
@@ -269,7 +270,7 @@ async fn whole(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, TransportError>
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
     while let Some(frame) = body.frame().await {
-        bytes.extend(frame.map_err(TransportError::from_http)?.into_data().unwrap_or_default());
+        bytes.extend(frame.map_err(TransportError::from_body)?.into_data().unwrap_or_default());
         if bytes.len() > LARGEST_ANSWER {
             return Err(TransportError::Unusable("is larger than 1 MiB, the limit"));
         }

@@ -95,7 +95,8 @@ fn check_aws_files(checker: Checker) -> Option<Check> {
     let shown: Vec<String> = lines.by_ref().take(SHOWN).collect();
     let more = Some(lines.count()).filter(|more| *more > 0).map(|more| format!("; and {more} more"));
     let what = format!("passed over {}{}", shown.join("; "), more.unwrap_or_default());
-    let failure = Failure::new(Code::SettingPassedOver, what, "correct or remove the lines");
+    let failure =
+        Failure::new(Code::SettingPassedOver, what, "correct or remove them, or the variable that names the file");
     (!shown.is_empty()).then(|| Check::warned(Name::Profiles, failure))
 }
 

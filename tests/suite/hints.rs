@@ -1,0 +1,235 @@
+//! Each fix fits its cause: it names the setting, the file or the service that is in the way, and nothing that is not set.
+
+use std::fs;
+
+use crate::HOST;
+use crate::helper::Helper;
+use crate::issuers::{LOGIN, log_in};
+use crate::support::aws::{Aws, Plan};
+
+/// An `aws login` session that has expired, and whose file the AWS CLI did not write like this.
+#[test]
+fn a_damaged_session_of_aws_login_is_named_and_blamed_on_no_answer() {
+    let aws = Aws::start();
+    for (from, to) in [
+        ("\"clientId\"", "\"client\""),
+        ("\"refreshToken\"", "\"refresh\""),
+        ("\"dpopKey\"", "\"key\""),
+        ("\"accountId\"", "\"account\""),
+        ("\"accessKeyId\"", "\"access\""),
+        ("EC PRIVATE", "RSA PRIVATE"),
+        ("MHcCAQ", "AHcCAQ"),
+    ] {
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_PROFILE", "l");
+        helper.write(".aws/config", &format!("[profile l]\nregion = us-east-1\nlogin_session = {LOGIN}\n"));
+        let file = log_in(&helper, "ASIA-login", "2020-01-01T00:00:00Z");
+        let session = fs::read_to_string(&file).expect("a session");
+        assert!(session.contains(from), "{session}");
+        fs::write(&file, session.replace(from, to)).expect("a write");
+        let line = helper.get(HOST).error().to_owned();
+        for words in ["its file ", "is damaged", "run 'aws login --profile l'", "[E-LOGIN-EXPIRED]"] {
+            assert!(line.contains(words), "{words} in {line}");
+        }
+        assert!(!line.contains("HTTP") && !line.contains("AWS_ENDPOINT_URL"), "{line}");
+    }
+    assert_eq!(aws.count(), 0, "nothing is asked");
+}
+
+const ROLE: &str = "arn:aws:iam::111122223333:role/R";
+
+/// STS that refuses everything, by this code and message.
+fn refusing(code: &'static str, message: &'static str) -> Aws {
+    let failure = (400, code, message);
+    Aws::with(Plan { service: "sts", failures: usize::MAX, failure, ..Plan::default() })
+}
+
+/// The programs that write a token into a file, and the people who copy one, add to it.
+#[test]
+fn what_is_wrong_about_the_form_of_a_token_is_said_without_the_token() {
+    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln";
+    let forms = [
+        ("\u{feff}@", "begins with a byte-order mark"),
+        ("\"@\"", "is in quotes"),
+        ("'@'", "is in quotes"),
+        ("{\"value\":\"@\"}", "is JSON"),
+        ("@ ", "ends in a blank"),
+        ("@\r\n", "ends in a newline"),
+        ("\n@", "begins with a blank"),
+        (" @", "begins with a blank"),
+        ("Bearer @", "begins with 'Bearer '"),
+    ];
+    let aws = refusing("InvalidIdentityToken", "The ID Token provided is not a valid JWT");
+    let web = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ROLE_ARN", ROLE);
+    let file = web.home().join("token");
+    let web = web.var("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    for (form, words) in forms {
+        web.write("token", &form.replace('@', JWT));
+        let line = web.get(HOST).error().to_owned();
+        assert!(line.contains(&format!("the token {words}")) && !line.contains("trust policy"), "{form:?}: {line}");
+        assert!(!line.contains(JWT) && line.contains("[E-WEB-IDENTITY-DENIED]"), "{line}");
+        crate::helper::outlive_failures(&web);
+    }
+    let variable = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ECR_WEB_IDENTITY", "env:ID_TOKEN");
+    let variable = variable.var("AWS_ECR_ROLE_ARN", ROLE).var("ID_TOKEN", &format!("\"{JWT}\""));
+    let line = variable.get(HOST).error().to_owned();
+    assert!(line.contains("the token is in quotes") && !line.contains(JWT), "{line}");
+
+    let container = Aws::with(Plan {
+        service: "container",
+        failures: usize::MAX,
+        failure: (401, "Unauthorized", "denied"),
+        ..Plan::default()
+    });
+    let helper = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/c", container.url()));
+    let helper = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    let file = helper.write("token", JWT);
+    let helper = helper.var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    for (form, words) in forms {
+        let is_sent = !form.contains(['\u{feff}', '\n']);
+        helper.write("token", &form.replace('@', JWT));
+        let before = container.count();
+        let line = helper.get(HOST).error().to_owned();
+        let words = if form.starts_with("Bearer") { "check the token in AWS_CONTAINER" } else { words };
+        assert!(line.contains(words) && !line.contains(JWT), "{form:?}: {line}");
+        assert_eq!(container.count() > before, is_sent, "{form:?}: {line}");
+        crate::helper::outlive_failures(&helper);
+    }
+    helper.write("token", "b\u{e4}r");
+    assert!(helper.get(HOST).error().contains("holds characters that are invalid in a token"));
+}
+
+/// Neither the token nor the trust policy is the cause.
+#[test]
+fn what_sts_says_about_its_peers_and_about_settings_is_no_denial_of_the_role() {
+    let name = "1 validation error detected: Value 'my builds' at 'roleSessionName' failed to satisfy constraint";
+    for (code, message, words) in [
+        (
+            "IDPCommunicationError",
+            "The identity provider could not be reached",
+            &["try again", "identity provider"][..],
+        ),
+        ("ValidationError", name, &["roleSessionName", "correct the setting that STS names", "role_session_name"]),
+    ] {
+        let aws = refusing(code, message);
+        let helper = Helper::of(&aws).var("AWS_MAX_ATTEMPTS", "1").var("AWS_ECR_ROLE_ARN_111122223333", ROLE);
+        let web = Helper::bare().var("AWS_MAX_ATTEMPTS", "1").var("AWS_ENDPOINT_URL", &aws.url());
+        let token = web.write("token", "t0k3n").display().to_string();
+        let web = web.var("AWS_ROLE_ARN", ROLE).var("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+        for helper in [helper, web] {
+            let line = helper.get(HOST).error().to_owned();
+            assert!(words.iter().chain([&code]).all(|words| line.contains(words)), "{line}");
+            assert!(!line.contains("trust policy") && !line.contains("DENIED"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_role_session_name_that_sts_never_takes_is_refused_where_it_is_written() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let long = "x".repeat(65);
+    for (name, is_one) in
+        [("my builds", false), ("a", false), ("b\u{e4}r", false), (&*long, false), ("a_b+=,.@-", true)]
+    {
+        let table = format!("[[registry]]\nmatch = '*'\nrole_arn = '{ROLE}'\nrole_session_name = '{name}'\n");
+        helper.write(".config/docker-credential-ecr-login/config.toml", &table);
+        let ran = helper.get(HOST);
+        let line = &ran.stdout;
+        let is_refused =
+            line.contains("config.toml, line 4: role_session_name: ") && line.contains("[E-CONFIG-INVALID]");
+        assert_eq!((ran.code == Some(0), is_refused), (is_one, !is_one), "{name}: {line}");
+    }
+}
+
+#[test]
+fn the_fix_names_the_setting_that_the_endpoint_comes_from() {
+    let portal = crate::hostile::answering_with(axum::http::StatusCode::OK, "<html>".to_owned());
+    let own = || Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", "").var("AWS_MAX_ATTEMPTS", "1");
+    let config = own();
+    let table = format!("[[registry]]\nmatch = '*'\nendpoint_url = '{portal}'\n");
+    config.write(".config/docker-credential-ecr-login/config.toml", &table);
+    let profile = own();
+    profile.write(".aws/config", &format!("[default]\nregion = us-east-1\nendpoint_url = {portal}\n"));
+    let services = own();
+    let section = format!("[default]\nservices = s\n[services s]\necr =\n  endpoint_url = {portal}\n");
+    services.write(".aws/config", &section);
+    let of_profile = "the endpoint_url for ECR of profile 'default' in ";
+    for (helper, setting) in [
+        (config, "endpoint_url in the configuration file"),
+        (profile, of_profile),
+        (services, of_profile),
+        (own().var("AWS_ENDPOINT_URL_ECR", &portal), "AWS_ENDPOINT_URL_ECR"),
+        (own().var("AWS_ENDPOINT_URL_STS", &portal).var("AWS_ECR_ROLE_ARN_111122223333", ROLE), "AWS_ENDPOINT_URL_STS"),
+        (own().var("AWS_ENDPOINT_URL", &portal), "AWS_ENDPOINT_URL"),
+    ] {
+        let line = helper.get(HOST).error().to_owned();
+        let hint = line.split("; ").find(|part| part.contains("check ")).unwrap_or_default();
+        assert!(hint.contains(setting), "{setting} in {line}");
+        assert_eq!(hint.contains("AWS_ENDPOINT_URL"), setting.contains("AWS_ENDPOINT_URL"), "{line}");
+        assert_eq!(hint.contains("AWS_ENDPOINT_URL,"), setting == "AWS_ENDPOINT_URL", "{line}");
+    }
+    let args = ["get-login-password", "--endpoint-url", &portal, HOST];
+    let ran = own().run(&args, "");
+    assert!(ran.stderr.contains(" or --endpoint-url, and "), "{ran:?}");
+}
+
+/// A limit that is shorter than those of a request.
+#[test]
+fn what_was_waited_for_is_named_when_the_time_is_over() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://{}", silent.local_addr().expect("an address"));
+    let container = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &silent).var("AWS_ECR_TIMEOUT", "1s");
+    let line = container.get(HOST).error().to_owned();
+    assert!(line.contains("the container's endpoint: ") && line.contains("the URI that names it"), "{line}");
+    let proxy = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s");
+    let line = proxy.var("HTTPS_PROXY", &silent).var("AWS_ECR_TIMEOUT", "1s").get(HOST).error().to_owned();
+    let words = format!("the proxy {} did not connect to api.ecr.us-east-1.amazonaws.com in time", &silent[7..]);
+    assert!(line.contains(&words) && line.contains("check HTTPS_PROXY") && !line.contains("VPC"), "{line}");
+}
+
+#[test]
+fn an_answer_that_was_cut_off_or_that_is_no_tls_was_reached() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{".to_owned();
+    let url = crate::hostile::answering_with_bytes(head);
+    let line = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &url).get(HOST).error().to_owned();
+    assert!(line.contains("its answer was cut off") && line.contains("[E-ANSWER-INVALID]"), "{line}");
+    let plain = Aws::start().url().replace("http:", "https:");
+    let helper = Helper::of(&Aws::start()).var("AWS_ENDPOINT_URL", &plain);
+    let proxy = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s");
+    for helper in [helper, proxy.var("HTTPS_PROXY", &plain)] {
+        let line = helper.var("AWS_MAX_ATTEMPTS", "1").get(HOST).error().to_owned();
+        assert!(line.contains("does not speak TLS; its URL may have to begin with http://"), "{line}");
+        assert!(!line.contains("InvalidContentType"), "{line}");
+    }
+}
+
+/// As docker makes one for a mount whose source is absent. It counts as an absent file, as for the AWS CLI.
+#[test]
+fn a_directory_in_the_place_of_an_aws_file_is_named() {
+    for (path, variable) in [
+        (".aws/credentials", None),
+        (".aws/config", None),
+        ("d", Some("AWS_SHARED_CREDENTIALS_FILE")),
+        ("d", Some("AWS_CONFIG_FILE")),
+    ] {
+        let mut helper = Helper::bare();
+        let dir = helper.home().join(path);
+        fs::create_dir_all(&dir).expect("a directory");
+        if let Some(variable) = variable {
+            helper.set(variable, dir.to_str().expect("UTF-8"));
+        }
+        let name = format!("{} (it is a directory)", dir.display());
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains("no AWS credentials found") && line.contains(&name), "{line}");
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(
+            report.contains(&format!("passed over {name}")) && report.contains("W-SETTING-PASSED-OVER"),
+            "{report}"
+        );
+        assert!(report.contains("variable that names"), "{report}");
+        helper.set("AWS_ECR_LOG", "info");
+        crate::helper::outlive_failures(&helper);
+        let log = helper.get(HOST).stderr;
+        assert!(log.contains("passed over") && log.contains(&name), "{log}");
+    }
+}
