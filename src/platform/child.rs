@@ -33,8 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 /// The longest time between two looks for orphans that have ended.
 const LONGEST_REST: Duration = Duration::from_millis(100);
 
-/// How long more output is waited for once the program has ended: a job that it leaves behind may hold the output. Long enough for
-/// what still runs of a pipeline whose first process was the program.
+/// How long more output is waited for once the program has failed, or has ended and printed something: a job that it leaves behind may
+/// hold the output. Long enough for what still runs of a pipeline whose first process was the program. Where it has printed nothing yet,
+/// that job is what prints.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the end of standard error is waited for once the program and its output have ended.
@@ -182,7 +183,12 @@ fn converse(
         } else {
             reap_orphans();
         }
-        let until = deadline.min(latest + if has_output { LINGER } else { LONGEST_SILENCE });
+        let is_missing = output.is_empty() && ended.is_some_and(|status: ExitStatus| status.success());
+        let until = match has_output {
+            true => deadline.min(latest + LINGER),
+            false if is_missing => deadline,
+            false => deadline.min(latest + LONGEST_SILENCE),
+        };
         let wait = match ended {
             Some(status) if has_output && has_errors || now >= until => {
                 return Ok(Finished { output, errors, status });
