@@ -1,5 +1,7 @@
 //! Masks what may be a secret in the text of services, programs and settings, before a line or the log quotes it.
 
+use std::path::Path;
+
 use crate::text::{beginning, words};
 
 /// The longest quote, in characters.
@@ -108,6 +110,18 @@ fn mask_long(part: &str) -> String {
     let name = part.trim_end_matches('/');
     let is_long = name.len() > LONGEST_NAME && is_random(name);
     if is_long { part.replace(name, "…") } else { part.to_owned() }
+}
+
+/// The path of a file as a setting names it, where a token may stand in the place of the path.
+pub fn path(path: &Path) -> String {
+    let text = path.display().to_string();
+    if path.is_absolute() { text.split_inclusive(['/', '\\']).map(mask_long).collect() } else { without_secrets(&text) }
+}
+
+/// Whether a part of the value of a setting is longer than names are there, and so may be a token.
+pub fn may_hold_token(value: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+=_.-~".contains(c);
+    value.split(|c| !is_part(c)).any(|part| part.len() > LONGEST_NAME && is_random(part))
 }
 
 /// Masks one setting, or one word.

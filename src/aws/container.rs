@@ -93,7 +93,12 @@ fn keys(answer: &Answer, container: &Container, context: &Context) -> Result<Sig
     let status = answer.status().as_u16();
     if status != 200 {
         let (code, hint) = match status {
-            401 | 403 => (Code::CredentialsInvalid, "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            401 | 403 if container.has_token_file() => {
+                (Code::CredentialsInvalid, "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+            }
+            401 | 403 if container.token(context.env()).is_some() => {
+                (Code::CredentialsInvalid, "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN")
+            }
             429 => (Code::Throttled, "try again later"),
             500.. => (Code::ServiceError, "try again later, and check the agent on this node"),
             _ => (Code::CredentialsInvalid, "check the role of the task or pod, and the URI that names the endpoint"),

@@ -1,5 +1,6 @@
 //! The settings that the SDK's clients look up: the environment and the selected profile, as they were read for the identity.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,8 +81,11 @@ impl Identity {
         if leads_there(target.endpoint_url.as_deref()) {
             return Some("endpoint_url in the configuration file, or --endpoint-url".to_owned());
         }
-        let service = SERVICES.into_iter().find(|service| leads_there(self.endpoint_url(service)))?;
-        Some(self.endpoint_setting(service))
+        let other = if target.registry.is_public() { "ECR" } else { "ECR PUBLIC" };
+        let services =
+            SERVICES.into_iter().filter(|service| *service != other && leads_there(self.endpoint_url(service)));
+        let settings: BTreeSet<_> = services.map(|service| self.endpoint_setting(service)).collect();
+        (!settings.is_empty()).then(|| settings.into_iter().collect::<Vec<_>>().join(" or "))
     }
 
     pub(super) fn flag(&self, variable: &str, key: &str) -> Option<bool> {

@@ -67,7 +67,7 @@ impl RegistryEntry {
         let session_name = source.parse(
             table.role_session_name.as_ref(),
             name,
-            "role_session_name: not 2 to 64 letters, digits or +=,.@_-",
+            "role_session_name: not up to 64 letters, digits or +=,.@_-",
             "correct the name",
         )?;
         let registry = table.registry(&pattern, source)?;

@@ -55,7 +55,7 @@ pub(crate) fn is_of_session_name(c: char) -> bool {
 
 /// Whether STS takes `name` for the session of a role.
 pub(super) fn is_session_name(name: &str) -> bool {
-    (2..=64).contains(&name.len()) && name.chars().all(is_of_session_name)
+    (1..=64).contains(&name.len()) && name.chars().all(is_of_session_name)
 }
 
 /// Whether a setting is the URL of a service. Errors do not quote it: there may be a password in it.

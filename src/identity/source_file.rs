@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::input::{self, Content, ReadError, Reading};
+use crate::quote;
 
 /// A file, and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl SourceFile {
                 (format!("cannot be read: {why}{}", input::obstacle(path)), "check its owner, mode and kind")
             }
         };
-        Err(Failure::new(Code::SourceFile, format!("the {name} {} ({setting}) {why}", path.display()), hint))
+        Err(Failure::new(Code::SourceFile, format!("the {name} {} ({setting}) {why}", quote::path(path)), hint))
     }
 
     /// Reads a file of at most `limit` bytes, by `deadline`.
@@ -53,6 +54,6 @@ impl SourceFile {
 
 /// The failure for a file that cannot be read to its end.
 pub(super) fn unusable(path: &Path, why: impl Display) -> Failure {
-    let what = format!("the file {} cannot be used: {why}", path.display());
+    let what = format!("the file {} cannot be used: {why}", quote::path(path));
     Failure::new(Code::SourceFile, what, "correct the file, or the setting that names it")
 }

@@ -34,8 +34,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// How long more output is waited for once the program has failed, or has ended and printed something: a job that it leaves behind may
-/// hold the output. Long enough for what still runs of a pipeline whose first process was the program. Where it has printed nothing yet,
-/// that job is what prints.
+/// hold the output. Long enough for what still runs of a pipeline whose first process was the program. Where a program that is
+/// run for its output has printed nothing yet, that job is what prints.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the end of standard error is waited for once the program and its output have ended.
@@ -116,7 +116,8 @@ fn refuse_loop() -> Result<(), ChildError> {
     if ancestors_with_this_program() > MOST_ANCESTORS { Err(ChildError::Loop) } else { Ok(()) }
 }
 
-/// Runs `command` with `input` until `deadline` at the latest, and passes its standard error to `relay` as it comes.
+/// Runs `command` with `input` until `deadline` at the latest, and passes its standard error to `relay` as it comes. A program without
+/// input is one that is run for its output.
 pub fn run_child(
     mut command: Command,
     input: Option<Zeroizing<Vec<u8>>>,
@@ -127,7 +128,8 @@ pub fn run_child(
     let stdin = if input.is_some() { Stdio::piped() } else { no_input().map_err(ChildError::NotStarted)? };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut child, family) = Family::start(&mut command).map_err(ChildError::NotStarted)?;
-    let mut finished = converse(&mut child, &family, input, relay, deadline);
+    let is_for_output = input.is_none();
+    let mut finished = converse(&mut child, &family, input, relay, is_for_output, deadline);
     if let Err(error) = &mut finished {
         let is_all = family.kill(&mut child);
         if let (false, ChildError::TimedOut(kill) | ChildError::TooMuchOutput(_, kill)) = (is_all, error) {
@@ -158,6 +160,7 @@ fn converse(
     family: &Family,
     input: Option<Zeroizing<Vec<u8>>>,
     relay: Option<Relay>,
+    is_for_output: bool,
     deadline: Instant,
 ) -> Result<Finished, ChildError> {
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
@@ -183,7 +186,7 @@ fn converse(
         } else {
             reap_orphans();
         }
-        let is_missing = output.is_empty() && ended.is_some_and(|status: ExitStatus| status.success());
+        let is_missing = is_for_output && output.is_empty() && ended.is_some_and(|status: ExitStatus| status.success());
         let until = match has_output {
             true => deadline.min(latest + LINGER),
             false if is_missing => deadline,

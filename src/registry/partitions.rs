@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Wrong;
 use super::host::is_number;
+use crate::quote::may_hold_token;
 
 /// A region: one that is known, or another name of the same form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,10 @@ impl FromStr for Region {
     type Err = Wrong;
 
     fn from_str(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong(format!("the region '{text}' does not have the form of one, e.g. eu-west-1"));
+        let wrong = || {
+            let shown = if may_hold_token(text) { "…" } else { text };
+            Wrong(format!("the region '{shown}' does not have the form of one, e.g. eu-west-1"))
+        };
         Partition::find(text).map(|_| Self(text.to_owned())).ok_or_else(wrong)
     }
 }

@@ -94,7 +94,8 @@ impl<'a> Authenticator<'a> {
     /// Reads the settings, and renews the sign-in if it expires soon.
     pub fn identity(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
         let identity = self.read(deadline)?;
-        match self.renew(&identity, deadline)? {
+        let renewal = self.renew(&identity, deadline);
+        match renewal.inspect_err(|failure| forget_if_refused(self.env, &identity, None, failure))? {
             Renewal::Renewed => self.read(deadline),
             Renewal::Unchanged => Ok(identity),
         }

@@ -673,6 +673,19 @@ fn a_program_that_has_ended_is_not_waited_for_and_its_job_goes_on() {
     }
 }
 
+/// The protocol wants no output of these two.
+#[test]
+fn a_fallback_helper_that_leaves_a_job_and_prints_nothing_is_not_waited_for() {
+    let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "60s");
+    let helper = with_program(helper, "fallback", "sleep 300 & echo $! >\"$HOME/job\"\n");
+    let credential = r#"{"ServerURL":"ghcr.io","Username":"u","Secret":"s"}"#;
+    for (action, input) in [("store", credential), ("erase", "ghcr.io")] {
+        let ran = helper.run(&[action], input);
+        let _ = Command::new("kill").arg(pid_in(&helper, "job")).stderr(Stdio::null()).status();
+        assert!(ran.code == Some(0) && ran.took < limit(Duration::from_secs(10)), "{action}: {ran:?}");
+    }
+}
+
 /// What a program leaves running may print without end.
 #[test]
 fn output_that_goes_on_after_the_end_of_the_program_has_limits() {

@@ -74,6 +74,20 @@ fn a_file_that_github_publishes_gets_no_password() {
         }
         assert_eq!(fs::read_to_string(&file).expect("a file"), "/opt/tool/bin\n");
     }
+    // The file may be missing, and the path be another one to it.
+    let mut helper = Helper::of(&aws);
+    let place = helper.home().join("runner");
+    fs::create_dir(&place).expect("a directory");
+    helper.set("GITHUB_STEP_SUMMARY", &place.join("summary").display().to_string());
+    let link = helper.home().join("link").display().to_string();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("runner/summary", &link).expect("a link");
+    let beside = place.join("../runner/./summary").display().to_string();
+    for path in [&beside, &link].into_iter().take(if cfg!(unix) { 2 } else { 1 }) {
+        let ran = helper.run(&["export", HOST, "--output", path], "");
+        let said = misuse(&ran);
+        assert!(said.contains("would publish the password"), "{said}");
+    }
     assert_eq!(aws.count(), 0, "refused before a token is asked for");
 }
 

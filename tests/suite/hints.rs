@@ -128,9 +128,7 @@ fn a_role_session_name_that_sts_never_takes_is_refused_where_it_is_written() {
     let aws = Aws::start();
     let helper = Helper::of(&aws);
     let long = "x".repeat(65);
-    for (name, is_one) in
-        [("my builds", false), ("a", false), ("b\u{e4}r", false), (&*long, false), ("a_b+=,.@-", true)]
-    {
+    for (name, is_one) in [("my builds", false), ("b\u{e4}r", false), (&*long, false), ("a_b+=,.@-", true)] {
         let table = format!("[[registry]]\nmatch = '*'\nrole_arn = '{ROLE}'\nrole_session_name = '{name}'\n");
         helper.write(".config/docker-credential-ecr-login/config.toml", &table);
         let ran = helper.get(HOST);
@@ -173,6 +171,55 @@ fn the_fix_names_the_setting_that_the_endpoint_comes_from() {
     assert!(ran.stderr.contains(" or --endpoint-url, and "), "{ran:?}");
 }
 
+#[test]
+fn each_setting_that_leads_to_the_endpoint_is_named() {
+    let portal = crate::hostile::answering_with_bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_owned());
+    let keys = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s");
+    let helper = keys.var("AWS_ENDPOINT_URL_STS", &portal).var("AWS_ENDPOINT_URL_ECR", &portal);
+    let helper = helper.var("AWS_ENDPOINT_URL_ECR_PUBLIC", &portal);
+    let line = helper.var("AWS_ECR_ROLE_ARN_111122223333", ROLE).get(HOST).error().to_owned();
+    assert!(line.contains("check AWS_ENDPOINT_URL_ECR or AWS_ENDPOINT_URL_STS, and"), "{line}");
+}
+
+/// A token that stands where the path of its file or its name should is a secret all the same.
+#[test]
+fn a_token_in_the_place_of_its_file_or_of_its_variable_is_shown_nowhere() {
+    let token = crate::issuers::jwt("system:serviceaccount:team:builder", 1_700_000_000);
+    for (name, value) in [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.clone()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.clone()),
+        ("AWS_ECR_WEB_IDENTITY", token.clone()),
+        ("AWS_ECR_WEB_IDENTITY", format!("env:{token}")),
+        ("AWS_REGION", token.clone()),
+    ] {
+        let helper = Helper::bare().var("AWS_ROLE_ARN", ROLE).var("AWS_ECR_ROLE_ARN", ROLE).var(name, &value);
+        let helper =
+            helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/").var("AWS_ECR_LOG", "trace");
+        for args in [&["get"][..], &["doctor", HOST], &["doctor", "--json", HOST], &["list"], &["login", HOST]] {
+            let ran = helper.run(args, HOST);
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(&token), "{name} {args:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_blank_token_and_a_token_that_the_endpoint_refuses_are_named_by_where_they_are() {
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ROLE_ARN", ROLE);
+    let file = helper.write("token", " \n").display().to_string();
+    let line = helper.var("AWS_WEB_IDENTITY_TOKEN_FILE", &file).get(HOST).error().to_owned();
+    assert!(line.contains("is empty") && aws.count() == 0, "{line}");
+    let refusing = crate::hostile::answering_with(axum::http::StatusCode::FORBIDDEN, "{}".to_owned());
+    let container = || Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &refusing);
+    for (name, value, hint) in [
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "t", "check the token in AWS_CONTAINER_AUTHORIZATION_TOKEN ["),
+        ("AWS_REGION", "us-east-1", "check the role of the task or pod"),
+    ] {
+        let line = container().var(name, value).get(HOST).error().to_owned();
+        assert!(line.contains(hint), "{line}");
+    }
+}
+
 /// A limit that is shorter than those of a request.
 #[test]
 fn what_was_waited_for_is_named_when_the_time_is_over() {
@@ -183,7 +230,7 @@ fn what_was_waited_for_is_named_when_the_time_is_over() {
     assert!(line.contains("the container's endpoint: ") && line.contains("the URI that names it"), "{line}");
     let proxy = Helper::bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s");
     let line = proxy.var("HTTPS_PROXY", &silent).var("AWS_ECR_TIMEOUT", "1s").get(HOST).error().to_owned();
-    let words = format!("the proxy {} did not connect to api.ecr.us-east-1.amazonaws.com in time", &silent[7..]);
+    let words = format!("no connection to api.ecr.us-east-1.amazonaws.com through the proxy {} in time", &silent[7..]);
     assert!(line.contains(&words) && line.contains("check HTTPS_PROXY") && !line.contains("VPC"), "{line}");
 }
 

@@ -110,7 +110,7 @@ impl LastRequest {
             return Failure::new(Code::Timeout, what, format!("{CHECK_NAME_SERVERS}, or raise AWS_ECR_TIMEOUT"));
         }
         if let (Some(proxy), false) = (proxy, is_connected) {
-            let what = format!("the proxy {} did not connect to {authority} in time", proxy.authority);
+            let what = format!("there was no connection to {authority} through the proxy {} in time", proxy.authority);
             return Failure::new(Code::Timeout, what, format!("{}, or raise AWS_ECR_TIMEOUT", proxy.hint()));
         }
         let first = source.asks_before_aws();

@@ -13,7 +13,7 @@ use crate::env::{Env, VARIABLES};
 use crate::error::one_line;
 use crate::identity::issuer_and_subject;
 use crate::platform;
-use crate::quote::without_path;
+use crate::quote::{may_hold_token, without_path};
 use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 
@@ -107,6 +107,7 @@ fn describe(name: &str, value: &str) -> Option<String> {
     let is_location = is_location(name);
     let may_be_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD"].iter().any(|word| name.contains(word))
         || issuer_and_subject(value.as_bytes()).is_some()
+        || may_hold_token(value)
         || (is_location && !is_url(value));
     if may_be_secret || !is_harmless {
         return Some(format!("{name} (set)"));

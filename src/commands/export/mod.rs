@@ -71,6 +71,7 @@ impl Export {
             ));
         }
         let passwords = self.fetch(env)?;
+        check_unpublished(env, &file.path)?;
         file.write(&self.format.render(&passwords, &self.secret)?)?;
         self.warn(&passwords);
         Ok(ExitCode::SUCCESS)
@@ -83,11 +84,7 @@ impl Export {
             return Err(Error::usage(what));
         }
         if let Some(file) = file {
-            if let Some(name) = PUBLISHED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
-                let what =
-                    format!("--output ${name} would publish the password; name another file, e.g. in $RUNNER_TEMP");
-                return Err(Error::usage(what));
-            }
+            check_unpublished(env, &file.path)?;
             if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
                 let fix = format!("append instead: leave --output out and write >> \"${name}\"");
                 let what = format!("--output replaces ${name} and would lose the lines of earlier steps; {fix}");
@@ -153,12 +150,37 @@ const APPENDED: [&str; 3] = ["GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"];
 /// something else.
 const PUBLISHED: [&str; 3] = ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE"];
 
-/// Whether a variable names this file, by this path or another one.
+/// Refuses a file that GitHub publishes. A link may lead to another one after each write.
+fn check_unpublished(env: &Env, path: &Path) -> Result<(), Error> {
+    let Some(name) = PUBLISHED.into_iter().find(|name| is_named_by(env, name, path)) else { return Ok(()) };
+    let what = format!("--output ${name} would publish the password; name another file, e.g. in $RUNNER_TEMP");
+    Err(Error::usage(what))
+}
+
+/// Whether a variable names this file, by this path or another one, whether it exists or not.
 fn is_named_by(env: &Env, variable: &str, path: &Path) -> bool {
     let Some(named) = env.os(variable).map(Path::new) else { return false };
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    named == path || real(named).is_some_and(|named| real(path) == Some(named))
+    named == path || real_path(named).is_some_and(|named| real_path(path) == Some(named))
 }
+
+/// The path of a file without links, of which the file itself need not exist.
+fn real_path(path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Ok(real) = fs::canonicalize(&path) {
+            return Some(real);
+        }
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match fs::read_link(&path) {
+            Ok(target) => path = dir.join(target),
+            Err(_) => return Some(fs::canonicalize(dir).ok()?.join(path.file_name()?)),
+        }
+    }
+    None
+}
+
+/// As many links to each other are followed, as by Linux (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 /// Requests a token, through the cache unless `env` disables it.
 fn request(env: &Env, config: &Config, target: &Target) -> Result<IssuedToken, Error> {

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use super::file::OutputFile;
 use super::format::{Password, earliest_expiry};
-use super::{Export, request};
+use super::{Export, check_unpublished, request};
 use crate::code::Code;
 use crate::config::duration;
 use crate::display_time::rfc3339;
@@ -72,6 +72,7 @@ pub(super) fn run(export: &Export, env: &Env, file: &OutputFile, every: Duration
             let text = export.format.render(&passwords, &export.secret)?;
             {
                 let _writing = write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+                check_unpublished(env, &file.path)?;
                 file.write(&text)?;
             }
             expires_at = earliest_expiry(&passwords);

@@ -60,6 +60,11 @@ impl Container {
         Ok(Some(Self { url, token_file: token_file.transpose()? }))
     }
 
+    /// Whether the token is in a file.
+    pub fn has_token_file(&self) -> bool {
+        self.token_file.is_some()
+    }
+
     /// The token for the request, and where it is, for messages.
     pub fn token<'a>(&'a self, env: &'a Env) -> Option<(&'a [u8], String)> {
         let in_file = self.token_file.as_ref().map(|file| {

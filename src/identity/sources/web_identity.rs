@@ -139,7 +139,7 @@ impl IdentityToken {
         const NAME: &str = "web identity token file";
         let file = SourceFile::read_token(path, NAME, &setting, inputs.deadline)?;
         let why = match file.content.bytes().unwrap_or_default() {
-            [] => "is empty",
+            bytes if bytes.trim_ascii().is_empty() => "is empty",
             bytes if std::str::from_utf8(bytes).is_err() => "is not UTF-8",
             _ => return Ok(Self::File { file, setting }),
         };
@@ -159,7 +159,11 @@ impl IdentityToken {
         let Some(value) = inputs.env.os(name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
             return failed(Code::IdentityTokenMissing, "is not set");
         };
-        match value.to_str().map(str::trim).filter(|token| token.bytes().all(|c| c.is_ascii_graphic())) {
+        match value
+            .to_str()
+            .map(str::trim)
+            .filter(|token| !token.is_empty() && token.bytes().all(|c| c.is_ascii_graphic()))
+        {
             Some(token) => Ok(Self::Variable { name: name.to_owned(), token: token.to_owned().into() }),
             None => failed(Code::SettingInvalid, "holds characters that are invalid in a token"),
         }

@@ -129,15 +129,17 @@ fn signed_in(aws: &Aws) -> Helper {
 fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
     use crate::issuers::{LOGIN, SSO, log_in, sign_in};
     let kinds = [
-        ("login", "USER_CREDENTIALS_CHANGED", true),
-        ("login", "INSUFFICIENT_PERMISSIONS", true),
-        ("login", "TOKEN_EXPIRED", false),
-        ("sso", "access_denied", true),
-        ("sso", "invalid_grant", false),
+        ("login", "USER_CREDENTIALS_CHANGED", true, false),
+        ("login", "INSUFFICIENT_PERMISSIONS", true, false),
+        ("login", "INSUFFICIENT_PERMISSIONS", true, true),
+        ("login", "TOKEN_EXPIRED", false, false),
+        ("sso", "access_denied", true, false),
+        ("sso", "access_denied", true, true),
+        ("sso", "invalid_grant", false, false),
     ];
     let signed_in: Vec<_> = kinds
         .into_iter()
-        .map(|(kind, error, is_refusal)| {
+        .map(|(kind, error, is_refusal, by_doctor)| {
             let aws = Aws::start();
             let refusal = format!(r#"{{"error":"{error}","message":"no"}}"#);
             let service = crate::hostile::answering_with(axum::http::StatusCode::FORBIDDEN, refusal);
@@ -155,12 +157,16 @@ fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
             helper.write(".aws/config", &format!("[default]\n{profile}"));
             let first = helper.get(HOST).password_for(HOST);
             make_older(&helper, Duration::from_hours(7));
-            (aws, helper, until, first, error, is_refusal)
+            (aws, helper, until, first, error, is_refusal, by_doctor)
         })
         .collect();
-    for (_aws, helper, until, first, error, is_refusal) in signed_in {
+    for (_aws, helper, until, first, error, is_refusal, by_doctor) in signed_in {
         while OffsetDateTime::now_utc() <= until {
             std::thread::sleep(Duration::from_millis(20));
+        }
+        if by_doctor {
+            helper.run(&["doctor", HOST], "");
+            assert!(helper.entries().is_empty(), "{error}");
         }
         for _ in 0..2 {
             let ran = helper.get(HOST);
