@@ -17,7 +17,7 @@ use super::tls::Trust;
 use super::worker::Worker;
 use crate::config::Target;
 use crate::error::Failure;
-use crate::identity::{CacheKey, Identity, credentials_key};
+use crate::identity::{CacheKey, Identity, Source, credentials_key};
 
 /// The steps towards a token. Clones share the worker and its connections.
 #[derive(Clone, Default)]
@@ -72,8 +72,13 @@ impl Exchange {
             let keys = Box::pin(credentials::from_source(&context)).await;
             let keys = keys.map_err(|failure| renewal::explain(failure, &context))?;
             let took = started.elapsed();
-            let cache_key = cache_key(&keys, &context).await;
-            Ok(SourceKeys { session: Session { worker, keys, context: Arc::new(context), cache_key }, took })
+            let key = cache_key(&keys, &context).await;
+            let (cache_key, lasting_cache_key) = match context.source() {
+                Source::Keys(_) => (None, key),
+                source => (key.filter(|_| source.may_give_same_keys()), None),
+            };
+            let context = Arc::new(context);
+            Ok(SourceKeys { session: Session { worker, keys, context, cache_key, lasting_cache_key }, took })
         })
     }
 
@@ -112,12 +117,9 @@ impl Exchange {
     }
 }
 
-/// The key of the token that these keys of the source request by the roles, if other settings may lead to them too.
+/// The key of the token that these keys of the source request by the roles.
 async fn cache_key(keys: &SigningKeys, context: &Context) -> Option<CacheKey> {
     let Context { target, identity, network, .. } = context;
-    if !identity.source().may_give_same_keys() {
-        return None;
-    }
     let uri = context.endpoint.resolve(target).await?;
     let (endpoint, proxy, certificates) = (uri.to_string(), network.proxy_for(&uri).ok()?, network.describe_roots());
     let (roles, sts) = (&identity.chain.roles, credentials::sts_config(context));

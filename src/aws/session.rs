@@ -37,6 +37,7 @@ pub struct Session {
     pub(super) keys: SigningKeys,
     pub(super) context: Arc<Context>,
     pub(super) cache_key: Option<CacheKey>,
+    pub(super) lasting_cache_key: Option<CacheKey>,
 }
 
 /// The keys of a source, with which the roles are to be assumed before anything is requested.
@@ -80,6 +81,11 @@ impl Session {
     /// The key of the [`SourceKeys`] that it began as.
     pub fn cache_key(&self) -> Option<&CacheKey> {
         self.cache_key.as_ref()
+    }
+
+    /// The same where these keys stand in the settings.
+    pub fn lasting_cache_key(&self) -> Option<&CacheKey> {
+        self.lasting_cache_key.as_ref()
     }
 
     /// Requests the token from ECR, by `deadline`.

@@ -38,6 +38,9 @@ pub struct Entry {
     /// The key of the credentials that requested it, by source and roles, where another identity may be given the same ones. The
     /// token has a second entry of that key.
     pub credentials: Option<CacheKey>,
+    /// The same where the credentials stand in the settings. There is no second entry for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting_credentials: Option<CacheKey>,
     /// When the token was issued, to the second.
     #[serde(with = "rfc3339")]
     created_at: OffsetDateTime,
@@ -79,6 +82,7 @@ impl Entry {
             region: registry.region(),
             token,
             credentials: None,
+            lasting_credentials: None,
             created_at,
             expires_at: created_at + lifetime,
             made_at_uptime: platform::seconds_since_boot(),

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use log::warn;
 
-use super::Cache;
 use super::name::{ENTRY, FAILURE, begun, is_temporary, key_and_extension};
 use super::protocol::{ERASURE, Erase};
+use super::{Cache, Entry};
 use crate::identity::CacheKey;
 use crate::platform::TEMPORARY;
 
@@ -56,8 +56,9 @@ impl Cache {
     /// Removes a token that AWS no longer accepts: that of a key, and whatever its credentials were given for other identities.
     /// Logs a failure.
     pub fn remove_refused(&self, key: &CacheKey) {
-        let credentials = self.look_up(key).and_then(|entry| entry.credentials).unwrap_or(*key);
-        let theirs = self.entries().filter(|(entry, _)| entry.credentials == Some(credentials));
+        let of = |entry: &Entry| entry.credentials.or(entry.lasting_credentials);
+        let credentials = self.look_up(key).as_ref().and_then(of).unwrap_or(*key);
+        let theirs = self.entries().filter(|(entry, _)| of(entry) == Some(credentials));
         let others = theirs.map(|(entry, _)| entry.key);
         for key in others.chain([*key]) {
             if let Err(error) = self.remove_entry(&key) {

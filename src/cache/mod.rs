@@ -39,6 +39,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use log::warn;
 use zeroize::Zeroizing;
@@ -160,19 +161,33 @@ impl Cache {
         all
     }
 
+    /// The fresh entry of a token that these credentials have requested where they stand in settings, if it is found at once: a directory
+    /// may hold many files.
+    pub fn of_lasting(&self, credentials: &CacheKey) -> Option<Entry> {
+        const LONGEST: Duration = Duration::from_millis(100);
+        let started = Instant::now();
+        let is_theirs =
+            |entry: &Entry| entry.lasting_credentials == Some(*credentials) && entry.freshness() == Freshness::Fresh;
+        let entries = self.files(ENTRY).take_while(|_| started.elapsed() < LONGEST).filter_map(|path| entry_in(&path));
+        entries.map(|(entry, _)| entry).find(is_theirs)
+    }
+
     /// All entries that decode, each with the size of its file in bytes, in no order.
     fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
-        self.files(ENTRY).filter_map(|path| {
-            let key = path.file_stem()?.to_str()?;
-            let bytes = read(&path)?;
-            Some((Entry::decode(&bytes, &key.parse().ok()?)?, u64::try_from(bytes.len()).ok()?))
-        })
+        self.files(ENTRY).filter_map(|path| entry_in(&path))
     }
 
     /// The path of a file of a key.
     fn path(&self, key: impl fmt::Display, extension: &str) -> PathBuf {
         self.dir.join(format!("{key}.{extension}"))
     }
+}
+
+/// The entry in a file, and its size in bytes.
+fn entry_in(path: &Path) -> Option<(Entry, u64)> {
+    let key = path.file_stem()?.to_str()?.parse().ok()?;
+    let bytes = read(path)?;
+    Some((Entry::decode(&bytes, &key)?, u64::try_from(bytes.len()).ok()?))
 }
 
 /// Reads a file of the cache; `None` when it is missing, too large, or others could have written it.

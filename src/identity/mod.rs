@@ -46,7 +46,8 @@
 //!
 //! A source that had to be asked may give the keys that it gave to another identity. So its tokens have a second key
 //! ([`credentials_key`]): these keys, the roles, and where the services are asked. STS gives other keys for a role each time, which
-//! are not in it.
+//! are not in it. Keys in settings are part of the identity; a token that they requested is found by these keys where another source
+//! was asked and gave them.
 //!
 //! Even this is too slow for a cache hit: parsing two hundred profiles takes as long as everything else. So the cache also
 //! keeps the observations that led from a request to its key ([`Observed`]), under a name made from the environment and the

@@ -70,6 +70,13 @@ impl TokenRequest<'_> {
             return self.issue(&source, deadline);
         };
         let host = &self.target.host;
+        let max_age = self.target.max_age;
+        if let Some(entry) = cache.of_lasting(credentials)
+            && entry.freshness_within(max_age) == Freshness::Fresh
+        {
+            debug!(host; "the credentials are those of a cached token, and stand in other settings");
+            return Ok((IssuedToken::cached(entry.clone(), max_age), source.key.map(|key| entry.under(&key))));
+        }
         // Of all identities with these keys and roles, one asks.
         match self.flight(cache, credentials, deadline, |deadline| self.issue(&source, deadline))? {
             Outcome::Issued((token, _), _) => Ok((token, None)),

@@ -50,6 +50,7 @@ impl Resolved {
             Failure::new(Code::TokenUncacheable, what, "check AWS_ENDPOINT_URL and the clock")
         })?;
         entry.credentials = self.session.cache_key().copied();
+        entry.lasting_credentials = self.session.lasting_cache_key().copied();
         Ok(entry)
     }
 }

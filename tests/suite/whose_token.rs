@@ -178,6 +178,42 @@ fn a_process_that_prints_the_same_keys_again_costs_no_call_to_ecr() {
     assert!(helper.get(far).password_for(far).contains(".eu-west-1."), "another region");
 }
 
+/// What a process gives may stand in other settings, too: there it needs no second entry.
+#[test]
+fn a_process_that_prints_keys_of_other_settings_costs_no_call() {
+    let aws = Aws::start();
+    let elsewhere = aws.url().replace("127.0.0.1", "localhost");
+    for command in ["sh SCRIPT", "sh SCRIPT $NOTHING"] {
+        // Other keys, another endpoint, a role: other tokens.
+        for (line, name, value) in [
+            ("", "AWS_REGION", "us-east-1"),
+            ("aws_session_token = t\n", "AWS_REGION", "us-east-1"),
+            ("", "AWS_ENDPOINT_URL_ECR", &*elsewhere),
+            ("", "AWS_ECR_ROLE_ARN_111122223333", ROLE),
+        ] {
+            let is_same = line.is_empty() && name == "AWS_REGION";
+            let mut helper = with_process(&aws, command);
+            let keys = "[settings]\naws_access_key_id = AKIAPROCESS\naws_secret_access_key = s\n";
+            helper.write(".aws/credentials", &format!("{keys}{line}"));
+            helper.set("AWS_PROFILE", "settings");
+            helper.set(name, value);
+            let first = helper.get(HOST).password_for(HOST);
+            assert_eq!(helper.entries().len(), 1, "{command} {name}");
+            let calls = aws.count_of("ecr");
+            helper.set("AWS_PROFILE", "");
+            helper.set(name, "");
+            assert_eq!(helper.get(HOST).password_for(HOST) == first, is_same, "{command} {name}{line}");
+            assert_eq!(
+                (runs(&helper), aws.count_of("ecr")),
+                (1, calls + usize::from(!is_same)),
+                "{command} {name}{line}"
+            );
+            assert!(helper.run(&["logout", HOST], "").stdout.contains("removed"));
+            assert_ne!(helper.get(HOST).password_for(HOST), first, "{command} {name}{line}");
+        }
+    }
+}
+
 /// Each directory is an identity of its own, since a process may look where it runs.
 #[test]
 fn many_identities_that_get_the_same_keys_at_once_make_one_call_to_ecr() {
