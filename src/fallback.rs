@@ -1,7 +1,8 @@
 //! Calls another credential helper for the registries that are not ECR's: `fallback = "NAME"` in the configuration.
 //!
 //! `docker-credential-NAME` from the PATH gets the request unchanged. Its credentials are passed on byte for byte, once they are of a
-//! form that every client reads in the same way, and its exit code as it is, as if the client had called it; other text that it prints is cleaned, since clients show it. When it cannot answer
+//! form that every client reads in the same way, and its exit code as it is, as if the client had called it; other text that it
+//! prints is cleaned, since clients show it. When it cannot answer
 //! within the limits of time and size, the answer is one line of error that names it, never "not found", which would turn a broken
 //! setup into an anonymous pull. It may wait for a person, so its standard error is passed on, cleaned, as it comes.
 //! [`run_child`] keeps the limits.

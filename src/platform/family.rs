@@ -3,9 +3,10 @@
 //! adopts every orphan.
 //!
 //! On Linux, a descendant has the program among its ancestors, or its parent has ended and the program's mark is in its environment:
-//! a service that was there before may start a job of its own with that environment. While the program is the only child, this process also becomes the parent of every descendant whose own parent
-//! ends, which shows those without the mark. Where /proc is missing or is that of other processes, the program gets a process group
-//! of its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
+//! a service that was there before may start a job of its own with that environment. While the program is the only child, this process
+//! also becomes the parent of every descendant whose own parent ends, which shows those without the mark. Where /proc is missing or
+//! is that of other processes, the program gets a process group of its own, which is killed. On Windows, a job object holds the program
+//! and its descendants. On macOS the program alone is killed.
 //! Then the terminal, where there is one, is set as before and goes back to the process group that had it, and so it is when the
 //! program fails, e.g. by a crash at its prompt.
 
