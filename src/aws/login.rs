@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
 use super::sdk_config::without_repeats;
-use super::sdk_error::{Refusal, error_name};
+use super::sdk_error::{Refusal, error_name, is_outage};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -25,6 +25,9 @@ use crate::platform::aws_command;
 
 /// The statuses with which the service refuses, in an object of JSON. With another one, or another document, something else answers.
 const REFUSED: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+
+/// The error of a service that limits the rate of requests.
+const RATE_EXCEEDED: &str = "rate_exceeded";
 
 /// What errors mean that refuse the user, and what to do before the next `aws login`; the others are about a session that has ended
 /// by time (AWS Sign-In API reference, `OAuth2ErrorCode`).
@@ -98,13 +101,15 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         return Err(Failure::new(Code::LoginExpired, what, format!("run {}", aws_command("login", &of.profile))));
     };
     let code = match error {
-        Some(error) if REFUSED.contains(&status) => {
+        Some(error) if REFUSED.contains(&status) && error != RATE_EXCEEDED && !is_outage(&error) => {
             let Some((what, hint)) = ended(&error) else { return Ok(None) };
             let hint = format!("{hint}run {}", aws_command("login", &of.profile));
             let what = format!("AWS Sign-In refused: {error}: {what}");
             return Err(Failure::new(Code::LoginExpired, what, hint).refused(true));
         }
-        _ if status == StatusCode::TOO_MANY_REQUESTS => "TooManyRequestsException".to_owned(),
+        error if status == StatusCode::TOO_MANY_REQUESTS || error.as_deref() == Some(RATE_EXCEEDED) => {
+            "TooManyRequestsException".to_owned()
+        }
         error => error.unwrap_or_default(),
     };
     let code = error_name(&code, &context.last).unwrap_or_default();

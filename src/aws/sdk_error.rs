@@ -32,7 +32,7 @@ impl Refusal<'_> {
 
     /// Whether the service failed, or what it asks itself, which says nothing about what it was asked.
     pub(super) fn is_failure(&self) -> bool {
-        self.status >= 500 || self.is_of_provider()
+        self.status >= 500 || is_outage(self.code) || self.is_of_provider()
     }
 
     /// Whether the provider of a web identity did not answer STS.
@@ -64,6 +64,14 @@ impl Refusal<'_> {
         let message = message.trim_end_matches('.');
         if message.is_empty() { name.into_owned() } else { format!("{name}: {message}") }
     }
+}
+
+/// Whether an error says by its name that the service failed, whatever the status. AWS Sign-In has the names of OAuth.
+pub(super) fn is_outage(code: &str) -> bool {
+    let code = code.replace('_', "").to_ascii_lowercase();
+    ["internal", "serviceunavailable", "servererror", "serverexception", "requesttimeout"]
+        .iter()
+        .any(|name| code.starts_with(name))
 }
 
 /// What a service gives for the name of an error, if it is one: a short word of letters, dots and underscores, which is no part of the

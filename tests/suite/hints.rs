@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::HOST;
 use crate::helper::Helper;
-use crate::issuers::{LOGIN, log_in};
+use crate::issuers::{LOGIN, SSO, log_in, sign_in};
 use crate::support::aws::{Aws, Plan};
 
 /// An `aws login` session that has expired, and whose file the AWS CLI did not write like this.
@@ -120,6 +120,64 @@ fn what_sts_says_about_its_peers_and_about_settings_is_no_denial_of_the_role() {
             assert!(words.iter().chain([&code]).all(|words| line.contains(words)), "{line}");
             assert!(!line.contains("trust policy") && !line.contains("DENIED"), "{line}");
         }
+    }
+}
+
+/// A proxy or a service in front of AWS may give an outage the status of a refusal.
+#[test]
+fn an_outage_is_known_by_its_code_whatever_the_status() {
+    let failing = |service, status, code| {
+        let failure = (status, code, "later");
+        Aws::with(Plan { service, failures: usize::MAX, failure, ..Plan::default() })
+    };
+    for (status, code) in [
+        (400, "ServiceUnavailable"),
+        (403, "InternalFailure"),
+        (400, "InternalError"),
+        (403, "InternalServerException"),
+        (400, "ServerException"),
+        (400, "RequestTimeout"),
+        (403, "Throttling"),
+    ] {
+        let words = if code == "Throttling" { "[E-THROTTLED]" } else { "[E-SERVICE-ERROR]" };
+        for service in ["ecr", "sts", "web", "sso", "sso-oidc"] {
+            let aws = failing(if service == "web" { "sts" } else { service }, status, code);
+            let helper = match service {
+                "ecr" => Helper::of(&aws),
+                "sts" => Helper::of(&aws).var("AWS_ECR_ROLE_ARN_111122223333", ROLE),
+                "web" => {
+                    let web = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ROLE_ARN", ROLE);
+                    let token = web.write("token", "t0k3n").display().to_string();
+                    web.var("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
+                }
+                _ => {
+                    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+                    let session = "[sso-session corp]\nsso_start_url = u\nsso_region = eu-west-1\n";
+                    helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"));
+                    let year = if service == "sso" { 2099 } else { 2020 };
+                    sign_in(&helper, "corp", &format!("{year}-01-01T00:00:00Z"));
+                    helper
+                }
+            };
+            let line = helper.var("AWS_MAX_ATTEMPTS", "1").get(HOST).error().to_owned();
+            assert!(
+                line.contains(code) && line.contains(words) && line.contains("try again later"),
+                "{service}: {line}"
+            );
+        }
+    }
+    for (error, words) in [
+        ("server_error", "AWS Sign-In failed: server_error"),
+        ("service_unavailable", "AWS Sign-In failed: service_unavailable"),
+        ("rate_exceeded", "[E-THROTTLED]"),
+    ] {
+        let body = format!(r#"{{"error":"{error}","message":"later"}}"#);
+        let service = crate::hostile::answering_with(axum::http::StatusCode::BAD_REQUEST, body);
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &service).var("AWS_PROFILE", "l");
+        helper.write(".aws/config", &format!("[profile l]\nregion = us-east-1\nlogin_session = {LOGIN}\n"));
+        log_in(&helper, "ASIA-login", "2020-01-01T00:00:00Z");
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains(words) && line.contains("try again later"), "{line}");
     }
 }
 
