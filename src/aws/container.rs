@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
 use super::dns;
-use super::http::{Answer, host, secret_value};
+use super::http::{Answer, CHECK_CONTAINER, CONTAINER, host, secret_value};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -33,6 +33,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the keys of the container's role.
 pub(super) async fn credentials(container: &Container, context: &Context) -> Result<SigningKeys, Failure> {
+    context.last.set_service(CONTAINER, None);
     check_host(&container.url).await?;
     let mut request = Request::get(&container.url).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
     if let Some(token) = authorization(container, context)? {
@@ -42,8 +43,8 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
     match context.network.fetch(&request, &context.limits(CONNECT_TIMEOUT, READ_TIMEOUT)).await {
         Ok(answer) => keys(&answer, container, context),
         Err(error) => {
-            let hint = "check that the endpoint is running, and the URI that names it";
-            Err(context.no_answer_of(&error, hint).with_context("no credentials of the container's endpoint"))
+            let failure = context.no_answer_of(&error, CHECK_CONTAINER);
+            Err(failure.with_context(format!("no credentials of {CONTAINER}")))
         }
     }
 }

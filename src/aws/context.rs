@@ -53,7 +53,8 @@ impl Context {
     /// did not answer.
     pub(super) fn limits(&self, connect: Duration, read: Duration) -> Limits {
         let attempts = self.config.retry_config().map_or(1, RetryConfig::max_attempts);
-        let read = read.min(time_left(self.deadline));
+        let left = time_left(self.deadline);
+        let (connect, read) = (connect.min(left), read.min(left));
         let of_attempt = HttpConnectorSettings::builder().connect_timeout(connect).read_timeout(read).build();
         Limits { of_attempt, attempts, is_temporary, deadline: self.deadline }
     }
@@ -66,7 +67,7 @@ impl Context {
         let Some(ended) = self.asked_until.get().filter(|_| !self.target.time_for_person.is_zero()) else {
             return work.await;
         };
-        let timed_out = |_| Err(self.last.timed_out(self.source()));
+        let timed_out = |_| Err(self.last.timed_out());
         tokio::time::timeout_at((*ended + DEFAULT_TIMEOUT).into(), work).await.unwrap_or_else(timed_out)
     }
 

@@ -96,6 +96,7 @@ async fn user_session(
     code: &MfaCode,
     context: &Context,
 ) -> Result<SigningKeys, Failure> {
+    context.last.set_service("STS", None);
     let call = aws_sdk_sts::Client::new(&keys.added_to(config)).get_session_token();
     let call = call.serial_number(&code.device.serial).token_code(code.digits.expose());
     from_sts(call.send().await.map_err(|error| context.user_session_failure(&error))?.credentials(), context)
@@ -118,13 +119,14 @@ async fn from_web_identity(config: &SdkConfig, of: &WebIdentity, context: &Conte
     };
     let role = context.source().role_arn();
     debug!(role; "assuming the role");
-    context.last.set_role(role);
+    context.last.set_service("STS", role);
     // STS requires no signature for this call.
     let call = sts_client(config, of.region.as_deref()).assume_role_with_web_identity();
     let call = call.role_arn(&of.role_arn).role_session_name(&of.session_name).web_identity_token(token.expose());
-    let answer = call.send().await;
-    context.last.set_role(None);
-    from_sts(answer.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials(), context)
+    from_sts(
+        call.send().await.map_err(|error| context.web_identity_failure(&error, of, &token))?.credentials(),
+        context,
+    )
 }
 
 /// Assumes a role, with the code of an MFA device where there is one. The SDK's provider sends no code.
@@ -137,13 +139,12 @@ async fn assume(
 ) -> Result<SigningKeys, Failure> {
     debug!(role = role.arn; "assuming the role");
     let started = Instant::now();
-    context.last.set_role(Some(&role.arn));
+    context.last.set_service("STS", Some(&role.arn));
     let call = sts_client(&keys.added_to(config), role.region.as_deref()).assume_role();
     let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
     let call = call.set_serial_number(code.map(|code| code.device.serial.clone()));
     let call = call.set_token_code(code.map(|code| code.digits.expose().to_owned()));
     let answer = call.send().await.map_err(|error| context.role_failure(&error, role))?;
-    context.last.set_role(None);
     let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
     from_sts(answer.credentials(), context)

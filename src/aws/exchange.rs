@@ -95,7 +95,7 @@ impl Exchange {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let (exchange, target, shared) = (self.clone(), target.clone(), identity.clone());
-        self.worker.run(identity, &self.last, deadline, async move {
+        self.worker.run(&self.last, deadline, async move {
             shared.check_endpoints(&target)?;
             let network = exchange.network(&target, &shared, deadline)?;
             let config = sdk_config(&target, &shared, &network, exchange.attempts, deadline);

@@ -38,6 +38,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     let bearer = secret_value(bearer.as_bytes())
         .ok_or_else(|| invalid("ACTIONS_ID_TOKEN_REQUEST_TOKEN holds characters that are invalid in a token"))?;
     let started = Instant::now();
+    context.last.set_service("GitHub", None);
     let request = Request::get(uri).header(AUTHORIZATION, bearer).header(ACCEPT, "application/json");
     let request = request.header(USER_AGENT, crate::NAME).body(()).expect("made of valid parts");
     let limits = context.limits(CONNECT_TIMEOUT, READ_TIMEOUT);

@@ -14,9 +14,10 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use log::debug;
 
 use super::context::Context;
-use super::http::{Answer, Limits, TransportError, is_overloaded, secret_value};
+use super::http::{Answer, INSTANCE, Limits, TransportError, is_overloaded, secret_value};
 use super::sdk_error::error_name;
 use super::signing_keys::SigningKeys;
+use super::worker::time_left;
 use crate::code::Code;
 use crate::error::{Failure, one_line};
 use crate::fields::Fields;
@@ -61,6 +62,7 @@ pub(super) async fn credentials(endpoint: &str, context: &Context) -> Result<Sig
     if context.metadata_is_disabled() {
         return Err(context.no_credentials("", None));
     }
+    context.last.set_service(INSTANCE, None);
     let service = Service { context, base: endpoint.trim_end_matches('/'), limits: limits(context) };
     let session = service.session().await?;
     let role = service.role(&session).await?;
@@ -73,7 +75,8 @@ fn limits(context: &Context) -> Limits {
         (number > 0.0 && number <= 3600.0).then_some(number)
     };
     let timeout = number("AWS_METADATA_SERVICE_TIMEOUT", "metadata_service_timeout").unwrap_or(1.0);
-    let timeout = Duration::from_secs_f64(timeout);
+    // Neither version of the service takes the time of the other.
+    let timeout = Duration::from_secs_f64(timeout).min(time_left(context.deadline) / 2);
     let attempts = number("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "metadata_service_num_attempts");
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 3600")]
     let attempts = attempts.map(|attempts| attempts.ceil() as u32);

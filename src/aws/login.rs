@@ -88,6 +88,8 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         settings = settings.with_retry_config(retries).with_timeout_config(timeouts);
     }
     let provider = LoginCredentialsProvider::builder(&of.arn).configure(&settings).build();
+    let (service, caller) = ("AWS Sign-In", context.source().to_string());
+    context.last.set_service(service, None);
     let outcome = provider.provide_credentials().await;
     if let Some(content) = content.get() {
         return Ok(Some(content.clone()));
@@ -114,6 +116,5 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
     };
     let code = error_name(&code, &context.last).unwrap_or_default();
     let refusal = Refusal { code, message: String::new(), status: status.as_u16() };
-    let (service, caller) = ("AWS Sign-In", context.source().to_string());
     Err(context.common_refusal(&refusal, service, &caller).unwrap_or_else(|| service_error(service, &refusal)))
 }

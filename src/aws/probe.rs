@@ -74,6 +74,7 @@ impl Exchange {
             secret_value(Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))).as_bytes())
         });
         self.beside().step(target, identity, deadline, |context| async move {
+            context.last.set_service("the registry", None);
             let url = format!("https://{}{path}", context.target.host);
             let mut client = RegistryClient { context, authorization };
             let mut answer = client.send(Method::HEAD, &url).await?;
@@ -109,6 +110,7 @@ impl Session {
         let (context, keys) = (self.context.clone(), self.keys.clone());
         self.step(deadline, async move {
             context.identity.check_endpoint("STS")?;
+            context.last.set_service("STS", None);
             let client = aws_sdk_sts::Client::new(&keys.added_to(&context.config));
             client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
         })

@@ -68,7 +68,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
         // The old one is used while there is time to.
         limit = limit.min(USUAL.max(limit / 2));
     }
-    let text = match timeout(limit, renewed).await.unwrap_or_else(|_| Err(context.last.timed_out(context.source()))) {
+    let text = match timeout(limit, renewed).await.unwrap_or_else(|_| Err(context.last.timed_out())) {
         Ok(Some(text)) => text,
         Ok(None) => return Ok(Renewal::Unchanged),
         Err(failure) if is_expired => return Err(failure),

@@ -99,13 +99,14 @@ impl Session {
         deadline: Instant,
         call: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.worker.run(&self.context.identity, &self.context.last, deadline, call)
+        self.worker.run(&self.context.last, deadline, call)
     }
 
     async fn ecr_token(self) -> Result<IssuedToken, Failure> {
         let Self { keys, context, .. } = self;
         let config = keys.added_to(&context.config);
         let started = Instant::now();
+        context.last.set_service("ECR", None);
         let authorization = async {
             if context.target.registry.is_public() {
                 public_authorization(&config, &context).await

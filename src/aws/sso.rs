@@ -29,6 +29,7 @@ use crate::platform::aws_command;
 /// Gets the credentials of the role that the sign-in is for.
 pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKeys, Failure> {
     let Some(sign_in) = of.sign_in().filter(|sign_in| !sign_in.is_expired()) else { return Err(expired(of)) };
+    context.last.set_service("SSO", None);
     let client = aws_sdk_sso::Client::new(&in_region(of, &context.config));
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
     let call = call.set_access_token(sign_in.token("accessToken"));
@@ -60,6 +61,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
 pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroizing<String>>, Failure> {
     let Some(sign_in) = of.sign_in() else { return Ok(None) };
     let field = |name: &str| sign_in.token(name).unwrap_or_default();
+    context.last.set_service("SSO", None);
     let client = aws_sdk_ssooidc::Client::new(&in_region(of, &without_repeats(&context.config, context.deadline)));
     let call = client.create_token().grant_type("refresh_token").refresh_token(field("refreshToken"));
     let answer = match call.client_id(field("clientId")).client_secret(field("clientSecret")).send().await {

@@ -13,7 +13,6 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::http::LastRequest;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::Identity;
 use crate::platform;
 
 /// How long after the deadline the caller still waits for the worker to report the timeout itself.
@@ -31,10 +30,9 @@ pub(super) struct Worker(Arc<Mutex<Option<UnboundedSender<Step>>>>);
 type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Worker {
-    /// Runs a step of `identity` until `deadline` at the latest.
+    /// Runs a step until `deadline` at the latest.
     pub(super) fn run<T: Send + 'static>(
         &self,
-        identity: &Identity,
         last: &LastRequest,
         deadline: Instant,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
@@ -48,7 +46,7 @@ impl Worker {
         };
         let sent = self.steps()?.send(Box::pin(step)).is_ok();
         let answer = if sent { receive.recv_timeout(left() + GRACE).ok().flatten() } else { None };
-        let result = answer.unwrap_or_else(|| Err(last.timed_out(identity.source())));
+        let result = answer.unwrap_or_else(|| Err(last.timed_out()));
         result.map_err(|failure| Failure {
             what: last.without_tokens(failure.what),
             quote: failure.quote.map(|quote| last.without_tokens(quote)),

@@ -293,6 +293,53 @@ fn what_was_waited_for_is_named_when_the_time_is_over() {
 }
 
 #[test]
+fn a_service_that_does_not_answer_in_time_is_named_as_what_it_is() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://{}", silent.local_addr().expect("an address"));
+    let bare = || Helper::bare().var("AWS_ENDPOINT_URL", &silent).var("AWS_ECR_TIMEOUT", "1s");
+    let keys = || bare().var("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").var("AWS_SECRET_ACCESS_KEY", "s");
+    let instance = || {
+        let helper = bare().var("AWS_EC2_METADATA_DISABLED", "");
+        helper.var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &silent)
+    };
+    let sso = |year: u32| {
+        let helper = bare();
+        let session = "[sso-session corp]\nsso_start_url = u\nsso_region = eu-west-1\n";
+        helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{SSO}{session}"));
+        sign_in(&helper, "corp", &format!("{year}-01-01T00:00:00Z"));
+        helper
+    };
+    let login = bare();
+    login.write(".aws/config", &format!("[default]\nlogin_session = {LOGIN}\n"));
+    log_in(&login, "ASIA-login", "2020-01-01T00:00:00Z");
+    let web = bare().var("AWS_ROLE_ARN", ROLE);
+    let token = web.write("token", "t0k3n").display().to_string();
+    let github = bare().var("AWS_ECR_WEB_IDENTITY", "github").var("AWS_ECR_ROLE_ARN", ROLE);
+    let github = github.var("ACTIONS_ID_TOKEN_REQUEST_URL", &silent).var("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t");
+    let repeated = instance().var("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "9");
+    for (helper, name, hint) in [
+        (instance(), "the instance metadata service accepts connections but does not answer", "hop limit"),
+        (instance().var("AWS_ECR_TIMEOUT", ""), "the instance metadata service accepts connections", "hop limit"),
+        (repeated, "the instance metadata service at 127.0.0.1:", "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        (
+            bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", &silent),
+            "the container's endpoint",
+            "the URI that names it",
+        ),
+        (sso(2099), "SSO at 127.0.0.1:", "check the network and HTTPS_PROXY, or raise"),
+        (sso(2020), "SSO at 127.0.0.1:", "check the network and HTTPS_PROXY, or raise"),
+        (login, "AWS Sign-In at 127.0.0.1:", "check the network and HTTPS_PROXY, or raise"),
+        (web.var("AWS_WEB_IDENTITY_TOKEN_FILE", &token), "STS at 127.0.0.1:", "VPC endpoint"),
+        (keys().var("AWS_ECR_ROLE_ARN_111122223333", ROLE), "asked for the role arn:", "VPC endpoint"),
+        (keys(), "ECR at 127.0.0.1:", "VPC endpoint"),
+        (github, "GitHub gives this job no identity token", "ACTIONS_ID_TOKEN_REQUEST_URL"),
+    ] {
+        let line = helper.get(HOST).error().to_owned();
+        assert!(line.contains(name) && line.contains(hint) && !line.contains(" AWS at"), "{name}: {line}");
+    }
+}
+
+#[test]
 fn an_answer_that_was_cut_off_or_that_is_no_tls_was_reached() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{".to_owned();
     let url = crate::hostile::answering_with_bytes(head);

@@ -11,7 +11,6 @@ use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, locked};
 use crate::aws::dns::Resolver;
 use crate::code::Code;
 use crate::error::Failure;
-use crate::identity::Source;
 use crate::secret::Secret;
 
 /// The last request and its answer. Clones share it.
@@ -29,7 +28,8 @@ struct Last {
     proxy: Option<NamedProxy>,
     /// Whether there is a connection for it.
     is_connected: bool,
-    /// The role that is requested from STS.
+    /// The service that is asked, and the role that is requested from it.
+    service: Option<&'static str>,
     role: Option<String>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
@@ -41,17 +41,25 @@ struct Last {
 const TOKENS: [&str; 4] =
     ["authorization", "x-amz-security-token", "x-amz-sso_bearer_token", "x-aws-ec2-metadata-token"];
 
+/// Services that are none of AWS's on the network.
+pub(in crate::aws) const CONTAINER: &str = "the container's endpoint";
+pub(in crate::aws) const INSTANCE: &str = "the instance metadata service";
+
+/// The fix where a container's endpoint does not answer.
+pub(in crate::aws) const CHECK_CONTAINER: &str = "check that the endpoint is running, and the URI that names it";
+
 /// The shortest token that is hidden, in bytes: a shorter one is part of many words.
 const SHORTEST_TOKEN: usize = 4;
 
 impl LastRequest {
     /// Begins a request to `authority`.
     pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, request: &Request<SdkBody>) {
-        let role = self.last().role.take();
         let tokens = TOKENS.iter().filter_map(|name| request.headers().get(*name)?.to_str().ok()?.rsplit(' ').next());
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
         let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).collect();
-        *self.last() = Last { authority, proxy, is_connected: false, role, date: None, sent };
+        let mut last = self.last();
+        let (service, role) = (last.service, last.role.take());
+        *last = Last { authority, proxy, is_connected: false, service, role, date: None, sent };
     }
 
     pub(super) fn set_connected(&self) {
@@ -76,9 +84,11 @@ impl LastRequest {
         self.last().date = date;
     }
 
-    /// Sets the role that is requested next.
-    pub(in crate::aws) fn set_role(&self, arn: Option<&str>) {
-        self.last().role = arn.map(str::to_owned);
+    /// Sets the service that is asked next, and the role that is requested from it.
+    pub(in crate::aws) fn set_service(&self, name: &'static str, role: Option<&str>) {
+        let mut last = self.last();
+        (last.service, last.role) = (Some(name), role.map(str::to_owned));
+        last.authority.clear();
     }
 
     /// Host and port that the last request went to; empty before the first.
@@ -102,8 +112,8 @@ impl LastRequest {
     }
 
     /// The failure when the time is over, and the last request has no answer.
-    pub(in crate::aws) fn timed_out(&self, source: &Source) -> Failure {
-        let Last { authority, proxy, is_connected, role, .. } = &*self.last();
+    pub(in crate::aws) fn timed_out(&self) -> Failure {
+        let Last { authority, proxy, is_connected, service, role, .. } = &*self.last();
         let host = host_of(proxy.as_ref().map_or(authority, |proxy| &proxy.authority));
         if self.resolver.is_waiting_for(host) {
             let what = format!("the name {host} could not be resolved in time");
@@ -113,19 +123,17 @@ impl LastRequest {
             let what = format!("there was no connection to {authority} through the proxy {} in time", proxy.authority);
             return Failure::new(Code::Timeout, what, format!("{}, or raise AWS_ECR_TIMEOUT", proxy.hint()));
         }
-        let first = source.asks_before_aws();
-        let who = match (first, role) {
-            (Some(service), _) => format!("{service} and AWS"),
-            (None, _) if authority.is_empty() => "AWS".to_owned(),
-            (None, Some(role)) => format!("STS at {authority}, asked for the role {role},"),
-            (None, None) => format!("AWS at {authority}"),
+        let service = service.unwrap_or("AWS");
+        let check = match service {
+            CONTAINER => CHECK_CONTAINER,
+            INSTANCE => "check AWS_EC2_METADATA_SERVICE_ENDPOINT if it is set, and the instance's metadata hop limit",
+            "GitHub" | "SSO" | "AWS Sign-In" => "check the network and HTTPS_PROXY",
+            _ => "check the network, HTTPS_PROXY and a VPC endpoint if there is one",
         };
-        let check = match first {
-            Some(_) => "the network and HTTPS_PROXY",
-            None => "the network, HTTPS_PROXY and a VPC endpoint if there is one",
-        };
-        let hint = format!("check {check}, or raise AWS_ECR_TIMEOUT");
-        Failure::new(Code::Timeout, format!("{who} did not answer in time"), hint)
+        let at = if authority.is_empty() { String::new() } else { format!(" at {authority}") };
+        let of = role.as_ref().map_or_else(String::new, |role| format!(", asked for the role {role},"));
+        let what = format!("{service}{at}{of} did not answer in time");
+        Failure::new(Code::Timeout, what, format!("{check}, or raise AWS_ECR_TIMEOUT"))
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {

@@ -110,11 +110,6 @@ impl Source {
         }
     }
 
-    /// Another service that it asks before AWS.
-    pub fn asks_before_aws(&self) -> Option<&'static str> {
-        matches!(self, Self::WebIdentity(WebIdentity { token: IdentityToken::GitHub { .. }, .. })).then_some("GitHub")
-    }
-
     /// The role whose credentials it gives, where the settings name it and messages may: the log of a node is not for the roles of its
     /// pods.
     pub fn role_arn(&self) -> Option<&str> {
