@@ -160,6 +160,11 @@ pub fn closed_dir(path: &Path) -> Option<&Path> {
     is_closed.then(|| path.ancestors().find(|dir| dir.symlink_metadata().is_ok())).flatten()
 }
 
+/// The file that is on the way to a path in the place of a directory, for messages.
+pub fn file_on_the_way(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|dir| dir.symlink_metadata().is_ok()).filter(|dir| dir.is_file())
+}
+
 /// The owner of a file that cannot be read, or the directory that hides it, as the end of a sentence that says why.
 pub fn obstacle(path: &Path) -> String {
     if let Some(dir) = closed_dir(path) {

@@ -118,7 +118,10 @@ impl SharedFile {
         match &self.file {
             None => format!("the file that {variable} would name (there is no home directory)"),
             Some(SourceFile { path, content: Content::Unreadable(why), .. }) => format!("{} ({why})", path.display()),
-            Some(SourceFile { path, .. }) => path.display().to_string(),
+            Some(SourceFile { path, .. }) => match input::file_on_the_way(path) {
+                Some(file) => format!("{} ({} is a file)", path.display(), file.display()),
+                None => path.display().to_string(),
+            },
         }
     }
 
@@ -180,9 +183,12 @@ impl SharedFile {
         self.ini.sections().filter(has).map(|section| meant_name(section.header))
     }
 
-    /// The whole file, for people, where it is a directory, or is named and does not exist.
+    /// The whole file, for people, where it is a directory or below a file, or is named and does not exist.
     pub(super) fn missing(&self) -> Option<String> {
         match self.content() {
+            Content::Absent if self.file.as_ref().is_some_and(|file| input::file_on_the_way(&file.path).is_some()) => {
+                Some(self.name())
+            }
             Content::Absent if self.is_named => {
                 Some(format!("{} ({}), which does not exist", self.name(), self.kind.variable()))
             }

@@ -385,3 +385,57 @@ fn a_directory_in_the_place_of_an_aws_file_is_named() {
         assert!(log.contains("passed over") && log.contains(&name), "{log}");
     }
 }
+
+#[test]
+fn a_directory_in_the_place_of_a_sign_in_or_of_a_token_and_a_file_in_that_of_a_directory_are_named() {
+    let profile = |helper: &Helper, kind: &str| {
+        let session = "[sso-session corp]\nsso_start_url = u\nsso_region = eu-west-1\n";
+        let config = match kind {
+            "sso" => format!("[default]\nsso_session = corp\n{SSO}{session}"),
+            _ => format!("[default]\nlogin_session = {LOGIN}\n"),
+        };
+        helper.write(".aws/config", &config);
+        match kind {
+            "sso" => sign_in(helper, "corp", "2099-01-01T00:00:00Z"),
+            _ => log_in(helper, "ASIA-login", "2099-01-01T00:00:00Z"),
+        }
+    };
+    for (kind, command) in [("sso", "'aws sso login --profile default'"), ("login", "'aws login --profile default'")] {
+        let helper = Helper::bare();
+        let file = profile(&helper, kind);
+        fs::remove_file(&file).and_then(|()| fs::create_dir(&file)).expect("a directory");
+        let line = helper.get(HOST).error().to_owned();
+        let words = format!("its file {} is a directory; remove it, and run {command} [E-SOURCE-FILE]", file.display());
+        assert!(line.contains(&words), "{words} in {line}");
+        fs::remove_dir(&file).expect("no directory");
+        let dir = file.parent().expect("a directory");
+        fs::remove_dir(dir).and_then(|()| fs::write(dir, "x")).expect("a file");
+        crate::helper::outlive_failures(&helper);
+        let line = helper.get(HOST).error().to_owned();
+        let words = format!("is below {}, which is a file; remove it, and run {command}", dir.display());
+        assert!(line.contains(&words), "{words} in {line}");
+    }
+    let helper = Helper::bare();
+    let file = helper.write(".aws", "x").display().to_string();
+    let line = helper.get(HOST).error().to_owned();
+    assert!(
+        line.contains(&format!("{file}/config ({file} is a file)").replace('/', std::path::MAIN_SEPARATOR_STR)),
+        "{line}"
+    );
+    let line = helper.var("AWS_PROFILE", "dev").get(HOST).error().to_owned();
+    assert!(line.contains("'dev'") && line.contains(&format!("({file} is a file)")), "{line}");
+    let named = Helper::bare().var("AWS_CONFIG_FILE", "~/file/config");
+    let file = named.write("file", "x").display().to_string();
+    let line = named.get(HOST).error().to_owned();
+    assert!(line.contains(&format!("({file} is a file)")), "{line}");
+    for variable in ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] {
+        let helper = Helper::bare().var("AWS_ROLE_ARN", ROLE);
+        let dir = helper.home().join("token");
+        fs::create_dir(&dir).expect("a directory");
+        let container = variable.contains("CONTAINER").then_some("http://127.0.0.1:1/").unwrap_or_default();
+        let helper = helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", container);
+        let line = helper.var(variable, dir.to_str().expect("UTF-8")).get(HOST).error().to_owned();
+        let words = format!("{} ({variable}) cannot be read: it is a directory", dir.display());
+        assert!(line.contains(&words), "{words} in {line}");
+    }
+}

@@ -13,10 +13,15 @@ use crate::platform::{self, aws_command};
 /// The failure for a sign-in in this file that gives no credentials, which this command of the AWS CLI renews. A file that this user may
 /// not use is in the way of that command, too, e.g. the one that `sudo -E aws sso login` leaves.
 pub(in crate::aws) fn signed_out(code: Code, sign_in: &str, file: &Path, command: &str) -> Failure {
-    let out_of_reach = |why: String, fix: &str| {
+    let failed = |why: String, hint: String| {
         let what = format!("{sign_in} cannot be read: its file {} {why}", file.display());
-        Failure::new(Code::SourceFile, what, format!("{fix}, and run {command} if it has expired"))
+        Failure::new(Code::SourceFile, what, hint)
     };
+    let out_of_reach = |why, fix: &str| failed(why, format!("{fix}, and run {command} if it has expired"));
+    let below_file = || Some(format!("is below {}, which is a file", input::file_on_the_way(file)?.display()));
+    if let Some(why) = file.is_dir().then(|| "is a directory".to_owned()).or_else(below_file) {
+        return failed(why, format!("remove it, and run {command}"));
+    }
     if let Some(dir) = input::closed_dir(file) {
         return out_of_reach(
             format!("is below {}, which this user cannot enter", dir.display()),
