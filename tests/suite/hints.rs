@@ -432,7 +432,7 @@ fn a_directory_in_the_place_of_a_sign_in_or_of_a_token_and_a_file_in_that_of_a_d
         let helper = Helper::bare().var("AWS_ROLE_ARN", ROLE);
         let dir = helper.home().join("token");
         fs::create_dir(&dir).expect("a directory");
-        let container = variable.contains("CONTAINER").then_some("http://127.0.0.1:1/").unwrap_or_default();
+        let container = if variable.contains("CONTAINER") { "http://127.0.0.1:1/" } else { "" };
         let helper = helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", container);
         let line = helper.var(variable, dir.to_str().expect("UTF-8")).get(HOST).error().to_owned();
         let words = format!("{} ({variable}) cannot be read: it is a directory", dir.display());
