@@ -10,6 +10,7 @@
 //! [`registries_conf`] finds the settings, by rules that depend on the version ([`programs`]). `tests/suite/containers.rs` compares all
 //! of this with the programs themselves.
 
+mod conf_values;
 mod programs;
 mod registries_conf;
 

@@ -17,7 +17,9 @@ use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::programs::{Era, Program, Rules};
+pub use super::conf_values::KEY;
+use super::conf_values::{self, Version1};
+use super::programs::{Era, Program, Rules, program};
 use super::{AUTH_FILES, user_config};
 use crate::client_config::invalid;
 use crate::code::Code;
@@ -32,9 +34,6 @@ const LARGEST: u64 = 256 * 1024;
 
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
-
-/// The key that names the helpers. Names are matched without case.
-pub const KEY: &str = "credential-helpers";
 
 /// Returns the user's directory with registries.conf.
 fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
@@ -90,33 +89,15 @@ fn read(env: &Env, path: &Path) -> Result<toml::Table, Failure> {
     }
     let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
     let conf: toml::Table = toml_text::parse(text).map_err(|mistake| wrong(&mistake.what))?;
-    wrong_type("", &conf).map_or(Ok(conf), |what| Err(wrong(&what)))
+    conf_values::refused(&conf, version_1(env, path)).map_or(Ok(conf), |what| Err(wrong(&what)))
 }
 
-/// Describes a value of another type than the programs expect in a table of this name: they then read no settings at all.
-fn wrong_type(table: &str, values: &toml::Table) -> Option<String> {
-    values.iter().find_map(|(key, value)| {
-        let all = |is: fn(&toml::Value) -> bool| value.as_array().is_some_and(|values| values.iter().all(is));
-        let (fits, kind) = match (table, &*key.to_ascii_lowercase()) {
-            ("", KEY | "unqualified-search-registries") => (all(toml::Value::is_str), "a list of strings"),
-            ("", "short-name-mode") | ("registry", "location" | "prefix") => (value.is_str(), "a string"),
-            ("", "registry") => {
-                let mut tables = value.as_array().into_iter().flatten().filter_map(toml::Value::as_table);
-                let wrong = tables.find_map(|values| wrong_type("registry", values));
-                if wrong.is_some() {
-                    return wrong;
-                }
-                (all(toml::Value::is_table), "a list of tables")
-            }
-            ("registry", "blocked" | "insecure") => (value.is_bool(), "true or false"),
-            ("", "aliases") => {
-                let aliases = value.as_table();
-                (aliases.is_none_or(|aliases| aliases.values().all(toml::Value::is_str)), "a table of strings")
-            }
-            _ => return None,
-        };
-        (!fits).then(|| format!("{key} is not {kind}"))
-    })
+/// How the installed program treats the format of version 1 in one of the files. Without a program, it may be an older one.
+fn version_1(env: &Env, path: &Path) -> Version1 {
+    let era = Rules::installed(env).era;
+    let is_drop_in = path.parent().is_some_and(|dir| dir.ends_with("registries.conf.d"));
+    let is_refused = is_drop_in || (era == Era::From6 && program(env).is_some());
+    Version1 { is_refused, empty_counts: era != Era::UpTo43 }
 }
 
 /// Returns a key that is meant for `credential-helpers`, and that the programs do not read: it is misspelt, or in a table.

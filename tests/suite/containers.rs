@@ -187,11 +187,83 @@ const WRONG_TYPES: &[&str] = &[
     "Credential-Helpers = true",
     "unqualified-search-registries = \"docker.io\"",
     "short-name-mode = 1",
+    "registries = 1",
     "[registry]\nlocation = \"a.example\"",
+    "[registries]\nsearch = [\"docker.io\"]",
+    "[registries.block]\nregistries = [1]",
     "[[registry]]\nlocation = \"a.example\"\ninsecure = \"true\"",
     "[[registry]]\nlocation = 1",
+    "[[registry]]\nlocation = \"a.example\"\nmirror-by-digest-only = \"true\"",
+    "[[registry]]\nlocation = \"a.example\"\nmirror = \"b.example\"",
+    "[[registry]]\nlocation = \"a.example\"\n[[registry.mirror]]\nlocation = 1",
     "[aliases]\ncredential-helpers = [\"ecr-login\"]",
 ];
+
+/// Values that they refuse in any of the files.
+const WRONG_VALUES: &[&str] = &[
+    "short-name-mode = 'Permissive'",
+    "short-name-mode = 'permissive'\n[registries.search]\nregistries = ['docker.io']",
+    "credential-helpers = ['ecr-login']\n[Registries.Insecure]\nRegistries = ['a.example']",
+    "unqualified-search-registries = ['docker.io', 'docker.io/library']",
+    "unqualified-search-registries = ['https://docker.io']",
+    "unqualified-search-registries = ['']",
+    "unqualified-search-registries = ['a_b']",
+    "unqualified-search-registries = ['a..b']",
+    "unqualified-search-registries = ['a.b:c']",
+    "unqualified-search-registries = ['-a']",
+    "[registries.search]\nregistries = ['docker.io/library']",
+    "[[registry]]\ninsecure = true",
+    "[[registry]]\nlocation = '/'",
+    "[[registry]]\nprefix = 'a.example'",
+    "[[registry]]\nprefix = '*.a.example/b'",
+    "[[registry]]\nlocation = 'https://a.example'",
+    "[[Registry]]\nLocation = 'a.example'\nPrefix = 'http://a.example'",
+    "[[registry]]\nlocation = 'a.example'\npull-from-mirror = 'all'",
+    "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\ninsecure = true",
+    "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'https://b.example'",
+    "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'b.example'\npull-from-mirror = 'tag'",
+    "[[registry]]\nlocation = 'a.example'\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = 'b.example'\npull-from-mirror = 'all'",
+    "[[registry]]\nlocation = 'a.example'\n[[registry]]\nlocation = 'a.example/'\nprefix = 'b.example'\ninsecure = true",
+    "[[registry]]\nlocation = 'a.example'\nblocked = true\n[[registry]]\nlocation = 'a.example'",
+    "[aliases]\n'a.example/a' = 'b.example/a'",
+    "[aliases]\n'localhost/a' = 'b.example/a'",
+    "[aliases]\n'a:1' = 'b.example/a'",
+    "[aliases]\nA = 'b.example/a'",
+    "[aliases]\na-_b = 'b.example/a'",
+    "[aliases]\na = 'b.example/a:1'",
+    "[aliases]\na = 'library/a'",
+    "[aliases]\na = 'docker.io'",
+    "[aliases]\na = 'https://b.example/a'",
+    "[aliases]\na = 'b.example/A'",
+];
+
+/// Values that resemble those, and that they read, in one file.
+const RIGHT_VALUES: &str = "short-name-mode = ''
+unqualified-search-registries = ['docker.io/', 'A.b:1', 'localhost']
+[[registry]]
+prefix = '*.a.example'
+[[registry]]
+location = 'HTTPS://a.example'
+[[registry]]
+location = 'b.example/c'
+prefix = '/'
+blocked = true
+[[registry]]
+location = 'b.example/c/'
+prefix = 'b.example'
+blocked = true
+[[registry.mirror]]
+location = 'c.example:5000/d'
+pull-from-mirror = 'tag-only'
+[registries]
+other = 1
+[registries.search]
+[aliases]
+'a/b' = 'docker.io/library/b'
+'A/b' = 'localhost/a'
+'a.b' = 'a:5000/b/c__d/e---f'
+'a_b.c' = ''
+";
 
 /// Members of which docker expects another type, and these programs some.
 const WRONG_MEMBERS: &[&str] = &[
@@ -226,7 +298,11 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
             for conf in CONFS {
                 let always = ["named.conf", "override.conf"].contains(conf);
                 if always || chance.below(4) == 0 {
-                    let contents = if chance.below(20) == 0 { WRONG_TYPES } else { HELPERS };
+                    let contents = match chance.below(40) {
+                        0 => WRONG_TYPES,
+                        1 => WRONG_VALUES,
+                        _ => HELPERS,
+                    };
                     let content = *chance.of(contents);
                     machine.write(conf, &format!("{content}\n"));
                     shown.push(format!("{conf}: {content}"));
@@ -278,6 +354,42 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
         }
         println!("{}: {kinds:?}", client.display());
         assert!(kinds.len() >= 3, "{kinds:?}");
+    }
+}
+
+#[test]
+fn doctor_refuses_the_values_in_registries_conf_that_they_refuse() {
+    let (conf, drop_in) = (".config/containers/registries.conf", ".config/containers/registries.conf.d/a.conf");
+    let old = "[registries.search]\nregistries = ['docker.io']\n";
+    let empty = old.replace("'docker.io'", "");
+    for client in clients() {
+        let machine = Machine::new(&client);
+        let read = |path: &str, content: &str| {
+            machine.clear();
+            machine.write(".docker/config.json", &json!({"credHelpers": {HOST: "ecr-login"}}).to_string());
+            machine.write(conf, "");
+            machine.write(path, content);
+            let found = machine.finds();
+            let (said, check) = machine.doctor();
+            assert_eq!(said, found, "{}: {check}\n{content}", client.display());
+            assert!(found == Found::Helper || check.contains("conf"), "{check}");
+            found
+        };
+        assert_eq!(read(conf, RIGHT_VALUES), Found::Helper);
+        for content in WRONG_TYPES.iter().chain(WRONG_VALUES) {
+            assert_eq!(read(conf, content), Found::Broken, "{content}");
+        }
+        assert_eq!(read(drop_in, WRONG_VALUES[0]), Found::Broken);
+        // Whether version 1 is read, and what counts as its presence, depends on the program.
+        assert_eq!(read(drop_in, old), Found::Broken);
+        for content in
+            [old, &empty, &format!("credential-helpers = []\n{old}"), &format!("short-name-mode = ''\n{old}")]
+        {
+            read(conf, content);
+        }
+        read(conf, &format!("short-name-mode = 'disabled'\n{empty}"));
+        read(conf, &format!("[aliases]\n{old}"));
+        read(drop_in, &empty);
     }
 }
 
