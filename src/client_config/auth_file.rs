@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
+use super::environment::is_login;
 use super::members::Members;
-use super::settings_file::{invalid, text};
+use super::settings_file::{bytes, invalid};
 use crate::NAME;
 use crate::env::Env;
 use crate::error::Failure;
@@ -40,6 +41,10 @@ pub struct AuthFile {
     pub misspelt_member: Option<(String, &'static str)>,
     /// What is of another type than docker expects, which then warns with every command and goes on. cosign stops.
     pub wrong_type: Option<String>,
+    /// What docker stops at, with every command.
+    pub stops_docker: Option<&'static str>,
+    /// The file has no text, or does not exist.
+    pub is_blank: bool,
 }
 
 /// A file with the state in which it was read.
@@ -67,13 +72,15 @@ impl AuthFile {
 
     /// Reads the file.
     fn read_anew(env: &Env, path: PathBuf) -> Result<Arc<Self>, Failure> {
-        let text = text(env, &path)?;
+        // Go's decoder replaces in strings what is not UTF-8.
+        let bytes = bytes(env, &path)?;
+        let text = String::from_utf8_lossy(&bytes);
         let is_old = path.file_name().is_some_and(|name| name == DOCKERCFG);
         let read = |members: Members<'_>| {
             if is_old { Ok(Self::old(members.0.into_iter().collect())) } else { Self::new(&members) }
         };
         match parse(&text).and_then(read) {
-            Ok(file) => Ok(Arc::new(Self { path, ..file })),
+            Ok(file) => Ok(Arc::new(Self { path, is_blank: bytes.trim_ascii().is_empty(), ..file })),
             Err(what) => Err(invalid(env, &path, format!("{}: {what}", path.display()))),
         }
     }
@@ -87,9 +94,17 @@ impl AuthFile {
             let meant = if lower.contains("store") { "credsStore" } else { "credHelpers" };
             (lower.starts_with("cred") && !is_read).then(|| (key.clone(), meant))
         });
-        let (helpers, store) = (members.object("credHelpers", "an object of texts")?, members.text("credsStore")?);
-        let wrong_type = members.0.iter().find_map(|(key, value)| wrong_type(key, value));
-        let file = Self { helpers, store, misspelt_member, wrong_type, ..Self::old(auths) };
+        let helpers = members.object("credHelpers", "an object of texts")?;
+        let store = members.text("credsStore").unwrap_or_default();
+        let wrong_type =
+            members.0.iter().find_map(|(key, value)| wrong_type(key, value)).or_else(|| wrong_login(auths.values()));
+        let aliases: BTreeMap<String, &RawValue> = members.object("aliases", "").unwrap_or_default();
+        let is_allowed = |(key, value): (&String, &&RawValue)| {
+            key == "builder" && value.get().len() > 2 && value.get().starts_with('"')
+        };
+        let stops_docker = (!aliases.iter().all(is_allowed))
+            .then_some("aliases may only name what 'builder' stands for, and docker stops at anything else");
+        let file = Self { helpers, store, misspelt_member, wrong_type, stops_docker, ..Self::old(auths) };
         let misspelt_keys = file.helper_keys().filter_map(|key| Some((misspelt_host(key)?, key.to_owned()))).collect();
         Ok(Self { misspelt_keys, ..file })
     }
@@ -116,6 +131,11 @@ impl AuthFile {
         self.helpers.get(host)?.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// Reports whether `credHelpers` has an entry for the host without a name: docker then calls no helper, and podman stops.
+    pub fn names_no_helper(&self, host: &str) -> bool {
+        self.helpers.contains_key(host) && self.helper(host).is_none()
+    }
+
     /// Returns the helper that `credsStore` names for all registries without an entry of their own.
     pub fn store(&self) -> Option<&str> {
         Some(self.store.as_str()).filter(|name| !name.is_empty())
@@ -137,14 +157,14 @@ impl AuthFile {
     }
 }
 
-/// Parses the text of a file, which may be blank. The error says what docker does not read, and quotes nothing, since the
+/// Parses the text of a file, which may be blank or null. The error says what docker does not read, and quotes nothing, since the
 /// text may hold passwords.
 pub fn parse(text: &str) -> Result<Members<'_>, String> {
     if text.trim_ascii().is_empty() {
         return Ok(Members(Vec::new()));
     }
-    let error = match serde_json::from_str(text) {
-        Ok(content) => return Ok(content),
+    let error = match serde_json::from_str::<Option<_>>(text) {
+        Ok(content) => return Ok(content.unwrap_or(Members(Vec::new()))),
         Err(error) if error.is_data() => return Err("not a JSON object".to_owned()),
         Err(error) => error,
     };
@@ -175,24 +195,85 @@ fn holds_password(entry: &RawValue) -> Result<bool, String> {
     Ok(fields.text("password").is_ok_and(|text| !text.is_empty()))
 }
 
-/// Describes a member of another type than docker expects, of those that people write (docker CLI, `cli/config/configfile/file.go`).
-fn wrong_type(name: &str, value: &RawValue) -> Option<String> {
-    let levels = match name.to_ascii_lowercase().as_str() {
-        "currentcontext" | "detachkeys" | "experimental" | "psformat" | "imagesformat" | "statsformat" => 0,
-        "aliases" | "httpheaders" => 1,
-        "plugins" | "proxies" => 2,
-        _ => return None,
-    };
-    let kind = ["a string", "an object of strings", "an object of objects of strings"][levels];
-    (!holds_texts(value, levels)).then(|| format!("{name} is not {kind}"))
+/// Describes a login that docker does not read, and warns of.
+fn wrong_login<'a>(mut auths: impl Iterator<Item = &'a &'a RawValue>) -> Option<String> {
+    let what = auths.find_map(|entry| {
+        let login: Members = serde_json::from_str::<Option<_>>(entry.get()).ok()??;
+        let wrong =
+            ["username", "password", "email", "serveraddress", "registrytoken"].map(|name| login.text(name).err());
+        let auth = login.text("auth").ok().filter(|auth| !auth.is_empty() && !is_login(auth));
+        wrong
+            .into_iter()
+            .flatten()
+            .next()
+            .or_else(|| auth.map(|_| "auth is not the base64 of USER:PASSWORD".to_owned()))
+    });
+    what.map(|what| format!("in auths, {what}"))
 }
 
-/// Whether a value is a text, or an object of so many levels of texts. null is a value of any type.
-fn holds_texts(value: &RawValue, levels: usize) -> bool {
-    let holds = |members: Members| members.0.iter().all(|(_, value)| holds_texts(value, levels - 1));
-    match levels {
-        0 => value.get().starts_with(['"', 'n']),
-        _ => serde_json::from_str::<Option<Members>>(value.get()).is_ok_and(|members| members.is_none_or(holds)),
+/// A type that docker expects.
+#[derive(Clone, Copy)]
+enum Type {
+    Text,
+    List,
+    Object,
+    ObjectOfObjects,
+}
+
+/// The members of docker's file but `auths` and `credHelpers` (docker CLI, `cli/config/configfile/file.go`).
+const TYPES: [(Type, &[&str]); 4] = [
+    (
+        Type::Text,
+        &[
+            "configFormat",
+            "credsStore",
+            "currentContext",
+            "detachKeys",
+            "experimental",
+            "imagesFormat",
+            "networksFormat",
+            "nodesFormat",
+            "pluginsFormat",
+            "psFormat",
+            "secretFormat",
+            "serviceInspectFormat",
+            "servicesFormat",
+            "statsFormat",
+            "tasksFormat",
+            "volumesFormat",
+        ],
+    ),
+    (Type::List, &["cliPluginsExtraDirs", "pruneFilters"]),
+    (Type::Object, &["aliases", "features", "HttpHeaders"]),
+    (Type::ObjectOfObjects, &["plugins", "proxies"]),
+];
+
+/// Describes a member of another type than docker expects.
+fn wrong_type(name: &str, value: &RawValue) -> Option<String> {
+    let is_known = |(_, names): &&(Type, &[&str])| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let (expected, _) = TYPES.iter().find(is_known)?;
+    let kind = match expected {
+        Type::Text => "a string",
+        Type::List => "a list of strings",
+        Type::Object => "an object of strings",
+        Type::ObjectOfObjects => "an object of objects of strings",
+    };
+    (!expected.fits(value)).then(|| format!("{name} is not {kind}"))
+}
+
+impl Type {
+    /// Whether a value is of this type. null is a value of any type.
+    fn fits(self, value: &RawValue) -> bool {
+        let holds = |inner: Self| {
+            let members = serde_json::from_str::<Option<Members>>(value.get());
+            members.is_ok_and(|all| all.is_none_or(|all| all.0.iter().all(|(_, value)| inner.fits(value))))
+        };
+        match self {
+            Self::Text => value.get().starts_with(['"', 'n']),
+            Self::List => serde_json::from_str::<Option<Vec<Option<String>>>>(value.get()).is_ok(),
+            Self::Object => holds(Self::Text),
+            Self::ObjectOfObjects => holds(Self::Object),
+        }
     }
 }
 

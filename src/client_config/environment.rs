@@ -29,9 +29,14 @@ pub fn hosts_of_environment(env: &Env) -> Option<BTreeSet<String>> {
     for entry in auths.values() {
         let (_, auth) =
             entry.iter().next().filter(|(name, _)| entry.len() == 1 && name.eq_ignore_ascii_case("auth"))?;
-        let decoded = Zeroizing::new(BASE64_STANDARD.decode(auth.as_str()?).ok()?);
-        // There has to be a user.
-        decoded.iter().position(|byte| *byte == b':').filter(|end| *end > 0)?;
+        Some(()).filter(|()| auth.as_str().is_some_and(is_login))?;
     }
     Some(auths.into_keys().collect())
+}
+
+/// Whether docker reads an `auth`: the base64 of a user, a colon and a password. Its decoder leaves out the ends of lines.
+pub(super) fn is_login(auth: &str) -> bool {
+    let auth = Zeroizing::new(auth.replace(['\r', '\n'], ""));
+    let decoded = Zeroizing::new(BASE64_STANDARD.decode(auth.as_str()).unwrap_or_default());
+    decoded.iter().position(|byte| *byte == b':').is_some_and(|end| end > 0)
 }

@@ -10,6 +10,7 @@ mod members;
 mod settings_file;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::env::Env;
 use crate::error::Failure;
@@ -46,12 +47,21 @@ pub fn docker_config(env: &Env) -> Option<PathBuf> {
 /// Finds where docker gets the credentials of `host`.
 pub fn docker_lookup(env: &Env, host: &str) -> Result<Lookup, Failure> {
     let Some(path) = docker_config(env) else { return Ok(Lookup::Nothing) };
-    let file = AuthFile::read(env, path)?;
+    let file = docker_file(env, path)?;
     let found = |name: &str, setting| Lookup::Helper { name: name.to_owned(), setting, file: file.path.clone() };
-    Ok(match (file.helper(host), file.store()) {
+    Ok(match (file.helper(host), file.store().filter(|_| !file.names_no_helper(host))) {
         (Some(name), _) => found(name, "credHelpers"),
         (None, Some(name)) => found(name, "credsStore"),
         (None, None) if !file.passwords_for(host).is_empty() => Lookup::Password(file.path.clone()),
         (None, None) => Lookup::Nothing,
     })
+}
+
+/// Reads docker's config.json as docker does, which stops at some values.
+pub fn docker_file(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
+    let file = AuthFile::read(env, path)?;
+    match file.stops_docker {
+        Some(what) => Err(invalid(env, &file.path, format!("{}: {what}", file.path.display()))),
+        None => Ok(file),
+    }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::docker_config;
 use crate::code::Code;
 use crate::env::Env;
@@ -16,8 +18,13 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// Reads the text of a settings file. A file that does not exist counts as empty.
 pub fn text(env: &Env, path: &Path) -> Result<String, Failure> {
+    utf8(env, path, &bytes(env, path)?)
+}
+
+/// Reads a settings file. A file that does not exist counts as empty.
+pub fn bytes(env: &Env, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Zeroizing::default()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             let step = path.ancestors().find(|step| step.exists()).unwrap_or(path);
             let what = format!("{} cannot be read: {} is not a directory", path.display(), step.display());
@@ -29,7 +36,7 @@ pub fn text(env: &Env, path: &Path) -> Result<String, Failure> {
     }
     // Files of /proc may be longer than they say.
     let bytes = platform::open_without_waiting(path).and_then(|file| platform::read_within(&file, LARGEST));
-    utf8(env, path, &bytes.map_err(|error| unread(env, path, &error))?)
+    bytes.map_err(|error| unread(env, path, &error))
 }
 
 /// Reads the text of the settings file at `path` where it is to be written. A file that does not exist counts as empty.

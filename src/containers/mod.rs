@@ -14,7 +14,6 @@ mod conf_values;
 mod programs;
 mod registries_conf;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,6 +52,10 @@ pub fn lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
 fn auth_file_lookup(env: &Env, rules: Rules, host: &str) -> Result<Lookup, Failure> {
     for path in auth_files(env, rules) {
         let file = read(env, path)?;
+        if file.names_no_helper(host) {
+            let what = format!("credHelpers in {} has {host} without the name of a helper", file.path.display());
+            return Err(invalid(env, &file.path, what));
+        }
         if let Some(name) = file.helper(host) {
             return Ok(Lookup::Helper { name: name.to_owned(), setting: "credHelpers", file: file.path.clone() });
         }
@@ -79,12 +82,13 @@ pub fn reads_auth_files(env: &Env) -> bool {
         .is_ok_and(|helpers| helpers.iter().any(|helper| helper.name == AUTH_FILES))
 }
 
-/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is empty.
+/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is blank.
 fn read(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
-    if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
-        return Err(invalid(env, &path, format!("{} is empty, which is not JSON", path.display())));
+    let file = AuthFile::read(env, path)?;
+    if file.is_blank && file.path.is_file() {
+        return Err(invalid(env, &file.path, format!("{} is empty, which is not JSON", file.path.display())));
     }
-    AuthFile::read(env, path)
+    Ok(file)
 }
 
 /// Returns the hosts for which a client is to call the helper, by the files of all clients, sorted: those of the entries that name it,

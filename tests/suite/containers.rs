@@ -271,6 +271,9 @@ const WRONG_MEMBERS: &[&str] = &[
     r#""auths":{"a.example":{"identitytoken":true}}"#,
     r#""auths":{"a.example":{"username":1}}"#,
     r#""proxies":{"httpProxy":"http://a.example"}"#,
+    r#""credsStore":5"#,
+    r#""credHelpers":{"a.example":1}"#,
+    r#""credHelpers":{"a.example":null}"#,
 ];
 
 const AUTHS: &[&str] = &[
@@ -309,7 +312,8 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
                 }
             }
             for auth in AUTHS {
-                let mut content = match chance.below(6) {
+                let mut content = match chance.below(7) {
+                    6 => format!(r#"{{"credHelpers":{{"{HOST}":{}}}}}"#, chance.of(&["\"\"", "null", "\"other\""])),
                     0 => json!({"credHelpers": {HOST: "ecr-login"}}).to_string(),
                     1 => json!({"credHelpers": {HOST: "other"}}).to_string(),
                     2 => json!({"auths": {HOST: {"auth": "cGFzc3dvcmQ6cw=="}}}).to_string(),
@@ -327,7 +331,7 @@ fn doctor_reports_what_podman_buildah_and_skopeo_do() {
                     content.insert_str(content.len() - 1, &format!(",{}", second.replace("ENTRY", &entry)));
                 }
                 if chance.below(20) == 0 {
-                    content.clear();
+                    content = (*chance.of(&["", " \n", "null"])).to_owned();
                 } else if chance.below(20) == 0 && *auth != ".dockercfg" {
                     let more = *chance.of(WRONG_MEMBERS);
                     let comma = if content == "{}" { "" } else { "," };
@@ -390,6 +394,36 @@ fn doctor_refuses_the_values_in_registries_conf_that_they_refuse() {
         read(conf, &format!("short-name-mode = 'disabled'\n{empty}"));
         read(conf, &format!("[aliases]\n{old}"));
         read(drop_in, &empty);
+    }
+}
+
+#[test]
+fn doctor_reads_files_with_passwords_as_they_do() {
+    let entry = format!(r#""credHelpers":{{"{HOST}":"ecr-login"}}"#);
+    let text = |text: String| text.into_bytes();
+    for client in clients() {
+        let machine = Machine::new(&client);
+        for (content, expected) in [
+            (text(" \n".to_owned()), Found::Broken),
+            (text("null".to_owned()), Found::Helper),
+            (text(format!(r#"{{"credHelpers":{{"{HOST}":""}}}}"#)), Found::Broken),
+            (text(format!(r#"{{"credHelpers":{{"{HOST}":null}}}}"#)), Found::Broken),
+            (text(r#"{"credHelpers":{"a.example":""}}"#.to_owned()), Found::Helper),
+            (text(r#"{"credsStore":5}"#.to_owned()), Found::Helper),
+            (text(r#"{"aliases":{"p":"pull"}}"#.to_owned()), Found::Helper),
+            (b"{\"x\":\"caf\xe9\"}".to_vec(), Found::Helper),
+            (b"{\"x\":1\xe9}".to_vec(), Found::Broken),
+        ] {
+            machine.clear();
+            machine.write(".config/containers/auth.json", &format!("{{{entry}}}"));
+            machine.write("run/containers/auth.json", "");
+            let shown = String::from_utf8_lossy(&content).into_owned();
+            fs::write(machine.helper.home().join("run/containers/auth.json"), &content).expect("a file");
+            assert_eq!(machine.finds(), expected, "{}: {shown}", client.display());
+            let (said, check) = machine.doctor();
+            assert_eq!(said, expected, "{}: {check}\n{shown}", client.display());
+            assert!(expected == Found::Helper || check.contains("run/containers/auth.json"), "{check}");
+        }
     }
 }
 

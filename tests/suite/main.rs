@@ -64,6 +64,7 @@
 //! | `clients` | docker, podman, buildah, skopeo, helm and oras against a registry with TLS; the README's recipes |
 //! | `newer_clients` | current versions of oras, cosign, docker compose and docker buildx against the same registry |
 //! | `containers` | several versions of podman, buildah and skopeo, compared with the reports of doctor and setup |
+//! | `docker_settings` | several versions of docker, compared with the reports of doctor |
 //! | `packages` | deb, rpm, image and tarball, installed and used (`./tests/run --packages`) |
 //! | `newcomer` | each line of the documents, on a fresh Debian (`./tests/run --packages`) |
 //! | `clusters` | kubelet's configuration, DaemonSet, permissions, CronJob, user data |
@@ -124,6 +125,7 @@ mod concurrency;
 mod containers;
 mod disks;
 mod dns;
+mod docker_settings;
 mod doctor;
 mod doctor_order;
 mod doctor_report;

@@ -158,7 +158,7 @@ pub(super) fn named_registries(env: &Env, client: Client) -> Result<Option<Strin
 
 fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
     let Some(path) = client_config::docker_config(env) else { return Ok(None) };
-    let file = AuthFile::read(env, path)?;
+    let file = client_config::docker_file(env, path)?;
     let shown = file.path.display();
     Ok(match file.store() {
         Some(NAME) => return Err(wrong_store(env, &file.path, "HOST")),
@@ -297,14 +297,26 @@ mod tests {
             (r#"{"proxies": {"httpProxy": "http://a"}}"#, "proxies is not an object of objects of strings"),
             (r#"{"proxies": {"default": {"noProxy": ["a"]}}}"#, "proxies is not an object of objects of strings"),
             (r#"{"plugins": {"a": {"b": true}}, "psFormat": "a"}"#, "plugins is not an object of objects of strings"),
+            (r#"{"features": {"buildkit": true}}"#, "features is not an object of strings"),
+            (r#"{"cliPluginsExtraDirs": "/opt/plugins"}"#, "cliPluginsExtraDirs is not a list of strings"),
+            (r#"{"pruneFilters": [1]}"#, "pruneFilters is not a list of strings"),
+            (r#"{"NetworksFormat": 1}"#, "NetworksFormat is not a string"),
+            (r#"{"credsStore": 5}"#, "credsStore is not a string"),
+            (r#"{"auths": {"a.example": {"username": 1}}}"#, "in auths, username is not a string"),
+            (
+                r#"{"auths": {"a.example": {"auth": "user:password"}}}"#,
+                "in auths, auth is not the base64 of USER:PASSWORD",
+            ),
         ] {
             let wrong = unread_members(&Machine::with(".docker/config.json", config).env(&[]), Client::Docker);
             let expected = format!("config.json: {what}, so docker warns with every command, and cosign stops");
             assert!(matches!(&wrong[..], [failure] if failure.what.ends_with(&expected)), "{config}: {wrong:?}");
         }
-        for config in
-            [r#"{"experimental": "enabled", "plugins": {"a": {"b": "true"}, "c": null}}"#, r#"{"features": 1}"#]
-        {
+        for config in [
+            r#"{"experimental": "enabled", "plugins": {"a": {"b": "true"}, "c": null}}"#,
+            r#"{"filename": 1}"#,
+            r#"{"pruneFilters": ["a"], "features": null, "auths": {"a": {"auth": "YTpi\n", "x": 1}, "b": {"auth": ""}}}"#,
+        ] {
             let none = unread_members(&Machine::with(".docker/config.json", config).env(&[]), Client::Docker);
             assert!(none.is_empty(), "{config}: {none:?}");
         }

@@ -102,7 +102,7 @@ fn invalid(what: String) -> Failure {
     Failure::new(Code::ClientConfigInvalid, what, "correct it; setup left the file unchanged")
 }
 
-/// A text that is one JSON object, or blank.
+/// A text that is one JSON object, null, or blank.
 struct Document {
     /// The place of the object; empty in a blank text.
     root: Range<usize>,
@@ -151,6 +151,7 @@ mod tests {
             ("", 2),
             ("{}", 2),
             (r#"{"credHelpers":null}"#, 2),
+            ("null\n", 2),
             (r#"{"a":1}"#, 2),
             (r#"{"credHelpers":{"h":"v"}}"#, 1),
             (r#"{"credHelpers":{"h":"w"}}"#, 2),
