@@ -173,6 +173,15 @@ fn doctor_names_what_keeps_docker_from_calling_the_helper() {
             format!(r#"{{"credHelpers": {{"https://{HOST}": "ecr-login"}}}}"#),
             &["E-CLIENT-KEY-SCHEME", "the key 'https://"],
         ),
+        // It keeps docker from credsStore too.
+        (
+            format!(r#"{{"credsStore": "ecr-login", "credHelpers": {{"{HOST}": ""}}}}"#),
+            &["credHelpers in ", "without the name of a helper"],
+        ),
+        (
+            format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}, "aliases": {{"p": "pull"}}}}"#),
+            &["E-CLIENT-CONFIG-INVALID", "config.json: aliases", "docker stops"],
+        ),
         ("{\n  \"credHelpers\": oops".to_owned(), &["line 2", "not JSON"]),
         ("[]".to_owned(), &["not a JSON object"]),
     ] {

@@ -119,6 +119,10 @@ fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
         let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
         return client.failure(env, Code::ClientNotSetUp, what, "", &[]);
     }
+    if let Some(file) = client.read_auth_files(env).find(|file| file.names_no_helper(host)) {
+        let what = format!("credHelpers in {} has {host} without the name of a helper", file.path.display());
+        return client.failure(env, Code::ClientNotSetUp, what, "{}", &[host]);
+    }
     let misspelt = |file: Arc<AuthFile>| Some((file.misspelt_keys.get(host)?.clone(), file.path.clone()));
     if let Some((key, path)) = client.read_auth_files(env).find_map(misspelt) {
         let (path, name) = (path.display(), client.name());
