@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use crate::text::{beginning, one_line};
+
 /// The key that names the helpers. Names are matched without case.
 pub const KEY: &str = "credential-helpers";
 
@@ -156,12 +158,13 @@ fn wrong_short_names(conf: &Table) -> Option<String> {
     }
     let is_registry = |host: &str| host.contains(['.', ':']) || host == "localhost";
     tables(conf, "aliases").flatten().find_map(|(name, value)| {
+        let shown = || one_line(&beginning(name, 60));
         if host_of(name).is_none_or(is_registry) {
-            return Some(format!("the alias '{name}' is not a name without registry and tag"));
+            return Some(format!("the alias '{}' is not a name without registry and tag", shown()));
         }
         let value = value.as_str().filter(|value| !value.is_empty())?;
         let fits = host_of(value).is_some_and(is_registry);
-        (!fits).then(|| format!("the alias '{name}' does not stand for REGISTRY/REPOSITORY without a tag"))
+        (!fits).then(|| format!("the alias '{}' does not stand for REGISTRY/REPOSITORY without a tag", shown()))
     })
 }
 
@@ -220,4 +223,19 @@ fn is_host(text: &str) -> bool {
         !label.is_empty() && label.chars().all(is_inside) && !label.starts_with('-') && !label.ends_with('-')
     };
     name.split('.').all(is_label) && !port.is_empty() && port.chars().all(|c| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Version1, refused};
+    use crate::toml_text;
+
+    #[test]
+    fn a_name_of_many_lines_is_one_short_line() {
+        let conf = format!("[aliases]\n\"a\\n{}\" = ''\n", "b".repeat(10_000));
+        let version_1 = Version1 { is_refused: false, empty_counts: true };
+        let conf = toml_text::parse(&conf).map_err(|mistake| mistake.what).expect("TOML");
+        let what = refused(&conf, version_1).expect("it is refused");
+        assert!(what.starts_with("the alias 'a bbb") && what.len() < 150 && !what.contains('\n'), "{what}");
+    }
 }
