@@ -91,12 +91,16 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge(limit) if *limit < MIB => write!(f, "it is larger than {} KiB, the limit", limit / 1024),
-            Self::TooLarge(limit) => write!(f, "it is larger than {} MiB, the limit", limit / MIB),
+            Self::TooLarge(limit) => write!(f, "it is larger than {}, the limit", size(*limit)),
             Self::TimedOut => f.write_str("it is not a regular file, and reading it did not end in time"),
             Self::NoThread(error) => error.fmt(f),
         }
     }
+}
+
+/// A limit in its unit.
+pub fn size(limit: u64) -> String {
+    if limit < MIB { format!("{} KiB", limit / 1024) } else { format!("{} MiB", limit / MIB) }
 }
 
 /// Reads a file of at most `limit` bytes to its end by `deadline`.

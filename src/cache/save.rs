@@ -10,8 +10,9 @@ use log::warn;
 
 use super::name::{ENTRY, MANIFEST, begun};
 use super::protocol::{SAVING, Save};
-use super::{Cache, Entry, Manifest, prune};
+use super::{Cache, Entry, LARGEST, Manifest, prune};
 use crate::identity::CacheKey;
+use crate::input::ReadError;
 use crate::platform::{self, Access, Destination, NewFile, TEMPORARY};
 
 /// The bytes that a temporary file for an entry takes from the start: more than an entry has, so that a full disk is noticed before the
@@ -62,6 +63,7 @@ impl Cache {
     pub(super) fn commit(&self, mut file: NewFile, begun_for: &CacheKey, entry: &Entry) -> io::Result<()> {
         let begun_at = file.file().metadata()?.modified()?;
         let bytes = entry.encode();
+        check_size(&bytes)?;
         file.file().write_all(&bytes)?;
         file.file().set_len(bytes.len() as u64)?;
         // An entry of the credentials alone has another key than the one that the file was begun for.
@@ -84,6 +86,7 @@ impl Cache {
     }
 
     pub(super) fn write(&self, bytes: &[u8], path: &Path) -> io::Result<()> {
+        check_size(bytes)?;
         let mut file = self.new_file(path, TEMPORARY)?;
         file.file().write_all(bytes)?;
         file.replace()
@@ -123,6 +126,13 @@ impl Cache {
     pub(super) fn warn_unwritten(&self, error: &io::Error) {
         warn!(dir:% = self.dir.display(), error:%; "not cached: the cache cannot be written");
     }
+}
+
+/// Fails for a file that would not be read again for its size.
+fn check_size(bytes: &[u8]) -> io::Result<()> {
+    let fits = bytes.len() as u64 <= LARGEST;
+    let error = || io::Error::new(io::ErrorKind::FileTooLarge, ReadError::TooLarge(LARGEST).to_string());
+    fits.then_some(()).ok_or_else(error)
 }
 
 /// Fails for a path that is too long for the system: step by step, a file could be written there that nobody reads again.

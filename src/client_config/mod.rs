@@ -17,7 +17,7 @@ use crate::error::Failure;
 pub use auth_file::{AuthFile, DOCKERCFG, HELPER_NAME, misspelt_host, parse};
 pub use environment::{DOCKER_AUTH_CONFIG, hosts_of_environment};
 pub use members::Members;
-pub(crate) use settings_file::{check_replaceable, invalid, obstacle, unreadable, unwritable};
+pub(crate) use settings_file::{LARGEST, check_replaceable, invalid, obstacle, unreadable, unwritable};
 pub use settings_file::{text, text_at};
 
 /// Where a client gets the credentials of a host.

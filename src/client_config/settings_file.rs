@@ -14,7 +14,7 @@ use crate::input;
 use crate::platform::{self, Destination, is_out_of_reach_of_others, with_command};
 
 /// The size limit of a settings file, which has hundreds of passwords in that. An edit of it takes up to 32 times as much memory.
-const LARGEST: u64 = 1024 * 1024;
+pub(crate) const LARGEST: u64 = 1024 * 1024;
 
 /// Reads the text of a settings file. A file that does not exist counts as empty.
 pub fn text(env: &Env, path: &Path) -> Result<String, Failure> {

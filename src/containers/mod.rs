@@ -23,6 +23,7 @@ use crate::error::Failure;
 use crate::platform;
 use crate::registry::{Host, Registry};
 pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
+pub(crate) use registries_conf::LARGEST;
 pub use registries_conf::{
     CredentialHelper, KEY, REGISTRIES_CONF, credential_helpers, credential_helpers_without, misspelt_key, own_drop_in,
 };

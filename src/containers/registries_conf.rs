@@ -30,7 +30,7 @@ use crate::platform;
 use crate::toml_text;
 
 /// The size limit of one of the files, whose parser takes up to 120 times as much memory.
-const LARGEST: u64 = 256 * 1024;
+pub(crate) const LARGEST: u64 = 256 * 1024;
 
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::HOST;
 use crate::helper::{Helper, SECRET_KEY, is_on_windows, lacks_unix};
 use crate::process::run;
-use crate::support::aws::Aws;
+use crate::support::aws::{Aws, Plan};
 
 #[test]
 fn a_second_get_asks_aws_nothing() {
@@ -198,4 +198,19 @@ fn a_cache_that_cannot_be_written_costs_a_note_in_the_log_and_not_the_pull() {
         let log = fs::read_to_string(&log).expect("a log");
         assert!(log[before..].contains(helper_there) && log[before..].contains("cache"), "{log}");
     }
+}
+
+/// It would be written each time and never read.
+#[test]
+fn a_token_that_is_too_large_for_the_cache_is_served_and_not_kept() {
+    let aws = Aws::with(Plan { password: Some("x".repeat(300_000)), ..Plan::default() });
+    let helper = Helper::of(&aws).var("AWS_ECR_LOG", "warn");
+    let ran = helper.get(HOST);
+    assert_eq!((ran.code, ran.stdout.len() > 300_000), (Some(0), true), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("not cached") && ran.stderr.contains("larger than 256 KiB, the limit"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(helper.entries(), [] as [std::path::PathBuf; 0]);
 }

@@ -313,6 +313,25 @@ fn a_user_and_password_are_of_one_registry() {
     assert_eq!(aws.count(), calls, "that is known before AWS is asked");
 }
 
+/// The next run would take it for a file with settings, and not replace it.
+#[test]
+fn a_file_that_would_exceed_the_limit_is_not_written() {
+    let aws = Aws::with(Plan { password: Some("x".repeat(700_000)), ..Plan::default() });
+    let helper = Helper::of(&aws);
+    let file = helper.write("auth.json", "{}");
+    let hosts: Vec<String> = (0..18).map(|n| format!("1111222233{n:02}.dkr.ecr.us-east-1.amazonaws.com")).collect();
+    let mut args = vec!["export", "--output", file.to_str().expect("UTF-8")];
+    args.extend(hosts.iter().map(String::as_str));
+    let ran = helper.run(&args, "");
+    assert!(ran.code == Some(1) && ran.stderr.contains("would exceed 16 MiB, the limit"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "{}");
+    // What a run has written, the next one replaces.
+    for _ in 0..2 {
+        let ran = helper.run(&args[..20], "");
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+}
+
 /// Returns the files in a directory, including hidden ones.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)

@@ -147,6 +147,39 @@ fn ten_thousand_hosts_take_seconds_and_little_memory() {
     }
 }
 
+/// The helper would refuse to read it, and neither `doctor` nor `--remove` would work any more.
+#[test]
+fn a_file_that_would_exceed_the_limit_is_not_written() {
+    let padded = |form: &str, size: usize| form.replace('@', &"x".repeat(size - form.len() + 1));
+    let helper = Helper::bare();
+    let kubelet = helper.home().join("kubelet.json").display().to_string();
+    let providers =
+        r#"{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","x":"@","providers":[]}"#;
+    for (path, form, args) in [
+        (".docker/config.json", r#"{"x":"@"}"#, &["setup", HOST][..]),
+        (".config/containers/auth.json", r#"{"x":"@"}"#, &["setup", "--podman", HOST]),
+        ("kubelet.json", providers, &["setup", "--kubelet", &kubelet]),
+    ] {
+        let old = padded(form, (1 << 20) - 20);
+        let file = helper.write(path, &old);
+        let words = format!("{} would exceed 1 MiB, the limit", file.display());
+        let dry = helper.run(&[args, &["--dry-run"]].concat(), "");
+        assert!(dry.stderr.contains(&format!("warning: setup would fail: with this change, {words}")), "{dry:?}");
+        let ran = helper.run(args, "");
+        assert!(complaint(&ran).contains(&words), "{ran:?}");
+        assert!(fs::read_to_string(&file).expect("a file") == old, "{path}");
+        fs::remove_file(&file).expect("no file");
+        helper.write(path, &padded(form, 1 << 19));
+        assert_eq!(helper.run(args, "").code, Some(0), "{path}");
+    }
+    // podman reads less of its own settings.
+    let helpers: Vec<String> = (0..8000).map(|number| format!("'another-helper-{number:05}'")).collect();
+    let list = format!("credential-helpers = [{}]\n", helpers.join(","));
+    helper.write(".config/containers/registries.conf", &list);
+    let ran = helper.run(&["setup", "--podman"], "");
+    assert!(complaint(&ran).contains("would exceed 256 KiB, the limit"), "{ran:?}");
+}
+
 #[test]
 fn every_other_byte_stays() {
     for (before, after) in [

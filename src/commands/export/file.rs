@@ -18,6 +18,7 @@ use crate::NAME;
 use crate::client_config::Members;
 use crate::code::Code;
 use crate::error::Error;
+use crate::input;
 use crate::platform::{Access, Destination, NewFile};
 use crate::token::Token;
 
@@ -37,6 +38,10 @@ impl OutputFile {
 
     /// Replaces the file. A failure leaves the old file as it is.
     pub(super) fn write(&self, text: &str) -> Result<(), Error> {
+        if text.len() as u64 >= LARGEST {
+            let why = format!("it would exceed {}, the limit", input::size(LARGEST));
+            return Err(self.failed(why, "export fewer registries at once"));
+        }
         let mut new = self.begin()?;
         let mut write = || {
             let file = new.file();

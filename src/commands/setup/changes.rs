@@ -13,7 +13,7 @@ use crate::client_config::{self, AuthFile, HELPER_NAME};
 use crate::code::Code;
 use crate::commands::client::Client;
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, print_notice};
 use crate::registry::Host;
 
 /// One edit of one file.
@@ -45,6 +45,11 @@ impl Changes<'_> {
             let change = TextChange::read(env, path, &|text| edit_all(changes, text))?;
             if !change.is_empty() {
                 client_config::check_replaceable(env, path)?;
+                match change.check_size(path) {
+                    // The diff shows what it is that takes the space.
+                    Err(failure) if dry_run => print_notice(&format!("warning: setup would fail: {failure}")),
+                    checked => checked?,
+                }
             }
             if dry_run && !change.is_empty() {
                 diffs.push(report::diff(path, changes[0].masked, &change));

@@ -12,7 +12,8 @@ use super::effect::{Edited, Effect};
 use crate::client_config;
 use crate::code::Code;
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, Failure};
+use crate::input;
 use crate::platform::{Access, Destination, NewFile};
 
 /// The limit on attempts. Each failed one means that another program changed the file between reading and replacing.
@@ -45,10 +46,24 @@ impl TextChange {
         Ok(Self { old, new, effects })
     }
 
+    /// Fails for a text that has grown beyond what is read again.
+    pub(super) fn check_size(&self, path: &Path) -> Result<(), Failure> {
+        if self.new.len() > self.old.len() { check_size(path, &self.new, client_config::LARGEST) } else { Ok(()) }
+    }
+
     /// Reports whether the edit leaves the text as it is.
     pub(super) fn is_empty(&self) -> bool {
         self.old == self.new
     }
+}
+
+/// Fails for a text that would not be read again for its size.
+pub(super) fn check_size(path: &Path, text: &str, limit: u64) -> Result<(), Failure> {
+    if text.len() as u64 <= limit {
+        return Ok(());
+    }
+    let what = format!("with this change, {} would exceed {}, the limit", path.display(), input::size(limit));
+    Err(Failure::new(Code::ClientConfigInvalid, what, "name fewer registries, or remove what the file does not need"))
 }
 
 /// Edits a file, whatever other programs do to it meanwhile. Mode, owner and links stay as they are; a new file is private;
@@ -68,6 +83,7 @@ pub(super) fn change(env: &Env, path: &Path, edit: &Edit<'_>) -> Result<TextChan
     // The directory may have been created just now.
     let _locked = locked.or_else(|| destination.lock_dir(LOCK_TIMEOUT));
     for _ in 0..MOST_ATTEMPTS {
+        change.check_size(path)?;
         let new = new_file(&destination, &change.new).map_err(failed)?;
         let is_as_before = match &new {
             Some(new) => new.replaces(change.old.as_bytes()).map_err(failed)?,

@@ -1,14 +1,14 @@
 //! The drop-in for registries.conf by which podman, buildah and skopeo call the helper for all registries. Behind its list is the one
 //! that these programs read without it, so that `--remove` knows whether somebody has changed the list: that one may change meanwhile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::changes::Change;
 use super::effect::{Edited, Effect, Entry};
-use super::file::Edit;
+use super::file::{Edit, check_size};
 use super::no_home;
 use crate::client_config::HELPER_NAME;
 use crate::code::Code;
@@ -85,6 +85,7 @@ pub(super) fn add_drop_ins(env: &Env) -> Result<Vec<Change<'static>>, Error> {
                 Error::failed(Code::ClientConfigInvalid, format!("{name} is not by setup"), hint)
             })?;
             let text = DropIn { names: names.clone(), instead: instead.clone(), ..drop_in }.text();
+            check_size(Path::new(&name), &text, containers::LARGEST)?;
             Ok(Edited::new(text, [Effect::Added(1, Entry::CredentialHelpers)]))
         }))
     })
