@@ -282,6 +282,34 @@ fn a_github_job_is_told_to_mask_the_passwords_before_they_become_variables() {
     assert_eq!(helper.run(&["export", HOST], "").stderr, "");
 }
 
+/// A manifest or a pair that goes to standard output is in the log of the step, unless it is piped.
+#[test]
+fn a_github_job_is_told_to_mask_each_form_in_which_a_password_is_printed() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("GITHUB_ACTIONS", "true");
+    let file = helper.home().join("out").display().to_string();
+    for format in ["user-password", "kubernetes-secret", "argocd-repository"] {
+        for output in ["-", &file] {
+            let ran = helper.run(&["export", "--format", format, "--output", output, HOST], "");
+            let text = if output == "-" { ran.stdout.clone() } else { fs::read_to_string(output).expect("a file") };
+            let (mut rest, mut count) = (text, 0);
+            for line in ran.stderr.lines() {
+                let mask = line.strip_prefix("::add-mask::").expect("a command");
+                count += rest.matches(mask).count();
+                rest = rest.replace(mask, "***");
+            }
+            let password = helper.get(HOST).password_for(HOST);
+            let config = helper.run(&["export", HOST], "").stdout;
+            assert_eq!(count, 1, "{format}: {rest}");
+            for form in [&password, &BASE64_STANDARD.encode(&password), &BASE64_STANDARD.encode(config.trim_end())] {
+                assert!(!rest.contains(form), "{format}: {rest}");
+            }
+        }
+    }
+    let outside = Helper::of(&aws).run(&["export", "--format", "kubernetes-secret", HOST], "");
+    assert_eq!(outside.stderr, "");
+}
+
 #[test]
 fn variables_come_with_a_warning_that_docker_reads_one_before_it_calls_the_helper() {
     let aws = Aws::start();

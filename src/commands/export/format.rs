@@ -10,9 +10,11 @@
 //!   `$GITHUB_ENV`, systemd's `EnvironmentFile`. AWS issues no value that requires quotes there; a value that spans lines
 //!   cannot be written, and is an error.
 //!
-//!   A GitHub job that gets variables prints them in the log of each later step, so the helper has the runner mask the passwords:
-//!   runners take such a command from standard error too.
 //! - `user-password` is `AWS:` and the password of one registry, for `skopeo --creds` and `curl --user`.
+//!
+//! A GitHub job prints the variables that it has in the log of each later step, and manifests and pairs that go to standard output in
+//! that of this one, so the helper has the runner mask the passwords: runners take such a command from standard error too. A
+//! `config.json` is a file for programs, which none of them prints.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -85,6 +87,23 @@ impl Format {
         matches!(self, Self::Env | Self::Dotenv)
     }
 
+    /// Returns the commands that make a runner of GitHub Actions mask the passwords in the log: by themselves, in a `config.json`, and
+    /// as a manifest holds them.
+    pub(super) fn mask_commands(self, passwords: &[Password]) -> Zeroizing<String> {
+        let mut commands = Zeroizing::new(String::new());
+        for Password { token, .. } in passwords {
+            mask(token.password.expose(), &mut commands);
+            mask(&token.encode(), &mut commands);
+            if self == Self::ArgocdRepository {
+                mask(&base64(token.password.expose()), &mut commands);
+            }
+        }
+        if self == Self::KubernetesSecret {
+            mask(&base64(&docker_config(passwords)), &mut commands);
+        }
+        commands
+    }
+
     /// Renders `passwords`, without a newline at the end.
     pub(super) fn render(self, passwords: &[Password], secret: &SecretName) -> Result<Zeroizing<String>, Error> {
         Ok(match self {
@@ -108,26 +127,24 @@ impl Format {
     }
 }
 
+fn base64(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(BASE64_STANDARD.encode(text))
+}
+
 fn joined(parts: impl Iterator<Item = Zeroizing<String>>, separator: &str) -> Zeroizing<String> {
     let parts: Vec<Zeroizing<String>> = parts.collect();
     Zeroizing::new(parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(separator))
 }
 
-/// Returns the commands that make a runner of GitHub Actions mask the passwords in the log, by themselves and in a `config.json`.
-pub(super) fn mask_commands(passwords: &[Password]) -> Zeroizing<String> {
-    let mut commands = Zeroizing::new(String::new());
-    for password in passwords {
-        for secret in [password.token.password.expose(), &password.token.encode()] {
-            // What spans lines would be cut, and no variable holds it.
-            for line in secret.lines() {
-                commands.push_str("::add-mask::");
-                // A runner decodes it.
-                commands.push_str(&Zeroizing::new(line.replace('%', "%25")));
-                commands.push('\n');
-            }
-        }
+/// Adds the commands that make a runner of GitHub Actions mask a secret in the log.
+fn mask(secret: &str, commands: &mut Zeroizing<String>) {
+    // What spans lines would be cut, and no variable holds it.
+    for line in secret.lines() {
+        commands.push_str("::add-mask::");
+        // A runner decodes it.
+        commands.push_str(&Zeroizing::new(line.replace('%', "%25")));
+        commands.push('\n');
     }
-    commands
 }
 
 /// Returns the time at which the first of the passwords expires.
@@ -149,7 +166,7 @@ fn docker_config(passwords: &[Password]) -> Zeroizing<String> {
 
 fn kubernetes_secret(passwords: &[Password], secret: &SecretName) -> Zeroizing<String> {
     let metadata = secret.metadata("", "", earliest_expiry(passwords));
-    let data = Zeroizing::new(BASE64_STANDARD.encode(docker_config(passwords).as_bytes()));
+    let data = base64(&docker_config(passwords));
     Zeroizing::new(format!(
         "{metadata}type: kubernetes.io/dockerconfigjson\ndata:\n  .dockerconfigjson: \"{}\"",
         data.as_str()
@@ -170,7 +187,7 @@ fn argocd_repository(Password { host, token, expires_at }: &Password, secret: &S
         ("username", &token.username),
         ("password", token.password.expose()),
     ] {
-        let value = Zeroizing::new(BASE64_STANDARD.encode(value));
+        let value = base64(value);
         text.push_str(&Zeroizing::new(format!("\n  {field}: \"{}\"", value.as_str())));
     }
     text

@@ -121,10 +121,10 @@ impl Export {
         Ok(passwords)
     }
 
-    /// Has a runner of GitHub Actions mask the passwords, before anything is written that a later step could print.
+    /// Has a runner of GitHub Actions mask the passwords, before anything is written that this step or a later one could print.
     fn mask(&self, env: &Env, passwords: &[Password]) -> Result<(), Error> {
-        if self.format.is_variables() && env.text("GITHUB_ACTIONS") == Some("true") {
-            io::stderr().write_all(format::mask_commands(passwords).as_bytes()).map_err(Error::unwritten)?;
+        if self.format != Format::DockerConfig && env.text("GITHUB_ACTIONS") == Some("true") {
+            io::stderr().write_all(self.format.mask_commands(passwords).as_bytes()).map_err(Error::unwritten)?;
         }
         Ok(())
     }
