@@ -97,7 +97,7 @@ pub fn reap_orphans() {
 #[cfg(unix)]
 fn listen() {
     // All that end a process and that no fault of its own sends: a supervisor or a limit does.
-    let signals = heeded(&[
+    let all = [
         Signal::HUP,
         Signal::INT,
         Signal::QUIT,
@@ -109,7 +109,8 @@ fn listen() {
         Signal::XCPU,
         Signal::VTALARM,
         Signal::PROF,
-    ]);
+    ];
+    let Some(signals) = heeded(&all) else { return };
     let end = |signal: Signal| {
         let mut all = running();
         if !all.is_empty() {

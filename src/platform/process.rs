@@ -39,12 +39,14 @@ pub fn keep_streams() {
 }
 
 /// Calls `stop`, once and in another thread, on SIGTERM or SIGINT, on Windows on Ctrl-C. Without a handler, a process with
-/// the id 1, e.g. in a container, would ignore SIGTERM. SIGHUP ends a process without a handler.
+/// the id 1, e.g. in a container, would ignore SIGTERM. SIGHUP ends a process without a handler. A signal that this process was
+/// started to ignore stays ignored.
 pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(unix)]
     {
         unblock(&[Signal::HUP]);
-        on_signal(&[Signal::TERM, Signal::INT], |_| stop())
+        let signals = [Signal::TERM, Signal::INT];
+        on_signal(&heeded(&signals).unwrap_or(signals.to_vec()), |_| stop())
     }
     #[cfg(not(unix))]
     in_thread(
@@ -105,14 +107,13 @@ fn in_thread<F: Future + Send + 'static>(
     Ok(())
 }
 
-/// Those of these signals that this process was not started to ignore, e.g. by nohup. Where the system does not tell, it counts as
-/// started to ignore all.
+/// Those of these signals that this process was not started to ignore, e.g. by nohup or as a background job of a script; `None` where
+/// the system does not tell.
 #[cfg(unix)]
-pub(super) fn heeded(signals: &[Signal]) -> Vec<Signal> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    let ignored = ignored.unwrap_or(u64::MAX);
-    signals.iter().copied().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0).collect()
+pub(super) fn heeded(signals: &[Signal]) -> Option<Vec<Signal>> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())?;
+    Some(signals.iter().copied().filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0).collect())
 }
 
 /// The stack of a thread. Set for each, since otherwise `RUST_MIN_STACK` sets it, and with a small one the process would abort.

@@ -624,18 +624,38 @@ fn a_signal_that_the_caller_has_blocked_ends_the_refreshes() {
         wait_until(&format!("{signal} ends it"), SOON, || kept.child.try_wait().expect("a state").is_some());
         assert_eq!(kept.child.wait().expect("an end").code(), code, "{signal}");
     }
-    // Under nohup, it goes on.
-    let helper = Helper::of(&aws);
-    let mut command = helper.tool("env");
-    command.args(["--ignore-signal=HUP", "--block-signal=HUP"]).arg(program());
-    command.args(["export", HOST, "--every", "1s", "--output"]).arg(helper.home().join("file"));
-    let mut kept = Kept { child: crate::process::start(&mut command, ""), dir: helper.home().to_owned() };
-    let when = |kept: &Kept| fs::metadata(kept.dir.join("file")).and_then(|file| file.modified()).ok();
-    wait_until("it is written", SOON, || when(&kept).is_some());
-    send(kept.child.id(), Signal::SIGHUP);
-    let before = when(&kept);
-    wait_until("it is written again", SOON, || when(&kept) != before);
-    assert!(kept.child.try_wait().expect("a state").is_none());
+}
+
+/// `nohup`, and a job that a script starts with `&`: what is typed at the terminal is not for it.
+#[test]
+fn a_signal_that_the_caller_ignores_does_not_end_the_refreshes() {
+    if lacks_kernel("signals that are ignored") {
+        return;
+    }
+    let aws = Aws::start();
+    let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    for (signal, name) in
+        [(Signal::SIGHUP, "HUP"), (Signal::SIGINT, "INT"), (Signal::SIGQUIT, "QUIT"), (Signal::SIGTERM, "TERM")]
+    {
+        // Nor what it starts.
+        let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+        let process = helper.write("process", &format!("grep SigIgn /proc/$$/status >\"$HOME/ignored\"\n{keys}\n"));
+        helper.write(".aws/config", &format!("[default]\ncredential_process = sh {}\n", process.display()));
+        let mut command = helper.tool("env");
+        command.args(["--default-signal", &format!("--ignore-signal={name}"), &format!("--block-signal={name}")]);
+        command.arg(program()).args(["export", HOST, "--every", "1s", "--output"]).arg(helper.home().join("file"));
+        let mut kept = Kept { child: crate::process::start(&mut command, ""), dir: helper.home().to_owned() };
+        let when = |kept: &Kept| fs::metadata(kept.dir.join("file")).and_then(|file| file.modified()).ok();
+        wait_until("it is written", SOON, || when(&kept).is_some());
+        let ignored = fs::read_to_string(helper.home().join("ignored")).expect("its child ran");
+        let ignored = u64::from_str_radix(ignored.trim_start_matches("SigIgn:").trim(), 16).expect("a number");
+        // Without those that the C library keeps for itself.
+        assert_eq!(ignored & 0x7fff_ffff, 1 << (signal as u64 - 1), "{name}");
+        send(kept.child.id(), signal);
+        let before = when(&kept);
+        wait_until("it is written again", SOON, || when(&kept) != before);
+        assert!(kept.child.try_wait().expect("a state").is_none(), "{name}");
+    }
 }
 
 /// A failed refresh postpones the next one by minutes, and that ends with the token.
@@ -682,7 +702,7 @@ fn a_refreshed_password_outlives_the_interval() {
     let mut kept = Kept::start(&helper, "5h", &["--format", "user-password"]);
     kept.until("it is written at once", |kept| !kept.text().is_empty());
     assert_eq!((kept.text(), aws.count()), (format!("AWS:{cached}\n"), 1));
-    kept.end(Signal::SIGINT);
+    kept.end(Signal::SIGTERM);
 
     fs::remove_file(helper.home().join("kept/file")).expect("a file");
     let mut kept = Kept::start(&helper, "10h", &["--format", "kubernetes-secret"]);
@@ -693,7 +713,7 @@ fn a_refreshed_password_outlives_the_interval() {
     let expiry = OffsetDateTime::parse(&expiry[.."2026-11-25T16:20:32Z".len()], &Rfc3339).expect("RFC 3339");
     assert!(expiry - OffsetDateTime::from(SystemTime::now()) > Duration::from_hours(11), "{expiry}");
     assert_eq!(kept.errors(), "");
-    kept.end(Signal::SIGINT);
+    kept.end(Signal::SIGTERM);
     assert_eq!(helper.get(HOST).password_for(HOST), cached, "the others keep the cached one");
 }
 
