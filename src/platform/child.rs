@@ -109,7 +109,14 @@ impl fmt::Display for ChildError {
 pub fn run_for_person(mut command: Command) -> Result<ExitStatus, ChildError> {
     refuse_loop()?;
     notice_children();
-    command.stdout(Stdio::from(io::stderr())).status().map_err(ChildError::NotStarted)
+    #[cfg(unix)]
+    let terminal = super::terminal_settings::TerminalSettings::read();
+    let status = command.stdout(Stdio::from(io::stderr())).status().map_err(ChildError::NotStarted);
+    #[cfg(unix)]
+    if let (Some(terminal), Ok(status)) = (terminal, &status) {
+        terminal.leave(*status);
+    }
+    status
 }
 
 fn refuse_loop() -> Result<(), ChildError> {

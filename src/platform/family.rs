@@ -8,7 +8,7 @@
 //! is that of other processes, the program gets a process group of its own, which is killed. On Windows, a job object holds the program
 //! and its descendants. On macOS the program alone is killed.
 //! Then the terminal, where there is one, is set as before and goes back to the process group that had it, and so it is when the
-//! program fails, e.g. by a crash at its prompt.
+//! program ends by itself: it may have crashed at its prompt, or have answered and left it without echo.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -250,15 +250,14 @@ impl Running {
         let _ = (self, has_all_ended);
     }
 
-    /// Puts the terminal back after a failure. After a success, it may have changed the settings on purpose.
+    /// Puts the terminal back after its end, if what is set there is of this program.
     fn leave_terminal(&mut self, status: ExitStatus) {
-        if !status.success() {
-            self.restore_terminal(true);
-        }
         #[cfg(unix)]
-        if let Some(terminal) = &self.terminal {
-            terminal.give_back();
+        if let Some(terminal) = self.terminal.clone() {
+            terminal.leave(status);
         }
+        #[cfg(not(unix))]
+        let _ = (self, status);
     }
 
     /// Kills it, and tells whether nothing is left that belongs to another user, e.g. of `sudo`.

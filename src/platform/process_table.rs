@@ -51,6 +51,18 @@ pub(super) fn may_live(group: Pid) -> bool {
     !shows_processes() || each_process().any(|process| is_member(&process) || started.elapsed() > LONGEST_LOOK)
 }
 
+/// Whether another process of this program, none of its ancestors, is in the same process group, or may be so.
+pub(super) fn has_sibling() -> bool {
+    let started = Instant::now();
+    let lineage: Vec<Process> = lineage().collect();
+    let Some(own) = lineage.first() else { return false };
+    let is_sibling = |other: &Process| {
+        let is_same = other.group == own.group && other.name == own.name && !other.has_ended;
+        is_same && lineage.iter().all(|ancestor| ancestor.pid != other.pid)
+    };
+    each_process().any(|process| is_sibling(&process) || started.elapsed() > LONGEST_LOOK)
+}
+
 fn each_process() -> impl Iterator<Item = Process> {
     let directories = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pid = |entry: std::fs::DirEntry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);

@@ -2,11 +2,12 @@
 //! changes them, an interactive shell both, and neither can put them back when it is killed or crashes.
 
 use std::fs::File;
+use std::process::ExitStatus;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpgrp, test_kill_process_group};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
 /// The terminal of this process, as it was set.
 pub(super) struct TerminalSettings {
@@ -25,17 +26,36 @@ impl TerminalSettings {
     }
 
     /// Gives the terminal back if the group that has it now has ended, and tells whether it has done so.
-    pub(super) fn give_back(&self) -> bool {
+    fn give_back(&self) -> bool {
         let has_ended = |now| now != self.foreground && !lives(now);
         tcgetpgrp(&self.terminal).is_ok_and(has_ended)
             && in_background(|| tcsetpgrp(&self.terminal, self.foreground)).is_some_and(|result| result.is_ok())
+    }
+
+    /// Restores it after a program has ended by itself. One that has succeeded has probably changed nothing: what is set now may be
+    /// of the prompt of another program, which another process of this program runs.
+    pub(super) fn leave(&self, status: ExitStatus) {
+        #[cfg(target_os = "linux")]
+        let is_alone = || !super::process_table::has_sibling();
+        #[cfg(not(target_os = "linux"))]
+        let is_alone = || true;
+        let was_for_typing = self.settings.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON);
+        if !status.success() || was_for_typing && self.is_changed() && is_alone() {
+            self.restore();
+        } else {
+            self.give_back();
+        }
+    }
+
+    fn is_changed(&self) -> bool {
+        tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes)
     }
 
     /// Gives it back too. Where it was given back or is this process's own, puts the settings back if another echo or mode is set,
     /// without what was typed for the program. Others that have it set it themselves.
     pub(super) fn restore(&self) {
         let is_own = self.give_back() || tcgetpgrp(&self.terminal) == Ok(getpgrp());
-        if is_own && tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes) {
+        if is_own && self.is_changed() {
             let _ = in_background(|| tcsetattr(&self.terminal, OptionalActions::Flush, &self.settings));
         }
     }

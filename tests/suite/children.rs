@@ -908,19 +908,20 @@ fn a_program_that_is_killed_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_program_that_fails_leaves_the_terminal_as_it_was() {
+fn a_program_that_ends_leaves_the_terminal_as_it_was() {
     if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
         return skip("the settings of the terminal", "script or stty is missing");
     }
     let aws = Aws::start();
     let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
-    for (kind, host, then, is_restored) in [
-        ("process", HOST, "kill -SEGV $$", true),
-        ("process", HOST, "sh -c 'kill -KILL $$'; exit", true),
-        ("process", HOST, "exit 1", true),
-        ("fallback", "images.example.com", "exit 1", true),
-        // It may have changed them on purpose.
-        ("process", HOST, keys, false),
+    for (kind, host, then) in [
+        ("process", HOST, "kill -SEGV $$"),
+        ("process", HOST, "sh -c 'kill -KILL $$'; exit"),
+        ("process", HOST, "exit 1"),
+        ("fallback", "images.example.com", "exit 1"),
+        // An answer does not show the next command that is typed either.
+        ("process", HOST, keys),
+        ("fallback", "images.example.com", "echo '{\"Username\":\"u\",\"Secret\":\"s\"}'"),
     ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         let helper = with_program(helper, kind, &format!("stty -echo </dev/tty\n{then}\n"));
@@ -930,7 +931,7 @@ fn a_program_that_fails_leaves_the_terminal_as_it_was() {
         let mut command = helper.tool("script");
         let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
         let settings = |name| fs::read_to_string(helper.home().join(name)).expect("settings");
-        assert_eq!(settings("after") == settings("before"), is_restored, "{kind} {then}: {ran:?}");
+        assert_eq!(settings("after"), settings("before"), "{kind} {then}: {ran:?}");
     }
 }
 
@@ -975,6 +976,71 @@ fn a_terminal_that_a_dead_program_has_taken_goes_back_to_the_caller() {
             ["before", "after"].map(|name| fs::read_to_string(helper.home().join(name)).expect("settings"));
         assert_eq!(after == before, goes_back, "{script}: {before}{after}{ran:?}");
     }
+}
+
+/// In the background, where the system would stop what sets the terminal.
+#[test]
+fn a_program_that_ends_in_the_background_leaves_the_terminal_alone() {
+    if lacks_kernel("terminals") || missing(&["script", "stty", "perl"]).is_some() {
+        return skip("the settings of the terminal", "script, stty or perl is missing");
+    }
+    let aws = Aws::start();
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    // The person in the foreground hides what is typed meanwhile.
+    let wait = ": >\"$HOME/runs\"\nuntil [ -e \"$HOME/hidden\" ]; do sleep 0.01; done\n\
+                echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'\n";
+    let helper = with_process(helper, wait);
+    let host = helper.write("host", HOST);
+    let run = helper.write(
+        "run",
+        &format!(
+            "perl -e 'setpgrp; exec @ARGV' {} get <{} >\"$HOME/answer\" &\n\
+             until [ -e \"$HOME/runs\" ]; do sleep 0.01; done\nstty -echo\n: >\"$HOME/hidden\"\n\
+             wait\nstty -a >\"$HOME/after\"\n",
+            program().display(),
+            host.display()
+        ),
+    );
+    let mut command = helper.tool("script");
+    let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+    assert!(pid_in(&helper, "answer").contains("AKIAP"), "{ran:?}");
+    assert!(pid_in(&helper, "after").contains(" -echo "), "{ran:?}");
+}
+
+/// Pulls at the same time run a helper each, and one of them may ask for a password.
+#[test]
+fn a_program_that_answers_leaves_the_prompt_of_another_without_echo() {
+    if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
+        return skip("the settings of the terminal", "script or stty is missing");
+    }
+    let aws = Aws::start();
+    let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
+    let until = |file: &str| format!("until [ -e \"$HOME/{file}\" ]; do sleep 0.01; done\n");
+    let quiet = format!(": >\"$HOME/quiet\"\n{}{keys}\n", until("asks"));
+    let prompt = format!(
+        "stty -echo </dev/tty\n: >\"$HOME/asks\"\n{}stty -a </dev/tty >\"$HOME/during\"\nstty echo </dev/tty\n{keys}\n",
+        until("answered")
+    );
+    let profile = |(name, script): (&str, String)| {
+        let path = helper.write(name, &script);
+        format!("[profile {name}]\ncredential_process = sh {}\n", path.display())
+    };
+    helper.write(".aws/config", &[("quiet", quiet), ("prompt", prompt)].map(profile).concat());
+    let host = helper.write("host", HOST);
+    let get = |profile: &str| format!("AWS_PROFILE={profile} {} get <{}", program().display(), host.display());
+    let run = format!(
+        "stty -a >\"$HOME/before\"\n({} >\"$HOME/answer\"; : >\"$HOME/answered\") &\n{}{}\nwait\nstty -a >\"$HOME/after\"\n",
+        get("quiet"),
+        until("quiet"),
+        get("prompt")
+    );
+    let run = helper.write("run", &run);
+    let mut command = helper.tool("script");
+    let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+    assert!(pid_in(&helper, "answer").contains("AKIAP") && ran.stdout.contains("AKIAP"), "{ran:?}");
+    assert!(pid_in(&helper, "during").contains(" -echo "), "{ran:?}");
+    assert_eq!(pid_in(&helper, "after"), pid_in(&helper, "before"), "{ran:?}");
 }
 
 /// Who can answer its question does not get the failure of one who could not.

@@ -130,6 +130,31 @@ fn login_does_not_change_the_terminal() {
     assert!(trace.contains("exited with 0") && !trace.contains("TCSET"), "{trace}");
 }
 
+/// It has no time to put back what it has set when a signal ends it.
+#[test]
+fn login_puts_the_terminal_back_that_the_aws_cli_has_left_without_echo() {
+    if missing(&["script", "stty"]).is_some() {
+        return skip("the settings of the terminal", "script or stty is not installed");
+    }
+    let aws = Aws::start();
+    let config = format!("[profile dev]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+    for end in ["kill -KILL $$", "kill -TERM $$", "exit 1", "exit 0"] {
+        let helper = with_profile(&aws, &config);
+        helper.write_program("bin/aws", &format!("#!/bin/sh\nstty -echo -icanon </dev/tty\n{end}\n"));
+        let helper = helper.var("PATH", "/usr/bin:/bin");
+        let run = format!(
+            "stty -a >\"$HOME/before\"\nPATH=\"$HOME/bin:$PATH\" {} login {HOST}\nstty -a >\"$HOME/after\"\n",
+            crate::helper::program().display()
+        );
+        let run = helper.write("run", &run);
+        let mut command = helper.tool("script");
+        let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
+        let settings = |name| std::fs::read_to_string(helper.home().join(name)).expect("settings");
+        assert!(ran.stdout.contains("running 'aws sso login"), "{end}: {ran:?}");
+        assert_eq!(settings("after"), settings("before"), "{end}: {ran:?}");
+    }
+}
+
 /// A code is valid once, so it is not asked for in vain.
 #[test]
 fn login_says_that_it_cannot_cache_before_it_asks() {
