@@ -4,7 +4,8 @@
 //!
 //! On Linux, a descendant has the program among its ancestors, or its parent has ended and the program's mark is in its environment:
 //! a service that was there before may start a job of its own with that environment. While the program is the only child, this process
-//! also becomes the parent of every descendant whose own parent ends, which shows those without the mark. Where /proc is missing or
+//! also becomes the parent of every descendant whose own parent ends, which shows those without the mark. Each is killed by a handle
+//! that was open before it was judged, since its id may go to another process. Where /proc is missing or
 //! is that of other processes, the program gets a process group of its own, which is killed. On Windows, a job object holds the program
 //! and its descendants. On macOS the program alone is killed.
 //! Then the terminal, where there is one, is set as before and goes back to the process group that had it, and so it is when the
@@ -23,14 +24,14 @@ use rustix::process::{WaitId, WaitIdOptions, WaitOptions, set_child_subreaper, w
 #[cfg(unix)]
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, getpid, kill_process},
+    process::{Pid, Signal, getpid},
 };
 
 use super::process::notice_children;
 #[cfg(unix)]
 use super::process::{heeded, on_signal};
 #[cfg(target_os = "linux")]
-use super::process_table::{Process, adopters, descendants, has_mark, processes, shows_processes};
+use super::process_table::{Process, adopters, descendants, has_mark, kill_again_found, processes, shows_processes};
 use super::random;
 #[cfg(unix)]
 use super::terminal_settings::TerminalSettings;
@@ -273,17 +274,12 @@ impl Running {
             if started.elapsed() > LONGEST_CHASE {
                 break;
             }
-            let mut now = self.family();
-            is_all = true;
-            now.retain(|pid| {
-                let result = kill_process(*pid, Signal::KILL);
-                is_all &= result != Err(Errno::PERM);
-                result.is_ok()
-            });
-            if now.is_empty() {
+            let results = kill_again_found(&self.family(processes()), |all| self.family(all));
+            is_all = results.iter().all(|(_, result)| *result != Err(Errno::PERM));
+            if results.iter().all(|(_, result)| *result == Err(Errno::PERM)) {
                 break;
             }
-            killed.extend(now);
+            killed.extend(results.into_iter().filter(|(_, result)| result.is_ok()).map(|(pid, _)| pid));
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         // This process may have become the parent of those whose own parent was killed. Whoever started the program itself waits
@@ -304,14 +300,14 @@ impl Running {
 
     #[cfg(not(any(target_os = "linux", windows)))]
     fn kill(&mut self) -> bool {
-        kill_process(self.pid, Signal::KILL) != Err(Errno::PERM)
+        rustix::process::kill_process(self.pid, Signal::KILL) != Err(Errno::PERM)
     }
 
-    /// The program and its descendants, without those that have ended and wait for their parents: children of children, and orphans
-    /// that have the mark or that nobody else has left.
+    /// The program and its descendants among these processes and those that they have started, without those that have ended and wait
+    /// for their parents: children of children, and orphans that have the mark or that nobody else has left.
     #[cfg(target_os = "linux")]
-    fn family(&self) -> Vec<Pid> {
-        let (own, mut all) = (getpid(), processes());
+    fn family(&self, mut all: Vec<Process>) -> Vec<Pid> {
+        let own = getpid();
         let mut family = if self.status.is_some() { Vec::new() } else { descendants(self.pid) };
         if self.has_orphans {
             family.extend(descendants(own).into_iter().filter(|pid| *pid != own));

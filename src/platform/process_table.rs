@@ -1,8 +1,10 @@
 //! The processes of this machine, as Linux shows them in /proc (proc(5)).
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, getpid};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
 
 /// For one look at the processes of the machine.
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
@@ -35,6 +37,34 @@ pub(super) fn descendants(root: Pid) -> Vec<Pid> {
         next += 1;
     }
     found
+}
+
+/// Kills those of these processes that a second look finds again among them. The handles were open before it, so that what it judges is
+/// what is killed: an id goes to another process as soon as the first one has ended. Where the kernel has no handles (before Linux 5.3) or a
+/// filter of system calls forbids them, the ids remain.
+pub(super) fn kill_again_found(
+    found: &[Pid],
+    look: impl FnOnce(Vec<Process>) -> Vec<Pid>,
+) -> Vec<(Pid, Result<(), Errno>)> {
+    let open = |pid: &Pid| (*pid, pidfd_open(*pid, PidfdFlags::empty()));
+    let mut handles: Vec<_> = found.iter().map(open).collect();
+    let is_full = |(_, handle): &(Pid, Result<_, Errno>)| matches!(handle, Err(Errno::MFILE | Errno::NFILE));
+    // The look opens files too. What is left is for the next time.
+    if let Some(full) = handles.iter().position(is_full) {
+        handles.truncate((full / 2).max(1));
+    }
+    let again = look(handles.iter().filter_map(|(pid, _)| process(*pid)).collect());
+    let kill = |(pid, handle): (Pid, Result<OwnedFd, Errno>)| {
+        let by_handle = |handle| pidfd_send_signal(handle, Signal::KILL);
+        let is_found = again.contains(&pid);
+        let result = if is_found { handle.and_then(by_handle) } else { Err(Errno::SRCH) };
+        let result = result.or_else(|error| match error {
+            Errno::SRCH => Err(error),
+            _ => kill_process(pid, Signal::KILL),
+        });
+        (pid, result)
+    };
+    handles.into_iter().map(kill).collect()
 }
 
 /// Every process.
@@ -118,4 +148,32 @@ pub(super) fn has_mark(pid: Pid, mark: &str) -> bool {
     let environment = environments.find(|environment| !environment.is_empty()).map(zeroize::Zeroizing::new);
     let is_mark = |variable: &[u8]| variable.strip_prefix(mark.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
     environment.is_some_and(|environment| environment.split(|byte| *byte == 0).any(is_mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{Errno, Pid, Process, kill_again_found};
+
+    #[test]
+    fn what_is_killed_is_looked_at_while_a_handle_is_open() {
+        let mut child = Command::new("sleep").arg("30").spawn().expect("a program");
+        let pid = Pid::from_child(&child);
+        let handles = || {
+            let open = std::fs::read_dir("/proc/self/fd").expect("files").flatten();
+            open.filter_map(|file| std::fs::read_link(file.path()).ok())
+                .filter(|file| file.to_string_lossy().contains("pidfd"))
+                .count()
+        };
+        let before = handles();
+        let look = |all: Vec<Process>| {
+            assert!(handles() > before && all.iter().any(|process| process.pid == pid));
+            Vec::new()
+        };
+        assert_eq!(kill_again_found(&[pid], look), [(pid, Err(Errno::SRCH))]);
+        assert!(child.try_wait().expect("a state").is_none(), "the second look has not found it");
+        assert_eq!(kill_again_found(&[pid], |_| vec![pid]), [(pid, Ok(()))]);
+        assert!(!child.wait().expect("an end").success());
+    }
 }

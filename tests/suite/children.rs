@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::HOST;
-use crate::helper::{Helper, lacks_kernel, limit, program};
+use crate::helper::{Helper, Ran, lacks_kernel, limit, program};
 use crate::namespace::{Namespace, missing, skip};
 use crate::process::{SOON, end, send, start, stop, wait_until};
 use crate::support::aws::Aws;
@@ -616,6 +616,37 @@ fn a_job_of_a_service_survives_a_time_out() {
     assert_eq!(pid_in(&helper, "marks"), "1");
     assert!(survives, "{job} {daemon}");
     wait_until(&format!("the orphan ({orphan}) ends"), SOON, || !runs(&orphan));
+}
+
+/// An id may go to another process between a look at the first one and the signal; a handle (pidfd) does not.
+#[test]
+fn a_time_out_ends_the_descendants_by_handles_where_the_system_has_them() {
+    if missing(&["strace"]).is_some() {
+        return skip("handles of processes", "strace is missing");
+    }
+    let hang = "sleep 30 & echo $! >\"$HOME/child\"\n\
+                sh -c 'setsid sleep 30 & echo $! >\"$HOME/orphan\"'\nsleep 30\n";
+    // Older kernels have none, and some container engines forbid the call.
+    for failure in [None, Some("ENOSYS"), Some("EPERM")] {
+        let helper = with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "2s"), hang);
+        let trace = helper.home().join("trace").display().to_string();
+        let fail = format!("inject=pidfd_open:error={}", failure.unwrap_or_default());
+        let more = ["-e", &fail][..2 * usize::from(failure.is_some())].to_vec();
+        let calls = ["-f", "--seccomp-bpf", "-qq", "-o", &trace, "-e", "trace=kill,pidfd_open,pidfd_send_signal"];
+        let ran = Ran::new(end(helper.start_under("strace", &calls, &more, HOST)), Duration::ZERO);
+        assert!(ran.error().contains("did not answer in time and was stopped"), "{ran:?}");
+        let trace = fs::read_to_string(trace).expect("a trace");
+        for name in ["child", "orphan"] {
+            let pid = pid_in(&helper, name);
+            wait_until(&format!("{name} ({pid}) ends, {failure:?}"), SOON, || !runs(&pid));
+            let is_killed_by_id = trace.contains(&format!("kill({pid}, SIGKILL"));
+            assert_eq!(is_killed_by_id, failure.is_some(), "{name} ({pid}): {trace}");
+            if failure.is_none() {
+                let (_, rest) = trace.split_once(&format!("pidfd_open({pid},")).expect("a handle");
+                assert!(rest.contains("pidfd_send_signal("), "{name} ({pid}): {trace}");
+            }
+        }
+    }
 }
 
 /// The system shows a process whose first thread has ended like one that has ended.
