@@ -4,7 +4,8 @@
 //! `/etc/nsswitch.conf` names, which are built for the glibc of the machine, and may crash in them. musl asks all servers at once
 //! and has its own rules for search domains, so it finds other addresses than glibc. A static program therefore resolves names
 //! in Rust, the same with both C libraries: by the hosts file, then by the servers in their order, search domains and options of
-//! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. It supports no source that is a module of nsswitch, such as mDNS and
+//! `/etc/resolv.conf`, e.g. the stub of systemd-resolved. Of an answer it uses the addresses of the name that was asked for, or of the
+//! one that this is an alias of in the same answer. It supports no source that is a module of nsswitch, such as mDNS and
 //! LDAP; a dynamic build with glibc does.
 
 use std::collections::BTreeSet;
@@ -110,6 +111,7 @@ mod system {
 #[cfg(any(target_env = "musl", all(target_env = "gnu", target_feature = "crt-static")))]
 mod system {
     use std::io::{self, BufRead, BufReader, Read};
+    use std::iter;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::path::Path;
     use std::pin::pin;
@@ -117,12 +119,12 @@ mod system {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
-    use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+    use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
     use hickory_resolver::net::{DnsError, NetError, NoRecords};
     use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
-    use hickory_resolver::proto::rr::{Name, RecordType};
+    use hickory_resolver::proto::rr::{Name, RData, RecordType};
     use hickory_resolver::system_conf::parse_resolv_conf;
     use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
     use log::warn;
@@ -261,7 +263,16 @@ mod system {
         let mut options = DnsRequestOptions::default();
         options.use_edns = server.context().options.edns0;
         let answer = server.lookup(Query::query(name.clone(), kind), options).first_answer().await?;
-        let found: Vec<_> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+        let records = &answer.answers;
+        let target = |alias: &&Name| {
+            records.iter().find_map(|record| match &record.data {
+                RData::CNAME(target) if record.name == **alias => Some(&target.0),
+                _ => None,
+            })
+        };
+        let owner = iter::successors(Some(name), target).take(records.len() + 1).last();
+        let belonging = records.iter().filter(|record| Some(&record.name) == owner);
+        let found: Vec<_> = belonging.filter_map(|record| record.data.ip_addr()).collect();
         // What it is an alias of has no such address.
         if found.is_empty() { Err(NoRecords::new(Query::new(), ResponseCode::NoError).into()) } else { Ok(found) }
     }
@@ -324,12 +335,21 @@ mod system {
         let text =
             String::from_utf8_lossy(reading.as_ref().and_then(|reading| reading.content.bytes()).unwrap_or_default());
         let mut text: String = text.lines().map(usable).collect();
-        let (config, mut options) = parse_resolv_conf(&text).or_else(|_| {
+        let (mut config, mut options) = parse_resolv_conf(&text).or_else(|_| {
             text.push_str("nameserver 127.0.0.1\n");
             parse_resolv_conf(&text)
         })?;
         options.timeout = options.timeout.max(SHORTEST_TIMEOUT);
-        if text.split_whitespace().any(|word| word == "rotate") {
+        let has = |option: &str| {
+            text.lines()
+                .map(str::split_whitespace)
+                .any(|mut words| words.next() == Some("options") && words.any(|word| word == option))
+        };
+        if has("use-vc") {
+            let by_tcp = config.name_servers().iter().map(|server| NameServerConfig::tcp(server.ip)).collect();
+            config = ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), by_tcp);
+        }
+        if has("rotate") {
             let any = usize::try_from(std::process::id()).unwrap_or_default();
             let _ = FIRST.compare_exchange(0, any, Ordering::Relaxed, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! Several name servers in `/etc/resolv.conf`, and servers that do not answer for each kind of address.
 
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,8 @@ enum Reply {
     Silence,
     Code(u8),
     Address(&'static str),
+    /// The address of another name.
+    Foreign(&'static str),
     Later(Duration, &'static str),
 }
 
@@ -43,13 +46,14 @@ impl Server {
                 let query = buffer[..length].to_vec();
                 let (name, question) = question(&query);
                 let kind = u16::from_be_bytes([query[question - 4], query[question - 3]]);
-                let (delay, code, address) = match reply(&name, kind) {
+                let (delay, code, owner, address) = match reply(&name, kind) {
                     Reply::Silence => continue,
-                    Reply::Code(code) => (Duration::ZERO, code, None),
-                    Reply::Address(address) => (Duration::ZERO, 0, Some(address)),
-                    Reply::Later(delay, address) => (delay, 0, Some(address)),
+                    Reply::Code(code) => (Duration::ZERO, code, ASKED, None),
+                    Reply::Address(address) => (Duration::ZERO, 0, ASKED, Some(address)),
+                    Reply::Foreign(address) => (Duration::ZERO, 0, b"\x05other\x04test\0".as_slice(), Some(address)),
+                    Reply::Later(delay, address) => (delay, 0, ASKED, Some(address)),
                 };
-                let answer = answer(&query[..question], code, address);
+                let answer = answer(&query[..question], code, owner, address);
                 let socket = socket.try_clone().expect("a socket");
                 thread::spawn(move || {
                     thread::sleep(delay);
@@ -76,8 +80,11 @@ fn question(query: &[u8]) -> (String, usize) {
     (labels.join("."), at + 5)
 }
 
-/// The answer to a query that ends with its question.
-fn answer(query: &[u8], code: u8, address: Option<&str>) -> Vec<u8> {
+/// The name of the question.
+const ASKED: &[u8] = &[0xc0, 12];
+
+/// The answer to a query that ends with its question: an address of this name.
+fn answer(query: &[u8], code: u8, owner: &[u8], address: Option<&str>) -> Vec<u8> {
     let mut answer = query[..2].to_vec();
     answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
     answer.extend(&query[12..]);
@@ -86,8 +93,8 @@ fn answer(query: &[u8], code: u8, address: Option<&str>) -> Vec<u8> {
             IpAddr::V4(four) => four.octets().to_vec(),
             IpAddr::V6(six) => six.octets().to_vec(),
         };
-        // The name of the question, its kind and class, a minute.
-        answer.extend([0xc0, 12].iter().chain(&query[query.len() - 4..]).chain(&[0, 0, 0, 60]));
+        // The kind and class of the question, a minute.
+        answer.extend(owner.iter().chain(&query[query.len() - 4..]).chain(&[0, 0, 0, 60]));
         answer.extend([0, u8::try_from(address.len()).expect("a length")]);
         answer.extend(address);
     }
@@ -167,4 +174,47 @@ fn addresses_of_one_kind_do_not_wait_long_for_the_other() {
     let late = Reply::Later(Duration::from_secs(2), "::1");
     let _late = Server::start(&names, "127.83.2.5", by_kind(NO_ADDRESS, late));
     names.get("api.corp.test", "nameserver 127.83.2.5\n").password_for(HOST);
+}
+
+/// Some networks let nothing else through to a server.
+#[test]
+fn the_option_use_vc_asks_by_tcp() {
+    let Some(names) = Names::start("name servers by TCP") else { return };
+    let listener = names.network.listen("127.83.4.1:53");
+    let datagrams = Server::start(&names, "127.83.4.1", by_kind(NO_SUCH_NAME, NO_SUCH_NAME));
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            thread::spawn(move || {
+                let (mut length, mut query) = ([0; 2], [0; 512]);
+                while connection.read_exact(&mut length).is_ok() {
+                    let query = &mut query[..usize::from(u16::from_be_bytes(length))];
+                    connection.read_exact(query).expect("a query");
+                    let (_, question) = question(query);
+                    let is_four = query[question - 3] == 1;
+                    let answer = answer(&query[..question], 0, ASKED, is_four.then_some("127.83.0.1"));
+                    let length = u16::try_from(answer.len()).expect("a length").to_be_bytes();
+                    connection.write_all(&[&length[..], &answer].concat()).expect("a write");
+                }
+            });
+        }
+    });
+    for options in ["options use-vc", "options ndots:1 use-vc edns0"] {
+        names.get("api.corp.test", &format!("nameserver 127.83.4.1\n{options}\n")).password_for(HOST);
+    }
+    assert_eq!(datagrams.queries(), 0);
+    let ran = names.get("api.corp.test", "nameserver 127.83.4.1\n# options use-vc\n");
+    assert!(ran.error().contains("unknown host name") && datagrams.queries() > 0, "a comment: {ran:?}");
+}
+
+#[test]
+fn addresses_of_another_name_than_the_one_asked_for_are_not_used() {
+    let Some(names) = Names::start("addresses of another name") else { return };
+    let foreign = |address| Reply::Foreign(address);
+    let _server = Server::start(&names, "127.83.5.1", by_kind(foreign("127.83.0.1"), foreign("::1")));
+    let ran = names.get("api.corp.test", "nameserver 127.83.5.1\n");
+    assert!(ran.error().contains("unknown host name"), "{ran:?}");
+    // What belongs to it is.
+    let _server = Server::start(&names, "127.83.5.2", by_kind(FOUR, foreign("::1")));
+    names.get("api.corp.test", "nameserver 127.83.5.2\n").password_for(HOST);
 }
