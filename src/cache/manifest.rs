@@ -31,7 +31,7 @@ pub struct Manifest {
     /// Those of entries for other registries that the host was mapped to earlier, which a `logout` of it removes too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<CacheKey>,
-    /// How old the entry may be.
+    /// How old the entry may be for this request.
     pub max_age: Option<Duration>,
     /// What its entry depends on.
     pub observed: Vec<Observed>,

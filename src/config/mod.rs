@@ -69,7 +69,8 @@ pub(crate) const SESSION_NAME: &str = crate::NAME;
 pub struct Config {
     /// `None` when no setting changes it.
     timeout: Option<Duration>,
-    max_age: Option<Duration>,
+    /// How old a cached token may be; `None` when no setting limits it.
+    pub max_age: Option<Duration>,
     /// The helper for registries that are not ECR's: `docker-credential-<name>`.
     pub fallback: Option<String>,
     registries: Vec<RegistryEntry>,

@@ -3,7 +3,7 @@
 //! Docker's classic builder, docker-py and testcontainers call `list` first and use the helper only for the hosts in the
 //! answer, so an empty list means a build without credentials. The list holds
 //!
-//! - the hosts with a valid cached token of the caller's;
+//! - the hosts with a valid cached token of the caller's, not older than the caller accepts;
 //! - the hosts that the settings of docker or podman give to the helper by name;
 //! - the hosts that the configuration names without a pattern;
 //! - if none of these is a private registry and a region is configured, the caller's own registry in that region. Only AWS
@@ -102,7 +102,7 @@ fn hosts_of(cache: &Cache, manifests: impl Iterator<Item = Manifest>, mut check:
         // The hosts of a region share a token.
         let username = entries.entry(manifest.entry).or_insert_with(|| {
             let entry = cache.look_up(&manifest.entry)?;
-            (entry.freshness_within(manifest.max_age) != Freshness::Expired).then_some(entry.token.username)
+            (entry.freshness_within(check.config.max_age) != Freshness::Expired).then_some(entry.token.username)
         });
         if let Some(username) = username.clone()
             && check.leads_to_entry(&manifest)

@@ -9,8 +9,8 @@ use docker_credential_ecr_login::identity::request_key;
 use serde_json::{Value, json};
 
 use crate::HOST;
-use crate::helper::{Helper, Ran, printed};
-use crate::process::{best_of, best_of_three, end, wait_until};
+use crate::helper::{Helper, Ran, make_older, printed};
+use crate::process::{best_of, best_of_three, end, start, wait_until};
 use crate::support::aws::{Aws, Plan};
 
 const OWN: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -177,6 +177,25 @@ fn what_others_have_cached_is_not_listed() {
     helper.set("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE");
     helper.write(".config/docker-credential-ecr-login/config.toml", "# a comment\n");
     assert_eq!(list(&helper), [HOST], "a get would find the entry under the changed settings, too");
+}
+
+/// Who cached the token, or asked for it last, may have accepted less than this caller does, or more.
+#[test]
+fn a_cached_token_is_listed_by_the_greatest_age_that_its_caller_accepts() {
+    let aws = Aws::start();
+    for is_of_strict in [true, false] {
+        let helper = Helper::of(&aws);
+        let strictly = |args: &[&str], input| {
+            let mut command = helper.command();
+            Ran::new(end(start(command.args(args).env("AWS_ECR_MAX_AGE", "1h"), input)), Duration::ZERO)
+        };
+        let cached = if is_of_strict { strictly(&["get"], HOST) } else { helper.get(HOST) };
+        let password = cached.password_for(HOST);
+        make_older(&helper, Duration::from_hours(2));
+        assert_eq!(listed(&strictly(&["list"], "")), [""; 0], "{is_of_strict}");
+        assert_eq!(list(&helper), [HOST], "{is_of_strict}");
+        assert_eq!(helper.get(HOST).password_for(HOST), password, "{is_of_strict}");
+    }
 }
 
 #[test]
