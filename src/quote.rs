@@ -1,5 +1,6 @@
 //! Masks what may be a secret in the text of services, programs and settings, before a line or the log quotes it.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::text::{beginning, words};
@@ -16,20 +17,22 @@ const LONGEST_NAME: usize = 64;
 /// The length of a secret access key of AWS.
 const SECRET_KEY: usize = 40;
 
-/// The lengths of the id of an access key (AWS IAM API reference, `AccessKey`).
-const SHORTEST_ID: usize = 16;
-const LONGEST_ID: usize = 128;
+/// The lengths of the id of an access key, in examples too. Those of IAM have 16 characters or more (AWS IAM API reference, `AccessKey`).
+const ID_LENGTHS: RangeInclusive<usize> = 8..=128;
 
-/// How the id of an access key begins (IAM User Guide, "IAM identifiers"), and two of LocalStack's.
-const ID_PREFIXES: [&str; 6] = ["AKIA", "ASIA", "ABIA", "ACCA", "LKIA", "LSIA"];
+/// How the id of an access key begins (IAM User Guide, "IAM identifiers"), in examples of AWS too, and two of LocalStack's.
+const ID_PREFIXES: [&str; 7] = ["AKIA", "ASIA", "ABIA", "ACCA", "AKID", "LKIA", "LSIA"];
+
+/// The id that manuals of emulators give.
+const ID_OF_EMULATORS: &str = "test";
 
 /// The id of an access key; `None` for what has not the form of one, and may be the secret key, by an exchange. Those of AWS have
-/// upper-case letters and digits, and emulators are satisfied with a word such as `test`.
+/// upper-case letters and digits.
 pub fn access_key_id(id: &str) -> Option<&str> {
     let is_of_aws = ID_PREFIXES.iter().any(|prefix| id.starts_with(prefix))
+        && ID_LENGTHS.contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    let is_word = id.len() < SHORTEST_ID && !is_random(id);
-    ((is_of_aws && id.len() <= LONGEST_ID) || is_word).then_some(id)
+    (is_of_aws || id == ID_OF_EMULATORS).then_some(id)
 }
 
 /// The text of another program in one line, cut short, with an ellipsis for each word that may be a secret: a word after
