@@ -15,16 +15,13 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
 use super::sdk_config::without_repeats;
-use super::sdk_error::{Refusal, error_name, is_outage};
+use super::sdk_error::{Refusal, error_name, is_outage, is_refusing};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::fields::Fields;
 use crate::identity::Login;
 use crate::platform::aws_command;
-
-/// The statuses with which the service refuses, in an object of JSON. With another one, or another document, something else answers.
-const REFUSED: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
 
 /// The error of a service that limits the rate of requests.
 const RATE_EXCEEDED: &str = "rate_exceeded";
@@ -103,7 +100,8 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
         return Err(Failure::new(Code::LoginExpired, what, format!("run {}", aws_command("login", &of.profile))));
     };
     let code = match error {
-        Some(error) if REFUSED.contains(&status) && error != RATE_EXCEEDED && !is_outage(&error) => {
+        // Something else answers with another document than an object of JSON.
+        Some(error) if is_refusing(status.as_u16()) && error != RATE_EXCEEDED && !is_outage(&error) => {
             let Some((what, hint)) = ended(&error) else { return Ok(None) };
             let hint = format!("{hint}run {}", aws_command("login", &of.profile));
             let what = format!("AWS Sign-In refused: {error}: {what}");

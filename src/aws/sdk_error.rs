@@ -49,7 +49,8 @@ impl Refusal<'_> {
     /// either. SSO calls it `ForbiddenException`.
     pub(super) fn refuses_identity(&self) -> bool {
         let is_denied = self.code.starts_with("AccessDenied") || self.code == "ForbiddenException";
-        !self.is_failure()
+        is_refusing(self.status)
+            && !self.is_failure()
             && (is_denied
                 || matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"))
     }
@@ -64,6 +65,12 @@ impl Refusal<'_> {
         let message = message.trim_end_matches('.');
         if message.is_empty() { name.into_owned() } else { format!("{name}: {message}") }
     }
+}
+
+/// Whether a service refuses with this status. With another one it fails or limits the rate of requests, or something else answers, e.g.
+/// a proxy, whatever the error is called.
+pub(super) fn is_refusing(status: u16) -> bool {
+    matches!(status, 400 | 401 | 403)
 }
 
 /// Whether an error says by its name that the service failed, whatever the status. AWS Sign-In has the names of OAuth.

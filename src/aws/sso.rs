@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::diagnose::{service_error, signed_out};
 use super::sdk_config::without_repeats;
-use super::sdk_error::refusal;
+use super::sdk_error::{is_refusing, refusal};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -99,7 +99,8 @@ fn refusal_by_name<E: ProvideErrorMetadata>(
         let name = name.replace('_', "").to_ascii_lowercase();
         REFUSALS.into_iter().find(|refusal| *refusal == name.trim_end_matches("exception"))
     };
-    let body = error.raw_response().and_then(|answer| Fields::parse(answer.body().bytes()?));
+    let answer = error.raw_response().filter(|answer| is_refusing(answer.status().as_u16()))?;
+    let body = answer.body().bytes().and_then(Fields::parse);
     let of_oauth = body.and_then(|body| among(&body.text("error")?));
     of_oauth.or_else(|| among(refusal(error, &context.last)?.code))
 }

@@ -129,20 +129,28 @@ fn signed_in(aws: &Aws) -> Helper {
 fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
     use crate::issuers::{LOGIN, SSO, log_in, sign_in};
     let kinds = [
-        ("login", "USER_CREDENTIALS_CHANGED", true, false),
-        ("login", "INSUFFICIENT_PERMISSIONS", true, false),
-        ("login", "INSUFFICIENT_PERMISSIONS", true, true),
-        ("login", "TOKEN_EXPIRED", false, false),
-        ("sso", "access_denied", true, false),
-        ("sso", "access_denied", true, true),
-        ("sso", "invalid_grant", false, false),
+        ("login", 403, "USER_CREDENTIALS_CHANGED", true, false),
+        ("login", 403, "INSUFFICIENT_PERMISSIONS", true, false),
+        ("login", 403, "INSUFFICIENT_PERMISSIONS", true, true),
+        ("login", 403, "TOKEN_EXPIRED", false, false),
+        ("sso", 403, "access_denied", true, false),
+        ("sso", 403, "access_denied", true, true),
+        ("sso", 403, "invalid_grant", false, false),
+        // A proxy, a limit on the rate of requests, and an outage have the texts of others.
+        ("login", 407, "USER_CREDENTIALS_CHANGED", false, false),
+        ("login", 429, "INSUFFICIENT_PERMISSIONS", false, false),
+        ("sso", 407, "access_denied", false, false),
+        ("sso", 429, "access_denied", false, false),
+        ("sso", 500, "access_denied", false, false),
+        ("sso", 503, "access_denied", false, false),
     ];
     let signed_in: Vec<_> = kinds
         .into_iter()
-        .map(|(kind, error, is_refusal, by_doctor)| {
+        .map(|(kind, status, error, is_refusal, by_doctor)| {
             let aws = Aws::start();
             let refusal = format!(r#"{{"error":"{error}","message":"no"}}"#);
-            let service = crate::hostile::answering_with(axum::http::StatusCode::FORBIDDEN, refusal);
+            let status = axum::http::StatusCode::from_u16(status).expect("a status");
+            let service = crate::hostile::answering_with(status, refusal);
             let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_REGION", "us-east-1");
             let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &service).var("AWS_ENDPOINT_URL_SSO_OIDC", &service);
             let until = OffsetDateTime::now_utc() + Duration::from_secs(5);
@@ -157,7 +165,7 @@ fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
             helper.write(".aws/config", &format!("[default]\n{profile}"));
             let first = helper.get(HOST).password_for(HOST);
             make_older(&helper, Duration::from_hours(7));
-            (aws, helper, until, first, error, is_refusal, by_doctor)
+            (aws, helper, until, first, format!("{status} {error}"), is_refusal, by_doctor)
         })
         .collect();
     for (_aws, helper, until, first, error, is_refusal, by_doctor) in signed_in {
@@ -229,6 +237,8 @@ fn an_outage_throttling_an_expired_session_or_a_wrong_clock_leave_a_valid_token(
         (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large"),
         (403, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20200101T010000Z"),
         (500, "AccessDeniedException", "an error of AWS"),
+        (407, "AccessDeniedException", "an error of a proxy"),
+        (429, "UnrecognizedClientException", "too many requests"),
     ] {
         let aws = Aws::start();
         let helper = Helper::of(&aws).var("AWS_MAX_ATTEMPTS", "1");
