@@ -50,12 +50,7 @@ pub(super) async fn renew(context: &Context) -> Result<Renewal, Failure> {
             return Ok(Renewal::Unchanged);
         }
     }
-    let sign_in = match context.source() {
-        Source::Sso(of) => of.sign_in(),
-        Source::Login(of) => of.keys(),
-        _ => None,
-    };
-    let is_expired = sign_in.is_none_or(|sign_in| sign_in.is_expired());
+    let is_expired = context.source().is_expired();
     let renewed = async {
         match context.source() {
             Source::Sso(of) => sso::renewed(of, context).await,

@@ -55,17 +55,9 @@ impl Resolved {
     }
 }
 
-/// What a failure to resolve credentials means. Where a sign-in is over, another process may have been given the next one, and have to
-/// store it yet: services accept each refresh token once, and neither the AWS CLI nor the SDK takes a lock.
-fn stop(identity: &Identity, failure: Failure, deadline: Instant) -> Stop {
-    let is_over = matches!(failure.code, Code::SsoExpired | Code::LoginExpired);
-    let was_refused = identity.source().needs_renewal();
-    let until = deadline.min(Instant::now() + Duration::from_secs(u64::from(was_refused)));
-    while is_over && identity.holds() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(20));
-    }
-    if is_over && !identity.holds() { Stop::SettingsChanged } else { failure.into() }
-}
+/// How long a refused renewal waits for the sign-in of another process, which may have been given it and have to store it yet: services
+/// accept each refresh token once, and neither the AWS CLI nor the SDK takes a lock.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The settings changed during each attempt.
 pub fn unsettled() -> Failure {
@@ -139,7 +131,7 @@ impl<'a> Authenticator<'a> {
         let watch = identity.source().reads_itself().then(|| Watch::start(identity));
         self.exchange.preconnect(self.target, identity, deadline)?;
         let session = self.exchange.ask_source(self.target, identity, deadline);
-        let session = session.map_err(|failure| stop(identity, failure, deadline))?;
+        let session = session.map_err(|failure| self.stop(identity, failure, deadline))?;
         let is_cacheable = identity.uncacheable.is_none();
         if is_cacheable && watch.is_none_or(|watch| watch.saw_nothing()) {
             return Ok(Resolved { session, key: Some(identity.key) });
@@ -149,6 +141,16 @@ impl<'a> Authenticator<'a> {
             info!(host = self.target.host; "not cached: settings of the credentials or files beside them changed {when}");
         }
         Ok(Resolved { key: session.cache_key().copied(), session })
+    }
+
+    /// What a failure to resolve credentials means.
+    fn stop(&self, identity: &Identity, failure: Failure, deadline: Instant) -> Stop {
+        let source = identity.source();
+        let is_over = matches!(failure.code, Code::SsoExpired | Code::LoginExpired);
+        // For that of an expired one, its renewal has waited.
+        let is_refused = source.needs_renewal() && !source.is_expired();
+        let is_replaced = is_over && self.is_replaced(identity, is_refused, deadline);
+        if is_replaced { Stop::SettingsChanged } else { failure.into() }
     }
 
     fn read(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
@@ -164,6 +166,23 @@ impl<'a> Authenticator<'a> {
         if self.read(deadline)?.key != identity.key {
             return Ok(Renewal::Renewed);
         }
-        self.exchange.renew_sign_in(self.target, identity, deadline)
+        let renewal = self.exchange.renew_sign_in(self.target, identity, deadline);
+        let is_over = identity.source().is_expired() && !matches!(renewal, Ok(Renewal::Renewed));
+        let is_refused = renewal.as_ref().map_or_else(|failure| failure.is_refusal, |_| true);
+        if is_over && self.is_replaced(identity, is_refused, deadline) { Ok(Renewal::Renewed) } else { renewal }
+    }
+
+    /// Whether another sign-in has taken the place of one. What a service answered to the old one says nothing about it.
+    fn is_replaced(&self, old: &Identity, is_refused: bool, deadline: Instant) -> bool {
+        let until = deadline.min(Instant::now() + if is_refused { STORED_WITHIN } else { Duration::ZERO });
+        loop {
+            if !old.holds() && self.read(deadline).is_ok_and(|now| !now.source().is_expired()) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }

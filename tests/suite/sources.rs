@@ -9,6 +9,8 @@
 //! that one key means one principal.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -242,6 +244,73 @@ fn a_renewal_that_another_process_has_made_first_is_no_end_of_the_sign_in() {
             helper.get(HOST).password_for(HOST);
             assert_eq!((aws.count_of(service), aws.count_of("ecr")), (1, 1), "{service} {delay:?}");
         }
+    }
+}
+
+/// Another program renews the sign-in, or a person signs in anew, while the service refuses what the sign-in was before: whatever it says,
+/// and whichever command learns of it, that is about the old one.
+#[test]
+fn an_answer_to_an_old_refresh_token_says_nothing_about_the_sign_in_that_has_replaced_it() {
+    let aws = Aws::start();
+    let mut signed_in = Vec::new();
+    for (kind, error) in [
+        ("sso", "invalid_grant"),
+        ("sso", "access_denied"),
+        ("login", "TOKEN_EXPIRED"),
+        ("login", "USER_CREDENTIALS_CHANGED"),
+        ("login", "INSUFFICIENT_PERMISSIONS"),
+    ] {
+        for command in ["get", "doctor", "login"] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let service = format!("http://{}", listener.local_addr().expect("an address"));
+            let helper = helper(&aws).var("AWS_REGION", "us-east-1").var("HTTPS_PROXY", "http://127.0.0.1:1");
+            let helper = helper.var("AWS_ENDPOINT_URL_SIGNIN", &service).var("AWS_ENDPOINT_URL_SSO_OIDC", &service);
+            let until = OffsetDateTime::now_utc() + Duration::from_secs(5);
+            let write = |expires_at: &str| match kind {
+                "sso" => sign_in(&helper, "corp", expires_at),
+                _ => log_in(&helper, "ASIA-login", expires_at),
+            };
+            let new = fs::read_to_string(write("2099-01-01T00:00:00Z")).expect("a sign-in");
+            let file = write(&until.format(&Rfc3339).expect("a time"));
+            let config = match kind {
+                "sso" => format!("sso_session = corp\n{SSO}{SESSION}"),
+                _ => format!("login_session = {LOGIN}\n"),
+            };
+            helper.write(".aws/config", &format!("[default]\n{config}"));
+            let is_replaced = Arc::new(AtomicBool::new(false));
+            let (replaces, path) = (is_replaced.clone(), file.clone());
+            let answer = move || {
+                let (path, new) = (path.clone(), new.clone());
+                if replaces.load(Relaxed) {
+                    // A moment later, as the one that was given the next refresh token.
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(if error == "invalid_grant" { 200 } else { 0 }));
+                        fs::write(&path, &new).expect("a write");
+                    });
+                }
+                (axum::http::StatusCode::BAD_REQUEST, format!(r#"{{"error":"{error}","message":"no"}}"#))
+            };
+            crate::support::serve(listener, axum::Router::new().fallback(move || std::future::ready(answer())));
+            helper.get(HOST).password_for(HOST);
+            make_older(&helper, Duration::from_hours(7));
+            signed_in.push((helper, command, until, is_replaced, format!("{kind} {error} {command}")));
+        }
+    }
+    for (helper, command, until, is_replaced, what) in signed_in {
+        while OffsetDateTime::now_utc() <= until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let before = helper.entries();
+        is_replaced.store(true, Relaxed);
+        let ran = match command {
+            "get" => helper.get(HOST),
+            "doctor" => helper.run(&["doctor", "-v", HOST], ""),
+            _ => helper.run(&["login", HOST], ""),
+        };
+        let is_good = if command == "doctor" { ran.stdout.contains("AWS issued one") } else { ran.code == Some(0) };
+        assert!(is_good, "{what}: {ran:?}");
+        let left = helper.entries();
+        assert!(before.iter().all(|entry| left.contains(entry)), "{what}");
     }
 }
 

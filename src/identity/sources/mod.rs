@@ -81,6 +81,16 @@ impl Source {
         }
     }
 
+    /// Whether it is a sign-in that has expired, or whose file holds none.
+    pub fn is_expired(&self) -> bool {
+        let sign_in = match self {
+            Self::Sso(sso) => sso.sign_in(),
+            Self::Login(login) => login.keys(),
+            _ => return false,
+        };
+        sign_in.is_none_or(|sign_in| sign_in.is_expired())
+    }
+
     /// The file of a sign-in, in which it is renewed.
     pub fn sign_in_file(&self) -> Option<&SourceFile> {
         match self {
