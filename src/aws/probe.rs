@@ -105,14 +105,19 @@ impl Session {
         Ok(self.caller_identity(deadline)?.account.unwrap_or_default())
     }
 
-    /// STS GetCallerIdentity, which needs no permission (AWS STS API reference).
+    /// STS GetCallerIdentity, which needs no permission (AWS STS API reference): that STS denies it says nothing about other requests, and
+    /// that it does not know the key is a refusal.
     fn caller_identity(&self, deadline: Instant) -> Result<GetCallerIdentityOutput, Failure> {
         let (context, keys) = (self.context.clone(), self.keys.clone());
         self.step(deadline, async move {
             context.identity.check_endpoint("STS")?;
             context.last.set_service("STS", None);
             let client = aws_sdk_sts::Client::new(&keys.added_to(&context.config));
-            client.get_caller_identity().send().await.map_err(|error| context.service_failure("STS", &error))
+            client.get_caller_identity().send().await.map_err(|error| {
+                let failure = context.service_failure("STS", &error);
+                let is_of_key = failure.is_refusal && failure.code == Code::CredentialsInvalid;
+                failure.refused(is_of_key)
+            })
         })
     }
 

@@ -94,6 +94,16 @@ impl<'a> Authenticator<'a> {
         }
     }
 
+    /// Asks STS for the account of the caller.
+    pub fn account(&self, deadline: Instant) -> Result<String, Failure> {
+        let identity = self.identity(deadline)?;
+        let source = self.exchange.ask_source(self.target, &identity, deadline);
+        let credentials = source.as_ref().ok().and_then(SourceKeys::cache_key);
+        let session = source.as_ref().map_err(Clone::clone).and_then(|keys| keys.assume_roles(&[], deadline));
+        let account = session.and_then(|session| session.account(deadline));
+        account.inspect_err(|failure| forget_if_refused(self.env, &identity, credentials, failure))
+    }
+
     /// Repeats a step with the identity of the settings until these do not change meanwhile.
     pub fn repeat<T>(
         &self,

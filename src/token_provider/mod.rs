@@ -202,7 +202,11 @@ fn fetch(
             is_logged: Cell::default(),
         };
         if matches!(purpose, Purpose::New) {
-            return request.without_entry(None);
+            return request.without_entry(None).inspect_err(|stop| {
+                if let Stop::Failed(failure) = stop {
+                    forget_if_refused(env, identity, None, failure);
+                }
+            });
         }
         let cache = stored::open_cache(env);
         match (&cache, &identity.uncacheable) {

@@ -680,6 +680,18 @@ fn a_token_that_expires_while_its_refresh_is_postponed_is_renewed_at_once() {
     kept.end(Signal::SIGTERM);
 }
 
+/// The cached token would not last until the next write, and the request for another one tells that AWS refuses the identity.
+#[test]
+fn a_refusal_between_two_writes_ends_the_cached_token() {
+    let aws = Aws::with(Plan { life: 60, ..Plan::default() });
+    let helper = Helper::of(&aws);
+    helper.get(HOST).password_for(HOST);
+    aws.change(|plan| (plan.failures, plan.failure) = (usize::MAX, (400, "AccessDeniedException", "not any more")));
+    let mut kept = Kept::start(&helper, "5m", &["--format", "user-password"]);
+    kept.until("the refusal is reported", |kept| kept.errors().contains("AccessDeniedException"));
+    assert!(helper.entries().is_empty() && kept.text().is_empty(), "{}", kept.errors());
+}
+
 /// `max_age` ends before the token does.
 #[test]
 fn a_password_that_has_reached_the_greatest_age_is_not_said_to_have_expired() {

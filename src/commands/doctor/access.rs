@@ -231,21 +231,13 @@ impl Access {
         }
     }
 
-    /// Asks STS for the principal where no registry is asked for a token. That STS does not know the key is a refusal then; that it denies
-    /// this request alone is none.
-    pub(super) fn check_principal_alone(&mut self, checker: Checker, session: &Session) {
-        self.check_principal(checker, session);
-        if let Some(Err(failure)) = self.principal.arn.get().filter(|arn| arn.as_ref().is_err_and(is_unknown_key)) {
-            token_provider::forget_if_refused(checker.env, &self.identity, session.cache_key(), failure);
-        }
-    }
-
     /// Asks STS for the principal, once for registries with the same credentials.
-    fn check_principal(&mut self, checker: Checker, session: &Session) {
+    pub(super) fn check_principal(&mut self, checker: Checker, session: &Session) {
         let principal = self.principal.arn.get_or_init(|| session.principal(checker.until(PRINCIPAL))).clone();
         let check = match principal {
             Ok(arn) => Check::ok(Name::Principal, beginning(&arn, LONGEST_NAME)),
             Err(failure) => {
+                token_provider::forget_if_refused(checker.env, &self.identity, session.cache_key(), &failure);
                 let failure = Failure { code: Code::PrincipalUnknown, ..failure.with_context("unknown") };
                 Check::warned(Name::Principal, failure)
             }
@@ -272,10 +264,6 @@ impl Access {
         report.valid = self.expires_at.map(|at| format!("token {}", describe_expiry(checker, at)));
         report.checks.extend(self.checks.iter().cloned());
     }
-}
-
-fn is_unknown_key(failure: &Failure) -> bool {
-    failure.code == Code::CredentialsInvalid
 }
 
 /// Describes the way to an endpoint.

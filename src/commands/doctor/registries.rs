@@ -104,6 +104,6 @@ pub(super) fn check_without_registry(mut checker: Checker) {
     }
     let Ok(mut access) = access else { return };
     if let Some(session) = access.check_credentials(&mut checker) {
-        access.check_principal_alone(checker, &session);
+        access.check_principal(checker, &session);
     }
 }

@@ -129,7 +129,7 @@ struct Renewed {
 
 impl Export {
     /// Returns passwords that outlive `every`. A cached token that does not stays in the cache for others, and a new one is
-    /// requested without the cache. If that fails, the cached token is used all the same.
+    /// requested without the cache. If that fails, the cached token is used all the same, unless AWS refuses the identity.
     fn renew(&self, env: &Env, every: Duration) -> Result<Renewed, Error> {
         let mut renewed = Renewed { passwords: Vec::new(), lives_for: None, failure: None };
         for (config, target) in self.targets(env)?.values() {
@@ -138,6 +138,7 @@ impl Export {
                 match token_provider::issue_new(env, target, Instant::now() + config.timeout()) {
                     Ok(new) if new.valid_for.is_none() || new.valid_for > issued.valid_for => issued = new,
                     Ok(_) => {}
+                    Err(refusal) if refusal.is_refusal => return Err(refusal.into()),
                     Err(error) => renewed.failure = Some(error.into()),
                 }
             }

@@ -28,11 +28,7 @@ pub(super) fn account_of_caller(
     let host = Registry::private(Account::ANY, region).host();
     let mut target = Config::default().target(env, &host)?.ok_or(Error::NotFound)?;
     target.call_as_profile(profile.map(MappedProfile::by_option));
-    let exchange = Exchange::default();
-    let identity = Authenticator::new(env, &target, exchange.clone()).identity(deadline);
-    let session =
-        identity.and_then(|identity| exchange.ask_source(&target, &identity, deadline)?.assume_roles(&[], deadline));
-    let account = session.and_then(|session| session.account(deadline));
+    let account = Authenticator::new(env, &target, Exchange::default()).account(deadline);
     let account = account.map_err(|mut failure| {
         failure.hint += ", or name the account with --account";
         failure.with_context("the account of the caller is unknown")
