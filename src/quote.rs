@@ -17,6 +17,10 @@ const LONGEST_NAME: usize = 64;
 /// The length of a secret access key of AWS.
 const SECRET_KEY: usize = 40;
 
+/// The shortest part of a token without an underscore in it, and the fewest digits there.
+const SHORTEST_TOKEN: usize = 16;
+const FEWEST_DIGITS: usize = 4;
+
 /// The lengths of the id of an access key, in examples too. Those of IAM have 16 characters or more (AWS IAM API reference, `AccessKey`).
 const ID_LENGTHS: RangeInclusive<usize> = 8..=128;
 
@@ -118,7 +122,22 @@ fn mask_long(part: &str) -> String {
 /// The path of a file as a setting names it, where a token may stand in the place of the path.
 pub fn path(path: &Path) -> String {
     let text = path.display().to_string();
-    if path.is_absolute() { text.split_inclusive(['/', '\\']).map(mask_long).collect() } else { without_secrets(&text) }
+    // With a scheme it is no path, and has no host.
+    match text.split_once("://") {
+        _ if path.is_absolute() => text.split_inclusive(['/', '\\']).map(mask_long).collect(),
+        Some((scheme, rest)) => format!("{}://{}", without_secrets(scheme), self::path(Path::new(rest))),
+        None => without_secrets(&text),
+    }
+}
+
+/// The name of a variable as a setting gives it, where a token may stand in the place of the name. No part of a usual name is as long as
+/// those of tokens and has as many digits, or is as long as a secret key.
+pub fn variable(name: &str) -> &str {
+    let digits = |part: &str| part.bytes().filter(u8::is_ascii_digit).count();
+    let is_token = |part: &str| {
+        is_random(part) && part.len() >= SHORTEST_TOKEN && (digits(part) >= FEWEST_DIGITS || part.len() >= SECRET_KEY)
+    };
+    if name.split('_').any(is_token) { "…" } else { name }
 }
 
 /// Whether a part of the value of a setting is longer than names are there, and so may be a token.

@@ -45,6 +45,7 @@ pub(crate) use absence::is_absent;
 pub use keys::{ConfigKey, KEYS, REGISTRY_KEYS, sample};
 pub use target::{Caller, Keys, MappedProfile, Role, ServiceAccount, Target, TokenOrigin, TokenProvider};
 pub(crate) use values::{ROLE_ARN_FORM, duration, is_of_session_name, is_role_arn, is_url};
+pub(crate) use variables::{WEB_IDENTITY, token_provider};
 
 use crate::code::Code;
 use crate::env::Env;

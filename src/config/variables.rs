@@ -9,7 +9,7 @@ use crate::registry::Account;
 use crate::secret::Secret;
 
 /// Names the provider of the CI job's identity token that roles are assumed with.
-pub(super) const WEB_IDENTITY: &str = "AWS_ECR_WEB_IDENTITY";
+pub(crate) const WEB_IDENTITY: &str = "AWS_ECR_WEB_IDENTITY";
 
 /// Names the role for accounts without one of their own.
 const ROLE_FOR_ALL: &str = "AWS_ECR_ROLE_ARN";
@@ -61,15 +61,20 @@ fn keys(env: &Env, account: Account) -> Result<Option<Keys>, Failure> {
 /// Parses `AWS_ECR_WEB_IDENTITY`. Errors do not quote the value: a user may have set it to the token itself.
 pub(super) fn web_identity(env: &Env) -> Result<Option<TokenOrigin>, Failure> {
     let Some(value) = env.setting(WEB_IDENTITY) else { return Ok(None) };
-    let provider = match value.split_once(':') {
-        None if value == GITHUB => TokenProvider::GitHub,
-        Some(("env", name)) if is_variable_name(name) => TokenProvider::Variable(name.to_owned()),
-        _ => {
-            let hint = format!("set it to {GITHUB}, or to env:NAME with the name of the variable that holds the token");
-            return Err(invalid(format!("{WEB_IDENTITY} has an unknown value"), hint));
-        }
-    };
+    let provider = token_provider(value).ok_or_else(|| {
+        let hint = format!("set it to {GITHUB}, or to env:NAME with the name of the variable that holds the token");
+        invalid(format!("{WEB_IDENTITY} has an unknown value"), hint)
+    })?;
     Ok(Some(TokenOrigin { provider, setting: WEB_IDENTITY.to_owned() }))
+}
+
+/// The provider that this value of [`WEB_IDENTITY`] names.
+pub(crate) fn token_provider(value: &str) -> Option<TokenProvider> {
+    match value.split_once(':') {
+        None if value == GITHUB => Some(TokenProvider::GitHub),
+        Some(("env", name)) if is_variable_name(name) => Some(TokenProvider::Variable(name.to_owned())),
+        _ => None,
+    }
 }
 
 /// The role for registries whose account has none of its own, from `AWS_ECR_ROLE_ARN`.

@@ -249,16 +249,49 @@ fn a_token_in_the_place_of_its_file_or_of_its_variable_is_shown_nowhere() {
         ("AWS_ECR_WEB_IDENTITY", token.clone()),
         ("AWS_ECR_WEB_IDENTITY", format!("env:{token}")),
         ("AWS_REGION", token.clone()),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", format!("file://{token}")),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", format!(" '{token}'")),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", format!("file://{token}")),
+        ("AWS_ECR_WEB_IDENTITY", GITHUB_TOKEN.to_owned()),
+        ("AWS_ECR_WEB_IDENTITY", format!("env:{GITHUB_TOKEN}")),
+        ("AWS_ECR_WEB_IDENTITY", format!("file:{GITHUB_TOKEN}")),
     ] {
+        let secret = if value.contains(GITHUB_TOKEN) { GITHUB_TOKEN } else { &token };
         let helper = Helper::bare().var("AWS_ROLE_ARN", ROLE).var("AWS_ECR_ROLE_ARN", ROLE).var(name, &value);
         let helper =
             helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/").var("AWS_ECR_LOG", "trace");
         for args in [&["get"][..], &["doctor", HOST], &["doctor", "--json", HOST], &["list"], &["login", HOST]] {
             let ran = helper.run(args, HOST);
-            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(&token), "{name} {args:?}: {ran:?}");
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(secret), "{name} {args:?}: {ran:?}");
         }
     }
+    let table = |key: &str, value: &str| {
+        format!("[[registry]]\nmatch = \"111122223333.*\"\nrole_arn = \"{ROLE}\"\n{key} = \"{value}\"\n")
+    };
+    for (config, profile, secret) in [
+        (table("web_identity_token_env", GITHUB_TOKEN), "", GITHUB_TOKEN),
+        (String::new(), &*format!("[default]\nrole_arn = {ROLE}\nweb_identity_token_file = file://{token}\n"), &*token),
+    ] {
+        let helper = Helper::bare();
+        helper.write(".config/docker-credential-ecr-login/config.toml", &config);
+        helper.write(".aws/config", profile);
+        for args in [&["get"][..], &["doctor", "-v", HOST], &["doctor", "--json", HOST]] {
+            let ran = helper.run(args, HOST);
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(secret), "{args:?}: {ran:?}");
+        }
+    }
+    let named =
+        |name: &str| Helper::bare().var("AWS_ECR_ROLE_ARN", ROLE).var("AWS_ECR_WEB_IDENTITY", &format!("env:{name}"));
+    for name in ["CIRCLE_OIDC_TOKEN_V2", "ecr_id_token_111122223333", "idTokenForAccount2"] {
+        let line = named(name).get(HOST).error().to_owned();
+        assert!(line.contains(&format!("the variable {name},")), "the name of a variable: {line}");
+        let report = named(name).run(&["doctor", "-v", HOST], "").stdout;
+        assert!(report.contains(&format!("AWS_ECR_WEB_IDENTITY=env:{name}")), "{report}");
+    }
 }
+
+/// As GitHub makes them for a job.
+const GITHUB_TOKEN: &str = "ghs_16C7e42F292c6912E7710c838347Ae178B4a";
 
 #[test]
 fn a_blank_token_and_a_token_that_the_endpoint_refuses_are_named_by_where_they_are() {

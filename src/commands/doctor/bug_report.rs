@@ -7,13 +7,13 @@ use std::thread::JoinHandle;
 use serde::Serialize;
 
 use crate::client_config;
-use crate::config::is_url;
+use crate::config::{TokenProvider, WEB_IDENTITY, is_url, token_provider};
 use crate::containers;
 use crate::env::{Env, VARIABLES};
 use crate::error::one_line;
 use crate::identity::issuer_and_subject;
 use crate::platform;
-use crate::quote::{may_hold_token, without_path};
+use crate::quote::{may_hold_token, variable, without_path};
 use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 
@@ -108,12 +108,22 @@ fn describe(name: &str, value: &str) -> Option<String> {
     let may_be_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD"].iter().any(|word| name.contains(word))
         || issuer_and_subject(value.as_bytes()).is_some()
         || may_hold_token(value)
-        || (is_location && !is_url(value));
+        || (is_location && !is_url(value))
+        || (name == WEB_IDENTITY && !names_provider(value));
     if may_be_secret || !is_harmless {
         return Some(format!("{name} (set)"));
     }
     let value = one_line(value);
     Some(format!("{name}={}", if is_location { without_path(&value) } else { value }))
+}
+
+/// Whether this value of [`WEB_IDENTITY`] names where the token comes from, and is not the token.
+fn names_provider(value: &str) -> bool {
+    match token_provider(value) {
+        Some(TokenProvider::GitHub) => true,
+        Some(TokenProvider::Variable(name)) => variable(&name) == name,
+        None => false,
+    }
 }
 
 /// Whether a variable is known to hold no secret. Those of proxies may be in small letters.

@@ -15,7 +15,7 @@ use crate::env::Env;
 use crate::error::Failure;
 use crate::fallback;
 use crate::identity::{Identity, IdentityToken, Source};
-use crate::quote::without_path;
+use crate::quote::{self, without_path};
 use crate::registry;
 use crate::token_provider::{self, Authenticator};
 
@@ -95,7 +95,7 @@ fn describe_mapping(target: &Target) -> String {
             parts.push("the web identity of the GitHub Actions job".to_owned());
         }
         Caller::WebIdentity { token: TokenOrigin { provider: TokenProvider::Variable(name), .. }, .. } => {
-            parts.push(format!("the web identity in {name}"));
+            parts.push(format!("the web identity in {}", quote::variable(name)));
         }
     }
     parts.extend(target.endpoint_url.iter().map(|url| format!("endpoint {}", without_path(url))));

@@ -12,6 +12,7 @@ use super::super::source_file::SourceFile;
 use crate::code::Code;
 use crate::config::{Role, SESSION_NAME, ServiceAccount, TokenOrigin, TokenProvider, is_url};
 use crate::error::Failure;
+use crate::quote;
 use crate::registry::{Region, Registry};
 use crate::secret::Secret;
 
@@ -151,7 +152,10 @@ impl IdentityToken {
         let failed = |code, why: &str| {
             Err(Failure::new(
                 code,
-                format!("the variable {name}, which {setting} names for the web identity token, {why}"),
+                format!(
+                    "the variable {}, which {setting} names for the web identity token, {why}",
+                    quote::variable(name)
+                ),
                 "have the CI system set it for this job: id_tokens in GitLab, 'buildkite-agent oidc request-token' in \
                  Buildkite, CIRCLE_OIDC_TOKEN_V2 in CircleCI",
             ))
