@@ -46,6 +46,7 @@ pub(super) async fn token(url: &str, bearer: &Secret, context: &Context) -> Resu
     let status = answer.status().as_u16();
     if status != 200 {
         let (code, hint) = match status {
+            429 => (Code::Throttled, "try again later"),
             500.. => (Code::ServiceError, "try again later, and see githubstatus.com"),
             _ => (
                 Code::WebIdentityDenied,

@@ -155,12 +155,26 @@ struct RegistryClient {
 }
 
 impl RegistryClient {
-    /// Exchanges the token for a bearer token.
+    /// Exchanges the token for a bearer token. Where the token service rejects it, the registry will say so too.
     async fn authorize(&mut self, token_url: &str) -> Result<(), Failure> {
-        let issued = Fields::parse(self.send(Method::GET, token_url).await?.body());
+        let answer = self.send(Method::GET, token_url).await?;
+        let (status, host) = (answer.status(), &self.context.target.host);
+        let is_rejection = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if status != StatusCode::OK && !(is_rejection && self.authorization.is_some()) {
+            let what = format!("the token service of {host} answers {status}");
+            return Err(match status {
+                StatusCode::TOO_MANY_REQUESTS => Failure::new(Code::Throttled, what, "try again later"),
+                _ if status.is_server_error() => Failure::new(Code::ServiceError, what, "try again later"),
+                _ => wrong_answer(&what),
+            });
+        }
+        let issued = Fields::parse(answer.body());
         let bearer = issued.and_then(|issued| issued.text("token").or_else(|| issued.text("access_token")));
         let value = |bearer: &str| secret_value(Zeroizing::new(format!("Bearer {bearer}")).as_bytes());
         let invalid = || wrong_answer("the registry's token service gives a token with invalid characters");
+        if bearer.is_none() && status == StatusCode::OK {
+            return Err(wrong_answer(&format!("the token service of {host} gives no token")));
+        }
         self.authorization =
             bearer.map(|bearer| value(&bearer).filter(|_| bearer.is_ascii()).ok_or_else(invalid)).transpose()?;
         Ok(())

@@ -73,7 +73,7 @@ pub(super) async fn renewed(of: &Sso, context: &Context) -> Result<Option<Zeroiz
             // Its message may quote the token.
             debug!(name; "the service refuses to renew the sign-in");
             // The others are about a sign-in that has ended by time.
-            return if name == DENIED { Err(expired(of).refused(true)) } else { Ok(None) };
+            return if name == DENIED { Err(denied(of)) } else { Ok(None) };
         }
     };
     let life = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or_default());
@@ -110,7 +110,20 @@ fn in_region(of: &Sso, config: &SdkConfig) -> SdkConfig {
 }
 
 fn expired(of: &Sso) -> Failure {
+    signed_out(Code::SsoExpired, &describe(of), &of.file.path, &command(of))
+}
+
+fn denied(of: &Sso) -> Failure {
+    let what = format!("SSO refuses to renew {}: access is denied", describe(of));
+    let hint = format!("run {}; if that is refused too, ask for access in IAM Identity Center", command(of));
+    Failure::new(Code::SsoExpired, what, hint).refused(true)
+}
+
+fn describe(of: &Sso) -> String {
     let session = of.session.as_ref().map_or(String::new(), |session| format!(" (session '{session}')"));
-    let sign_in = format!("the SSO sign-in of profile '{}'{session}", of.profile);
-    signed_out(Code::SsoExpired, &sign_in, &of.file.path, &aws_command("sso login", &of.profile))
+    format!("the SSO sign-in of profile '{}'{session}", of.profile)
+}
+
+fn command(of: &Sso) -> String {
+    aws_command("sso login", &of.profile)
 }

@@ -58,7 +58,14 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
     let authenticator = Authenticator::new(env, target, Exchange::default());
     let (mut signed_in, mut codes_asked, mut changes) = (false, 0, 0);
     loop {
-        let identity = authenticator.identity(deadline()).map_err(failed)?;
+        let identity = match authenticator.identity(deadline()) {
+            Err(failure) if is_signed_out(&failure) && !signed_in => {
+                sign_in(env, &Identity::read(env, target, deadline()).map_err(failed)?, &failure)?;
+                signed_in = true;
+                continue;
+            }
+            identity => identity.map_err(failed)?,
+        };
         // A code is valid once.
         token_provider::writable_cache(env, &identity)
             .map_err(|why| why.with_context(format!("a token for {} cannot be cached", target.host)))?;
@@ -70,9 +77,7 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
             Ok(resolved) => return Ok((identity, resolved)),
             Err(Stop::SettingsChanged) if changes < MOST_CHANGES => changes += 1,
             Err(Stop::SettingsChanged) => return Err(failed(token_provider::unsettled()).into()),
-            Err(Stop::Failed(failure))
-                if matches!(failure.code, Code::SsoExpired | Code::LoginExpired) && !signed_in =>
-            {
+            Err(Stop::Failed(failure)) if is_signed_out(&failure) && !signed_in => {
                 sign_in(env, &identity, &failure)?;
                 signed_in = true;
             }
@@ -84,6 +89,10 @@ fn open_session(env: &Env, config: &Config, target: &Target) -> Result<(Arc<Iden
             Err(Stop::Failed(failure)) => return Err(failed(failure).into()),
         }
     }
+}
+
+fn is_signed_out(failure: &Failure) -> bool {
+    matches!(failure.code, Code::SsoExpired | Code::LoginExpired)
 }
 
 /// Prompts for a code on the terminal, even if standard input is redirected.

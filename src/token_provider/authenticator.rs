@@ -88,7 +88,7 @@ impl<'a> Authenticator<'a> {
     pub fn identity(&self, deadline: Instant) -> Result<Arc<Identity>, Failure> {
         let identity = self.read(deadline)?;
         let renewal = self.renew(&identity, deadline);
-        match renewal.inspect_err(|failure| forget_if_refused(self.env, &identity, None, failure))? {
+        match renewal.inspect_err(|failure| _ = forget_if_refused(self.env, &identity, None, failure))? {
             Renewal::Renewed => self.read(deadline),
             Renewal::Unchanged => Ok(identity),
         }
@@ -101,7 +101,7 @@ impl<'a> Authenticator<'a> {
         let credentials = source.as_ref().ok().and_then(SourceKeys::cache_key);
         let session = source.as_ref().map_err(Clone::clone).and_then(|keys| keys.assume_roles(&[], deadline));
         let account = session.and_then(|session| session.account(deadline));
-        account.inspect_err(|failure| forget_if_refused(self.env, &identity, credentials, failure))
+        account.inspect_err(|failure| _ = forget_if_refused(self.env, &identity, credentials, failure))
     }
 
     /// Repeats a step with the identity of the settings until these do not change meanwhile.

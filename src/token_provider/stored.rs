@@ -51,12 +51,13 @@ pub fn erase(env: &Env, target: &Target, deadline: Instant) -> Result<(), Error>
 }
 
 /// After a refusal by AWS, removes the cached token of an identity, and those that other identities have of its credentials, whose
-/// key is known if their source was asked.
-pub fn forget_if_refused(env: &Env, identity: &Identity, credentials: Option<&CacheKey>, failure: &Failure) {
+/// key is known if their source was asked. Returns whether there was one of the identity.
+pub fn forget_if_refused(env: &Env, identity: &Identity, credentials: Option<&CacheKey>, failure: &Failure) -> bool {
     let keys = iter::once(&identity.key).chain(credentials);
-    if let Some(cache) = trusted_cache(env).filter(|_| failure.is_refusal) {
-        keys.for_each(|key| cache.remove_refused(key));
-    }
+    let Some(cache) = trusted_cache(env).filter(|_| failure.is_refusal) else { return false };
+    let was_there = cache.holds(&identity.key);
+    keys.for_each(|key| cache.remove_refused(key));
+    was_there
 }
 
 /// Erases every cached token that opens the registry which a person named, whichever settings it was requested with. A custom domain is

@@ -220,6 +220,10 @@ fn an_error_of_github_is_reported_and_a_temporary_one_is_retried() {
     let ran = helper.get(HOST);
     contains(ran.error(), &["GitHub gives this job no identity token: HTTP status 500", "try again later"]);
     assert!(!ran.error().contains("permissions"), "{ran:?}");
+    github.fail(usize::MAX, 429);
+    outlive_failures(&helper);
+    let ran = helper.get(HOST);
+    contains(ran.error(), &["HTTP status 429", "try again later", "[E-THROTTLED]"]);
     github.fail(2, 503);
     outlive_failures(&helper);
     helper.get(HOST).password_for(HOST);

@@ -319,6 +319,27 @@ fn doctor_names_the_fallback_helper_of_a_registry() {
     assert!(status == "ok" && what.contains("docker-credential-keeper"), "{what}");
 }
 
+/// What the report says of the cache holds after the run.
+#[test]
+fn a_token_that_doctor_removes_after_a_refusal_is_reported_as_removed() {
+    for args in [&["doctor", "-v", HOST][..], &["doctor", "--json", HOST], &["doctor"], &["doctor", "--json"]] {
+        let aws = Aws::start();
+        let helper = Helper::without_registry(&aws).without_keys().var("AWS_REGION", "us-east-1");
+        let sso = format!("[default]\nsso_start_url = u\nsso_region = eu-west-1\n{}", crate::issuers::SSO);
+        helper.write(".aws/config", &sso);
+        crate::issuers::sign_in(&helper, "u", "2099-01-01T00:00:00Z");
+        helper.get(HOST).password_for(HOST);
+        let before = helper.run(args, "").stdout;
+        assert!(before.contains("a token ") && before.contains("refreshed in"), "{before}");
+        aws.change(|plan| {
+            (plan.failures, plan.failure, plan.service) = (usize::MAX, (403, "ForbiddenException", "no"), "sso");
+        });
+        let after = helper.run(args, "").stdout;
+        assert!(helper.entries().is_empty(), "{args:?}: {after}");
+        assert!(after.contains("the token of this identity is removed") && !after.contains("refreshed in"), "{after}");
+    }
+}
+
 #[test]
 fn a_cache_that_keeps_nothing_is_named_with_the_cause() {
     let aws = Aws::start();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -448,6 +449,43 @@ fn ecr_public_without_credentials_is_pulled_anonymously() {
     assert!(status == "ok" && what.contains("anonymously"), "{what}");
     assert_eq!(check(&all, "registry").0, "ok", "{all:#}");
     assert_eq!(aws.count(), 0);
+}
+
+/// Nothing is known about the token of a registry whose token service has given none.
+#[test]
+fn a_token_service_that_gives_no_token_is_named_and_not_the_registry() {
+    let public = "public.ecr.aws";
+    let said = Arc::new(Mutex::new((StatusCode::OK, "{}")));
+    let answer = said.clone();
+    let issue = move || {
+        let (status, body) = *answer.lock().expect("no panic");
+        async move { (status, [("location", "https://other.test/")], body) }
+    };
+    let refuse = || async {
+        let challenge = "Bearer realm=\"https://public.ecr.aws/token/\",service=\"public.ecr.aws\",scope=\"aws\"";
+        (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)])
+    };
+    let router = Router::new().fallback(get(refuse)).route("/token/", get(issue));
+    let Some(Healthy { helper, .. }) = Healthy::with("a token service that fails", &[public], router) else { return };
+    let helper = helper.without_keys();
+    for (status, body, words, code) in [
+        (500, "{}", "answers 500 Internal Server Error", "E-SERVICE-ERROR"),
+        (429, "{}", "answers 429 Too Many Requests", "E-THROTTLED"),
+        (403, "{}", "answers 403 Forbidden", "E-REGISTRY-ANSWER"),
+        (302, "", "answers 302 Found", "E-REGISTRY-ANSWER"),
+        (200, "<html>", "gives no token", "E-REGISTRY-ANSWER"),
+        (200, "{}", "gives no token", "E-REGISTRY-ANSWER"),
+    ] {
+        *said.lock().expect("no panic") = (StatusCode::from_u16(status).expect("a status"), body);
+        for target in [public, "public.ecr.aws/nginx/nginx:1"] {
+            let text = helper.run(&["doctor", target], "").stdout;
+            let words = format!("the token service of {public} {words} [{code}]");
+            assert!(text.contains(&words) && !text.contains("rejects"), "{status} {body}: {text}");
+        }
+    }
+    *said.lock().expect("no panic") = (StatusCode::OK, r#"{"token": "anonymous"}"#);
+    let text = helper.run(&["doctor", public], "").stdout;
+    assert!(text.contains("/v2/ rejects anonymous requests: 401"), "{text}");
 }
 
 #[test]

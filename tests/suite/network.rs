@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -308,4 +308,55 @@ fn the_metadata_service_is_never_asked_through_a_proxy() {
     assert!(role.get(HOST).password_for(HOST).starts_with("ASIA-instance."));
     let log = fs::read_to_string(&company.log).expect("a log");
     assert!(!log.contains("169.254"), "{log}");
+}
+
+/// A proxy that connects every tunnel to this address.
+fn tunnelling_proxy(to: SocketAddr) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client.try_clone().expect("a stream"));
+            let mut header = String::new();
+            while reader.read_line(&mut header).is_ok_and(|length| length > 2) {
+                header.clear();
+            }
+            let server = TcpStream::connect(to).expect("a connection");
+            let _ = (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            for (mut from, mut to) in [(&client, &server), (&server, &client)]
+                .map(|(from, to)| (from.try_clone().expect("a stream"), to.try_clone().expect("a stream")))
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
+}
+
+/// The server closes the connection of a request whose handler panics.
+async fn end_connection() {
+    std::panic::resume_unwind(Box::new(()));
+}
+
+/// Once the proxy has connected, what fails is the service.
+#[test]
+fn a_service_that_closes_the_connection_behind_a_proxy_is_not_the_proxy_that_does_not_connect() {
+    let authority = Authority::for_names(&[API, HOST]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let proxy = tunnelling_proxy(listener.local_addr().expect("an address"));
+    authority.serve(listener, axum::Router::new().fallback(end_connection));
+    let helper = with_keys().var("HTTPS_PROXY", &format!("http://{proxy}")).var("AWS_MAX_ATTEMPTS", "1");
+    let helper = helper.var("AWS_CA_BUNDLE", authority.bundle().to_str().expect("UTF-8"));
+    let line = helper.get(HOST).error().to_owned();
+    let words = format!("cannot reach {API} through the proxy {proxy}: connection ");
+    assert!(line.contains(&words) && line.contains("[E-ENDPOINT-UNREACHABLE]"), "{line}");
+
+    let aws = Aws::start();
+    let helper = helper.var("AWS_ENDPOINT_URL", &aws.url()).var("NO_PROXY", "127.0.0.1");
+    let report = helper.run(&["doctor", HOST], "").stdout;
+    let words = format!("cannot reach {HOST} through the proxy {proxy}: connection ");
+    assert!(report.contains(&words) && !report.contains("does not connect"), "{report}");
 }

@@ -378,6 +378,30 @@ fn a_secret_that_a_service_repeats_as_the_name_of_an_error() {
     }
 }
 
+/// What was sent is hidden as it was sent, whatever it looks like.
+#[test]
+fn a_refresh_token_of_letters_that_sso_repeats() {
+    let (token, secret) = ("RefreshTokenOfLettersAlone", "ClientSecretOfLettersAlone");
+    for field in ["message", "error_description"] {
+        let said = format!("bad refresh token {token} of client {secret}, see there");
+        let body = json!({"__type": "SomethingException", "error": "something", field: said}).to_string();
+        let helper =
+            Helper::bare().var("AWS_ENDPOINT_URL", &crate::hostile::answering_with(StatusCode::BAD_REQUEST, body));
+        let helper = helper.var("AWS_MAX_ATTEMPTS", "1").var("AWS_ECR_LOG", "trace").var("AWS_ECR_LOG_FILE", "~/log");
+        let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        helper.write(".aws/config", &format!("[default]\nsso_session = corp\n{}{session}", crate::issuers::SSO));
+        let file = crate::issuers::sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+        let mut sign_in: serde_json::Value =
+            serde_json::from_slice(&fs::read(&file).expect("a sign-in")).expect("JSON");
+        (sign_in["refreshToken"], sign_in["clientSecret"]) = (json!(token), json!(secret));
+        fs::write(&file, sign_in.to_string()).expect("a sign-in");
+        let ran = helper.get(HOST);
+        assert!(ran.error().contains("SomethingException"), "{ran:?}");
+        let text = ran.stdout + &fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(!text.contains(token) && !text.contains(secret), "{field}: {text}");
+    }
+}
+
 /// The quote ends within the token, which is longer, in the place of a name.
 #[test]
 fn a_long_session_token_that_ecr_repeats() {

@@ -220,6 +220,35 @@ fn a_sign_in_that_has_expired_is_renewed_by_the_aws_cli() {
     assert_eq!(aws.count(), calls);
 }
 
+/// The service says that the user has no access: a new sign-in may have it again.
+#[test]
+fn a_sign_in_that_sso_refuses_to_renew_is_made_anew_by_the_aws_cli() {
+    let aws = Aws::start();
+    for (refusal, cause) in [
+        (r#"{"__type":"AccessDeniedException","error":"access_denied"}"#, "SSO refuses to renew the SSO sign-in"),
+        (r#"{"error":"invalid_grant"}"#, "has expired or is gone"),
+    ] {
+        let refusing = crate::hostile::answering_with(axum::http::StatusCode::BAD_REQUEST, refusal.to_owned());
+        let session = "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        let config = format!("[profile dev]\nsso_session = corp\n{}{session}", crate::issuers::SSO);
+        let helper = with_profile(&aws, &config).var("AWS_ENDPOINT_URL_SSO_OIDC", &refusing);
+        let sign_in = crate::issuers::sign_in(&helper, "corp", "2099-01-01T00:00:00Z");
+        helper.write("content", &std::fs::read_to_string(&sign_in).expect("a sign-in"));
+        crate::issuers::sign_in(&helper, "corp", "2020-01-01T00:00:00Z");
+        let line = helper.get(HOST).error().to_owned();
+        for words in [cause, "of profile 'dev' (session 'corp')", "aws sso login --profile dev", "[E-SSO-EXPIRED]"] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+        let copy = format!("#!/bin/sh\ncp \"$HOME/content\" '{}'\n", sign_in.display());
+        helper.write_program("bin/aws", &copy);
+        let path = format!("{}/bin:/usr/bin:/bin", helper.home().display());
+        let helper = helper.var("PATH", &path);
+        let ran = helper.run(&["login", HOST], "");
+        assert!(ran.code == Some(0) && ran.stderr.contains("running 'aws sso login --profile dev'"), "{ran:?}");
+        helper.get(HOST).password_for(HOST);
+    }
+}
+
 #[test]
 fn logout_drops_a_token_or_all_and_the_cache_lists_them() {
     let aws = Aws::start();

@@ -74,12 +74,12 @@ impl Context {
                 format!("what {authority} answers cannot be read: {cause}"),
                 self.check(PORTAL),
             ),
-            (_, Some(proxy)) => Failure::new(
+            (_, Some(proxy)) if !self.last.has_reached_service() => Failure::new(
                 Code::Proxy,
                 format!("the proxy {} does not connect to {authority}: {cause}", proxy.authority),
                 proxy.hint(),
             ),
-            (_, None) => {
+            (_, proxy) => {
                 let hint = if cause.is_of_name_server() {
                     CHECK_NAME_SERVERS.to_owned()
                 } else if is_local(host_of(&authority)) {
@@ -87,7 +87,8 @@ impl Context {
                 } else {
                     self.check("the network, HTTPS_PROXY, a VPC endpoint if there is one, and the region")
                 };
-                Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}: {cause}"), hint)
+                let through = proxy.map_or_else(String::new, |proxy| format!(" through the proxy {}", proxy.authority));
+                Failure::new(Code::EndpointUnreachable, format!("cannot reach {authority}{through}: {cause}"), hint)
             }
         }
     }

@@ -7,10 +7,11 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use http::Request;
 
-use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, locked};
+use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, is_https, locked};
 use crate::aws::dns::Resolver;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::fields::Fields;
 use crate::secret::Secret;
 
 /// The last request and its answer. Clones share it.
@@ -26,6 +27,8 @@ struct Last {
     /// Host and port that it went to; empty before the first request.
     authority: String,
     proxy: Option<NamedProxy>,
+    /// Whether it is sent in TLS, through a tunnel if there is a proxy.
+    is_tls: bool,
     /// Whether there is a connection for it.
     is_connected: bool,
     /// The service that is asked, and the role that is requested from it.
@@ -40,6 +43,9 @@ struct Last {
 /// The headers that hold a token.
 const TOKENS: [&str; 4] =
     ["authorization", "x-amz-security-token", "x-amz-sso_bearer_token", "x-aws-ec2-metadata-token"];
+
+/// The fields of a body that hold a secret, when a sign-in is renewed.
+const SECRET_FIELDS: [&str; 2] = ["clientSecret", "refreshToken"];
 
 /// Services that are none of AWS's on the network.
 pub(in crate::aws) const CONTAINER: &str = "the container's endpoint";
@@ -56,10 +62,13 @@ impl LastRequest {
     pub(super) fn begin(&self, authority: String, proxy: Option<NamedProxy>, request: &Request<SdkBody>) {
         let tokens = TOKENS.iter().filter_map(|name| request.headers().get(*name)?.to_str().ok()?.rsplit(' ').next());
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
-        let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).collect();
+        let fields = Fields::parse(body.as_bytes());
+        let of_sign_in = SECRET_FIELDS.iter().filter_map(|name| Some(fields.as_ref()?.text(name)?.into()));
+        let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).chain(of_sign_in).collect();
         let mut last = self.last();
         let (service, role) = (last.service, last.role.take());
-        *last = Last { authority, proxy, is_connected: false, service, role, date: None, sent };
+        let is_tls = is_https(request.uri());
+        *last = Last { authority, proxy, is_tls, is_connected: false, service, role, date: None, sent };
     }
 
     pub(super) fn set_connected(&self) {
@@ -99,6 +108,12 @@ impl LastRequest {
     /// The proxy that the last request went through.
     pub(in crate::aws) fn proxy(&self) -> Option<NamedProxy> {
         self.last().proxy.clone()
+    }
+
+    /// Whether there was a connection to the service itself, whatever proxy is on the way.
+    pub(in crate::aws) fn has_reached_service(&self) -> bool {
+        let last = self.last();
+        last.is_connected && (last.is_tls || last.proxy.is_none())
     }
 
     /// The time at AWS when it last answered; the local time when the answer had no date.

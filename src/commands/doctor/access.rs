@@ -8,14 +8,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::check::{Check, Name, Place, Status};
 use super::report::RegistryReport;
-use super::{Checker, Event, machine};
+use super::{Checker, Event, machine, settings};
 use crate::aws::{Exchange, IssuedToken, RegistryAnswer, Route, Session, SourceKeys};
 use crate::cache::Freshness;
 use crate::code::Code;
 use crate::config::Target;
 use crate::display_time::describe_duration;
 use crate::error::Failure;
-use crate::identity::Identity;
+use crate::identity::{CacheKey, Identity};
 use crate::quote::access_key_id;
 use crate::registry::Host;
 use crate::text::beginning;
@@ -39,6 +39,8 @@ pub(super) struct Access {
     principal: Arc<Principal>,
     token: Option<Token>,
     expires_at: Option<OffsetDateTime>,
+    /// Whether AWS refused the identity, so that its token is no longer in the cache.
+    has_removed_token: bool,
     checks: Vec<Arc<Check>>,
 }
 
@@ -80,7 +82,8 @@ impl Access {
         let endpoint = Arc::new(Endpoint { index, route, silence: OnceLock::new() });
         let principal = Arc::new(Principal { index, arn: OnceLock::new() });
         let checks = Vec::new();
-        Self { index, target, identity, exchange, endpoint, principal, token: None, expires_at: None, checks }
+        let (token, expires_at, has_removed_token) = (None, None, false);
+        Self { index, target, identity, exchange, endpoint, principal, token, expires_at, has_removed_token, checks }
     }
 
     /// Whether both request the same token.
@@ -142,7 +145,7 @@ impl Access {
                 self.token = Some(issued.token);
             }
             Err(failure) => {
-                token_provider::forget_if_refused(checker.env, &self.identity, session.cache_key(), &failure);
+                self.forget_if_refused(*checker, session.cache_key(), &failure);
                 let index = if is_silent { self.endpoint.index } else { self.index };
                 self.add(*checker, index, Check::failed(Name::Token, failure));
             }
@@ -181,7 +184,7 @@ impl Access {
             }
             Err(failure) => {
                 let credentials = answer.as_ref().ok().and_then(SourceKeys::cache_key);
-                token_provider::forget_if_refused(checker.env, &self.identity, credentials, failure);
+                self.forget_if_refused(*checker, credentials, failure);
                 Err(failure.clone())
             }
         };
@@ -193,6 +196,20 @@ impl Access {
             checker.deadline += started.elapsed();
         }
         session.ok()
+    }
+
+    fn forget_if_refused(&mut self, checker: Checker, credentials: Option<&CacheKey>, failure: &Failure) {
+        let was_there = token_provider::forget_if_refused(checker.env, &self.identity, credentials, failure);
+        self.has_removed_token |= was_there;
+    }
+
+    /// What the cache holds by now.
+    pub(super) fn check_cache(&self, checker: Checker) -> Check {
+        let check = settings::check_cache(checker, &self.target, &self.identity);
+        if self.has_removed_token && check.status == Status::Ok {
+            return Check::ok(Name::Cache, "the token of this identity is removed, since AWS refuses the identity");
+        }
+        check
     }
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
@@ -237,7 +254,7 @@ impl Access {
         let check = match principal {
             Ok(arn) => Check::ok(Name::Principal, beginning(&arn, LONGEST_NAME)),
             Err(failure) => {
-                token_provider::forget_if_refused(checker.env, &self.identity, session.cache_key(), &failure);
+                self.forget_if_refused(checker, session.cache_key(), &failure);
                 let failure = Failure { code: Code::PrincipalUnknown, ..failure.with_context("unknown") };
                 Check::warned(Name::Principal, failure)
             }
@@ -262,6 +279,10 @@ impl Access {
         report.principal = principal.map(|check| check.what.clone());
         report.expiry = self.expires_at.and_then(|at| at.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
         report.valid = self.expires_at.map(|at| format!("token {}", describe_expiry(checker, at)));
+        let mut of_cache = report.checks.iter_mut().filter(|check| self.has_removed_token && check.name == Name::Cache);
+        if let Some(check) = of_cache.next() {
+            *check = Arc::new(self.check_cache(checker));
+        }
         report.checks.extend(self.checks.iter().cloned());
     }
 }

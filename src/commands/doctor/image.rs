@@ -30,18 +30,19 @@ pub(super) fn check(checker: Checker, access: &Access, report: &RegistryReport) 
 fn check_registry(access: &Access, host: &str, deadline: Instant) -> Result<String, Failure> {
     let url = format!("https://{host}/v2/");
     match access.ask(host, "/v2/", deadline)? {
-        answer if answer.status != StatusCode::OK => Err(refused(&url, &answer)),
+        answer if answer.status != StatusCode::OK => Err(refused(&url, &answer, access)),
         _ if access.has_token() => Ok(format!("{url} accepts the token")),
         _ => Ok(format!("{url} answers anonymous requests")),
     }
 }
 
 /// Why a request was refused, whatever it was for.
-fn refused(url: &str, answer: &RegistryAnswer) -> Failure {
+fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
     let (status, said) = (answer.status, quote(answer));
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Failure::usual(Code::RegistryDenied, format!("{url} rejects the token: {status}{said}"))
+            let what = if access.has_token() { "the token" } else { "anonymous requests" };
+            Failure::usual(Code::RegistryDenied, format!("{url} rejects {what}: {status}{said}"))
         }
         StatusCode::TOO_MANY_REQUESTS => {
             Failure::new(Code::Throttled, format!("{url} limits the rate of requests{said}"), "try again later")
@@ -65,7 +66,7 @@ fn check_image(
     let answer = access.ask(host, &format!("/v2/{repository}/manifests/{tag}"), deadline)?;
     match answer.status {
         StatusCode::OK => Ok(format!("{repository}:{tag} can be pulled")),
-        _ => Err(image_refused(access.target(), host, &answer, repository, tag)),
+        _ => Err(image_refused(access, host, &answer, repository, tag)),
     }
 }
 
@@ -113,8 +114,8 @@ fn ecr_command(words: &str, target: &Target, repository: &str) -> String {
 }
 
 /// Why the image cannot be pulled.
-fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repository: &str, tag: &str) -> Failure {
-    let said = quote(answer);
+fn image_refused(access: &Access, host: &str, answer: &RegistryAnswer, repository: &str, tag: &str) -> Failure {
+    let (target, said) = (access.target(), quote(answer));
     let is_of_pull_through = {
         let message = answer.message.to_ascii_lowercase();
         let words = ["ecr:createrepository", "ecr:batchimportupstreamimage", "pull through", "pull-through"];
@@ -146,7 +147,7 @@ fn image_refused(target: &Target, host: &str, answer: &RegistryAnswer, repositor
             let what = format!("{host} has no {repository}:{tag}{said}");
             Failure::new(Code::TagMissing, what, "correct the name of the repository and the tag")
         }
-        _ => refused(&format!("https://{host}/v2/{repository}/manifests/{tag}"), answer),
+        _ => refused(&format!("https://{host}/v2/{repository}/manifests/{tag}"), answer, access),
     }
 }
 

@@ -98,12 +98,15 @@ pub(super) fn check_without_registry(mut checker: Checker) {
     let access = settings::check_identity(checker, &target, &mut report)
         .map(|(exchange, identity)| Access::new(checker, 0, target, identity, exchange))
         .map_err(|failure| report.add(Check::failed(Name::Credentials, failure)));
-    for check in report.checks {
-        let check = Check::clone(&check).at(Place::Shared(0));
-        checker.send(Event::Shared(0, Arc::new(check)));
+    let screen = checker;
+    let send = |check: Check| screen.send(Event::Shared(0, Arc::new(check.at(Place::Shared(0)))));
+    for check in report.checks.into_iter().filter(|check| check.name != Name::Cache) {
+        send(Check::clone(&check));
     }
     let Ok(mut access) = access else { return };
     if let Some(session) = access.check_credentials(&mut checker) {
         access.check_principal(checker, &session);
     }
+    // A refusal removes what was there.
+    send(access.check_cache(checker));
 }

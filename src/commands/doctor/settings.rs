@@ -142,7 +142,7 @@ fn profile(identity: &Identity) -> Option<String> {
     }
 }
 
-fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
+pub(super) fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
     match token_provider::inspect_cache(checker.env, identity) {
         Err(mut failure) => {
             failure.what = format!("not used, so every get calls AWS: {}", failure.what);
