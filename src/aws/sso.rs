@@ -41,14 +41,16 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
             if refusal.is_failure() {
                 return service_error("SSO", refusal);
             }
+            // The account or the role is gone.
+            let is_gone = refusal.code == "ResourceNotFoundException";
+            let is_gone = is_gone && (refusal.status == 404 || is_refusing(refusal.status));
             Failure::new(
                 Code::SsoDenied,
                 format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.name()),
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
             .quoting(&refusal.message)
-            // The account or the role is gone.
-            .refused(refusal.refuses_identity() || refusal.code == "ResourceNotFoundException")
+            .refused(refusal.refuses_identity() || is_gone)
         })
     })?;
     let found = answer.role_credentials.unwrap_or_else(|| RoleCredentials::builder().build());

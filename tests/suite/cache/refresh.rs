@@ -190,9 +190,11 @@ fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
 /// A sign-in ends like credentials that expire, and the SDKs use the credentials of an instance without a role until they expire.
 #[test]
 fn a_sign_in_that_has_ended_and_an_instance_without_its_role_leave_a_valid_token() {
-    for (service, failure) in
-        [("sso", (401, "UnauthorizedException", "Session token not found or invalid")), ("imds", (404, "", ""))]
-    {
+    for (service, failure) in [
+        ("sso", (401, "UnauthorizedException", "Session token not found or invalid")),
+        ("sso", (429, "ResourceNotFoundException", "")),
+        ("imds", (404, "", "")),
+    ] {
         let aws = Aws::start();
         let helper = match service {
             "sso" => signed_in(&aws),
