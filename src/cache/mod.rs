@@ -161,13 +161,13 @@ impl Cache {
         all
     }
 
-    /// The fresh entry of a token that these credentials have requested where they stand in settings, if it is found at once: a directory
-    /// may hold many files.
-    pub fn of_lasting(&self, credentials: &CacheKey) -> Option<Entry> {
+    /// The fresh entry, no older than `max_age`, of a token that these credentials have requested where they stand in settings, if it is
+    /// found at once: a directory may hold many files.
+    pub fn of_lasting(&self, credentials: &CacheKey, max_age: Option<Duration>) -> Option<Entry> {
         const LONGEST: Duration = Duration::from_millis(100);
         let started = Instant::now();
-        let is_theirs =
-            |entry: &Entry| entry.lasting_credentials == Some(*credentials) && entry.freshness() == Freshness::Fresh;
+        let is_fresh = |entry: &Entry| entry.freshness_within(max_age) == Freshness::Fresh;
+        let is_theirs = |entry: &Entry| entry.lasting_credentials == Some(*credentials) && is_fresh(entry);
         let entries = self.files(ENTRY).take_while(|_| started.elapsed() < LONGEST).filter_map(|path| entry_in(&path));
         entries.map(|(entry, _)| entry).find(is_theirs)
     }

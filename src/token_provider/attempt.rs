@@ -71,9 +71,7 @@ impl TokenRequest<'_> {
         };
         let host = &self.target.host;
         let max_age = self.target.max_age;
-        if let Some(entry) = cache.of_lasting(credentials)
-            && entry.freshness_within(max_age) == Freshness::Fresh
-        {
+        if let Some(entry) = cache.of_lasting(credentials, max_age) {
             debug!(host; "the credentials are those of a cached token, and stand in other settings");
             return Ok((IssuedToken::cached(entry.clone(), max_age), source.key.map(|key| entry.under(&key))));
         }

@@ -214,6 +214,25 @@ fn a_process_that_prints_keys_of_other_settings_costs_no_call() {
     }
 }
 
+/// A token that is older than the caller accepts does not hide another one of the same keys.
+#[test]
+fn of_the_tokens_of_keys_in_settings_one_is_served_that_is_young_enough() {
+    let aws = Aws::start();
+    let mut helper = with_process(&aws, "sh SCRIPT").var("AWS_PROFILE", "settings");
+    let cached = |number: usize| {
+        let keys = "[settings]\naws_access_key_id = AKIAPROCESS\naws_secret_access_key = s\n";
+        helper.write(".aws/credentials", &format!("# {number}\n{keys}"));
+        helper.get(HOST).password_for(HOST)
+    };
+    let old: Vec<_> = (0..12).map(cached).collect();
+    make_older(&helper, Duration::from_hours(2));
+    let young = cached(old.len());
+    assert_eq!(helper.entries().len(), 13, "each settings have their own");
+    helper.set("AWS_PROFILE", "");
+    helper.set("AWS_ECR_MAX_AGE", "1h");
+    assert_eq!(helper.get(HOST).password_for(HOST), young);
+}
+
 /// Each directory is an identity of its own, since a process may look where it runs.
 #[test]
 fn many_identities_that_get_the_same_keys_at_once_make_one_call_to_ecr() {
