@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
 use crate::env::Env;
 use crate::error::Failure;
+use crate::input::closed_dir;
 use crate::platform;
 use crate::registry::{Host, Registry};
 pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
@@ -113,7 +114,12 @@ pub fn hosts(env: &Env) -> Vec<String> {
 /// file alone; skopeo does so only for its own login.
 pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
     let (runtime, home) = (env.path_as_it_is("XDG_RUNTIME_DIR"), env.home());
-    let login = || Some(platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json"));
+    // Nothing leads a user to the directory that podman has for those without a login session, but podman.
+    let is_of_nobody = |file: &PathBuf| runtime.is_none() && program(env).is_none() && closed_dir(file).is_some();
+    let login = || {
+        let file = platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json");
+        Some(file).filter(|file| !is_of_nobody(file))
+    };
     let named = named_auth_file(env);
     if let (Some(path), Era::UpTo5 | Era::From6) = (&named, rules.era) {
         return vec![path.clone()];

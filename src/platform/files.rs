@@ -170,6 +170,22 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)
     as_it_is.into_iter().chain(endings.iter().map(with)).find_map(file)
 }
 
+/// Whether standard output goes to this regular file. On Windows, where the standard library has no safe call for it, never.
+pub fn is_standard_output(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let output = io::stdout().as_fd().try_clone_to_owned().and_then(|output| File::from(output).metadata());
+        let identity = |file: Metadata| (file.is_file(), file.dev(), file.ino());
+        output.is_ok_and(|file| file.is_file() && path.metadata().is_ok_and(|named| identity(named) == identity(file)))
+    }
+    #[cfg(windows)]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, whether it names any:
 /// there, a lock on a file that was replaced at the same moment costs one more call to AWS.
 pub fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {

@@ -319,6 +319,29 @@ fn doctor_names_the_fallback_helper_of_a_registry() {
     assert!(status == "ok" && what.contains("docker-credential-keeper"), "{what}");
 }
 
+/// The directory that podman has for users without a login session may be root's.
+#[test]
+fn a_podman_that_is_not_there_fails_no_report() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("a podman that is not there", "only root can close its directory");
+    }
+    let aws = Aws::start();
+    let network = Namespace::of_mounts("mount -t tmpfs none /run\nmkdir -m 700 /run/containers");
+    let helper = Helper::without_registry(&aws);
+    fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    std::os::unix::fs::chown(helper.home(), Some(65534), None).expect("an owner");
+    let copy = helper.write("bin/docker", "").with_file_name("docker-credential-ecr-login");
+    crate::process::copy_program(&copy);
+    let bin = copy.with_file_name("").display().to_string();
+    for args in [&["doctor"][..], &["doctor", HOST], &["setup", "--remove"]] {
+        let mut command = network.command("/usr/bin/setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(args).env_clear();
+        command.envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", &bin);
+        let ran = crate::process::run(&mut command, "");
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("/run/containers"), "{args:?}: {ran:?}");
+    }
+}
+
 /// What the report says of the cache holds after the run.
 #[test]
 fn a_token_that_doctor_removes_after_a_refusal_is_reported_as_removed() {

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::HOST;
-use crate::helper::{Helper, complaint, lacks_kernel, make_older, misuse, printed, program};
+use crate::helper::{Helper, complaint, lacks_kernel, lacks_unix, make_older, misuse, printed, program};
 use crate::namespace::{missing, skip};
 use crate::process::{SOON, output, send, wait_until};
 use crate::support::aws::{Aws, Plan};
@@ -50,6 +50,9 @@ fn a_file_that_every_step_appends_to_is_not_replaced() {
                 helper.run(&["export", "--format", "dotenv", "--output", path.to_str().expect("UTF-8"), HOST], "");
             let said = misuse(&ran);
             assert!(said.contains(&format!(">> \"${variable}\"")), "{said}");
+            let ran = helper.run(&["export", "--output", path.to_str().expect("UTF-8"), HOST], "");
+            let said = misuse(&ran);
+            assert!(said.contains("name another file") && !said.contains(">>"), "no lines of variables: {said}");
         }
         assert_eq!(fs::read_to_string(&file).expect("a file"), "EARLIER=1\n");
     }
@@ -89,6 +92,44 @@ fn a_file_that_github_publishes_gets_no_password() {
         assert!(said.contains("would publish the password"), "{said}");
     }
     assert_eq!(aws.count(), 0, "refused before a token is asked for");
+}
+
+/// A shell opens it, as in `>> "$GITHUB_STEP_SUMMARY"`.
+#[test]
+fn a_standard_output_that_github_publishes_gets_no_password() {
+    if lacks_unix("the file of standard output") {
+        return;
+    }
+    let formats = ["docker-config", "kubernetes-secret", "argocd-repository", "env", "dotenv", "user-password"];
+    let aws = Aws::start();
+    let append = |variable: &str, args: &[&str]| {
+        let helper = Helper::of(&aws);
+        let file = helper.write("lines", "EARLIER=1\n");
+        let output = fs::OpenOptions::new().append(true).open(&file).expect("a file");
+        let mut command = helper.command();
+        let child = command.args(args).env(variable, &file).stdin(Stdio::null()).stdout(output).spawn();
+        let ended = child.expect("the program starts").wait_with_output().expect("an end");
+        let said = String::from_utf8(ended.stderr).expect("UTF-8");
+        (fs::read_to_string(file).expect("a file"), ended.status.code(), said)
+    };
+    for variable in ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE", "GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"] {
+        let is_of_variables = ["GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"].contains(&variable);
+        for (format, output) in formats.into_iter().flat_map(|format| [(format, &[][..]), (format, &["--output", "-"])])
+        {
+            let (text, code, said) = append(variable, &[&["export", HOST, "--format", format], output].concat());
+            if is_of_variables && ["env", "dotenv"].contains(&format) {
+                assert!(code == Some(0) && text.contains("ECR_PASSWORD="), "{variable} {format}: {said}");
+            } else {
+                assert!(code == Some(2) && said.contains(&format!("${variable}")), "{variable} {format}: {said}");
+                assert_eq!(text, "EARLIER=1\n", "{variable} {format}");
+            }
+        }
+    }
+    let (text, code, said) = append("GITHUB_STEP_SUMMARY", &["get-login-password", "--region", "us-east-1"]);
+    assert!(code == Some(2) && said.contains("would publish") && text == "EARLIER=1\n", "{said}");
+    // A job whose summary goes nowhere.
+    let ran = Helper::of(&aws).var("GITHUB_STEP_SUMMARY", "/dev/null").run(&["export", HOST], "");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 /// Docker's own settings would be lost.

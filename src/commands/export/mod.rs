@@ -86,13 +86,22 @@ impl Export {
         if let Some(file) = file {
             check_unpublished(env, &file.path)?;
             if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
-                let fix = format!("append instead: leave --output out and write >> \"${name}\"");
+                let append = || format!("append instead: leave --output out and write >> \"${name}\"");
+                let fix = if self.format.is_variables() { append() } else { OTHER_FILE.to_owned() };
                 let what = format!("--output replaces ${name} and would lose the lines of earlier steps; {fix}");
                 return Err(Error::usage(what));
             }
             file.check()?;
         } else if self.every.is_some() {
             return Err(Error::usage("--every cannot keep standard output fresh; name a file with --output"));
+        } else {
+            check_standard_output(env)?;
+            if let Some(name) = APPENDED.into_iter().find(|name| is_standard_output(env, name))
+                && !self.format.is_variables()
+            {
+                let what = format!("standard output is ${name}, which takes variables; use --format dotenv or env");
+                return Err(Error::usage(what));
+            }
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
@@ -153,8 +162,21 @@ const PUBLISHED: [&str; 3] = ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STAT
 /// Refuses a file that GitHub publishes. A link may lead to another one after each write.
 fn check_unpublished(env: &Env, path: &Path) -> Result<(), Error> {
     let Some(name) = PUBLISHED.into_iter().find(|name| is_named_by(env, name, path)) else { return Ok(()) };
-    let what = format!("--output ${name} would publish the password; name another file, e.g. in $RUNNER_TEMP");
-    Err(Error::usage(what))
+    Err(Error::usage(format!("--output ${name} would publish the password; {OTHER_FILE}")))
+}
+
+/// Refuses a standard output that goes to such a file.
+pub(crate) fn check_standard_output(env: &Env) -> Result<(), Error> {
+    let Some(name) = PUBLISHED.into_iter().find(|name| is_standard_output(env, name)) else { return Ok(()) };
+    Err(Error::usage(format!("standard output is ${name}, which would publish the password; {OTHER_FILE}")))
+}
+
+/// The fix where a file is not for a password.
+const OTHER_FILE: &str = "name another file, e.g. in $RUNNER_TEMP";
+
+/// Whether a variable names the file that standard output goes to.
+fn is_standard_output(env: &Env, variable: &str) -> bool {
+    env.os(variable).is_some_and(|path| platform::is_standard_output(Path::new(path)))
 }
 
 /// Whether a variable names this file, by this path or another one, whether it exists or not.
