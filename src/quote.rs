@@ -17,9 +17,9 @@ const LONGEST_NAME: usize = 64;
 /// The length of a secret access key of AWS.
 const SECRET_KEY: usize = 40;
 
-/// The shortest part of a token without an underscore in it, and the fewest digits there.
+/// The shortest part of a token without an underscore in it, and how often letters and digits change there at least.
 const SHORTEST_TOKEN: usize = 16;
-const FEWEST_DIGITS: usize = 4;
+const FEWEST_CHANGES: usize = 4;
 
 /// The lengths of the id of an access key, in examples too. Those of IAM have 16 characters or more (AWS IAM API reference, `AccessKey`).
 const ID_LENGTHS: RangeInclusive<usize> = 8..=128;
@@ -131,12 +131,12 @@ pub fn path(path: &Path) -> String {
 }
 
 /// The name of a variable as a setting gives it, where a token may stand in the place of the name. No part of a usual name is as long as
-/// those of tokens and has as many digits, or is as long as a secret key.
+/// those of tokens and mixes letters and digits as often, or is as long as a secret key.
 pub fn variable(name: &str) -> &str {
-    let digits = |part: &str| part.bytes().filter(u8::is_ascii_digit).count();
-    let is_token = |part: &str| {
-        is_random(part) && part.len() >= SHORTEST_TOKEN && (digits(part) >= FEWEST_DIGITS || part.len() >= SECRET_KEY)
-    };
+    let is_change = |pair: &&[u8]| pair[0].is_ascii_digit() != pair[1].is_ascii_digit();
+    let changes = |part: &str| part.as_bytes().windows(2).filter(is_change).count();
+    let is_mixed = |part: &str| part.len() >= SHORTEST_TOKEN && changes(part) >= FEWEST_CHANGES;
+    let is_token = |part: &str| is_mixed(part) || (part.len() >= SECRET_KEY && is_random(part));
     if name.split('_').any(is_token) { "…" } else { name }
 }
 

@@ -282,7 +282,7 @@ fn a_token_in_the_place_of_its_file_or_of_its_variable_is_shown_nowhere() {
     }
     let named =
         |name: &str| Helper::bare().var("AWS_ECR_ROLE_ARN", ROLE).var("AWS_ECR_WEB_IDENTITY", &format!("env:{name}"));
-    for name in ["CIRCLE_OIDC_TOKEN_V2", "ecr_id_token_111122223333", "idTokenForAccount2"] {
+    for name in ["CIRCLE_OIDC_TOKEN_V2", "ecr_id_token_111122223333", "idTokenForAccount2", "token123456789012345"] {
         let line = named(name).get(HOST).error().to_owned();
         assert!(line.contains(&format!("the variable {name},")), "the name of a variable: {line}");
         let report = named(name).run(&["doctor", "-v", HOST], "").stdout;
