@@ -27,7 +27,7 @@ use crate::platform::aws_command;
 use crate::spelling;
 
 /// The most profiles that may follow each other by `source_profile`. Each has a role that costs a request.
-const LONGEST_CHAIN: usize = 50;
+pub const LONGEST_CHAIN: usize = 50;
 
 /// A source and the roles on top of it, in the order in which they are assumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 //! | `sources` | the kinds of sources: each finds its settings and holds what it read; [`Source`] says what proves whose credentials they are |
 //! | `chain`, `link`, `inputs`, `selected`, `mfa` | decide on a source and the roles; report a missing or wrong profile |
 //! | `observations`, `dependency`, `source_file`, `jwt`, `shell_words`, `word_paths`, `variables` | hash what the source depends on: files, claims, programs, this boot |
+//! | `odd_values` | refuse or report values that are none of a setting's |
 //! | `footprint`, `walk` | prove that nobody touched it while credentials were resolved |
 //! | `cache_key`, `hash` | make the cache key |
 //!
@@ -65,6 +66,7 @@ mod jwt;
 mod link;
 mod mfa;
 mod observations;
+mod odd_values;
 mod profiles;
 mod selected;
 mod shared_file;
@@ -77,7 +79,7 @@ mod ways;
 mod word_paths;
 
 pub use cache_key::{credentials_key, request_key};
-pub use chain::{CredentialChain, profile_failure};
+pub use chain::{CredentialChain, LONGEST_CHAIN, profile_failure};
 pub use dependency::Observed;
 pub use footprint::Watch;
 pub use hash::CacheKey;
@@ -121,9 +123,11 @@ impl Identity {
     /// Reads the settings, by `deadline`. Fails when it is certain that they lead to no credentials; see [`chain`].
     pub fn read(env: &Env, target: &Target, deadline: Instant) -> Result<Self, Failure> {
         refuse_unreadable(env)?;
+        odd_values::refuse(env)?;
         let selected = Selected::new(env, target.caller.profile());
         let profiles = Profiles::read(env, deadline)?;
-        let chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
+        let mut chain = CredentialChain::decide(target, &Inputs::new(env, &profiles, &selected, deadline))?;
+        chain.passed_over.extend(odd_values::passed_over(env, &profiles, &selected));
         let mut observations = Observations::new(env, cache_key::identity_key(env, target));
         profiles.files().for_each(|file| observations.add_file(file, Dependency::File));
         chain.source.observe(&mut observations);

@@ -344,3 +344,42 @@ fn answers_without_end_are_named_by_their_limit() {
         assert!(ran.took < crate::helper::limit(Duration::from_secs(15)), "{:?}", ran.took);
     }
 }
+
+/// No other place was asked, so no other one is named.
+#[test]
+fn a_profile_that_names_the_instance_is_named_where_it_gives_nothing() {
+    let aws = Aws::start();
+    let endpoint = Endpoint::start(|_, _, _, _| Some((404, String::new())));
+    let role = "role_arn = arn:aws:iam::111122223333:role/R\n";
+    let named = "credential_source = Ec2InstanceMetadata\n";
+    for (config, profile, name) in [
+        (format!("[default]\n{role}{named}"), "", "default"),
+        (format!("[profile x]\n{role}{named}use_fips_endpoint = no\n"), "x", "x"),
+        (format!("[profile y]\n{role}source_profile = x\n[profile x]\n{role}{named}"), "y", "x"),
+    ] {
+        let helper = || {
+            let helper = endpoint.instance(&aws).var("AWS_PROFILE", profile);
+            helper.write(".aws/config", &config);
+            helper
+        };
+        let line = helper().get(HOST).error().to_owned();
+        let words = format!("profile '{name}' uses the instance's role, which gives none");
+        assert!(line.contains(&words) && !line.contains("tried"), "{line}");
+        let line = helper().var("AWS_EC2_METADATA_DISABLED", "true").get(HOST).error().to_owned();
+        assert!(line.contains("unset AWS_EC2_METADATA_DISABLED") && !line.contains("tried"), "{line}");
+    }
+}
+
+/// A warning about settings says nothing about a role that nobody has asked for.
+#[test]
+fn doctor_warns_of_settings_without_a_role_that_it_has_not_found() {
+    for (config, name, value) in [
+        ("", "AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/R"),
+        ("[profile x]\nregion = us-east-1\n", "AWS_PROFILE", "x"),
+    ] {
+        let helper = Helper::bare().var(name, value);
+        helper.write(".aws/config", config);
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(report.contains("W-SETTING-PASSED-OVER") && !report.contains("from the instance's role"), "{report}");
+    }
+}

@@ -618,3 +618,57 @@ fn is_open_in_a_child(process: u32, path: &Path) -> bool {
     let mut files = children.split_whitespace().flat_map(files);
     files.any(|file| fs::read_link(file.path()).is_ok_and(|target| target == path))
 }
+
+/// The SDK for Go refuses them, and the AWS CLI takes them for false: the request would go to an endpoint that is not FIPS.
+#[test]
+fn a_variable_that_is_neither_true_nor_false_is_refused() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    for (name, value) in [
+        ("AWS_USE_FIPS_ENDPOINT", "yes"),
+        ("AWS_USE_FIPS_ENDPOINT", "1"),
+        ("AWS_USE_FIPS_ENDPOINT", "true "),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "on"),
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "1"),
+        ("AWS_EC2_METADATA_V1_DISABLED", "no"),
+    ] {
+        let line = get_with(&helper, &[(name, value)], helper.home()).error().to_owned();
+        assert!(line.contains(&format!("{name} is '{value}', neither true nor false")), "{line}");
+        assert!(
+            line.contains(&format!("set {name} to true or false")) && line.contains("[E-SETTING-INVALID]"),
+            "{line}"
+        );
+        assert_eq!(aws.count(), 0, "{name}={value}");
+    }
+    let secret = get_with(&helper, &[("AWS_USE_FIPS_ENDPOINT", "hunter2pass")], helper.home()).error().to_owned();
+    assert!(secret.contains("AWS_USE_FIPS_ENDPOINT is neither") && !secret.contains("hunter2"), "{secret}");
+    for value in ["true", "TRUE", "False"] {
+        get_with(&helper, &[("AWS_EC2_METADATA_V1_DISABLED", value)], helper.home()).password_for(HOST);
+    }
+}
+
+/// Both programs take such a value in a profile for false.
+#[test]
+fn values_of_a_profile_that_have_no_effect_are_said() {
+    let aws = Aws::start();
+    for (key, value, words) in [
+        ("use_fips_endpoint", "yes", "is 'yes', neither true nor false, and has no effect"),
+        ("use_dualstack_endpoint", "1", "is '1', neither true nor false, and has no effect"),
+        ("ec2_metadata_v1_disabled", "on", "is 'on', neither true nor false, and has no effect"),
+        ("ignore_configured_endpoint_urls", "1", "is '1', neither true nor false, and has no effect"),
+        ("duration_seconds", "1h", "is '1h', no number, and has no effect"),
+    ] {
+        let helper =
+            Helper::of(&aws).without_keys().var("AWS_ECR_LOG_FILE", "~/log").var("HTTPS_PROXY", "http://127.0.0.1:1");
+        helper.write(".aws/config", &format!("[default]\n{}{key} = {value}\n", keys("AKIAREAD")));
+        let words = format!("{key} of profile 'default' {words}");
+        assert_eq!(who(&helper.get(HOST)), "AKIAREAD");
+        let log = fs::read_to_string(helper.home().join("log")).expect("a log");
+        assert!(log.contains(&words), "{log}");
+        let report = helper.run(&["doctor", HOST], "").stdout;
+        assert!(report.contains(&words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
+    }
+    let helper = Helper::of(&aws).var("AWS_EC2_METADATA_DISABLED", "1").var("HTTPS_PROXY", "http://127.0.0.1:1");
+    let report = helper.run(&["doctor", HOST], "").stdout;
+    assert!(report.contains("AWS_EC2_METADATA_DISABLED is '1', neither true nor false, and has no effect"), "{report}");
+}

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::aws::context::Context;
 use crate::code::Code;
 use crate::error::Failure;
+use crate::identity::{Identity, LONGEST_CHAIN};
 use crate::input;
 use crate::platform::{self, aws_command};
 
@@ -61,6 +62,9 @@ impl Context {
         };
         let hint = hint.map_or_else(
             || {
+                if self.names_instance().is_some() && self.metadata_is_disabled() {
+                    return "unset AWS_EC2_METADATA_DISABLED, or correct credential_source".to_owned();
+                }
                 let (keys, sso) = (configure("configure"), configure("configure sso"));
                 format!("set AWS_PROFILE, run {keys} or {sso}, or give this machine a role")
             },
@@ -74,24 +78,33 @@ impl Context {
         self.env().text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
+    /// The profile that names the instance's role as its source.
+    fn names_instance(&self) -> Option<&str> {
+        let Identity { profiles, selected, .. } = &*self.identity;
+        let source_of = |name: &&str| profiles.profile(name)?.get("source_profile").filter(|next| next != name);
+        let name = std::iter::successors(Some(selected.name()), source_of).take(LONGEST_CHAIN).last()?;
+        let source = profiles.profile(name)?.get("credential_source")?;
+        source.eq_ignore_ascii_case("Ec2InstanceMetadata").then_some(name)
+    }
+
     /// Describes where credentials were looked for.
     fn describe_search(&self) -> String {
-        let name = self.identity.selected.name();
         let is_disabled = self.metadata_is_disabled();
-        // Settings that were passed over led on to the machine.
-        let is_search = self.identity.selected.is_default() || !self.identity.chain.passed_over.is_empty();
-        match (is_search, is_disabled) {
-            (true, _) => format!(
-                "tried environment variables, profile '{name}' in the AWS config files, a web identity token, \
+        match (self.names_instance(), is_disabled) {
+            (None, _) => format!(
+                "tried environment variables, profile '{}' in the AWS config files, a web identity token, \
                  a container endpoint, {}",
+                self.identity.selected.name(),
                 if is_disabled {
                     "not the instance role, since AWS_EC2_METADATA_DISABLED is set"
                 } else {
                     "an instance role"
                 }
             ),
-            (false, true) => format!("profile '{name}' uses the instance's role, but AWS_EC2_METADATA_DISABLED is set"),
-            (false, false) => format!("profile '{name}' uses the instance's role, which gives none"),
+            (Some(name), true) => {
+                format!("profile '{name}' uses the instance's role, but AWS_EC2_METADATA_DISABLED is set")
+            }
+            (Some(name), false) => format!("profile '{name}' uses the instance's role, which gives none"),
         }
     }
 }

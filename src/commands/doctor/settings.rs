@@ -120,7 +120,11 @@ pub(super) fn check_identity(
     report.profile = profile(&identity);
     report.add(check_cache(checker, target, &identity));
     if !identity.chain.passed_over.is_empty() {
-        let what = format!("from {}", identity.chain.with_passed_over());
+        // Whether the machine has a role is not known yet.
+        let what = match identity.source() {
+            Source::Instance(_) => identity.chain.passed_over.join("; "),
+            _ => format!("from {}", identity.chain.with_passed_over()),
+        };
         let hint = "unset or remove what should not count, or add what is missing";
         report.add(Check::warned(Name::Credentials, Failure::new(Code::SettingPassedOver, what, hint)));
     }
