@@ -5,7 +5,8 @@
 //! is `containers-auth.json`, which stands for several files in a fixed order, docker's last. In each file they read
 //! `credHelpers`, then `auths`; they ignore `credsStore` (containers-auth.json(5), containers-registries.conf(5)).
 //!
-//! `REGISTRY_AUTH_FILE`, or `DOCKER_CONFIG`, names the only file with passwords; up to podman 4.3 it names the first one.
+//! `REGISTRY_AUTH_FILE`, or `DOCKER_CONFIG`, names the only file with passwords; up to podman 4.3 it names the first one. Where that
+//! does not exist, buildah and podman up to 4.3 refuse every pull.
 //!
 //! [`registries_conf`] finds the settings, by rules that depend on the version ([`programs`]). `tests/suite/containers.rs` compares all
 //! of this with the programs themselves.
@@ -14,6 +15,7 @@ mod conf_values;
 mod programs;
 mod registries_conf;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -121,7 +123,7 @@ pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
         Some(file).filter(|file| !is_of_nobody(file))
     };
     let named = named_auth_file(env);
-    if let (Some(path), Era::UpTo5 | Era::From6) = (&named, rules.era) {
+    if let Some(path) = named.as_ref().filter(|_| rules.era != Era::UpTo43) {
         return vec![path.clone()];
     }
     let config = user_config(env).map(|config| config.join("auth.json"));
@@ -136,7 +138,20 @@ pub fn lasting_auth_file(env: &Env) -> Option<PathBuf> {
 
 /// Returns the file that a variable names instead of all others.
 fn named_auth_file(env: &Env) -> Option<PathBuf> {
-    env.path_as_it_is("REGISTRY_AUTH_FILE").or_else(|| Some(env.path_as_it_is("DOCKER_CONFIG")?.join("config.json")))
+    named_with_variable(env).map(|(_, path)| path)
+}
+
+fn named_with_variable(env: &Env) -> Option<(&'static str, PathBuf)> {
+    let [of_podman, of_docker] =
+        ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG"].map(|name| Some((name, env.path_as_it_is(name)?)));
+    of_podman.or_else(|| of_docker.map(|(name, dir)| (name, dir.join("config.json"))))
+}
+
+/// Returns the file that a variable names and that does not exist, with the variable, where the installed program then refuses every
+/// pull.
+pub fn missing_named_file(env: &Env) -> Option<(&'static str, PathBuf)> {
+    let is_absent = |path: &PathBuf| path.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    named_with_variable(env).filter(|(_, path)| is_absent(path) && programs::requires_named_file(env))
 }
 
 fn user_config(env: &Env) -> Option<PathBuf> {

@@ -39,6 +39,8 @@ pub enum Program {
 pub enum Era {
     /// The rules up to podman 4.3, e.g. in Debian 12.
     UpTo43,
+    /// The rules up to podman 5.3, e.g. in Ubuntu 24.04.
+    UpTo53,
     /// The rules up to podman 5.
     UpTo5,
     /// The rules from podman 6 on.
@@ -52,14 +54,13 @@ pub type Version = [u32; 2];
 struct Known {
     name: &'static str,
     program: Program,
-    first_up_to_5: Version,
-    first_from_6: Version,
+    /// The first versions after [`Era::UpTo43`], [`Era::UpTo53`] and [`Era::UpTo5`].
+    newer: [Version; 3],
 }
 
-const PODMAN: Known = Known { name: "podman", program: Program::Podman, first_up_to_5: [4, 4], first_from_6: [6, 0] };
-const BUILDAH: Known =
-    Known { name: "buildah", program: Program::Other, first_up_to_5: [1, 29], first_from_6: [1, 44] };
-const SKOPEO: Known = Known { name: "skopeo", program: Program::Other, first_up_to_5: [1, 11], first_from_6: [1, 23] };
+const PODMAN: Known = Known { name: "podman", program: Program::Podman, newer: [[4, 4], [5, 4], [6, 0]] };
+const BUILDAH: Known = Known { name: "buildah", program: Program::Other, newer: [[1, 29], [1, 39], [1, 44]] };
+const SKOPEO: Known = Known { name: "skopeo", program: Program::Other, newer: [[1, 11], [1, 18], [1, 23]] };
 
 /// Finds the first of podman, buildah and skopeo on the PATH.
 pub fn program(env: &Env) -> Option<PathBuf> {
@@ -73,11 +74,9 @@ fn first(env: &Env) -> Option<(&'static Known, PathBuf)> {
 impl Known {
     /// The rules of this version; the newest without one.
     fn era(&self, version: Option<Version>) -> Era {
-        match version {
-            Some(version) if version < self.first_up_to_5 => Era::UpTo43,
-            Some(version) if version < self.first_from_6 => Era::UpTo5,
-            _ => Era::From6,
-        }
+        let eras = [Era::UpTo43, Era::UpTo53, Era::UpTo5].into_iter().zip(self.newer);
+        let mut fitting = eras.filter(|(_, first)| version.is_some_and(|version| version < *first));
+        fitting.next().map_or(Era::From6, |(era, _)| era)
     }
 }
 
@@ -95,6 +94,14 @@ impl Rules {
             first(env).map_or(Self::NEWEST, rules)
         })
     }
+}
+
+/// Reports whether the installed podman or buildah refuses every pull where the file that a variable names does not exist.
+pub(super) fn requires_named_file(env: &Env) -> bool {
+    first(env).is_some_and(|(known, _)| match known.name {
+        "podman" => Rules::installed(env).era == Era::UpTo43,
+        name => name == BUILDAH.name,
+    })
 }
 
 /// Reports whether the installed skopeo does not read `CONTAINERS_REGISTRIES_CONF`, while another program here may.

@@ -8,6 +8,8 @@
 //! | the user's directory | `~/.config/containers` | `$XDG_CONFIG_HOME/containers`, else `~/.config/containers` |
 //! | registries.conf | the first of the user's file and /etc's | the first of the user's file, /etc's and /usr/share's |
 //! | drop-ins | those in /etc, or the user's if the user has a registries.conf | those in /usr/share, /etc and the user's directory, sorted together by base name; of two with one name the user's applies, then /etc's; both system directories may also have `registries.rootful.conf.d`, or `registries.rootless.conf.d` and below it one named after the user's id |
+//! | a directory of drop-ins that is a link or a file | not read | a link is followed, a file refused |
+//! | a drop-in that is a link to nothing | refused before podman 5.4 | not read |
 //! | `CONTAINERS_REGISTRIES_CONF` | read by podman alone: replaces registries.conf, and adds the drop-ins of /etc and the user | replaces registries.conf and all drop-ins |
 //! | `CONTAINERS_REGISTRIES_CONF_OVERRIDE` | | read last |
 
@@ -15,13 +17,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use super::conf_values::KEY;
 use super::conf_values::{self, Version1};
 use super::programs::{Era, Program, Rules, program};
 use super::{AUTH_FILES, user_config};
-use crate::client_config::invalid;
+use crate::client_config::{invalid, unreadable};
 use crate::code::Code;
 use crate::env::Env;
 use crate::error::Failure;
@@ -38,10 +41,10 @@ pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
 /// Returns the user's directory with registries.conf.
 fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     match era {
-        Era::UpTo43 | Era::UpTo5 => Some(env.home()?.join(".config/containers")),
         // The programs take an empty value for a relative path.
         Era::From6 if env.is_empty("XDG_CONFIG_HOME") => None,
         Era::From6 => user_config(env),
+        _ => Some(env.home()?.join(".config/containers")),
     }
 }
 
@@ -84,12 +87,32 @@ fn read(env: &Env, path: &Path) -> Result<toml::Table, Failure> {
     let wrong = |what: &dyn Display| invalid(env, path, format!("{}: {what}", path.display()));
     let reading = input::regular_file(path, LARGEST).map_err(|why| wrong(&why))?;
     let content = reading.ok_or_else(|| wrong(&"it is not a regular file"))?.content;
-    if let Content::Unreadable(why) = &content {
-        return Err(wrong(why));
+    let era = Rules::installed(env).era;
+    match &content {
+        Content::Unreadable(why) => return Err(wrong(why)),
+        // A link among the drop-ins: registries.conf itself is not read then.
+        Content::Absent if !ignores_absent(path, era) => {
+            let what =
+                format!("{} is a link that leads to no file, which podman, buildah and skopeo refuse", path.display());
+            return Err(Failure::new(Code::ClientConfigInvalid, what, "remove it, or create what it leads to"));
+        }
+        Content::Bytes(bytes) if era == Era::UpTo43 && bytes.starts_with(BYTE_ORDER_MARK) => {
+            return Err(wrong(&"it starts with a byte-order mark, which podman up to 4.3, buildah and skopeo refuse"));
+        }
+        _ => {}
     }
     let text = std::str::from_utf8(content.bytes().unwrap_or_default()).map_err(|_| wrong(&"it is not UTF-8"))?;
     let conf: toml::Table = toml_text::parse(text).map_err(|mistake| wrong(&mistake.what))?;
     conf_values::refused(&conf, version_1(env, path)).map_or(Ok(conf), |what| Err(wrong(&what)))
+}
+
+/// The byte-order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Whether the programs of an era ignore a drop-in that is not there when they open it.
+fn ignores_absent(path: &Path, era: Era) -> bool {
+    let is_below_file = || fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotADirectory);
+    matches!(era, Era::UpTo5 | Era::From6) && !is_below_file()
 }
 
 /// How the installed program treats the format of version 1 in one of the files. Without a program, it may be an older one.
@@ -124,21 +147,28 @@ fn registries_conf(env: &Env, rules: Rules) -> Result<Vec<PathBuf>, Failure> {
     let user = user_dir(env, rules.era);
     match rules {
         Rules { era: Era::From6, .. } => files_from_6(env, user),
-        Rules { program: Program::Podman, .. } => Ok(files_up_to_5(user, file_from_variable(env, REGISTRIES_CONF)?)),
-        Rules { program: Program::Other, .. } => Ok(files_up_to_5(user, None)),
+        Rules { program: Program::Podman, .. } => files_up_to_5(env, user, file_from_variable(env, REGISTRIES_CONF)?),
+        Rules { program: Program::Other, .. } => files_up_to_5(env, user, None),
     }
 }
 
 const SYSTEM: &str = "/etc/containers";
 const SHARED: &str = "/usr/share/containers";
 
-fn files_up_to_5(user: Option<PathBuf>, named: Option<PathBuf>) -> Vec<PathBuf> {
+fn files_up_to_5(env: &Env, user: Option<PathBuf>, named: Option<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
     let system = PathBuf::from(SYSTEM);
     let user_conf = user.as_ref().and_then(|dir| first_conf(&[dir]));
     let has_user_conf = named.is_none() && user_conf.is_some();
     let conf = named.or(user_conf).or_else(|| first_conf(&[&system]));
     let dirs = (!has_user_conf).then_some(system).into_iter().chain(user);
-    conf.into_iter().chain(dirs.flat_map(|dir| conf_files(&dir.join("registries.conf.d")).into_values())).collect()
+    let mut files: Vec<PathBuf> = conf.into_iter().collect();
+    for dir in dirs.map(|dir| dir.join("registries.conf.d")) {
+        // These programs do not follow a link here, and ignore a file.
+        if dir.symlink_metadata().map_or_else(|error| error.kind() != ErrorKind::NotFound, |dir| dir.is_dir()) {
+            files.extend(conf_files(env, &dir)?.into_values());
+        }
+    }
+    Ok(files)
 }
 
 fn files_from_6(env: &Env, user: Option<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
@@ -152,7 +182,10 @@ fn files_from_6(env: &Env, user: Option<PathBuf>) -> Result<Vec<PathBuf>, Failur
         let of_system = [&shared, &system].into_iter().flat_map(|dir| system_drop_ins(dir));
         let dirs = of_system.chain(user.map(|dir| dir.join("registries.conf.d")));
         // A later file replaces an earlier one of the same name.
-        let by_name: BTreeMap<OsString, PathBuf> = dirs.flat_map(|dir| conf_files(&dir)).collect();
+        let mut by_name = BTreeMap::new();
+        for dir in dirs {
+            by_name.extend(conf_files(env, &dir)?);
+        }
         files.extend(by_name.into_values());
     }
     files.extend(file_from_variable(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE")?);
@@ -193,9 +226,12 @@ fn system_drop_ins(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the drop-ins of a directory by their base names.
-fn conf_files(dir: &Path) -> BTreeMap<OsString, PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+fn conf_files(env: &Env, dir: &Path) -> Result<BTreeMap<OsString, PathBuf>, Failure> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unreadable(env, dir, &error)),
+        entries => entries.into_iter().flatten().flatten(),
+    };
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
     let named = files.map(|entry| (entry.file_name(), entry.path()));
-    named.filter(|(name, _)| name.as_encoded_bytes().ends_with(b".conf")).collect()
+    Ok(named.filter(|(name, _)| name.as_encoded_bytes().ends_with(b".conf")).collect())
 }

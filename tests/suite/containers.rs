@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -90,13 +91,7 @@ impl Machine {
             "bin/docker-credential-ecr-login",
             "#!/bin/sh\nread host; echo '{\"ServerURL\":\"'$host'\",\"Username\":\"helper\",\"Secret\":\"s\"}'\n",
         );
-        let plain = self.helper.command();
-        let mut command = std::process::Command::new(plain.get_program());
-        // The arguments before the program enter the namespace.
-        let args: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
-        command.args(&args[..args.len() - 1]).arg(&self.client).args(["login", "--get-login", HOST]);
-        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = output(&mut command);
+        let output = self.run_client(&["login", "--get-login", HOST]);
         fs::remove_file(&link).expect("a stub");
         symlink(program(), &link).expect("a link");
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -108,6 +103,25 @@ impl Machine {
             "" => Found::Broken,
             said => panic!("{said} {error}"),
         }
+    }
+
+    /// Runs the client with these arguments.
+    fn run_client(&self, with: &[&str]) -> Output {
+        let plain = self.helper.command();
+        let mut command = std::process::Command::new(plain.get_program());
+        // The arguments before the program enter the namespace.
+        let args: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
+        command.args(&args[..args.len() - 1]).arg(&self.client).args(with);
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        output(&mut command)
+    }
+
+    /// Returns what the client says when it is to pull an image, whose registry does not exist.
+    fn tries(&self) -> String {
+        let image = "image.invalid/a:1";
+        let inspect = format!("docker://{image}");
+        let args = if self.client.ends_with("skopeo") { ["inspect", &inspect] } else { ["pull", image] };
+        String::from_utf8_lossy(&self.run_client(&args).stderr).into_owned()
     }
 
     /// Returns what the client finds according to doctor.
@@ -394,6 +408,103 @@ fn doctor_refuses_the_values_in_registries_conf_that_they_refuse() {
         read(conf, &format!("short-name-mode = 'disabled'\n{empty}"));
         read(conf, &format!("[aliases]\n{old}"));
         read(drop_in, &empty);
+    }
+}
+
+#[test]
+fn doctor_reads_the_directories_of_registries_conf_as_they_do() {
+    let link = |target: &str, path: &Path| symlink(target, path).expect("a link");
+    let named = "credential-helpers = ['ecr-login']\n";
+    for client in clients() {
+        let machine = Machine::new(&client);
+        let config = machine.helper.home().join(".config/containers");
+        let dir = config.join("registries.conf.d");
+        let read = |shown: &str, prepare: &dyn Fn(), expected: &[Found]| {
+            machine.clear();
+            machine.write(".docker/config.json", &json!({"credHelpers": {HOST: "ecr-login"}}).to_string());
+            machine.write(".config/containers/real/a.conf", "");
+            prepare();
+            let found = machine.finds();
+            let (said, check) = machine.doctor();
+            assert_eq!(said, found, "{}: {shown}: {check}", client.display());
+            assert!(expected.contains(&found), "{}: {shown}: {found:?}", client.display());
+            assert!(found != Found::Broken || check.contains("registries.conf"), "{check}");
+        };
+        let drop_in = |target: &str| {
+            fs::create_dir(&dir).expect("a directory");
+            link(target, &dir.join("x.conf"));
+        };
+        read("a drop-in that links to nothing", &|| drop_in("nowhere"), &[Found::Broken, Found::Helper]);
+        read("one that links to itself", &|| drop_in("x.conf"), &[Found::Broken]);
+        read("one below a file", &|| drop_in("../real/a.conf/b"), &[Found::Broken]);
+        read("one that links to a directory", &|| drop_in("../real"), &[Found::Broken]);
+        read("one that links to a file", &|| drop_in("../real/a.conf"), &[Found::Helper]);
+        read(
+            "a registries.conf that links to nothing",
+            &|| link("no", &config.join("registries.conf")),
+            &[Found::Helper],
+        );
+        read("a directory that is a file", &|| fs::write(&dir, "").expect("a file"), &[Found::Helper, Found::Broken]);
+        read("a directory that links to nothing", &|| link("no", &dir), &[Found::Helper]);
+        let linked = || {
+            machine.write(".docker/config.json", "{}");
+            machine.write(".config/containers/real/a.conf", named);
+            link("real", &dir);
+        };
+        read("a directory that is a link", &linked, &[Found::Helper, Found::Nothing]);
+        let marked = || machine.write(".config/containers/registries.conf", &format!("\u{feff}{named}"));
+        read("a byte-order mark", &marked, &[Found::Broken, Found::Helper]);
+    }
+}
+
+#[test]
+fn a_file_behind_the_one_that_names_the_helper_is_not_read() {
+    for client in clients() {
+        let machine = Machine::new(&client);
+        machine.clear();
+        machine.write(".docker/config.json", &json!({"credHelpers": {HOST: "ecr-login"}}).to_string());
+        machine.write(".dockercfg", "{");
+        assert_eq!((machine.finds(), machine.doctor().0), (Found::Helper, Found::Helper), "{}", client.display());
+        for args in [&["doctor", "--json", HOST][..], &["doctor", "--json"]] {
+            let ran = machine.helper.run(args, "");
+            let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+            let checks = report["checks"].as_array().expect("checks");
+            let check = checks.iter().find(|check| check["check"] == "podman").expect("a check");
+            assert_eq!(check["status"], "ok", "{check}");
+        }
+        fs::remove_file(machine.helper.home().join(".dockercfg")).expect("a file");
+    }
+}
+
+#[test]
+fn doctor_names_a_file_that_a_variable_names_and_that_is_not_there() {
+    for client in clients() {
+        let mut machine = Machine::new(&client);
+        let home = machine.helper.home().display().to_string();
+        for (variable, value, names_all) in
+            [("REGISTRY_AUTH_FILE", "named.json", false), ("DOCKER_CONFIG", "dc", false), ("DOCKER_CONFIG", "dc", true)]
+        {
+            machine.clear();
+            machine.write(".config/containers/auth.json", &json!({"credHelpers": {HOST: "ecr-login"}}).to_string());
+            if names_all {
+                machine.write(".config/containers/registries.conf", "credential-helpers = ['ecr-login']\n");
+            }
+            machine.helper.set(variable, &format!("{home}/{value}"));
+            let ran = machine.tries();
+            let is_refused = ran.contains("no such file or directory");
+            let check = machine.doctor().1;
+            let what = format!("which {variable} names, does not exist");
+            assert_eq!(check.contains(&what), is_refused, "{}: {check}\n{ran}", client.display());
+            if is_refused {
+                let fix = machine.helper.run(&["setup", "--podman", HOST], "");
+                assert!(fix.code == Some(0) && check.contains(&format!("setup --podman {HOST}'")), "{check} {fix:?}");
+                assert!(!machine.tries().contains("no such file or directory"));
+                assert_eq!(machine.doctor().0, Found::Helper);
+            }
+            machine.helper.set(variable, "");
+            let _ = fs::remove_dir_all(machine.helper.home().join("dc"));
+            let _ = fs::remove_file(machine.helper.home().join("named.json"));
+        }
     }
 }
 

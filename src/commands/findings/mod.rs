@@ -174,6 +174,7 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
 }
 
 fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
+    host::missing_file(env, Client::Podman, "HOST")?;
     let helpers = containers::credential_helpers(env, Rules::installed(env))?;
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
         let file = helper.file.display();
@@ -182,14 +183,21 @@ fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
     if !containers::reads_auth_files(env) {
         return Ok(None);
     }
-    for path in Client::Podman.own_auth_files(env) {
-        if let Some(what) = names(AuthFile::read(env, path)?.as_ref()) {
-            return Ok(Some(what));
+    let own = Client::Podman.own_auth_files(env);
+    let docker = client_config::docker_config(env).filter(|_| Client::Podman.program(env).is_some());
+    // The programs read no file behind the one that names the helper.
+    for path in Client::Podman.auth_files(env) {
+        if own.contains(&path) {
+            if let Some(what) = names(AuthFile::read(env, path)?.as_ref()) {
+                return Ok(Some(what));
+            }
+        } else if docker.as_ref() == Some(&path)
+            && AuthFile::read(env, path).is_ok_and(|file| file.hosts().next().is_some())
+        {
+            return Ok(Some("reads docker's settings".to_owned()));
         }
     }
-    let reads_docker = Client::Podman.program(env).is_some()
-        && Client::Podman.read_auth_files(env).any(|file| file.hosts().next().is_some());
-    Ok(reads_docker.then(|| "reads docker's settings".to_owned()))
+    Ok(None)
 }
 
 /// Describes for how many registries a file names the helper, if for any.
