@@ -6,7 +6,7 @@ use std::time::Instant;
 use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use zeroize::Zeroizing;
 
@@ -89,6 +89,9 @@ impl Exchange {
             {
                 answer = described;
             }
+            if is_page(&answer) {
+                return Err(wrong_answer(&format!("{url} answers with a page of HTML, so no registry answers there")));
+            }
             Ok(registry_answer(&answer))
         })
     }
@@ -136,6 +139,16 @@ pub struct RegistryAnswer {
     pub code: String,
     /// The message beside it, for people.
     pub message: String,
+}
+
+/// Whether an answer is a page for people, as of a captive portal. A registry sends its version, a manifest's digest, or JSON.
+fn is_page(answer: &Answer) -> bool {
+    let headers = answer.headers();
+    let is_of_registry =
+        ["docker-distribution-api-version", "docker-content-digest"].iter().any(|name| headers.contains_key(*name));
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_html = kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"));
+    answer.status() == StatusCode::OK && is_html && !is_of_registry
 }
 
 /// The answer and, of an error, what the body says.

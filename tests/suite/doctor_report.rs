@@ -256,6 +256,26 @@ pub fn images() -> Router {
 }
 
 #[test]
+fn a_page_of_a_proxy_is_no_answer_of_a_registry() {
+    let page = || async { ([("content-type", "Text/HTML; charset=utf-8")], "<html>blocked by policy</html>") };
+    let old = || async { ([("content-type", "text/html"), ("docker-distribution-api-version", "registry/2.0")], "{}") };
+    let router = Router::new().route("/v2/", get(page)).route("/v2/{*rest}", get(page));
+    let Some(Healthy { helper, .. }) = Healthy::with("doctor behind a portal", &[HOST], router) else { return };
+    for (named, name) in [(HOST.to_owned(), "registry"), (format!("{HOST}/app:1"), "image")] {
+        let (all, code) = report(&helper, &[&named]);
+        let (status, what) = check(&all, name);
+        assert!(status == "failure" && what.contains("answers with a page of HTML"), "{what}");
+        assert!(code == Some(1) && all.to_string().contains("E-REGISTRY-ANSWER"), "{all:#}");
+    }
+    let Some(Healthy { helper, .. }) =
+        Healthy::with("a registry with an odd type", &[HOST], Router::new().route("/v2/", get(old)))
+    else {
+        return;
+    };
+    assert_eq!(check(&report(&helper, &[HOST]).0, "registry").0, "ok");
+}
+
+#[test]
 fn each_reason_why_an_image_cannot_be_pulled_has_its_own_code() {
     let Some(Healthy { helper, .. }) = Healthy::with("doctor of images", &[HOST], images()) else { return };
     let digest = format!("app@sha256:{}", "0".repeat(64));
