@@ -28,7 +28,8 @@ use crate::registry::{Host, Registry};
 pub use programs::{Era, Program, Rules, program, skopeo_ignores_variable, version, version_output};
 pub(crate) use registries_conf::LARGEST;
 pub use registries_conf::{
-    CredentialHelper, KEY, REGISTRIES_CONF, credential_helpers, credential_helpers_without, misspelt_key, own_drop_in,
+    CredentialHelper, KEY, REGISTRIES_CONF, credential_helpers, credential_helpers_without, misspelt_key,
+    overrides_drop_in, own_drop_in,
 };
 
 /// The helper that stands for the files with passwords.

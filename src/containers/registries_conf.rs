@@ -38,6 +38,9 @@ pub(crate) const LARGEST: u64 = 256 * 1024;
 /// The variable that names registries.conf.
 pub const REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
 
+/// The variable of podman 6 that names a file to read last.
+const REGISTRIES_CONF_OVERRIDE: &str = "CONTAINERS_REGISTRIES_CONF_OVERRIDE";
+
 /// Returns the user's directory with registries.conf.
 fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     match era {
@@ -123,6 +126,18 @@ fn version_1(env: &Env, path: &Path) -> Version1 {
     Version1 { is_refused, empty_counts: era != Era::UpTo43 }
 }
 
+/// Reports whether the programs read one of the files after the drop-in that setup writes, or do not read that.
+pub fn overrides_drop_in(env: &Env, rules: Rules, file: &Path) -> bool {
+    let Some(own) = own_drop_in(env, rules.era) else { return true };
+    let is_of_variable = |name| env.os(name).is_some_and(|value| Path::new(value) == file);
+    let (name, dir) = (file.file_name(), file.parent());
+    if rules.era != Era::From6 {
+        return dir == own.parent() && name > own.file_name();
+    }
+    let is_main = dir.is_some_and(|dir| dir.ends_with("containers"));
+    [REGISTRIES_CONF, REGISTRIES_CONF_OVERRIDE].into_iter().any(is_of_variable) || (!is_main && name > own.file_name())
+}
+
 /// Returns a key that is meant for `credential-helpers`, and that the programs do not read: it is misspelt, or in a table.
 pub fn misspelt_key(env: &Env, rules: Rules) -> Option<(String, PathBuf)> {
     let mut files = registries_conf(env, rules).unwrap_or_default().into_iter();
@@ -188,7 +203,7 @@ fn files_from_6(env: &Env, user: Option<PathBuf>) -> Result<Vec<PathBuf>, Failur
         }
         files.extend(by_name.into_values());
     }
-    files.extend(file_from_variable(env, "CONTAINERS_REGISTRIES_CONF_OVERRIDE")?);
+    files.extend(file_from_variable(env, REGISTRIES_CONF_OVERRIDE)?);
     Ok(files)
 }
 

@@ -477,6 +477,51 @@ fn a_file_behind_the_one_that_names_the_helper_is_not_read() {
 }
 
 #[test]
+fn doctor_names_the_file_that_decides_which_helpers_are_called_and_its_fix_works() {
+    let (conf, none) = (".config/containers/registries.conf", "credential-helpers = ['none']\n");
+    for client in clients() {
+        let mut machine = Machine::new(&client);
+        let home = machine.helper.home().display().to_string();
+        for (path, variable) in [
+            (conf, ""),
+            (".config/containers/registries.conf.d/a.conf", ""),
+            (".config/containers/registries.conf.d/x.conf", ""),
+            ("etc/registries.conf.d/x.conf", ""),
+            ("override.conf", "CONTAINERS_REGISTRIES_CONF_OVERRIDE"),
+            ("named.conf", "CONTAINERS_REGISTRIES_CONF"),
+        ] {
+            machine.clear();
+            if !path.starts_with("etc") {
+                machine.write(conf, "credential-helpers = ['ecr-login']\n");
+            }
+            machine.write(path, none);
+            if !variable.is_empty() {
+                machine.helper.set(variable, &format!("{home}/{path}"));
+            }
+            let said = [machine.doctor().1, machine.helper.run(&["doctor"], "").stdout];
+            if machine.finds() == Found::Nothing {
+                // In a namespace, /etc has another name.
+                let file = path.strip_prefix("etc/").unwrap_or(path);
+                for said in &said {
+                    assert!(said.contains(&format!("{file} names neither the helper")), "{}: {said}", client.display());
+                }
+                if said[0].contains("add ecr-login to credential-helpers in it") {
+                    machine.write(path, &none.replace("'none'", "'none', 'ecr-login'"));
+                } else {
+                    assert!(said[0].contains("setup --podman'"), "{}", said[0]);
+                    machine.helper.run(&["setup", "--podman"], "");
+                }
+                assert_eq!(machine.finds(), Found::Helper, "{}: {path}: {}", client.display(), said[0]);
+                assert_eq!(machine.doctor().0, Found::Helper);
+            }
+            if !variable.is_empty() {
+                machine.helper.set(variable, "");
+            }
+        }
+    }
+}
+
+#[test]
 fn doctor_names_a_file_that_a_variable_names_and_that_is_not_there() {
     for client in clients() {
         let mut machine = Machine::new(&client);

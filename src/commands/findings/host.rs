@@ -8,7 +8,7 @@ use crate::NAME;
 use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup};
 use crate::code::Code;
 use crate::commands::client::Client;
-use crate::containers;
+use crate::containers::{self, AUTH_FILES, KEY, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::registry::{Host, Registry};
@@ -126,11 +126,26 @@ fn with_password(env: &Env, client: Client, code: Code, what: String, host: &str
     client.failure(env, code, what, "{} --remove-auths", &[host])
 }
 
+/// The `credential-helpers` by which podman calls neither the helper nor reads files with passwords.
+pub(super) fn other_helpers(env: &Env, client: Client) -> Option<Failure> {
+    let rules = Rules::installed(env);
+    let helpers = containers::credential_helpers(env, rules).ok().filter(|_| client == Client::Podman)?;
+    if helpers.iter().any(|helper| [HELPER_NAME, AUTH_FILES].contains(&helper.name.as_str())) {
+        return None;
+    }
+    let file = &helpers.first()?.file;
+    let what = format!("{KEY} in {} names neither the helper nor {AUTH_FILES}", file.display());
+    Some(if containers::overrides_drop_in(env, rules, file) {
+        Failure::new(Code::ClientNotSetUp, what, format!("add {HELPER_NAME} to {KEY} in it"))
+    } else {
+        client.failure(env, Code::ClientNotSetUp, what, "", &[])
+    })
+}
+
 /// The settings of the client name no helper for the host.
 fn without_setting(env: &Env, client: Client, host: &str) -> Failure {
-    if client == Client::Podman && !containers::reads_auth_files(env) {
-        let what = "credential-helpers in registries.conf names neither the helper nor containers-auth.json";
-        return client.failure(env, Code::ClientNotSetUp, what, "", &[]);
+    if let Some(failure) = other_helpers(env, client) {
+        return failure;
     }
     if let Some(file) = client.read_auth_files(env).find(|file| file.names_no_helper(host)) {
         let what = format!("credHelpers in {} has {host} without the name of a helper", file.path.display());

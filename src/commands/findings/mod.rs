@@ -212,6 +212,9 @@ fn registries(count: usize) -> String {
 
 /// The settings of a client name the helper for no registry.
 pub(super) fn names_no_registry(env: &Env, client: Client) -> Failure {
+    if let Some(failure) = host::other_helpers(env, client) {
+        return failure;
+    }
     let what = format!("{} names the helper for no registry", client.entry_file(env).unwrap_or_default().display());
     let hosts: &[&str] = if client == Client::Docker { &["HOST"] } else { &[] };
     client.failure(env, Code::ClientNotSetUp, what, &"{}".repeat(hosts.len()), hosts)
