@@ -25,6 +25,9 @@ use crate::fields::Fields;
 /// The path with the name of the role, and below it the keys of the role.
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
+/// The `Code` of an answer about a role that does not trust EC2 (EC2 User Guide, "Troubleshoot IAM roles").
+const UNTRUSTED: &str = "AssumeRoleUnauthorizedAccess";
+
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
@@ -125,7 +128,13 @@ impl Service<'_> {
         let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
         let code = document.text("Code").unwrap_or_default();
         SigningKeys::in_document(&document, "Token").map_err(|why| match error_name(&code, &self.context.last) {
-            // E.g. a role that does not trust EC2.
+            Some(UNTRUSTED) => {
+                let what = format!("EC2 may not assume this machine's role {}: {UNTRUSTED}", one_line(role));
+                let hint = "let the role's trust policy trust ec2.amazonaws.com, or set AWS_PROFILE";
+                let what = format!("no AWS credentials found by the instance metadata service: {what}");
+                Failure::new(Code::CredentialsMissing, what, hint)
+                    .quoting(&document.text("Message").unwrap_or_default())
+            }
             Some(code) if !matches!(code, "" | "Success") => {
                 let why = format!("for the role {}, it answers {code}", one_line(role));
                 no_keys(&why).quoting(&document.text("Message").unwrap_or_default())
@@ -142,9 +151,15 @@ impl Service<'_> {
         match self.send(Method::GET, path, header).await {
             Ok(answer) if answer.status() == StatusCode::OK => Ok(answer.body().to_vec()),
             Ok(answer) => Err(self.refused(answer.status(), no_token)),
-            Err(TransportError::SlowAnswer) => {
-                Err(self.without_token(NoToken::NoAnswer, "neither version of it answers"))
-            }
+            Err(TransportError::SlowAnswer) => Err(match no_token {
+                Some(no_token @ NoToken::NoAnswer) => self.without_token(no_token, "neither version of it answers"),
+                Some(no_token) => self.without_token(no_token, "version 1 does not answer"),
+                None => {
+                    let what = "the instance metadata service gives a session token, and then does not answer";
+                    self.context
+                        .no_credentials(what, Some("try again later, or check what guards the service on this node"))
+                }
+            }),
             Err(TransportError::BadRequest(_)) => Err(no_keys("its answer names no role, and is not a JSON object")),
             Err(error) => Err(self.unreachable(&error)),
         }

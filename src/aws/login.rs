@@ -114,5 +114,5 @@ pub(super) async fn renewed(of: &Login, context: &Context) -> Result<Option<Zero
     };
     let code = error_name(&code, &context.last).unwrap_or_default();
     let refusal = Refusal { code, message: String::new(), status: status.as_u16() };
-    Err(context.common_refusal(&refusal, service, &caller).unwrap_or_else(|| service_error(service, &refusal)))
+    Err(context.common_refusal(&refusal, service, &caller, None).unwrap_or_else(|| service_error(service, &refusal)))
 }

@@ -49,10 +49,12 @@ impl Refusal<'_> {
     /// either. SSO calls it `ForbiddenException`.
     pub(super) fn refuses_identity(&self) -> bool {
         let is_denied = self.code.starts_with("AccessDenied") || self.code == "ForbiddenException";
-        is_refusing(self.status)
-            && !self.is_failure()
-            && (is_denied
-                || matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"))
+        is_refusing(self.status) && !self.is_failure() && (is_denied || self.is_unknown_key())
+    }
+
+    /// Whether the service does not know the access key.
+    pub(super) fn is_unknown_key(&self) -> bool {
+        matches!(self.code, "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId")
     }
 
     /// What the service calls the error, or else the status.

@@ -34,7 +34,7 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
     let call = client.get_role_credentials().role_name(&of.role_name).account_id(&of.account_id);
     let call = call.set_access_token(sign_in.token("accessToken"));
     let answer = call.send().await.map_err(|error| {
-        context.failure("SSO", &context.source().to_string(), &error, |refusal| {
+        context.failure("SSO", &context.source().to_string(), None, &error, |refusal| {
             if refusal.code == "UnauthorizedException" {
                 return expired(of);
             }

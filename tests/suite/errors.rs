@@ -293,6 +293,74 @@ fn keys_that_are_wrong_or_over() {
     fails(&Helper::of(&expired), "has expired; sign in again", &["the environment"]);
 }
 
+/// AWS refuses both with the error of an unknown key.
+#[test]
+fn an_access_key_without_its_session_token_or_with_that_of_another() {
+    let ecr = refusing("UnrecognizedClientException", "The security token included in the request is invalid.");
+    let old = refusing("ExpiredTokenException", "The security token included in the request is expired");
+    let keys = |id: &str, more: &str| format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s\n{more}");
+    let with = |aws: &Aws, variables: &[(&str, &str)], file: &str| {
+        let helper =
+            variables.iter().fold(Helper::of(aws).without_keys(), |helper, (name, value)| helper.var(name, value));
+        helper.write(".aws/credentials", file);
+        helper.get(HOST).error().to_owned()
+    };
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", ("AWS_SECRET_ACCESS_KEY", SECRET_KEY));
+    let own = "AWS_ECR_ACCESS_KEY_ID_111122223333";
+    let own_secret = ("AWS_ECR_SECRET_ACCESS_KEY_111122223333", SECRET_KEY);
+    let missing = "which is temporary (ASIA…), without its session token; set";
+    for (variables, file, name) in [
+        (&[(id, "ASIAEXAMPLE000000001"), secret][..], String::new(), "AWS_SESSION_TOKEN"),
+        (&[(own, "ASIAEXAMPLE000000001"), own_secret], String::new(), "AWS_ECR_SESSION_TOKEN_111122223333"),
+        (&[], keys("ASIAEXAMPLE000000001", ""), "aws_session_token of profile 'default'"),
+    ] {
+        let line = with(&ecr, variables, &file);
+        assert!(line.contains(&format!("{missing} {name}: ")), "{line}");
+        assert!(!line.contains("region is enabled") && line.contains("[E-CREDENTIALS-INVALID]"), "{line}");
+    }
+    let of_another = "which is a lasting one (AKIA…), with the session token of another key; remove";
+    for aws in [&ecr, &old] {
+        for (variables, file, name) in [
+            (
+                &[(id, "AKIAEXAMPLE000000001"), secret, ("AWS_SESSION_TOKEN", "t")][..],
+                String::new(),
+                "AWS_SESSION_TOKEN",
+            ),
+            (&[(id, "AKIAEXAMPLE000000001"), secret, ("AWS_SECURITY_TOKEN", "t")], String::new(), "AWS_SECURITY_TOKEN"),
+            (&[], keys("AKIAEXAMPLE000000001", "aws_session_token = t\n"), "aws_session_token of profile 'default'"),
+        ] {
+            let line = with(aws, variables, &file);
+            assert!(line.contains(&format!("{of_another} {name}: ")), "{line}");
+        }
+    }
+    // A program that leaves it out.
+    let helper = Helper::of(&ecr).without_keys();
+    let answer = r#"{"Version":1,"AccessKeyId":"ASIAEXAMPLE000000001","SecretAccessKey":"s"}"#;
+    helper.write(".aws/config", &format!("[default]\ncredential_process = echo '{answer}'\n"));
+    let line = helper.get(HOST).error().to_owned();
+    assert!(line.contains(&format!("{missing} SessionToken in the answer of the credential_process")), "{line}");
+}
+
+/// STS may be asked in another region than the registry's.
+#[test]
+fn the_region_of_sts_is_named_where_it_refuses() {
+    for (code, words) in [
+        ("RegionDisabledException", "the region eu-west-1 is not enabled"),
+        ("InvalidClientTokenId", "STS in eu-west-1 does not know the access key"),
+    ] {
+        let plan = Plan { service: "sts", failures: usize::MAX, failure: (403, code, "no"), ..Plan::default() };
+        let aws = Aws::with(plan);
+        let role = "role_arn = 'arn:aws:iam::111122223333:role/R'\nregion = 'eu-west-1'\n";
+        for more in ["", "web_identity_token_env = 'JOB_TOKEN'\n"] {
+            let helper = Helper::of(&aws).var("AWS_ECR_CONFIG_FILE", "~/c.toml").var("JOB_TOKEN", "a.b.c");
+            helper.write("c.toml", &format!("[[registry]]\nmatch = '1111*'\n{role}{more}"));
+            let line = helper.get(HOST).error().to_owned();
+            assert!(line.contains(words) && line.contains("enable eu-west-1 for"), "{line}");
+            assert!(line.contains("correct 'region' beside role_arn") && !line.contains("registry's host"), "{line}");
+        }
+    }
+}
+
 #[test]
 fn an_endpoint_that_cannot_be_reached() {
     let helper = Helper::of(&Aws::start());

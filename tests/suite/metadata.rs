@@ -123,7 +123,7 @@ fn a_service_with_version_2_gets_its_token_back() {
 #[test]
 fn each_refusal_of_the_metadata_service_has_its_own_words() {
     let aws = Aws::start();
-    let plans: [(Plan, &str); 12] = [
+    let plans: [(Plan, &str); 14] = [
         (|_, _, _, _| Some((400, String::new())), "does not understand the request (HTTP 400)"),
         (|_, _, _, _| None, "neither version of it answers"),
         (
@@ -162,6 +162,14 @@ fn each_refusal_of_the_metadata_service_has_its_own_words() {
             },
             "AssumeRoleUnauthorizedAccess",
         ),
+        (
+            |_, method, _, _| (method == "PUT").then(|| (200, "t".into())),
+            "gives a session token, and then does not answer; try again",
+        ),
+        (
+            |_, method, _, _| (method == "PUT").then(|| (403, String::new())),
+            "refuses to give a session token (HTTP 403), and version 1 does not answer",
+        ),
     ];
     let mut lines = Vec::new();
     for (plan, words) in plans {
@@ -170,6 +178,16 @@ fn each_refusal_of_the_metadata_service_has_its_own_words() {
         for word in ["no AWS credentials found", "instance metadata service", "AWS_PROFILE", words] {
             assert!(line.contains(word), "{word} in {line}");
         }
+        assert_eq!(
+            line.contains("hop limit"),
+            words.contains("neither version") || words.contains("(HTTP 401)"),
+            "{line}"
+        );
+        let has_role = words == "AssumeRoleUnauthorizedAccess";
+        assert!(
+            !has_role || line.contains("trust ec2.amazonaws.com") && !line.contains("give this machine a role"),
+            "{line}"
+        );
         is_for_people(&line);
         lines.push(line);
     }

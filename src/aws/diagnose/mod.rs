@@ -34,15 +34,17 @@ use crate::code::Code;
 use crate::config::Role;
 use crate::error::{Failure, one_line};
 use crate::identity::{Acceptor, IdentityToken, WebIdentity, form_hint};
+use crate::registry::Region;
 use crate::secret::Secret;
 
 impl Context {
     /// The failure for an error of `service`: one that means the same from every call, or for another refusal what `of_call` says.
-    /// `caller` describes the credentials that signed the request.
+    /// `caller` describes the credentials that signed the request, `role_region` is the region that the settings of a role name for STS.
     pub(super) fn failure<E>(
         &self,
-        service: &str,
+        service: &'static str,
         caller: &str,
+        role_region: Option<&Region>,
         error: &SdkError<E, HttpResponse>,
         of_call: impl FnOnce(&Refusal) -> Failure,
     ) -> Failure
@@ -50,7 +52,9 @@ impl Context {
         E: Error + ProvideErrorMetadata + 'static,
     {
         match refusal(error, &self.last) {
-            Some(refusal) => self.common_refusal(&refusal, service, caller).unwrap_or_else(|| of_call(&refusal)),
+            Some(refusal) => {
+                self.common_refusal(&refusal, service, caller, role_region).unwrap_or_else(|| of_call(&refusal))
+            }
             None => self.no_refusal(service, is_asked(error), error),
         }
     }
@@ -71,7 +75,7 @@ impl Context {
         let denied = |refusal: &Refusal| self.web_identity_denied(of, refusal, token);
         // The common message would be that a session has expired, with the advice to sign in.
         let Some(refusal) = refusal(error, &self.last).filter(Refusal::is_expired_token) else {
-            return self.failure("STS", &self.source().to_string(), error, denied);
+            return self.failure("STS", &self.source().to_string(), of.region.as_ref(), error, denied);
         };
         match &of.token {
             IdentityToken::Variable { name, .. } => Failure::new(
@@ -135,10 +139,13 @@ impl Context {
     pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
         if let Some(refusal) = refusal(error, &self.last) {
             let of_sts = || (refusal.is_failure() || refusal.is_of_setting()).then(|| service_error("STS", &refusal));
-            return self.common_refusal(&refusal, "STS", &self.describe_caller_of(role)).or_else(of_sts).map_or_else(
-                || self.role_denied(&refusal, role),
-                |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
-            );
+            return self
+                .common_refusal(&refusal, "STS", &self.describe_caller_of(role), role.region.as_ref())
+                .or_else(of_sts)
+                .map_or_else(
+                    || self.role_denied(&refusal, role),
+                    |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
+                );
         }
         match self.transport_failure(error) {
             Some(failure) => failure.with_context(format!("cannot request the role {} from STS", role.arn)),
@@ -177,7 +184,7 @@ impl Context {
     /// Why STS gave a user no session for the code of an MFA device.
     pub(super) fn user_session_failure(&self, error: &SdkError<GetSessionTokenError, HttpResponse>) -> Failure {
         let user = self.source().to_string();
-        self.failure("STS", &user, error, |refusal| {
+        self.failure("STS", &user, None, error, |refusal| {
             if refusal.message.contains(WRONG_CODE) {
                 return wrong_code();
             }

@@ -4,20 +4,67 @@ use std::time::Duration;
 
 use super::PORTAL;
 use crate::aws::context::Context;
+use crate::aws::http::WrongToken;
 use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
+use crate::config::Caller;
 use crate::error::Failure;
+use crate::identity::{Source, StaticKeys};
+use crate::registry::Region;
 
 /// The SDK and the services tolerate clocks that differ by some minutes. A smaller difference is not the cause of a refusal.
 const TOLERATED: Duration = Duration::from_mins(4);
 
 impl Context {
     /// The message for a refusal by `service`, unless its meaning depends on the call. `caller` describes the credentials
-    /// that signed the request.
-    pub(in crate::aws) fn common_refusal(&self, refusal: &Refusal, service: &str, caller: &str) -> Option<Failure> {
+    /// that signed the request, `role_region` is the region that the settings of the role name for STS.
+    pub(in crate::aws) fn common_refusal(
+        &self,
+        refusal: &Refusal,
+        service: &'static str,
+        caller: &str,
+        role_region: Option<&Region>,
+    ) -> Option<Failure> {
+        let of_registry = self.target.registry.region();
+        let (region, setting) = match (role_region, self.source()) {
+            (Some(region), _) => (&**region, RegionSetting::Role),
+            (None, Source::Sso(of)) if service == "SSO" => (&*of.region, RegionSetting::Sso),
+            (None, _) if service == "STS" => (&*of_registry, RegionSetting::NoneOfSts),
+            (None, _) => (&*of_registry, RegionSetting::Registry),
+        };
         clock_skew(refusal, service, self.last.clock_ahead())
-            .or_else(|| by_code(refusal, service, caller, &self.target.registry.region()))
+            .or_else(|| self.wrong_token(refusal, service, region, caller))
+            .or_else(|| by_code(refusal, service, caller, region, setting))
             .or_else(|| self.answer_of_another(refusal))
+    }
+
+    /// The message where an access key was refused that needs a session token, or that needs none.
+    fn wrong_token(&self, refusal: &Refusal, service: &str, region: &str, caller: &str) -> Option<Failure> {
+        let wrong = self.last.wrong_token().filter(|_| refusal.is_unknown_key() || refusal.is_expired_token())?;
+        let place = match self.source() {
+            Source::Keys(StaticKeys { profile: Some(profile), .. }) => {
+                format!("aws_session_token of profile '{profile}'")
+            }
+            Source::Keys(_) => match (&self.target.caller, self.env().setting("AWS_SESSION_TOKEN")) {
+                (Caller::AccountKeys { account, .. }, _) => format!("AWS_ECR_SESSION_TOKEN_{account}"),
+                (_, None) if self.env().setting("AWS_SECURITY_TOKEN").is_some() => "AWS_SECURITY_TOKEN".to_owned(),
+                _ => "AWS_SESSION_TOKEN".to_owned(),
+            },
+            Source::Process(_) => "SessionToken in the answer of the credential_process".to_owned(),
+            _ => "the session token".to_owned(),
+        };
+        let (why, hint) = match wrong {
+            WrongToken::Missing => (
+                "which is temporary (ASIA…), without its session token",
+                format!("set {place}: it comes with the access key and its secret"),
+            ),
+            WrongToken::OfAnother => (
+                "which is a lasting one (AKIA…), with the session token of another key",
+                format!("remove {place}: it belongs to other keys"),
+            ),
+        };
+        let what = format!("{service} in {region} does not accept the access key of {caller}, {why}");
+        Some(Failure::new(Code::CredentialsInvalid, what, hint).refused(refusal.refuses_identity()))
     }
 
     /// The message for a redirect, which AWS does not send, or an error without a code of AWS: a proxy, a captive portal or another
@@ -69,8 +116,33 @@ fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
     ))
 }
 
+/// Where the region of a service comes from.
+#[derive(Clone, Copy)]
+enum RegionSetting {
+    /// The registry's host.
+    Registry,
+    /// The registry's host, for STS.
+    NoneOfSts,
+    /// `region` beside the role, for STS.
+    Role,
+    /// `sso_region`.
+    Sso,
+}
+
+impl RegionSetting {
+    /// How to have another region asked.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Registry => "correct the registry's host",
+            Self::NoneOfSts => "name another one for STS by 'region' beside role_arn in the helper's configuration",
+            Self::Role => "correct 'region' beside role_arn in the helper's configuration",
+            Self::Sso => "correct sso_region",
+        }
+    }
+}
+
 /// What a refusal means by its code alone.
-fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Option<Failure> {
+fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str, setting: RegionSetting) -> Option<Failure> {
     let failure = match refusal.code {
         code if is_throttled(code) => Failure::new(
             Code::Throttled,
@@ -80,17 +152,26 @@ fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str) -> Opti
         code if code == "RegionDisabledException" || code.starts_with("OptInRequired") => Failure::new(
             Code::RegionDisabled,
             format!("the region {region} is not enabled for this account ({code})"),
-            format!("enable {region} for the account, or correct the registry's host"),
+            format!("enable {region} for the account, or {}", setting.hint()),
         ),
         _ if refusal.is_expired_token() => Failure::new(
             Code::CredentialsExpired,
             format!("the session token of {caller} has expired"),
             "sign in again, or refresh the credentials",
         ),
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" => Failure::new(
+        _ if refusal.is_unknown_key() => Failure::new(
             Code::CredentialsInvalid,
             format!("{service} in {region} does not know the access key of {caller}"),
-            "check that the key exists in this partition, and that the region is enabled for its account",
+            match setting {
+                RegionSetting::Role => {
+                    format!(
+                        "check that the key exists in this partition, enable {region} for its account, or {}",
+                        setting.hint()
+                    )
+                }
+                _ => "check that the key exists in this partition, and that the region is enabled for its account"
+                    .to_owned(),
+            },
         ),
         code if code.contains("Signature") => Failure::new(
             Code::CredentialsInvalid,
@@ -110,7 +191,7 @@ fn is_throttled(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{by_code, clock_skew};
+    use super::{RegionSetting, by_code, clock_skew};
     use crate::aws::sdk_error::Refusal;
     use crate::code::Code;
 
@@ -135,7 +216,8 @@ mod tests {
 
     #[test]
     fn throttling_is_told_by_its_code_alone() {
-        let failure = |code| by_code(&refusal(code, "Rate exceeded"), "ECR", "the caller", "us-east-1");
+        let failure =
+            |code| by_code(&refusal(code, "Rate exceeded"), "ECR", "the caller", "us-east-1", RegionSetting::Registry);
         assert_eq!(failure("ThrottlingException").expect("a failure").code, Code::Throttled);
         assert!(failure("AccessDeniedException").is_none());
     }

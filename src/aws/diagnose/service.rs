@@ -18,7 +18,7 @@ impl Context {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        self.failure("ECR", &self.describe_caller(), error, |refusal| {
+        self.failure("ECR", &self.describe_caller(), None, error, |refusal| {
             if refusal.code.starts_with("AccessDenied") {
                 return self.ecr_denied(refusal);
             }
@@ -42,11 +42,11 @@ impl Context {
     }
 
     /// Why another service gave no result.
-    pub(in crate::aws) fn service_failure<E>(&self, service: &str, error: &SdkError<E, HttpResponse>) -> Failure
+    pub(in crate::aws) fn service_failure<E>(&self, service: &'static str, error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        self.failure(service, &self.describe_caller(), error, |refusal| service_error(service, refusal))
+        self.failure(service, &self.describe_caller(), None, error, |refusal| service_error(service, refusal))
     }
 
     /// Why GitHub gave no identity token.

@@ -34,10 +34,21 @@ struct Last {
     /// The service that is asked, and the role that is requested from it.
     service: Option<&'static str>,
     role: Option<String>,
+    /// How its session token does not fit its access key.
+    wrong_token: Option<WrongToken>,
     /// The `Date` header of the answer.
     date: Option<DateTime>,
     /// The tokens that it sent in headers, without the scheme before them, and its body.
     sent: Vec<Secret>,
+}
+
+/// How a session token does not fit the id of an access key (IAM User Guide, "IAM identifiers").
+#[derive(Clone, Copy, Debug)]
+pub(in crate::aws) enum WrongToken {
+    /// A temporary key has none.
+    Missing,
+    /// A lasting key has that of another one.
+    OfAnother,
 }
 
 /// The headers that hold a token.
@@ -65,10 +76,17 @@ impl LastRequest {
         let fields = Fields::parse(body.as_bytes());
         let of_sign_in = SECRET_FIELDS.iter().filter_map(|name| Some(fields.as_ref()?.text(name)?.into()));
         let sent = tokens.chain([&*body]).map(|text| text.to_owned().into()).chain(of_sign_in).collect();
+        let signed_with = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let begins = |id: &str| signed_with.is_some_and(|value| value.contains(&format!("Credential={id}")));
+        let wrong_token = match request.headers().contains_key("x-amz-security-token") {
+            false if begins("ASIA") => Some(WrongToken::Missing),
+            true if begins("AKIA") => Some(WrongToken::OfAnother),
+            _ => None,
+        };
         let mut last = self.last();
         let (service, role) = (last.service, last.role.take());
         let is_tls = is_https(request.uri());
-        *last = Last { authority, proxy, is_tls, is_connected: false, service, role, date: None, sent };
+        *last = Last { authority, proxy, is_tls, is_connected: false, service, role, wrong_token, date: None, sent };
     }
 
     pub(super) fn set_connected(&self) {
@@ -86,6 +104,11 @@ impl LastRequest {
         let last = self.last();
         let tokens = last.sent.iter().map(Secret::expose).filter(|token| token.len() >= SHORTEST_TOKEN);
         tokens.fold(text, |text, token| text.replace(token, "…"))
+    }
+
+    /// How the session token of the last request did not fit its access key.
+    pub(in crate::aws) fn wrong_token(&self) -> Option<WrongToken> {
+        self.last().wrong_token
     }
 
     /// Sets the time that its answer says.

@@ -43,7 +43,7 @@ pub(super) use error::TransportError;
 pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary, secret_value};
 #[cfg(fuzzing)]
 pub use in_memory::answer_with;
-pub(super) use last_request::{CHECK_CONTAINER, CONTAINER, INSTANCE, LastRequest};
+pub(super) use last_request::{CHECK_CONTAINER, CONTAINER, INSTANCE, LastRequest, WrongToken};
 use proxy::Proxies;
 pub(super) use proxy::VARIABLES as PROXY_VARIABLES;
 pub(super) use proxy::{NamedProxy, is_local};
