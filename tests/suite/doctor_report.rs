@@ -577,3 +577,36 @@ fn a_bug_report_shows_the_values_of_known_variables_alone() {
     let text = helper.run(&["doctor", HOST], "").stdout;
     assert!(text.contains("AWS_ECR_CREDS (set)") && text.contains("AWS_ECR_TIMEOUT=9s"), "{text}");
 }
+
+/// A token that has expired is no matter of permissions, and a failure of the registry none of the host's name.
+#[test]
+fn a_registry_that_takes_the_token_for_expired_or_that_fails() {
+    const EXPIRED: &str = "Your authorization token has expired. Reauthenticate and try again.";
+    type Said = Arc<Mutex<(StatusCode, &'static str, &'static str)>>;
+    let said: Said = Arc::new(Mutex::new((StatusCode::OK, "", "")));
+    let answer = {
+        let said = said.clone();
+        move || {
+            let (status, code, message) = *said.lock().expect("no panic");
+            async move { (status, json!({"errors": [{"code": code, "message": message}]}).to_string()) }
+        }
+    };
+    let router = Router::new().fallback(get(answer));
+    let Some(Healthy { helper, .. }) = Healthy::with("a registry that fails", &[HOST], router) else { return };
+    for (status, denial, message, code) in [
+        (401, "DENIED", EXPIRED, "E-REGISTRY-DENIED"),
+        (403, "DENIED", EXPIRED, "E-REGISTRY-DENIED"),
+        (401, "UNAUTHORIZED", "Not Authorized", "E-REGISTRY-DENIED"),
+        (503, "UNAVAILABLE", "service unavailable", "E-SERVICE-ERROR"),
+        (500, "DENIED", "internal", "E-SERVICE-ERROR"),
+    ] {
+        *said.lock().expect("no panic") = (StatusCode::from_u16(status).expect("a status"), denial, message);
+        for (target, name) in [(HOST.to_owned(), "registry"), (format!("{HOST}/app:1"), "image")] {
+            let (status, what) = check(&report(&helper, &[&target]).0, name);
+            assert!(status == "failure" && what.contains(code) && what.contains(message), "{what}");
+            assert!(!what.contains("BatchGetImage") && !what.contains("spelling"), "{what}");
+            assert_eq!(what.contains("takes the token for expired"), message == EXPIRED, "{what}");
+            assert_eq!(what.contains("try again later"), code == "E-SERVICE-ERROR", "{what}");
+        }
+    }
+}

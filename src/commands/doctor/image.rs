@@ -40,6 +40,11 @@ fn check_registry(access: &Access, host: &str, deadline: Instant) -> Result<Stri
 fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
     let (status, said) = (answer.status, quote(answer));
     match status {
+        _ if is_about_expiry(answer) => {
+            let what = format!("{url} takes the token for expired: {status}{said}");
+            let fix = "try again; if the error persists, check the clock of what answers for the registry";
+            Failure::new(Code::RegistryDenied, what, fix)
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let what = if access.has_token() { "the token" } else { "anonymous requests" };
             Failure::usual(Code::RegistryDenied, format!("{url} rejects {what}: {status}{said}"))
@@ -47,8 +52,18 @@ fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
         StatusCode::TOO_MANY_REQUESTS => {
             Failure::new(Code::Throttled, format!("{url} limits the rate of requests{said}"), "try again later")
         }
+        _ if status.is_server_error() => {
+            let fix = "try again later; see health.aws.amazon.com, and check a proxy in front of the registry";
+            Failure::new(Code::ServiceError, format!("{url} answers {status}{said}"), fix)
+        }
         _ => Failure::usual(Code::RegistryAnswer, format!("{url} answers {status}{said}")),
     }
+}
+
+/// Whether the registry refuses the token as an old one, which ECR calls a denial too.
+fn is_about_expiry(answer: &RegistryAnswer) -> bool {
+    let is_refusal = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    is_refusal && answer.message.to_ascii_lowercase().contains("token has expired")
 }
 
 fn check_image(
@@ -140,7 +155,7 @@ fn image_refused(access: &Access, host: &str, answer: &RegistryAnswer, repositor
             let fix = format!("correct the tag; {} lists the tags", ecr_command("list-images", target, repository));
             Failure::new(Code::TagMissing, format!("the repository {repository} has no image {tag}{said}"), fix)
         }
-        (_, StatusCode::FORBIDDEN) | ("DENIED", _) => {
+        (_, StatusCode::FORBIDDEN) | ("DENIED", _) if !is_about_expiry(answer) && !answer.status.is_server_error() => {
             Failure::usual(Code::ImageDenied, format!("the registry denies access to {repository}{said}"))
         }
         (_, StatusCode::NOT_FOUND) => {
