@@ -153,7 +153,8 @@ impl AuthFile {
 
     /// Returns the keys of the passwords for a host.
     pub fn passwords_for(&self, host: &str) -> &[String] {
-        self.passwords.get(host).map_or(&[], Vec::as_slice)
+        let parsed = Host::parse(host);
+        parsed.and_then(|host| self.passwords.get(&host)).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -101,7 +101,7 @@ fn read(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
 pub fn hosts(env: &Env) -> Vec<String> {
     let files = client_config::docker_config(env).into_iter().chain(auth_files(env, Rules::installed(env)));
     let files: Vec<_> = files.filter_map(|path| AuthFile::read(env, path).ok()).collect();
-    let name = |key: &str| Host::parse(key.trim()).map_or_else(|| key.to_owned(), |host| host.to_string());
+    let name = |key: &str| Host::in_image(key.trim()).map_or_else(|| key.to_owned(), |host| host.to_string());
     let private = |key: &&str| Registry::parse(key).is_some_and(|registry| !registry.is_public());
     let with_helper = files.iter().flat_map(|file| file.helpers.keys().map(String::as_str));
     let with_password = files.iter().flat_map(|file| file.passwords.keys().map(|host| &**host));

@@ -34,6 +34,14 @@ impl Host {
         Self::parse(server_url).filter(|host| !is_plain(server_url) || Registry::from_host(host).is_none())
     }
 
+    /// The name by which clients look up the registry of an image, or of a key: with each port that is written there.
+    pub fn in_image(text: &str) -> Option<Self> {
+        match host_and_port(text)? {
+            (host, Some(port)) if !text.contains("://") => Some(Self(format!("{host}:{port}"))),
+            _ => Self::parse(text),
+        }
+    }
+
     /// The host of a registry.
     pub(super) fn new(host: String) -> Self {
         Self(host)

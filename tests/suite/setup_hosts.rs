@@ -97,6 +97,34 @@ fn a_key_that_no_client_looks_up_is_replaced() {
     assert_eq!(entries(&helper, CONFIG), [HOST, &format!("{HOST}:443")]);
 }
 
+/// Clients look up the host with the port that the image's name has.
+#[test]
+fn the_port_in_the_name_of_an_image_is_part_of_its_key() {
+    let (with_port, image) = (format!("{HOST}:443"), format!("docker://{HOST}:443/team/app:1"));
+    let says = |helper: &Helper, named: &str| {
+        let ran = helper.run(&["doctor", "--json", named], "");
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        let checks = report["registries"][0]["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|check| check["check"] == "docker").expect("a check")["status"] == "ok"
+    };
+    for named in [&with_port, &image] {
+        let helper = home();
+        helper.write(CONFIG, &json!({"auths": {&with_port: {"auth": "QVdTOmE="}}}).to_string());
+        succeeds(&helper, &format!("--remove-auths {named}"), NO_WARNING);
+        assert_eq!(entries(&helper, CONFIG), [with_port.as_str()]);
+        assert!(!read(&helper, CONFIG).contains("QVdTOmE="));
+        assert!(says(&helper, &with_port) && says(&helper, &image) && !says(&helper, HOST));
+        let found = helper.run(&["doctor"], "").stdout;
+        assert!(found.contains(&with_port) && !found.contains("names no credential helper"), "{found}");
+        succeeds(&helper, &format!("--remove {named}"), NO_WARNING);
+        assert!(entries(&helper, CONFIG).is_empty());
+    }
+    let helper = home();
+    succeeds(&helper, &format!("https://{with_port}/v2/"), NO_WARNING);
+    assert_eq!(entries(&helper, CONFIG), [HOST]);
+    assert!(says(&helper, HOST) && !says(&helper, &with_port));
+}
+
 #[test]
 fn an_unknown_region_is_a_warning() {
     let typo = "111122223333.dkr.ecr.eu-wst-1.amazonaws.com";

@@ -74,7 +74,7 @@ impl RegistryReport {
         let (first, path) = bare.split_once('/').unwrap_or((bare, ""));
         // The path of a server URL such as https://HOST/v2/ is not an image.
         let image = Some(path).filter(|path| !matches!(path.trim_end_matches('/'), "" | "v1" | "v2"));
-        let host = Host::parse(text).map_or_else(|| first.to_owned(), |host| host.to_string());
+        let host = Host::in_image(text).map_or_else(|| first.to_owned(), |host| host.to_string());
         Self { host, image: image.map(str::to_owned), ..Self::default() }
     }
 
@@ -275,6 +275,8 @@ mod tests {
             (HOST.to_owned(), HOST, None),
             (format!("https://{HOST}/v2/"), HOST, None),
             (format!("docker://{HOST}/team/app:1"), HOST, Some("team/app:1")),
+            (format!("{HOST}:443/app"), &format!("{HOST}:443"), Some("app")),
+            (format!("https://{HOST}:443/v2/"), HOST, None),
             ("ghcr.io".to_owned(), "ghcr.io", None),
             ("*.amazonaws.com".to_owned(), "*.amazonaws.com", None),
         ] {

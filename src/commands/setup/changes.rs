@@ -150,7 +150,8 @@ pub(super) fn remove_entries(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_
 
 /// Returns the edit that removes the passwords of earlier logins for `hosts`.
 pub(super) fn remove_passwords(path: PathBuf, hosts: &BTreeSet<Host>) -> Change<'_> {
-    let is_meant = |key: &str| Host::parse(key).is_some_and(|host| hosts.contains(&host));
+    let hosts: BTreeSet<Host> = hosts.iter().filter_map(|host| Host::parse(host)).collect();
+    let is_meant = move |key: &str| Host::parse(key).is_some_and(|host| hosts.contains(&host));
     auth_file_change(path, move |text| edit::cut(text, Entry::Auth, |key, _| is_meant(key)))
 }
 

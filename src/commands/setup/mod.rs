@@ -44,7 +44,7 @@ use crate::commands::client::Client;
 use crate::config::{self, Config};
 use crate::env::Env;
 use crate::error::{Error, Failure, print_notice};
-use crate::registry::{Account, Host, Region, Registry};
+use crate::registry::{self, Account, Host, Region, Registry};
 use crate::token_provider;
 use changes::{Change, Changes};
 use profiles::Accounts;
@@ -197,8 +197,13 @@ impl Setup {
             return Err(Error::usage("--region beside a host requires --account, since the host names its own region"));
         }
         let deadline = config::deadline(env, Instant::now());
-        let mut hosts =
-            self.hosts.iter().map(|word| token_provider::named_host(word)).collect::<Result<BTreeSet<_>, _>>()?;
+        let name = |word: &String| {
+            let host = token_provider::named_host(word)?;
+            // An entry counts for the name in images alone; a removal means each spelling of it.
+            let in_image = Host::in_image(registry::typed(word)).filter(|_| !self.remove);
+            Ok::<_, Error>(in_image.unwrap_or(host))
+        };
+        let mut hosts = self.hosts.iter().map(name).collect::<Result<BTreeSet<_>, _>>()?;
         let config = self.config(env, deadline)?;
         if !self.remove {
             hosts.iter().try_for_each(|host| hosts::check(env, &config, host))?;

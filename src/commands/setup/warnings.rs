@@ -22,7 +22,8 @@ impl Setup {
         let mut found: Vec<_> = findings::relative(env).into_iter().collect();
         if !self.remove_auths {
             let is_ecr = |host: &Host| Registry::parse(host).is_some();
-            let is_meant = |host: &Host| if for_all { is_ecr(host) } else { hosts.contains(host) };
+            let named: BTreeSet<Host> = hosts.iter().filter_map(|host| Host::parse(host)).collect();
+            let is_meant = |host: &Host| if for_all { is_ecr(host) } else { named.contains(host) };
             found.extend(findings::leftover_passwords(env, client, is_meant));
         }
         if self.remove {
