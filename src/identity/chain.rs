@@ -26,6 +26,9 @@ use crate::error::Failure;
 use crate::platform::aws_command;
 use crate::spelling;
 
+/// The role for the identity tokens of CI jobs and service accounts.
+const ROLE_FOR_TOKENS: &str = "AWS_ECR_ROLE_ARN";
+
 /// The most profiles that may follow each other by `source_profile`. Each has a role that costs a request.
 pub const LONGEST_CHAIN: usize = 50;
 
@@ -47,6 +50,13 @@ impl CredentialChain {
             Caller::AwsSettings { profile: _, role } => {
                 let mut chain = inputs.chain()?;
                 chain.roles.extend(role.clone());
+                let account = target.registry.account().filter(|_| target.chosen_by.is_none());
+                if let Some(account) = account.filter(|_| inputs.env.setting(ROLE_FOR_TOKENS).is_some()) {
+                    chain.passed_over.push(format!(
+                        "{ROLE_FOR_TOKENS} has no effect without AWS_ECR_WEB_IDENTITY: \
+                         {ROLE_FOR_TOKENS}_{account} names the role for this account"
+                    ));
+                }
                 return Ok(chain);
             }
             Caller::AccountKeys { account, keys, role } => {

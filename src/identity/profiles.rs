@@ -82,6 +82,13 @@ impl Profiles {
         self.in_both(|file| file.named("sso-session", name.trim()))
     }
 
+    /// The credentials file, where it alone has the `[sso-session …]` section with this name.
+    pub(super) fn misplaced_sso_session(&self, name: &str) -> Option<String> {
+        let [config, credentials] = &self.files;
+        let has = |file: &SharedFile| file.named("sso-session", name.trim()).is_some();
+        (has(credentials) && !has(config)).then(|| credentials.name())
+    }
+
     /// A setting for a service in the `[services …]` section that a profile names.
     pub fn service_setting(&self, profile: &str, service: &str, key: &str) -> Option<&str> {
         let services = self.profile(profile)?.get("services")?;

@@ -268,6 +268,9 @@ fn a_variable_without_a_token_is_named() {
         let ran = helper(&aws, "env:ECR_ID_TOKEN").var("ECR_ID_TOKEN", value).get(HOST);
         contains(ran.error(), &["ECR_ID_TOKEN", "AWS_ECR_WEB_IDENTITY", "is not set", "id_tokens"]);
     }
+    let mut command = helper(&aws, "env:ECR_ID_TOKEN").command();
+    let ran = crate::process::run(command.arg("get").env("ECR_ID_TOKEN", ""), HOST);
+    contains(ran.error(), &["the variable ECR_ID_TOKEN", "it is empty"]);
     let helper = Helper::of(&aws);
     helper.write(
         CONFIG,

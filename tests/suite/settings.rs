@@ -672,3 +672,41 @@ fn values_of_a_profile_that_have_no_effect_are_said() {
     let report = helper.run(&["doctor", HOST], "").stdout;
     assert!(report.contains("AWS_EC2_METADATA_DISABLED is '1', neither true nor false, and has no effect"), "{report}");
 }
+
+/// It is for the tokens of CI jobs and service accounts alone.
+#[test]
+fn a_role_for_all_accounts_that_is_not_assumed_is_said() {
+    let aws = Aws::start();
+    let helper = |role: &str| {
+        let helper = Helper::without_registry(&aws).var("AWS_ECR_ROLE_ARN", role);
+        helper.run(&["doctor", HOST], "").stdout
+    };
+    let words =
+        "AWS_ECR_ROLE_ARN has no effect without AWS_ECR_WEB_IDENTITY: AWS_ECR_ROLE_ARN_111122223333 names the role";
+    let report = helper("arn:aws:iam::111122223333:role/R");
+    assert!(report.contains(words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
+    assert!(!helper("").contains("AWS_ECR_ROLE_ARN"));
+}
+
+/// The SDK for Go reads it there, but `aws sso login` does not.
+#[test]
+fn a_section_of_a_sign_in_in_the_credentials_file_is_named() {
+    let aws = Aws::start();
+    let session = "[sso-session corp]\nsso_start_url = u\nsso_region = eu-west-1\n";
+    let profile = "[default]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Pull\n";
+    let helper = || {
+        let helper = Helper::of(&aws).without_keys().var("HTTPS_PROXY", "http://127.0.0.1:1");
+        helper.write(".aws/config", profile);
+        helper.write(".aws/credentials", session);
+        helper
+    };
+    let line = helper().get(HOST).error().to_owned();
+    let words = "[sso-session corp] is in ";
+    assert!(line.contains(words) && line.contains("/.aws/credentials, where the AWS CLI does not read it"), "{line}");
+    assert!(line.contains("move it to the config file, and run 'aws sso login"), "{line}");
+    let signed_in = helper();
+    sign_in(&signed_in, "corp", "2099-01-01T00:00:00Z");
+    signed_in.get(HOST).password_for(HOST);
+    let report = signed_in.run(&["doctor", HOST], "").stdout;
+    assert!(report.contains(words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
+}

@@ -12,6 +12,7 @@ use super::super::profiles::Profile;
 use super::super::source_file::SourceFile;
 use super::sign_in::SignIn;
 use crate::error::Failure;
+use crate::input::Content;
 use crate::platform::aws_command;
 use crate::registry::Region;
 
@@ -67,6 +68,14 @@ impl Sso {
         let name = format!("{:x}.json", Sha1::digest(session.unwrap_or(&start_url)));
         let path = section.session_file(Path::new("sso/cache").join(name), "the sign-in")?;
         let file = SourceFile::read(&path, section.inputs.deadline)?;
+        if let Some(other) = session.and_then(|session| section.inputs.profiles.misplaced_sso_session(session)) {
+            let what = format!("{place} is in {other}, where the AWS CLI does not read it");
+            if matches!(file.content, Content::Absent) {
+                let sign_in = aws_command("sso login", section.name);
+                return Err(section.wrong(&what, &format!("move it to the config file, and run {sign_in}")));
+            }
+            section.inputs.pass_over(what);
+        }
         let (profile, session) = (section.name.to_owned(), session.map(str::to_owned));
         Ok(Some(Self { profile, session, region, account_id, role_name, file }))
     }

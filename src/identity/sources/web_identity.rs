@@ -161,7 +161,9 @@ impl IdentityToken {
             ))
         };
         let Some(value) = inputs.env.os(name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
-            return failed(Code::IdentityTokenMissing, "is not set");
+            let is_blank = inputs.env.os(name).is_some() || inputs.env.is_empty(name);
+            let why = if is_blank { "is not set to a token: it is empty" } else { "is not set" };
+            return failed(Code::IdentityTokenMissing, why);
         };
         match value
             .to_str()
