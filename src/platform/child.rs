@@ -76,6 +76,8 @@ pub enum Kill {
     Whole,
     /// What runs as this user: `sudo` goes on.
     OwnUser,
+    /// What was found in time.
+    Part,
     /// Nothing: the program has ended.
     Nothing,
 }
@@ -85,6 +87,7 @@ impl fmt::Display for Kill {
         f.write_str(match self {
             Self::Whole => "was stopped",
             Self::OwnUser => "what it runs as another user cannot be stopped and goes on",
+            Self::Part => "was stopped, though some of what it has started may go on",
             Self::Nothing => "what it has left running goes on",
         })
     }

@@ -4,13 +4,15 @@
 //!
 //! On Linux, a descendant has the program among its ancestors, or its parent has ended and the program's mark is in its environment:
 //! a service that was there before may start a job of its own with that environment. While the program is the only child, this process
-//! also becomes the parent of every descendant whose own parent ends, which shows those without the mark. Each is killed by a handle
-//! that was open before it was judged, since its id may go to another process. Where /proc is missing or
-//! is that of other processes, the program gets a process group of its own, which is killed. On Windows, a job object holds the program
-//! and its descendants. On macOS the program alone is killed.
+//! also becomes the parent of every descendant whose own parent ends, which shows those without the mark. Each is killed by a handle,
+//! since its id may go to another process. Where /proc is missing or is that of other processes, the program gets a process group of
+//! its own, which is killed. On Windows, a job object holds the program and its descendants. On macOS the program alone is killed.
+//!
 //! Then the terminal, where there is one, is set as before and goes back to the process group that had it, and so it is when the
-//! program ends by itself: it may have crashed at its prompt, or have answered and left it without echo.
+//! program fails, e.g. by a crash at its prompt.
 
+#[cfg(target_os = "linux")]
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 #[cfg(unix)]
@@ -31,7 +33,7 @@ use super::process::notice_children;
 #[cfg(unix)]
 use super::process::{heeded, on_signal};
 #[cfg(target_os = "linux")]
-use super::process_table::{Process, adopters, descendants, has_mark, kill_again_found, processes, shows_processes};
+use super::process_table::{Process, adopters, descendants, has_mark, processes, shows_processes};
 use super::random;
 #[cfg(unix)]
 use super::terminal_settings::TerminalSettings;
@@ -251,7 +253,7 @@ impl Running {
         let _ = (self, has_all_ended);
     }
 
-    /// Puts the terminal back after its end, if what is set there is of this program.
+    /// Puts the terminal back after a failure.
     fn leave_terminal(&mut self, status: ExitStatus) {
         #[cfg(unix)]
         if let Some(terminal) = self.terminal.clone() {
@@ -269,12 +271,12 @@ impl Running {
         }
         let started = std::time::Instant::now();
         let mut is_all = true;
-        let mut killed = std::collections::HashSet::new();
+        let mut killed = HashSet::new();
         for _ in 0..MOST_ROUNDS {
             if started.elapsed() > LONGEST_CHASE {
                 break;
             }
-            let results = kill_again_found(&self.family(processes()), |all| self.family(all));
+            let results: Vec<_> = self.family().iter().map(|process| (process.pid, process.kill())).collect();
             is_all = results.iter().all(|(_, result)| *result != Err(Errno::PERM));
             if results.iter().all(|(_, result)| *result == Err(Errno::PERM)) {
                 break;
@@ -303,30 +305,32 @@ impl Running {
         rustix::process::kill_process(self.pid, Signal::KILL) != Err(Errno::PERM)
     }
 
-    /// The program and its descendants among these processes and those that they have started, without those that have ended and wait
-    /// for their parents: children of children, and orphans that have the mark or that nobody else has left.
+    /// The program and its descendants, without those that have ended and wait for their parents: children of children, and orphans that
+    /// have the mark or that nobody else has left.
     #[cfg(target_os = "linux")]
-    fn family(&self, mut all: Vec<Process>) -> Vec<Pid> {
+    fn family(&self) -> Vec<Process> {
         let own = getpid();
-        let mut family = if self.status.is_some() { Vec::new() } else { descendants(self.pid) };
-        if self.has_orphans {
-            family.extend(descendants(own).into_iter().filter(|pid| *pid != own));
-        }
-        family.retain(|pid| !all.iter().any(|process| process.pid == *pid && process.has_ended));
+        let mut all = processes();
+        // Those that have been started meanwhile, or that the look at all did not reach.
+        let mut known: HashSet<Pid> = all.iter().map(|process| process.pid).collect();
+        let roots = [(self.status.is_none(), self.pid), (self.has_orphans, own)];
+        let more = roots.into_iter().filter(|(is_root, _)| *is_root).flat_map(|(_, root)| descendants(root));
+        all.extend(more.filter(|process| known.insert(process.pid)));
         all.retain(|process| !process.has_ended);
         let adopters = adopters();
-        let is_own = |process: &Process| self.has_orphans && process.parent == Some(own);
-        let is_marked = |process: &Process| {
-            process.parent.is_some_and(|parent| adopters.contains(&parent)) && has_mark(process.pid, &self.mark)
+        let is_first = |process: &Process| {
+            self.status.is_none() && process.pid == self.pid
+                || self.has_orphans && process.parent == Some(own)
+                || process.parent.is_some_and(|parent| adopters.contains(&parent)) && has_mark(process.pid, &self.mark)
         };
-        let belongs = |process: &&Process| !family.contains(&process.pid) && (is_own(process) || is_marked(process));
-        let more: Vec<Pid> = all.iter().filter(belongs).map(|process| process.pid).collect();
-        family.extend(more);
+        let (mut family, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_first);
+        let mut children: HashMap<Option<Pid>, Vec<Process>> = HashMap::new();
+        for other in others {
+            children.entry(other.parent).or_default().push(other);
+        }
         let mut next = 0;
-        while let Some(&parent) = family.get(next) {
-            let children = all.iter().filter(|process| process.parent == Some(parent)).map(|process| process.pid);
-            let new: Vec<Pid> = children.filter(|pid| !family.contains(pid)).collect();
-            family.extend(new);
+        while let Some(parent) = family.get(next) {
+            family.extend(children.remove(&Some(parent.pid)).unwrap_or_default());
             next += 1;
         }
         family

@@ -1,6 +1,5 @@
 //! The processes of this machine, as Linux shows them in /proc (proc(5)).
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -23,48 +22,39 @@ pub(super) struct Process {
     group: Option<Pid>,
     /// Whether it waits for its parent to take notice.
     pub(super) has_ended: bool,
+    /// When it began, in the system's ticks since the boot: another process with its id has begun later.
+    began: u64,
+}
+
+impl Process {
+    /// Kills it by a handle that is open while its beginning shows that it is still the same one: an id goes to another process as soon
+    /// as the first one has ended. Where the kernel has no handles (before Linux 5.3), a filter of system calls forbids them or no more
+    /// files may be open, the id remains.
+    pub(super) fn kill(&self) -> Result<(), Errno> {
+        let handle = pidfd_open(self.pid, PidfdFlags::empty());
+        if process(self.pid).is_none_or(|now| now.began != self.began) {
+            return Err(Errno::SRCH);
+        }
+        match handle.and_then(|handle| pidfd_send_signal(handle, Signal::KILL)) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(_) => kill_process(self.pid, Signal::KILL),
+        }
+    }
 }
 
 /// A process and its descendants as far as their parents live, which takes no look at the other processes of the machine.
-pub(super) fn descendants(root: Pid) -> Vec<Pid> {
+pub(super) fn descendants(root: Pid) -> Vec<Process> {
     const MOST: usize = 1000;
-    let mut found = vec![root];
+    let mut found = Vec::from_iter(process(root));
     let mut next = 0;
-    while let Some(parent) = found.get(next).filter(|_| found.len() < MOST) {
+    while let Some(parent) = found.get(next).map(|process| process.pid).filter(|_| found.len() < MOST) {
         let id = parent.as_raw_nonzero();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        found.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
+        let children = children.split_whitespace().filter_map(|child| process(Pid::from_raw(child.parse().ok()?)?));
+        found.extend(children.filter(|child| child.parent == Some(parent)));
         next += 1;
     }
     found
-}
-
-/// Kills those of these processes that a second look finds again among them. The handles were open before it, so that what it judges is
-/// what is killed: an id goes to another process as soon as the first one has ended. Where the kernel has no handles (before Linux 5.3) or a
-/// filter of system calls forbids them, the ids remain.
-pub(super) fn kill_again_found(
-    found: &[Pid],
-    look: impl FnOnce(Vec<Process>) -> Vec<Pid>,
-) -> Vec<(Pid, Result<(), Errno>)> {
-    let open = |pid: &Pid| (*pid, pidfd_open(*pid, PidfdFlags::empty()));
-    let mut handles: Vec<_> = found.iter().map(open).collect();
-    let is_full = |(_, handle): &(Pid, Result<_, Errno>)| matches!(handle, Err(Errno::MFILE | Errno::NFILE));
-    // The look opens files too. What is left is for the next time.
-    if let Some(full) = handles.iter().position(is_full) {
-        handles.truncate((full / 2).max(1));
-    }
-    let again = look(handles.iter().filter_map(|(pid, _)| process(*pid)).collect());
-    let kill = |(pid, handle): (Pid, Result<OwnedFd, Errno>)| {
-        let by_handle = |handle| pidfd_send_signal(handle, Signal::KILL);
-        let is_found = again.contains(&pid);
-        let result = if is_found { handle.and_then(by_handle) } else { Err(Errno::SRCH) };
-        let result = result.or_else(|error| match error {
-            Errno::SRCH => Err(error),
-            _ => kill_process(pid, Signal::KILL),
-        });
-        (pid, result)
-    };
-    handles.into_iter().map(kill).collect()
 }
 
 /// Every process.
@@ -79,18 +69,6 @@ pub(super) fn may_live(group: Pid) -> bool {
     let started = Instant::now();
     let is_member = |process: &Process| process.group == Some(group) && !process.has_ended;
     !shows_processes() || each_process().any(|process| is_member(&process) || started.elapsed() > LONGEST_LOOK)
-}
-
-/// Whether another process of this program, none of its ancestors, is in the same process group, or may be so.
-pub(super) fn has_sibling() -> bool {
-    let started = Instant::now();
-    let lineage: Vec<Process> = lineage().collect();
-    let Some(own) = lineage.first() else { return false };
-    let is_sibling = |other: &Process| {
-        let is_same = other.group == own.group && other.name == own.name && !other.has_ended;
-        is_same && lineage.iter().all(|ancestor| ancestor.pid != other.pid)
-    };
-    each_process().any(|process| is_sibling(&process) || started.elapsed() > LONGEST_LOOK)
 }
 
 fn each_process() -> impl Iterator<Item = Process> {
@@ -109,8 +87,9 @@ fn process(pid: Pid) -> Option<Process> {
     let mut id = || fields.next()?.parse().ok();
     let (parent, group) = (Pid::from_raw(id()?), Pid::from_raw(id()?));
     // The state is that of the first thread. Others may go on without it.
-    let has_ended = is_zombie && fields.nth(14)?.parse::<u32>().is_ok_and(|threads| threads < 2);
-    Some(Process { pid, name: name.to_owned(), parent, group, has_ended })
+    let has_ended = fields.nth(14)?.parse::<u32>().is_ok_and(|threads| threads < 2) && is_zombie;
+    let began = fields.nth(1)?.parse().ok()?;
+    Some(Process { pid, name: name.to_owned(), parent, group, has_ended, began })
 }
 
 /// This process and its ancestors, as far as the system shows them.
@@ -154,26 +133,16 @@ pub(super) fn has_mark(pid: Pid, mark: &str) -> bool {
 mod tests {
     use std::process::Command;
 
-    use super::{Errno, Pid, Process, kill_again_found};
+    use super::{Errno, Pid, Process, process};
 
     #[test]
-    fn what_is_killed_is_looked_at_while_a_handle_is_open() {
+    fn another_process_with_the_id_of_one_that_has_ended_is_not_killed() {
         let mut child = Command::new("sleep").arg("30").spawn().expect("a program");
-        let pid = Pid::from_child(&child);
-        let handles = || {
-            let open = std::fs::read_dir("/proc/self/fd").expect("files").flatten();
-            open.filter_map(|file| std::fs::read_link(file.path()).ok())
-                .filter(|file| file.to_string_lossy().contains("pidfd"))
-                .count()
-        };
-        let before = handles();
-        let look = |all: Vec<Process>| {
-            assert!(handles() > before && all.iter().any(|process| process.pid == pid));
-            Vec::new()
-        };
-        assert_eq!(kill_again_found(&[pid], look), [(pid, Err(Errno::SRCH))]);
-        assert!(child.try_wait().expect("a state").is_none(), "the second look has not found it");
-        assert_eq!(kill_again_found(&[pid], |_| vec![pid]), [(pid, Ok(()))]);
+        let now = process(Pid::from_child(&child)).expect("a process");
+        let ended = Process { began: now.began - 1, ..process(now.pid).expect("a process") };
+        assert_eq!(ended.kill(), Err(Errno::SRCH));
+        assert!(child.try_wait().expect("a state").is_none(), "it is another one");
+        assert_eq!(now.kill(), Ok(()));
         assert!(!child.wait().expect("an end").success());
     }
 }

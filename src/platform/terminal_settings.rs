@@ -32,30 +32,24 @@ impl TerminalSettings {
             && in_background(|| tcsetpgrp(&self.terminal, self.foreground)).is_some_and(|result| result.is_ok())
     }
 
-    /// Restores it after a program has ended by itself. One that has succeeded has probably changed nothing: what is set now may be
-    /// of the prompt of another program, which another process of this program runs.
+    /// Restores it after a program that has failed. One that has answered has put back what it has changed: another setting may be that
+    /// of a prompt that somebody else shows meanwhile, and a password typed there must not be seen.
     pub(super) fn leave(&self, status: ExitStatus) {
-        #[cfg(target_os = "linux")]
-        let is_alone = || !super::process_table::has_sibling();
-        #[cfg(not(target_os = "linux"))]
-        let is_alone = || true;
-        let was_for_typing = self.settings.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON);
-        if !status.success() || was_for_typing && self.is_changed() && is_alone() {
-            self.restore();
-        } else {
+        if status.success() {
             self.give_back();
+        } else {
+            self.restore();
         }
     }
 
-    fn is_changed(&self) -> bool {
-        tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes)
-    }
-
     /// Gives it back too. Where it was given back or is this process's own, puts the settings back if another echo or mode is set,
-    /// without what was typed for the program. Others that have it set it themselves.
+    /// without what was typed for the program. Others that have it set it themselves, and who had it without echo before, e.g. a prompt
+    /// of another program, may have put it back since.
     pub(super) fn restore(&self) {
         let is_own = self.give_back() || tcgetpgrp(&self.terminal) == Ok(getpgrp());
-        if is_own && self.is_changed() {
+        let was_for_typing = self.settings.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON);
+        let is_changed = || tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes);
+        if is_own && was_for_typing && is_changed() {
             let _ = in_background(|| tcsetattr(&self.terminal, OptionalActions::Flush, &self.settings));
         }
     }

@@ -642,10 +642,46 @@ fn a_time_out_ends_the_descendants_by_handles_where_the_system_has_them() {
             let is_killed_by_id = trace.contains(&format!("kill({pid}, SIGKILL"));
             assert_eq!(is_killed_by_id, failure.is_some(), "{name} ({pid}): {trace}");
             if failure.is_none() {
-                let (_, rest) = trace.split_once(&format!("pidfd_open({pid},")).expect("a handle");
+                let (_, rest) = trace
+                    .split_once(&format!("pidfd_open({pid},"))
+                    .unwrap_or_else(|| panic!("a handle of {name} ({pid}): {trace}"));
                 assert!(rest.contains("pidfd_send_signal("), "{name} ({pid}): {trace}");
             }
         }
+    }
+}
+
+/// Each look at one takes time and opens files.
+#[test]
+fn many_descendants_end_at_a_time_out_or_the_answer_says_that_some_go_on() {
+    if missing(&["python3"]).is_some() {
+        return skip("many descendants", "python3 is missing");
+    }
+    for (count, files) in [(2000, None), (20, Some(22)), (20, Some(23)), (20, Some(24))] {
+        let helper = Helper::bare().var("AWS_ECR_TIMEOUT", "6s");
+        let fork = "import os, signal, sys\nfor _ in range(int(sys.argv[1])):\n if not os.fork(): signal.pause()\n\
+                    open(os.environ['HOME'] + '/group', 'w').write(str(os.getpgrp()))\nsignal.pause()\n";
+        let fork = helper.write("fork.py", fork);
+        let helper = with_process(helper, &format!("exec setsid python3 {} {count}\n", fork.display()));
+        let limits = files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
+        let mut command = helper.tool("sh");
+        command.args(["-c", &format!("{limits}exec \"$0\" get")]).arg(program());
+        let ran = crate::process::run(&mut command, HOST);
+        let error = ran.error();
+        // What else is open, such as a pipe of a build, counts too.
+        if files.is_some() && error.contains("E-SYSTEM-LIMITS") {
+            continue;
+        }
+        assert!(error.contains("' did not answer in time and was stopped"), "{count} {files:?}: {ran:?}");
+        let group = pid_in(&helper, "group");
+        let lives =
+            || Command::new("pgrep").args(["-g", &group]).stdout(Stdio::null()).status().expect("pgrep").success();
+        if error.contains("may go on") {
+            assert!(count > 1000, "{ran:?}");
+            let group = nix::unistd::Pid::from_raw(group.trim().parse().expect("a group"));
+            let _ = nix::sys::signal::killpg(group, Signal::SIGKILL);
+        }
+        wait_until(&format!("{count} descendants with {files:?} files end"), SOON, || !lives());
     }
 }
 
@@ -939,20 +975,19 @@ fn a_program_that_is_killed_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_program_that_ends_leaves_the_terminal_as_it_was() {
+fn a_program_that_fails_leaves_the_terminal_as_it_was() {
     if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
         return skip("the settings of the terminal", "script or stty is missing");
     }
     let aws = Aws::start();
     let keys = "echo '{\"Version\":1,\"AccessKeyId\":\"AKIAP\",\"SecretAccessKey\":\"s\"}'";
-    for (kind, host, then) in [
-        ("process", HOST, "kill -SEGV $$"),
-        ("process", HOST, "sh -c 'kill -KILL $$'; exit"),
-        ("process", HOST, "exit 1"),
-        ("fallback", "images.example.com", "exit 1"),
-        // An answer does not show the next command that is typed either.
-        ("process", HOST, keys),
-        ("fallback", "images.example.com", "echo '{\"Username\":\"u\",\"Secret\":\"s\"}'"),
+    for (kind, host, then, is_restored) in [
+        ("process", HOST, "kill -SEGV $$", true),
+        ("process", HOST, "sh -c 'kill -KILL $$'; exit", true),
+        ("process", HOST, "exit 1", true),
+        ("fallback", "images.example.com", "exit 1", true),
+        // It has put them back itself, or another one has changed them.
+        ("process", HOST, keys, false),
     ] {
         let helper = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url());
         let helper = with_program(helper, kind, &format!("stty -echo </dev/tty\n{then}\n"));
@@ -962,7 +997,43 @@ fn a_program_that_ends_leaves_the_terminal_as_it_was() {
         let mut command = helper.tool("script");
         let ran = crate::process::run(command.args(["-qc", &format!("sh {}", run.display()), "/dev/null"]), "");
         let settings = |name| fs::read_to_string(helper.home().join(name)).expect("settings");
-        assert_eq!(settings("after"), settings("before"), "{kind} {then}: {ran:?}");
+        assert_eq!(settings("after") == settings("before"), is_restored, "{kind} {then}: {ran:?}");
+    }
+}
+
+/// The second one finds the terminal without echo, since the first one asks.
+#[test]
+fn two_prompts_of_which_neither_is_answered_leave_the_terminal_as_it_was() {
+    if lacks_kernel("terminals") || missing(&["script", "stty"]).is_some() {
+        return skip("the settings of the terminal", "script or stty is missing");
+    }
+    for (first, second) in [("2s", "4s"), ("5s", "2s")] {
+        let helper = Helper::bare();
+        // Processes of their own: the second get would wait for the first one.
+        let profile = |name: &str| {
+            let ask = format!("stty -echo </dev/tty\n: >\"$HOME/asks{name}\"\nsleep 30\n");
+            let path = helper.write(name, &ask);
+            format!("[profile {name}]\ncredential_process = sh {}\n", path.display())
+        };
+        helper.write(".aws/config", &[first, second].map(profile).concat());
+        let host = helper.write("host", HOST);
+        let get = |time: &str| {
+            let (program, host) = (program(), host.display());
+            let get = format!("AWS_PROFILE={time} AWS_ECR_TIMEOUT={time} {} get <{host}", program.display());
+            format!("{get} >\"$HOME/answer{time}\" &\nuntil [ -e \"$HOME/asks{time}\" ]; do sleep 0.01; done\n")
+        };
+        let settings = |name| format!("stty -a >\"$HOME/{name}\"\n");
+        let run = [settings("before"), get(first), get(second), "wait\n".to_owned(), settings("after")].concat();
+        let run = helper.write("run", &run);
+        let mut command = helper.tool("timeout");
+        let ran = crate::process::run(
+            command.args(["30", "script", "-qc", &format!("sh {}", run.display()), "/dev/null"]),
+            "",
+        );
+        for time in [first, second] {
+            assert!(pid_in(&helper, &format!("answer{time}")).contains("was stopped"), "{ran:?}");
+        }
+        assert_eq!(pid_in(&helper, "after"), pid_in(&helper, "before"), "{first} {second}: {ran:?}");
     }
 }
 
