@@ -12,12 +12,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-
-use hyper_util::client::legacy::connect::dns::Name;
-use tower_service::Service;
 
 /// The addresses of a host name, with any port.
 pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
@@ -50,7 +45,7 @@ impl fmt::Display for NameError {
 
 impl Error for NameError {}
 
-/// The resolver of hyper-util's connector. Clones share the names that it waits for.
+/// The resolver for connections. Clones share the names that it waits for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resolver(Arc<Mutex<BTreeSet<String>>>);
 
@@ -60,28 +55,15 @@ impl Resolver {
         self.names(|names| names.contains(name))
     }
 
+    pub(super) async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, NameError> {
+        self.names(|names| names.insert(name.to_owned()));
+        let found = look_up(name).await;
+        self.names(|names| names.remove(name));
+        found
+    }
+
     fn names<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = NameError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, NameError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NameError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.clone();
-        Box::pin(async move {
-            resolver.names(|names| names.insert(name.as_str().to_owned()));
-            let found = look_up(name.as_str()).await;
-            resolver.names(|names| names.remove(name.as_str()));
-            Ok(found?.into_iter())
-        })
     }
 }
 

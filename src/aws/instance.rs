@@ -184,7 +184,7 @@ impl Service<'_> {
         }
         let at = self.context.last.authority();
         let why = match error {
-            TransportError::SlowConnection => format!("nothing answers at {at}"),
+            TransportError::SlowConnection(_) => format!("nothing answers at {at}"),
             error => format!("{at}: {error}"),
         };
         self.context.no_credentials(&format!("no instance metadata service ({why})"), None)

@@ -118,6 +118,47 @@ fn what_is_in_place_of_the_files_of_etc_is_neither_waited_for_nor_read_without_e
     }
 }
 
+/// An interface VPC endpoint has an address in each zone: those of a zone that is down drop packets.
+#[test]
+fn addresses_that_do_not_answer_leave_time_for_the_others() {
+    let Some(names) = Names::start("addresses that do not answer") else { return };
+    let silent: Vec<String> = (1..=7).map(|last| format!("169.254.9.{last}")).collect();
+    let neighbours: Vec<String> =
+        silent.iter().map(|address| format!("ip neigh add {address} lladdr 02:00:00:00:00:01 dev silent")).collect();
+    let ran = output(names.network.command("sh").args(["-ec", &neighbours.join("\n")]));
+    assert!(ran.status.success(), "{ran:?}");
+    let listed = |addresses: &[&str]| {
+        let lines: Vec<String> = addresses.iter().map(|address| format!("{address} api.corp.test\n")).collect();
+        names.write("hosts", &lines.concat());
+        names.helper("api.corp.test").var("AWS_MAX_ATTEMPTS", "1")
+    };
+    let silent: Vec<&str> = silent.iter().map(String::as_str).collect();
+    for count in [1, 7] {
+        for good in ["127.83.0.1", "::1"] {
+            best_of_three(Duration::from_secs(3), || {
+                let ran = listed(&[&silent[..count], &[good]].concat()).get(HOST);
+                ran.password_for(HOST);
+                ran.took
+            });
+        }
+    }
+    // No route leads to the second.
+    listed(&[silent[0], "10.255.255.1", "127.83.0.1"]).get(HOST).password_for(HOST);
+    let ran = listed(&[silent[0]]).get(HOST);
+    assert!(ran.error().contains("cannot reach api.corp.test:8123: it does not answer"), "{ran:?}");
+    let ran = listed(&silent[..2]).get(HOST);
+    assert!(
+        ran.error().contains("cannot reach api.corp.test:8123: none of 2 addresses accepts a connection"),
+        "{ran:?}"
+    );
+    // The same for a proxy.
+    let ran = listed(&silent[..2]).var("HTTP_PROXY", "http://api.corp.test:8123");
+    let ran = ran.var("AWS_ENDPOINT_URL", "http://other.test").get(HOST);
+    assert!(ran.error().contains("none of 2 addresses accepts a connection"), "{ran:?}");
+    let proxied = listed(&[silent[0], "127.83.0.1"]).var("HTTP_PROXY", "http://api.corp.test:8123");
+    proxied.var("AWS_ENDPOINT_URL", "http://other.test").get(HOST).password_for(HOST);
+}
+
 #[test]
 fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
     let Some(names) = Names::start("names") else { return };

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
 
 use crate::aws::dns::NameError;
-use crate::aws::sdk_error::{causes, chain};
+use crate::aws::sdk_error::chain;
 use crate::error::system_limit;
 
 /// Why a request got no answer.
@@ -22,8 +22,8 @@ pub(in crate::aws) enum TransportError {
     SlowName,
     /// No connection: refused, reset, no route.
     Connect(io::Error),
-    /// No connection within the time limit.
-    SlowConnection,
+    /// No connection within the time limit, with the number of addresses that were tried: 0 once one has accepted.
+    SlowConnection(usize),
     /// A connection, but no answer within the time limit.
     SlowAnswer,
     /// TLS failed, e.g. over the server's certificate.
@@ -45,22 +45,15 @@ pub(in crate::aws) enum TransportError {
 }
 
 impl TransportError {
-    /// Classifies an error of hyper-util's connector by its causes.
-    pub(super) fn from_connecting(error: &(dyn Error + 'static)) -> Self {
-        let text = causes(error);
-        if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<NameError>())
-            && system_limit(&text).is_none()
-        {
-            return match error {
-                NameError::Unknown(_) => Self::UnknownName,
-                NameError::Failed(why) => Self::NameServer(why.clone()),
-                NameError::Late => Self::SlowName,
-            };
+    /// Where a limit of the system is the reason, that is what the error says.
+    pub(super) fn from_name(error: NameError) -> Self {
+        let text = error.to_string();
+        match error {
+            _ if system_limit(&text).is_some() => Self::Connect(io::Error::other(text)),
+            NameError::Unknown(_) => Self::UnknownName,
+            NameError::Failed(why) => Self::NameServer(why),
+            NameError::Late => Self::SlowName,
         }
-        Self::Connect(match chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
-            Some(error) => io::Error::new(error.kind(), error.to_string()),
-            None => io::Error::other(text),
-        })
     }
 
     /// Whether it is not known whether the name has an address.
@@ -123,7 +116,8 @@ impl fmt::Display for TransportError {
                 f.write_str("connection refused")
             }
             Self::Connect(error) => error.fmt(f),
-            Self::SlowConnection | Self::SlowAnswer => f.write_str("it does not answer"),
+            Self::SlowConnection(tried @ 2..) => write!(f, "none of {tried} addresses accepts a connection"),
+            Self::SlowConnection(_) | Self::SlowAnswer => f.write_str("it does not answer"),
             Self::Tls(rustls::Error::InvalidMessage(_)) => {
                 f.write_str("what is there does not speak TLS; its URL may have to begin with http://")
             }
@@ -147,7 +141,7 @@ impl From<TransportError> for ConnectorError {
     /// proxy's refusal are neither: a retry gets the same answer.
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::SlowName | TransportError::SlowConnection | TransportError::SlowAnswer => {
+            TransportError::SlowName | TransportError::SlowConnection(_) | TransportError::SlowAnswer => {
                 Self::timeout(error.into())
             }
             TransportError::BadRequest(_) | TransportError::BadProxy(..) => Self::user(error.into()),

@@ -30,11 +30,9 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::connect::HttpConnector as Tcp;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::dns::Resolver;
 use super::tls::Trust;
 use crate::env::Env;
 use crate::error::Failure;
@@ -68,7 +66,6 @@ pub(super) struct Network(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     trust: Trust,
-    tcp: Tcp<Resolver>,
     proxies: Proxies,
     last: LastRequest,
     /// A connection that is opened before there is a request for it.
@@ -96,11 +93,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Network {
     /// A client that uses the proxies of `env`, and keeps account of its requests in `last`.
     pub(super) fn new(env: &Env, trust: Trust, last: LastRequest) -> Self {
-        let mut tcp = Tcp::new_with_resolver(last.resolver.clone());
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
         let (preconnect, kept) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { trust, tcp, proxies: Proxies::from_env(env), last, preconnect, kept }))
+        Self(Arc::new(Shared { trust, proxies: Proxies::from_env(env), last, preconnect, kept }))
     }
 
     /// Reads the certificates that TLS connections will need.
