@@ -38,13 +38,7 @@ impl Exchange {
     /// The route of a request for `target`. Sends nothing.
     pub fn route(&self, target: &Target, identity: &Arc<Identity>, deadline: Instant) -> Result<Route, Failure> {
         self.step(target, identity, deadline, |context| async move {
-            let uri = context.endpoint.resolve(&context.target).await.ok_or_else(|| {
-                Failure::new(
-                    Code::NoEndpoint,
-                    format!("there is no endpoint for these settings in {}", context.target.registry.region()),
-                    "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
-                )
-            })?;
+            let uri = context.endpoint.resolve(&context.target).await.ok_or_else(|| context.no_endpoint())?;
             if uri.scheme_str() == Some("https") {
                 context.network.read_certificates().await;
                 context.network.trust_failure().map_or(Ok(()), Err)?;

@@ -20,6 +20,9 @@ const BOOLEANS: [(&str, &str); 4] = [
 /// The variable of which the SDK for Go, too, takes any other value for false.
 const LENIENT: &str = "AWS_EC2_METADATA_DISABLED";
 
+/// The variables that are numbers, without which the usual ones count.
+const NUMBERS: [&str; 3] = ["AWS_MAX_ATTEMPTS", "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"];
+
 /// The longest value that is shown, in bytes: a longer one may be a secret in the wrong place.
 const LONGEST: usize = 5;
 
@@ -44,7 +47,11 @@ pub(super) fn passed_over(env: &Env, profiles: &Profiles, selected: &Selected) -
     });
     let duration = setting("duration_seconds").filter(|(_, value)| value.parse::<u32>().is_err());
     let duration = duration.map(|(place, value)| describe(&place, value, "no number"));
-    let clauses = variable.into_iter().chain(keys).chain(duration);
+    let numbers = NUMBERS.iter().filter_map(|name| {
+        let value = env.text(name).filter(|value| !value.trim().parse().is_ok_and(|number: f64| number > 0.0))?;
+        Some(describe(name, value, "no number above 0"))
+    });
+    let clauses = variable.into_iter().chain(numbers).chain(keys).chain(duration);
     clauses.map(|clause| format!("{clause}, and has no effect")).collect()
 }
 

@@ -361,6 +361,18 @@ fn the_region_of_sts_is_named_where_it_refuses() {
     }
 }
 
+/// The SDKs refuse FIPS beside a URL, and send nothing, so there is no answer either.
+#[test]
+fn settings_that_lead_to_no_endpoint() {
+    let aws = Aws::start();
+    for (name, host) in [("AWS_USE_FIPS_ENDPOINT", HOST), ("AWS_USE_DUALSTACK_ENDPOINT", HOST)] {
+        let line = Helper::of(&aws).var(name, "true").get(host).error().to_owned();
+        assert!(line.contains("there is no endpoint for these settings in us-east-1: Invalid Configuration"), "{line}");
+        assert!(line.contains(name) && !line.contains("answer") && !line.contains("portal"), "{line}");
+    }
+    assert_eq!(aws.count(), 0);
+}
+
 #[test]
 fn an_endpoint_that_cannot_be_reached() {
     let helper = Helper::of(&Aws::start());

@@ -668,9 +668,14 @@ fn values_of_a_profile_that_have_no_effect_are_said() {
         let report = helper.run(&["doctor", HOST], "").stdout;
         assert!(report.contains(&words) && report.contains("W-SETTING-PASSED-OVER"), "{report}");
     }
-    let helper = Helper::of(&aws).var("AWS_EC2_METADATA_DISABLED", "1").var("HTTPS_PROXY", "http://127.0.0.1:1");
-    let report = helper.run(&["doctor", HOST], "").stdout;
-    assert!(report.contains("AWS_EC2_METADATA_DISABLED is '1', neither true nor false, and has no effect"), "{report}");
+    for (name, value, words) in [
+        ("AWS_EC2_METADATA_DISABLED", "1", "is '1', neither true nor false, and has no effect"),
+        ("AWS_MAX_ATTEMPTS", "two", "is 'two', no number above 0, and has no effect"),
+        ("AWS_METADATA_SERVICE_TIMEOUT", "5s", "is '5s', no number above 0, and has no effect"),
+    ] {
+        let report = Helper::without_registry(&aws).var(name, value).run(&["doctor", HOST], "").stdout;
+        assert!(report.contains(&format!("{name} {words}")), "{report}");
+    }
 }
 
 /// It is for the tokens of CI jobs and service accounts alone.

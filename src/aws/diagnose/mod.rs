@@ -29,7 +29,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::context::Context;
-use super::sdk_error::{Refusal, causes, refusal};
+use super::sdk_error::{Refusal, causes, chain, refusal};
 use crate::code::Code;
 use crate::config::Role;
 use crate::error::{Failure, one_line};
@@ -216,8 +216,21 @@ impl Context {
                 "sign in again, and check the profile for characters that do not belong there",
             );
         }
+        if self.last.authority().is_empty() {
+            let why = chain(error).last().map(ToString::to_string).unwrap_or_default();
+            return self.no_endpoint().quoting(&one_line(&why));
+        }
         Failure::new(Code::AnswerInvalid, format!("{answer} cannot be read"), self.check(PORTAL))
             .quoting(&one_line(&causes(error)))
+    }
+
+    /// The failure for settings that lead to no endpoint, e.g. FIPS beside a URL.
+    pub(super) fn no_endpoint(&self) -> Failure {
+        Failure::new(
+            Code::NoEndpoint,
+            format!("there is no endpoint for these settings in {}", self.target.registry.region()),
+            "check AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the endpoint URL that is set",
+        )
     }
 
     /// The advice to check `rest`, and the setting that the endpoint of the last request comes from, if one does.
