@@ -45,6 +45,8 @@ pub struct AuthFile {
     pub stops_docker: Option<&'static str>,
     /// The file has no text, or does not exist.
     pub is_blank: bool,
+    /// What is wrong with a text behind the object, which docker does not read.
+    pub text_behind: Option<String>,
 }
 
 /// A file with the state in which it was read.
@@ -79,8 +81,14 @@ impl AuthFile {
         let read = |members: Members<'_>| {
             if is_old { Ok(Self::old(members.0.into_iter().collect())) } else { Self::new(&members) }
         };
-        match parse(&text).and_then(read) {
-            Ok(file) => Ok(Arc::new(Self { path, is_blank: bytes.trim_ascii().is_empty(), ..file })),
+        let mut text_behind = None;
+        let parsed = parse(&text).or_else(|what| {
+            let first = serde_json::Deserializer::from_str(&text).into_iter().next();
+            text_behind = Some(what.clone());
+            first.and_then(Result::ok).ok_or(what)
+        });
+        match parsed.and_then(read) {
+            Ok(file) => Ok(Arc::new(Self { path, is_blank: bytes.trim_ascii().is_empty(), text_behind, ..file })),
             Err(what) => Err(invalid(env, &path, format!("{}: {what}", path.display()))),
         }
     }

@@ -172,7 +172,8 @@ const EXIT_STATUS: &[(&str, &str)] = &[
 
 const CODES: &str = "The line of a failure ends with its code in brackets, in the answer and in the log; doctor shows a code beside each \
                      finding, in brackets and in JSON. Codes stay the same from version to version; E marks a problem that fails a \
-                     pull, W one that does not. A finding about one client is a warning while another client calls the helper.";
+                     pull, W one that does not. A finding about one client is a warning while another client calls the helper, \
+                     unless the client cannot read its settings.";
 
 const REPORT: &str = "doctor --json prints one object. Its schema, in JSON Schema, is doctor-report.schema.json beside this program's \
                       README: schema, version, ok, summary (ok, warnings, failed), checks, registries and environment. A check has \

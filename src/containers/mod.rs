@@ -19,7 +19,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, invalid};
+use crate::client_config::{self, AuthFile, DOCKERCFG, HELPER_NAME, Lookup, Members, invalid};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::input::closed_dir;
@@ -87,13 +87,31 @@ pub fn reads_auth_files(env: &Env) -> bool {
         .is_ok_and(|helpers| helpers.iter().any(|helper| helper.name == AUTH_FILES))
 }
 
-/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is blank.
-fn read(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
+/// Reads a file with passwords. Unlike docker, these programs fail on a file that exists and is blank, and on text behind the object.
+pub fn read(env: &Env, path: PathBuf) -> Result<Arc<AuthFile>, Failure> {
     let file = AuthFile::read(env, path)?;
-    if file.is_blank && file.path.is_file() {
-        return Err(invalid(env, &file.path, format!("{} is empty, which is not JSON", file.path.display())));
-    }
-    Ok(file)
+    let shown = file.path.display();
+    let what = match &file.text_behind {
+        Some(what) => format!("{shown}: {what}"),
+        None if file.is_blank && file.path.is_file() => format!("{shown} is empty, which is not JSON"),
+        None => return Ok(file),
+    };
+    Err(invalid(env, &file.path, what))
+}
+
+/// Fails where the programs refuse every image, since the policy for signatures (containers-policy.json(5)) is no policy.
+pub fn check_policy(env: &Env) -> Result<(), Failure> {
+    let Some(path) = program(env).and_then(|_| registries_conf::policy(env, Rules::installed(env).era)) else {
+        return Ok(());
+    };
+    let text = client_config::text(env, &path)?;
+    let has_default = |members: Members<'_>| members.0.iter().any(|(name, _)| name == "default");
+    let why = match client_config::parse(&text).map(has_default) {
+        Ok(true) => return Ok(()),
+        Ok(false) => "it has no 'default'".to_owned(),
+        Err(what) => what,
+    };
+    Err(invalid(env, &path, format!("{}: {why}, so podman and buildah refuse every image", path.display())))
 }
 
 /// Returns the hosts for which a client is to call the helper, by the files of all clients, sorted: those of the entries that name it,

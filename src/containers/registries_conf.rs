@@ -51,6 +51,13 @@ fn user_dir(env: &Env, era: Era) -> Option<PathBuf> {
     }
 }
 
+/// Returns the file with the policy for signatures, if there is one.
+pub(super) fn policy(env: &Env, era: Era) -> Option<PathBuf> {
+    let shared = (era == Era::From6).then_some(SHARED);
+    let dirs = user_dir(env, era).into_iter().chain([SYSTEM].into_iter().chain(shared).map(PathBuf::from));
+    dirs.map(|dir| dir.join("policy.json")).find(|path| path.exists())
+}
+
 /// Returns the drop-in of the user that setup writes.
 pub fn own_drop_in(env: &Env, era: Era) -> Option<PathBuf> {
     Some(user_dir(env, era)?.join("registries.conf.d/ecr-login.conf"))

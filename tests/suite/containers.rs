@@ -458,6 +458,35 @@ fn doctor_reads_the_directories_of_registries_conf_as_they_do() {
 }
 
 #[test]
+fn doctor_names_a_policy_by_which_podman_and_buildah_refuse_every_image() {
+    let accepts = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+    for client in clients() {
+        let machine = Machine::new(&client);
+        for (path, content) in [
+            (".config/containers/policy.json", "{"),
+            ("etc/policy.json", ""),
+            ("etc/policy.json", "{}"),
+            ("etc/policy.json", "null"),
+            ("etc/policy.json", &format!("{accepts} x")),
+            (".config/containers/policy.json", accepts),
+        ] {
+            machine.clear();
+            machine.write(".docker/config.json", &json!({"credHelpers": {HOST: "ecr-login"}}).to_string());
+            if path.starts_with(".config") {
+                machine.write("etc/policy.json", if content == accepts { "{" } else { accepts });
+            }
+            machine.write(path, content);
+            let said = machine.tries();
+            let check = machine.doctor().1;
+            // Only some commands of skopeo read it.
+            let is_refused = said.contains("policy") || (client.ends_with("skopeo") && content != accepts);
+            assert_eq!(check.contains("refuse every image"), is_refused, "{}: {check}\n{said}", client.display());
+            assert!(!is_refused || check.contains("policy.json"), "{check}");
+        }
+    }
+}
+
+#[test]
 fn a_file_behind_the_one_that_names_the_helper_is_not_read() {
     for client in clients() {
         let machine = Machine::new(&client);
@@ -569,6 +598,8 @@ fn doctor_reads_files_with_passwords_as_they_do() {
             (text(r#"{"aliases":{"p":"pull"}}"#.to_owned()), Found::Helper),
             (b"{\"x\":\"caf\xe9\"}".to_vec(), Found::Helper),
             (b"{\"x\":1\xe9}".to_vec(), Found::Broken),
+            (text(format!("{{{entry}}} x")), Found::Broken),
+            (text(format!("{{{entry}}}\n{{}}")), Found::Broken),
         ] {
             machine.clear();
             machine.write(".config/containers/auth.json", &format!("{{{entry}}}"));

@@ -108,6 +108,8 @@ fn doctor_reports_what_docker_does_with_each_value_of_its_settings() {
         ["null", "\"\"", "\"ecr-login\""]
             .map(|name| format!(r#"{{"credsStore": "ecr-login", "credHelpers": {{"{HOST}": {name}}}}}"#).into()),
     );
+    configs.push(format!("{{{entry}}} x").into());
+    configs.push(format!("{{{entry}}}\n{{\"credsStore\": 5}}").into());
     configs.push([b"{\"x\": \"caf\xe9\", ", entry.as_bytes(), b"}"].concat());
     for docker in dockers() {
         let machine = Machine::new(&docker);

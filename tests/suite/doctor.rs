@@ -85,8 +85,9 @@ pub fn report(helper: &Helper, hosts: &[&str]) -> (Value, Option<i32>) {
     for secret in [SECRET_KEY, PASSWORD] {
         assert!(!ran.stdout.contains(secret), "{}", ran.stdout);
     }
-    let report = serde_json::from_str(&ran.stdout).expect("JSON");
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     crate::fixes::has_only_tried_commands(&report);
+    assert_eq!(report["summary"]["failed"] == 0, ran.code == Some(0), "{report:#}");
     (report, ran.code)
 }
 
@@ -151,6 +152,19 @@ fn a_healthy_machine_is_ok_in_every_step() {
     aws.change(|plan| plan.ahead = 620);
     let (status, what) = check(&report(&helper, &[HOST]).0, "clock");
     assert!(status == "warning" && what.contains("10 min behind") && what.contains("W-CLOCK-OFF"), "{what}");
+}
+
+#[test]
+fn settings_of_podman_that_no_program_reads_are_no_failure() {
+    let Some(Healthy { helper, .. }) = Healthy::start("doctor without podman") else { return };
+    let bin = helper.home().join("bin").display().to_string();
+    let helper = helper.var("PATH", &bin);
+    helper.write(".config/containers/registries.conf", "[[");
+    helper.write(".config/containers/policy.json", "{");
+    for hosts in [&[HOST][..], &[]] {
+        let (all, code) = report(&helper, hosts);
+        assert!(code == Some(0) && !all["checks"].to_string().contains("registries.conf"), "{all:#}");
+    }
 }
 
 #[test]

@@ -133,11 +133,14 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
 
 /// Checks the settings of a client; `None` if it is neither installed nor set up, or where each registry has a check of its own.
 fn check_client(env: &Env, client: Client, scope: Scope) -> Option<Check> {
-    let is_there = client.program(env).is_some() || (client == Client::Docker && client.has_own_settings(env));
+    let has_own_settings = client.has_own_settings(env);
+    let is_there = client.program(env).is_some() || (client == Client::Docker && has_own_settings);
     let result = match findings::named_registries(env, client).transpose() {
         None if scope == Scope::Registries || !is_there => return None,
         None => Err(findings::names_no_registry(env, client)),
         Some(Err(failure)) if scope == Scope::Registries && failure.code == Code::ClientHelperName => return None,
+        // No registry depends on settings that no program here reads.
+        Some(Err(_)) if !is_there && !has_own_settings => return None,
         Some(found) => found,
     };
     Some(Check::of(clients::name(client), result))

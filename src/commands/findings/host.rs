@@ -76,7 +76,7 @@ pub(in crate::commands) fn repository_password(env: &Env, host: &str) -> Option<
 /// Describes the setting by which a client calls the helper for the host, or why it does not, with
 /// [`Code::ClientNotSetUp`] if no setting is about the host.
 pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -> Result<String, Failure> {
-    missing_file(env, client, host)?;
+    refusal_of_all(env, client, host)?;
     Err(match client.lookup(env, host)? {
         Lookup::Helper { name, setting, file } if name == HELPER_NAME => {
             return Ok(format!("calls the helper: {setting} in {}", file.display()));
@@ -90,10 +90,13 @@ pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -
     })
 }
 
-/// Fails where the file that a variable names does not exist, and podman or buildah then refuses every pull.
-pub(super) fn missing_file(env: &Env, client: Client, host: &str) -> Result<(), Failure> {
-    let missing = containers::missing_named_file(env).filter(|_| client == Client::Podman);
-    missing.map_or(Ok(()), |(variable, path)| {
+/// Fails where podman or buildah refuses every pull: its policy is none, or the file that a variable names does not exist.
+pub(super) fn refusal_of_all(env: &Env, client: Client, host: &str) -> Result<(), Failure> {
+    if client == Client::Docker {
+        return Ok(());
+    }
+    containers::check_policy(env)?;
+    containers::missing_named_file(env).map_or(Ok(()), |(variable, path)| {
         let path = path.display();
         let what =
             format!("{path}, which {variable} names, does not exist, and podman and buildah then refuse every pull");

@@ -174,7 +174,7 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
 }
 
 fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
-    host::missing_file(env, Client::Podman, "HOST")?;
+    host::refusal_of_all(env, Client::Podman, "HOST")?;
     let helpers = containers::credential_helpers(env, Rules::installed(env))?;
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
         let file = helper.file.display();
@@ -188,7 +188,7 @@ fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
     // The programs read no file behind the one that names the helper.
     for path in Client::Podman.auth_files(env) {
         if own.contains(&path) {
-            if let Some(what) = names(AuthFile::read(env, path)?.as_ref()) {
+            if let Some(what) = names(containers::read(env, path)?.as_ref()) {
                 return Ok(Some(what));
             }
         } else if docker.as_ref() == Some(&path)
