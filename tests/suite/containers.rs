@@ -569,6 +569,8 @@ fn doctor_names_a_file_that_a_variable_names_and_that_is_not_there() {
             let check = machine.doctor().1;
             let what = format!("which {variable} names, does not exist");
             assert_eq!(check.contains(&what), is_refused, "{}: {check}\n{ran}", client.display());
+            let warned = machine.helper.run(&["setup", "--podman"], "");
+            assert_eq!(warned.stderr.contains(&what), is_refused, "{}: {warned:?}", client.display());
             if is_refused {
                 let fix = machine.helper.run(&["setup", "--podman", HOST], "");
                 assert!(fix.code == Some(0) && check.contains(&format!("setup --podman {HOST}'")), "{check} {fix:?}");

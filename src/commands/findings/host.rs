@@ -91,7 +91,7 @@ pub(in crate::commands) fn calls_helper(env: &Env, client: Client, host: &str) -
 }
 
 /// Fails where podman or buildah refuses every pull: its policy is none, or the file that a variable names does not exist.
-pub(super) fn refusal_of_all(env: &Env, client: Client, host: &str) -> Result<(), Failure> {
+pub(in crate::commands) fn refusal_of_all(env: &Env, client: Client, host: &str) -> Result<(), Failure> {
     if client == Client::Docker {
         return Ok(());
     }

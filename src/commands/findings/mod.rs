@@ -13,7 +13,9 @@ use crate::containers::{self, Era, REGISTRIES_CONF, Rules};
 use crate::env::Env;
 use crate::error::Failure;
 use crate::platform::{self, with_command};
-pub(super) use host::{calls_helper, environment_password, leftover_passwords, repository_password, unknown_region};
+pub(super) use host::{
+    calls_helper, environment_password, leftover_passwords, refusal_of_all, repository_password, unknown_region,
+};
 
 /// Where programs for all users are put, the best place first.
 const PLACES: [&str; 3] =
@@ -174,7 +176,7 @@ fn registries_of_docker(env: &Env) -> Result<Option<String>, Failure> {
 }
 
 fn registries_of_podman(env: &Env) -> Result<Option<String>, Failure> {
-    host::refusal_of_all(env, Client::Podman, "HOST")?;
+    refusal_of_all(env, Client::Podman, "HOST")?;
     let helpers = containers::credential_helpers(env, Rules::installed(env))?;
     if let Some(helper) = helpers.iter().find(|helper| helper.name == HELPER_NAME) {
         let file = helper.file.display();

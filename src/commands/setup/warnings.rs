@@ -41,7 +41,10 @@ impl Setup {
         }
         if !self.dry_run {
             found.extend(hosts.iter().filter_map(|host| unused_entry(env, client, host)));
-            found.extend(findings::overridden(env).filter(|_| for_all));
+            if for_all {
+                found.extend(findings::overridden(env));
+                found.extend(findings::refusal_of_all(env, client, "HOST").err());
+            }
         }
         found.extend(hosts.iter().filter_map(|host| findings::unknown_region(host)));
         found.extend(findings::program(env).err().filter(|failure| failure.code == Code::ProgramNotOnPath));
