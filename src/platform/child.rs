@@ -116,8 +116,9 @@ pub fn run_for_person(mut command: Command) -> Result<ExitStatus, ChildError> {
     let terminal = super::terminal_settings::TerminalSettings::read();
     let status = command.stdout(Stdio::from(io::stderr())).status().map_err(ChildError::NotStarted);
     #[cfg(unix)]
-    if let (Some(terminal), Ok(status)) = (terminal, &status) {
-        terminal.leave(*status);
+    if let (Some(terminal), Ok(_)) = (terminal, &status) {
+        // It had the terminal to itself.
+        terminal.restore();
     }
     status
 }
