@@ -19,6 +19,8 @@ impl SigningKeys {
             _ if secret.is_empty() => Err("has no SecretAccessKey"),
             Some("") => Err("has an empty session token"),
             _ if !fits_header(id) => Err("has an access key id with invalid characters"),
+            // As an environment file of docker leaves them.
+            _ if id.starts_with(['"', '\'']) => Err("has an access key id in quotes"),
             Some(token) if !fits_header(token) => Err("has a session token with invalid characters"),
             // Without an expiry, since the keys sign one request or two.
             _ => Ok(Self(Credentials::new(id, secret, token.map(str::to_owned), None, crate::NAME))),

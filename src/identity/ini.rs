@@ -240,6 +240,10 @@ impl Parser {
         let Some(section) = self.section else {
             return self.pass_over(line, "a setting outside of every section");
         };
+        if key.starts_with("export ") {
+            return self
+                .pass_over(line, "a command of a shell, and not a setting: write it without 'export', in lower case");
+        }
         let inside = without_quotes(value);
         if inside != value {
             self.pass_over(line, "the quotes around the value");

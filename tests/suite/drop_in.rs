@@ -506,6 +506,7 @@ fn what_is_passed_over_in_the_aws_files_is_said() {
         (format!("[profile a]\n{own}[profile a]\nregion = x\n"), "line 4: a header that is there before"),
         (format!("[profile a]\nregion = x\n{own}region = y\n"), "line 5: it replaces the same setting"),
         (format!("[profile a]\n{own}region = 'x'\n"), "line 4: the quotes around the value"),
+        (format!("[profile a]\n{own}export AWS_REGION=\"x\"\n"), "line 4: a command of a shell"),
     ] {
         let helper = user(&aws, &config);
         assert_eq!(who(&helper.get(HOST)), "AKIAREAD", "{config}");

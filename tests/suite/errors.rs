@@ -422,7 +422,7 @@ fn a_certificate_that_is_named_itself() {
     }
     let (helper, port) = of(&valid, &valid, "AWS_CA_BUNDLE");
     let by_address = helper.var("AWS_ENDPOINT_URL", &format!("https://127.0.0.1:{port}"));
-    fails(&by_address, "is not trusted", &["it is for another host name"]);
+    fails(&by_address, "is not trusted", &["it is for another host name", "check AWS_ENDPOINT_URL"]);
     for (years, why) in [(2020..2021, "it has expired"), (2090..2100, "it is not valid yet")] {
         let server = Authority::itself(&key, years);
         let ran = of(&server, &server, "AWS_CA_BUNDLE").0.get(HOST);

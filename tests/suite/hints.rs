@@ -98,6 +98,23 @@ fn what_is_wrong_about_the_form_of_a_token_is_said_without_the_token() {
     assert!(helper.get(HOST).error().contains("holds characters that are invalid in a token"));
 }
 
+/// STS reads many a token with a newline: what it says then has another cause.
+#[test]
+fn what_sts_says_of_a_token_that_it_has_read_keeps_its_fix() {
+    for (code, message) in [
+        ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"),
+        ("InvalidIdentityToken", "Incorrect token audience"),
+        ("InvalidIdentityToken", "No OpenIDConnect provider found in your account for https://issuer.example"),
+    ] {
+        let aws = refusing(code, message);
+        let web = Helper::bare().var("AWS_ENDPOINT_URL", &aws.url()).var("AWS_ROLE_ARN", ROLE);
+        let token = web.write("token", "a.b.c\n").display().to_string();
+        let line = web.var("AWS_WEB_IDENTITY_TOKEN_FILE", &token).get(HOST).error().to_owned();
+        assert!(line.contains("check the role's trust policy, the token's audience"), "{line}");
+        assert!(line.contains("ends in a newline"), "{line}");
+    }
+}
+
 /// Neither the token nor the trust policy is the cause.
 #[test]
 fn what_sts_says_about_its_peers_and_about_settings_is_no_denial_of_the_role() {

@@ -388,6 +388,7 @@ fn keys_that_no_request_can_hold_are_refused_from_every_source() {
         ("ASIA\nX", "s", "t", "an access key id with invalid characters"),
         ("ASIA\u{e9}", "s", "t", "an access key id with invalid characters"),
         ("ASIA", "s", "t\nt", "a session token with invalid characters"),
+        ("'AKIAX'", "s", "t", "an access key id in quotes"),
         ("", "s", "t", "no AccessKeyId"),
         ("ASIA", "", "t", "no SecretAccessKey"),
         ("ASIA", "s", "", "an empty session token"),

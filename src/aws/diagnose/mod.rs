@@ -119,7 +119,14 @@ impl Context {
                     .to_owned(),
             ),
         };
-        let hint = form_hint(token.expose().as_bytes(), Acceptor::Sts).unwrap_or(hint);
+        // Of what STS has read, the form may be odd and not the cause.
+        let has_read = refusal.refuses_identity()
+            || ["audience", "OpenIDConnect"].into_iter().any(|word| refusal.message.contains(word));
+        let hint = match form_hint(token.expose().as_bytes(), Acceptor::Sts) {
+            Some(of_form) if has_read => format!("{hint}; {of_form}"),
+            Some(of_form) => of_form,
+            None => hint,
+        };
         // STS quotes invalid parameters.
         let mut quote = refusal.message.replace(token.expose().trim(), "…");
         let mut role = String::new();

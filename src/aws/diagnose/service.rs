@@ -70,7 +70,7 @@ fn refused_or_failed(refusal: &Refusal) -> &'static str {
 
 fn advice(refusal: &Refusal) -> &'static str {
     if refusal.is_of_setting() {
-        "correct the setting that STS names, e.g. role_arn, role_session_name, AWS_ROLE_SESSION_NAME or external_id"
+        "correct the setting that STS names, e.g. role_arn, AWS_ROLE_ARN, role_session_name, AWS_ROLE_SESSION_NAME or external_id"
     } else if refusal.is_of_provider() {
         "try again later: STS cannot reach the identity provider"
     } else if refusal.is_failure() {

@@ -46,11 +46,17 @@ impl Context {
                     return failure.with_context(format!("the certificate of {authority} cannot be checked"));
                 }
                 let (roots, why) = (self.network.describe_roots(), describe_certificate_error(reason));
-                Failure::new(
-                    Code::TlsUntrusted,
-                    format!("the certificate of {authority} is not trusted by {roots}: {why}"),
-                    "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE",
-                )
+                let hint = match reason {
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                        self.check("that DNS and the proxies on the way lead to the host of this name")
+                    }
+                    _ => {
+                        "if a proxy or firewall replaces the certificate, name a PEM file with its CA in AWS_CA_BUNDLE"
+                            .to_owned()
+                    }
+                };
+                let what = format!("the certificate of {authority} is not trusted by {roots}: {why}");
+                Failure::new(Code::TlsUntrusted, what, hint)
             }
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,

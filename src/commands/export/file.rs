@@ -67,7 +67,9 @@ impl OutputFile {
         // Another program may have written there since the last time.
         if place.as_ref().is_ok_and(|place| has_settings(place.read(LARGEST))) {
             let hint = format!("{OTHER_FILE}, or have docker call the helper: '{NAME} setup HOST'");
-            return Err(self.failed("it has settings or logins that export would not keep", &hint));
+            return Err(
+                self.failed("it has settings or logins that export would not keep, or is too large to tell", &hint)
+            );
         }
         place.and_then(|place| place.create(Access::Private)).map_err(|error| {
             Error::unwritable(format_args!("cannot write {}", self.path.display()), &error, OTHER_FILE)
