@@ -3,11 +3,16 @@
 
 use std::fs::File;
 use std::process::ExitStatus;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpgrp, test_kill_process_group};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+
+/// What has just been killed needs a moment to end, on a busy machine more than one.
+const LONGEST_END: Duration = Duration::from_millis(50);
 
 /// The terminal of this process, as it was set.
 pub(super) struct TerminalSettings {
@@ -25,18 +30,24 @@ impl TerminalSettings {
         Some(Self { terminal, settings, foreground })
     }
 
-    /// Gives the terminal back if the group that has it now has ended, and tells whether it has done so.
-    fn give_back(&self) -> bool {
-        let has_ended = |now| now != self.foreground && !lives(now);
-        tcgetpgrp(&self.terminal).is_ok_and(has_ended)
-            && in_background(|| tcsetpgrp(&self.terminal, self.foreground)).is_some_and(|result| result.is_ok())
+    /// Gives the terminal back if another group that has it now has ended, or ends within this time, and tells whether it has done so.
+    fn give_back(&self, patience: Duration) -> bool {
+        let started = Instant::now();
+        loop {
+            match tcgetpgrp(&self.terminal) {
+                Ok(now) if now != self.foreground && !lives(now) => break,
+                Ok(now) if now != self.foreground && started.elapsed() < patience => sleep(Duration::from_millis(1)),
+                _ => return false,
+            }
+        }
+        in_background(|| tcsetpgrp(&self.terminal, self.foreground)).is_some_and(|result| result.is_ok())
     }
 
     /// Restores it after a program that has failed. One that has answered has put back what it has changed: another setting may be that
     /// of a prompt that somebody else shows meanwhile, and a password typed there must not be seen.
     pub(super) fn leave(&self, status: ExitStatus) {
         if status.success() {
-            self.give_back();
+            self.give_back(Duration::ZERO);
         } else {
             self.restore();
         }
@@ -46,7 +57,7 @@ impl TerminalSettings {
     /// without what was typed for the program. Others that have it set it themselves, and who had it without echo before, e.g. a prompt
     /// of another program, may have put it back since.
     pub(super) fn restore(&self) {
-        let is_own = self.give_back() || tcgetpgrp(&self.terminal) == Ok(getpgrp());
+        let is_own = self.give_back(LONGEST_END) || tcgetpgrp(&self.terminal) == Ok(getpgrp());
         let was_for_typing = self.settings.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON);
         let is_changed = || tcgetattr(&self.terminal).is_ok_and(|now| now.local_modes != self.settings.local_modes);
         if is_own && was_for_typing && is_changed() {
