@@ -16,7 +16,7 @@ use ::log::LevelFilter;
 use clap::Args;
 
 use crate::code::Code;
-use crate::commands::export::{check_standard_output, print_secret};
+use crate::commands::export::{check_streams, mask_if_shown_later, print_secret};
 use crate::config::{self, MappedProfile, is_url};
 use crate::env::Env;
 use crate::error::Error;
@@ -161,7 +161,7 @@ impl GetLoginPassword {
         if self.endpoint_url.as_deref().is_some_and(|url| !is_url(url)) {
             return Err(Error::failed(Code::SettingInvalid, "--endpoint-url is not a URL", "pass e.g. https://host"));
         }
-        check_standard_output(env)?;
+        check_streams(env)?;
         let host = self.registry(service, env, started)?;
         let (config, mut target) = token_provider::named_target(env, &host, started)?;
         service.check(&target.registry, &host)?;
@@ -169,6 +169,7 @@ impl GetLoginPassword {
         target.endpoint_url = self.endpoint_url.or(target.endpoint_url);
         target.ca_bundle = self.ca_bundle.map(|bundle| env.expand(Path::new(&bundle)));
         let issued = token_provider::issue(env, &target, started + config.timeout())?;
+        mask_if_shown_later(env, &issued.token)?;
         print_secret(output, issued.token.password.expose())
     }
 

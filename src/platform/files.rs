@@ -170,18 +170,32 @@ pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)
     as_it_is.into_iter().chain(endings.iter().map(with)).find_map(file)
 }
 
-/// Whether standard output goes to this regular file. On Windows, where the standard library has no safe call for it, never.
-pub fn is_standard_output(path: &Path) -> bool {
+/// A stream that the caller has opened for what the process says.
+#[derive(Clone, Copy)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// Whether a stream goes to this regular file. On Windows, where the standard library has no safe call for it, never.
+pub fn goes_to(stream: Stream, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::fd::AsFd;
-        let output = io::stdout().as_fd().try_clone_to_owned().and_then(|output| File::from(output).metadata());
+        let opened = match stream {
+            Stream::Output => io::stdout().as_fd().try_clone_to_owned(),
+            Stream::Error => io::stderr().as_fd().try_clone_to_owned(),
+        };
         let identity = |file: Metadata| (file.is_file(), file.dev(), file.ino());
-        output.is_ok_and(|file| file.is_file() && path.metadata().is_ok_and(|named| identity(named) == identity(file)))
+        opened
+            .and_then(|file| File::from(file).metadata())
+            .is_ok_and(|file| file.is_file() && path.metadata().is_ok_and(|named| identity(named) == identity(file)))
     }
     #[cfg(windows)]
     {
-        let _ = path;
+        let _ = (stream, path);
         false
     }
 }

@@ -132,6 +132,69 @@ fn a_standard_output_that_github_publishes_gets_no_password() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
+/// What `$GITHUB_ENV` and `$GITHUB_OUTPUT` get is shown by later steps. A runner reads the command that masks it from the log alone: in a
+/// file, the command itself gives the password away.
+#[test]
+fn what_later_steps_show_is_masked_by_a_command_that_reaches_the_runner() {
+    if lacks_unix("the files of the streams") {
+        return;
+    }
+    let aws = Aws::start();
+    let helper = Helper::of(&aws).var("GITHUB_ACTIONS", "true");
+    let password = helper.get(HOST).password_for(HOST);
+    let login = ["get-login-password", "--region", "us-east-1"];
+    let dotenv = ["export", HOST, "--format", "dotenv"];
+    let append = |variable: &str, args: &[&str], streams: &[&str]| {
+        let file = helper.write("lines", "EARLIER=1\n");
+        let open = || Stdio::from(fs::OpenOptions::new().append(true).open(&file).expect("a file"));
+        let mut command = helper.command();
+        command.args(args).env(variable, &file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for stream in streams {
+            if *stream == "output" {
+                command.stdout(open())
+            } else {
+                command.stderr(open())
+            };
+        }
+        let ended = command.spawn().expect("the program starts").wait_with_output().expect("an end");
+        let said = String::from_utf8(ended.stderr).expect("UTF-8");
+        (fs::read_to_string(&file).expect("a file"), ended.status.code(), said)
+    };
+    for variable in ["GITHUB_ENV", "GITHUB_OUTPUT"] {
+        let (text, code, said) = append(variable, &login, &["output"]);
+        assert!(code == Some(0) && text == format!("EARLIER=1\n{password}\n"), "{said}");
+        assert!(said.starts_with(&format!("::add-mask::{password}\n::add-mask::")), "{said}");
+    }
+    let (_, _, said) = append("GITHUB_ENV", &login, &[]);
+    assert_eq!(said, "", "a pipe to docker is shown by nobody");
+    for variable in ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE", "GITHUB_ENV", "GITHUB_OUTPUT"] {
+        let out = helper.home().join("out").display().to_string();
+        let to_file = [&dotenv[..], &["--output", &out]].concat();
+        let is_of_variables = ["GITHUB_ENV", "GITHUB_OUTPUT"].contains(&variable);
+        for (args, streams) in [
+            (&dotenv[..], &["error"][..]),
+            (&to_file, &["error"]),
+            (&dotenv, &["output", "error"]),
+            (&login, &["output", "error"]),
+        ] {
+            let (text, code, _) = append(variable, args, streams);
+            assert!(code == Some(2) && !text.contains(&password), "{variable} {args:?} {streams:?}: {text}");
+            let names = format!("standard error is ${variable}, where the runner reads no command to mask");
+            let is_said = text.contains(&names) || !is_of_variables && text.contains("would publish the password");
+            assert!(is_said, "{text}");
+        }
+        // No password and no mask goes there.
+        let (text, code, said) = append(variable, &login, &["error"]);
+        assert!(code == Some(0) && text == "EARLIER=1\n", "{text} {said}");
+        let (text, code, said) = append(variable, &["export", HOST], &["error"]);
+        assert!(code == Some(0) && text == "EARLIER=1\n", "{text} {said}");
+    }
+    let (_, _, said) = append("GITHUB_ENV", &["export", HOST], &["output"]);
+    assert!(said.ends_with("use --format dotenv\n"), "{said}");
+    let (_, _, said) = append("BASH_ENV", &["export", HOST], &["output"]);
+    assert!(said.ends_with("use --format env\n"), "{said}");
+}
+
 /// Docker's own settings would be lost.
 #[test]
 fn a_file_with_settings_is_not_replaced() {

@@ -92,8 +92,7 @@ impl Format {
     pub(super) fn mask_commands(self, passwords: &[Password]) -> Zeroizing<String> {
         let mut commands = Zeroizing::new(String::new());
         for Password { token, .. } in passwords {
-            mask(token.password.expose(), &mut commands);
-            mask(&token.encode(), &mut commands);
+            commands.push_str(&mask_commands(token));
             if self == Self::ArgocdRepository {
                 mask(&base64(token.password.expose()), &mut commands);
             }
@@ -134,6 +133,14 @@ fn base64(text: &str) -> Zeroizing<String> {
 fn joined(parts: impl Iterator<Item = Zeroizing<String>>, separator: &str) -> Zeroizing<String> {
     let parts: Vec<Zeroizing<String>> = parts.collect();
     Zeroizing::new(parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(separator))
+}
+
+/// Returns the commands that mask the password of a token, by itself and in a `config.json`.
+pub(super) fn mask_commands(token: &Token) -> Zeroizing<String> {
+    let mut commands = Zeroizing::new(String::new());
+    mask(token.password.expose(), &mut commands);
+    mask(&token.encode(), &mut commands);
+    commands
 }
 
 /// Adds the commands that make a runner of GitHub Actions mask a secret in the log.

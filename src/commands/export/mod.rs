@@ -5,12 +5,12 @@
 //! again, with passwords that last until the next time ([`refresh`]). A password is valid for up to twelve hours, so `export`
 //! warns before it prints one on a terminal.
 
+mod ci_files;
 mod file;
 mod format;
 mod refresh;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +25,7 @@ use crate::error::{Error, print_notice};
 use crate::platform;
 use crate::registry::Host;
 use crate::token_provider::{self, IssuedToken};
+pub(crate) use ci_files::{check_streams, mask_if_shown_later};
 use file::OutputFile;
 use format::{Format, Password, SecretName};
 
@@ -71,7 +72,7 @@ impl Export {
             ));
         }
         let passwords = self.fetch(env)?;
-        check_unpublished(env, &file.path)?;
+        ci_files::check_unpublished(env, &file.path)?;
         file.write(&self.format.render(&passwords, &self.secret)?)?;
         self.warn(&passwords);
         Ok(ExitCode::SUCCESS)
@@ -84,24 +85,21 @@ impl Export {
             return Err(Error::usage(what));
         }
         if let Some(file) = file {
-            check_unpublished(env, &file.path)?;
-            if let Some(name) = APPENDED.into_iter().find(|name| is_named_by(env, name, &file.path)) {
-                let append = || format!("append instead: leave --output out and write >> \"${name}\"");
-                let fix = if self.format.is_variables() { append() } else { OTHER_FILE.to_owned() };
-                let what = format!("--output replaces ${name} and would lose the lines of earlier steps; {fix}");
-                return Err(Error::usage(what));
-            }
+            ci_files::check_unpublished(env, &file.path)?;
+            ci_files::check_kept(env, &file.path, self.format.is_variables())?;
             file.check()?;
         } else if self.every.is_some() {
             return Err(Error::usage("--every cannot keep standard output fresh; name a file with --output"));
         } else {
-            check_standard_output(env)?;
-            if let Some(name) = APPENDED.into_iter().find(|name| is_standard_output(env, name))
-                && !self.format.is_variables()
-            {
-                let what = format!("standard output is ${name}, which takes variables; use --format dotenv or env");
+            ci_files::check_standard_output(env)?;
+            if let Some(name) = ci_files::appended_output(env).filter(|_| !self.format.is_variables()) {
+                let format = if name == ci_files::OF_A_SHELL { "env" } else { "dotenv" };
+                let what = format!("standard output is ${name}, which takes variables; use --format {format}");
                 return Err(Error::usage(what));
             }
+        }
+        if self.is_masked(env) {
+            ci_files::check_standard_error(env)?;
         }
         let targets = self.targets(env)?;
         if self.format == Format::UserPassword && targets.len() > 1 {
@@ -132,10 +130,14 @@ impl Export {
 
     /// Has a runner of GitHub Actions mask the passwords, before anything is written that this step or a later one could print.
     fn mask(&self, env: &Env, passwords: &[Password]) -> Result<(), Error> {
-        if self.format != Format::DockerConfig && env.text("GITHUB_ACTIONS") == Some("true") {
+        if self.is_masked(env) {
             io::stderr().write_all(self.format.mask_commands(passwords).as_bytes()).map_err(Error::unwritten)?;
         }
         Ok(())
+    }
+
+    fn is_masked(&self, env: &Env) -> bool {
+        self.format != Format::DockerConfig && ci_files::has_runner(env)
     }
 
     /// Warns of the effect that the variables have on docker.
@@ -151,58 +153,6 @@ impl Export {
         ));
     }
 }
-
-/// The variables by which CI systems name files that every step appends to: GitHub Actions, and CircleCI the last.
-const APPENDED: [&str; 3] = ["GITHUB_ENV", "GITHUB_OUTPUT", "BASH_ENV"];
-
-/// The variables by which GitHub Actions names files whose lines everybody may read who can read the repository, or other steps get for
-/// something else.
-const PUBLISHED: [&str; 3] = ["GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_STATE"];
-
-/// Refuses a file that GitHub publishes. A link may lead to another one after each write.
-fn check_unpublished(env: &Env, path: &Path) -> Result<(), Error> {
-    let Some(name) = PUBLISHED.into_iter().find(|name| is_named_by(env, name, path)) else { return Ok(()) };
-    Err(Error::usage(format!("--output ${name} would publish the password; {OTHER_FILE}")))
-}
-
-/// Refuses a standard output that goes to such a file.
-pub(crate) fn check_standard_output(env: &Env) -> Result<(), Error> {
-    let Some(name) = PUBLISHED.into_iter().find(|name| is_standard_output(env, name)) else { return Ok(()) };
-    Err(Error::usage(format!("standard output is ${name}, which would publish the password; {OTHER_FILE}")))
-}
-
-/// The fix where a file is not for a password.
-const OTHER_FILE: &str = "name another file, e.g. in $RUNNER_TEMP";
-
-/// Whether a variable names the file that standard output goes to.
-fn is_standard_output(env: &Env, variable: &str) -> bool {
-    env.os(variable).is_some_and(|path| platform::is_standard_output(Path::new(path)))
-}
-
-/// Whether a variable names this file, by this path or another one, whether it exists or not.
-fn is_named_by(env: &Env, variable: &str, path: &Path) -> bool {
-    let Some(named) = env.os(variable).map(Path::new) else { return false };
-    named == path || real_path(named).is_some_and(|named| real_path(path) == Some(named))
-}
-
-/// The path of a file without links, of which the file itself need not exist.
-fn real_path(path: &Path) -> Option<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        if let Ok(real) = fs::canonicalize(&path) {
-            return Some(real);
-        }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match fs::read_link(&path) {
-            Ok(target) => path = dir.join(target),
-            Err(_) => return Some(fs::canonicalize(dir).ok()?.join(path.file_name()?)),
-        }
-    }
-    None
-}
-
-/// As many links to each other are followed, as by Linux (path_resolution(7)).
-const MOST_LINKS: usize = 40;
 
 /// Requests a token, through the cache unless `env` disables it.
 fn request(env: &Env, config: &Config, target: &Target) -> Result<IssuedToken, Error> {

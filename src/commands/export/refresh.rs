@@ -17,9 +17,10 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{info, warn};
 use time::OffsetDateTime;
 
+use super::ci_files::check_unpublished;
 use super::file::OutputFile;
 use super::format::{Password, earliest_expiry};
-use super::{Export, check_unpublished, request};
+use super::{Export, request};
 use crate::code::Code;
 use crate::config::duration;
 use crate::display_time::rfc3339;
