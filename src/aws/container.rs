@@ -10,8 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 
 use super::context::Context;
-use super::dns;
-use super::http::{Answer, CHECK_CONTAINER, CONTAINER, host, secret_value};
+use super::http::{Answer, CHECK_CONTAINER, CONTAINER, TransportError, host, secret_value};
 use super::signing_keys::SigningKeys;
 use crate::code::Code;
 use crate::error::Failure;
@@ -34,7 +33,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Gets the keys of the container's role.
 pub(super) async fn credentials(container: &Container, context: &Context) -> Result<SigningKeys, Failure> {
     context.last.set_service(CONTAINER, None);
-    check_host(&container.url).await?;
+    check_host(&container.url, context).await?;
     let mut request = Request::get(&container.url).header(ACCEPT, "application/json").header(USER_AGENT, crate::NAME);
     if let Some(token) = authorization(container, context)? {
         request = request.header(AUTHORIZATION, token);
@@ -50,14 +49,25 @@ pub(super) async fn credentials(container: &Container, context: &Context) -> Res
 }
 
 /// Refuses an endpoint that would see the token, or send the keys, over a network without TLS.
-async fn check_host(uri: &Uri) -> Result<(), Failure> {
+async fn check_host(uri: &Uri, context: &Context) -> Result<(), Failure> {
     if uri.scheme_str() == Some("https") {
         return Ok(());
     }
     let name = host(uri);
     let addresses = match name.parse() {
         Ok(address) => vec![SocketAddr::new(address, 0)],
-        Err(_) => dns::look_up(name).await.unwrap_or_default(),
+        Err(_) => match context.last.look_up(uri).await {
+            Ok(addresses) => addresses,
+            Err(TransportError::UnknownName) => Vec::new(),
+            Err(cause) if cause.is_of_name_server() => {
+                return Err(Failure::new(
+                    Code::EndpointUnreachable,
+                    format!("the host '{name}' in {FULL} has no address as far as is known: {cause}"),
+                    "check the name servers of this machine, or name an address instead",
+                ));
+            }
+            Err(cause) => return Err(context.no_answer(&cause)),
+        },
     };
     if !addresses.is_empty() && addresses.iter().all(|address| is_allowed(address.ip())) {
         return Ok(());

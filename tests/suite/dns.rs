@@ -240,6 +240,16 @@ fn bad_servers_and_files_cost_time_at_most() {
         ran.error().contains("the name api.corp.test could not be resolved in time; check the name servers"),
         "{ran:?}"
     );
+    let container = |timeout: &str| {
+        let helper = Helper::bare().var("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://api.other.example/keys");
+        helper.var("AWS_ECR_TIMEOUT", timeout).inside(&names.network).get(HOST)
+    };
+    let ran = container("3s");
+    assert!(ran.error().contains("the name api.other.example could not be resolved in time; check the name servers"));
+    names.write("resolv.conf", SERVER);
+    let ran = container("20s");
+    let words = "'api.other.example' in AWS_CONTAINER_CREDENTIALS_FULL_URI has no address as far as is known: ";
+    assert!(ran.error().contains(words) && ran.error().contains("check the name servers"), "{ran:?}");
     // It has no server to ask for what is not below test, and refuses.
     let ran = names.get("api.other.example", SERVER);
     assert!(ran.error().contains("cannot reach api.other.example:8123: the name server failed"), "{ran:?}");

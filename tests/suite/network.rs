@@ -360,3 +360,19 @@ fn a_service_that_closes_the_connection_behind_a_proxy_is_not_the_proxy_that_doe
     let words = format!("cannot reach {HOST} through the proxy {proxy}: connection ");
     assert!(report.contains(&words) && !report.contains("does not connect"), "{report}");
 }
+
+/// A web server in the place of a proxy may answer anything with 200.
+#[test]
+fn what_speaks_no_tls_behind_a_proxy_is_not_the_service() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let proxy = tunnelling_proxy(listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"<html><body>It works!</body></html>");
+        }
+    });
+    let helper = with_keys().var("HTTPS_PROXY", &format!("http://{proxy}")).var("AWS_MAX_ATTEMPTS", "1");
+    let line = helper.get(HOST).error().to_owned();
+    let words = format!("what answers for {API} through the proxy {proxy} does not speak TLS");
+    assert!(line.contains(&words) && line.contains("HTTPS_PROXY") && !line.contains("http://"), "{line}");
+}

@@ -58,6 +58,11 @@ impl Context {
                 let what = format!("the certificate of {authority} is not trusted by {roots}: {why}");
                 Failure::new(Code::TlsUntrusted, what, hint)
             }
+            (TransportError::Tls(rustls::Error::InvalidMessage(_)), Some(proxy)) => Failure::new(
+                Code::TlsFailed,
+                format!("what answers for {authority} through the proxy {} does not speak TLS", proxy.authority),
+                proxy.hint(),
+            ),
             (TransportError::Tls(_), _) => Failure::new(
                 Code::TlsFailed,
                 format!("the TLS connection with {authority} failed: {cause}"),

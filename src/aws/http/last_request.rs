@@ -1,13 +1,14 @@
 //! The last request and its answer, which messages name.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
-use http::Request;
+use http::{Request, Uri};
 
-use super::{CHECK_NAME_SERVERS, NamedProxy, host_of, is_https, locked};
+use super::{CHECK_NAME_SERVERS, NamedProxy, TransportError, authority, host, host_of, is_https, locked};
 use crate::aws::dns::Resolver;
 use crate::code::Code;
 use crate::error::Failure;
@@ -96,6 +97,12 @@ impl LastRequest {
     /// Whether the last request had this text in a token or in its body.
     pub(in crate::aws) fn has_sent(&self, text: &str) -> bool {
         self.last().sent.iter().any(|sent| sent.expose().contains(text))
+    }
+
+    /// Looks up the host of a request that is still to begin.
+    pub(in crate::aws) async fn look_up(&self, uri: &Uri) -> Result<Vec<SocketAddr>, TransportError> {
+        self.last().authority = authority(uri);
+        self.resolver.look_up(host(uri)).await.map_err(TransportError::from_name)
     }
 
     /// Hides what the last request sent in a text that may quote the answer to it. A token that looks like a word is none that the
