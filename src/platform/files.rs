@@ -200,6 +200,21 @@ pub fn goes_to(stream: Stream, path: &Path) -> bool {
     }
 }
 
+/// Whether two paths lead to one file, also through two mounts of its directory. On Windows, where the standard library has no safe
+/// call for it, never.
+pub fn are_same_file(path: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        let identity = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+        identity(path).is_some_and(|file| identity(other) == Some(file))
+    }
+    #[cfg(windows)]
+    {
+        let _ = (path, other);
+        false
+    }
+}
+
 /// Whether `path` still names this open file. On Windows, where the standard library has no safe call for it, whether it names any:
 /// there, a lock on a file that was replaced at the same moment costs one more call to AWS.
 pub fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {

@@ -17,10 +17,10 @@ use crate::identity::{CacheKey, Identity, Observed, request_key};
 use crate::platform;
 use crate::registry::{Host, Registry};
 
-/// Reads what the cache holds for an identity, fresh or not: the directory, and the entry. Fails with the reason why the cache does
-/// not serve it.
-pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<Entry>), Failure> {
-    let cache = writable_cache(env, identity)?;
+/// Reads what the cache holds for an identity, fresh or not: the directory, the entry, and why no other can be written. Fails with the
+/// reason why the cache does not serve it.
+pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<Entry>, Option<Failure>), Failure> {
+    let cache = open_cache_for(env, identity)?;
     let key = &identity.key;
     let dir = cache.dir().display();
     let entry = cache.look_up(key);
@@ -32,7 +32,8 @@ pub fn inspect_cache(env: &Env, identity: &Identity) -> Result<(PathBuf, Option<
             "the next get replaces the entry; if it cannot, remove it by hand",
         ));
     }
-    Ok((cache.dir().to_owned(), entry))
+    let unwritable = cache.probe().err().map(|error| unwritable(&cache, &error));
+    Ok((cache.dir().to_owned(), entry, unwritable))
 }
 
 /// Erases the cached token of `target` for the identity of the settings. Without one, or a directory, there is nothing to do.

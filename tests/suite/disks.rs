@@ -909,6 +909,8 @@ fn a_cache_that_cannot_be_written_costs_a_valid_token_no_wait() {
     }
     let aws = Aws::start();
     let helper = with_read_only_cache(Helper::of(&aws));
+    let report = helper.run(&["doctor"], "").stdout;
+    assert!(report.contains("not written to, so every get calls AWS once the token in it has expired"), "{report}");
     make_older(&helper, Duration::from_hours(7));
     aws.change(|plan| plan.delay = Duration::from_mins(10));
     // Each refresh would delay the token by a second and a half.

@@ -214,7 +214,7 @@ impl Access {
 
     /// Uses the cached token, and returns how long it is valid; `None` if there is no valid one.
     fn take_cached_token(&mut self, checker: Checker) -> Option<String> {
-        let (_, entry) = token_provider::inspect_cache(checker.env, &self.identity).ok()?;
+        let (_, entry, _) = token_provider::inspect_cache(checker.env, &self.identity).ok()?;
         let entry = entry.filter(|entry| entry.freshness_within(self.target.max_age) != Freshness::Expired)?;
         self.expires_at = Some(entry.expires_at);
         self.token = Some(entry.token);

@@ -147,12 +147,19 @@ fn profile(identity: &Identity) -> Option<String> {
 }
 
 pub(super) fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
+    let warned = |how: &str, mut failure: Failure| {
+        failure.what = format!("{how}: {}", failure.what);
+        Check::warned(Name::Cache, failure)
+    };
+    const UNUSED: &str = "not used, so every get calls AWS";
     match token_provider::inspect_cache(checker.env, identity) {
-        Err(mut failure) => {
-            failure.what = format!("not used, so every get calls AWS: {}", failure.what);
-            Check::warned(Name::Cache, failure)
+        Err(failure) => warned(UNUSED, failure),
+        Ok((_, entry, Some(failure))) => {
+            let is_served = entry.is_some_and(|entry| entry.freshness_within(target.max_age) != Freshness::Expired);
+            let kept = "not written to, so every get calls AWS once the token in it has expired";
+            warned(if is_served { kept } else { UNUSED }, failure)
         }
-        Ok((dir, entry)) => {
+        Ok((dir, entry, None)) => {
             let state = entry.map(|entry| describe_entry(checker, target, &entry));
             let state = state.unwrap_or_else(|| "nothing for this identity yet".to_owned());
             Check::ok(Name::Cache, format!("{}: {state}", dir.display()))

@@ -93,7 +93,7 @@ fn goes_to(env: &Env, stream: Stream, variables: &[&'static str]) -> Option<&'st
 /// Whether a variable names this file, by this path or another one, whether it exists or not.
 fn is_named_by(env: &Env, variable: &str, path: &Path) -> bool {
     let Some(named) = env.os(variable).map(Path::new) else { return false };
-    named == path || real_path(named).is_some_and(|named| real_path(path) == Some(named))
+    platform::are_same_file(named, path) || real_path(named).is_some_and(|named| real_path(path) == Some(named))
 }
 
 /// The path of a file without links, of which the file itself need not exist.
