@@ -38,6 +38,12 @@ impl Cache {
     /// the directory would be created, with the same judgement of the way there.
     pub fn probe(&self) -> io::Result<()> {
         check_length(&self.path(format_args!("{:064}", 0), ENTRY))?;
+        if let Some(link) = platform::dangling_link(&self.dir) {
+            return Err(io::Error::other(format!(
+                "the symbolic link {} leads nowhere; mount or create what it leads to",
+                link.display()
+            )));
+        }
         let existing = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(&self.dir);
         // The name stands for any file.
         let mut new = Destination::asked_for(&existing.join("entry"), None)?.create(Access::Private)?;

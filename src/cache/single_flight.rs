@@ -281,7 +281,12 @@ impl<T> Run<'_, T> {
 
 /// Takes a lock, or says why not: another process has it, with its last heartbeat, or locks do not work here.
 fn take_lock(cache: &Cache, path: &Path) -> Result<Lock, Locked> {
-    let is_new = path.symlink_metadata().is_err();
+    let there = path.symlink_metadata();
+    let is_new = there.is_err();
+    if there.is_ok_and(|file| file.is_file() && file.permissions().readonly()) {
+        warn!(path:% = path.display(); "a lock of the cache may not be written; it is removed");
+        let _ = fs::remove_file(path);
+    }
     match cache.destination(path).and_then(|destination| Lock::try_take(&destination, path)) {
         Ok(lock) => lock.ok_or_else(|| Locked::Held(fs::metadata(path).and_then(|file| file.modified()).ok())),
         Err(error) => {

@@ -200,6 +200,27 @@ fn a_cache_that_is_closed_by_its_mode_is_no_empty_one() {
     }
 }
 
+/// Who may not write it cannot lock it, and each process would ask AWS.
+#[test]
+fn a_lock_that_may_not_be_written_is_removed() {
+    let aws = Aws::start();
+    let Some(somebody) = AsSomebody::new(Helper::of(&aws)) else { return };
+    let run = || somebody.run(&["get"], &[]);
+    run().password_for(HOST);
+    let files = fs::read_dir(somebody.path("cache")).expect("a cache").flatten().map(|file| file.path());
+    let entry =
+        files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "json")).expect("an entry");
+    for mode in [0, 0o400, 0o444] {
+        fs::remove_file(&entry).expect("an entry");
+        let lock = entry.with_extension("lock");
+        fs::write(&lock, "").expect("a lock");
+        fs::set_permissions(&lock, fs::Permissions::from_mode(mode)).expect("a mode");
+        chown(&lock, Some(SOMEBODY), Some(SOMEBODY)).expect("an owner");
+        run().password_for(HOST);
+        assert!(!lock.exists(), "{mode:o}: it was taken, and removed by who had it");
+    }
+}
+
 /// As `sudo -E aws sso login` leaves it. The AWS CLI could not write it as this user either.
 #[test]
 fn a_sign_in_that_cannot_be_read_is_said_to_be_of_another_user() {

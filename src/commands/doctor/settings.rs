@@ -146,12 +146,13 @@ fn profile(identity: &Identity) -> Option<String> {
     }
 }
 
+const UNUSED: &str = "not used, so every get calls AWS";
+
 pub(super) fn check_cache(checker: Checker, target: &Target, identity: &Identity) -> Check {
     let warned = |how: &str, mut failure: Failure| {
         failure.what = format!("{how}: {}", failure.what);
         Check::warned(Name::Cache, failure)
     };
-    const UNUSED: &str = "not used, so every get calls AWS";
     match token_provider::inspect_cache(checker.env, identity) {
         Err(failure) => warned(UNUSED, failure),
         Ok((_, entry, Some(failure))) => {
