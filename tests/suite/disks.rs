@@ -517,6 +517,23 @@ fn what_others_could_have_written_is_ignored() {
     fs::rename(&elsewhere, &dir).expect("a move");
 }
 
+/// As on a volume that is not mounted.
+#[test]
+fn a_cache_behind_a_link_to_nowhere_is_said_by_doctor() {
+    let aws = Aws::start();
+    let helper = Helper::of(&aws);
+    let dir = helper.cache_dir();
+    let above = dir.parent().expect("a directory");
+    for target in [Path::new("gone"), above] {
+        let _ = fs::remove_file(above);
+        symlink(target, above).expect("a link");
+        let report = helper.run(&["doctor"], "").stdout;
+        let words = format!("the symbolic link {} leads nowhere", above.display());
+        assert!(report.contains("every get calls AWS") && report.contains(&words), "{report}");
+        assert!(report.contains("fix: mount or create what it leads to"), "{report}");
+    }
+}
+
 /// Their tokens are served again once it can be trusted.
 #[test]
 fn a_cache_that_cannot_be_trusted_or_read_is_no_empty_one_for_who_logs_out() {
@@ -546,10 +563,6 @@ fn a_cache_that_cannot_be_trusted_or_read_is_no_empty_one_for_who_logs_out() {
     let above = dir.parent().expect("a directory");
     fs::rename(above, &elsewhere).and_then(|()| symlink("gone", above)).expect("a link");
     fails(&[&format!("the symbolic link {} leads nowhere", above.display())]);
-    let report = helper.run(&["doctor"], "").stdout;
-    let words = format!("the symbolic link {} leads nowhere", above.display());
-    assert!(report.contains("every get calls AWS") && report.contains(&words), "{report}");
-    assert!(report.contains("fix: mount or create what it leads to"), "{report}");
     fs::remove_file(above).and_then(|()| fs::rename(&elsewhere, above)).expect("a move");
     assert_eq!(helper.entries().len(), 1);
     // One that is not read by its mode is gone with those of the host.
