@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::context::Context;
+use super::http::{PROCESS, RUN_BY_HAND};
 use super::signing_keys::SigningKeys;
 use super::worker::GRACE;
 use crate::code::Code;
@@ -25,6 +26,7 @@ const VERSION: u64 = 1;
 /// Gets the keys that the `credential_process` of a profile prints.
 pub(super) async fn credentials(process: &Process, context: &Context) -> Result<SigningKeys, Failure> {
     let Process { profile, command: line } = process;
+    context.last.set_service(PROCESS, None);
     let command = command(line, context.env());
     // Before the deadline of the whole request, so that the message is about the process.
     let deadline = context.deadline.checked_sub(GRACE).unwrap_or(context.deadline);
@@ -102,10 +104,7 @@ fn no_answer(profile: &str, error: &ChildError) -> Failure {
         return failure.with_context(format!("cannot run the credential_process of profile '{profile}'"));
     }
     let hint = match error {
-        ChildError::TimedOut(_) => {
-            "run it by hand to see what it waits for (it can ask at the terminal, and has no standard input), or raise \
-             AWS_ECR_TIMEOUT"
-        }
+        ChildError::TimedOut(_) => &format!("{RUN_BY_HAND}, or raise AWS_ECR_TIMEOUT"),
         ChildError::Loop => "name a program that prints the keys without this helper",
         ChildError::NotStarted(_) => "check the shell, which runs it, and the limits on processes",
         ChildError::TooMuchOutput(..) | ChildError::Unreadable(_) => "run it by hand to see what it prints",

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -197,6 +197,25 @@ fn a_process_that_hangs_ends_with_all_its_descendants() {
     for name in ["own", "child", "orphan", "session"] {
         let pid = pid_in(&helper, name);
         wait_until(&format!("{name} ({pid}) ends"), SOON, || !runs(&pid));
+    }
+}
+
+/// As by Ctrl-Z at the process's prompt. AWS was asked nothing.
+#[test]
+fn a_process_that_hangs_is_named_also_by_a_helper_that_was_stopped_at_the_time_limit() {
+    for _ in 0..3 {
+        let helper =
+            with_process(Helper::bare().var("AWS_ECR_TIMEOUT", "1500ms"), ": >\"$HOME/own\"\nexec sleep 300\n");
+        let limit = Instant::now() + Duration::from_secs(3);
+        let mut command = helper.command();
+        let child = start(command.arg("get"), HOST);
+        wait_until("the process runs", SOON, || helper.home().join("own").exists());
+        send(child.id(), Signal::SIGSTOP);
+        wait_until("the time limit passes", SOON, || Instant::now() > limit);
+        send(child.id(), Signal::SIGCONT);
+        let output = end(child);
+        let line = String::from_utf8_lossy(&output.stdout);
+        assert!(line.contains("the credential_process") && line.contains("run it by hand"), "{line}");
     }
 }
 

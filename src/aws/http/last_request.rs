@@ -62,6 +62,12 @@ const SECRET_FIELDS: [&str; 2] = ["clientSecret", "refreshToken"];
 /// Services that are none of AWS's on the network.
 pub(in crate::aws) const CONTAINER: &str = "the container's endpoint";
 pub(in crate::aws) const INSTANCE: &str = "the instance metadata service";
+/// What takes the time although nothing is asked over the network.
+pub(in crate::aws) const PROCESS: &str = "the credential_process";
+
+/// The fix where it does not answer.
+pub(in crate::aws) const RUN_BY_HAND: &str =
+    "run it by hand to see what it waits for (it can ask at the terminal, and has no standard input)";
 
 /// The fix where a container's endpoint does not answer.
 pub(in crate::aws) const CHECK_CONTAINER: &str = "check that the endpoint is running, and the URI that names it";
@@ -171,6 +177,7 @@ impl LastRequest {
         let service = service.unwrap_or("AWS");
         let check = match service {
             CONTAINER => CHECK_CONTAINER,
+            PROCESS => RUN_BY_HAND,
             INSTANCE => "check AWS_EC2_METADATA_SERVICE_ENDPOINT if it is set, and the instance's metadata hop limit",
             "GitHub" | "SSO" | "AWS Sign-In" => "check the network and HTTPS_PROXY",
             _ => "check the network, HTTPS_PROXY and a VPC endpoint if there is one",

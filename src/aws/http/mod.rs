@@ -41,7 +41,7 @@ pub(super) use error::TransportError;
 pub(super) use fetch::{Answer, Limits, fitting, is_overloaded, is_temporary, secret_value};
 #[cfg(fuzzing)]
 pub use in_memory::answer_with;
-pub(super) use last_request::{CHECK_CONTAINER, CONTAINER, INSTANCE, LastRequest, WrongToken};
+pub(super) use last_request::{CHECK_CONTAINER, CONTAINER, INSTANCE, LastRequest, PROCESS, RUN_BY_HAND, WrongToken};
 use proxy::Proxies;
 pub(super) use proxy::VARIABLES as PROXY_VARIABLES;
 pub(super) use proxy::{NamedProxy, is_local};
