@@ -102,7 +102,9 @@ impl Service<'_> {
                 let invalid = || no_keys("its session token holds invalid characters");
                 return token.map(Session::Version2).ok_or_else(invalid);
             }
-            Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => return Err(self.refused(answer.status(), None)),
+            Ok(answer) if answer.status() == StatusCode::BAD_REQUEST => {
+                return Err(self.refused(answer.status(), None, None));
+            }
             Ok(answer) => NoToken::Refused(answer.status()),
             Err(TransportError::SlowAnswer) => NoToken::NoAnswer,
             Err(error) => return Err(self.unreachable(&error)),
@@ -117,14 +119,14 @@ impl Service<'_> {
 
     /// The name of the instance's role.
     async fn role(&self, session: &Session) -> Result<String, Failure> {
-        let answer = self.get(ROLES, session).await?;
+        let answer = self.get(None, session).await?;
         let text = String::from_utf8_lossy(&answer);
         let role = text.lines().next().map(str::trim).filter(|role| !role.is_empty());
-        role.map(str::to_owned).ok_or_else(|| self.refused(StatusCode::NOT_FOUND, None))
+        role.map(str::to_owned).ok_or_else(|| self.refused(StatusCode::NOT_FOUND, None, None))
     }
 
     async fn keys(&self, role: &str, session: &Session) -> Result<SigningKeys, Failure> {
-        let answer = self.get(&format!("{ROLES}{role}"), session).await?;
+        let answer = self.get(Some(role), session).await?;
         let document = Fields::parse(&answer).ok_or_else(|| no_keys("its answer is not a JSON object"))?;
         let code = document.text("Code").unwrap_or_default();
         SigningKeys::in_document(&document, "Token").map_err(|why| match error_name(&code, &self.context.last) {
@@ -143,14 +145,16 @@ impl Service<'_> {
         })
     }
 
-    async fn get(&self, path: &str, session: &Session) -> Result<Vec<u8>, Failure> {
+    /// The keys of a role, or else the name of the instance's role.
+    async fn get(&self, role: Option<&str>, session: &Session) -> Result<Vec<u8>, Failure> {
+        let path = format!("{ROLES}{}", role.unwrap_or_default());
         let (header, no_token) = match session {
             Session::Version2(token) => ((TOKEN, token.clone()), None),
             Session::Version1(no_token) => (("accept", HeaderValue::from_static("*/*")), Some(*no_token)),
         };
-        match self.send(Method::GET, path, header).await {
+        match self.send(Method::GET, &path, header).await {
             Ok(answer) if answer.status() == StatusCode::OK => Ok(answer.body().to_vec()),
-            Ok(answer) => Err(self.refused(answer.status(), no_token)),
+            Ok(answer) => Err(self.refused(answer.status(), no_token, role)),
             Err(TransportError::SlowAnswer) => Err(match no_token {
                 Some(no_token @ NoToken::NoAnswer) => self.without_token(no_token, "neither version of it answers"),
                 Some(no_token) => self.without_token(no_token, "version 1 does not answer"),
@@ -190,9 +194,17 @@ impl Service<'_> {
         self.context.no_credentials(&format!("no instance metadata service ({why})"), None)
     }
 
-    /// The failure for an answer with this status; `no_token` for a request without a session token.
-    fn refused(&self, status: StatusCode, no_token: Option<NoToken>) -> Failure {
+    /// The failure for an answer with this status; `no_token` for a request without a session token, `role` for one for its keys.
+    fn refused(&self, status: StatusCode, no_token: Option<NoToken>, role: Option<&str>) -> Failure {
         let number = status.as_u16();
+        if let (404, Some(role)) = (number, role) {
+            let role = one_line(role);
+            let what =
+                format!("the instance metadata service names the role {role}, and has no credentials of it (HTTP 404)");
+            let hint = "try again in a minute if it was attached just now, check that the role exists, \
+                        and the pod's role where a proxy such as kube2iam answers";
+            return self.context.no_credentials(&what, Some(hint));
+        }
         let (what, hint) = match (number, no_token) {
             (401 | 403, Some(no_token)) => {
                 return self.without_token(no_token, &format!("version 1 is refused (HTTP {number})"));
@@ -200,7 +212,9 @@ impl Service<'_> {
             (404, _) => {
                 let what = "the instance metadata service knows no role of this instance";
                 let hint = "attach a role to the instance: 'aws ec2 associate-iam-instance-profile'";
-                return self.context.no_credentials(what, Some(hint));
+                // The service of another cloud has neither path.
+                let is_of_ec2 = !matches!(no_token, Some(NoToken::Refused(StatusCode::NOT_FOUND)));
+                return self.context.no_credentials(what, is_of_ec2.then_some(hint));
             }
             (400, _) => ("does not understand the request", CHECK_ENDPOINT),
             (401, None) => ("rejects its own session token", "try again"),

@@ -123,7 +123,7 @@ fn a_service_with_version_2_gets_its_token_back() {
 #[test]
 fn each_refusal_of_the_metadata_service_has_its_own_words() {
     let aws = Aws::start();
-    let plans: [(Plan, &str); 14] = [
+    let plans: [(Plan, &str); 17] = [
         (|_, _, _, _| Some((400, String::new())), "does not understand the request (HTTP 400)"),
         (|_, _, _, _| None, "neither version of it answers"),
         (
@@ -150,6 +150,24 @@ fn each_refusal_of_the_metadata_service_has_its_own_words() {
             |_, method, _, _| Some(if method == "PUT" { (200, "t".into()) } else { (503, String::new()) }),
             "has an error of its own (HTTP 503)",
         ),
+        // A role that was just exchanged, or whose credentials a proxy does not get: in both versions.
+        (
+            |_, method, path, _| match (method, path.ends_with("/security-credentials/")) {
+                ("PUT", _) => Some((200, "t".into())),
+                (_, true) => Some((200, "builders".into())),
+                (_, false) => Some((404, String::new())),
+            },
+            "names the role builders, and has no credentials of it (HTTP 404); try again",
+        ),
+        (
+            |_, _, path, _| {
+                let is_list = path.ends_with("/security-credentials/");
+                Some(if is_list { (200, "builders".into()) } else { (404, String::new()) })
+            },
+            "names the role builders, and has no credentials of it (HTTP 404); try again",
+        ),
+        // The service of another cloud.
+        (|_, _, _, _| Some((404, String::new())), "no role of this instance; set AWS_PROFILE"),
         // The service of an instance that requires version 2, behind a hop limit of 1.
         (|_, method, _, _| (method != "PUT").then(|| (401, String::new())), "version 1 is refused (HTTP 401)"),
         (|_, _, _, _| Some((403, String::new())), "refuses to give a session token (HTTP 403)"),
