@@ -144,7 +144,8 @@ async fn assume(
     let call = call.role_arn(&role.arn).role_session_name(&role.session_name).set_external_id(role.external_id.clone());
     let call = call.set_serial_number(code.map(|code| code.device.serial.clone()));
     let call = call.set_token_code(code.map(|code| code.digits.expose().to_owned()));
-    let answer = call.send().await.map_err(|error| context.role_failure(&error, role))?;
+    let answer =
+        call.send().await.map_err(|error| context.role_failure(&error, role, code.map(|code| &code.digits)))?;
     let (endpoint, took_ms) = (context.last.authority(), started.elapsed().as_millis());
     debug!(role = role.arn, endpoint, took_ms; "STS gave credentials of the role");
     from_sts(answer.credentials(), context)

@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::http::LastRequest;
+use crate::error::Failure;
 use crate::quote::without_secrets;
 
 /// The length of an error's name, in bytes.
@@ -45,6 +46,24 @@ impl Refusal<'_> {
         self.code == "ValidationError"
     }
 
+    /// Whether the session policies and tags that come with the caller are too large or damaged. The helper sends none.
+    pub(super) fn is_of_session_policy(&self) -> bool {
+        matches!(self.code, "PackedPolicyTooLarge" | "MalformedPolicyDocument")
+    }
+
+    /// Whether nothing was decided about the caller: the service failed, or does not take the request as it is.
+    pub(super) fn decides_nothing(&self) -> bool {
+        self.is_failure() || self.is_of_setting() || self.is_of_session_policy()
+    }
+
+    /// The failure with the fix for the policy that denied access, if AWS's message names its kind. Any other fix would change nothing.
+    pub(super) fn with_policy(&self, mut failure: Failure) -> Failure {
+        if let Some(policy) = denying_policy(&self.message).filter(|_| self.refuses_identity()) {
+            failure.hint = format!("change {policy}, which denies the request");
+        }
+        failure
+    }
+
     /// Whether the service refuses this identity itself, so that trying again cannot help and its earlier tokens must not be used
     /// either. SSO calls it `ForbiddenException`.
     pub(super) fn refuses_identity(&self) -> bool {
@@ -67,6 +86,18 @@ impl Refusal<'_> {
         let message = message.trim_end_matches('.');
         if message.is_empty() { name.into_owned() } else { format!("{name}: {message}") }
     }
+}
+
+/// The policy that denied access, if AWS's message names its kind (IAM User Guide, "Troubleshoot access denied error messages").
+fn denying_policy(message: &str) -> Option<&'static str> {
+    let policies = [
+        ("service control policy", "the organization's service control policy"),
+        ("resource control policy", "the organization's resource control policy"),
+        ("VPC endpoint policy", "the policy of the VPC endpoint"),
+        ("permissions boundary", "the permissions boundary"),
+        ("session policy", "the session policy"),
+    ];
+    policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
 }
 
 /// Whether a service refuses with this status. With another one it fails or limits the rate of requests, or something else answers, e.g.
@@ -123,7 +154,20 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LastRequest, error_name};
+    use super::{LastRequest, denying_policy, error_name};
+
+    #[test]
+    fn the_kind_of_the_policy_is_read_out_of_what_aws_says() {
+        let message = |why: &str| format!("User: x is not authorized to perform: ecr:GetAuthorizationToken {why}");
+        for (why, policy) in [
+            ("with an explicit deny in a service control policy", Some("the organization's service control policy")),
+            ("with an explicit deny in a VPC endpoint policy", Some("the policy of the VPC endpoint")),
+            ("because no session policy allows it", Some("the session policy")),
+            ("because no identity-based policy allows it", None),
+        ] {
+            assert_eq!(denying_policy(&message(why)), policy);
+        }
+    }
 
     #[test]
     fn the_name_of_an_error_is_a_short_word() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
+use super::http::LastRequest;
 use crate::code::Code;
 use crate::config::{Target, is_url};
 use crate::error::Failure;
@@ -66,25 +67,45 @@ impl Identity {
 
     /// The setting that the URL of a service comes from.
     fn endpoint_setting(&self, service: &str) -> String {
-        let own = variable_of("AWS_ENDPOINT_URL", service);
-        let set = [own.as_str(), "AWS_ENDPOINT_URL"].into_iter().find(|name| self.env.text(name).is_some());
-        let profile = self.selected.name();
-        set.map_or_else(
-            || format!("the endpoint_url for {service} of profile '{profile}' in {}", self.profiles.file_of(profile)),
-            str::to_owned,
-        )
+        self.endpoint_variable(service).unwrap_or_else(|| self.endpoint_of_profile(service))
     }
 
-    /// The setting that a request to `authority` comes from, if one names it.
-    pub(super) fn setting_of_endpoint(&self, target: &Target, authority: &str) -> Option<String> {
-        let leads_there = |url: Option<&str>| url.is_some_and(|url| url.contains(authority));
+    /// The variable that the URL of a service comes from.
+    fn endpoint_variable(&self, service: &str) -> Option<String> {
+        let names = [variable_of("AWS_ENDPOINT_URL", service), "AWS_ENDPOINT_URL".to_owned()];
+        names.into_iter().find(|name| self.env.text(name).is_some())
+    }
+
+    /// The setting of the profile for these services.
+    fn endpoint_of_profile(&self, services: &str) -> String {
+        let profile = self.selected.name();
+        format!("the endpoint_url for {services} of profile '{profile}' in {}", self.profiles.file_of(profile))
+    }
+
+    /// The settings that the last request may come from, each once, if one names where it went.
+    pub(super) fn setting_of_endpoint(&self, target: &Target, last: &LastRequest) -> Option<String> {
+        let authority = last.authority();
+        let leads_there = |url: Option<&str>| url.is_some_and(|url| url.contains(&authority));
         if leads_there(target.endpoint_url.as_deref()) {
             return Some("endpoint_url in the configuration file, or --endpoint-url".to_owned());
         }
-        let other = if target.registry.is_public() { "ECR" } else { "ECR PUBLIC" };
-        let services =
-            SERVICES.into_iter().filter(|service| *service != other && leads_there(self.endpoint_url(service)));
-        let settings: BTreeSet<_> = services.map(|service| self.endpoint_setting(service)).collect();
+        let source = self.source();
+        let is_asked = |service: &&str| match *service {
+            "STS" => !self.chain.roles.is_empty() || source.services().contains(service) || last.is_of(service),
+            "SSO" => source.services().contains(service),
+            "SSO OIDC" | "Signin" => source.services().contains(service) && source.needs_renewal(),
+            _ => *service == service_id(target),
+        };
+        let (mut settings, mut of_profile) = (BTreeSet::new(), Vec::new());
+        for service in SERVICES.into_iter().filter(is_asked).filter(|service| leads_there(self.endpoint_url(service))) {
+            match self.endpoint_variable(service) {
+                Some(variable) => drop(settings.insert(variable)),
+                None => of_profile.push(service),
+            }
+        }
+        if !of_profile.is_empty() {
+            settings.insert(self.endpoint_of_profile(&of_profile.join(" and ")));
+        }
         (!settings.is_empty()).then(|| settings.into_iter().collect::<Vec<_>>().join(" or "))
     }
 

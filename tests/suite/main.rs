@@ -27,6 +27,7 @@
 //! | `codes` | each stable code, provoked once, in a line for people |
 //! | `errors` | a message with a fix for each cause of a failure |
 //! | `hints` | fixes fit their causes: the setting, file or service that is in the way, and nothing that is not set |
+//! | `refusals` | fixes for what a service refuses: the policy that AWS names, a disabled region, the setting of the endpoint |
 //! | `concurrency` | parallel processes; leaders that are killed, stopped or slow |
 //! | `interleavings` | every order in which processes meet in the cache, explored to the end |
 //! | `disks` | faulty disks, damaged entries, other users, growth |
@@ -169,6 +170,7 @@ mod protocol;
 mod provider;
 mod reach;
 mod recipes;
+mod refusals;
 mod rules;
 mod secrecy;
 mod settings;

@@ -53,7 +53,8 @@ impl Context {
     {
         match refusal(error, &self.last) {
             Some(refusal) => {
-                self.common_refusal(&refusal, service, caller, role_region).unwrap_or_else(|| of_call(&refusal))
+                let common = self.common_refusal(&refusal, service, caller, role_region);
+                refusal.with_policy(common.unwrap_or_else(|| of_call(&refusal)))
             }
             None => self.no_refusal(service, is_asked(error), error),
         }
@@ -134,7 +135,7 @@ impl Context {
             Some(arn) => role = format!(" for the role {arn}"),
             None => quote = quote.replace(&of.role_arn, "…"),
         }
-        if refusal.is_failure() || refusal.is_of_setting() {
+        if refusal.decides_nothing() {
             return service_error("STS", &Refusal { message: quote, ..*refusal })
                 .with_context(format!("no credentials of {}", self.source()));
         }
@@ -142,15 +143,20 @@ impl Context {
         Failure::new(Code::WebIdentityDenied, what, hint).quoting(&quote).refused(refusal.refuses_identity())
     }
 
-    /// Why STS gave no credentials for a role.
-    pub(super) fn role_failure(&self, error: &SdkError<AssumeRoleError, HttpResponse>, role: &Role) -> Failure {
+    /// Why STS gave no credentials for a role, with this code of its MFA device.
+    pub(super) fn role_failure(
+        &self,
+        error: &SdkError<AssumeRoleError, HttpResponse>,
+        role: &Role,
+        code: Option<&Secret>,
+    ) -> Failure {
         if let Some(refusal) = refusal(error, &self.last) {
-            let of_sts = || (refusal.is_failure() || refusal.is_of_setting()).then(|| service_error("STS", &refusal));
+            let of_sts = || refusal.decides_nothing().then(|| service_error("STS", &refusal));
             return self
                 .common_refusal(&refusal, "STS", &self.describe_caller_of(role), role.region.as_ref())
                 .or_else(of_sts)
                 .map_or_else(
-                    || self.role_denied(&refusal, role),
+                    || self.role_denied(&refusal, role, code),
                     |failure| failure.with_context(format!("the role {} cannot be assumed", role.arn)),
                 );
         }
@@ -162,8 +168,8 @@ impl Context {
         }
     }
 
-    fn role_denied(&self, refusal: &Refusal, role: &Role) -> Failure {
-        let requires_mfa = role.mfa_serial.is_some();
+    fn role_denied(&self, refusal: &Refusal, role: &Role, code: Option<&Secret>) -> Failure {
+        let requires_mfa = role.mfa_serial.is_some() && code.is_none();
         let (arn, caller) = (&role.arn, self.describe_caller_of(role));
         if refusal.message.contains(WRONG_CODE) {
             return wrong_code();
@@ -179,13 +185,12 @@ impl Context {
                 ),
             );
         }
-        Failure::new(
+        let failure = Failure::new(
             Code::RoleDenied,
             format!("{caller} may not assume {arn}: {}", refusal.name()),
             "check the role's trust policy, its external id, and the caller's permission for sts:AssumeRole",
-        )
-        .quoting(&refusal.message)
-        .refused(refusal.refuses_identity())
+        );
+        refusal.with_policy(failure.quoting(&refusal.message).refused(refusal.refuses_identity()))
     }
 
     /// Why STS gave a user no session for the code of an MFA device.
@@ -242,7 +247,7 @@ impl Context {
 
     /// The advice to check `rest`, and the setting that the endpoint of the last request comes from, if one does.
     pub(super) fn check(&self, rest: &str) -> String {
-        match self.identity.setting_of_endpoint(&self.target, &self.last.authority()) {
+        match self.identity.setting_of_endpoint(&self.target, &self.last) {
             Some(setting) => format!("check {setting}, and {rest}"),
             None => format!("check {rest}"),
         }

@@ -7,7 +7,7 @@ use crate::aws::context::Context;
 use crate::aws::http::WrongToken;
 use crate::aws::sdk_error::Refusal;
 use crate::code::Code;
-use crate::config::Caller;
+use crate::config::{Caller, Target};
 use crate::error::Failure;
 use crate::identity::{Source, StaticKeys};
 use crate::registry::Region;
@@ -29,13 +29,58 @@ impl Context {
         let (region, setting) = match (role_region, self.source()) {
             (Some(region), _) => (&**region, RegionSetting::Role),
             (None, Source::Sso(of)) if service == "SSO" => (&*of.region, RegionSetting::Sso),
-            (None, _) if service == "STS" => (&*of_registry, RegionSetting::NoneOfSts),
+            (None, _) if service == "STS" => (&*of_registry, RegionSetting::NoneOfSts(self.region_of_sts_hint())),
             (None, _) => (&*of_registry, RegionSetting::Registry),
         };
         clock_skew(refusal, service, self.last.clock_ahead())
             .or_else(|| self.wrong_token(refusal, service, region, caller))
-            .or_else(|| by_code(refusal, service, caller, region, setting))
+            .or_else(|| by_code(refusal, service, caller, region, &setting))
             .or_else(|| self.answer_of_another(refusal))
+    }
+
+    /// How to have STS asked in another region where no setting names one, if that is possible. AWS accepts no signature for another
+    /// region than the endpoint's, so the URL alone decides only for a request without one.
+    fn region_of_sts_hint(&self) -> Option<String> {
+        const BESIDE_ROLE: &str = "name another one for STS by 'region' beside role_arn in the helper's configuration";
+        let Target { caller, chosen_by, .. } = &self.target;
+        let variable = chosen_by.as_deref().filter(|setting| setting.starts_with("AWS_ECR_"));
+        let is_in_file = caller.role().is_some() && variable.is_none();
+        let role = match (&*self.identity.chain.roles, self.source(), caller) {
+            ([], Source::WebIdentity(_), _) if is_in_file => return Some(BESIDE_ROLE.to_owned()),
+            ([], Source::WebIdentity(_), _) => {
+                let url = "the URL of STS in another region, e.g. https://sts.REGION.amazonaws.com";
+                return Some(format!("set AWS_ENDPOINT_URL_STS to {url}"));
+            }
+            // The other roles, and the source itself, would still ask STS in this region. Keys of an account exclude the file,
+            // which has no MFA device.
+            (_, Source::WebIdentity(_), _) | (_, _, Caller::AccountKeys { .. }) => return None,
+            ([role], _, _) if role.region.is_none() && role.mfa_serial.is_none() => role,
+            _ => return None,
+        };
+        if is_in_file {
+            return Some(BESIDE_ROLE.to_owned());
+        }
+        let of_profile = caller.role().is_none();
+        let profile = if of_profile { self.source().profile() } else { caller.profile().map(|profile| &*profile.name) };
+        if of_profile && profile.is_none() && caller.profile().is_some() {
+            return None;
+        }
+        let profile = profile.map_or_else(String::new, |name| format!(" and profile = '{name}'"));
+        let rest = match variable {
+            Some(variable) if !of_profile && variable.starts_with("AWS_ECR_PROFILE_") => {
+                format!(", and unset {variable} and {}", variable.replacen("PROFILE", "ROLE_ARN", 1))
+            }
+            Some(variable) => format!(", and unset {variable}"),
+            None if matches!(self.source(), Source::Instance(_) | Source::Container(_)) => {
+                ", and remove credential_source".to_owned()
+            }
+            None => String::new(),
+        };
+        let from = if of_profile { "the profile" } else { "the environment" };
+        let with_id = if role.external_id.is_some() { " and external_id" } else { "" };
+        Some(format!(
+            "move role_arn{with_id} from {from} to the helper's configuration, beside 'region' for STS{profile}{rest}"
+        ))
     }
 
     /// The message where an access key was refused that needs a session token, or that needs none.
@@ -117,12 +162,11 @@ fn clock_skew(refusal: &Refusal, service: &str, ahead: i64) -> Option<Failure> {
 }
 
 /// Where the region of a service comes from.
-#[derive(Clone, Copy)]
 enum RegionSetting {
     /// The registry's host.
     Registry,
-    /// The registry's host, for STS.
-    NoneOfSts,
+    /// The registry's host, for STS; how to have another region asked, if that is possible.
+    NoneOfSts(Option<String>),
     /// `region` beside the role, for STS.
     Role,
     /// `sso_region`.
@@ -130,19 +174,21 @@ enum RegionSetting {
 }
 
 impl RegionSetting {
-    /// How to have another region asked.
-    fn hint(self) -> &'static str {
-        match self {
+    /// How to have another region asked, after other advice.
+    fn hint(&self) -> String {
+        let hint = match self {
             Self::Registry => "correct the registry's host",
-            Self::NoneOfSts => "name another one for STS by 'region' beside role_arn in the helper's configuration",
+            Self::NoneOfSts(Some(hint)) => hint,
+            Self::NoneOfSts(None) => return String::new(),
             Self::Role => "correct 'region' beside role_arn in the helper's configuration",
             Self::Sso => "correct sso_region",
-        }
+        };
+        format!(", or {hint}")
     }
 }
 
 /// What a refusal means by its code alone.
-fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str, setting: RegionSetting) -> Option<Failure> {
+fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str, setting: &RegionSetting) -> Option<Failure> {
     let failure = match refusal.code {
         code if is_throttled(code) => Failure::new(
             Code::Throttled,
@@ -152,7 +198,7 @@ fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str, setting
         code if code == "RegionDisabledException" || code.starts_with("OptInRequired") => Failure::new(
             Code::RegionDisabled,
             format!("the region {region} is not enabled for this account ({code})"),
-            format!("enable {region} for the account, or {}", setting.hint()),
+            format!("enable {region} for the account{}", setting.hint()),
         ),
         _ if refusal.is_expired_token() => Failure::new(
             Code::CredentialsExpired,
@@ -165,7 +211,7 @@ fn by_code(refusal: &Refusal, service: &str, caller: &str, region: &str, setting
             match setting {
                 RegionSetting::Role => {
                     format!(
-                        "check that the key exists in this partition, enable {region} for its account, or {}",
+                        "check that the key exists in this partition, enable {region} for its account{}",
                         setting.hint()
                     )
                 }
@@ -217,7 +263,7 @@ mod tests {
     #[test]
     fn throttling_is_told_by_its_code_alone() {
         let failure =
-            |code| by_code(&refusal(code, "Rate exceeded"), "ECR", "the caller", "us-east-1", RegionSetting::Registry);
+            |code| by_code(&refusal(code, "Rate exceeded"), "ECR", "the caller", "us-east-1", &RegionSetting::Registry);
         assert_eq!(failure("ThrottlingException").expect("a failure").code, Code::Throttled);
         assert!(failure("AccessDeniedException").is_none());
     }

@@ -33,10 +33,7 @@ impl Context {
         } else {
             "ecr:GetAuthorizationToken"
         };
-        let hint = match denying_policy(&refusal.message) {
-            Some(policy) => format!("change {policy}, which denies the request"),
-            None => format!("allow this identity {actions} on resource *"),
-        };
+        let hint = format!("allow this identity {actions} on resource *");
         let what = format!("ECR denies access to {}: {}", self.describe_caller(), refusal.describe());
         Failure::new(Code::EcrDenied, what, hint).refused(refusal.refuses_identity())
     }
@@ -71,41 +68,13 @@ fn refused_or_failed(refusal: &Refusal) -> &'static str {
 fn advice(refusal: &Refusal) -> &'static str {
     if refusal.is_of_setting() {
         "correct the setting that STS names, e.g. role_arn, AWS_ROLE_ARN, role_session_name, AWS_ROLE_SESSION_NAME or external_id"
+    } else if refusal.is_of_session_policy() {
+        "shorten or correct the session policies and tags that come with the caller; the helper adds none"
     } else if refusal.is_of_provider() {
         "try again later: STS cannot reach the identity provider"
     } else if refusal.is_failure() {
         "the error is on the side of AWS: try again later, and see health.aws.amazon.com"
     } else {
         "try again; if the error persists, check the credentials and the endpoint settings"
-    }
-}
-
-/// The policy that denied access, if AWS's message names its kind.
-fn denying_policy(message: &str) -> Option<&'static str> {
-    let policies = [
-        ("service control policy", "the organization's service control policy"),
-        ("resource control policy", "the organization's resource control policy"),
-        ("VPC endpoint policy", "the policy of the VPC endpoint"),
-        ("permissions boundary", "the permissions boundary"),
-        ("session policy", "the session policy"),
-    ];
-    policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::denying_policy;
-
-    #[test]
-    fn the_kind_of_the_policy_is_read_out_of_what_aws_says() {
-        let message = |why: &str| format!("User: x is not authorized to perform: ecr:GetAuthorizationToken {why}");
-        for (why, policy) in [
-            ("with an explicit deny in a service control policy", Some("the organization's service control policy")),
-            ("with an explicit deny in a VPC endpoint policy", Some("the policy of the VPC endpoint")),
-            ("because no session policy allows it", Some("the session policy")),
-            ("because no identity-based policy allows it", None),
-        ] {
-            assert_eq!(denying_policy(&message(why)), policy);
-        }
     }
 }

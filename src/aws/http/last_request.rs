@@ -136,6 +136,11 @@ impl LastRequest {
         last.authority.clear();
     }
 
+    /// Whether this service is asked.
+    pub(in crate::aws) fn is_of(&self, service: &str) -> bool {
+        self.last().service == Some(service)
+    }
+
     /// Host and port that the last request went to; empty before the first.
     pub(in crate::aws) fn authority(&self) -> String {
         self.last().authority.clone()

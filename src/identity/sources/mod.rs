@@ -130,6 +130,17 @@ impl Source {
         }
     }
 
+    /// The profile that has the credentials.
+    pub fn profile(&self) -> Option<&str> {
+        match self {
+            Self::Keys(keys) => keys.profile.as_deref(),
+            Self::Sso(Sso { profile, .. })
+            | Self::Login(Login { profile, .. })
+            | Self::Process(Process { profile, .. }) => Some(profile),
+            Self::WebIdentity(_) | Self::Container(_) | Self::Instance(_) => None,
+        }
+    }
+
     /// The command of the AWS CLI that signs in, and its profile.
     pub fn sign_in_command(&self) -> Option<(&'static str, &str)> {
         match self {
