@@ -35,22 +35,24 @@ pub(super) async fn credentials(of: &Sso, context: &Context) -> Result<SigningKe
     let call = call.set_access_token(sign_in.token("accessToken"));
     let answer = call.send().await.map_err(|error| {
         context.failure("SSO", &context.source().to_string(), None, &error, |refusal| {
-            if refusal.code == "UnauthorizedException" {
+            // The account or the role is gone.
+            let is_gone = refusal.code == "ResourceNotFoundException";
+            let is_gone = is_gone && (refusal.status == 404 || is_refusing(refusal.status));
+            let is_refused = is_gone || refusal.refuses_identity();
+            // With this status a sign-in has ended, whatever the error is called.
+            if refusal.code == "UnauthorizedException" || (is_refused && refusal.status == 401) {
                 return expired(of);
             }
             if refusal.is_failure() {
                 return service_error("SSO", refusal);
             }
-            // The account or the role is gone.
-            let is_gone = refusal.code == "ResourceNotFoundException";
-            let is_gone = is_gone && (refusal.status == 404 || is_refusing(refusal.status));
             Failure::new(
                 Code::SsoDenied,
                 format!("SSO gives profile '{}' no credentials: {}", of.profile, refusal.name()),
                 "check sso_account_id and sso_role_name, and that the role is assigned to you",
             )
             .quoting(&refusal.message)
-            .refused(refusal.refuses_identity() || is_gone)
+            .refused(is_refused)
         })
     })?;
     let found = answer.role_credentials.unwrap_or_else(|| RoleCredentials::builder().build());

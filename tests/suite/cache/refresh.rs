@@ -192,6 +192,9 @@ fn a_refusal_of_the_user_at_the_renewal_of_a_sign_in_removes_the_token() {
 fn a_sign_in_that_has_ended_and_an_instance_without_its_role_leave_a_valid_token() {
     for (service, failure) in [
         ("sso", (401, "UnauthorizedException", "Session token not found or invalid")),
+        ("sso", (401, "ForbiddenException", "No access")),
+        ("sso", (401, "AccessDeniedException", "No access")),
+        ("sso", (401, "ResourceNotFoundException", "")),
         ("sso", (429, "ResourceNotFoundException", "")),
         ("imds", (404, "", "")),
     ] {
