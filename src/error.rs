@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::code::Code;
-use crate::quote::{LONGEST_QUOTE, without_secrets};
+use crate::quote::{LONGEST_QUOTE, hide_tokens, without_secrets};
 use crate::text::beginning;
 pub use crate::text::{acts_on_terminal, one_line, printable, printable_json};
 
@@ -32,7 +32,7 @@ pub const WRONG_USAGE: u8 = 2;
 
 /// Prints clap's message about wrong arguments, on standard error.
 pub fn print_usage_error(lines: &str) {
-    let _ = write!(io::stderr(), "{PREFIX}{}", printable(lines.strip_prefix("error: ").unwrap_or(lines)));
+    let _ = write!(io::stderr(), "{PREFIX}{}", printable(&hide_tokens(lines.strip_prefix("error: ").unwrap_or(lines))));
 }
 
 /// The prefix of every message. It names the helper among the programs that print during a pull.
@@ -63,9 +63,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure: what happened, and the fix. A setting or an answer of any length may be part of both.
+    /// A failure: what happened, and the fix. A setting or an answer of any length and content may be part of both.
     pub fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        let text = |text: String| beginning(&text, LONGEST_TEXT).into_owned();
+        let text = |text: String| beginning(&hide_tokens(&text), LONGEST_TEXT).into_owned();
         Self {
             code,
             what: text(what.into()),
@@ -127,7 +127,7 @@ impl Failure {
     /// Prefixes what happened with what was being done.
     #[must_use]
     pub fn with_context(mut self, context: impl fmt::Display) -> Self {
-        self.what = format!("{context}: {}", self.what);
+        self.what = hide_tokens(&format!("{context}: {}", self.what));
         self
     }
 
@@ -190,7 +190,7 @@ impl Error {
 
     /// Wrong arguments.
     pub fn usage(text: impl Into<String>) -> Self {
-        Self::Usage(text.into())
+        Self::Usage(hide_tokens(&text.into()))
     }
 
     /// The output of a command for people cannot be written.

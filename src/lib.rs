@@ -21,10 +21,10 @@
 //! | [`terminal`] | questions to the person at the terminal |
 //! | [`answer`] | the one answer of the process |
 //! | [`error`], [`code`] | failures, and their stable codes |
-//! | [`quote`] | masks secrets in text of others |
 //! | [`token`], [`secret`] | what must not leak |
 //! | [`log`], [`env`](mod@env) | the log, and the environment as captured at the start |
 //! | [`spelling`] | guesses what a misspelt word means |
+//! | [`quote`] | masks secrets in text of others, and tokens in settings |
 //! | [`platform`] | code that differs between operating systems |
 //! | [`text`] | cleans text of others for a terminal and for the log |
 //!

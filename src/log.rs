@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::env::Env;
 use crate::platform::{self, Destination};
+use crate::quote::hide_tokens;
 use crate::text::acts_on_terminal;
 
 /// The size in bytes from which a log file is rotated. With the previous file, the log takes at most twice as much.
@@ -77,7 +78,7 @@ impl<W: Write + Send> Log for Lines<W> {
         let mut line = format!("{at} {:>5} {}", record.level(), record.args());
         // Writing to a string cannot fail.
         let _ = record.key_values().visit(&mut Fields(&mut line));
-        let line = line.replace(acts_on_terminal, " ") + "\n";
+        let line = hide_tokens(&line).replace(acts_on_terminal, " ") + "\n";
         let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
     }
 

@@ -21,6 +21,16 @@ const SECRET_KEY: usize = 40;
 const SHORTEST_TOKEN: usize = 16;
 const FEWEST_CHANGES: usize = 4;
 
+/// A word of a message has fewer encoded bytes (`%41`), of which a secret may consist.
+const FEWEST_ENCODED: usize = 4;
+
+/// A session token of AWS is longer, and no word of a text is so long.
+const SHORTEST_SESSION_TOKEN: usize = 100;
+
+/// How a JWT begins (`{"` in base64), and the length of its shortest header.
+const JWT: &str = "eyJ";
+const SHORTEST_HEADER: usize = 12;
+
 /// The lengths of the id of an access key, in examples too. Those of IAM have 16 characters or more (AWS IAM API reference, `AccessKey`).
 const ID_LENGTHS: RangeInclusive<usize> = 8..=128;
 
@@ -102,6 +112,9 @@ fn mask(word: &str) -> String {
         let hidden = query.chars().next().map(|mark| format!("{mark}…")).unwrap_or_default();
         return mask_user_info(&format!("{scheme}://{authority}{path}{hidden}"));
     }
+    if word.matches('%').count() >= FEWEST_ENCODED {
+        return "…".to_owned();
+    }
     word.split_inclusive([',', '&', ';']).map(mask_part).collect()
 }
 
@@ -144,6 +157,40 @@ pub fn variable(name: &str) -> &str {
 pub fn may_hold_token(value: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+=_.-~".contains(c);
     value.split(|c| !is_part(c)).any(|part| part.len() > LONGEST_NAME && is_random(part))
+}
+
+/// Masks the tokens and keys in a text of the helper's own, which quotes settings, where one may stand by mistake: whatever has the form
+/// of a JWT, and each word with that of a secret key, a token of GitHub or a session token. Paths, names, ARNs and hashes have none of these.
+pub fn hide_tokens(text: &str) -> String {
+    let ends_word = |c: char| c.is_whitespace() || "\"'`()[]{}<>,;=&".contains(c);
+    let mut hidden = String::with_capacity(text.len());
+    for part in text.split_inclusive(ends_word) {
+        let word = part.trim_end_matches(|c| ends_word(c) || matches!(c, '.' | ':'));
+        let (mut rest, end) = if is_key(word) { ("…", &part[word.len()..]) } else { (part, "") };
+        while let Some(start) = rest.find(JWT) {
+            let (before, found) = rest.split_at(start);
+            let after = found.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+            let jwt = &found[..found.len() - after.len()];
+            let is_whole = jwt.find('.').is_some_and(|end| end >= SHORTEST_HEADER);
+            hidden.extend([before, if is_whole { "…" } else { jwt }]);
+            rest = after;
+        }
+        hidden.extend([rest, end]);
+    }
+    hidden
+}
+
+/// Whether a word has the form of a secret key, of a token of GitHub, or of a session token.
+fn is_key(word: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| word.as_bytes().iter().any(test);
+    let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_');
+    (word.len() == SECRET_KEY || word.len() >= SHORTEST_SESSION_TOKEN)
+        && !word.starts_with('/')
+        && word.bytes().all(is_of_key)
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_digit)
+        && (!word.contains('_') || variable(word) != word)
 }
 
 /// Masks one setting, or one word.
@@ -247,6 +294,7 @@ mod tests {
                 "POST https://api.ecr.eu-west-1.amazonaws.com/?… failed".to_owned(),
             ),
             (format!("see http://a.example/v1/{jwt}/x#{jwt}"), "see http://a.example/v1/…/x#…".to_owned()),
+            ("not %68%75%6e%74%65%72, 50% of 5%".to_owned(), "not … 50% of 5%".to_owned()),
             ("at https://a.example/role/wJalr%2FK7MDENG".to_owned(), "at https://a.example/role/…".to_owned()),
             (
                 "see https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html".to_owned(),

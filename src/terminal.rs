@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::printable;
 use crate::platform;
+use crate::quote::hide_tokens;
 
 /// The terminal's names, for input and output.
 const TERMINAL: [&str; 2] = if cfg!(windows) { ["CONIN$", "CONOUT$"] } else { ["/dev/tty", "/dev/tty"] };
@@ -33,7 +34,7 @@ pub fn ask(question: &str) -> io::Result<String> {
     let [input, output] = TERMINAL;
     // The device of a process without a terminal cannot be opened; each system has its own error for that.
     let input = open(input).map_err(|_| io::Error::other("there is no terminal"))?;
-    write!(open(output)?, "{}", printable(question))?;
+    write!(open(output)?, "{}", printable(&hide_tokens(question)))?;
     let (send, receive) = mpsc::sync_channel(1);
     // In another thread, since a read from a terminal has no time limit on some systems.
     platform::spawn_thread(move || {

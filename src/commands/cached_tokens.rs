@@ -11,6 +11,7 @@ use crate::cache::{Cache, Freshness};
 use crate::display_time::{LocalTime, describe_duration};
 use crate::env::Env;
 use crate::error::{Error, one_line, printable, printable_json};
+use crate::quote::hide_tokens;
 use crate::token_provider;
 
 /// Arguments of `logout`.
@@ -130,7 +131,7 @@ fn table(lines: &[[String; 4]]) -> String {
 
 /// Prints the result of a command.
 pub(super) fn print_line(output: &mut impl Write, text: &str) -> Result<ExitCode, Error> {
-    let written = writeln!(output, "{}", printable(text)).and_then(|()| output.flush());
+    let written = writeln!(output, "{}", printable(&hide_tokens(text))).and_then(|()| output.flush());
     written.map_err(Error::unwritten)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@
 //! | `processes` | when tokens of a `credential_process` are cached |
 //! | `whose_token` | worlds in which another identity's token was once served |
 //! | `secrecy` | the text of other programs and the values of settings stay out of logs, files and answers |
+//! | `misplaced` | a token or a key in a setting that is meant for something else is shown, logged and stored nowhere |
 //! | `reach` | files that are there and that this user cannot reach or read |
 //! | `settings` | mistakes in the AWS settings, and what the cache key follows from |
 //! | `drop_in` | the AWS settings mean what they mean to the AWS CLI and the SDK for Go |
@@ -153,6 +154,7 @@ mod log;
 mod manifest;
 mod mapping;
 mod metadata;
+mod misplaced;
 mod name_servers;
 mod network;
 mod newcomer;

@@ -13,7 +13,7 @@ use crate::env::{Env, VARIABLES};
 use crate::error::one_line;
 use crate::identity::issuer_and_subject;
 use crate::platform;
-use crate::quote::{may_hold_token, variable, without_path};
+use crate::quote::{hide_tokens, may_hold_token, variable, without_path};
 use crate::registry::Account;
 use crate::{C_LIBRARY, COMMIT, NAME, TARGET, TLS, VERSION};
 
@@ -108,6 +108,7 @@ fn describe(name: &str, value: &str) -> Option<String> {
     let may_be_secret = ["SECRET", "TOKEN", "ACCESS_KEY", "PASSWORD"].iter().any(|word| name.contains(word))
         || issuer_and_subject(value.as_bytes()).is_some()
         || may_hold_token(value)
+        || hide_tokens(value) != value
         || (is_location && !is_url(value))
         || (name == WEB_IDENTITY && !names_provider(value));
     if may_be_secret || !is_harmless {

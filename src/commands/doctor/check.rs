@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::code::Code;
 use crate::error::Failure;
+use crate::quote::hide_tokens;
 
 /// What is checked, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -79,12 +80,20 @@ fn name_of<S: Serializer>(code: &Option<Code>, serializer: S) -> Result<S::Ok, S
 
 impl Check {
     pub(super) fn ok(name: Name, what: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, code: None, what: what.into(), fix: None, place: Place::Registry }
+        Self {
+            name,
+            status: Status::Ok,
+            code: None,
+            what: hide_tokens(&what.into()),
+            fix: None,
+            place: Place::Registry,
+        }
     }
 
     pub(super) fn failed(name: Name, failure: Failure) -> Self {
         let what = failure.whole();
-        Self { status: Status::Failure, code: Some(failure.code), fix: Some(failure.hint), ..Self::ok(name, what) }
+        let (status, code, fix) = (Status::Failure, Some(failure.code), Some(failure.hint));
+        Self { name, status, code, what, fix, place: Place::Registry }
     }
 
     pub(super) fn warned(name: Name, failure: Failure) -> Self {

@@ -13,6 +13,7 @@ use super::bug_report::BugReport;
 use super::check::{Check, Name, Place, Status};
 use crate::VERSION;
 use crate::code::Code;
+use crate::quote::hide_tokens;
 use crate::registry::{self, Host};
 
 /// The whole report.
@@ -104,6 +105,9 @@ impl RegistryReport {
     }
 
     pub(super) fn finish(mut self) -> Self {
+        for text in [&mut self.profile, &mut self.role, &mut self.principal, &mut self.source].into_iter().flatten() {
+            *text = hide_tokens(text);
+        }
         self.ok = self.checks.iter().all(|check| check.status != Status::Failure);
         self
     }
