@@ -14,6 +14,7 @@ use super::context::Context;
 use super::exchange::Exchange;
 use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
+use super::sdk_error::denying_policy;
 use super::session::Session;
 use crate::code::Code;
 use crate::config::Target;
@@ -133,6 +134,8 @@ pub struct RegistryAnswer {
     pub code: String,
     /// The message beside it, for people.
     pub message: String,
+    /// The policy that denied the request, if the message names its kind.
+    pub policy: Option<&'static str>,
 }
 
 /// Whether an answer is a page for people, as of a captive portal. A registry sends its version, a manifest's digest, or JSON.
@@ -142,7 +145,10 @@ fn is_page(answer: &Answer) -> bool {
         ["docker-distribution-api-version", "docker-content-digest"].iter().any(|name| headers.contains_key(*name));
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let is_html = kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"));
-    answer.status() == StatusCode::OK && is_html && !is_of_registry
+    let status = answer.status();
+    // The load balancer of a registry sends one with these.
+    let is_of_balancer = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    is_html && !is_of_registry && !is_of_balancer
 }
 
 /// The answer and, of an error, what the body says.
@@ -151,7 +157,9 @@ fn registry_answer(answer: &Answer) -> RegistryAnswer {
     let errors = is_error.then(|| Fields::parse(answer.body())?.get::<Vec<Fields>>("errors")).flatten();
     let error = errors.and_then(|errors| errors.into_iter().next());
     let text = |name: &str| error.as_ref().and_then(|error| error.text(name)).unwrap_or_default();
-    RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&text("message")) }
+    let message = text("message");
+    let policy = denying_policy(&message);
+    RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&message), policy }
 }
 
 /// A client of a registry.
@@ -166,6 +174,9 @@ impl RegistryClient {
     async fn authorize(&mut self, token_url: &str) -> Result<(), Failure> {
         let answer = self.send(Method::GET, token_url).await?;
         let (status, host) = (answer.status(), &self.context.target.host);
+        if is_page(&answer) {
+            return Err(wrong_answer(&format!("the token service of {host} answers with a page of HTML")));
+        }
         let is_rejection = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if status != StatusCode::OK && !(is_rejection && self.authorization.is_some()) {
             let what = format!("the token service of {host} answers {status}");

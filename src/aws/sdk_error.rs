@@ -89,7 +89,7 @@ impl Refusal<'_> {
 }
 
 /// The policy that denied access, if AWS's message names its kind (IAM User Guide, "Troubleshoot access denied error messages").
-fn denying_policy(message: &str) -> Option<&'static str> {
+pub(super) fn denying_policy(message: &str) -> Option<&'static str> {
     let policies = [
         ("service control policy", "the organization's service control policy"),
         ("resource control policy", "the organization's resource control policy"),

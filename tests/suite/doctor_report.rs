@@ -257,15 +257,31 @@ pub fn images() -> Router {
 
 #[test]
 fn a_page_of_a_proxy_is_no_answer_of_a_registry() {
-    let page = || async { ([("content-type", "Text/HTML; charset=utf-8")], "<html>blocked by policy</html>") };
+    let blocked = Arc::new(Mutex::new(StatusCode::OK));
+    let status = blocked.clone();
+    let page = move || {
+        let status = *status.lock().expect("no panic");
+        async move { (status, [("content-type", "Text/HTML; charset=utf-8")], "<html>blocked by policy</html>") }
+    };
     let old = || async { ([("content-type", "text/html"), ("docker-distribution-api-version", "registry/2.0")], "{}") };
-    let router = Router::new().route("/v2/", get(page)).route("/v2/{*rest}", get(page));
-    let Some(Healthy { helper, .. }) = Healthy::with("doctor behind a portal", &[HOST], router) else { return };
-    for (named, name) in [(HOST.to_owned(), "registry"), (format!("{HOST}/app:1"), "image")] {
-        let (all, code) = report(&helper, &[&named]);
-        let (status, what) = check(&all, name);
-        assert!(status == "failure" && what.contains("answers with a page of HTML"), "{what}");
-        assert!(code == Some(1) && all.to_string().contains("E-REGISTRY-ANSWER"), "{all:#}");
+    let Some(Healthy { helper, .. }) = Healthy::with("doctor behind a portal", &[HOST], Router::new().fallback(page))
+    else {
+        return;
+    };
+    for status in [200, 401, 403, 404] {
+        *blocked.lock().expect("no panic") = StatusCode::from_u16(status).expect("a status");
+        for (named, name) in [(HOST.to_owned(), "registry"), (format!("{HOST}/app:1"), "image")] {
+            let (all, code) = report(&helper, &[&named]);
+            let (result, what) = check(&all, name);
+            assert!(result == "failure" && what.contains("answers with a page of HTML"), "{status}: {what}");
+            assert!(code == Some(1) && all.to_string().contains("E-REGISTRY-ANSWER"), "{status}: {all:#}");
+        }
+    }
+    // The load balancer of a registry that fails or limits the rate sends such a page too.
+    for (status, words) in [(503, "answers 503 Service Unavailable"), (429, "limits the rate of requests")] {
+        *blocked.lock().expect("no panic") = StatusCode::from_u16(status).expect("a status");
+        let what = check(&report(&helper, &[&format!("{HOST}/app:1")]).0, "image").1;
+        assert!(what.contains(words), "{status}: {what}");
     }
     let Some(Healthy { helper, .. }) =
         Healthy::with("a registry with an odd type", &[HOST], Router::new().route("/v2/", get(old)))
@@ -273,6 +289,32 @@ fn a_page_of_a_proxy_is_no_answer_of_a_registry() {
         return;
     };
     assert_eq!(check(&report(&helper, &[HOST]).0, "registry").0, "ok");
+}
+
+/// E.g. of an organization: what is allowed in IAM then changes nothing.
+#[test]
+fn the_policy_that_denies_an_image_is_the_one_to_change() {
+    let said = Arc::new(Mutex::new(String::new()));
+    let message = said.clone();
+    let denied = move || {
+        let error = json!({"errors": [{"code": "DENIED", "message": *message.lock().expect("no panic")}]});
+        async move { (StatusCode::FORBIDDEN, error.to_string()) }
+    };
+    let registry = Router::new().fallback(denied);
+    let Some(Healthy { helper, .. }) = Healthy::with("doctor of denying policies", &[HOST], registry) else { return };
+    for (action, why, policy) in [
+        ("BatchGetImage", "with an explicit deny in a service control policy", "organization's service control policy"),
+        ("BatchGetImage", "because no VPC endpoint policy allows it", "policy of the VPC endpoint"),
+        ("BatchImportUpstreamImage", "because no permissions boundary allows it", "permissions boundary"),
+    ] {
+        *said.lock().expect("no panic") =
+            format!("User: x is not authorized to perform: ecr:{action} on resource: y {why}");
+        for target in [HOST.to_owned(), format!("{HOST}/app:1")] {
+            let text = helper.run(&["doctor", &target], "").stdout;
+            let fix = format!("fix: change the {policy}, which denies the request");
+            assert!(text.contains(&fix), "{target}: {text}");
+        }
+    }
 }
 
 #[test]
@@ -474,12 +516,14 @@ fn ecr_public_without_credentials_is_pulled_anonymously() {
 /// Nothing is known about the token of a registry whose token service has given none.
 #[test]
 fn a_token_service_that_gives_no_token_is_named_and_not_the_registry() {
+    const PAGE: &str = "<html>blocked by policy</html>";
     let public = "public.ecr.aws";
     let said = Arc::new(Mutex::new((StatusCode::OK, "{}")));
     let answer = said.clone();
     let issue = move || {
         let (status, body) = *answer.lock().expect("no panic");
-        async move { (status, [("location", "https://other.test/")], body) }
+        let kind = if body == PAGE { "text/html" } else { "text/plain" };
+        async move { (status, [("location", "https://other.test/"), ("content-type", kind)], body) }
     };
     let refuse = || async {
         let challenge = "Bearer realm=\"https://public.ecr.aws/token/\",service=\"public.ecr.aws\",scope=\"aws\"";
@@ -487,6 +531,10 @@ fn a_token_service_that_gives_no_token_is_named_and_not_the_registry() {
     };
     let router = Router::new().fallback(get(refuse)).route("/token/", get(issue));
     let Some(Healthy { helper, .. }) = Healthy::with("a token service that fails", &[public], router) else { return };
+    *said.lock().expect("no panic") = (StatusCode::FORBIDDEN, PAGE);
+    let text = helper.run(&["doctor", public], "").stdout;
+    let words = format!("the token service of {public} answers with a page of HTML [E-REGISTRY-ANSWER]");
+    assert!(text.contains(&words) && !text.contains("rejects"), "{text}");
     let helper = helper.without_keys();
     for (status, body, words, code) in [
         (500, "{}", "answers 500 Internal Server Error", "E-SERVICE-ERROR"),

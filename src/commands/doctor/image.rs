@@ -47,7 +47,7 @@ fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let what = if access.has_token() { "the token" } else { "anonymous requests" };
-            Failure::usual(Code::RegistryDenied, format!("{url} rejects {what}: {status}{said}"))
+            denied(Code::RegistryDenied, format!("{url} rejects {what}: {status}{said}"), answer)
         }
         StatusCode::TOO_MANY_REQUESTS => {
             Failure::new(Code::Throttled, format!("{url} limits the rate of requests{said}"), "try again later")
@@ -57,6 +57,14 @@ fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
             Failure::new(Code::ServiceError, format!("{url} answers {status}{said}"), fix)
         }
         _ => Failure::usual(Code::RegistryAnswer, format!("{url} answers {status}{said}")),
+    }
+}
+
+/// A denial, whose fix is the usual one unless the registry names a policy beside the principal's and the repository's.
+fn denied(code: Code, what: String, answer: &RegistryAnswer) -> Failure {
+    match answer.policy {
+        Some(policy) => Failure::new(code, what, format!("change {policy}, which denies the request")),
+        None => Failure::usual(code, what),
     }
 }
 
@@ -143,7 +151,7 @@ fn image_refused(access: &Access, host: &str, answer: &RegistryAnswer, repositor
         }
         _ if is_of_pull_through => {
             let what = format!("this principal may not import {repository}:{tag} through the pull-through cache{said}");
-            Failure::usual(Code::PullThroughDenied, what)
+            denied(Code::PullThroughDenied, what, answer)
         }
         ("NAME_UNKNOWN", _) => {
             let create = ecr_command("create-repository", target, repository);
@@ -156,7 +164,7 @@ fn image_refused(access: &Access, host: &str, answer: &RegistryAnswer, repositor
             Failure::new(Code::TagMissing, format!("the repository {repository} has no image {tag}{said}"), fix)
         }
         (_, StatusCode::FORBIDDEN) | ("DENIED", _) if !is_about_expiry(answer) && !answer.status.is_server_error() => {
-            Failure::usual(Code::ImageDenied, format!("the registry denies access to {repository}{said}"))
+            denied(Code::ImageDenied, format!("the registry denies access to {repository}{said}"), answer)
         }
         (_, StatusCode::NOT_FOUND) => {
             let what = format!("{host} has no {repository}:{tag}{said}");
