@@ -210,7 +210,10 @@ fn read_ssl_cert(set: &[(PathBuf, String)], deadline: Instant) -> Result<Roots, 
             in_dir(path)
         } else {
             let reading = input::file(path, input::LARGEST, deadline);
-            bytes(path, reading.map_err(|why| unusable(path, setting, &why))?.content).map(|pem| in_pem(&pem).collect())
+            bytes(path, reading.map_err(|why| unusable(path, setting, &why))?.content).and_then(|pem| {
+                let found: Vec<_> = in_pem(&pem).collect();
+                if found.is_empty() { Err(no_certificate(&pem).to_owned()) } else { Ok(found) }
+            })
         };
         match found {
             Ok(found) => certificates.extend(found),
@@ -237,7 +240,7 @@ fn read_bundle((path, setting): &(PathBuf, String), deadline: Instant) -> Result
             is_parsed.map_err(|_| wrong("cannot be parsed"))?;
             certificates.push(certificate);
         }
-        if certificates.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(certificates) }
+        if certificates.is_empty() { Err(no_certificate(&pem).to_owned()) } else { Ok(certificates) }
     };
     read().map(of_setting).map_err(|why| unusable(path, setting, &why))
 }
@@ -254,10 +257,31 @@ fn describe_pem_error(error: &pem::Error) -> &'static str {
 
 const NO_CERTIFICATE: &str = "it contains no certificate";
 
-/// The bytes of what was read, or why there are none.
+/// What a file without any certificate holds in its place.
+fn no_certificate(content: &[u8]) -> &'static str {
+    let at = |text: &str| content.windows(text.len()).position(|window| window == text.as_bytes());
+    let before = at("-----BEGIN CERTIFICATE-----").map(|at| content[..at].last());
+    match (content, before) {
+        ([0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'-', ..] | [b'-', 0, ..], _) => "it is UTF-16, and PEM is ASCII",
+        ([0x30, 0x80..=0x84, ..], None) => "it is DER, not PEM",
+        (_, Some(Some(b' ' | b'\t'))) => "its lines are indented",
+        (_, Some(Some(b'"' | b'\''))) => "its certificate is in quotes",
+        (_, None) if at("-----BEGIN ").is_some() => "it has PEM, but no '-----BEGIN CERTIFICATE-----'",
+        _ => NO_CERTIFICATE,
+    }
+}
+
+/// The bytes of what was read, or why there are none. OpenSSL reads over a byte-order mark before a line, and the parser here does not.
 fn bytes(path: &Path, content: Content) -> Result<Zeroizing<Vec<u8>>, String> {
     match content {
-        Content::Bytes(pem) => Ok(pem),
+        Content::Bytes(mut pem) => {
+            for at in 0..pem.len() {
+                if pem[at..].starts_with("\u{feff}".as_bytes()) {
+                    pem[at..at + 3].fill(b'\n');
+                }
+            }
+            Ok(pem)
+        }
         Content::Absent => Err("it does not exist".to_owned()),
         Content::Unreadable(why) => Err(format!("{why}{}", input::obstacle(path))),
     }

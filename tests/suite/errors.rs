@@ -473,6 +473,48 @@ fn a_bundle_with_a_broken_certificate() {
     }
 }
 
+/// As editors, PowerShell, YAML and variables of a shell make it of a certificate that anybody sees.
+#[test]
+fn a_bundle_in_another_form() {
+    let aws = Aws::start();
+    let server = Authority::for_names(&["localhost"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    let pem = std::fs::read_to_string(server.bundle()).expect("a bundle");
+    let other = std::fs::read_to_string(Authority::for_names(&["other"]).bundle()).expect("a bundle");
+    server.serve(listener, aws.app());
+    let utf_16 = |mark: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("{mark}{pem}").encode_utf16().flat_map(bytes).collect()
+    };
+    let of_label = |label: &str| pem.replace("CERTIFICATE", label).into_bytes();
+    let labels = "it has PEM, but no '-----BEGIN CERTIFICATE-----'";
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        let run = |content: &[u8]| {
+            let helper = Helper::of(&aws).var("AWS_ENDPOINT_URL", &url);
+            let path = helper.write("ca.pem", "");
+            std::fs::write(&path, content).expect("a file");
+            helper.var(variable, &path.display().to_string())
+        };
+        // OpenSSL, and so the AWS CLI, reads over byte-order marks, also over one of a file that was appended.
+        for content in [format!("\u{feff}{pem}"), format!("{other}\u{feff}{pem}")] {
+            run(content.as_bytes()).get(HOST).password_for(HOST);
+        }
+        for (content, why) in [
+            (utf_16("\u{feff}", u16::to_le_bytes), "it is UTF-16, and PEM is ASCII"),
+            (utf_16("", u16::to_be_bytes), "it is UTF-16, and PEM is ASCII"),
+            (pem.lines().map(|line| format!("  {line}\n")).collect::<String>().into_bytes(), "its lines are indented"),
+            (format!("\"{}\"", pem.trim()).into_bytes(), "its certificate is in quotes"),
+            (format!("ca: '{}'", pem.replace('\n', "\\n")).into_bytes(), "its certificate is in quotes"),
+            (of_label("TRUSTED CERTIFICATE"), labels),
+            (of_label("PRIVATE KEY"), labels),
+            (b"\x30\x82\x01\x02\x30".to_vec(), "it is DER, not PEM"),
+        ] {
+            let expected = format!("({variable}) cannot be used: {why}");
+            fails(&run(&content), "PEM certificates", &[&expected]);
+        }
+    }
+}
+
 /// Whatever else is in the directory.
 #[cfg(unix)]
 #[test]
