@@ -134,21 +134,36 @@ pub fn hosts(env: &Env) -> Vec<String> {
 /// Returns the files that `containers-auth.json` stands for, in order. With `DOCKER_CONFIG`, podman and buildah read docker's
 /// file alone; skopeo does so only for its own login.
 pub fn auth_files(env: &Env, rules: Rules) -> Vec<PathBuf> {
-    let (runtime, home) = (env.path_as_it_is("XDG_RUNTIME_DIR"), env.home());
-    // Nothing leads a user to the directory that podman has for those without a login session, but podman.
-    let is_of_nobody = |file: &PathBuf| runtime.is_none() && program(env).is_none() && closed_dir(file).is_some();
-    let login = || {
-        let file = platform::podman_login_dir(runtime.as_deref(), home.as_deref())?.join("auth.json");
-        Some(file).filter(|file| !is_of_nobody(file))
-    };
     let named = named_auth_file(env);
     if let Some(path) = named.as_ref().filter(|_| rules.era != Era::UpTo43) {
         return vec![path.clone()];
     }
     let config = user_config(env).map(|config| config.join("auth.json"));
     let old = env.home().map(|home| home.join(DOCKERCFG));
-    [named.or_else(login), config, client_config::docker_config(env), old].into_iter().flatten().collect()
+    let login = named.map_or_else(|| login_files(env), |file| vec![file]);
+    login.into_iter().chain([config, client_config::docker_config(env), old].into_iter().flatten()).collect()
 }
+
+/// Returns the files in which these programs keep logins. For a user without a runtime directory, podman and buildah take one of
+/// their own, and skopeo alone takes one for all users, which may be closed.
+fn login_files(env: &Env) -> Vec<PathBuf> {
+    let runtime = env.path_as_it_is(RUNTIME_DIR);
+    let temporary = || env.path_as_it_is("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+    let own = if runtime.is_none() { platform::podman_runtime_dir(&temporary()) } else { None };
+    let common = platform::podman_login_dir(runtime.as_deref(), env.home().as_deref());
+    let common =
+        common.filter(|_| closed_login_dir(env).is_none() || program(env).is_some_and(|path| path.ends_with("skopeo")));
+    own.map(|dir| dir.join("containers")).into_iter().chain(common).map(|dir| dir.join("auth.json")).collect()
+}
+
+/// Returns the closed directory that keeps skopeo from all credentials, and no other program.
+pub fn closed_login_dir(env: &Env) -> Option<PathBuf> {
+    let is_named = env.path_as_it_is(RUNTIME_DIR).is_some() || named_with_variable(env).is_some();
+    let dir = if is_named { None } else { platform::podman_login_dir(None, env.home().as_deref()) };
+    dir.filter(|dir| closed_dir(&dir.join("auth.json")).is_some())
+}
+
+const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
 /// Returns the one of these files that survives a reboot, so that entries belong into it.
 pub fn lasting_auth_file(env: &Env) -> Option<PathBuf> {

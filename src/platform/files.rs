@@ -152,6 +152,15 @@ pub fn podman_login_dir(runtime_dir: Option<&Path>, home: Option<&Path>) -> Opti
     }
 }
 
+/// The directory that podman and buildah have made for a user of Linux without a runtime directory. `None` for root.
+pub fn podman_runtime_dir(temporary: &Path) -> Option<PathBuf> {
+    let id = super::own_id();
+    // The last one since podman 4.4.
+    let names = [format!("podman-run-{id}"), format!("storage-run-{id}")].map(|name| temporary.join(name));
+    let mut dirs = std::iter::once(PathBuf::from(format!("/run/user/{id}"))).chain(names);
+    dirs.find(|dir| cfg!(target_os = "linux") && id != 0 && super::owner(dir) == Some(id))
+}
+
 /// An executable file: `path` itself, or on Windows `path` with one of the `endings` of programs.
 pub fn executable(path: &Path, endings: &[String]) -> Option<(PathBuf, Metadata)> {
     let has_ending = |path: &Path| {

@@ -356,6 +356,47 @@ fn a_podman_that_is_not_there_fails_no_report() {
     }
 }
 
+/// podman makes a directory of its own for a user without a login session.
+#[test]
+fn a_closed_directory_for_logins_keeps_skopeo_from_credentials_and_not_podman() {
+    if !nix::unistd::geteuid().is_root() || missing(&["setpriv"]).is_some() {
+        return skip("a closed directory for logins", "only root can close it");
+    }
+    let aws = Aws::start();
+    let network = Namespace::of_mounts("mount -t tmpfs none /run\nmkdir -m 700 /run/containers");
+    let helper = Helper::without_registry(&aws);
+    fs::set_permissions(helper.home(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    std::os::unix::fs::chown(helper.home(), Some(65534), None).expect("an owner");
+    helper.write(".docker/config.json", &format!(r#"{{"credHelpers": {{"{HOST}": "ecr-login"}}}}"#));
+    let copy = helper.write("bin/x", "").with_file_name("docker-credential-ecr-login");
+    crate::process::copy_program(&copy);
+    let bin = copy.with_file_name("").display().to_string();
+    let own = helper.write("tmp/storage-run-65534/containers/auth.json", "{}");
+    std::os::unix::fs::chown(own.ancestors().nth(2).expect("a directory"), Some(65534), None).expect("an owner");
+    let doctor = || {
+        let mut command = network.command("/usr/bin/setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(["doctor", "-v", HOST]);
+        command.env_clear().envs(helper.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let tmp = helper.home().join("tmp");
+        crate::process::run(command.env("PATH", &bin).env("TMPDIR", tmp), "").stdout
+    };
+    let (calls, closed) = ("calls the helper: credHelpers in ", "/run/containers belongs to root");
+    helper.write_program("bin/skopeo", "#!/bin/sh\necho skopeo version 1.9.3\n");
+    let alone = doctor();
+    assert!(alone.contains(&format!("failed   podman       {closed}")), "{alone}");
+    helper.write_program("bin/podman", "#!/bin/sh\necho podman version 4.3.1\n");
+    let both = doctor();
+    let warning = format!("warning  skopeo       {closed}, and this user has no permission to enter it");
+    assert!(both.contains(&warning) && both.contains("so skopeo finds no credentials"), "{both}");
+    assert!(both.contains(&format!("ok       podman       {calls}")), "{both}");
+    // A login of podman is in its own directory.
+    std::fs::write(&own, format!(r#"{{"auths": {{"{HOST}": {{"auth": "QVdTOmE="}}}}}}"#)).expect("a file");
+    let login = doctor();
+    assert!(login.contains("storage-run-65534/containers/auth.json, and calls no helper"), "{login}");
+    fs::remove_file(copy.with_file_name("skopeo")).expect("a program");
+    assert!(!doctor().contains("/run/containers"), "{}", doctor());
+}
+
 /// What the report says of the cache holds after the run.
 #[test]
 fn a_token_that_doctor_removes_after_a_refusal_is_reported_as_removed() {

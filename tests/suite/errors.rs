@@ -502,7 +502,7 @@ fn a_bundle_in_another_form() {
         for (content, why) in [
             (utf_16("\u{feff}", u16::to_le_bytes), "it is UTF-16, and PEM is ASCII"),
             (utf_16("", u16::to_be_bytes), "it is UTF-16, and PEM is ASCII"),
-            (pem.lines().map(|line| format!("  {line}\n")).collect::<String>().into_bytes(), "its lines are indented"),
+            (format!("  {}", pem.replace('\n', "\n  ")).into_bytes(), "its lines are indented"),
             (format!("\"{}\"", pem.trim()).into_bytes(), "its certificate is in quotes"),
             (format!("ca: '{}'", pem.replace('\n', "\\n")).into_bytes(), "its certificate is in quotes"),
             (of_label("TRUSTED CERTIFICATE"), labels),

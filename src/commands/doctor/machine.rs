@@ -118,7 +118,8 @@ fn check_clients(env: &Env, scope: Scope) -> Vec<Check> {
     let warned = |name| move |failure| Check::warned(name, failure);
     let mut found: Vec<Check> = findings::refused_environment(env).map(warned(Name::Docker)).into_iter().collect();
     found.extend(clients.into_iter().filter_map(|client| check_client(env, client, scope)));
-    found.extend(findings::skopeo_variable(env).map(warned(Name::Skopeo)));
+    let of_skopeo = [findings::skopeo_variable(env), findings::skopeo_logins(env)];
+    found.extend(of_skopeo.into_iter().flatten().map(warned(Name::Skopeo)));
     found.extend(findings::snap(env).map(warned(Name::Docker)));
     found.extend(findings::relative(env).map(warned(Name::Clients)));
     for client in clients {

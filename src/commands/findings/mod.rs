@@ -3,6 +3,7 @@
 
 mod host;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::client::Client;
@@ -132,6 +133,14 @@ pub(super) fn skopeo_variable(env: &Env) -> Option<Failure> {
     let what = format!("this skopeo does not read {path}, which {REGISTRIES_CONF} names");
     let hint = "for skopeo, name the helper in the registries.conf of the user or of /etc/containers too";
     Some(Failure::new(Code::ClientConfigInvalid, what, hint))
+}
+
+/// The directory that keeps skopeo, and not podman, from all credentials; where skopeo is alone, it is the failure of podman's check.
+pub(super) fn skopeo_logins(env: &Env) -> Option<Failure> {
+    let dir = containers::closed_login_dir(env).filter(|_| env.find_program("skopeo").is_some())?;
+    Client::Podman.program(env).filter(|program| !program.ends_with("skopeo"))?;
+    let failure = client_config::unreadable(env, &dir, &io::ErrorKind::PermissionDenied.into());
+    Some(Failure { what: format!("{}, so skopeo finds no credentials", failure.what), ..failure })
 }
 
 /// What keeps podman from reading the drop-in that names the helper for all registries.
