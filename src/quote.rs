@@ -190,7 +190,7 @@ fn is_key(word: &str) -> bool {
         && has(u8::is_ascii_uppercase)
         && has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_digit)
-        && (!word.contains('_') || variable(word) != word)
+        && (!word.contains('_') || (word.starts_with("gh") && word.find('_') == Some(3)))
 }
 
 /// Masks one setting, or one word.

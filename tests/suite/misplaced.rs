@@ -119,9 +119,14 @@ fn a_token_or_a_key_in_a_profile_or_in_the_configuration_that_is_meant_for_somet
 /// The form of a token and of a key alone counts.
 #[test]
 fn what_looks_like_neither_is_named_in_full() {
-    for profile in
-        ["AdministratorAccess-123456789012-ForProduction", &"a1B2/".repeat(7), "eyJvc2UtcHJvZmlsZQ", &"0a9f".repeat(16)]
-    {
+    for profile in [
+        "AdministratorAccess-123456789012-ForProduction",
+        // What IAM Identity Center calls its roles, in as many characters as a secret key has.
+        "AWSReservedSSO_ReadOnly_1a2b3c4d5e6f7a8b",
+        &"a1B2/".repeat(7),
+        "eyJvc2UtcHJvZmlsZQ",
+        &"0a9f".repeat(16),
+    ] {
         let line = Helper::bare().var("AWS_PROFILE", profile).get(HOST).error().to_owned();
         assert!(line.contains(&format!("the profile '{profile}'")), "{line}");
     }
