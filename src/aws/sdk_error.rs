@@ -96,6 +96,9 @@ pub(super) fn denying_policy(message: &str) -> Option<&'static str> {
         ("VPC endpoint policy", "the policy of the VPC endpoint"),
         ("permissions boundary", "the permissions boundary"),
         ("session policy", "the session policy"),
+        // Where these only lack a permission, it has to be added.
+        ("explicit deny in an identity-based policy", "the identity's policy"),
+        ("explicit deny in a resource-based policy", "the resource's policy"),
     ];
     policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
 }
@@ -163,7 +166,10 @@ mod tests {
             ("with an explicit deny in a service control policy", Some("the organization's service control policy")),
             ("with an explicit deny in a VPC endpoint policy", Some("the policy of the VPC endpoint")),
             ("because no session policy allows it", Some("the session policy")),
+            ("with an explicit deny in an identity-based policy: arn:x", Some("the identity's policy")),
+            ("with an explicit deny in a resource-based policy", Some("the resource's policy")),
             ("because no identity-based policy allows it", None),
+            ("because no resource-based policy allows it", None),
         ] {
             assert_eq!(denying_policy(&message(why)), policy);
         }

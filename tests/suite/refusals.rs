@@ -53,6 +53,12 @@ fn the_policy_that_aws_names_is_the_fix_whatever_service_names_it() {
             "x is not authorized to perform: y because no VPC endpoint policy allows the y action",
             "policy of the VPC endpoint",
         ),
+        // No permission that is added prevails over it.
+        (
+            "x is not authorized to perform: y with an explicit deny in an identity-based policy: arn:aws:iam::1:policy/P",
+            "the identity's policy",
+        ),
+        ("x is not authorized to perform: y with an explicit deny in a resource-based policy", "the resource's policy"),
     ] {
         let sts = refusing("sts", "AccessDenied", why);
         let sso = refusing("sso", "ForbiddenException", why);
