@@ -260,12 +260,13 @@ const NO_CERTIFICATE: &str = "it contains no certificate";
 /// What a file without any certificate holds in its place.
 fn no_certificate(content: &[u8]) -> &'static str {
     let at = |text: &str| content.windows(text.len()).position(|window| window == text.as_bytes());
-    let before = at("-----BEGIN CERTIFICATE-----").map(|at| content[..at].last());
+    let before = at("-----BEGIN CERTIFICATE-----").and_then(|at| content[..at].rsplit(|byte| *byte == b'\n').next());
     match (content, before) {
         ([0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'-', ..] | [b'-', 0, ..], _) => "it is UTF-16, and PEM is ASCII",
         ([0x30, 0x80..=0x84, ..], None) => "it is DER, not PEM",
-        (_, Some(Some(b' ' | b'\t'))) => "its lines are indented",
-        (_, Some(Some(b'"' | b'\''))) => "its certificate is in quotes",
+        (_, Some([.., b'"' | b'\''])) => "its certificate is in quotes",
+        (_, Some(before @ [_, ..])) if before.trim_ascii().is_empty() => "its lines are indented",
+        (_, Some([_, ..])) => "it has text before '-----BEGIN CERTIFICATE-----' on the same line",
         (_, None) if at("-----BEGIN ").is_some() => "it has PEM, but no '-----BEGIN CERTIFICATE-----'",
         _ => NO_CERTIFICATE,
     }

@@ -104,14 +104,11 @@ impl Cache {
         };
         // By this name, a directory that may be read and not entered cannot be read either.
         match fs::read_dir(cache.dir.join(".")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match platform::dangling_link(&cache.dir) {
-                Some(link) => unread(
-                    &format!("the symbolic link {} leads nowhere", link.display()),
-                    "mount or create what it leads to",
-                ),
-                None => Ok(cache),
-            },
-            Err(error) if error.kind() != io::ErrorKind::NotADirectory => {
+            Err(_) if let Some(link) = platform::dangling_link(&cache.dir) => {
+                let what = format!("the symbolic link {} leads nowhere", link.display());
+                unread(&what, "mount or create what it leads to, or remove it")
+            }
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 unread(&error.to_string(), "let this user read that directory, and enter those above it")
             }
             _ => Ok(cache),

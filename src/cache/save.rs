@@ -40,7 +40,7 @@ impl Cache {
         check_length(&self.path(format_args!("{:064}", 0), ENTRY))?;
         if let Some(link) = platform::dangling_link(&self.dir) {
             return Err(io::Error::other(format!(
-                "the symbolic link {} leads nowhere; mount or create what it leads to",
+                "the symbolic link {} leads nowhere; mount or create what it leads to, or remove it",
                 link.display()
             )));
         }

@@ -531,6 +531,8 @@ fn a_cache_behind_a_link_to_nowhere_is_said_by_doctor() {
         let words = format!("the symbolic link {} leads nowhere", above.display());
         assert!(report.contains("every get calls AWS") && report.contains(&words), "{report}");
         assert!(report.contains("fix: mount or create what it leads to"), "{report}");
+        let said = complaint(&helper.run(&["logout", "--all"], "")).to_owned();
+        assert!(said.contains(&words) && said.contains("or remove it"), "{said}");
     }
 }
 

@@ -505,6 +505,7 @@ fn a_bundle_in_another_form() {
             (format!("  {}", pem.replace('\n', "\n  ")).into_bytes(), "its lines are indented"),
             (format!("\"{}\"", pem.trim()).into_bytes(), "its certificate is in quotes"),
             (format!("ca: '{}'", pem.replace('\n', "\\n")).into_bytes(), "its certificate is in quotes"),
+            (format!("ca: {pem}").into_bytes(), "it has text before '-----BEGIN CERTIFICATE-----' on the same line"),
             (of_label("TRUSTED CERTIFICATE"), labels),
             (of_label("PRIVATE KEY"), labels),
             (b"\x30\x82\x01\x02\x30".to_vec(), "it is DER, not PEM"),
