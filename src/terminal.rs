@@ -38,11 +38,11 @@ pub fn ask(question: &str) -> io::Result<String> {
     let (send, receive) = mpsc::sync_channel(1);
     // In another thread, since a read from a terminal has no time limit on some systems.
     platform::spawn_thread(move || {
-        let mut line = String::new();
-        let read = BufReader::new(input).read_line(&mut line);
+        let mut line = Vec::new();
+        let read = BufReader::new(input).read_until(b'\n', &mut line);
         let _ = send.send(read.map(|count| (count > 0).then_some(line)));
     })?;
     let answer = receive.recv_timeout(LONGEST).map_err(|_| io::Error::other("no answer in ten minutes"))??;
     let line = answer.ok_or_else(|| io::Error::other("the input ended before an answer"))?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
 }

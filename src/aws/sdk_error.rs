@@ -99,6 +99,7 @@ pub(super) fn denying_policy(message: &str) -> Option<&'static str> {
         // Where these only lack a permission, it has to be added.
         ("explicit deny in an identity-based policy", "the identity's policy"),
         ("explicit deny in a resource-based policy", "the resource's policy"),
+        ("explicit deny", "the policy with the explicit deny"),
     ];
     policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
 }
@@ -168,6 +169,7 @@ mod tests {
             ("because no session policy allows it", Some("the session policy")),
             ("with an explicit deny in an identity-based policy: arn:x", Some("the identity's policy")),
             ("with an explicit deny in a resource-based policy", Some("the resource's policy")),
+            ("with an explicit deny", Some("the policy with the explicit deny")),
             ("because no identity-based policy allows it", None),
             ("because no resource-based policy allows it", None),
         ] {

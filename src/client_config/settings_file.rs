@@ -122,6 +122,13 @@ pub(crate) fn name_another(env: &Env, path: &Path) -> String {
         _ if home.is_some() && path.ends_with("containers/auth.json") => {
             "set REGISTRY_AUTH_FILE to a file of this user".to_owned()
         }
+        _ if home.is_some() && path.ends_with("docker-credential-ecr-login/config.toml") => {
+            "set AWS_ECR_CONFIG_FILE to a file of this user".to_owned()
+        }
+        // podman reads this directory alone, and no variable names another.
+        _ if home.is_some() && path.ends_with("registries.conf.d/ecr-login.conf") => {
+            "put a directory of this user in place of the one that it leads to".to_owned()
+        }
         _ => "name another file".to_owned(),
     }
 }

@@ -101,11 +101,8 @@ fn ask_for_code(device: &MfaDevice, host: &str) -> Result<MfaCode, Error> {
     for _ in 0..MOST_CODES {
         let typed = terminal::ask(&format!("MFA code of {serial}: ")).map_err(|error| {
             let what = format!("cannot prompt for the MFA code of {serial}: {error}");
-            Error::failed(
-                Code::Unanswered,
-                what,
-                with_command("run this on a terminal", &format!("{NAME} login {{}}"), &[host]),
-            )
+            let how = if terminal::is_there() { "run this again" } else { "run this on a terminal" };
+            Error::failed(Code::Unanswered, what, with_command(how, &format!("{NAME} login {{}}"), &[host]))
         })?;
         // Authenticator apps show a code in two groups.
         let code: String = typed.split_whitespace().collect();

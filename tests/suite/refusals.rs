@@ -179,6 +179,12 @@ fn the_fix_for_a_disabled_region_of_sts_can_be_followed() {
     moves_to_another_region(&aws, &helper, &format!("{with_id}, and remove credential_source"));
     helper.write(".aws/config", "[profile a]\n");
     asks_in_other_region(&aws, &helper);
+    // The same by a profile that names no source.
+    let aws = disabled();
+    let helper = Helper::of(&aws).without_keys().var("AWS_PROFILE", "a").var("AWS_EC2_METADATA_DISABLED", "");
+    let helper = helper.var("AWS_EC2_METADATA_SERVICE_ENDPOINT", &aws.url());
+    helper.write(".aws/config", &format!("[profile a]\nrole_arn = {ROLE}\n"));
+    moves_to_another_region(&aws, &helper, moved);
     // A role in a variable, with and without a profile in another.
     let of_variable = ", or move role_arn from the environment to the helper's configuration, beside 'region' for STS";
     let role = "AWS_ECR_ROLE_ARN_111122223333";

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::HOST;
-use crate::helper::{Helper, SECRET_KEY, make_older};
+use crate::helper::{Helper, SECRET_KEY, make_older, program};
 use crate::namespace::{missing, skip};
-use crate::process::{output, run, settle};
+use crate::process::{end, output, run, settle, start};
 use crate::support::aws::{Aws, Plan};
 
 const FAR: &str = "111122223333.dkr.ecr.eu-west-1.amazonaws.com";
@@ -64,6 +64,22 @@ fn login_asks_for_the_code_of_a_role_and_docker_then_works_for_hours() {
     assert!(aws.count() <= calls + 1);
     make_older(&helper, Duration::from_hours(13));
     assert!(helper.get(HOST).error().contains("login"));
+}
+
+/// A key of a terminal in Latin-1 is a slip too, and the end of the input is none of a missing terminal.
+#[test]
+fn login_asks_again_after_what_is_no_text_and_knows_its_terminal_at_the_end_of_the_input() {
+    if missing(&["script"]).is_some() {
+        return skip("login with MFA", "script is not installed");
+    }
+    let helper = with_profile(&with_mfa(), &role());
+    // What is shown has the byte too.
+    let mut command = helper.tool("script");
+    command.args(["-qec", &format!("{} login {HOST}", program().display()), "/dev/null"]);
+    let ended = end(start(&mut command, b"12\xe43456\n123456\n"));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    let (screen, code) = helper.on_terminal(&["login", HOST], "\x04");
+    assert!(code != Some(0) && screen.contains("the input ended before an answer; run this again: "), "{screen}");
 }
 
 /// Each directory is an identity of its own. The token of the person's login counts for the same keys and the same role.

@@ -66,14 +66,16 @@ impl Context {
             return None;
         }
         let profile = profile.map_or_else(String::new, |name| format!(" and profile = '{name}'"));
+        let has_credential_source = || {
+            let profile = self.identity.profiles.profile(self.identity.selected.name());
+            profile.is_some_and(|profile| profile.get("credential_source").is_some())
+        };
         let rest = match variable {
             Some(variable) if !of_profile && variable.starts_with("AWS_ECR_PROFILE_") => {
                 format!(", and unset {variable} and {}", variable.replacen("PROFILE", "ROLE_ARN", 1))
             }
             Some(variable) => format!(", and unset {variable}"),
-            None if matches!(self.source(), Source::Instance(_) | Source::Container(_)) => {
-                ", and remove credential_source".to_owned()
-            }
+            None if has_credential_source() => ", and remove credential_source".to_owned(),
             None => String::new(),
         };
         let from = if of_profile { "the profile" } else { "the environment" };
