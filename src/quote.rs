@@ -27,6 +27,10 @@ const FEWEST_ENCODED: usize = 4;
 /// A session token of AWS is longer, and no word of a text is so long.
 const SHORTEST_SESSION_TOKEN: usize = 100;
 
+/// How often letters of both cases, digits and marks take turns in a secret key, at least: 25 times on average. In words of a name they
+/// do so less often.
+const FEWEST_KINDS: usize = 12;
+
 /// How a JWT begins (`{"` in base64), and the length of its shortest header.
 const JWT: &str = "eyJ";
 const SHORTEST_HEADER: usize = 12;
@@ -183,10 +187,13 @@ pub fn hide_tokens(text: &str) -> String {
 /// Whether a word has the form of a secret key, of a token of GitHub, or of a session token.
 fn is_key(word: &str) -> bool {
     let has = |test: fn(&u8) -> bool| word.as_bytes().iter().any(test);
+    let kind = |byte: u8| (byte.is_ascii_uppercase(), byte.is_ascii_lowercase(), byte.is_ascii_digit());
+    let kinds = word.as_bytes().windows(2).filter(|pair| kind(pair[0]) != kind(pair[1])).count();
     let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_');
     (word.len() == SECRET_KEY || word.len() >= SHORTEST_SESSION_TOKEN)
         && !word.starts_with('/')
         && word.bytes().all(is_of_key)
+        && kinds >= FEWEST_KINDS
         && has(u8::is_ascii_uppercase)
         && has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_digit)

@@ -123,6 +123,7 @@ fn what_looks_like_neither_is_named_in_full() {
         "AdministratorAccess-123456789012-ForProduction",
         // What IAM Identity Center calls its roles, in as many characters as a secret key has.
         "AWSReservedSSO_ReadOnly_1a2b3c4d5e6f7a8b",
+        "111122223333/PlatformAdministratorAccess",
         &"a1B2/".repeat(7),
         "eyJvc2UtcHJvZmlsZQ",
         &"0a9f".repeat(16),
