@@ -190,6 +190,9 @@ fn is_key(word: &str) -> bool {
     let kind = |byte: u8| (byte.is_ascii_uppercase(), byte.is_ascii_lowercase(), byte.is_ascii_digit());
     let kinds = word.as_bytes().windows(2).filter(|pair| kind(pair[0]) != kind(pair[1])).count();
     let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_');
+    if word.len() > SECRET_KEY && word.starts_with("github_pat_") {
+        return true;
+    }
     (word.len() == SECRET_KEY || word.len() >= SHORTEST_SESSION_TOKEN)
         && !word.starts_with('/')
         && word.bytes().all(is_of_key)

@@ -45,9 +45,13 @@ impl fmt::Display for NameError {
 
 impl Error for NameError {}
 
-/// The resolver for connections. Clones share the names that it waits for.
+/// The resolver for connections. Clones share the names that it waits for, and the name whose addresses were checked: a second look could
+/// find others.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Resolver(Arc<Mutex<BTreeSet<String>>>);
+pub(super) struct Resolver(Arc<Mutex<BTreeSet<String>>>, Arc<Mutex<Option<Checked>>>);
+
+/// A name and its addresses.
+type Checked = (String, Vec<SocketAddr>);
 
 impl Resolver {
     /// Whether a name is not resolved yet, or was not when nobody waited any longer.
@@ -55,7 +59,18 @@ impl Resolver {
         self.names(|names| names.contains(name))
     }
 
+    /// Looks a name up and keeps its addresses for the connections that follow.
+    pub(super) async fn look_up_once(&self, name: &str) -> Result<Vec<SocketAddr>, NameError> {
+        let found = self.look_up(name).await?;
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_owned(), found.clone()));
+        Ok(found)
+    }
+
     pub(super) async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, NameError> {
+        let kept = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, addresses)) = kept.filter(|(kept, _)| kept == name) {
+            return Ok(addresses);
+        }
         self.names(|names| names.insert(name.to_owned()));
         let found = look_up(name).await;
         self.names(|names| names.remove(name));

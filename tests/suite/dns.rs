@@ -53,6 +53,8 @@ impl Names {
         let mut server = network.command("dnsmasq");
         server.args(["--keep-in-foreground", "--user=root", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
         server.args(["--bind-interfaces", "--log-queries", &format!("--log-facility={}", log.display())]);
+        // The usual file is one for all.
+        server.arg(format!("--pid-file={}", dir.path().join("pid").display()));
         for address in ["127.83.0.53", "127.0.0.53", "127.0.0.1"] {
             server.arg(format!("--listen-address={address}"));
         }

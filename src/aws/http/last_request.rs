@@ -105,10 +105,10 @@ impl LastRequest {
         self.last().sent.iter().any(|sent| sent.expose().contains(text))
     }
 
-    /// Looks up the host of a request that is still to begin.
+    /// Looks up the host of a request that is still to begin, which will go to no other address.
     pub(in crate::aws) async fn look_up(&self, uri: &Uri) -> Result<Vec<SocketAddr>, TransportError> {
         self.last().authority = authority(uri);
-        self.resolver.look_up(host(uri)).await.map_err(TransportError::from_name)
+        self.resolver.look_up_once(host(uri)).await.map_err(TransportError::from_name)
     }
 
     /// Hides what the last request sent in a text that may quote the answer to it. A token that looks like a word is none that the
