@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The addresses of a host name, with any port.
 pub(super) async fn look_up(name: &str) -> Result<Vec<SocketAddr>, NameError> {
@@ -45,40 +45,43 @@ impl fmt::Display for NameError {
 
 impl Error for NameError {}
 
-/// The resolver for connections. Clones share the names that it waits for, and the name whose addresses were checked: a second look could
-/// find others.
+/// The resolver for connections. Clones share what it knows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Resolver(Arc<Mutex<BTreeSet<String>>>, Arc<Mutex<Option<Checked>>>);
+pub(super) struct Resolver(Arc<Mutex<Names>>);
 
-/// A name and its addresses.
-type Checked = (String, Vec<SocketAddr>);
+#[derive(Debug, Default)]
+struct Names {
+    /// Those that it waits for.
+    waiting: BTreeSet<String>,
+    /// The one whose addresses were checked, and these: another look could find others.
+    checked: Option<(String, Vec<SocketAddr>)>,
+}
 
 impl Resolver {
     /// Whether a name is not resolved yet, or was not when nobody waited any longer.
     pub(super) fn is_waiting_for(&self, name: &str) -> bool {
-        self.names(|names| names.contains(name))
+        self.names().waiting.contains(name)
     }
 
-    /// Looks a name up and keeps its addresses for the connections that follow.
+    /// Looks up a name whose addresses the caller checks. The connections that follow go to these.
     pub(super) async fn look_up_once(&self, name: &str) -> Result<Vec<SocketAddr>, NameError> {
         let found = self.look_up(name).await?;
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_owned(), found.clone()));
+        self.names().checked = Some((name.to_owned(), found.clone()));
         Ok(found)
     }
 
     pub(super) async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, NameError> {
-        let kept = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, addresses)) = kept.filter(|(kept, _)| kept == name) {
-            return Ok(addresses);
+        if let Some((_, addresses)) = self.names().checked.as_ref().filter(|(checked, _)| checked == name) {
+            return Ok(addresses.clone());
         }
-        self.names(|names| names.insert(name.to_owned()));
+        self.names().waiting.insert(name.to_owned());
         let found = look_up(name).await;
-        self.names(|names| names.remove(name));
+        self.names().waiting.remove(name);
         found
     }
 
-    fn names<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -91,7 +91,12 @@ impl Names {
     }
 
     fn queries(&self) -> usize {
-        fs::read_to_string(self.dir.path().join("queries")).expect("a log").matches("query[").count()
+        self.count("query[")
+    }
+
+    /// How often this stands in the log of the server.
+    fn count(&self, words: &str) -> usize {
+        fs::read_to_string(self.dir.path().join("queries")).expect("a log").matches(words).count()
     }
 }
 
@@ -118,6 +123,17 @@ fn what_is_in_place_of_the_files_of_etc_is_neither_waited_for_nor_read_without_e
             fs::remove_file(path(name)).expect("what is there");
         }
     }
+}
+
+/// A server may say the second time that the host of a container's endpoint, which was checked to be this machine, is another one.
+#[test]
+fn the_name_of_a_containers_endpoint_is_looked_up_once() {
+    let Some(names) = Names::start("the name of a container's endpoint") else { return };
+    names.write("resolv.conf", SERVER);
+    let helper = Helper::bare().var("AWS_ENDPOINT_URL", "http://127.83.0.1:8123").inside(&names.network);
+    let url = "http://api.corp.test:8123/v1/credentials";
+    helper.var("AWS_CONTAINER_CREDENTIALS_FULL_URI", url).get(HOST).password_for(HOST);
+    assert_eq!(names.count("query[A] api.corp.test"), 1);
 }
 
 /// An interface VPC endpoint has an address in each zone: those of a zone that is down drop packets.
@@ -215,8 +231,7 @@ fn hosts_file_dns_search_domains_and_the_stub_of_systemd_resolved() {
         let ran = names.helper("api").var("AWS_ECR_LOG", "warn").get(HOST);
         assert!(ran.code == Some(0) && ran.stderr.contains("words=\"a..b\""), "{ran:?}");
     }
-    let log = fs::read_to_string(names.dir.path().join("queries")).expect("a log");
-    let asked = log.matches("query[A] many.corp.test").count();
+    let asked = names.count("query[A] many.corp.test");
     assert!(asked >= 4, "what does not fit a packet is asked for again over TCP, twice here: {asked}");
 }
 
