@@ -186,13 +186,13 @@ pub fn hide_tokens(text: &str) -> String {
 
 /// Whether a word has the form of a secret key, of a token of GitHub, or of a session token.
 fn is_key(word: &str) -> bool {
+    if word.len() > SECRET_KEY && word.starts_with("github_pat_") {
+        return true;
+    }
     let has = |test: fn(&u8) -> bool| word.as_bytes().iter().any(test);
     let kind = |byte: u8| (byte.is_ascii_uppercase(), byte.is_ascii_lowercase(), byte.is_ascii_digit());
     let kinds = word.as_bytes().windows(2).filter(|pair| kind(pair[0]) != kind(pair[1])).count();
     let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_');
-    if word.len() > SECRET_KEY && word.starts_with("github_pat_") {
-        return true;
-    }
     (word.len() == SECRET_KEY || word.len() >= SHORTEST_SESSION_TOKEN)
         && !word.starts_with('/')
         && word.bytes().all(is_of_key)
@@ -276,7 +276,19 @@ pub fn without_path(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{mask_user_info, without_secrets};
+    use super::{hide_tokens, mask_user_info, without_secrets};
+
+    #[test]
+    fn tokens_and_keys_are_hidden_and_names_are_not() {
+        let pat = format!("github_pat_{}_{}", "11ABcd22EFgh33IJkl44MN", "aB1".repeat(19));
+        for secret in ["ghp_16C7e42F292c6912E7710c838347Ae178B4a", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", &pat] {
+            assert_eq!(hide_tokens(&format!("the profile '{secret}' is missing.")), "the profile '…' is missing.");
+        }
+        for name in ["AWSReservedSSO_ReadOnly_1a2b3c4d5e6f7a8b", "111122223333/PlatformAdministratorAccess"] {
+            let text = format!("run 'aws sso login --profile {name}'");
+            assert_eq!(hide_tokens(&text), text);
+        }
+    }
 
     #[test]
     fn quotes_hold_no_word_that_may_be_a_secret() {

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::exchange::Exchange;
 use super::http::{Answer, Limits, secret_value};
 use super::sdk_config::{CONNECT_TIMEOUT, READ_TIMEOUT};
-use super::sdk_error::denying_policy;
+use super::sdk_error::policy_fix;
 use super::session::Session;
 use crate::code::Code;
 use crate::config::Target;
@@ -134,8 +134,8 @@ pub struct RegistryAnswer {
     pub code: String,
     /// The message beside it, for people.
     pub message: String,
-    /// The policy that denied the request, if the message names its kind.
-    pub policy: Option<&'static str>,
+    /// The fix for the policy that denied the request, if the message names its kind.
+    pub policy_fix: Option<String>,
 }
 
 /// Whether an answer is a page for people, as of a captive portal. A registry sends its version, a manifest's digest, or JSON.
@@ -158,8 +158,8 @@ fn registry_answer(answer: &Answer) -> RegistryAnswer {
     let error = errors.and_then(|errors| errors.into_iter().next());
     let text = |name: &str| error.as_ref().and_then(|error| error.text(name)).unwrap_or_default();
     let message = text("message");
-    let policy = denying_policy(&message);
-    RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&message), policy }
+    let policy_fix = policy_fix(&message);
+    RegistryAnswer { status: answer.status(), code: text("code"), message: without_secrets(&message), policy_fix }
 }
 
 /// A client of a registry.

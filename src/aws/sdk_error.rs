@@ -58,8 +58,8 @@ impl Refusal<'_> {
 
     /// The failure with the fix for the policy that denied access, if AWS's message names its kind. Any other fix would change nothing.
     pub(super) fn with_policy(&self, mut failure: Failure) -> Failure {
-        if let Some(policy) = denying_policy(&self.message).filter(|_| self.refuses_identity()) {
-            failure.hint = format!("change {policy}, which denies the request");
+        if let Some(fix) = policy_fix(&self.message).filter(|_| self.refuses_identity()) {
+            failure.hint = fix;
         }
         failure
     }
@@ -88,8 +88,8 @@ impl Refusal<'_> {
     }
 }
 
-/// The policy that denied access, if AWS's message names its kind (IAM User Guide, "Troubleshoot access denied error messages").
-pub(super) fn denying_policy(message: &str) -> Option<&'static str> {
+/// The fix for the policy that denied access, if AWS's message names its kind (IAM User Guide, "Troubleshoot access denied error messages").
+pub(super) fn policy_fix(message: &str) -> Option<String> {
     let policies = [
         ("service control policy", "the organization's service control policy"),
         ("resource control policy", "the organization's resource control policy"),
@@ -101,7 +101,8 @@ pub(super) fn denying_policy(message: &str) -> Option<&'static str> {
         ("explicit deny in a resource-based policy", "the resource's policy"),
         ("explicit deny", "the policy with the explicit deny"),
     ];
-    policies.into_iter().find(|(kind, _)| message.contains(kind)).map(|(_, policy)| policy)
+    let (_, policy) = policies.into_iter().find(|(kind, _)| message.contains(kind))?;
+    Some(format!("change {policy}, which denies the request"))
 }
 
 /// Whether a service refuses with this status. With another one it fails or limits the rate of requests, or something else answers, e.g.
@@ -158,7 +159,7 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LastRequest, denying_policy, error_name};
+    use super::{LastRequest, error_name, policy_fix};
 
     #[test]
     fn the_kind_of_the_policy_is_read_out_of_what_aws_says() {
@@ -173,7 +174,8 @@ mod tests {
             ("because no identity-based policy allows it", None),
             ("because no resource-based policy allows it", None),
         ] {
-            assert_eq!(denying_policy(&message(why)), policy);
+            let fix = policy.map(|policy| format!("change {policy}, which denies the request"));
+            assert_eq!(policy_fix(&message(why)), fix);
         }
     }
 

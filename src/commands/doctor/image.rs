@@ -62,8 +62,8 @@ fn refused(url: &str, answer: &RegistryAnswer, access: &Access) -> Failure {
 
 /// A denial, whose fix is the usual one unless the registry names a policy beside the principal's and the repository's.
 fn denied(code: Code, what: String, answer: &RegistryAnswer) -> Failure {
-    match answer.policy {
-        Some(policy) => Failure::new(code, what, format!("change {policy}, which denies the request")),
+    match &answer.policy_fix {
+        Some(fix) => Failure::new(code, what, fix),
         None => Failure::usual(code, what),
     }
 }
